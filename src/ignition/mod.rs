@@ -1,0 +1,1 @@
+//! Ignition: transpile Butane, merge, validate.

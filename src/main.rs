@@ -1,0 +1,25 @@
+//! The binary: parse, run, print the cause chain and the hint, choose the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match prebake::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let chain = error.chain();
+            // Findings already say `error[…]` and show their place; only plain messages need the word.
+            let prefix =
+                if chain[0].starts_with("error") || chain[0].starts_with("warning") { "" } else { "error: " };
+            eprintln!("{prefix}{}", chain[0]);
+            for cause in &chain[1..] {
+                eprintln!("  because: {cause}");
+            }
+            if let Some(hint) = error.hint() {
+                eprintln!("  hint: {hint}");
+            }
+            ExitCode::from(error.exit() as u8)
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Findings: what is wrong (or doubtful) in something a person wrote, with the file, line and column they wrote it at.
+//!
+//! Owns the data and its rendering for people. Leaves to the rooms what is a finding, and to `cli` where it is printed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Advice, Exit};
+
+/// A text that findings point into. The name is the path as the user gave it, or `<stdin>`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As the user gave it; findings print it unchanged so that editors can jump to it.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Source {
+    /// Wraps a text under the name that findings shall print.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Source { name: name.into(), text: text.into() })
+    }
+
+    /// Line `number` (from 1) without its end, or nothing beyond the last.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        self.text.lines().nth(number.checked_sub(1)?)
+    }
+}
+
+/// A place in a [`Source`]: line and column count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The text it is in.
+    pub source: Arc<Source>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.source.name, self.line, self.column)
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; `--strict` refuses it.
+    Warning,
+    /// Nothing is made from this input.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+/// One thing that a person should know about something they wrote.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong, without file or position.
+    pub message: String,
+    /// Where, if it can be said.
+    pub place: Option<Place>,
+    /// The path inside the document, such as `$.storage.files.0.mode`.
+    pub path: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Other places that belong to it ("the other side of the conflict"), each with a word on why.
+    pub related: Vec<(Place, String)>,
+}
+
+impl Finding {
+    /// An error without a place yet.
+    pub fn error(message: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Error,
+            message: message.into(),
+            place: None,
+            path: None,
+            hint: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// A warning without a place yet.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Finding { severity: Severity::Warning, ..Finding::error(message) }
+    }
+
+    /// Says where.
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Says where inside the document.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Says what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Points at another place that belongs to it.
+    pub fn related(mut self, place: Place, why: impl Into<String>) -> Self {
+        self.related.push((place, why.into()));
+        self
+    }
+}
+
+/// Shows the finding as people read it: kind and path, `file:line:col`, the line itself with a caret, the hint.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => writeln!(f, "{}[{path}]: {}", self.severity, self.message)?,
+            None => writeln!(f, "{}: {}", self.severity, self.message)?,
+        }
+        if let Some(place) = &self.place {
+            excerpt(f, place, "")?;
+        }
+        for (place, why) in &self.related {
+            excerpt(f, place, why)?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(f, "  = help: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, label: &str) -> fmt::Result {
+    writeln!(f, "  --> {place}")?;
+    let Some(line) = place.source.line(place.line) else { return Ok(()) };
+    let width = place.line.to_string().len();
+    // Control characters would move the caret or the terminal; a tab keeps its one column as a blank.
+    let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let rest = shown.chars().skip(place.column.saturating_sub(1));
+    let carets = rest.take_while(|c| !c.is_whitespace()).count().max(1);
+    writeln!(f, "{:width$} |", "")?;
+    writeln!(f, "{} | {shown}", place.line)?;
+    let gap = " ".repeat(place.column.saturating_sub(1));
+    writeln!(f, "{:width$} | {gap}{} {label}", "", "^".repeat(carets))
+}
+
+/// Many findings at once, as an error: at least one of them is [`Severity::Error`].
+#[derive(Debug)]
+pub struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    /// `Ok(value)` unless an error is among the findings; warnings are handed back beside the value.
+    pub fn settle<T>(findings: Vec<Finding>, value: T) -> Result<(T, Vec<Finding>), Findings> {
+        match findings.iter().any(|finding| finding.severity == Severity::Error) {
+            true => Err(Findings(findings)),
+            false => Ok((value, findings)),
+        }
+    }
+}
+
+impl From<Finding> for Findings {
+    fn from(finding: Finding) -> Self {
+        Findings(vec![finding])
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(Finding::to_string).collect();
+        f.write_str(texts.join("\n").trim_end())
+    }
+}
+
+impl std::error::Error for Findings {}
+
+impl Advice for Findings {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+}
+
+/// The known word nearest to `word`, if it is near enough to be a slip of the finger.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_shows_the_line_the_caret_and_the_way_out() {
+        let source = Source::new("edge.yaml", "name: edge\nrelese: {}\n");
+        let finding = Finding::error("unknown key `relese`")
+            .at(Place { source, line: 2, column: 1 })
+            .path("$.relese")
+            .hint("did you mean `release`?");
+        let expected = "error[$.relese]: unknown key `relese`\n  --> edge.yaml:2:1\n  |\n2 | relese: {}\n  | ^^^^^^^ \n  = help: did you mean `release`?\n";
+        assert_eq!(finding.to_string(), expected);
+    }
+
+    #[test]
+    fn nearest_names_a_slip_and_keeps_silent_about_a_stranger() {
+        let known = ["release", "profiles", "nodes"];
+        assert_eq!(nearest("relese", known), Some("release"));
+        assert_eq!(nearest("banana", known), None);
+    }
+}

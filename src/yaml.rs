@@ -1,0 +1,297 @@
+//! YAML as a tree that remembers where everything stands and how it was written.
+//!
+//! Everything a person writes for prebake (recipes, sysext descriptions, Butane) is read through this tree: a serde
+//! decoder stops at the first fault and forgets positions, and Butane's modes depend on how a scalar was spelt.
+//! Owns syntax, aliases, duplicate keys and the limits on hostile input. Leaves the meaning of scalars to [`decode`]
+//! (prebake's own files) and to `ignition` (Butane, which follows Go's YAML).
+
+pub mod decode;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+
+use crate::report::{Finding, Place, Source};
+
+/// Longest text that is read, in bytes. Real configs are a few hundred KiB; a tree of the limit stays well below 1 GiB.
+pub const MAX_BYTES: usize = 16 << 20;
+/// Deepest nesting that is read.
+pub const MAX_DEPTH: usize = 128;
+/// Most nodes that aliases may add, so that ten lines cannot unfold into gigabytes.
+pub const MAX_ALIASED_NODES: usize = 200_000;
+
+/// A place in the text: line and column from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl From<Marker> for Position {
+    fn from(marker: Marker) -> Self {
+        Position { line: marker.line(), column: marker.col() + 1 }
+    }
+}
+
+/// How a scalar was written. Only plain ones can be anything but a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Without quotes.
+    Plain,
+    /// In single or double quotes.
+    Quoted,
+    /// As a `|` or `>` block.
+    Block,
+}
+
+/// A node of the tree.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where the node starts; for an alias, where the alias stands.
+    pub start: Position,
+    /// Where the node ends (exclusive).
+    pub end: Position,
+    /// Whether the node was written as `*alias`; its children keep the positions of the anchor.
+    pub aliased: bool,
+    /// An explicit tag in its short form, such as `!!binary`.
+    pub tag: Option<String>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Text, not yet given a type.
+    Scalar(String, Style),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Keys and values in the order written. Keys are unique.
+    Mapping(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// The text of a scalar.
+    pub fn scalar(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(text, _) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether this is YAML's null: empty, `~` or `null`, plain.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar(text, Style::Plain)
+            if self.tag.is_none() && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// The value under a key of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.kind {
+            Kind::Mapping(entries) => {
+                entries.iter().find(|(k, _)| k.scalar() == Some(key)).map(|(_, value)| value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The node's place in the text it was parsed from.
+    pub fn place(&self, source: &Arc<Source>) -> Place {
+        Place { source: source.clone(), line: self.start.line, column: self.start.column }
+    }
+}
+
+/// Reads the first document of a text. An empty text is a null scalar at 1:1.
+///
+/// # Errors
+/// One finding with its place: bad syntax, a duplicate key, or a limit of this module.
+pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
+    if source.text.len() > MAX_BYTES {
+        return Err(Finding::error(format!(
+            "{} is {} bytes long; the limit for YAML is {MAX_BYTES}",
+            source.name,
+            source.text.len()
+        ))
+        .hint("put large contents into a file of their own and name it with `local:`"));
+    }
+    let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    Builder { source, anchors: HashMap::new(), aliased_nodes: 0 }.document(&mut Parser::new_from_str(text))
+}
+
+struct Builder<'s> {
+    source: &'s Arc<Source>,
+    anchors: HashMap<usize, (Node, usize)>,
+    aliased_nodes: usize,
+}
+
+/// A collection that is still open.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// Nodes below and with this one, to charge aliases by.
+    size: usize,
+    /// The key that waits for its value.
+    key: Option<Node>,
+    /// Texts of the keys so far, to find duplicates without a quadratic walk.
+    seen: HashMap<String, Position>,
+}
+
+impl Builder<'_> {
+    fn document<'i>(mut self, parser: &mut Parser<'i, saphyr_parser::StrInput<'i>>) -> Result<Node, Finding> {
+        let mut stack: Vec<Open> = Vec::new();
+        for event in parser {
+            let (event, span) =
+                event.map_err(|e| self.finding((*e.marker()).into(), format!("not YAML: {}", e.info())))?;
+            let start = Position::from(span.start);
+            let end = Position::from(span.end);
+            let node = |kind, tag: Option<std::borrow::Cow<'_, saphyr_parser::Tag>>| Node {
+                start,
+                end,
+                aliased: false,
+                tag: tag.map(|t| short_tag(&t)),
+                kind,
+            };
+            let (done, size, anchor) = match event {
+                Event::Scalar(text, style, anchor, tag) => {
+                    let style = match style {
+                        ScalarStyle::Plain => Style::Plain,
+                        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
+                        ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
+                    };
+                    (node(Kind::Scalar(text.into_owned(), style), tag), 1, anchor)
+                }
+                Event::SequenceStart(anchor, tag) => {
+                    self.open(&mut stack, node(Kind::Sequence(Vec::new()), tag), anchor)?;
+                    continue;
+                }
+                Event::MappingStart(anchor, tag) => {
+                    self.open(&mut stack, node(Kind::Mapping(Vec::new()), tag), anchor)?;
+                    continue;
+                }
+                Event::SequenceEnd | Event::MappingEnd => {
+                    let Some(mut open) = stack.pop() else { continue };
+                    open.node.end = end;
+                    (open.node, open.size, open.anchor)
+                }
+                Event::Alias(anchor) => {
+                    let (target, size) =
+                        self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                            self.finding(start, "alias of an anchor that is not complete yet")
+                        })?;
+                    self.aliased_nodes += size;
+                    if self.aliased_nodes > MAX_ALIASED_NODES {
+                        return Err(self
+                            .finding(start, format!("aliases unfold to more than {MAX_ALIASED_NODES} nodes"))
+                            .hint("write the repeated part out, or split the config into layers"));
+                    }
+                    (Node { start, end, aliased: true, ..target }, size, 0)
+                }
+                Event::DocumentEnd | Event::StreamEnd => break,
+                _ => continue,
+            };
+            if anchor != 0 {
+                self.anchors.insert(anchor, (done.clone(), size));
+            }
+            let Some(parent) = stack.last_mut() else { return Ok(done) };
+            parent.size += size;
+            match &mut parent.node.kind {
+                Kind::Sequence(items) => items.push(done),
+                Kind::Mapping(entries) => match parent.key.take() {
+                    Some(key) => entries.push((key, done)),
+                    None => {
+                        if let Some(text) = done.scalar()
+                            && let Some(first) = parent.seen.insert(text.to_owned(), done.start)
+                        {
+                            let finding = self.finding(done.start, format!("duplicate key `{text}`"));
+                            let first =
+                                Place { source: self.source.clone(), line: first.line, column: first.column };
+                            return Err(finding.related(first, "first given here"));
+                        }
+                        parent.key = Some(done);
+                    }
+                },
+                Kind::Scalar(..) => unreachable!("only collections are opened"),
+            }
+        }
+        let start = Position { line: 1, column: 1 };
+        Ok(Node {
+            start,
+            end: start,
+            aliased: false,
+            tag: None,
+            kind: Kind::Scalar(String::new(), Style::Plain),
+        })
+    }
+
+    fn open(&self, stack: &mut Vec<Open>, node: Node, anchor: usize) -> Result<(), Finding> {
+        if stack.len() == MAX_DEPTH {
+            return Err(self.finding(node.start, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        stack.push(Open { node, anchor, size: 1, key: None, seen: HashMap::new() });
+        Ok(())
+    }
+
+    fn finding(&self, at: Position, message: impl Into<String>) -> Finding {
+        Finding::error(message).at(Place { source: self.source.clone(), line: at.line, column: at.column })
+    }
+}
+
+/// `!!str` for the core schema, `!name` else.
+fn short_tag(tag: &saphyr_parser::Tag) -> String {
+    match tag.handle.as_str() {
+        "tag:yaml.org,2002:" => format!("!!{}", tag.suffix),
+        handle => format!("{handle}{}", tag.suffix),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Finding {
+        parse(&Source::new("x.yaml", text)).unwrap_err()
+    }
+
+    #[test]
+    fn scalars_keep_their_spelling_quotes_and_place() {
+        let source = Source::new("x.yaml", "a:\n  mode: 0644\n  name: '0644'\n");
+        let root = parse(&source).unwrap();
+        let mode = root.get("a").unwrap().get("mode").unwrap();
+        assert!(matches!(&mode.kind, Kind::Scalar(t, Style::Plain) if t == "0644"));
+        assert_eq!(mode.start, Position { line: 2, column: 9 });
+        let name = root.get("a").unwrap().get("name").unwrap();
+        assert!(matches!(&name.kind, Kind::Scalar(t, Style::Quoted) if t == "0644"));
+    }
+
+    #[test]
+    fn a_duplicate_key_names_both_places() {
+        let finding = fault("a: 1\nb: 2\na: 3\n");
+        assert_eq!(finding.message, "duplicate key `a`");
+        assert_eq!(finding.place.unwrap().line, 3);
+        assert_eq!(finding.related[0].0.line, 1);
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused_at_the_alias() {
+        let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for i in 1..9 {
+            let row = vec![format!("*a{}", i - 1); 10].join(",");
+            text += &format!("a{i}: &a{i} [{row}]\n");
+        }
+        assert!(fault(&text).message.contains("unfold"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_overflowing_the_stack() {
+        assert!(fault(&"[".repeat(100_000)).place.is_some());
+        assert!(fault(&"- ".repeat(200)).message.contains("nested deeper"));
+    }
+
+    #[test]
+    fn an_empty_text_is_null() {
+        assert!(parse(&Source::new("x.yaml", "")).unwrap().is_null());
+    }
+}

@@ -1,0 +1,208 @@
+//! From a YAML tree to prebake's own types, collecting every finding instead of stopping at the first.
+//!
+//! A decoder asks a [`Fields`] for each key it knows; what it never asked for is an unknown key and is refused with
+//! the nearest known one. A value that does not fit leaves a finding and its default, so that one run tells all.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::{Kind, Node, Style};
+use crate::report::{Finding, Findings, Place, Source, nearest};
+
+/// Where findings gather while one text is decoded.
+pub struct Decoder {
+    source: Arc<Source>,
+    findings: RefCell<Vec<Finding>>,
+}
+
+/// A value together with the place it was written at, for checks that come later.
+#[derive(Clone, Debug)]
+pub struct Spanned<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub place: Place,
+}
+
+impl<T> std::ops::Deref for Spanned<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl Decoder {
+    /// Starts on a text.
+    pub fn new(source: &Arc<Source>) -> Self {
+        Decoder { source: source.clone(), findings: RefCell::default() }
+    }
+
+    /// Notes a finding at a node.
+    pub fn error(&self, node: &Node, message: impl Into<String>) {
+        self.push(Finding::error(message).at(node.place(&self.source)));
+    }
+
+    /// Notes a finding that already has its place.
+    pub fn push(&self, finding: Finding) {
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// Opens a mapping. Anything else leaves a finding and an empty mapping.
+    pub fn fields<'n>(&'n self, node: &'n Node, what: &'static str) -> Fields<'n> {
+        let entries = match &node.kind {
+            Kind::Mapping(entries) => entries.as_slice(),
+            _ => {
+                self.error(node, format!("{what} must be a mapping of keys"));
+                &[]
+            }
+        };
+        Fields { decoder: self, node, what, entries, known: RefCell::default() }
+    }
+
+    /// The entries of a mapping whose keys are names the user chose, in the order written.
+    pub fn entries<'n>(&self, node: &'n Node, what: &str) -> Vec<(Spanned<String>, &'n Node)> {
+        match &node.kind {
+            Kind::Mapping(entries) => entries
+                .iter()
+                .filter_map(|(key, value)| Some((self.spanned(key, self.string(key)?), value)))
+                .collect(),
+            _ if node.is_null() => Vec::new(),
+            _ => {
+                self.error(node, format!("{what} must be a mapping of names"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The items of a list; null is empty.
+    pub fn items<'n>(&self, node: &'n Node, what: &str) -> &'n [Node] {
+        match &node.kind {
+            Kind::Sequence(items) => items,
+            _ if node.is_null() => &[],
+            _ => {
+                self.error(node, format!("{what} must be a list"));
+                &[]
+            }
+        }
+    }
+
+    /// Text: any scalar as it was spelt (`1.10` stays `1.10`).
+    pub fn string(&self, node: &Node) -> Option<String> {
+        match node.scalar() {
+            Some(text) if !node.is_null() => Some(text.to_owned()),
+            _ => {
+                self.error(node, "must be text");
+                None
+            }
+        }
+    }
+
+    /// A list of texts, each with its place.
+    pub fn strings(&self, node: &Node, what: &str) -> Vec<Spanned<String>> {
+        let items = self.items(node, what).iter();
+        items.filter_map(|item| Some(self.spanned(item, self.string(item)?))).collect()
+    }
+
+    /// `true` or `false`, plain.
+    pub fn boolean(&self, node: &Node) -> Option<bool> {
+        match &node.kind {
+            Kind::Scalar(text, Style::Plain) if text == "true" => Some(true),
+            Kind::Scalar(text, Style::Plain) if text == "false" => Some(false),
+            _ => {
+                self.error(node, "must be `true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// A value read by the type's own parser; its message becomes the finding.
+    pub fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self, node: &Node) -> Option<T> {
+        let text = self.string(node)?;
+        text.parse().map_err(|why| self.error(node, format!("{why}"))).ok()
+    }
+
+    /// Attaches a node's place to a value.
+    pub fn spanned<T>(&self, node: &Node, value: T) -> Spanned<T> {
+        Spanned { value, place: node.place(&self.source) }
+    }
+
+    /// The value, or all findings at once.
+    pub fn finish<T>(self, value: T) -> Result<T, Findings> {
+        Findings::settle(self.findings.into_inner(), value).map(|(value, _)| value)
+    }
+}
+
+/// A mapping while it is decoded. When dropped, keys nobody asked for become findings.
+pub struct Fields<'n> {
+    decoder: &'n Decoder,
+    node: &'n Node,
+    what: &'static str,
+    entries: &'n [(Node, Node)],
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'n> Fields<'n> {
+    /// The value of an optional key; null counts as absent.
+    pub fn get(&self, key: &'static str) -> Option<&'n Node> {
+        self.known.borrow_mut().push(key);
+        let (_, value) = self.entries.iter().find(|(k, _)| k.scalar() == Some(key))?;
+        (!value.is_null()).then_some(value)
+    }
+
+    /// The value of a key that must be there.
+    pub fn need(&self, key: &'static str) -> Option<&'n Node> {
+        let value = self.get(key);
+        if value.is_none() && matches!(self.node.kind, Kind::Mapping(_)) {
+            self.decoder.error(self.node, format!("{} needs the key `{key}`", self.what));
+        }
+        value
+    }
+}
+
+impl Drop for Fields<'_> {
+    fn drop(&mut self) {
+        let known = self.known.take();
+        for (key, _) in self.entries {
+            let name = key.scalar().unwrap_or_default();
+            if known.contains(&name) {
+                continue;
+            }
+            let finding = Finding::error(format!("unknown key `{name}` in {}", self.what))
+                .at(key.place(&self.decoder.source));
+            self.decoder.push(match nearest(name, known.iter().copied()) {
+                Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                None => finding.hint(format!("known keys: {}", known.join(", "))),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    #[test]
+    fn every_fault_is_told_at_once_with_the_nearest_key() {
+        let source = Source::new("x.yaml", "nmae: a\ncount: many\nextra: 1\n");
+        let root = parse(&source).unwrap();
+        let decoder = Decoder::new(&source);
+        {
+            let fields = decoder.fields(&root, "the test");
+            fields.need("name").and_then(|n| decoder.string(n));
+            fields.get("count").and_then(|n| decoder.parsed::<u32>(n));
+        }
+        let Err(Findings(findings)) = decoder.finish(()) else { panic!("faults expected") };
+        let texts: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "the test needs the key `name`",
+                "invalid digit found in string",
+                "unknown key `nmae` in the test",
+                "unknown key `extra` in the test"
+            ]
+        );
+        assert_eq!(findings[2].hint.as_deref(), Some("did you mean `name`?"));
+    }
+}

@@ -1,0 +1,1 @@
+//! The one integration test crate. Each module is a layer of `docs/architecture.md`.
