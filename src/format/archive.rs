@@ -1,0 +1,500 @@
+//! Component archives: chosen members of a tar, plain or gzipped, become a [`Tree`].
+//!
+//! Owns the judgement on foreign archives: names that leave the tree, devices, links that point out, sizes. Leaves the
+//! choice of members to the sysext's description and their digest to `source`. Extracted files lie in a spool
+//! directory of the caller under meaningless names; no name from an archive ever reaches the file system.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+
+use crate::error::{Advice, Exit};
+use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
+use crate::repro;
+
+/// How a component archive is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Plain tar.
+    Tar,
+    /// tar through gzip.
+    TarGz,
+    /// One file through gzip.
+    Gz,
+}
+
+impl Kind {
+    /// By the end of a file name or URL; nothing for a name that is none of an archive.
+    pub fn of(name: &str) -> Option<Self> {
+        const ENDS: [(&str, Kind); 4] =
+            [(".tar.gz", Kind::TarGz), (".tgz", Kind::TarGz), (".tar", Kind::Tar), (".gz", Kind::Gz)];
+        ENDS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, kind)| *kind)
+    }
+}
+
+/// Which members are taken, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// A member's path, or the beginning of paths with a final `*`, which matches any rest, slashes too. A leading
+    /// `./` counts for nothing, here as in the archive.
+    pub members: String,
+    /// Path inside the image without a leading slash. With a final slash it is a directory that members keep their
+    /// names in: what follows the last slash of the pattern.
+    pub to: String,
+}
+
+/// How much of an archive is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the whole decompressed stream, chosen or not.
+    pub bytes: u64,
+    /// Members.
+    pub members: usize,
+}
+
+impl Default for Limits {
+    /// 4 GiB and 100,000 members; the largest component known, an RKE2 or CRI-O bundle, has 0.4 GiB.
+    fn default() -> Self {
+        Limits { bytes: 4 << 30, members: 100_000 }
+    }
+}
+
+/// Longest extended header (a long name, pax records) in bytes.
+const MAX_EXTENSION: u64 = 1 << 20;
+
+/// Why an archive is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file or the spool directory could not be used.
+    #[error("cannot unpack {subject}")]
+    Io {
+        /// The archive.
+        subject: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Not an archive, or a damaged one.
+    #[error("{subject} is not an intact archive")]
+    Damaged {
+        /// The archive.
+        subject: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A member with an absolute name.
+    #[error("{subject} has the member `{member}`, an absolute path")]
+    Absolute {
+        /// The archive.
+        subject: String,
+        /// Its name.
+        member: String,
+    },
+    /// A member that climbs out, or whose name is no path at all.
+    #[error("{subject} has the member `{member}`, which is not a path inside the archive")]
+    Escapes {
+        /// The archive.
+        subject: String,
+        /// Its name.
+        member: String,
+    },
+    /// A link to somewhere outside of where the archive is unpacked.
+    #[error("{subject} has the link `{member}` to `{target}`, which points out of the tree")]
+    Link {
+        /// The archive.
+        subject: String,
+        /// Its name.
+        member: String,
+        /// What it points at.
+        target: String,
+    },
+    /// A device, a pipe, or a kind of member that tar knows and images do not.
+    #[error("{subject} has the member `{member}`, {kind}")]
+    Special {
+        /// The archive.
+        subject: String,
+        /// Its name.
+        member: String,
+        /// Such as `a block device`.
+        kind: &'static str,
+    },
+    /// A selection that chose nothing.
+    #[error("{subject} has no file `{members}`")]
+    Unmatched {
+        /// The archive.
+        subject: String,
+        /// The pattern.
+        members: String,
+    },
+    /// A limit of [`Limits`].
+    #[error("{subject} has more than {limit} {what}")]
+    Limit {
+        /// The archive.
+        subject: String,
+        /// Of what.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+    },
+    /// Two members for one path in the image, or a path that Linux refuses.
+    #[error("{subject} cannot be unpacked")]
+    Tree {
+        /// The archive.
+        subject: String,
+        /// Why.
+        source: tree::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Io { .. } => Exit::Failed,
+            Error::Unmatched { .. } | Error::Tree { .. } => Exit::Config,
+            _ => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Unmatched { .. } => {
+                Some("`tar -tf` lists the members; `name/*` takes what lies in a directory".into())
+            }
+            Error::Tree { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Unpacks a tar. Modes are normalised to 0755 or 0644 by the owner's executable bit. `origin` is noted with every
+/// entry. Every selection must choose something.
+///
+/// # Errors
+/// Names and devices are judged for all members, links for the chosen ones.
+pub fn extract(
+    archive: &Path,
+    kind: Kind,
+    selections: &[Selection],
+    limits: Limits,
+    spool: &Path,
+    origin: &str,
+) -> Result<Tree, Error> {
+    let subject = archive.display().to_string();
+    let file = open(archive, &subject)?;
+    let unpacked: Box<dyn Read> = match kind {
+        Kind::Tar => Box::new(file),
+        Kind::TarGz => Box::new(MultiGzDecoder::new(file)),
+        Kind::Gz => {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "one compressed file has no members");
+            return Err(Error::Damaged { subject, source });
+        }
+    };
+    let mut stream = Limited { inner: unpacked, left: limits.bytes, exceeded: false };
+    let mut unpacking =
+        Unpacking { subject: &subject, spool, origin, tree: Tree::new(), files: HashMap::new() };
+    let result = unpacking.members(&mut stream, selections, limits.members);
+    if stream.exceeded {
+        return Err(Error::Limit { subject, what: "bytes unpacked", limit: limits.bytes });
+    }
+    result.map(|()| unpacking.tree)
+}
+
+/// Unpacks one gzipped file into the spool directory.
+pub fn gunzip(archive: &Path, limits: Limits, spool: &Path) -> Result<Contents, Error> {
+    let subject = archive.display().to_string();
+    let unpacked = MultiGzDecoder::new(open(archive, &subject)?);
+    let mut stream = Limited { inner: unpacked, left: limits.bytes, exceeded: false };
+    let result = to_spool(&mut stream, spool, &subject);
+    if stream.exceeded {
+        return Err(Error::Limit { subject, what: "bytes unpacked", limit: limits.bytes });
+    }
+    result
+}
+
+fn open(archive: &Path, subject: &str) -> Result<BufReader<File>, Error> {
+    let file = File::open(archive).map_err(|source| Error::Io { subject: subject.into(), source })?;
+    Ok(BufReader::with_capacity(256 << 10, file))
+}
+
+fn to_spool(from: &mut impl Read, spool: &Path, subject: &str) -> Result<Contents, Error> {
+    let io = |source| Error::Io { subject: subject.into(), source };
+    let mut file = tempfile::Builder::new().prefix("member-").tempfile_in(spool).map_err(io)?;
+    let size = copy(from, file.as_file_mut(), subject)?;
+    let (_, path) = file.keep().map_err(|e| io(e.error))?;
+    Ok(Contents::OnDisk { path, size })
+}
+
+/// Like `io::copy`, but tells a damaged archive from a full disk.
+fn copy(from: &mut impl Read, to: &mut impl io::Write, subject: &str) -> Result<u64, Error> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut copied = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(Error::Damaged { subject: subject.into(), source }),
+        };
+        to.write_all(&buffer[..read]).map_err(|source| Error::Io { subject: subject.into(), source })?;
+        copied += read as u64;
+    }
+}
+
+/// A reader that fails past a number of bytes, and remembers it, since tar wraps errors into its own.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+    exceeded: bool,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.exceeded = true;
+                return Err(io::Error::other("more bytes than the limit"));
+            }
+        }
+        Ok(read)
+    }
+}
+
+struct Unpacking<'a> {
+    subject: &'a str,
+    spool: &'a Path,
+    origin: &'a str,
+    tree: Tree,
+    /// Chosen regular files by their name in the archive, for hard links to them.
+    files: HashMap<String, (u16, Contents)>,
+}
+
+impl Unpacking<'_> {
+    fn members(
+        &mut self,
+        stream: &mut impl Read,
+        selections: &[Selection],
+        limit: usize,
+    ) -> Result<(), Error> {
+        let damaged = |source| Error::Damaged { subject: self.subject.into(), source };
+        let mut archive = tar::Archive::new(stream);
+        let mut used = vec![false; selections.len()];
+        // Raw: the crate would read a long name of any length into memory.
+        let members = archive.entries().map_err(damaged)?.raw(true);
+        let mut extension = Extension::default();
+        for (number, member) in members.enumerate() {
+            let mut member =
+                member.map_err(|source| Error::Damaged { subject: self.subject.into(), source })?;
+            if number == limit {
+                return Err(Error::Limit {
+                    subject: self.subject.into(),
+                    what: "members",
+                    limit: limit as u64,
+                });
+            }
+            if extension
+                .absorb(&mut member)
+                .map_err(|source| Error::Damaged { subject: self.subject.into(), source })?
+            {
+                continue;
+            }
+            let extension = std::mem::take(&mut extension);
+            let raw = extension.path.unwrap_or_else(|| lossy(&member.path_bytes()));
+            let link = extension.link.or_else(|| member.link_name_bytes().map(|bytes| lossy(&bytes)));
+            let Some(name) = self.name(&raw)? else { continue };
+            let kind = member.header().entry_type();
+            self.judge(&raw, kind)?;
+            let Some((index, to, base)) = choose(selections, &name, kind == EntryType::Directory) else {
+                continue;
+            };
+            used[index] = true;
+            let entry = match kind {
+                EntryType::Directory => Entry::dir(self.origin),
+                EntryType::Symlink => {
+                    let target = link.unwrap_or_default();
+                    if !stays_below(&to, base, &target) {
+                        return Err(Error::Link { subject: self.subject.into(), member: raw, target });
+                    }
+                    Entry::symlink(target, self.origin)
+                }
+                EntryType::Link => {
+                    let target = link.unwrap_or_default();
+                    let known = self.name(&target)?.and_then(|target| self.files.get(&target).cloned());
+                    let Some((mode, contents)) = known else {
+                        return Err(Error::Link { subject: self.subject.into(), member: raw, target });
+                    };
+                    Entry::file(mode, contents, self.origin)
+                }
+                _ => {
+                    let executable = member.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
+                    let mode = if executable { EXECUTABLE } else { PLAIN };
+                    let size = member.size();
+                    let contents = to_spool(&mut member, self.spool, self.subject)?;
+                    if contents.size() != size {
+                        let source =
+                            io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{raw}` is cut off"));
+                        return Err(Error::Damaged { subject: self.subject.into(), source });
+                    }
+                    self.files.insert(name, (mode, contents.clone()));
+                    Entry::file(mode, contents, self.origin)
+                }
+            };
+            self.tree
+                .insert(&to, entry)
+                .map_err(|source| Error::Tree { subject: self.subject.into(), source })?;
+        }
+        // Past the end mark of the tar, so that gzip's own checksum is looked at.
+        copy(&mut archive.into_inner(), &mut io::sink(), self.subject)?;
+        match used.iter().position(|used| !used) {
+            Some(index) => Err(Error::Unmatched {
+                subject: self.subject.into(),
+                members: selections[index].members.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A member's name without `./` and final slash; nothing for the archive's root.
+    fn name(&self, raw: &str) -> Result<Option<String>, Error> {
+        if raw.starts_with('/') {
+            return Err(Error::Absolute { subject: self.subject.into(), member: raw.into() });
+        }
+        let name = plain(raw);
+        match name {
+            "" | "." => Ok(None),
+            name if repro::is_contained(name) => Ok(Some(name.to_owned())),
+            _ => Err(Error::Escapes { subject: self.subject.into(), member: raw.into() }),
+        }
+    }
+
+    fn judge(&self, member: &str, kind: EntryType) -> Result<(), Error> {
+        let kind = match kind {
+            EntryType::Regular
+            | EntryType::Continuous
+            | EntryType::Directory
+            | EntryType::Symlink
+            | EntryType::Link => return Ok(()),
+            EntryType::Block => "a block device",
+            EntryType::Char => "a character device",
+            EntryType::Fifo => "a named pipe",
+            EntryType::GNUSparse => "a sparse file",
+            _ => "a kind of member that is not known",
+        };
+        Err(Error::Special { subject: self.subject.into(), member: member.into(), kind })
+    }
+}
+
+/// What members before the actual one say about it: GNU's long names and pax records.
+#[derive(Default)]
+struct Extension {
+    path: Option<String>,
+    link: Option<String>,
+}
+
+impl Extension {
+    /// Takes a member in if it is one that speaks of the next.
+    fn absorb(&mut self, member: &mut tar::Entry<'_, impl Read>) -> io::Result<bool> {
+        let kind = member.header().entry_type();
+        let extends = matches!(
+            kind,
+            EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader
+        );
+        if !extends {
+            return Ok(false);
+        }
+        if member.size() > MAX_EXTENSION {
+            return Err(io::Error::other(format!("an extended header of {} bytes", member.size())));
+        }
+        let mut body = Vec::new();
+        member.read_to_end(&mut body)?;
+        match kind {
+            EntryType::GNULongName => self.path = Some(lossy(until_nul(&body))),
+            EntryType::GNULongLink => self.link = Some(lossy(until_nul(&body))),
+            EntryType::XHeader => {
+                for record in tar::PaxExtensions::new(&body) {
+                    let record = record?;
+                    match record.key_bytes() {
+                        b"path" => self.path = Some(lossy(record.value_bytes())),
+                        b"linkpath" => self.link = Some(lossy(record.value_bytes())),
+                        // Sizes that do not fit into a header: beyond 8 GiB, far above any limit.
+                        b"size" => return Err(io::Error::other("a pax record that overrides a size")),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Names that are not UTF-8 become ones that no selection means and that differ from nothing legitimate.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Without leading `./` and final slashes.
+fn plain(name: &str) -> &str {
+    let mut name = name.trim_end_matches('/');
+    while let Some(rest) = name.strip_prefix("./") {
+        name = rest.trim_start_matches('/');
+    }
+    name
+}
+
+/// The selection that means a member most exactly: its index, the path in the image, and the directory in the image
+/// that links must not leave.
+fn choose<'s>(selections: &'s [Selection], name: &str, is_dir: bool) -> Option<(usize, String, &'s str)> {
+    let mut best: Option<(usize, &str, &'s Selection)> = None;
+    for (index, selection) in selections.iter().enumerate() {
+        let wanted = plain(&selection.members);
+        let Some(prefix) = wanted.strip_suffix('*') else {
+            if wanted == name && !is_dir {
+                let (to, base) = match selection.to.strip_suffix('/') {
+                    Some(dir) => (format!("{dir}/{}", after_slash(name)), dir),
+                    None => (selection.to.clone(), ""),
+                };
+                return Some((index, to, base));
+            }
+            continue;
+        };
+        if name.starts_with(prefix) && best.is_none_or(|(_, longest, _)| prefix.len() > longest.len()) {
+            best = Some((index, prefix, selection));
+        }
+    }
+    let (index, prefix, selection) = best?;
+    let kept = &name[prefix.rfind('/').map_or(0, |slash| slash + 1)..];
+    let base = selection.to.trim_end_matches('/');
+    (!kept.is_empty()).then(|| (index, format!("{base}/{kept}"), base))
+}
+
+fn after_slash(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Whether a link at `from` leads, by its text, to somewhere below the directory `base`.
+fn stays_below(from: &str, base: &str, target: &str) -> bool {
+    if target.is_empty() || target.starts_with('/') || target.contains('\0') {
+        return false;
+    }
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    let floor = base.split('/').filter(|part| !part.is_empty()).count();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.len() <= floor => return false,
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    true
+}

@@ -1,0 +1,10 @@
+//! Codecs: bytes in, bytes out, no policy.
+//!
+//! Every writer takes a [`tree::Tree`], the same value for a cpio, a squashfs image and what comes later; every reader
+//! of foreign bytes has limits and names what it refuses. What belongs into an image is decided elsewhere (`sysext`,
+//! `output`).
+
+pub mod archive;
+pub mod cpio;
+pub mod squashfs;
+pub mod tree;

@@ -1,0 +1,346 @@
+//! A file tree as a value: what the writers of images and archives are given.
+//!
+//! Owns what a tree may hold (contained UTF-8 paths; directories, files and symlinks; no owners, times, devices or
+//! xattrs) and how a directory on disk becomes one. Leaves the bytes of each format to its writer.
+//!
+//! A tree is sorted bytewise and always holds the parents of its entries, so a writer that walks it in order emits
+//! each directory once and before what lies in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::digest::{Hashing, Sha256};
+use crate::error::{Advice, Exit};
+use crate::repro;
+
+/// Longest name of one entry in its directory, in bytes: Linux' `NAME_MAX`.
+pub const MAX_NAME: usize = 255;
+/// Longest path and longest link target, in bytes. Linux' `PATH_MAX` counts the final NUL; the kernel's initramfs
+/// unpacker silently skips what is longer (init/initramfs.c, `do_header`).
+pub const MAX_PATH: usize = 4095;
+/// Mode of directories and of executable files.
+pub const EXECUTABLE: u16 = 0o755;
+/// Mode of all other files.
+pub const PLAIN: u16 = 0o644;
+
+/// Files, directories and symlinks by their path, sorted bytewise; parents are always there.
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    entries: BTreeMap<String, Entry>,
+}
+
+/// One entry of a [`Tree`].
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Permission bits, at most `0o777`. Symlinks have `0o777`, as Linux shows them.
+    pub mode: u16,
+    /// What it is.
+    pub content: Content,
+    /// Who put it there ("component kubeadm"), for the report of a conflict. Never part of an image.
+    pub origin: String,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A directory.
+    Dir,
+    /// A regular file.
+    File(Contents),
+    /// A symbolic link and the text it points at.
+    Symlink(String),
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// Here.
+    Bytes(Vec<u8>),
+    /// In a file on disk, read when an image is written.
+    OnDisk {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes when it was added; a writer fails if it is another by then.
+        size: u64,
+    },
+}
+
+/// Why a tree cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that leaves the tree, or that Linux could not create.
+    #[error("`{path}` (from {origin}) is not a path inside the tree: {why}")]
+    Path {
+        /// The name.
+        path: String,
+        /// Who wanted it.
+        origin: String,
+        /// The rule it breaks.
+        why: &'static str,
+    },
+    /// Two contents for one path, or a file where another needs a directory.
+    #[error("`{path}` comes from {first} and again from {second}")]
+    Conflict {
+        /// The path both want.
+        path: String,
+        /// Who was first.
+        first: String,
+        /// Who came second.
+        second: String,
+    },
+    /// Neither file nor directory nor symlink.
+    #[error("{} is a {kind}; only files, directories and symlinks can be shipped", path.display())]
+    Special {
+        /// On disk.
+        path: PathBuf,
+        /// Such as `socket`.
+        kind: &'static str,
+    },
+    /// A name or link target that is not UTF-8.
+    #[error("the name or link target of {} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// On disk.
+        path: PathBuf,
+    },
+    /// The disk failed.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// On disk.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Read { .. } => Exit::Failed,
+            _ => Exit::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Conflict { .. } => Some("let one of the two install it elsewhere, or drop one".into()),
+            Error::Special { .. } => Some("create it on the node instead, with a tmpfiles.d line".into()),
+            Error::NotUtf8 { .. } => Some("rename the file".into()),
+            Error::Path { .. } | Error::Read { .. } => None,
+        }
+    }
+}
+
+impl Contents {
+    /// Names a file on disk and notes its length.
+    pub fn on_disk(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(Contents::OnDisk { size: metadata.len(), path }),
+            Ok(metadata) => Err(Error::Special { kind: kind_of(metadata.file_type()), path }),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Contents::Bytes(bytes) => bytes.len() as u64,
+            Contents::OnDisk { size, .. } => *size,
+        }
+    }
+
+    /// A reader of exactly [`Contents::size`] bytes: it fails, with the file's name in the message, where the file on
+    /// disk is shorter or longer by now. The file is opened at the first read, so any number of readers may wait.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { contents: self, file: None, position: 0 }
+    }
+}
+
+/// See [`Contents::reader`].
+pub struct Reader<'a> {
+    contents: &'a Contents,
+    file: Option<File>,
+    position: u64,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (path, size) = match self.contents {
+            Contents::Bytes(bytes) => {
+                let read = (&bytes[self.position as usize..]).read(buffer)?;
+                self.position += read as u64;
+                return Ok(read);
+            }
+            Contents::OnDisk { path, size } => (path, *size),
+        };
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot read {}: {e}", path.display()));
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => empty.insert(File::open(path).map_err(named)?),
+        };
+        let read = file.read(buffer).map_err(named)?;
+        self.position += read as u64;
+        if self.position > size || (read == 0 && !buffer.is_empty() && self.position < size) {
+            let message = format!("{} changed while it was read: it had {size} bytes", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(read)
+    }
+}
+
+impl Entry {
+    /// A directory, 0755.
+    pub fn dir(origin: impl Into<String>) -> Self {
+        Entry { mode: EXECUTABLE, content: Content::Dir, origin: origin.into() }
+    }
+
+    /// A file. Of `mode`, the permission bits are kept.
+    pub fn file(mode: u16, contents: Contents, origin: impl Into<String>) -> Self {
+        Entry { mode: mode & 0o777, content: Content::File(contents), origin: origin.into() }
+    }
+
+    /// A symlink to `target`, which is kept as it is written.
+    pub fn symlink(target: impl Into<String>, origin: impl Into<String>) -> Self {
+        Entry { mode: 0o777, content: Content::Symlink(target.into()), origin: origin.into() }
+    }
+}
+
+impl Tree {
+    /// An empty tree: a root and nothing in it.
+    pub fn new() -> Self {
+        Tree::default()
+    }
+
+    /// Everything below a directory: sorted, modes normalised to 0755 or 0644 by the owner's executable bit, so that
+    /// umask, times and owners of the working copy do not matter. `origin` is noted with every entry.
+    pub fn of_directory(root: &Path, origin: &str) -> Result<Self, Error> {
+        let mut tree = Tree::new();
+        tree.walk(root, "", origin)?;
+        Ok(tree)
+    }
+
+    fn walk(&mut self, dir: &Path, prefix: &str, origin: &str) -> Result<(), Error> {
+        let read = |source| Error::Read { path: dir.to_owned(), source };
+        for item in fs::read_dir(dir).map_err(read)? {
+            let item = item.map_err(read)?;
+            let path = item.path();
+            let not_utf8 = |_| Error::NotUtf8 { path: path.clone() };
+            let name = item.file_name().into_string().map_err(not_utf8)?;
+            let inside = format!("{prefix}{name}");
+            let kind = item.file_type().map_err(read)?;
+            if kind.is_dir() {
+                self.insert(&inside, Entry::dir(origin))?;
+                self.walk(&path, &format!("{inside}/"), origin)?;
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path).map_err(read)?;
+                let target = target.into_os_string().into_string().map_err(not_utf8)?;
+                self.insert(&inside, Entry::symlink(target, origin))?;
+            } else if kind.is_file() {
+                let executable = item.metadata().map_err(read)?.permissions().mode() & 0o100 != 0;
+                let mode = if executable { EXECUTABLE } else { PLAIN };
+                self.insert(&inside, Entry::file(mode, Contents::on_disk(path)?, origin))?;
+            } else {
+                return Err(Error::Special { path, kind: kind_of(kind) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an entry and, where they are missing, its parents (0755). A directory may be added twice; the first mode
+    /// stays. Anything else that is there already is a [`Error::Conflict`].
+    pub fn insert(&mut self, path: &str, entry: Entry) -> Result<(), Error> {
+        let refuse = |why| Error::Path { path: path.into(), origin: entry.origin.clone(), why };
+        if !repro::is_contained(path) {
+            return Err(refuse("it must be relative, without `..`, `.`, empty parts, NUL or backslash"));
+        }
+        if path.len() > MAX_PATH || path.split('/').any(|name| name.len() > MAX_NAME) {
+            return Err(refuse("Linux allows 255 bytes for a name and 4095 for a path"));
+        }
+        if let Content::Symlink(target) = &entry.content
+            && (target.is_empty() || target.len() > MAX_PATH || target.contains('\0'))
+        {
+            return Err(refuse("the target of a symlink has 1 to 4095 bytes, none of them NUL"));
+        }
+        for (end, _) in path.match_indices('/') {
+            self.put(&path[..end], Entry::dir(entry.origin.as_str()))?;
+        }
+        self.put(path, entry)
+    }
+
+    fn put(&mut self, path: &str, entry: Entry) -> Result<(), Error> {
+        match self.entries.get(path) {
+            Some(Entry { content: Content::Dir, .. }) if matches!(entry.content, Content::Dir) => Ok(()),
+            Some(first) => {
+                Err(Error::Conflict { path: path.into(), first: first.origin.clone(), second: entry.origin })
+            }
+            None => {
+                self.entries.insert(path.to_owned(), entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds everything of another tree.
+    pub fn merge(&mut self, other: Tree) -> Result<(), Error> {
+        other.entries.into_iter().try_for_each(|(path, entry)| self.insert(&path, entry))
+    }
+
+    /// The entry at a path.
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    /// All entries, sorted bytewise by path, without the root.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    /// Number of entries, without the root.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is only the root.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Digest over all that an image shows of the tree (paths, kinds, modes, targets, contents), for step keys.
+    /// Reads every file.
+    pub fn digest(&self) -> io::Result<Sha256> {
+        let mut summary = String::new();
+        for (path, entry) in self.iter() {
+            let content = match &entry.content {
+                Content::Dir => "dir".to_owned(),
+                Content::Symlink(target) => format!("link {target:?}"),
+                Content::File(contents) => format!("file {}", contents.sha256()?),
+            };
+            summary += &format!("{path:?} {:o} {content}\n", entry.mode);
+        }
+        Ok(Sha256::of(summary.as_bytes()))
+    }
+}
+
+impl Contents {
+    /// Digest of the bytes.
+    pub fn sha256(&self) -> io::Result<Sha256> {
+        let mut sink = Hashing::new(io::sink());
+        io::copy(&mut self.reader(), &mut sink)?;
+        Ok(sink.finish().1)
+    }
+}
+
+fn kind_of(kind: fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match kind {
+        kind if kind.is_socket() => "socket",
+        kind if kind.is_fifo() => "named pipe",
+        kind if kind.is_block_device() => "block device",
+        kind if kind.is_char_device() => "character device",
+        kind if kind.is_dir() => "directory",
+        _ => "special file",
+    }
+}

@@ -1,0 +1,192 @@
+//! From a description and its fetched components to the image.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::description::{self, Description, Placement};
+use super::release::{self, Release};
+use super::template::Variables;
+use super::{rules, unit};
+use crate::arch::Arch;
+use crate::error::{Advice, Exit};
+use crate::format::archive::{self, Limits};
+use crate::format::squashfs::{self, Options};
+use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
+use crate::report::{Finding, Findings, Place, Source};
+
+/// What this builder is called in step keys; raised when the bytes of an image change for the same inputs.
+pub const REVISION: u32 = 1;
+/// Longest unit that is looked at, in bytes.
+const MAX_UNIT: u64 = 1 << 20;
+
+/// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
+#[derive(Debug)]
+pub struct Assembled {
+    tree: Tree,
+    /// What a person should know about it.
+    pub warnings: Vec<Finding>,
+}
+
+/// Why an image cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The description does not hold for this build.
+    #[error(transparent)]
+    Description(#[from] description::Error),
+    /// The caller did not fetch a component.
+    #[error("component `{component}` of sysext `{name}` was not fetched")]
+    Missing {
+        /// The sysext.
+        name: String,
+        /// The component.
+        component: String,
+    },
+    /// A component's archive is refused.
+    #[error("component `{component}` of sysext `{name}` cannot be unpacked")]
+    Archive {
+        /// The sysext.
+        name: String,
+        /// The component.
+        component: String,
+        /// Why.
+        source: archive::Error,
+    },
+    /// Two sources for one path.
+    #[error("sysext `{name}` cannot be put together")]
+    Tree {
+        /// The sysext.
+        name: String,
+        /// Why.
+        source: tree::Error,
+    },
+    /// A unit could not be read.
+    #[error("cannot read `{path}` of sysext `{name}`")]
+    Unit {
+        /// The sysext.
+        name: String,
+        /// Inside the image.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What is in it breaks the rules of system extensions.
+    #[error(transparent)]
+    Rules(#[from] Findings),
+    /// The image could not be written.
+    #[error("sysext `{name}` cannot be written")]
+    Write {
+        /// The sysext.
+        name: String,
+        /// Why.
+        source: squashfs::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Description(error) => error.exit(),
+            Error::Archive { source, .. } => source.exit(),
+            Error::Tree { source, .. } => source.exit(),
+            Error::Write { source, .. } => source.exit(),
+            Error::Rules(findings) => findings.exit(),
+            Error::Missing { .. } | Error::Unit { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Description(error) => error.hint(),
+            Error::Archive { source, .. } => source.hint(),
+            Error::Tree { source, .. } => source.hint(),
+            Error::Write { source, .. } => source.hint(),
+            Error::Rules(findings) => findings.hint(),
+            Error::Missing { .. } | Error::Unit { .. } => None,
+        }
+    }
+}
+
+/// Puts components, `files/`, generated texts and the extension-release file together and judges the whole.
+///
+/// `fetched` names the verified file of each component. Members of archives are unpacked into `spool`, which must
+/// live until the image is written.
+pub fn assemble(
+    description: &Description,
+    arch: Arch,
+    variables: &Variables,
+    fetched: &BTreeMap<String, PathBuf>,
+    spool: &Path,
+) -> Result<Assembled, Error> {
+    let name = &description.name;
+    let in_tree = |source| Error::Tree { name: name.clone(), source };
+    let mut tree = description.files.clone();
+    for component in description.components(arch, variables)? {
+        let Some(file) = fetched.get(&component.name) else {
+            return Err(Error::Missing { name: name.clone(), component: component.name });
+        };
+        let origin = format!("component {}", component.name);
+        let in_archive =
+            |source| Error::Archive { name: name.clone(), component: component.name.clone(), source };
+        match &component.placement {
+            Placement::File { path, mode, gzip } => {
+                let contents = match gzip {
+                    true => archive::gunzip(file, Limits::default(), spool).map_err(in_archive)?,
+                    false => Contents::on_disk(file).map_err(in_tree)?,
+                };
+                tree.insert(path, Entry::file(*mode, contents, origin)).map_err(in_tree)?;
+            }
+            Placement::Members { kind, selections } => {
+                let members = archive::extract(file, *kind, selections, Limits::default(), spool, &origin);
+                tree.merge(members.map_err(in_archive)?).map_err(in_tree)?;
+            }
+        }
+    }
+    for (path, text) in description.texts(variables)? {
+        let contents = Contents::Bytes(text.into_bytes());
+        tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
+    }
+    let release = Release::new(description.os, arch, description.reload).text().into_bytes();
+    let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
+    tree.insert(&release::path(name), generated).map_err(in_tree)?;
+
+    let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
+    for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
+        if let Content::File(contents) = &entry.content {
+            let unit = |source| Error::Unit { name: name.clone(), path: path.into(), source };
+            findings.extend(unit_findings(path, contents).map_err(unit)?);
+        }
+    }
+    let (tree, warnings) = Findings::settle(findings, tree)?;
+    Ok(Assembled { tree, warnings })
+}
+
+fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
+    let mut bytes = Vec::new();
+    contents.reader().take(MAX_UNIT).read_to_end(&mut bytes)?;
+    let shown = match contents {
+        Contents::OnDisk { path, .. } => path.display().to_string(),
+        Contents::Bytes(_) => format!("/{path}"),
+    };
+    let source = Source::new(shown, String::from_utf8_lossy(&bytes));
+    let faults = unit::faults(path, &source.text);
+    let finding = |(line, message)| {
+        let place = Place { source: source.clone(), line, column: 1 };
+        Finding::error(format!("unit: {message}")).path(format!("/{path}")).at(place)
+    };
+    Ok(faults.into_iter().map(finding).collect())
+}
+
+impl Assembled {
+    /// What is in the image.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Writes the image over `out` and returns its length. `name` is the sysext's, for errors.
+    pub fn write(&self, name: &str, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
+        squashfs::write(&self.tree, epoch, options, out)
+            .map_err(|source| Error::Write { name: name.into(), source })
+    }
+}

@@ -1,0 +1,75 @@
+//! Templates of sysext descriptions: text with `{variable}`, where `{{` and `}}` stand for the braces themselves.
+
+use std::collections::BTreeMap;
+
+use crate::arch::Arch;
+use crate::report::nearest;
+
+/// Variables that every description has. `arch` is spelt as Go and Kubernetes do.
+pub const BUILT_IN: [&str; 4] = ["version", "arch", "arch_uname", "arch_systemd"];
+
+/// Names and values for one build of a sysext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// The built-in variables and the description's own.
+    pub fn new(version: &str, arch: Arch, own: &BTreeMap<String, String>) -> Self {
+        let built_in = BUILT_IN.into_iter().zip([version, arch.go(), arch.uname(), arch.systemd()]);
+        let mut all = own.clone();
+        all.extend(built_in.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        Variables(all)
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// All of them, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The text with its variables replaced, or what is wrong with it.
+    pub fn expand(&self, template: &str) -> Result<String, String> {
+        let mut text = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some(brace) = rest.find(['{', '}']) {
+            text += &rest[..brace];
+            let here = &rest[brace..];
+            if here.starts_with("{{") || here.starts_with("}}") {
+                text += &here[..1];
+                rest = &here[2..];
+                continue;
+            }
+            let name = here.strip_prefix('{').and_then(|open| open.split_once('}'));
+            let Some((name, after)) = name else {
+                return Err(format!("`{template}` has a lone brace; a brace itself is written twice"));
+            };
+            text += self.get(name).ok_or_else(|| self.unknown(name))?;
+            rest = after;
+        }
+        Ok(text + rest)
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        match nearest(name, self.0.keys().map(String::as_str)) {
+            Some(near) => format!("unknown variable `{{{name}}}`: did you mean `{{{near}}}`?"),
+            None => {
+                let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+                format!("unknown variable `{{{name}}}`: known are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+/// Whether a value may stand in URLs, paths and file names: letters, digits and `. _ + ~ -`, at most 128 bytes, no
+/// `..` and no dot or dash in front.
+pub fn is_plain_value(value: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    (1..=128).contains(&value.len())
+        && value.chars().all(plain)
+        && !value.contains("..")
+        && !value.starts_with(['.', '-'])
+}

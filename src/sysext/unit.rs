@@ -1,0 +1,106 @@
+//! systemd units as far as a build can judge them: the syntax of systemd.syntax(7), and the section a unit's kind
+//! needs. Unknown keys are systemd's to judge, which warns and goes on.
+
+/// What is wrong with a unit, and on which line (from 1).
+pub type Fault = (usize, String);
+
+/// Kinds of unit that need a section of their own; `.target`, `.slice` and `.device` need none.
+const SECTIONS: [(&str, &str); 9] = [
+    (".service", "Service"),
+    (".socket", "Socket"),
+    (".timer", "Timer"),
+    (".path", "Path"),
+    (".mount", "Mount"),
+    (".automount", "Automount"),
+    (".swap", "Swap"),
+    (".target", "Unit"),
+    (".slice", "Unit"),
+];
+
+/// Whether a path inside an image is a unit or a drop-in of one, which systemd reads.
+pub fn is_unit(path: &str) -> bool {
+    let Some(rest) = unit_path(path) else { return false };
+    match rest.split_once('/') {
+        None => SECTIONS.iter().any(|(suffix, _)| rest.ends_with(suffix)),
+        Some((dir, file)) => dir.ends_with(".d") && file.ends_with(".conf"),
+    }
+}
+
+/// What follows the directory of system units, in either place that systemd looks below `/usr`.
+pub fn unit_path(path: &str) -> Option<&str> {
+    ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/"].iter().find_map(|dir| path.strip_prefix(dir))
+}
+
+/// The faults of a unit or drop-in at a path, in the order of its lines.
+pub fn faults(path: &str, text: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut sections = Vec::new();
+    let mut continued = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        let comment = line.starts_with(['#', ';']);
+        // Comments and nothing else may stand between a continued line and the next; an empty line ends it.
+        if comment || std::mem::replace(&mut continued, line.ends_with('\\')) || line.is_empty() {
+            continue;
+        }
+        if let Some(section) = line.strip_prefix('[') {
+            match section.strip_suffix(']') {
+                Some(name) if !name.is_empty() => sections.push(name),
+                _ => faults.push((number, format!("`{line}` is no section header: `[Name]`"))),
+            }
+        } else if line.split_once('=').is_none_or(|(key, _)| key.trim().is_empty()) {
+            faults.push((number, format!("`{line}` is neither `[Section]` nor `Key=value`")));
+        } else if sections.is_empty() {
+            faults.push((number, "an assignment before the first `[Section]`".into()));
+        }
+    }
+    let drop_in = unit_path(path).is_some_and(|rest| rest.contains('/'));
+    let needed = SECTIONS.iter().find(|(suffix, _)| !drop_in && path.ends_with(suffix));
+    if let Some((_, section)) = needed
+        && *section != "Unit"
+        && !sections.contains(section)
+    {
+        faults.push((text.lines().count().max(1), format!("the section `[{section}]` is missing")));
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "usr/lib/systemd/system/a.service";
+
+    #[test]
+    fn a_unit_with_comments_and_continued_lines_has_no_faults() {
+        let text = "# c\n[Unit]\nAfter=b.service\n\n[Service]\nExecStart=/bin/x \\\n; c\n  --flag=[no section] \\\n  last\nRestart=\n";
+        assert_eq!(faults(PATH, text), []);
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_line() {
+        let text = "Early=1\n[Unit\n=x\nword\n";
+        let lines: Vec<usize> = faults(PATH, text).iter().map(|fault| fault.0).collect();
+        assert_eq!(lines, [1, 2, 3, 4, 4]);
+    }
+
+    #[test]
+    fn only_whole_units_need_the_section_of_their_kind() {
+        assert_eq!(faults("usr/lib/systemd/system/a.service.d/10-x.conf", "[Unit]\nAfter=b\n"), []);
+        assert_eq!(faults("usr/lib/systemd/system/a.target", "[Unit]\n"), []);
+        assert_eq!(faults(PATH, "[Unit]\nAfter=b\n")[0].1, "the section `[Service]` is missing");
+    }
+
+    #[test]
+    fn units_and_drop_ins_are_told_from_other_files() {
+        for (path, expected) in [
+            (PATH, true),
+            ("usr/local/lib/systemd/system/k3s.service", true),
+            ("usr/lib/systemd/system/multi-user.target.d/10-a.conf", true),
+            ("usr/lib/systemd/system/multi-user.target.d/a.service", false),
+            ("usr/share/a.service", false),
+        ] {
+            assert_eq!(is_unit(path), expected, "{path}");
+        }
+    }
+}

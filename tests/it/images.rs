@@ -1,0 +1,312 @@
+//! What the writers of `format` write, read again by our own readers and by the tools that everybody trusts: GNU cpio
+//! and squashfs-tools.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use prebake::digest::Sha256;
+use prebake::format::tree::{Content, Contents, Entry, Tree};
+use prebake::format::{cpio, squashfs};
+use proptest::prelude::*;
+
+/// A Saturday in 2023, so that a wrong time is seen.
+const EPOCH: u64 = 1_700_000_000;
+
+/// Whether a tool is there. A missing one fails, unless PREBAKE_SKIP_JUDGES=1 allows to go without outside of CI.
+fn judge(tool: &str, package: &str) -> bool {
+    let there =
+        Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    let may_skip = set("PREBAKE_SKIP_JUDGES", "1") && !set("CI", "true");
+    assert!(there || may_skip, "{tool} is missing: apt-get install {package}, or set PREBAKE_SKIP_JUDGES=1");
+    there
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What one entry of a tree looks like from outside, whatever it was read with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Dir(u32),
+    File(u32, Sha256),
+    Link(String),
+}
+
+type Sight = BTreeMap<String, Seen>;
+
+fn sight_of_tree(tree: &Tree) -> Sight {
+    let see = |entry: &Entry| match &entry.content {
+        Content::Dir => Seen::Dir(entry.mode.into()),
+        Content::File(contents) => Seen::File(entry.mode.into(), contents.sha256().unwrap()),
+        Content::Symlink(target) => Seen::Link(target.clone()),
+    };
+    tree.iter().map(|(path, entry)| (path.to_owned(), see(entry))).collect()
+}
+
+/// Looks at an unpacked tree; every file must carry `EPOCH`. (GNU cpio sets a directory's time too early.)
+fn sight_of_directory(root: &Path) -> Sight {
+    let mut sight = Sight::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(dir) = open.pop() {
+        for item in fs::read_dir(dir).unwrap() {
+            let path = item.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let mode = metadata.permissions().mode() & 0o7777;
+            let seen = if metadata.is_symlink() {
+                Seen::Link(fs::read_link(&path).unwrap().to_str().unwrap().to_owned())
+            } else if metadata.is_dir() {
+                open.push(path.clone());
+                Seen::Dir(mode)
+            } else {
+                Seen::File(mode, Sha256::of(&fs::read(&path).unwrap()))
+            };
+            if metadata.is_file() {
+                assert_eq!(metadata.mtime(), EPOCH as i64, "{}", path.display());
+            }
+            sight.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), seen);
+        }
+    }
+    sight
+}
+
+fn cpio_bytes(tree: &Tree) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let length = cpio::write(tree, EPOCH, &mut bytes).unwrap();
+    assert_eq!(bytes.len() as u64, length);
+    assert_eq!(length % 4, 0, "another archive may follow");
+    bytes
+}
+
+fn sight_of_cpio(bytes: &[u8]) -> Sight {
+    let listing = cpio::list("test", &mut &bytes[..], cpio::Limits::default()).unwrap();
+    assert_eq!(listing.length, bytes.len() as u64);
+    let see = |member: cpio::Member| {
+        assert_eq!(u64::from(member.mtime), EPOCH);
+        let mode = member.mode & 0o7777;
+        let body = &bytes[member.offset as usize..][..member.size as usize];
+        let seen = match (member.is_dir(), member.link) {
+            (true, _) => Seen::Dir(mode),
+            (_, Some(target)) => Seen::Link(target),
+            _ => Seen::File(mode, Sha256::of(body)),
+        };
+        (member.path, seen)
+    };
+    listing.members.into_iter().map(see).collect()
+}
+
+fn squashfs_image(tree: &Tree, path: &Path, options: squashfs::Options) -> Sha256 {
+    let length = squashfs::write(tree, EPOCH, options, &mut File::create(path).unwrap()).unwrap();
+    let (digest, read) = Sha256::of_reader(File::open(path).unwrap()).unwrap();
+    assert_eq!(read, length);
+    digest
+}
+
+fn sight_of_squashfs(path: &Path) -> Sight {
+    let image = squashfs::Image::open(path, squashfs::Limits::default()).unwrap();
+    assert_eq!(u64::from(image.time()), EPOCH);
+    let see = |listed: squashfs::Listed| {
+        assert_eq!((listed.uid, listed.gid, u64::from(listed.mtime)), (0, 0, EPOCH));
+        let mode = listed.mode.into();
+        let seen = match listed.kind {
+            squashfs::Kind::Dir => Seen::Dir(mode),
+            squashfs::Kind::Symlink(target) => Seen::Link(target),
+            squashfs::Kind::File(size) => {
+                let bytes = image.read(&listed.path).unwrap();
+                assert_eq!(bytes.len() as u64, size);
+                Seen::File(mode, Sha256::of(&bytes))
+            }
+            squashfs::Kind::Special => panic!("{} is special", listed.path),
+        };
+        (listed.path, seen)
+    };
+    image.list().map(see).collect()
+}
+
+/// Low levels keep the tests quick; the level changes sizes, not what is in the image.
+fn quick() -> squashfs::Options {
+    squashfs::Options { level: squashfs::Level::new(1).unwrap(), ..Default::default() }
+}
+
+/// A tree that has one of everything: empty and large files, deep and empty directories, names that sort badly, links.
+fn sample() -> Tree {
+    let noise: Vec<u8> = (0..700_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let mut tree = Tree::new();
+    let mut file = |path: &str, mode, bytes: Vec<u8>| {
+        tree.insert(path, Entry::file(mode, Contents::Bytes(bytes), "sample")).unwrap();
+    };
+    file("usr/bin/tool", 0o755, noise.clone());
+    file("usr/bin/same-tool", 0o755, noise);
+    file("usr/share/a/b/c/empty", 0o644, Vec::new());
+    file("usr/share/a-b", 0o600, b"sorts between a and a/b".to_vec());
+    file("usr/share/ümläut", 0o644, b"x".to_vec());
+    file("usr/share/zeros", 0o644, vec![0; 300_000]);
+    tree.insert("usr/share/void", Entry::dir("sample")).unwrap();
+    tree.insert("usr/libexec/exec", Entry::symlink("/var/kubernetes/exec", "sample")).unwrap();
+    tree
+}
+
+/// Any tree of up to 24 entries; what conflicts is left out.
+fn any_tree() -> impl Strategy<Value = Tree> {
+    let name = prop_oneof!["[a-c]", "[a-c]-[a-c]", "[ -.0-\\[\\]-~äß]{1,12}"];
+    let path = prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"));
+    let entry = prop_oneof![
+        Just(Entry::dir("any")),
+        (0u16..0o1000, prop::collection::vec(any::<u8>(), 0..200), 1usize..2000).prop_map(
+            |(mode, seed, times)| { Entry::file(mode, Contents::Bytes(seed.repeat(times)), "any") }
+        ),
+        "[a-z./]{1,40}".prop_map(|target| Entry::symlink(target, "any")),
+    ];
+    prop::collection::vec((path, entry), 0..24).prop_map(|entries| {
+        let mut tree = Tree::new();
+        for (path, entry) in entries {
+            let mut next = tree.clone();
+            if next.insert(&path, entry).is_ok() {
+                tree = next;
+            }
+        }
+        tree
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_tree_comes_back_from_cpio(tree in any_tree()) {
+        prop_assert_eq!(sight_of_cpio(&cpio_bytes(&tree)), sight_of_tree(&tree));
+    }
+
+    #[test]
+    fn any_tree_comes_back_from_squashfs(tree in any_tree()) {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("x.raw");
+        squashfs_image(&tree, &image, quick());
+        prop_assert_eq!(sight_of_squashfs(&image), sight_of_tree(&tree));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn unsquashfs_extracts_any_tree(tree in any_tree()) {
+        if judge("unsquashfs", "squashfs-tools") {
+            prop_assert_eq!(unsquashed(&tree), sight_of_tree(&tree));
+        }
+    }
+}
+
+fn unsquashed(tree: &Tree) -> Sight {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, root) = (dir.path().join("x.raw"), dir.path().join("root"));
+    squashfs_image(tree, &image, quick());
+    // Directories without x could not be walked by others than root; their modes are compared all the same.
+    run(Command::new("unsquashfs").args(["-no-progress", "-d"]).arg(&root).arg(&image));
+    sight_of_directory(&root)
+}
+
+#[test]
+fn unsquashfs_extracts_the_sample() {
+    if judge("unsquashfs", "squashfs-tools") {
+        assert_eq!(unsquashed(&sample()), sight_of_tree(&sample()));
+    }
+}
+
+#[test]
+fn unsquashfs_extracts_a_directory_of_many_files() {
+    if !judge("unsquashfs", "squashfs-tools") {
+        return;
+    }
+    let mut tree = Tree::new();
+    for number in 0..3000 {
+        let path = format!("usr/share/many/a-name-that-is-long-enough-to-fill-the-table-{number:05}");
+        let contents = Contents::Bytes(number.to_string().into_bytes());
+        tree.insert(&path, Entry::file(0o644, contents, "many")).unwrap();
+    }
+    assert_eq!(unsquashed(&tree), sight_of_tree(&tree));
+}
+
+#[test]
+fn squashfs_says_zstd_128_kib_blocks_and_no_xattrs() {
+    if !judge("unsquashfs", "squashfs-tools") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("x.raw");
+    squashfs_image(&sample(), &image, squashfs::Options::default());
+    let said = run(Command::new("unsquashfs").arg("-s").arg(&image));
+    for expected in ["Compression zstd", "compression-level 15", "Block size 131072", "Xattrs are not stored"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn gnu_cpio_extracts_the_sample() {
+    if !judge("cpio", "cpio") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(dir.path().join("x.cpio"), cpio_bytes(&sample())).unwrap();
+    let archive = || Stdio::from(File::open(dir.path().join("x.cpio")).unwrap());
+    let cpio =
+        |args: &str| run(Command::new("cpio").args([args, "--quiet"]).stdin(archive()).current_dir(&root));
+
+    let listed = cpio("-itvn");
+    let paths: Vec<&str> = listed.lines().map(|line| line.split_whitespace().nth(8).unwrap()).collect();
+    assert_eq!(paths, sample().iter().map(|(path, _)| path).collect::<Vec<_>>());
+    let owners = listed.lines().all(|line| line.split_whitespace().skip(2).take(2).eq(["0", "0"]));
+    assert!(owners, "{listed}");
+
+    cpio("-idm");
+    assert_eq!(sight_of_directory(&root), sight_of_tree(&sample()));
+}
+
+#[test]
+fn archives_written_one_after_another_are_listed_one_after_another() {
+    let (first, second) = (cpio_bytes(&sample()), cpio_bytes(&Tree::new()));
+    let joined = [first.as_slice(), &second].concat();
+    let mut reader = joined.as_slice();
+    let lengths = [(); 2].map(|()| cpio::list("x", &mut reader, cpio::Limits::default()).unwrap().length);
+    assert_eq!(lengths, [first.len() as u64, second.len() as u64]);
+    assert!(reader.is_empty());
+}
+
+/// Writes the same files in another order with other modes, times and owners' bits.
+fn working_copy(root: &Path, names: &[&str], umask: u32) {
+    for name in names {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("contents of {name}").repeat(5000)).unwrap();
+        let mode = if name.contains("bin") { 0o777 } else { 0o666 };
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode & !umask)).unwrap();
+    }
+    std::os::unix::fs::symlink("a", root.join("link")).unwrap();
+}
+
+#[test]
+fn umask_time_and_order_of_the_working_copy_do_not_change_a_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["usr/bin/a", "usr/share/z", "usr/share/b/c", "usr/share/b-c"];
+    let reversed: Vec<&str> = names.iter().rev().copied().collect();
+    let build = |copy: &str, names: &[&str], umask, time: u64| {
+        let root = dir.path().join(copy);
+        working_copy(&root, names, umask);
+        let file = File::open(root.join(names[0])).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time)).unwrap();
+        let tree = Tree::of_directory(&root, copy).unwrap();
+        let image = squashfs_image(&tree, &dir.path().join(format!("{copy}.raw")), quick());
+        (image, Sha256::of(&cpio_bytes(&tree)), tree.digest().unwrap())
+    };
+    let first = build("one", &names, 0o022, 1);
+    assert_eq!(first, build("two", &reversed, 0o077, 2_000_000_000));
+}
