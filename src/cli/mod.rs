@@ -1,5 +1,7 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
+mod sysext;
+
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
@@ -13,11 +15,15 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Verb {}
+enum Verb {
+    Sysext(sysext::SysextArgs),
+}
 
 impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> Result<()> {
-        match self.verb {}
+        match self.verb {
+            Verb::Sysext(args) => args.run(),
+        }
     }
 }

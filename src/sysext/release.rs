@@ -15,7 +15,7 @@ pub fn path(name: &str) -> String {
 }
 
 /// The fields of an extension-release file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release(pub BTreeMap<String, String>);
 
 impl Release {

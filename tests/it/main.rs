@@ -1,3 +1,6 @@
 //! The one integration test crate. Each module is a layer of `docs/architecture.md`.
 
+// Helpers outside of `#[test]` functions are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod images;

@@ -1,0 +1,202 @@
+//! The keys of `sysext.yaml`: from its text to a [`Description`], with every finding at once.
+//!
+//! Templates are expanded here once with the default values, so that a description that was read is known to expand.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::description::{
+    ComponentTemplate, Description, DigestTemplate, Os, PlacementTemplate, expand_directory, expand_path,
+    expand_url,
+};
+use super::template::{self, Variables, is_plain_value};
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use crate::format::archive::Selection;
+use crate::format::tree::{EXECUTABLE, Tree};
+use crate::report::{Finding, Findings, Source};
+use crate::yaml::decode::{Decoder, Spanned};
+use crate::yaml::{self, Node};
+
+/// Version of the schema; raised when the meaning of a key changes.
+pub const SCHEMA: u32 = 1;
+
+/// Reads the text of a `sysext.yaml` that lies in `folder`. `files/` and `node.bu` beside it are not looked at.
+pub fn parse(source: &Arc<Source>, folder: &str) -> Result<Description, Findings> {
+    let root = yaml::parse(source)?;
+    let decoder = Decoder::new(source);
+    let description = decode(&decoder, &root, folder, source.text.clone());
+    decoder.finish(description)
+}
+
+/// Permission bits in octal: `0755`, `755`.
+struct Mode(u16);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match u16::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Mode(mode)),
+            _ => Err(format!("`{text}` is not a mode: octal, at most 0777 (no setuid in a sysext)")),
+        }
+    }
+}
+
+fn decode(decoder: &Decoder, root: &Node, folder: &str, source: String) -> Description {
+    let fields = decoder.fields(root, "the sysext");
+    if let Some((node, schema)) = fields.need("schema").and_then(|n| Some((n, decoder.parsed::<u32>(n)?)))
+        && schema != SCHEMA
+    {
+        decoder.error(node, format!("schema {schema}; this prebake reads {SCHEMA}"));
+    }
+    let name = fields.need("name").and_then(|n| decoder.string(n).map(|name| decoder.spanned(n, name)));
+    if let Some(name) = &name
+        && name.value != folder
+    {
+        let finding = Finding::error(format!("the name is `{}` but the folder is `{folder}`", name.value))
+            .at(name.place.clone())
+            .hint("systemd-sysext merges an image only under the name in its extension-release file; name both alike");
+        decoder.push(finding);
+    }
+    let value = |spanned: Spanned<String>| {
+        if !is_plain_value(&spanned) {
+            let finding = Finding::error(format!("`{}` cannot stand in URLs and file names", spanned.value));
+            decoder.push(finding.at(spanned.place.clone()).hint("letters, digits and . _ + ~ - can"));
+        }
+        spanned.value
+    };
+    let name = name.map(value).unwrap_or_default();
+    let version = fields.need("version").and_then(|n| decoder.string(n).map(|v| decoder.spanned(n, v)));
+    let version = version.map(value).unwrap_or_default();
+    let mut variables = BTreeMap::new();
+    for (key, node) in fields.get("variables").map_or(Vec::new(), |n| decoder.entries(n, "`variables`")) {
+        if template::BUILT_IN.contains(&key.as_str()) {
+            decoder.push(Finding::error(format!("`{}` is always there", key.value)).at(key.place.clone()));
+        }
+        if let Some(text) = decoder.string(node) {
+            variables.insert(key.value, value(decoder.spanned(node, text)));
+        }
+    }
+    let os = fields.get("os").and_then(|n| decoder.parsed(n)).unwrap_or(Os::Any);
+    // Any architecture will do to see whether the templates expand.
+    let checker = Checker { decoder, variables: Variables::new(&version, Arch::Amd64, &variables) };
+    let components = fields.get("components").map_or(Vec::new(), |n| decoder.entries(n, "`components`"));
+    let mut components: Vec<_> =
+        components.into_iter().filter_map(|(name, node)| checker.component(name.value, node)).collect();
+    components.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut text = BTreeMap::new();
+    for (path, node) in fields.get("text").map_or(Vec::new(), |n| decoder.entries(n, "`text`")) {
+        if let Err(why) = expand_path(&checker.variables, &path) {
+            decoder.push(Finding::error(why).at(path.place.clone()));
+        }
+        if let Some(contents) = checker.expands(node, |v, t| v.expand(t)) {
+            text.insert(path.value, contents);
+        }
+    }
+    Description {
+        name,
+        version,
+        description: fields.get("description").and_then(|n| decoder.string(n)).unwrap_or_default(),
+        os,
+        reload: fields.get("reload").and_then(|n| decoder.boolean(n)).unwrap_or_default(),
+        variables,
+        files: Tree::new(),
+        node_layer: None,
+        components,
+        text,
+        source,
+    }
+}
+
+/// Decodes templates and sees to it that they expand.
+struct Checker<'d> {
+    decoder: &'d Decoder,
+    variables: Variables,
+}
+
+impl Checker<'_> {
+    fn expands(
+        &self,
+        node: &Node,
+        expand: impl Fn(&Variables, &str) -> Result<String, String>,
+    ) -> Option<String> {
+        let template = self.decoder.string(node)?;
+        if let Err(why) = expand(&self.variables, &template) {
+            self.decoder.error(node, why);
+        }
+        Some(template)
+    }
+
+    fn component(&self, name: String, node: &Node) -> Option<ComponentTemplate> {
+        let fields = self.decoder.fields(node, "a component");
+        let url = fields.need("url").and_then(|n| self.expands(n, expand_url));
+        let pinned = fields.get("sha256").map(|n| DigestTemplate::Pinned(self.pinned(n)));
+        let published = fields.get("sha256_url").and_then(|n| self.expands(n, expand_url));
+        let digest = match (pinned, published) {
+            (Some(pinned), None) => Some(pinned),
+            (None, Some(url)) => Some(DigestTemplate::Published(url)),
+            (None, None) if fields.get("sha256_url").is_some() => None,
+            _ => {
+                self.decoder
+                    .error(node, format!("component `{name}` needs one of `sha256` and `sha256_url`"));
+                None
+            }
+        };
+        let mode = fields.get("mode");
+        let install = fields.get("install").and_then(|n| self.expands(n, expand_path));
+        let extract = fields.get("extract");
+        let placement = match (install, extract) {
+            (Some(path), None) => {
+                let mode =
+                    mode.and_then(|n| self.decoder.parsed::<Mode>(n)).map_or(EXECUTABLE, |mode| mode.0);
+                Some(PlacementTemplate::Install { path, mode })
+            }
+            (None, Some(extract)) => {
+                if let Some(mode) = mode {
+                    self.decoder.error(mode, "`mode` belongs to `install`; extracted members keep theirs");
+                }
+                Some(PlacementTemplate::Extract(self.selections(extract)))
+            }
+            (None, None) if fields.get("install").is_some() => None,
+            _ => {
+                self.decoder.error(node, format!("component `{name}` needs one of `install` and `extract`"));
+                None
+            }
+        };
+        Some(ComponentTemplate { name, url: url?, digest: digest?, placement: placement? })
+    }
+
+    fn pinned(&self, node: &Node) -> BTreeMap<Arch, Sha256> {
+        let fields = self.decoder.fields(node, "`sha256`");
+        let digest = |arch: Arch| Some((arch, fields.get(arch.go()).and_then(|n| self.decoder.parsed(n))?));
+        Arch::ALL.into_iter().filter_map(digest).collect()
+    }
+
+    fn selections(&self, node: &Node) -> Vec<Selection> {
+        let entries = self.decoder.entries(node, "`extract`");
+        if entries.is_empty() {
+            self.decoder.error(node, "`extract` chooses nothing; name members and where they go");
+        }
+        let mut selections = Vec::new();
+        for (members, to) in entries {
+            let wrong = match self.variables.expand(&members) {
+                Err(why) => Some(why),
+                Ok(text) if text.trim_end_matches('*').contains('*') => {
+                    Some("`*` may stand only at the end".to_owned())
+                }
+                Ok(_) => None,
+            };
+            if let Some(why) = wrong {
+                self.decoder.push(Finding::error(why).at(members.place.clone()));
+            }
+            let Some(target) = self.expands(to, expand_directory) else { continue };
+            if members.value.ends_with('*') && !target.ends_with('/') {
+                self.decoder.error(to, "members chosen with `*` go into a directory: end it with `/`");
+            }
+            selections.push(Selection { members: members.value, to: target });
+        }
+        selections
+    }
+}
