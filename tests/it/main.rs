@@ -3,4 +3,6 @@
 // Helpers outside of `#[test]` functions are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod archives;
 mod images;
+mod sysexts;
