@@ -27,7 +27,7 @@ pub enum Error {
     Epoch(u64),
     /// A file could not be read or the image not be written.
     #[error("cannot write the squashfs image")]
-    Write(#[source] BackhandError),
+    Write(#[source] io::Error),
     /// The image file could not be used.
     #[error("cannot read {subject}")]
     Read {
@@ -42,7 +42,7 @@ pub enum Error {
         /// The image.
         subject: String,
         /// What is wrong.
-        source: BackhandError,
+        source: io::Error,
     },
     /// Not a squashfs image at all, or its superblock promises what cannot be.
     #[error("{subject} is not a squashfs image: {why}")]
@@ -82,6 +82,22 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         matches!(self, Error::Epoch(_)).then(|| "check SOURCE_DATE_EPOCH".into())
+    }
+}
+
+/// The reason in words. The crate's own texts are a feature that would bring a tracing framework along.
+fn reason(error: BackhandError) -> io::Error {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    match error {
+        BackhandError::StdIo(error) => error,
+        BackhandError::UnsupportedCompression(_) => {
+            invalid("it is compressed with neither zstd, gzip nor xz".into())
+        }
+        BackhandError::UnsupportedSquashfsVersion(major, minor) => {
+            invalid(format!("it has version {major}.{minor} of the format; 4.0 is read"))
+        }
+        BackhandError::Deku(error) => invalid(error.to_string()),
+        _ => invalid("its tables do not fit together".into()),
     }
 }
 
@@ -151,8 +167,9 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
     let mtime = u32::try_from(epoch).map_err(|_| Error::Epoch(epoch))?;
     let level = Zstd { compression_level: options.level.0.into() };
     let compressor = FilesystemCompressor::new(Compressor::Zstd, Some(CompressionOptions::Zstd(level)));
+    let failed = |error| Error::Write(reason(error));
     let mut image = FilesystemWriter::default();
-    image.set_compressor(compressor.map_err(Error::Write)?);
+    image.set_compressor(compressor.map_err(failed)?);
     image.set_block_size(options.block.bytes());
     image.set_time(mtime);
     image.set_only_root_id();
@@ -164,13 +181,12 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
             Content::File(contents) => image.push_file(contents.reader(), path, header),
             Content::Symlink(target) => image.push_symlink(target, path, header),
         }
-        .map_err(Error::Write)?;
+        .map_err(failed)?;
     }
-    let on_disk = |source: io::Error| Error::Write(source.into());
-    out.set_len(0).and_then(|()| out.rewind()).map_err(on_disk)?;
-    let (_, length) = image.write(BufWriter::with_capacity(1 << 20, &*out)).map_err(Error::Write)?;
+    out.set_len(0).and_then(|()| out.rewind()).map_err(Error::Write)?;
+    let (_, length) = image.write(BufWriter::with_capacity(1 << 20, &*out)).map_err(failed)?;
     // A duplicate is written, recognised and written over: the last one may have left a tail behind.
-    out.set_len(length).map_err(on_disk)?;
+    out.set_len(length).map_err(Error::Write)?;
     Ok(length)
 }
 
@@ -239,7 +255,7 @@ impl Image {
         file.rewind().map_err(failed)?;
         check_superblock(&subject, &superblock, length, limits)?;
         let reader = FilesystemReader::from_reader(BufReader::new(file))
-            .map_err(|source| Error::Damaged { subject: subject.clone(), source })?;
+            .map_err(|error| Error::Damaged { subject: subject.clone(), source: reason(error) })?;
         Ok(Image { subject, limits, reader })
     }
 
@@ -284,8 +300,8 @@ impl Image {
         }
         let damaged = |source| Error::Damaged { subject: self.subject.clone(), source };
         let mut bytes = Vec::new();
-        let reader = self.reader.file(file).reader_checked().map_err(damaged)?;
-        reader.take(limit).read_to_end(&mut bytes).map_err(|e| damaged(e.into()))?;
+        let reader = self.reader.file(file).reader_checked().map_err(|error| damaged(reason(error)))?;
+        reader.take(limit).read_to_end(&mut bytes).map_err(damaged)?;
         Ok(bytes)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use prebake::digest::Sha256;
-use prebake::format::tree::{Content, Contents, Entry, Tree};
+use prebake::format::tree::{self, Content, Contents, Entry, Tree};
 use prebake::format::{cpio, squashfs};
 use proptest::prelude::*;
 
@@ -309,4 +309,177 @@ fn umask_time_and_order_of_the_working_copy_do_not_change_a_byte() {
     };
     let first = build("one", &names, 0o022, 1);
     assert_eq!(first, build("two", &reversed, 0o077, 2_000_000_000));
+}
+
+fn tree_of(path: &str, entry: Entry) -> Result<Tree, tree::Error> {
+    let mut tree = Tree::new();
+    tree.insert(path, entry).map(|()| tree)
+}
+
+fn file(contents: Contents) -> Entry {
+    Entry::file(0o644, contents, "test")
+}
+
+#[test]
+fn a_path_that_leaves_the_tree_is_refused() {
+    for path in ["", "/etc/x", "../x", "a/../x", "a//b", "./a", "a/", "a\0b"] {
+        assert!(matches!(tree_of(path, Entry::dir("test")), Err(tree::Error::Path { .. })), "{path:?}");
+    }
+}
+
+#[test]
+fn names_and_targets_longer_than_linux_allows_are_refused() {
+    let deep = vec!["d".repeat(250); 17].join("/");
+    assert!(matches!(tree_of(&"n".repeat(256), Entry::dir("test")), Err(tree::Error::Path { .. })));
+    assert!(matches!(tree_of(&deep, Entry::dir("test")), Err(tree::Error::Path { .. })));
+    for target in ["", "a\0b", &"t".repeat(4096)] {
+        assert!(matches!(tree_of("l", Entry::symlink(target, "test")), Err(tree::Error::Path { .. })));
+    }
+}
+
+#[test]
+fn a_file_below_a_file_or_a_link_is_a_conflict() {
+    for first in [file(Contents::Bytes(Vec::new())), Entry::symlink("/etc", "test")] {
+        let mut tree = tree_of("a", first).unwrap();
+        let below = tree.insert("a/b", Entry::dir("other"));
+        let Err(tree::Error::Conflict { path, first, second }) = below else { panic!("{below:?}") };
+        assert_eq!([path.as_str(), &first, &second], ["a", "test", "other"]);
+    }
+}
+
+#[test]
+fn a_directory_entry_merges_and_keeps_its_first_mode() {
+    let mut tree = tree_of("a/b", Entry::dir("test")).unwrap();
+    tree.insert("a", Entry { mode: 0o700, ..Entry::dir("other") }).unwrap();
+    assert_eq!((tree.len(), tree.get("a").unwrap().mode), (2, 0o755));
+}
+
+#[test]
+fn a_directory_with_a_socket_or_a_name_that_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    assert!(matches!(Tree::of_directory(dir.path(), "x"), Err(tree::Error::Special { kind: "socket", .. })));
+    fs::remove_file(dir.path().join("socket")).unwrap();
+    fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+    assert!(matches!(Tree::of_directory(dir.path(), "x"), Err(tree::Error::NotUtf8 { .. })));
+}
+
+#[test]
+fn a_file_of_4_gib_does_not_go_into_a_cpio() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("big");
+    let big = File::create(&path).unwrap();
+    let write = |length| {
+        big.set_len(length).unwrap();
+        let tree = tree_of("big", file(Contents::on_disk(&path).unwrap())).unwrap();
+        cpio::length(&tree)
+    };
+    assert!(
+        matches!(write(1 << 32), Err(cpio::Error::TooBig { path, size }) if path == "big" && size == 1 << 32)
+    );
+    assert!(write((1 << 32) - 1).is_ok());
+}
+
+#[test]
+fn a_file_with_the_name_of_the_trailer_does_not_go_into_a_cpio() {
+    let tree = tree_of("TRAILER!!!", Entry::dir("test")).unwrap();
+    assert!(matches!(cpio::write(&tree, EPOCH, &mut Vec::new()), Err(cpio::Error::Trailer)));
+    assert!(cpio::length(&tree_of("a/TRAILER!!!", Entry::dir("test")).unwrap()).is_ok());
+}
+
+#[test]
+fn a_time_beyond_2106_is_refused() {
+    let late = 1 << 32;
+    let mut out = tempfile::tempfile().unwrap();
+    assert!(matches!(cpio::write(&Tree::new(), late, &mut out), Err(cpio::Error::Epoch(_))));
+    let image = squashfs::write(&Tree::new(), late, quick(), &mut out);
+    assert!(matches!(image, Err(squashfs::Error::Epoch(_))));
+}
+
+#[test]
+fn a_file_that_changes_its_length_while_an_image_is_made_fails_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("growing");
+    for now in ["", "short", "longer than it was"] {
+        fs::write(&path, "as it was").unwrap();
+        let tree = tree_of("x", file(Contents::on_disk(&path).unwrap())).unwrap();
+        fs::write(&path, now).unwrap();
+        let cpio = cpio::write(&tree, EPOCH, &mut Vec::new()).unwrap_err();
+        let image = squashfs::write(&tree, EPOCH, quick(), &mut tempfile::tempfile().unwrap()).unwrap_err();
+        for error in [&cpio as &dyn std::error::Error, &image] {
+            let cause = error.source().unwrap().to_string();
+            assert!(cause.contains("growing changed while it was read"), "{now:?}: {cause}");
+        }
+    }
+}
+
+#[test]
+fn cpio_limits_stop_names_and_numbers() {
+    let tree = sample();
+    let list = |limits| cpio::list("x", &mut cpio_bytes(&tree).as_slice(), limits);
+    let few = cpio::Limits { members: 3, ..Default::default() };
+    let short = cpio::Limits { name: 10, ..Default::default() };
+    for limits in [few, short] {
+        assert!(matches!(list(limits), Err(cpio::Error::Limit { .. })));
+    }
+}
+
+#[test]
+fn cut_or_foreign_bytes_are_not_listed_as_a_cpio() {
+    let whole = cpio_bytes(&sample());
+    for length in [0, 50, 110, 115, whole.len() / 2, whole.len() - 1] {
+        let refused = cpio::list("x", &mut &whole[..length], cpio::Limits::default());
+        assert!(matches!(refused, Err(cpio::Error::Damaged { .. })), "{length}");
+    }
+    assert!(cpio::list("x", &mut &[b'x'; 4096][..], cpio::Limits::default()).is_err());
+}
+
+#[test]
+fn what_is_no_squashfs_image_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.raw");
+    let open = || squashfs::Image::open(&path, squashfs::Limits::default()).map(drop).unwrap_err();
+    for bytes in [&b""[..], b"<html>404</html>", &[0; 4096]] {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(open(), squashfs::Error::Foreign { .. }));
+    }
+    squashfs_image(&sample(), &path, quick());
+    let image = squashfs::Image::open(&path, squashfs::Limits { file: 100, ..Default::default() }).unwrap();
+    assert!(matches!(image.read("usr/bin/tool"), Err(squashfs::Error::Limit { .. })));
+    assert!(matches!(image.read("usr/bin"), Err(squashfs::Error::NoFile { .. })));
+    let few = squashfs::Limits { inodes: 3, ..Default::default() };
+    assert!(matches!(squashfs::Image::open(&path, few), Err(squashfs::Error::Limit { .. })));
+    File::options().write(true).open(&path).unwrap().set_len(5000).unwrap();
+    assert!(matches!(open(), squashfs::Error::Foreign { why: "it is cut off", .. }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_damaged_cpio_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = cpio_bytes(&sample());
+        *at.get_mut(&mut bytes[..2000]) = byte;
+        let _ = cpio::list("x", &mut bytes.as_slice(), cpio::Limits::default());
+    }
+
+    #[test]
+    fn a_damaged_squashfs_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.raw");
+        let mut small = Tree::new();
+        small.insert("usr/a/b", file(Contents::Bytes(b"small".to_vec()))).unwrap();
+        small.insert("usr/link", Entry::symlink("a", "test")).unwrap();
+        let length = squashfs::write(&small, EPOCH, quick(), &mut File::create(&path).unwrap()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        prop_assert_eq!(bytes.len() as u64, length);
+        *at.get_mut(&mut bytes[..600]) = byte;
+        fs::write(&path, bytes).unwrap();
+        if let Ok(image) = squashfs::Image::open(&path, squashfs::Limits::default()) {
+            for listed in image.list() {
+                let _ = image.read(&listed.path);
+            }
+        }
+    }
 }
