@@ -23,17 +23,20 @@ pub enum Kind {
     Tar,
     /// tar through gzip.
     TarGz,
-    /// One file through gzip.
-    Gz,
 }
 
 impl Kind {
     /// By the end of a file name or URL; nothing for a name that is none of an archive.
     pub fn of(name: &str) -> Option<Self> {
-        const ENDS: [(&str, Kind); 4] =
-            [(".tar.gz", Kind::TarGz), (".tgz", Kind::TarGz), (".tar", Kind::Tar), (".gz", Kind::Gz)];
+        const ENDS: [(&str, Kind); 3] =
+            [(".tar.gz", Kind::TarGz), (".tgz", Kind::TarGz), (".tar", Kind::Tar)];
         ENDS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, kind)| *kind)
     }
+}
+
+/// Whether a file name or URL is that of one gzipped file, for [`gunzip`].
+pub fn is_gzipped_file(name: &str) -> bool {
+    name.ends_with(".gz") && Kind::of(name).is_none()
 }
 
 /// Which members are taken, and where to.
@@ -187,10 +190,6 @@ pub fn extract(
     let unpacked: Box<dyn Read> = match kind {
         Kind::Tar => Box::new(file),
         Kind::TarGz => Box::new(MultiGzDecoder::new(file)),
-        Kind::Gz => {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "one compressed file has no members");
-            return Err(Error::Damaged { subject, source });
-        }
     };
     let mut stream = Limited { inner: unpacked, left: limits.bytes, exceeded: false };
     let mut unpacking =
@@ -280,31 +279,24 @@ impl Unpacking<'_> {
         selections: &[Selection],
         limit: usize,
     ) -> Result<(), Error> {
-        let damaged = |source| Error::Damaged { subject: self.subject.into(), source };
+        let subject = self.subject;
+        let damaged = |source| Error::Damaged { subject: subject.into(), source };
         let mut archive = tar::Archive::new(stream);
         let mut used = vec![false; selections.len()];
-        // Raw: the crate would read a long name of any length into memory.
-        let members = archive.entries().map_err(damaged)?.raw(true);
         let mut extension = Extension::default();
-        for (number, member) in members.enumerate() {
-            let mut member =
-                member.map_err(|source| Error::Damaged { subject: self.subject.into(), source })?;
+        // Raw: the crate would read a long name of any length into memory.
+        for (number, member) in archive.entries().map_err(damaged)?.raw(true).enumerate() {
+            let mut member = member.map_err(damaged)?;
             if number == limit {
-                return Err(Error::Limit {
-                    subject: self.subject.into(),
-                    what: "members",
-                    limit: limit as u64,
-                });
+                return Err(Error::Limit { subject: subject.into(), what: "members", limit: limit as u64 });
             }
-            if extension
-                .absorb(&mut member)
-                .map_err(|source| Error::Damaged { subject: self.subject.into(), source })?
-            {
+            if extension.absorb(&mut member).map_err(damaged)? {
                 continue;
             }
-            let extension = std::mem::take(&mut extension);
-            let raw = extension.path.unwrap_or_else(|| lossy(&member.path_bytes()));
-            let link = extension.link.or_else(|| member.link_name_bytes().map(|bytes| lossy(&bytes)));
+            let Extension { path, link } = std::mem::take(&mut extension);
+            let raw = path.unwrap_or_else(|| lossy(&member.path_bytes()));
+            let link =
+                link.or_else(|| member.link_name_bytes().map(|bytes| lossy(&bytes))).unwrap_or_default();
             let Some(name) = self.name(&raw)? else { continue };
             let kind = member.header().entry_type();
             self.judge(&raw, kind)?;
@@ -312,50 +304,41 @@ impl Unpacking<'_> {
                 continue;
             };
             used[index] = true;
+            let out = || Error::Link { subject: subject.into(), member: raw.clone(), target: link.clone() };
             let entry = match kind {
                 EntryType::Directory => Entry::dir(self.origin),
-                EntryType::Symlink => {
-                    let target = link.unwrap_or_default();
-                    if !stays_below(&to, base, &target) {
-                        return Err(Error::Link { subject: self.subject.into(), member: raw, target });
-                    }
-                    Entry::symlink(target, self.origin)
-                }
+                EntryType::Symlink if stays_below(&to, base, &link) => Entry::symlink(link, self.origin),
+                EntryType::Symlink => return Err(out()),
                 EntryType::Link => {
-                    let target = link.unwrap_or_default();
-                    let known = self.name(&target)?.and_then(|target| self.files.get(&target).cloned());
-                    let Some((mode, contents)) = known else {
-                        return Err(Error::Link { subject: self.subject.into(), member: raw, target });
-                    };
+                    let target = self.name(&link)?.and_then(|target| self.files.get(&target).cloned());
+                    let (mode, contents) = target.ok_or_else(out)?;
                     Entry::file(mode, contents, self.origin)
                 }
-                _ => {
-                    let executable = member.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
-                    let mode = if executable { EXECUTABLE } else { PLAIN };
-                    let size = member.size();
-                    let contents = to_spool(&mut member, self.spool, self.subject)?;
-                    if contents.size() != size {
-                        let source =
-                            io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{raw}` is cut off"));
-                        return Err(Error::Damaged { subject: self.subject.into(), source });
-                    }
-                    self.files.insert(name, (mode, contents.clone()));
-                    Entry::file(mode, contents, self.origin)
-                }
+                _ => self.file(&mut member, name)?,
             };
-            self.tree
-                .insert(&to, entry)
-                .map_err(|source| Error::Tree { subject: self.subject.into(), source })?;
+            self.tree.insert(&to, entry).map_err(|source| Error::Tree { subject: subject.into(), source })?;
         }
         // Past the end mark of the tar, so that gzip's own checksum is looked at.
-        copy(&mut archive.into_inner(), &mut io::sink(), self.subject)?;
-        match used.iter().position(|used| !used) {
-            Some(index) => Err(Error::Unmatched {
-                subject: self.subject.into(),
-                members: selections[index].members.clone(),
-            }),
+        copy(&mut archive.into_inner(), &mut io::sink(), subject)?;
+        match selections.iter().zip(used).find(|(_, used)| !used) {
+            Some((unused, _)) => {
+                Err(Error::Unmatched { subject: subject.into(), members: unused.members.clone() })
+            }
             None => Ok(()),
         }
+    }
+
+    fn file(&mut self, member: &mut tar::Entry<'_, impl Read>, name: String) -> Result<Entry, Error> {
+        let executable = member.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
+        let mode = if executable { EXECUTABLE } else { PLAIN };
+        let size = member.size();
+        let contents = to_spool(member, self.spool, self.subject)?;
+        if contents.size() != size {
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{name}` is cut off"));
+            return Err(Error::Damaged { subject: self.subject.into(), source });
+        }
+        self.files.insert(name, (mode, contents.clone()));
+        Ok(Entry::file(mode, contents, self.origin))
     }
 
     /// A member's name without `./` and final slash; nothing for the archive's root.

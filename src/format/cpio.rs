@@ -12,7 +12,7 @@ use cpio::newc;
 use crate::error::{Advice, Exit};
 use crate::format::tree::{Content, Tree};
 
-/// What a writer of bytes is called in step keys; raised when the bytes for the same tree change.
+/// Enters step keys; raised when the bytes for the same tree change.
 pub const REVISION: u32 = 1;
 /// Bytes of a header, before the name.
 const HEADER: u64 = 110;

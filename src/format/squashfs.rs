@@ -16,7 +16,7 @@ use backhand::{
 use crate::error::{Advice, Exit};
 use crate::format::tree::{Content, EXECUTABLE, Tree};
 
-/// What this writer is called in step keys; raised when the bytes for the same tree change.
+/// Enters step keys; raised when the bytes for the same tree change.
 pub const REVISION: u32 = 1;
 
 /// Why an image cannot be written or read.

@@ -152,6 +152,13 @@ impl Contents {
         }
     }
 
+    /// Digest of the bytes.
+    pub fn sha256(&self) -> io::Result<Sha256> {
+        let mut sink = Hashing::new(io::sink());
+        io::copy(&mut self.reader(), &mut sink)?;
+        Ok(sink.finish().1)
+    }
+
     /// A reader of exactly [`Contents::size`] bytes: it fails, with the file's name in the message, where the file on
     /// disk is shorter or longer by now. The file is opened at the first read, so any number of readers may wait.
     pub fn reader(&self) -> Reader<'_> {
@@ -197,9 +204,9 @@ impl Entry {
         Entry { mode: EXECUTABLE, content: Content::Dir, origin: origin.into() }
     }
 
-    /// A file. Of `mode`, the permission bits are kept.
+    /// A file.
     pub fn file(mode: u16, contents: Contents, origin: impl Into<String>) -> Self {
-        Entry { mode: mode & 0o777, content: Content::File(contents), origin: origin.into() }
+        Entry { mode, content: Content::File(contents), origin: origin.into() }
     }
 
     /// A symlink to `target`, which is kept as it is written.
@@ -250,8 +257,9 @@ impl Tree {
     }
 
     /// Adds an entry and, where they are missing, its parents (0755). A directory may be added twice; the first mode
-    /// stays. Anything else that is there already is a [`Error::Conflict`].
-    pub fn insert(&mut self, path: &str, entry: Entry) -> Result<(), Error> {
+    /// stays. Of modes the permission bits are kept: no setuid. Anything else that is there already is a [`Error::Conflict`].
+    pub fn insert(&mut self, path: &str, mut entry: Entry) -> Result<(), Error> {
+        entry.mode &= 0o777;
         let refuse = |why| Error::Path { path: path.into(), origin: entry.origin.clone(), why };
         if !repro::is_contained(path) {
             return Err(refuse("it must be relative, without `..`, `.`, empty parts, NUL or backslash"));
@@ -321,15 +329,6 @@ impl Tree {
             summary += &format!("{path:?} {:o} {content}\n", entry.mode);
         }
         Ok(Sha256::of(summary.as_bytes()))
-    }
-}
-
-impl Contents {
-    /// Digest of the bytes.
-    pub fn sha256(&self) -> io::Result<Sha256> {
-        let mut sink = Hashing::new(io::sink());
-        io::copy(&mut self.reader(), &mut sink)?;
-        Ok(sink.finish().1)
     }
 }
 

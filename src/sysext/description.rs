@@ -16,7 +16,7 @@ use super::template::{Variables, is_plain_value};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
-use crate::format::archive::{Kind, Selection};
+use crate::format::archive::{Kind, Selection, is_gzipped_file};
 use crate::format::tree::{self, Tree};
 use crate::report::{Findings, Source, nearest};
 use crate::repro;
@@ -292,16 +292,17 @@ impl Description {
                 Expected::Published { url: expand_url(variables, url).map_err(wrong)? }
             }
         };
-        let packed = Kind::of(&url);
         let placement = match &template.placement {
             PlacementTemplate::Install { path, mode } => Placement::File {
                 path: expand_path(variables, path).map_err(wrong)?,
                 mode: *mode,
-                gzip: packed == Some(Kind::Gz),
+                gzip: is_gzipped_file(&url),
             },
             PlacementTemplate::Extract(selections) => {
-                let kind = packed.filter(|kind| *kind != Kind::Gz).ok_or_else(|| {
-                    wrong(format!("{url} does not end in .tar, .tar.gz or .tgz, so nothing can be extracted"))
+                let kind = Kind::of(&url).ok_or_else(|| {
+                    wrong(format!(
+                        "{url} ends in none of .tar, .tar.gz and .tgz, so nothing can be extracted"
+                    ))
                 })?;
                 let expanded = selections.iter().map(|selection| {
                     Ok(Selection {

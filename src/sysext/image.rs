@@ -16,7 +16,7 @@ use crate::format::squashfs::{self, Options};
 use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings, Place, Source};
 
-/// What this builder is called in step keys; raised when the bytes of an image change for the same inputs.
+/// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;
 /// Longest unit that is looked at, in bytes.
 const MAX_UNIT: u64 = 1 << 20;

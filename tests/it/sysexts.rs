@@ -354,3 +354,55 @@ fn the_digest_of_a_folder_follows_its_text_and_files() {
     world.file("demo/files/usr/x", "2");
     assert!(empty != one && one != digest());
 }
+
+fn prebake(args: &[&str]) -> (i32, String, String) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_prebake"))
+        .args(args)
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn sysext_ls_lists_what_is_shipped() {
+    let (code, table, _) = prebake(&["sysext", "ls"]);
+    assert_eq!(code, 0);
+    assert!(table.lines().any(|line| line.starts_with("kubernetes  v")), "{table}");
+    let (_, json, _) = prebake(&["sysext", "ls", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), table.lines().count());
+}
+
+#[test]
+fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
+    let world = World::new(HEAD);
+    world.file("demo/files/usr/bin/tool", "12345");
+    let image = world.dir.path().join("x.raw");
+    let assembled = world.assemble(&[]).unwrap();
+    assembled.write("demo", 7, Options::default(), &mut File::create(&image).unwrap()).unwrap();
+    let (code, json, story) = prebake(&["sysext", "inspect", "--json", image.to_str().unwrap()]);
+    assert_eq!((code, story.as_str()), (0, ""));
+    let seen: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(seen["name"], "demo");
+    assert_eq!(seen["release"]["ARCHITECTURE"], "x86-64");
+    let tool = serde_json::json!({"path": "/usr/bin/tool", "kind": "file", "mode": 0o644, "size": 5});
+    assert!(seen["entries"].as_array().unwrap().contains(&tool), "{json}");
+
+    let mut foreign = tree::Tree::new();
+    foreign.insert("opt/x", tree::Entry::dir("test")).unwrap();
+    prebake::format::squashfs::write(&foreign, 7, Options::default(), &mut File::create(&image).unwrap())
+        .unwrap();
+    let (code, table, story) = prebake(&["sysext", "inspect", image.to_str().unwrap()]);
+    assert_eq!(code, 0, "inspect reports; it does not judge by its exit code");
+    assert!(
+        table.contains("/opt/x") && story.contains("no-opt") && story.contains("release-file"),
+        "{story}"
+    );
+
+    let (code, _, story) = prebake(&["sysext", "inspect", "Cargo.toml"]);
+    assert_eq!(code, 4);
+    assert!(story.contains("Cargo.toml is not a squashfs image"), "{story}");
+}
