@@ -189,6 +189,18 @@ pub enum Error {
         /// The architecture.
         arch: Arch,
     },
+    /// A recipe moves a component whose digest is pinned.
+    #[error(
+        "component `{component}` of sysext `{name}` has its sha256 pinned, but the recipe's values make it {url}"
+    )]
+    Moved {
+        /// The sysext.
+        name: String,
+        /// The component.
+        component: String,
+        /// What its URL would become.
+        url: String,
+    },
     /// A template that does not expand to something usable with the values given.
     #[error("component `{component}` of sysext `{name}`: {why}")]
     Template {
@@ -220,6 +232,9 @@ impl Advice for Error {
             }
             Error::Unpinned { arch, .. } => {
                 Some(format!("add `{arch}:` to its sha256, or name a sha256_url"))
+            }
+            Error::Moved { .. } => {
+                Some("name a sha256_url, or change version and digest in sysext.yaml".into())
             }
             _ => None,
         }
@@ -280,14 +295,16 @@ impl Description {
     ) -> Result<Component, Error> {
         let wrong = |why| Error::Template { name: self.name.clone(), component: template.name.clone(), why };
         let url = expand_url(variables, &template.url).map_err(wrong)?;
+        let (name, component) = (self.name.clone(), template.name.clone());
         let digest = match &template.digest {
-            DigestTemplate::Pinned(digests) => match digests.get(&arch) {
-                Some(digest) => Expected::Pinned(*digest),
-                None => {
-                    let (name, component) = (self.name.clone(), template.name.clone());
-                    return Err(Error::Unpinned { name, component, arch });
+            DigestTemplate::Pinned(digests) => {
+                let pinned = Variables::new(&self.version, arch, &self.variables);
+                if expand_url(&pinned, &template.url).map_err(wrong)? != url {
+                    return Err(Error::Moved { name, component, url });
                 }
-            },
+                let digest = digests.get(&arch).copied();
+                Expected::Pinned(digest.ok_or(Error::Unpinned { name, component, arch })?)
+            }
             DigestTemplate::Published(url) => {
                 Expected::Published { url: expand_url(variables, url).map_err(wrong)? }
             }

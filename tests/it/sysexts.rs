@@ -137,6 +137,21 @@ fn a_pinned_digest_is_taken_for_the_architecture_or_its_absence_told() {
 }
 
 #[test]
+fn a_recipe_cannot_move_a_component_away_from_its_pinned_digest() {
+    let text = format!(
+        "{HEAD}components: {{x: {{url: \"https://x/{{version}}\", sha256: {{amd64: {}}}, install: /usr/x}}}}\n",
+        Sha256::of(b"x")
+    );
+    let demo = World::new(&text).load().unwrap();
+    let components = |version| {
+        let variables = demo.variables(Arch::Amd64, &overrides(&[("version", version)])).unwrap();
+        demo.components(Arch::Amd64, &variables)
+    };
+    assert!(components("v1.2").is_ok());
+    assert!(matches!(components("v1.3"), Err(Error::Moved { url, .. }) if url == "https://x/v1.3"));
+}
+
+#[test]
 fn a_recipe_may_set_only_known_variables_to_plain_values() {
     let kubernetes = shipped("kubernetes");
     let refused = kubernetes.variables(Arch::Amd64, &overrides(&[("cin", "v1.0.0")])).unwrap_err();
