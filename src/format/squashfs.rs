@@ -161,8 +161,9 @@ pub struct Options {
 
 /// Writes a tree as an image over `out`, which is truncated, and returns its length, a multiple of 4096.
 ///
-/// Entries are in path order; owner 0:0; root 0755; every time, the file system's own too, is `epoch` (seconds since
-/// 1970); no xattrs. Files are streamed; equal files of a block and more are stored once.
+/// Entries are in path order; owner 0:0; no xattrs; every time, the file system's own too, is `epoch` (seconds since
+/// 1970), but the root directory's, which the crate leaves at 0; its mode is 0755. Files are streamed; equal files of
+/// a block and more are stored once.
 pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
     let mtime = u32::try_from(epoch).map_err(|_| Error::Epoch(epoch))?;
     let level = Zstd { compression_level: options.level.0.into() };

@@ -4,24 +4,24 @@
 /// What is wrong with a unit, and on which line (from 1).
 pub type Fault = (usize, String);
 
-/// Kinds of unit that need a section of their own; `.target`, `.slice` and `.device` need none.
-const SECTIONS: [(&str, &str); 9] = [
-    (".service", "Service"),
-    (".socket", "Socket"),
-    (".timer", "Timer"),
-    (".path", "Path"),
-    (".mount", "Mount"),
-    (".automount", "Automount"),
-    (".swap", "Swap"),
-    (".target", "Unit"),
-    (".slice", "Unit"),
+/// Kinds of unit that a sysext may bring, and the section that each must have.
+const KINDS: [(&str, Option<&str>); 9] = [
+    (".service", Some("Service")),
+    (".socket", Some("Socket")),
+    (".timer", Some("Timer")),
+    (".path", Some("Path")),
+    (".mount", Some("Mount")),
+    (".automount", Some("Automount")),
+    (".swap", Some("Swap")),
+    (".target", None),
+    (".slice", None),
 ];
 
 /// Whether a path inside an image is a unit or a drop-in of one, which systemd reads.
 pub fn is_unit(path: &str) -> bool {
     let Some(rest) = unit_path(path) else { return false };
     match rest.split_once('/') {
-        None => SECTIONS.iter().any(|(suffix, _)| rest.ends_with(suffix)),
+        None => KINDS.iter().any(|(suffix, _)| rest.ends_with(suffix)),
         Some((dir, file)) => dir.ends_with(".d") && file.ends_with(".conf"),
     }
 }
@@ -55,11 +55,9 @@ pub fn faults(path: &str, text: &str) -> Vec<Fault> {
         }
     }
     let drop_in = unit_path(path).is_some_and(|rest| rest.contains('/'));
-    let needed = SECTIONS.iter().find(|(suffix, _)| !drop_in && path.ends_with(suffix));
-    if let Some((_, section)) = needed
-        && *section != "Unit"
-        && !sections.contains(section)
-    {
+    let needed =
+        KINDS.iter().find(|(suffix, _)| !drop_in && path.ends_with(suffix)).and_then(|(_, needed)| *needed);
+    if let Some(section) = needed.filter(|section| !sections.contains(section)) {
         faults.push((text.lines().count().max(1), format!("the section `[{section}]` is missing")));
     }
     faults

@@ -136,13 +136,18 @@ fn quick() -> squashfs::Options {
 
 /// A tree that has one of everything: empty and large files, deep and empty directories, names that sort badly, links.
 fn sample() -> Tree {
-    let noise: Vec<u8> = (0..700_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    // A linear congruence (Knuth's MMIX) is noise enough not to be compressed.
+    let next =
+        |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    let noise: Vec<u8> =
+        std::iter::successors(Some(1), next).map(|x| (x >> 56) as u8).take(700_000).collect();
     let mut tree = Tree::new();
     let mut file = |path: &str, mode, bytes: Vec<u8>| {
         tree.insert(path, Entry::file(mode, Contents::Bytes(bytes), "sample")).unwrap();
     };
     file("usr/bin/tool", 0o755, noise.clone());
-    file("usr/bin/same-tool", 0o755, noise);
+    // The last file of all: its second copy must leave no tail behind.
+    file("usr/z/same-tool", 0o755, noise);
     file("usr/share/a/b/c/empty", 0o644, Vec::new());
     file("usr/share/a-b", 0o600, b"sorts between a and a/b".to_vec());
     file("usr/share/ümläut", 0o644, b"x".to_vec());
