@@ -3,6 +3,10 @@
 // Helpers outside of `#[test]` functions are tests too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../lab/mod.rs"]
+mod lab;
+
 mod archives;
+mod harness;
 mod images;
 mod sysexts;

@@ -1,0 +1,251 @@
+//! A QEMU machine that network-boots: no KVM, no disk, iPXE in the default ROM, its serial console in a file.
+//!
+//! slirp, QEMU's user network, gives it an address by DHCP and the first URL to boot; there the host's loopback is
+//! 10.0.2.2. (slirp's `restrict=on` cuts that off too, so the machine is not fenced in.) The bootengine that Flatcar has
+//! inside its kernel and Debian's has not comes first: [`start_script`].
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Console lines that end a boot whatever is waited for. The first is the kernel's, which goes on without the rest of
+/// the initrd; the second the bootengine's.
+const FATAL: [&str; 5] =
+    ["Initramfs unpacking failed", "] FAIL: ", "Kernel panic", "No bootable device", "emergency mode"];
+
+/// Lines of console that are kept to show.
+const KEPT: usize = 200;
+
+/// How often the console is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Waits until no other test of this process runs a machine, and keeps the others waiting: two boots at once on two cores
+/// would run into their timeouts.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first script a machine gets: loads `bootengine.cpio.gz`, which lies beside the script, and then boots what the
+/// server under test says. iPXE keeps images that were loaded before `chain` and hands them to the kernel first.
+pub fn start_script(server: SocketAddr) -> String {
+    format!("#!ipxe\ninitrd bootengine.cpio.gz\nchain {}/boot.ipxe\n", seen_from_inside(server))
+}
+
+/// The URL under which a machine sees a server on the host's loopback.
+pub fn seen_from_inside(server: SocketAddr) -> String {
+    format!("http://10.0.2.2:{}", server.port())
+}
+
+/// How a machine is to be started.
+pub struct Builder {
+    mac: String,
+    uuid: Option<String>,
+    memory_mib: u32,
+    boot_url: String,
+    console: PathBuf,
+}
+
+impl Builder {
+    /// Its network card's address, which servers select nodes by.
+    pub fn mac(mut self, mac: &str) -> Self {
+        self.mac = mac.into();
+        self
+    }
+
+    /// Its SMBIOS UUID; all zeros without.
+    pub fn uuid(mut self, uuid: &str) -> Self {
+        self.uuid = Some(uuid.into());
+        self
+    }
+
+    /// Its memory; 2048 MiB by default, enough for a base of 40 MiB.
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Turns the machine on.
+    pub fn start(self) -> io::Result<Machine> {
+        let Builder { mac, uuid, memory_mib, boot_url, console } = self;
+        File::create(&console)?;
+        // setpriv, so that a machine never outlives the program that started it, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", &memory_mib.to_string()]);
+        command.args(["-nographic", "-nodefaults", "-no-reboot"]);
+        command.arg("-serial").arg(format!("file:{}", console.display()));
+        command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24,bootfile={boot_url}"));
+        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1"));
+        if let Some(uuid) = uuid {
+            command.args(["-uuid", &uuid]);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Machine { child, started: Instant::now(), console: Console::open(&console)? })
+    }
+}
+
+/// A machine that runs until it is dropped.
+pub struct Machine {
+    child: Child,
+    started: Instant,
+    console: Console,
+}
+
+/// A console line that was waited for.
+#[derive(Debug)]
+pub struct Event {
+    /// Which of the patterns it holds.
+    pub pattern: usize,
+    /// The line, without escape sequences.
+    pub line: String,
+    /// Since the machine was turned on.
+    pub after: Duration,
+}
+
+/// Why nothing that was waited for came.
+#[derive(Debug)]
+pub enum Stall {
+    /// A line that says that the boot is lost.
+    Fatal(String),
+    /// QEMU ended.
+    Ended(ExitStatus),
+    /// Nothing for this long.
+    TimedOut(Duration),
+    /// The console cannot be read.
+    Console(io::Error),
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stall::Fatal(line) => write!(f, "the machine says: {line}"),
+            Stall::Ended(status) => write!(f, "QEMU ended: {status}"),
+            Stall::TimedOut(time) => write!(f, "nothing came within {} s", time.as_secs()),
+            Stall::Console(error) => write!(f, "the console cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Stall {}
+
+impl Machine {
+    /// A machine that boots from a URL and writes its console to a file.
+    pub fn builder(boot_url: &str, console: &Path) -> Builder {
+        Builder {
+            mac: "52:54:00:00:00:01".into(),
+            uuid: None,
+            memory_mib: 2048,
+            boot_url: boot_url.into(),
+            console: console.into(),
+        }
+    }
+
+    /// Waits for the next line that holds one of the patterns. Lines that were passed over do not come again.
+    pub fn wait_for(&mut self, patterns: &[&str], timeout: Duration) -> Result<Event, Stall> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            // Asked first, so that what a machine said before it ended is still read.
+            let ended = self.child.try_wait().map_err(Stall::Console)?;
+            self.console.read().map_err(Stall::Console)?;
+            while let Some(line) = self.console.next_line() {
+                if let Some(pattern) = patterns.iter().position(|pattern| line.contains(pattern)) {
+                    return Ok(Event { pattern, line, after: self.started.elapsed() });
+                }
+                if FATAL.iter().any(|fatal| line.contains(fatal)) {
+                    return Err(Stall::Fatal(line));
+                }
+            }
+            if let Some(status) = ended {
+                return Err(Stall::Ended(status));
+            }
+            if Instant::now() > deadline {
+                return Err(Stall::TimedOut(timeout));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The console's last lines.
+    pub fn last_lines(&self, count: usize) -> Vec<&str> {
+        self.console.last_lines(count)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Follows the console's file.
+struct Console {
+    file: File,
+    /// Read, but not a whole line yet.
+    partial: Vec<u8>,
+    /// Whole lines that nobody has seen.
+    fresh: VecDeque<String>,
+    /// The newest lines that somebody has seen.
+    seen: VecDeque<String>,
+}
+
+impl Console {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Console {
+            file: File::open(path)?,
+            partial: Vec::new(),
+            fresh: VecDeque::new(),
+            seen: VecDeque::new(),
+        })
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        self.file.read_to_end(&mut self.partial)?;
+        while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.partial.drain(..=end).collect();
+            self.fresh.push_back(plain(&line));
+        }
+        Ok(())
+    }
+
+    fn next_line(&mut self) -> Option<String> {
+        let line = self.fresh.pop_front()?;
+        if self.seen.len() == KEPT {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(line.clone());
+        Some(line)
+    }
+
+    fn last_lines(&self, count: usize) -> Vec<&str> {
+        let lines = self.seen.iter().chain(&self.fresh).map(String::as_str).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.collect();
+        lines[lines.len().saturating_sub(count)..].to_vec()
+    }
+}
+
+/// A console line without its end and without ANSI escape sequences (ECMA-48: `ESC [`, parameters, a letter).
+fn plain(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut plain = String::new();
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '\x1b' if chars.as_str().starts_with('[') => {
+                chars.by_ref().skip(1).find(|c| ('@'..='~').contains(c));
+            }
+            char if char.is_control() => {}
+            char => plain.push(char),
+        }
+    }
+    plain.trim_end().to_owned()
+}

@@ -1,0 +1,307 @@
+//! A small HTTP/1.1 file server on the loopback: release servers and mirrors for tests, with faults on demand.
+//!
+//! Plain threads and std only, and deliberately not the server under test. GET, HEAD, one Range, ETag with If-Range.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A request as it came, and as a hook sees it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET` or `HEAD`.
+    pub method: String,
+    /// Path without the query.
+    pub path: String,
+    /// The `Range` header, as sent.
+    pub range: Option<String>,
+    /// How many requests for this path came before.
+    pub earlier: usize,
+    if_range: Option<String>,
+}
+
+/// What goes wrong with one response. Positions count in its body.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// The body ends here, though `Content-Length` promises all of it, and the connection with it.
+    Truncate(u64),
+    /// The byte here has its bits flipped.
+    Corrupt(u64),
+    /// This status and an empty body.
+    Status(u16),
+    /// After these bytes nothing comes, and the connection stays open.
+    Stall(u64),
+}
+
+type Hook = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
+
+/// What to serve, before it is.
+#[derive(Default)]
+pub struct Builder {
+    directories: Vec<(String, PathBuf)>,
+    pages: BTreeMap<String, Vec<u8>>,
+    hook: Option<Box<Hook>>,
+}
+
+impl Builder {
+    /// A directory's files below a prefix that ends in `/`. Links inside it are followed.
+    pub fn directory(mut self, prefix: &str, directory: &Path) -> Self {
+        self.directories.push((prefix.into(), directory.into()));
+        self
+    }
+
+    /// A body of its own at a path; it comes before directories.
+    pub fn page(mut self, path: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.pages.insert(path.into(), body.into());
+        self
+    }
+
+    /// Asked before every response.
+    pub fn faults(mut self, hook: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Starts to serve, on a port that is free.
+    pub fn start(self) -> io::Result<Mirror> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let shared =
+            Arc::new(Shared { site: self, requests: Mutex::default(), stopped: AtomicBool::new(false) });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if accepting.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = Arc::clone(&accepting);
+                // An error here is a client that went away.
+                thread::spawn(move || shared.converse(stream));
+            }
+        });
+        Ok(Mirror { address, shared })
+    }
+}
+
+/// A server that runs until it is dropped.
+pub struct Mirror {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Mirror {
+    /// Nothing yet.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request so far, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        // Wakes the listener, which then sees that it is over.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+struct Shared {
+    site: Builder,
+    requests: Mutex<Vec<Request>>,
+    stopped: AtomicBool,
+}
+
+impl Shared {
+    /// Answers the requests of one connection.
+    fn converse(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut output = stream.try_clone()?;
+        let mut input = BufReader::new(stream);
+        while let Some(mut request) = read_request(&mut input)? {
+            let fault = {
+                let mut requests = self.requests.lock().unwrap();
+                request.earlier = requests.iter().filter(|earlier| earlier.path == request.path).count();
+                requests.push(request.clone());
+                self.site.hook.as_ref().and_then(|hook| hook(&request))
+            };
+            if !self.respond(&request, fault, &mut output)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers one request; whether the connection can go on.
+    fn respond(&self, request: &Request, fault: Option<Fault>, output: &mut TcpStream) -> io::Result<bool> {
+        if let Some(Fault::Status(status)) = fault {
+            return write_head(output, status, 0, &[]).map(|()| true);
+        }
+        let Some(mut body) = self.body(&request.path)? else {
+            return write_head(output, 404, 0, &[]).map(|()| true);
+        };
+        let etag = ("ETag", body.etag.clone());
+        let accept = ("Accept-Ranges", "bytes".to_owned());
+        let whole = request.if_range.as_ref().is_some_and(|validator| *validator != body.etag);
+        let range = request.range.as_ref().filter(|_| !whole).and_then(|range| parse_range(range));
+        let (start, length) = match range {
+            None => {
+                write_head(output, 200, body.length, &[etag, accept])?;
+                (0, body.length)
+            }
+            Some(range) => {
+                let Some((start, end)) = range.within(body.length) else {
+                    let total = ("Content-Range", format!("bytes */{}", body.length));
+                    return write_head(output, 416, 0, &[total]).map(|()| true);
+                };
+                let part = ("Content-Range", format!("bytes {start}-{}/{}", end - 1, body.length));
+                write_head(output, 206, end - start, &[etag, accept, part])?;
+                (start, end - start)
+            }
+        };
+        if request.method == "HEAD" {
+            return Ok(true);
+        }
+        body.bytes.seek(SeekFrom::Start(start))?;
+        let mut body = body.bytes.take(length);
+        match fault {
+            None | Some(Fault::Status(_)) => {
+                io::copy(&mut body, output)?;
+            }
+            Some(Fault::Truncate(at)) => {
+                io::copy(&mut body.take(at), output)?;
+                return Ok(false);
+            }
+            Some(Fault::Corrupt(at)) => {
+                io::copy(&mut body.by_ref().take(at), output)?;
+                let mut byte = [0];
+                if body.read(&mut byte)? == 1 {
+                    output.write_all(&[!byte[0]])?;
+                }
+                io::copy(&mut body, output)?;
+            }
+            Some(Fault::Stall(at)) => {
+                io::copy(&mut body.take(at), output)?;
+                while !self.stopped.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn body(&self, path: &str) -> io::Result<Option<Body>> {
+        if let Some(page) = self.site.pages.get(path) {
+            let length = page.len() as u64;
+            let bytes = Box::new(io::Cursor::new(page.clone()));
+            return Ok(Some(Body { bytes, length, etag: format!("\"{length}\"") }));
+        }
+        let Some(file) = self.file(path) else { return Ok(None) };
+        let metadata = fs::metadata(&file)?;
+        let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let length = metadata.len();
+        let etag = format!("\"{length:x}-{changed:x}\"");
+        Ok(Some(Body { bytes: Box::new(File::open(file)?), length, etag }))
+    }
+
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        self.site.directories.iter().find_map(|(prefix, directory)| {
+            let below = Path::new(path.strip_prefix(prefix.as_str())?);
+            let contained = below.components().all(|part| matches!(part, Component::Normal(_)));
+            let file = directory.join(below);
+            (contained && file.is_file()).then_some(file)
+        })
+    }
+}
+
+trait Bytes: Read + Seek {}
+
+impl<T: Read + Seek> Bytes for T {}
+
+struct Body {
+    bytes: Box<dyn Bytes>,
+    length: u64,
+    etag: String,
+}
+
+fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    let mut words = line.split_whitespace();
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+    let path = target.split('?').next().unwrap_or_default();
+    let mut request =
+        Request { method: method.into(), path: path.into(), range: None, earlier: 0, if_range: None };
+    loop {
+        let mut header = String::new();
+        input.read_line(&mut header)?;
+        let Some((name, value)) = header.trim_end().split_once(':') else { return Ok(Some(request)) };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => request.range = Some(value.trim().into()),
+            "if-range" => request.if_range = Some(value.trim().into()),
+            _ => {}
+        }
+    }
+}
+
+fn write_head(
+    output: &mut TcpStream,
+    status: u16,
+    length: u64,
+    headers: &[(&str, String)],
+) -> io::Result<()> {
+    let mut head = format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    output.write_all(head.as_bytes())
+}
+
+/// One range of `bytes=…` (RFC 9110, 14.1.2).
+enum ByteRange {
+    From(u64),
+    FromTo(u64, u64),
+    Last(u64),
+}
+
+fn parse_range(range: &str) -> Option<ByteRange> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    match (first, last) {
+        ("", last) => Some(ByteRange::Last(last.parse().ok()?)),
+        (first, "") => Some(ByteRange::From(first.parse().ok()?)),
+        (first, last) => Some(ByteRange::FromTo(first.parse().ok()?, last.parse().ok()?)),
+    }
+}
+
+impl ByteRange {
+    /// Start and end (exclusive) in a body, unless it lies outside.
+    fn within(&self, length: u64) -> Option<(u64, u64)> {
+        let (start, end) = match *self {
+            ByteRange::From(first) => (first, length),
+            ByteRange::FromTo(first, last) => (first, last.saturating_add(1).min(length)),
+            ByteRange::Last(count) => (length.saturating_sub(count), length),
+        };
+        (start < end).then_some((start, end))
+    }
+}
