@@ -1,1 +1,259 @@
-//! Ignition: transpile Butane, merge, validate.
+//! Ignition configs: translate Butane, merge, validate.
+//!
+//! ```
+//! use prebake::ignition::{self, Config, Transpile};
+//! use prebake::report::Source;
+//!
+//! let base = Source::new("base.bu", "variant: flatcar\nversion: 1.1.0\n");
+//! let base = ignition::transpile(&base, &Transpile::default())?.config;
+//! let site = Source::new("site.ign", r#"{"ignition": {"version": "3.3.0"}}"#);
+//! let site = Config::parse(&site)?.config;
+//! assert_eq!(ignition::merge(base, site).to_json(), "{\"ignition\":{\"version\":\"3.4.0\"}}\n");
+//! # Ok::<(), prebake::report::Findings>(())
+//! ```
+//!
+//! Owns everything that is said about configs: the [schema](schema) as one table, the rules of Butane and Ignition on
+//! it, and findings that point at what a person wrote, also after merging. Leaves printing to `cli` and fetching to
+//! `source`. The original programs judge it in `tests/`.
+
+mod butane;
+mod data_url;
+mod decode;
+mod json;
+mod lower;
+mod merge;
+mod parse;
+mod raise;
+mod report;
+mod schema;
+mod spec;
+mod tree;
+mod validate;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use spec::{Spec, SpecError};
+use tree::{Origin, Record};
+
+use crate::report::{Finding, Findings, Severity, Source};
+
+/// Longest layer that is read, in bytes.
+const MAX_LAYER_BYTES: u64 = 256 << 20;
+
+/// How to translate Butane.
+#[derive(Clone, Debug, Default)]
+pub struct Transpile {
+    /// What `local` paths are relative to; without it they are refused.
+    pub files_dir: Option<PathBuf>,
+    /// Whether warnings are errors.
+    pub strict: bool,
+    /// Whether versions are allowed that emit an experimental spec.
+    pub experimental: bool,
+}
+
+/// A config and what should be known about it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The config, without errors.
+    pub config: Config,
+    /// Findings that are no errors.
+    pub warnings: Vec<Finding>,
+}
+
+/// An Ignition config of spec 3. Every part remembers the file and place that it was written at.
+#[derive(Clone, Debug)]
+pub struct Config {
+    spec: Spec,
+    root: Record,
+    origin: Origin,
+}
+
+/// Two configs are equal when they have the same spec and say the same; who wrote them does not matter.
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.root == other.root
+    }
+}
+
+impl Config {
+    /// Reads an Ignition config and checks it at the spec that it names.
+    ///
+    /// # Errors
+    /// Everything that Ignition would refuse; warnings are among the findings.
+    pub fn parse(source: &Arc<Source>) -> Result<Checked, Findings> {
+        let read = parse::read(source)?;
+        let config = Config { spec: read.spec, root: read.root, origin: read.origin };
+        let (config, warnings) = Findings::settle(read.report.finish(), config)?;
+        Ok(Checked { config, warnings })
+    }
+
+    /// A config that a program made.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_json(value: &serde_json::Value) -> Result<Config, Findings> {
+        Ok(Config::parse(&Source::new("<generated>", value.to_string()))?.config)
+    }
+
+    /// A config that says nothing.
+    pub fn empty(spec: Spec) -> Config {
+        let mut root = Record::new(&schema::CONFIG, spec);
+        raise::set_version(&mut root, spec);
+        Config { spec, root, origin: Origin::default() }
+    }
+
+    /// The spec that it is written in.
+    pub fn spec(&self) -> Spec {
+        self.spec
+    }
+
+    /// The config as one line of JSON and a final newline, the way Butane writes it.
+    pub fn to_json(&self) -> String {
+        json::write(&self.root, self.spec, None) + "\n"
+    }
+
+    /// The same, indented by two blanks.
+    pub fn to_json_pretty(&self) -> String {
+        json::write(&self.root, self.spec, Some(2)) + "\n"
+    }
+
+    /// The config at a newer spec, translated as Ignition does it at boot; an older spec changes nothing.
+    ///
+    /// Two steps lose something, in Ignition and here: 3.4 to 3.5 the advertisements of tang servers, 3.5 to 3.6 the
+    /// special bits of modes (which had no effect before).
+    #[must_use]
+    pub fn raised(mut self, spec: Spec) -> Config {
+        if spec > self.spec {
+            raise::raise(&mut self.root, self.spec, spec);
+            self.spec = spec;
+        }
+        self
+    }
+
+    /// The config at the lowest spec that loses nothing, if a target that takes specs up to `ceiling` can have it.
+    ///
+    /// # Errors
+    /// Every part that needs a newer spec, with its place, and what is invalid.
+    pub fn at_most(&self, ceiling: Spec) -> Result<Config, Findings> {
+        let needs = lower::needs(&self.root, self.spec, ceiling);
+        let beyond: Vec<Finding> =
+            needs.iter().filter(|need| need.spec > ceiling).map(|need| need.refuse(ceiling)).collect();
+        if !beyond.is_empty() {
+            return Err(Findings(beyond));
+        }
+        let lowest = needs.iter().map(|need| need.spec).max().unwrap_or(Spec::V3_0);
+        let mut findings = Vec::new();
+        for spec in Spec::ALL.into_iter().filter(|spec| (lowest..=ceiling).contains(spec)) {
+            let mut config = self.clone();
+            config.spec = spec;
+            raise::set_version(&mut config.root, spec);
+            findings = validate(&config);
+            if findings.iter().all(|finding| finding.severity == Severity::Warning) {
+                return Ok(config);
+            }
+        }
+        Err(Findings(findings))
+    }
+}
+
+/// Translates a Butane config (`variant: flatcar`, 1.0.0 and 1.1.0) to Ignition.
+///
+/// The result and the findings are Butane's, with one difference on purpose: local paths may not leave the files
+/// directory through a symbolic link.
+///
+/// # Errors
+/// All findings of the stage that failed and of those before it.
+pub fn transpile(source: &Arc<Source>, options: &Transpile) -> Result<Checked, Findings> {
+    let input =
+        butane::Input { source, files_dir: options.files_dir.as_deref(), experimental: options.experimental };
+    let (root, spec, warnings) = butane::translate(input)?;
+    if options.strict && !warnings.is_empty() {
+        return Err(Findings(warnings));
+    }
+    let origin = Origin::default();
+    Ok(Checked { config: Config { spec, root, origin }, warnings })
+}
+
+/// Merges a child into a parent by Ignition's rules, at the higher of their specs.
+///
+/// Two valid configs can make an invalid one: [`validate`] the result.
+pub fn merge(parent: Config, child: Config) -> Config {
+    let spec = parent.spec.max(child.spec);
+    let (parent, child) = (parent.raised(spec), child.raised(spec));
+    let mut root = merge::merge(parent.root, child.root);
+    raise::set_version(&mut root, spec);
+    Config { spec, root, origin: parent.origin }
+}
+
+/// Merges layers in order, later ones win. All are raised to the highest spec first, so the order of raising does not
+/// matter. No layers make an empty config of the lowest spec.
+pub fn merge_all(layers: impl IntoIterator<Item = Config>) -> Config {
+    let layers: Vec<Config> = layers.into_iter().collect();
+    let spec = layers.iter().map(Config::spec).max().unwrap_or(Spec::V3_0);
+    layers.into_iter().map(|layer| layer.raised(spec)).reduce(merge).unwrap_or_else(|| Config::empty(spec))
+}
+
+/// Checks a config at its spec: what Ignition would refuse or warn of.
+pub fn validate(config: &Config) -> Vec<Finding> {
+    let mut report = report::Report::default();
+    validate::check(&config.root, &config.origin, config.spec, &mut report);
+    validate::check_duplicates(&config.root, config.spec, &mut report);
+    report.finish()
+}
+
+/// Reads a layer by the end of its name: `.bu`, `.yaml` and `.yml` are Butane, anything else is Ignition.
+///
+/// `local` paths of Butane are relative to the layer's directory unless `options` name another.
+///
+/// # Errors
+/// A file that cannot be read, and everything that [`transpile`] or [`Config::parse`] finds.
+pub fn load(path: &Path, options: &Transpile) -> Result<Checked, Findings> {
+    let source = read_source(path)?;
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("bu" | "yaml" | "yml") => {
+            let beside =
+                || path.parent().map(|dir| if dir.as_os_str().is_empty() { ".".into() } else { dir.into() });
+            let files_dir = options.files_dir.clone().or_else(beside);
+            transpile(&source, &Transpile { files_dir, ..options.clone() })
+        }
+        _ => Config::parse(&source),
+    }
+}
+
+/// Reads a text under the name that the user gave.
+///
+/// # Errors
+/// A file that is missing or too long. Ignition text that is not UTF-8 is repaired as Go does it, Butane is refused.
+pub fn read_source(path: &Path) -> Result<Arc<Source>, Finding> {
+    let name = path.display().to_string();
+    let fault = |error: std::io::Error| Finding::error(format!("cannot read {name}: {error}"));
+    let file = File::open(path).map_err(fault)?;
+    read_from(&name, file)
+}
+
+/// Reads a text from an open file or pipe.
+///
+/// # Errors
+/// As [`read_source`].
+pub fn read_from(name: &str, reader: impl std::io::Read) -> Result<Arc<Source>, Finding> {
+    let mut bytes = Vec::new();
+    let limited = reader.take(MAX_LAYER_BYTES + 1).read_to_end(&mut bytes);
+    limited.map_err(|error| Finding::error(format!("cannot read {name}: {error}")))?;
+    if bytes.len() as u64 > MAX_LAYER_BYTES {
+        return Err(Finding::error(format!("{name} is longer than {MAX_LAYER_BYTES} bytes")));
+    }
+    let looks_like_json = bytes.trim_ascii_start().first() == Some(&b'{');
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source::new(name, text)),
+        Err(error) if looks_like_json => Ok(Source::new(name, json::lossy(error.as_bytes()))),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let text = json::lossy(error.as_bytes());
+            let place = tree::Text::new(&Source::new(name, text)).place(valid);
+            Err(Finding::error("Error unmarshaling yaml: yaml: invalid UTF-8").at(place))
+        }
+    }
+}

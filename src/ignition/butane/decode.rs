@@ -1,0 +1,233 @@
+//! From a YAML tree to a record, as Go fills Butane's structs, with a warning for everything that it would ignore.
+
+use super::goyaml::{self, Misfit};
+use crate::ignition::report::Report;
+use crate::ignition::schema::{Field, Schema, Type, snake_case};
+use crate::ignition::spec::Spec;
+use crate::ignition::tree::{At, Node, Origin, Record, Step, Text, Value};
+use crate::report::{Finding, nearest};
+use crate::yaml::{self, Kind, Position};
+
+/// Decodes a document. What does not fit is an error, what is not known a warning.
+pub(super) fn decode(
+    schema: &'static Schema,
+    root: &yaml::Node,
+    origin: &Origin,
+    spec: Spec,
+    text: &Text,
+    report: &mut Report,
+) -> Record {
+    let mut decoder = Decoder { spec, text, report, within: None };
+    decoder.record(schema, root, origin)
+}
+
+/// The entries of a mapping with those that `<<` brings, each with whether it was brought.
+///
+/// # Errors
+/// The value of a `<<` that is no mapping.
+pub(super) fn entries(node: &yaml::Node) -> Result<Vec<(&yaml::Node, &yaml::Node, bool)>, &yaml::Node> {
+    let Kind::Mapping(pairs) = &node.kind else { return Ok(Vec::new()) };
+    let mut entries: Vec<_> =
+        pairs.iter().filter(|(key, _)| !is_merge(key)).map(|(key, value)| (key, value, false)).collect();
+    for (_, value) in pairs.iter().filter(|(key, _)| is_merge(key)) {
+        let merged: Vec<&yaml::Node> = match &value.kind {
+            Kind::Mapping(_) => vec![value],
+            Kind::Sequence(items) => items.iter().collect(),
+            Kind::Scalar(..) => return Err(value),
+        };
+        for mapping in merged {
+            if !matches!(mapping.kind, Kind::Mapping(_)) {
+                return Err(mapping);
+            }
+            for (key, value, _) in self::entries(mapping)? {
+                if !entries.iter().any(|(known, ..)| known.scalar() == key.scalar()) {
+                    entries.push((key, value, true));
+                }
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn is_merge(key: &yaml::Node) -> bool {
+    matches!(&key.kind, Kind::Scalar(text, yaml::Style::Plain) if text == "<<") && key.tag.is_none()
+}
+
+struct Decoder<'d> {
+    spec: Spec,
+    text: &'d Text,
+    report: &'d mut Report,
+    /// Where the alias or `<<` stands that brought what is being read. Butane neither checks such parts for unknown
+    /// keys nor knows better positions inside.
+    within: Option<Position>,
+}
+
+impl Decoder<'_> {
+    fn record(&mut self, schema: &'static Schema, node: &yaml::Node, origin: &Origin) -> Record {
+        let mut record = Record::new(schema, self.spec);
+        if goyaml::is_null(node) {
+            self.mismatch(origin, "null is not a mapping");
+            return record;
+        }
+        if !matches!(node.kind, Kind::Mapping(_)) {
+            self.misfit(node, origin, goyaml::misfit(node, &format!("a mapping ({})", schema.name)));
+            return record;
+        }
+        let outer = self.within;
+        if node.aliased && outer.is_none() {
+            self.mismatch(origin, "unknown keys are not found behind an alias");
+        }
+        self.enter(node);
+        if self.within.is_none() {
+            self.unused(schema, node, origin);
+        }
+        let entries = match entries(node) {
+            Ok(entries) => entries,
+            Err(value) => {
+                let message = "map merge requires map or sequence of maps as the value";
+                self.misfit(value, origin, Misfit(message.into()));
+                Vec::new()
+            }
+        };
+        for (key, value, merged) in entries {
+            let index = key.scalar().and_then(|key| schema.yaml_field(key, self.spec));
+            let Some(index) = index else { continue };
+            let field = &schema.fields[index];
+            let before = self.within;
+            if merged && before.is_none() {
+                self.within = Some(node.start);
+            }
+            let origin = origin.child(Step::Yaml(field.name), self.at(value));
+            if let Some(value) = self.value(field, value, &origin) {
+                *record.at_mut(index) = Some(Node { value, origin });
+            }
+            self.within = before;
+        }
+        self.within = outer;
+        record
+    }
+
+    fn value(&mut self, field: &Field, node: &yaml::Node, origin: &Origin) -> Option<Value> {
+        let outcome = match field.ty {
+            Type::Record(schema) => return Some(Value::Record(self.record(schema, node, origin))),
+            Type::Texts | Type::Records(_) => return self.list(field.ty, node, origin),
+            Type::Int => goyaml::int(node).map(|number| number.map(Value::Int)),
+            Type::Flag => goyaml::flag(node).map(|flag| flag.map(Value::Flag)),
+            Type::Text => goyaml::bytes(node).map(|bytes| bytes.map(text_value)),
+        };
+        outcome.unwrap_or_else(|misfit| {
+            self.misfit(node, origin, misfit);
+            None
+        })
+    }
+
+    fn list(&mut self, ty: Type, node: &yaml::Node, origin: &Origin) -> Option<Value> {
+        if goyaml::is_null(node) {
+            return None;
+        }
+        let Kind::Sequence(items) = &node.kind else {
+            self.misfit(node, origin, goyaml::misfit(node, "a list"));
+            return None;
+        };
+        let outer = self.within;
+        self.enter(node);
+        let kept = items.iter().filter(|item| !goyaml::is_null(item)).count();
+        let mut values = Vec::with_capacity(kept);
+        for (index, item) in items.iter().enumerate() {
+            let origin = origin.child(Step::Index(index), self.at(item));
+            if goyaml::is_null(item) {
+                // Go drops it, and Butane then compares the rest with the wrong nodes.
+                if matches!(ty, Type::Records(_)) && index < kept {
+                    self.mismatch(&origin, "a null in a list is dropped");
+                }
+                continue;
+            }
+            let value = match ty {
+                Type::Records(schema) => Some(Value::Record(self.record(schema, item, &origin))),
+                _ => match goyaml::bytes(item) {
+                    Ok(bytes) => bytes.map(text_value),
+                    Err(misfit) => {
+                        self.misfit(item, &origin, misfit);
+                        None
+                    }
+                },
+            };
+            values.extend(value.map(|value| Node { value, origin }));
+        }
+        self.within = outer;
+        Some(Value::List(values))
+    }
+
+    fn enter(&mut self, node: &yaml::Node) {
+        if node.aliased && self.within.is_none() {
+            self.within = Some(node.start);
+        }
+    }
+
+    fn at(&self, node: &yaml::Node) -> At {
+        At::Position(self.within.unwrap_or(node.start))
+    }
+
+    /// Go reports the line of the value itself, also behind an alias.
+    fn misfit(&mut self, node: &yaml::Node, origin: &Origin, Misfit(message): Misfit) {
+        let finding = Finding::error(message).at(At::Position(node.start).place(self.text));
+        self.report.push(match origin.path() {
+            Some(path) => finding.path(path),
+            None => finding,
+        });
+    }
+
+    fn mismatch(&mut self, origin: &Origin, why: &str) {
+        if self.within.is_none() {
+            let path = origin.path().unwrap_or_default();
+            let message = format!("context tree does not match content tree at {path}: {why}");
+            self.report.warning(origin, &[], message);
+        }
+    }
+
+    fn unused(&mut self, schema: &'static Schema, node: &yaml::Node, origin: &Origin) {
+        let Kind::Mapping(pairs) = &node.kind else { return };
+        for (key, _) in pairs {
+            let name = key.scalar().unwrap_or_default();
+            if schema.yaml_field(name, self.spec).is_some() && !is_merge(key) {
+                continue;
+            }
+            let path = format!("{}.{name}", origin.path().unwrap_or_default());
+            let finding = Finding::warning(format!("unused key {name}"))
+                .at(At::Position(key.start).place(self.text))
+                .path(path);
+            self.report.push(finding.hint(self.advice(schema, name)));
+        }
+    }
+
+    /// What to do about a key that is not known here.
+    fn advice(&self, schema: &'static Schema, name: &str) -> String {
+        if name == "<<" {
+            return "it works; Butane warns of it nevertheless".into();
+        }
+        if let Some(index) = schema.yaml_field(name, Spec::V3_7Experimental) {
+            return match schema.fields[index].since <= Spec::V3_4 {
+                true => format!("the key `{name}` needs `version: 1.1.0`; it is ignored here"),
+                false => format!("the key `{name}` needs `version: 1.2.0-experimental`; it is ignored here"),
+            };
+        }
+        let known: Vec<String> = schema
+            .fields
+            .iter()
+            .filter(|field| field.in_butane(self.spec))
+            .map(|field| snake_case(field.name))
+            .collect();
+        match nearest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`? It is ignored as it is"),
+            None => "it is ignored; `--strict` makes this an error".into(),
+        }
+    }
+}
+
+/// A text, or bytes where `!!binary` holds what is no text.
+fn text_value(bytes: Vec<u8>) -> Value {
+    match String::from_utf8(bytes) {
+        Ok(text) => Value::Text(text),
+        Err(error) => Value::Bytes(error.into_bytes()),
+    }
+}

@@ -1,0 +1,94 @@
+//! Files beside a config: what `local`, `contents_local` and `trees` name.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::ignition::validate::clean_path;
+
+/// Longest file that is embedded, in bytes. An initrd with a config of this size would not boot anyway.
+const MAX_BYTES: u64 = 256 << 20;
+
+const NO_FILES_DIR: &str =
+    "local file paths are relative to a files directory that must be specified with -d/--files-dir";
+const ESCAPES: &str = "local file path traverses outside the files directory";
+
+/// The files directory.
+///
+/// Butane checks names only. Here a path may not leave the directory through a symbolic link either.
+pub(super) struct FilesDir<'d>(pub Option<&'d Path>);
+
+impl FilesDir<'_> {
+    /// The contents of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be embedded, in the words of Butane and Go.
+    pub fn read(&self, local: &str) -> Result<Vec<u8>, String> {
+        let path = self.resolve("open", local)?;
+        read_file(&path)
+    }
+
+    /// The root of a tree; it may itself be a link to a directory inside.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and where it is no directory.
+    pub fn tree(&self, local: &str) -> Result<PathBuf, String> {
+        let path = self.resolve("stat", local)?;
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(path),
+            Ok(_) => Err("root of tree must be a directory".into()),
+            Err(error) => Err(go_error("stat", &path, &error)),
+        }
+    }
+
+    fn resolve(&self, verb: &str, local: &str) -> Result<PathBuf, String> {
+        let dir = self.0.ok_or(NO_FILES_DIR)?;
+        // A leading slash means the files directory, as Go's filepath.Join has it.
+        let inside = clean_path(local.trim_start_matches('/'));
+        if inside == ".." || inside.starts_with("../") {
+            return Err(ESCAPES.into());
+        }
+        let path = if inside == "." { dir.to_owned() } else { dir.join(&inside) };
+        let real = path.canonicalize().map_err(|error| go_error(verb, &path, &error))?;
+        let base = dir.canonicalize().map_err(|error| go_error(verb, dir, &error))?;
+        match real.starts_with(base) {
+            true => Ok(path),
+            false => Err(format!("{ESCAPES} through a symbolic link")),
+        }
+    }
+}
+
+/// Reads a regular file of a size that can be embedded.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let found = fs::metadata(path).map_err(|error| go_error("open", path, &error))?;
+    if found.is_dir() {
+        return Err(format!("read {}: is a directory", path.display()));
+    }
+    if !found.is_file() {
+        return Err(format!("read {}: not a regular file", path.display()));
+    }
+    let file = fs::File::open(path).map_err(|error| go_error("open", path, &error))?;
+    let mut bytes = Vec::new();
+    let limited = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    limited.map_err(|error| go_error("read", path, &error))?;
+    match bytes.len() as u64 > MAX_BYTES {
+        true => Err(format!("read {}: larger than {MAX_BYTES} bytes", path.display())),
+        false => Ok(bytes),
+    }
+}
+
+/// `open files/x: no such file or directory`, as Go says it.
+pub(super) fn go_error(verb: &str, path: &Path, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::NotADirectory => "not a directory".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default();
+            text.to_lowercase()
+        }
+    };
+    format!("{verb} {}: {why}", path.display())
+}
