@@ -1,0 +1,353 @@
+//! The content-addressed store: every verified input and every built artifact, once, named by its SHA-256.
+//!
+//! ```text
+//! ROOT/objects/ab/cdef…   read-only files, complete and verified by the time they have this name
+//! ROOT/steps/ab/cdef…     which objects a build step made, by step key
+//! ROOT/tmp/               what is still arriving; a crash leaves only this, and it is swept on the next open
+//! ```
+//! Owns atomic writes for the whole house. Leaves to `source` where bytes come from, and to `plan` what a key means.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::digest::{Hashing, Sha256};
+use crate::error::{Advice, Exit};
+
+/// Leftovers of a crash are swept when they are older than any build is expected to take.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// A file operation that failed, with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The bytes are not the promised ones.
+    #[error("{subject} has {what} {found}, but {expected} was expected")]
+    Differs {
+        /// The file or URL.
+        subject: String,
+        /// `sha256`, `sha512` or `size`.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
+}
+
+impl Error {
+    /// For `map_err` on I/O.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Io { .. } => Exit::Failed,
+            Error::Differs { .. } => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("the disk is full: make room, or point --store at another disk; nothing was published".into())
+            }
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("check who owns it; --store and --output choose other places".into())
+            }
+            Error::Io { .. } => None,
+            Error::Differs { .. } => Some(
+                "the mirror serves other bytes than were locked; try another mirror, or `prebake lock --update` if the change is wanted".into(),
+            ),
+        }
+    }
+}
+
+/// An object in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Digest and name.
+    pub sha256: Sha256,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Object {
+    /// Says how `subject`, which has these bytes, differs from what was promised.
+    pub fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
+        let differs = |what, found: String, expected: String| {
+            Err(Error::Differs { subject: subject.into(), what, found, expected })
+        };
+        match () {
+            _ if self.size != expected.size => {
+                differs("size", self.size.to_string(), expected.size.to_string())
+            }
+            _ if self.sha256 != expected.sha256 => {
+                differs("sha256", self.sha256.to_string(), expected.sha256.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A directory of objects.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// Bytes on their way into the store, not yet trusted. Dropping it leaves nothing behind.
+pub struct Incoming {
+    file: Hashing<NamedTempFile>,
+}
+
+/// Complete bytes of which nobody has said yet that they are right.
+pub struct Unverified {
+    file: NamedTempFile,
+    object: Object,
+}
+
+/// Bytes that passed a check or were made here; only these get an object's name.
+pub struct Verified(Unverified);
+
+impl Store {
+    /// Opens a store, making its directories and sweeping what crashes left behind.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        for directory in ["objects", "steps", "tmp"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        }
+        let store = Store { root: root.to_owned() };
+        store.sweep();
+        Ok(store)
+    }
+
+    /// Where the store lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Best effort: a leftover that cannot be removed now is tried again next time.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
+        let stale = |entry: &fs::DirEntry| {
+            let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or_else(|_| SystemTime::now());
+            modified.elapsed().is_ok_and(|age| age > STALE)
+        };
+        for entry in entries.flatten().filter(stale) {
+            let path = entry.path();
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+    }
+
+    /// Where an object lies, or would.
+    pub fn path(&self, sha256: &Sha256) -> PathBuf {
+        self.root.join("objects").join(fan_out(sha256))
+    }
+
+    /// Whether an object of this digest and size is here. One `stat`; the bytes are not read.
+    pub fn has(&self, object: &Object) -> bool {
+        fs::metadata(self.path(&object.sha256)).is_ok_and(|meta| meta.len() == object.size)
+    }
+
+    /// Starts to take bytes.
+    pub fn incoming(&self) -> Result<Incoming, Error> {
+        Ok(Incoming { file: Hashing::new(self.scratch()?) })
+    }
+
+    /// A file to build in, where a format must seek.
+    pub fn scratch(&self) -> Result<NamedTempFile, Error> {
+        let tmp = self.root.join("tmp");
+        NamedTempFile::new_in(&tmp).map_err(Error::io("create a file in", &tmp))
+    }
+
+    /// A directory to unpack into while one step builds.
+    pub fn spool(&self) -> Result<tempfile::TempDir, Error> {
+        let tmp = self.root.join("tmp");
+        tempfile::tempdir_in(&tmp).map_err(Error::io("create a directory in", &tmp))
+    }
+
+    /// Gives verified bytes their name: sync, rename, sync the directory. The same bytes twice are one object.
+    pub fn admit(&self, Verified(Unverified { file, object }): Verified) -> Result<Object, Error> {
+        let path = self.path(&object.sha256);
+        let read_only = fs::Permissions::from_mode(0o444);
+        file.as_file().set_permissions(read_only).map_err(Error::io("make read-only", file.path()))?;
+        persist(file, &path)?;
+        Ok(object)
+    }
+
+    /// Stores bytes made here.
+    pub fn put(&self, bytes: &[u8]) -> Result<Object, Error> {
+        let object = Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
+        if self.has(&object) {
+            return Ok(object);
+        }
+        let mut incoming = self.incoming()?;
+        incoming.write_all(bytes).map_err(Error::io("write", &self.root))?;
+        self.admit(incoming.finish()?.made_here())
+    }
+
+    /// What a step made, if it is recorded and all of it is still here.
+    pub fn step(&self, key: &Sha256) -> Option<BTreeMap<String, Object>> {
+        let bytes = fs::read(self.step_path(key)).ok()?;
+        let outputs: BTreeMap<String, Object> = serde_json::from_slice(&bytes).ok()?;
+        outputs.values().all(|object| self.has(object)).then_some(outputs)
+    }
+
+    /// Remembers what a step made.
+    pub fn record_step(&self, key: &Sha256, outputs: &BTreeMap<String, Object>) -> Result<(), Error> {
+        write_atomic(&self.step_path(key), &crate::repro::canonical_json(outputs))
+    }
+
+    fn step_path(&self, key: &Sha256) -> PathBuf {
+        self.root.join("steps").join(fan_out(key))
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Incoming {
+    /// All bytes are here.
+    pub fn finish(self) -> Result<Unverified, Error> {
+        let (mut file, sha256, size) = self.file.finish();
+        let path = file.path().to_owned();
+        file.flush().map_err(Error::io("write", &path))?;
+        Ok(Unverified { file, object: Object { sha256, size } })
+    }
+}
+
+impl Unverified {
+    /// A complete scratch file, read once for its digest.
+    pub fn of_file(mut file: NamedTempFile) -> Result<Self, Error> {
+        let path = file.path().to_owned();
+        let digest = file.rewind().and_then(|()| Sha256::of_reader(file.as_file_mut()));
+        let (sha256, size) = digest.map_err(Error::io("read", &path))?;
+        Ok(Unverified { file, object: Object { sha256, size } })
+    }
+
+    /// Digest and size of what arrived.
+    pub fn object(&self) -> Object {
+        self.object
+    }
+
+    /// Accepts the bytes if they are the promised ones.
+    pub fn is(self, subject: &str, expected: &Object) -> Result<Verified, Error> {
+        self.object.must_be(subject, expected)?;
+        Ok(Verified(self))
+    }
+
+    /// Accepts the bytes because a signature over exactly these bytes was judged good.
+    pub fn signed(self, _proof: &crate::openpgp::Signed) -> Verified {
+        Verified(self)
+    }
+
+    /// Accepts bytes that this process computed itself.
+    pub fn made_here(self) -> Verified {
+        Verified(self)
+    }
+}
+
+fn fan_out(digest: &Sha256) -> String {
+    let hex = digest.to_string();
+    format!("{}/{}", &hex[..2], &hex[2..])
+}
+
+/// Writes a small file so that readers see the old bytes or the new ones, never half: a temporary file beside the
+/// target, sync, rename, sync the directory. Missing parent directories are made.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(directory)
+        .map_err(Error::io("create a file in", directory))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    persist(file, path)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    sync_directory(directory)
+}
+
+/// Makes a rename inside a directory last through a power cut.
+pub fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn equal_bytes_are_one_read_only_object() {
+        let (_directory, store) = store();
+        let object = store.put(b"bytes").unwrap();
+        assert_eq!(store.put(b"bytes").unwrap(), object);
+        assert!(store.has(&object));
+        let mode = fs::metadata(store.path(&object.sha256)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o444);
+    }
+
+    #[test]
+    fn bytes_other_than_promised_leave_no_trace() {
+        let (_directory, store) = store();
+        let mut incoming = store.incoming().unwrap();
+        incoming.write_all(b"forged").unwrap();
+        let expected = Object { sha256: Sha256::of(b"honest"), size: 6 };
+        assert!(matches!(
+            incoming.finish().unwrap().is("x", &expected),
+            Err(Error::Differs { what: "sha256", .. })
+        ));
+        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+        assert!(!store.has(&expected));
+    }
+
+    #[test]
+    fn a_step_whose_object_is_gone_is_not_done() {
+        let (_directory, store) = store();
+        let key = Sha256::of(b"step");
+        let object = store.put(b"artifact").unwrap();
+        store.record_step(&key, &BTreeMap::from([("image".into(), object)])).unwrap();
+        assert!(store.step(&key).is_some());
+        fs::remove_file(store.path(&object.sha256)).unwrap();
+        assert!(store.step(&key).is_none());
+    }
+}
