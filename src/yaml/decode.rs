@@ -126,9 +126,11 @@ impl Decoder {
         Spanned { value, place: node.place(&self.source) }
     }
 
-    /// The value, or all findings at once.
+    /// The value, or all findings at once in the order of the text.
     pub fn finish<T>(self, value: T) -> Result<T, Findings> {
-        Findings::settle(self.findings.into_inner(), value).map(|(value, _)| value)
+        let mut findings = self.findings.into_inner();
+        findings.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.line, place.column)));
+        Findings::settle(findings, value).map(|(value, _)| value)
     }
 }
 
@@ -198,11 +200,11 @@ mod tests {
             texts,
             [
                 "the test needs the key `name`",
-                "invalid digit found in string",
                 "unknown key `nmae` in the test",
+                "invalid digit found in string",
                 "unknown key `extra` in the test"
             ]
         );
-        assert_eq!(findings[2].hint.as_deref(), Some("did you mean `name`?"));
+        assert_eq!(findings[1].hint.as_deref(), Some("did you mean `name`?"));
     }
 }

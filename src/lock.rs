@@ -1,0 +1,184 @@
+//! The lock: what a wish resolved to, input by input (`recipes/NAME.lock`, committed beside the recipe).
+//!
+//! Owns the file. `resolve` decides what belongs into it; builds fetch nothing that it does not name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Sha256, Sha512};
+use crate::error::{Advice, Exit};
+use crate::manifest::Origin;
+use crate::recipe::Version;
+use crate::store::{self, Object};
+
+/// Version of the format.
+pub const SCHEMA: u32 = 1;
+
+const HEADER: &str =
+    "# Written by prebake: the exact inputs of this recipe. Commit it; `prebake lock --update` moves it.\n";
+
+/// A lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The release that was found.
+    pub release: Release,
+    /// Input id → what it is.
+    pub inputs: BTreeMap<String, Entry>,
+}
+
+/// The release that the wish resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Channel.
+    pub channel: String,
+    /// Version.
+    pub version: String,
+}
+
+/// One locked input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Canonical URL.
+    pub url: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest; also the object's name in the store.
+    pub sha256: Sha256,
+    /// SHA-512, where the signature's pass yielded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<Sha512>,
+    /// Fingerprint of the signing key, where a signature was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// When it was signed, RFC 3339 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
+    pub signed: Option<SystemTime>,
+}
+
+impl Entry {
+    /// The object in the store.
+    pub fn object(&self) -> Object {
+        Object { sha256: self.sha256, size: self.size }
+    }
+
+    /// For the manifest.
+    pub fn origin(&self) -> Origin {
+        Origin { url: self.url.clone(), signer: self.signer.clone() }
+    }
+}
+
+/// Why a lock cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a lock of this schema.
+    #[error("{} is not a lock file of schema {SCHEMA}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What serde says.
+        source: serde_yaml::Error,
+    },
+    /// The lock does not say what the recipe needs.
+    #[error("{} does not match the recipe: {}", path.display(), drift.join("; "))]
+    Drift {
+        /// The file.
+        path: PathBuf,
+        /// What is missing, superfluous or different.
+        drift: Vec<String>,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Syntax { .. } => Exit::Config,
+            Error::Drift { .. } => Exit::Drift,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Syntax { .. } => {
+                "restore it from version control, or remove it and run `prebake lock`".into()
+            }
+            Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without --locked".into(),
+        })
+    }
+}
+
+impl Lock {
+    /// The lock's path beside a recipe: `edge.yaml` → `edge.lock`.
+    pub fn path_of(recipe: &Path) -> PathBuf {
+        recipe.with_extension("lock")
+    }
+
+    /// Reads a lock; `None` where there is none.
+    pub fn load(path: &Path) -> crate::error::Result<Option<Lock>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(store::Error::io("read the lock", path)(error).into()),
+        };
+        let lock: Lock =
+            serde_yaml::from_str(&text).map_err(|source| Error::Syntax { path: path.into(), source })?;
+        if lock.schema != SCHEMA {
+            let source = serde::de::Error::custom(format!("its schema is {}", lock.schema));
+            return Err(Error::Syntax { path: path.into(), source }.into());
+        }
+        Ok(Some(lock))
+    }
+
+    /// Writes the lock, atomically, unless the file already says the same.
+    pub fn save(&self, path: &Path) -> crate::error::Result<()> {
+        let body =
+            serde_yaml::to_string(self).map_err(|source| Error::Syntax { path: path.into(), source })?;
+        let text = format!("{HEADER}{body}");
+        if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(());
+        }
+        Ok(store::write_atomic(path, text.as_bytes())?)
+    }
+
+    /// The locked version, if it is one.
+    pub fn version(&self) -> Option<Version> {
+        self.release.version.parse().ok()
+    }
+
+    /// Seconds since 1970 that artifacts are stamped with: `SOURCE_DATE_EPOCH`, else the newest signature among the
+    /// inputs, so that the same lock always gives the same bytes.
+    pub fn epoch(&self) -> u64 {
+        let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+        let newest = || self.inputs.values().filter_map(|entry| entry.signed).max();
+        let seconds =
+            |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        given.or_else(|| newest().map(seconds)).unwrap_or(0)
+    }
+}
+
+mod rfc3339 {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        // Whole seconds: OpenPGP knows no finer time.
+        match time {
+            Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        let whole = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(whole)))
+    }
+}

@@ -1,0 +1,283 @@
+//! The recipe: what a person wants, as they wrote it (`recipes/NAME.yaml`).
+//!
+//! Owns the format and every check that needs nothing but the text. Paths in it are relative to the recipe's own
+//! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
+
+mod decode;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::arch::Arch;
+use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+use crate::report::{Findings, Source};
+use crate::source::SourceName;
+use crate::store;
+use crate::yaml::decode::Spanned;
+
+/// Version of the format that this prebake reads.
+pub const SCHEMA: u32 = 1;
+
+/// A parsed and checked recipe.
+#[derive(Debug)]
+pub struct Recipe {
+    /// Names the output directory and the lock.
+    pub name: String,
+    /// The recipe file, for findings of later stages.
+    pub source: Arc<Source>,
+    /// The directory that its paths are relative to.
+    pub directory: PathBuf,
+    /// Which Flatcar.
+    pub release: Release,
+    /// Who must have signed it.
+    pub trust: Trust,
+    /// Base URLs to ask instead of a source's public host, in order.
+    pub mirrors: BTreeMap<SourceName, Vec<String>>,
+    /// The Kubernetes version, which sets the version of the sysext of that name.
+    pub kubernetes: Option<Spanned<String>>,
+    /// Sysexts that every profile gets.
+    pub sysexts: Vec<Spanned<String>>,
+    /// What classes of nodes boot.
+    pub profiles: BTreeMap<String, Profile>,
+    /// The machines that are known by name.
+    pub nodes: Vec<Node>,
+    /// What machines boot that no node names.
+    pub default_profile: Option<String>,
+    /// What the tree shall hold.
+    pub outputs: Vec<Spanned<String>>,
+}
+
+/// Which Flatcar release is wanted.
+#[derive(Debug)]
+pub struct Release {
+    /// `stable`, `beta`, `alpha` or `lts`; judged when it is resolved.
+    pub channel: Spanned<String>,
+    /// One version, or the newest of the channel.
+    pub version: VersionWish,
+    /// For which machines.
+    pub arch: Arch,
+}
+
+/// `latest` or a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionWish {
+    /// What the channel's `current` names at lock time.
+    Latest,
+    /// This one.
+    Exactly(Version),
+}
+
+/// A Flatcar version: `MAJOR.CHANNEL.REVISION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub [u32; 3]);
+
+/// Which key must have signed the release.
+#[derive(Debug)]
+pub struct Trust {
+    /// The primary key that is pinned.
+    pub primary: Fingerprint,
+    /// A local key file; without it Flatcar's public one is fetched and held against the pin.
+    pub key: Option<PathBuf>,
+}
+
+/// What a class of nodes boots.
+#[derive(Debug, Default)]
+pub struct Profile {
+    /// Butane or Ignition files, merged in order, the last wins.
+    pub ignition: Vec<Spanned<PathBuf>>,
+    /// Sysexts beside the recipe's own.
+    pub sysexts: Vec<Spanned<String>>,
+    /// Kernel arguments beside those that PXE needs.
+    pub kernel_args: Vec<Spanned<String>>,
+}
+
+/// A machine that is known by name.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name, and the name of its Matchbox group.
+    pub name: Spanned<String>,
+    /// What selects it.
+    pub mac: Option<Spanned<Mac>>,
+    /// Its SMBIOS UUID, lower case as iPXE sends it.
+    pub uuid: Option<Spanned<String>>,
+    /// The profile it boots.
+    pub profile: Spanned<String>,
+    /// Its address with prefix length, handed to templates as metadata.
+    pub ip: Option<String>,
+    /// Ignition layers of its own, on top of the profile's.
+    pub ignition: Vec<Spanned<PathBuf>>,
+}
+
+/// An Ethernet address, lower case with colons as Matchbox compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac([u8; 6]);
+
+impl Default for Trust {
+    fn default() -> Self {
+        Trust { primary: FLATCAR_PRIMARY, key: None }
+    }
+}
+
+impl Recipe {
+    /// Reads and checks a recipe file.
+    ///
+    /// # Errors
+    /// [`store::Error::Io`] when it cannot be read, else every finding in it at once.
+    pub fn load(path: &Path) -> crate::error::Result<Recipe> {
+        let bytes = std::fs::read(path).map_err(store::Error::io("read the recipe", path))?;
+        let name = path.display().to_string();
+        let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Recipe::parse(&Source::new(name, text), directory)?)
+    }
+
+    /// Checks a recipe that is already in memory.
+    pub fn parse(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
+        decode::recipe(source, directory)
+    }
+
+    /// The sysexts of a profile: the recipe's own first, each once.
+    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Spanned<String>> {
+        let mut seen = std::collections::BTreeSet::new();
+        let all = self.sysexts.iter().chain(&profile.sysexts);
+        all.filter(|sysext| seen.insert(sysext.value.as_str())).collect()
+    }
+}
+
+fn not_text(name: &str) -> Findings {
+    crate::report::Finding::error(format!("{name} is not UTF-8 text")).into()
+}
+
+impl FromStr for VersionWish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(VersionWish::Latest),
+            _ => text.parse().map(VersionWish::Exactly),
+        }
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+        let numbers = parts.and_then(|parts| <[u32; 3]>::try_from(parts).ok()).map(Version);
+        // `04593.2.5` would name another directory on the server than the version it means.
+        numbers
+            .filter(|version| version.to_string() == text)
+            .ok_or_else(|| format!("`{text}` is not a Flatcar version such as 4593.2.5, or `latest`"))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, channel, revision] = self.0;
+        write!(f, "{major}.{channel}.{revision}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+
+    /// Six pairs of hex digits with `:` or `-` between them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not a MAC address such as 52:54:00:00:00:01");
+        let separator = if text.contains('-') { '-' } else { ':' };
+        let mut bytes = [0; 6];
+        let mut pairs = text.split(separator);
+        for byte in &mut bytes {
+            let pair = pairs.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+            *byte = u8::from_str_radix(pair.ok_or_else(bad)?, 16).map_err(|_| bad())?;
+        }
+        pairs.next().is_none().then_some(Mac(bytes)).ok_or_else(bad)
+    }
+}
+
+impl Mac {
+    /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
+    pub fn hyphened(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        f.write_str(&pairs.join(":"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(text: &str) -> Vec<String> {
+        let Err(Findings(findings)) = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()) else {
+            panic!("findings expected")
+        };
+        findings
+            .iter()
+            .map(|f| format!("{}: {}", f.place.as_ref().map_or(0, |p| p.line), f.message))
+            .collect()
+    }
+
+    const GOOD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles:\n  worker: {}\n";
+
+    #[test]
+    fn the_smallest_recipe_gets_the_defaults() {
+        let recipe = Recipe::parse(&Source::new("r.yaml", GOOD), PathBuf::new()).unwrap();
+        assert_eq!(recipe.release.version, VersionWish::Latest);
+        assert_eq!(recipe.release.arch, Arch::Amd64);
+        assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
+        let outputs: Vec<&str> = recipe.outputs.iter().map(|o| o.value.as_str()).collect();
+        assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_where_it_stands() {
+        assert_eq!(
+            findings(&format!("{GOOD}default_profle: worker\n")),
+            ["6: unknown key `default_profle` in the recipe"]
+        );
+    }
+
+    #[test]
+    fn two_nodes_with_one_mac_are_refused_at_the_second() {
+        let text = format!(
+            "{GOOD}nodes:\n  - {{name: a, mac: '52:54:00:00:00:01', profile: worker}}\n  - {{name: b, mac: 52-54-00-00-00-01, profile: worker}}\n"
+        );
+        assert_eq!(findings(&text), ["8: nodes `a` and `b` have the same MAC address 52:54:00:00:00:01"]);
+    }
+
+    #[test]
+    fn a_node_needs_a_selector_and_a_known_profile() {
+        let text = format!("{GOOD}nodes:\n  - {{name: a, profile: wroker}}\n");
+        assert_eq!(
+            findings(&text),
+            ["7: node `a` needs a `mac` or a `uuid` to be known by", "7: there is no profile `wroker`"]
+        );
+    }
+
+    #[test]
+    fn names_that_become_file_names_are_plain() {
+        let text = GOOD.replace("worker:", "../worker:").replace("edge", "ed ge");
+        assert_eq!(findings(&text).len(), 2);
+    }
+
+    #[test]
+    fn versions_and_macs_have_one_spelling() {
+        assert!("4593.2.5".parse::<Version>().is_ok());
+        assert!("04593.2.5".parse::<Version>().is_err());
+        assert!("4593.2".parse::<Version>().is_err());
+        assert_eq!("52-54-00-AB-00-01".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
+        for bad in ["52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:+1", "525400000001"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! From YAML to a [`Recipe`], with every finding at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::output;
+use crate::report::{Finding, nearest};
+use crate::yaml::decode::{Decoder, Fields};
+use crate::yaml::{self, Node as Yaml};
+
+pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
+    let root = yaml::parse(source)?;
+    let decoder = Decoder::new(source);
+    let recipe = Reader { decoder: &decoder, directory: &directory }.recipe(&root, source);
+    decoder.finish(recipe)
+}
+
+struct Reader<'a> {
+    decoder: &'a Decoder,
+    directory: &'a Path,
+}
+
+impl Reader<'_> {
+    fn recipe(&self, root: &Yaml, source: &Arc<Source>) -> Recipe {
+        let fields = self.decoder.fields(root, "the recipe");
+        if let Some(node) = fields.need("schema")
+            && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
+        {
+            self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
+        }
+        let list =
+            |key, what| fields.get(key).map(|node| self.decoder.strings(node, what)).unwrap_or_default();
+        let recipe = Recipe {
+            name: fields
+                .need("name")
+                .map(|node| self.name(node, "the recipe's name").value)
+                .unwrap_or_default(),
+            source: source.clone(),
+            directory: self.directory.to_owned(),
+            release: self.release(fields.need("release").unwrap_or(root), root),
+            trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
+            mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
+            kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
+            sysexts: list("sysexts", "`sysexts`"),
+            profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
+            nodes: fields.get("nodes").map(|node| self.nodes(node)).unwrap_or_default(),
+            default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
+            outputs: self.outputs(fields.get("outputs"), root),
+        };
+        self.check_nodes(&recipe);
+        if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
+            self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
+        }
+        recipe
+    }
+
+    fn release(&self, node: &Yaml, root: &Yaml) -> Release {
+        // A missing `release` is already a finding; its own keys need not be missed too.
+        let missing = std::ptr::eq(node, root);
+        let nothing = self.decoder.spanned(node, String::new());
+        if missing {
+            return Release { channel: nothing, version: VersionWish::Latest, arch: Arch::Amd64 };
+        }
+        let fields = self.decoder.fields(node, "`release`");
+        let channel =
+            fields.need("channel").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
+        let arch = fields.get("arch").map(|list| (list, self.decoder.items(list, "`arch`")));
+        if let Some((list, items)) = arch
+            && items.len() != 1
+        {
+            self.decoder.error(list, "`arch` takes one architecture; write one recipe for each");
+        }
+        Release {
+            channel: channel.unwrap_or(nothing),
+            version: fields
+                .get("version")
+                .and_then(|n| self.decoder.parsed(n))
+                .unwrap_or(VersionWish::Latest),
+            arch: arch
+                .and_then(|(_, items)| items.first())
+                .and_then(|node| self.decoder.parsed(node))
+                .unwrap_or(Arch::Amd64),
+        }
+    }
+
+    fn trust(&self, node: &Yaml) -> Trust {
+        let fields = self.decoder.fields(node, "`trust`");
+        let primary = fields.need("primary_fingerprint").and_then(|n| self.decoder.parsed(n));
+        Trust {
+            primary: primary.unwrap_or(FLATCAR_PRIMARY),
+            key: fields.get("key").and_then(|n| Some(self.directory.join(self.decoder.string(n)?))),
+        }
+    }
+
+    fn mirrors(&self, node: &Yaml) -> BTreeMap<SourceName, Vec<String>> {
+        let mut mirrors = BTreeMap::new();
+        for (name, urls) in self.decoder.entries(node, "`mirrors`") {
+            let known = SourceName::ALL.iter().find(|source| source.as_str() == name.value);
+            let Some(source) = known else {
+                let names = SourceName::ALL.map(SourceName::as_str);
+                let finding =
+                    Finding::error(format!("unknown source `{}`", name.value)).at(name.place.clone());
+                self.decoder.push(match nearest(&name.value, names) {
+                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                    None => finding.hint(format!("sources: {}", names.join(", "))),
+                });
+                continue;
+            };
+            let mut bases = Vec::new();
+            for url in self.decoder.strings(urls, "a source's mirrors") {
+                match url.value.starts_with("http://") || url.value.starts_with("https://") {
+                    true => bases.push(url.value.trim_end_matches('/').to_owned()),
+                    false => self.decoder.push(
+                        Finding::error(format!("`{}` is not an http or https URL", url.value)).at(url.place),
+                    ),
+                }
+            }
+            mirrors.insert(*source, bases);
+        }
+        mirrors
+    }
+
+    fn kubernetes(&self, node: &Yaml) -> Option<Spanned<String>> {
+        let fields = self.decoder.fields(node, "`kubernetes`");
+        let version = fields.need("version")?;
+        let text = self.decoder.string(version)?;
+        let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
+        if numbers.len() != 3 || numbers.iter().any(|n| n.parse::<u16>().is_err()) {
+            self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
+        }
+        Some(self.decoder.spanned(version, text))
+    }
+
+    fn profiles(&self, node: &Yaml) -> BTreeMap<String, Profile> {
+        let mut profiles = BTreeMap::new();
+        for (name, node) in self.decoder.entries(node, "`profiles`") {
+            self.plain_name(&name, "a profile's name");
+            let profile = match node.is_null() {
+                true => Profile::default(),
+                false => self.profile(node),
+            };
+            profiles.insert(name.value, profile);
+        }
+        if profiles.is_empty() {
+            self.decoder.error(node, "`profiles` needs at least one profile");
+        }
+        profiles
+    }
+
+    fn profile(&self, node: &Yaml) -> Profile {
+        let fields = self.decoder.fields(node, "a profile");
+        if let Some(layout) = fields.get("layout")
+            && layout.scalar() != Some("overlay")
+        {
+            self.decoder.error(layout, "the only layout this prebake knows is `overlay`");
+        }
+        Profile {
+            ignition: self.layers(&fields),
+            sysexts: fields.get("sysexts").map(|n| self.decoder.strings(n, "`sysexts`")).unwrap_or_default(),
+            kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+        }
+    }
+
+    /// Refuses what would break or silently change the boot; see `facts` behind `output::pxe`.
+    fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
+        let args = self.decoder.strings(node, "`kernel_args`");
+        for arg in &args {
+            let key = arg.value.split('=').next().unwrap_or_default();
+            let why = match key {
+                _ if arg.value.chars().any(char::is_control) => "has a control character in it",
+                _ if arg.value.is_empty() => "is empty",
+                "root" => "makes Flatcar expect a root disk; PXE boots run from memory",
+                "usr" | "mount.usr" => "turns Flatcar's PXE mode off",
+                "initrd" => "is written by prebake, one for each initrd",
+                "flatcar.first_boot" => "is written by prebake, as PXE needs it",
+                _ => continue,
+            };
+            let finding =
+                Finding::error(format!("kernel argument `{}` {why}", arg.value)).at(arg.place.clone());
+            self.decoder.push(finding.hint("leave it out"));
+        }
+        args
+    }
+
+    fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
+        let Some(node) = fields.get("ignition") else { return Vec::new() };
+        let layers = self.decoder.strings(node, "`ignition`").into_iter();
+        layers.map(|layer| Spanned { value: self.directory.join(&layer.value), place: layer.place }).collect()
+    }
+
+    fn nodes(&self, node: &Yaml) -> Vec<Node> {
+        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node)).collect()
+    }
+
+    fn node(&self, node: &Yaml) -> Option<Node> {
+        let fields = self.decoder.fields(node, "a node");
+        let name = fields.need("name").map(|n| self.name(n, "a node's name"));
+        let profile =
+            fields.need("profile").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
+        let mac =
+            fields.get("mac").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed::<Mac>(n)?)));
+        let uuid = fields.get("uuid").and_then(|n| self.uuid(n));
+        let selected = fields.get("mac").is_some() || fields.get("uuid").is_some();
+        let node = Node {
+            mac,
+            uuid,
+            ip: fields.get("ip").and_then(|n| self.decoder.string(n)),
+            ignition: self.layers(&fields),
+            name: name?,
+            profile: profile?,
+        };
+        if !selected {
+            let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
+            self.decoder.push(Finding::error(text).at(node.name.place.clone()));
+        }
+        Some(node)
+    }
+
+    /// iPXE sends UUIDs in lower case and Matchbox compares text.
+    fn uuid(&self, node: &Yaml) -> Option<Spanned<String>> {
+        let text = self.decoder.string(node)?.to_lowercase();
+        let groups: Vec<usize> = text.split('-').map(str::len).collect();
+        let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if groups != [8, 4, 4, 4, 12] || !hex {
+            self.decoder.error(node, format!("`{text}` is not a UUID"));
+        }
+        Some(self.decoder.spanned(node, text))
+    }
+
+    fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Spanned<String>> {
+        let Some(node) = node else {
+            return output::DEFAULT
+                .iter()
+                .map(|name| self.decoder.spanned(root, (*name).to_owned()))
+                .collect();
+        };
+        let mut outputs = Vec::new();
+        for (name, options) in self.decoder.entries(node, "`outputs`") {
+            if !options.is_null() {
+                self.decoder.fields(options, "this output's options");
+            }
+            let known = output::FORMATS.iter().map(|format| format.name());
+            if !known.clone().any(|known| known == name.value) {
+                let finding =
+                    Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
+                self.decoder.push(match nearest(&name.value, known.clone()) {
+                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                    None => finding.hint(format!("outputs: {}", known.collect::<Vec<_>>().join(", "))),
+                });
+            }
+            outputs.push(name);
+        }
+        outputs
+    }
+
+    fn check_nodes(&self, recipe: &Recipe) {
+        let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
+        let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
+        let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
+        for node in &recipe.nodes {
+            let name = node.name.value.as_str();
+            if let Some(first) = names.insert(name, node) {
+                let finding =
+                    Finding::error(format!("node `{name}` is listed twice")).at(node.name.place.clone());
+                self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
+            }
+            if name == "default" && recipe.default_profile.is_some() {
+                let finding = Finding::error("a node cannot be called `default` beside a `default_profile`");
+                self.decoder
+                    .push(finding.at(node.name.place.clone()).hint("both would be the group `default`"));
+            }
+            let same = |first: &Node, what: String| {
+                Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))
+            };
+            if let Some(mac) = &node.mac
+                && let Some(first) = macs.insert(mac.value, node)
+            {
+                let finding = same(first, format!("MAC address {}", mac.value)).at(mac.place.clone());
+                let place = first.mac.as_ref().unwrap_or(mac).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
+            }
+            if let Some(uuid) = &node.uuid
+                && let Some(first) = uuids.insert(&uuid.value, node)
+            {
+                self.decoder.push(same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone()));
+            }
+            self.known_profile(recipe, &node.profile);
+        }
+    }
+
+    fn known_profile(&self, recipe: &Recipe, profile: &Spanned<String>) {
+        let known = recipe.profiles.keys().map(String::as_str);
+        if recipe.profiles.is_empty() || known.clone().any(|name| name == profile.value) {
+            return;
+        }
+        let finding =
+            Finding::error(format!("there is no profile `{}`", profile.value)).at(profile.place.clone());
+        self.decoder.push(match nearest(&profile.value, known.clone()) {
+            Some(near) => finding.hint(format!("did you mean `{near}`?")),
+            None => finding.hint(format!("profiles: {}", known.collect::<Vec<_>>().join(", "))),
+        });
+    }
+
+    fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
+        let name = self.decoder.spanned(node, self.decoder.string(node).unwrap_or_default());
+        self.plain_name(&name, what);
+        name
+    }
+
+    /// Names become file names, URLs and Matchbox ids.
+    fn plain_name(&self, name: &Spanned<String>, what: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.value.is_empty() || name.value.starts_with('.') || !name.value.chars().all(plain) {
+            let text =
+                format!("{what} must be made of letters, digits, `-`, `_` and `.`, and not begin with `.`");
+            self.decoder.push(Finding::error(text).at(name.place.clone()));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! From wish to lock: which version, which inputs, and the first verified fetch of each.
+//!
+//! Pure part: [`wants`] and [`drift`]. Network part: [`update`].
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::arch::Arch;
+use crate::error::Result;
+use crate::lock::{Entry, Lock, Release, SCHEMA};
+use crate::output;
+use crate::recipe::{Recipe, Version, VersionWish};
+use crate::source::fetch::{Check, Fetcher, Want};
+use crate::source::flatcar::{self, Board};
+use crate::store::Store;
+use crate::sysext::description::Expected;
+use crate::sysexts::Selected;
+
+/// Inputs that are fetched at the same time.
+const PARALLEL: usize = 4;
+
+/// The lock's id of a stock file of the release.
+pub fn stock_id(arch: Arch, file: &str) -> String {
+    format!("flatcar/{arch}/{file}")
+}
+
+/// The lock's id of a sysext's component.
+pub fn component_id(sysext: &str, arch: Arch, component: &str) -> String {
+    format!("sysext/{sysext}/{arch}/{component}")
+}
+
+/// The board a recipe builds for.
+pub fn board(recipe: &Recipe) -> Result<Board, flatcar::Error> {
+    Board::new(&recipe.release.channel, recipe.release.arch)
+}
+
+/// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
+pub fn wants(recipe: &Recipe, board: &Board, version: &str, sysexts: &[Selected]) -> Vec<Want> {
+    let stock = output::stock_files(recipe).into_iter().map(|(file, _)| Want {
+        id: stock_id(board.arch, file),
+        url: board.url(version, file),
+        check: Check::Signature(board.signature_urls(version, file)),
+    });
+    let components = sysexts.iter().flat_map(|sysext| {
+        sysext.components.iter().map(|component| Want {
+            id: component_id(&sysext.description.name, board.arch, &component.name),
+            url: component.url.clone(),
+            check: match &component.digest {
+                Expected::Pinned(sha256) => Check::Pinned(*sha256),
+                Expected::Published { url } => Check::Published(url.clone()),
+            },
+        })
+    });
+    let mut wants: Vec<Want> = stock.chain(components).collect();
+    wants.sort_by(|a, b| a.id.cmp(&b.id));
+    wants
+}
+
+/// In what a lock differs from what a recipe needs, in words; nothing if it does not.
+pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String> {
+    let Some(lock) = lock else { return vec!["there is no lock".into()] };
+    let mut drift = Vec::new();
+    if let VersionWish::Exactly(version) = recipe.release.version
+        && lock.version() != Some(version)
+    {
+        drift.push(format!("the recipe wants version {version}, the lock has {}", lock.release.version));
+    }
+    if lock.release.channel != recipe.release.channel.value {
+        let wish = &recipe.release.channel.value;
+        drift.push(format!("the recipe wants channel {wish}, the lock has {}", lock.release.channel));
+    }
+    for want in wants {
+        match lock.inputs.get(&want.id) {
+            None => drift.push(format!("{} is not locked", want.id)),
+            Some(entry) if entry.url != want.url => {
+                drift.push(format!("{} is locked to {}", want.id, entry.url));
+            }
+            Some(_) => {}
+        }
+    }
+    let wanted = |id: &str| wants.iter().any(|want| want.id == id.strip_suffix(".sig").unwrap_or(id));
+    let unused = lock.inputs.keys().filter(|id| !wanted(id));
+    drift.extend(unused.map(|id| format!("{id} is locked but not needed")));
+    drift
+}
+
+/// The version that needs no network to know.
+pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
+    match recipe.release.version {
+        VersionWish::Exactly(version) => Some(version),
+        VersionWish::Latest => {
+            lock.filter(|lock| lock.release.channel == recipe.release.channel.value)?.version()
+        }
+    }
+}
+
+/// Brings every wanted input into the store and says what the lock must hold. Entries of `lock` that still fit are
+/// kept and bind the bytes; the others are taken anew.
+pub async fn update(
+    recipe: &Recipe,
+    board: &Board,
+    version: Version,
+    wants: &[Want],
+    lock: Option<&Lock>,
+    fetcher: &Fetcher<'_>,
+) -> Result<Lock> {
+    let none = BTreeMap::new();
+    let locked = lock.map_or(&none, |lock| &lock.inputs);
+    let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
+        Some(entries) => Ok(entries),
+        None => fetcher.fetch(want, locked).await.map_err(|error| match error {
+            crate::source::fetch::Error::Http(error) if want.id.starts_with("flatcar/") => {
+                board.missing(&version.to_string(), error)
+            }
+            error => error.into(),
+        }),
+    };
+    let fetched: Vec<BTreeMap<String, Entry>> =
+        stream::iter(wants.iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
+    let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
+    let lock = Lock { schema: SCHEMA, release, inputs: fetched.into_iter().flatten().collect() };
+    check_version_file(board, version, &lock, fetcher)?;
+    Ok(lock)
+}
+
+/// Ids of the inputs that a build would have to fetch.
+pub fn missing(wants: &[Want], lock: Option<&Lock>, store: &Store) -> Vec<String> {
+    let none = BTreeMap::new();
+    let locked = lock.map_or(&none, |lock| &lock.inputs);
+    let absent = wants.iter().filter(|want| at_hand(want, locked, store).is_none());
+    absent.map(|want| want.id.clone()).collect()
+}
+
+/// The locked entries of a want whose objects are all in the store already.
+fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Option<BTreeMap<String, Entry>> {
+    let ids = match want.check {
+        Check::Signature(_) => vec![want.id.clone(), format!("{}.sig", want.id)],
+        Check::Published(_) | Check::Pinned(_) => vec![want.id.clone()],
+    };
+    let entries = ids.into_iter().map(|id| Some((id.clone(), locked.get(&id)?.clone())));
+    let entries: BTreeMap<String, Entry> = entries.collect::<Option<_>>()?;
+    let here = entries[&want.id].url == want.url && entries.values().all(|entry| store.has(&entry.object()));
+    here.then_some(entries)
+}
+
+/// A version directory whose signed `version.txt` names another version is a mix-up or a rollback.
+fn check_version_file(board: &Board, version: Version, lock: &Lock, fetcher: &Fetcher<'_>) -> Result<()> {
+    let Some(entry) = lock.inputs.get(&stock_id(board.arch, flatcar::VERSION_TXT)) else { return Ok(()) };
+    let path = fetcher.store.path(&entry.sha256);
+    let bytes = std::fs::read(&path).map_err(crate::store::Error::io("read", &path))?;
+    let found = flatcar::parse_version_txt(&entry.url, &bytes)?;
+    match found == version {
+        true => Ok(()),
+        false => {
+            let why = format!("it says {found} in the directory of {version}");
+            Err(flatcar::Error::BadVersion { url: entry.url.clone(), why }.into())
+        }
+    }
+}

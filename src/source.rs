@@ -1,0 +1,99 @@
+//! Where bytes come from: canonical URLs, the mirrors that stand in for them, and the fetch that ends in the store.
+//!
+//! Locks and manifests hold canonical URLs only, so that the mirror a build happened to use leaves no trace in it.
+//! Owns HTTP, retries and the order verify-then-store. Leaves signature policy to `openpgp`.
+
+pub mod fetch;
+pub mod flatcar;
+pub mod http;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A place that publishes what we build from. Mirrors are set per source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceName {
+    /// Flatcar's release servers, one host a channel; a mirror has `CHANNEL/BOARD/VERSION/FILE`.
+    Flatcar,
+    /// Kubernetes' release host; a mirror has its paths.
+    Kubernetes,
+    /// GitHub release assets; a mirror has `OWNER/REPO/releases/download/TAG/FILE`.
+    Github,
+    /// Anything else; a mirror has `HOST/PATH`.
+    Web,
+}
+
+impl SourceName {
+    /// All of them.
+    pub const ALL: [SourceName; 4] =
+        [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Web];
+
+    /// As recipes spell it; `PREBAKE_MIRROR_` and this in upper case is the environment variable.
+    pub const fn as_str(self) -> &'static str {
+        ["flatcar", "kubernetes", "github", "web"][self as usize]
+    }
+
+    /// The source of a canonical URL, and the path below a mirror's base that stands for it.
+    fn of(url: &str) -> (SourceName, String) {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        match host.strip_suffix(flatcar::RELEASE_HOST) {
+            Some(channel) => (SourceName::Flatcar, format!("{channel}/{path}")),
+            None if host == flatcar::WEBSITE_HOST => (SourceName::Flatcar, path.into()),
+            None if host == "dl.k8s.io" => (SourceName::Kubernetes, path.into()),
+            None if host == "github.com" => (SourceName::Github, path.into()),
+            None => (SourceName::Web, rest.into()),
+        }
+    }
+}
+
+/// Base URLs to ask instead of the public hosts, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Mirrors(BTreeMap<SourceName, Vec<String>>);
+
+impl Mirrors {
+    /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list parted by commas or blanks).
+    pub fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Self {
+        let mut mirrors = recipe.clone();
+        for source in SourceName::ALL {
+            let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
+            let Ok(value) = std::env::var(variable) else { continue };
+            let bases = value.split([',', ' ']).map(|base| base.trim_end_matches('/').to_owned());
+            mirrors.insert(source, bases.filter(|base| !base.is_empty()).collect());
+        }
+        Mirrors(mirrors)
+    }
+
+    /// The URLs to ask for a canonical URL, in order. Where a source has mirrors its public host is not asked: an
+    /// air-gapped site must not leak requests, and a mirror that lacks a file should be noticed.
+    pub fn candidates(&self, url: &str) -> Vec<String> {
+        let (source, path) = SourceName::of(url);
+        match self.0.get(&source).filter(|bases| !bases.is_empty()) {
+            Some(bases) => bases.iter().map(|base| format!("{base}/{path}")).collect(),
+            None => vec![url.to_owned()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_stand_in_for_their_source_only() {
+        let mirrors = Mirrors(BTreeMap::from([(
+            SourceName::Flatcar,
+            vec!["http://a".to_owned(), "http://b/m".to_owned()],
+        )]));
+        assert_eq!(
+            mirrors.candidates("https://stable.release.flatcar-linux.net/amd64-usr/current/version.txt"),
+            [
+                "http://a/stable/amd64-usr/current/version.txt",
+                "http://b/m/stable/amd64-usr/current/version.txt"
+            ]
+        );
+        assert_eq!(mirrors.candidates("https://dl.k8s.io/v1/x"), ["https://dl.k8s.io/v1/x"]);
+    }
+}
