@@ -7,14 +7,29 @@
 //! `docs/architecture.md` has the drawing of the rooms and the decisions.
 
 pub mod arch;
+pub mod build;
 pub mod cli;
+pub mod compile;
 pub mod digest;
 pub mod error;
+pub mod event;
 pub mod format;
 pub mod ignition;
+pub mod lock;
 pub mod manifest;
+pub mod openpgp;
+pub mod output;
+pub mod plan;
+pub mod publish;
+pub mod quirks;
+pub mod recipe;
 pub mod report;
 pub mod repro;
+pub mod resolve;
+pub mod run;
 pub mod serve;
+pub mod source;
+pub mod store;
 pub mod sysext;
+pub mod sysexts;
 pub mod yaml;

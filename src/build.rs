@@ -1,0 +1,201 @@
+//! A build from end to end: recipe → lock → inputs → plan → artifacts → tree.
+//!
+//! The spine's order lives here and nowhere else; each stage is a room of its own. Everything that a person can have
+//! written wrongly is found before the first large download.
+
+use std::path::{Path, PathBuf};
+
+use crate::compile::{self, Compiled};
+use crate::error::{Advice, Exit, Result};
+use crate::event::Observer;
+use crate::lock::{self, Lock};
+use crate::manifest::{self, Manifest};
+use crate::output::{self, Boot, Built, SysextImage};
+use crate::plan::{Plan, Step};
+use crate::publish::{self, Output, Published};
+use crate::recipe::{Recipe, Version};
+use crate::report::Finding;
+use crate::resolve;
+use crate::run::{Outcome, Runner};
+use crate::source::Mirrors;
+use crate::source::fetch::{Fetcher, Want};
+use crate::source::flatcar::Board;
+use crate::source::http::Http;
+use crate::store::Store;
+use crate::sysexts::{self, Selected};
+
+/// What a build may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Refuse to move the lock.
+    pub locked: bool,
+    /// Use the store alone.
+    pub offline: bool,
+}
+
+/// Why a build stops that no other room knows.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Inputs that only the network has.
+    #[error("--offline, but {} of the recipe's inputs are not in the store:\n  {}", missing.len(), missing.join("\n  "))]
+    Offline {
+        /// Their ids or URLs.
+        missing: Vec<String>,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Network
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("run the build once with a network, or copy the store of a machine that did".into())
+    }
+}
+
+/// A recipe with everything that belongs to it on disk: the start of every verb.
+pub struct Project {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Where its lock lies.
+    pub lock_path: PathBuf,
+    /// Its lock, if there is one.
+    pub lock: Option<Lock>,
+    /// The release's board.
+    pub board: Board,
+    /// The sysexts it uses.
+    pub sysexts: Vec<Selected>,
+}
+
+/// What a build did.
+pub struct Report {
+    /// The tree.
+    pub published: Published,
+    /// The version that was built.
+    pub version: Version,
+    /// The lock that it was built from.
+    pub lock: Lock,
+    /// Whether the lock was written anew.
+    pub lock_moved: bool,
+    /// Ids of the inputs that were fetched now; all others were in the store.
+    pub fetched: Vec<String>,
+    /// Each step, and what came of it.
+    pub steps: Vec<(Step, Outcome)>,
+    /// Warnings about the layers.
+    pub warnings: Vec<Finding>,
+}
+
+impl Project {
+    /// Reads the recipe, its lock and its sysexts.
+    pub fn load(recipe: &Path) -> Result<Project> {
+        let lock_path = Lock::path_of(recipe);
+        let recipe = Recipe::load(recipe)?;
+        let board = resolve::board(&recipe)?;
+        let sysexts = sysexts::load(&recipe)?;
+        let lock = Lock::load(&lock_path)?;
+        Ok(Project { recipe, lock_path, lock, board, sysexts })
+    }
+
+    /// The version and every input, as far as they are known without a network.
+    pub fn wants(&self) -> (Option<Version>, Vec<Want>) {
+        let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
+        let directory = version.map_or("current".into(), |version| version.to_string());
+        (version, resolve::wants(&self.recipe, &self.board, &directory, &self.sysexts))
+    }
+
+    /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
+    ///
+    /// `check` is called as soon as the version is known, before anything large is fetched.
+    pub async fn inputs<T>(
+        &self,
+        store: &Store,
+        limits: Limits,
+        observer: &dyn Observer,
+        check: impl FnOnce(Version) -> Result<T>,
+    ) -> Result<(Lock, Vec<String>, T)> {
+        if limits.locked {
+            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &self.wants().1);
+            if !drift.is_empty() {
+                return Err(lock::Error::Drift { path: self.lock_path.clone(), drift }.into());
+            }
+        }
+        let http = Http::new(Mirrors::new(&self.recipe.mirrors));
+        let fetcher = Fetcher::new(&http, store, observer, &self.recipe.trust);
+        let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
+            Some(version) => version,
+            None if limits.offline => {
+                let missing = vec![self.board.url("current", crate::source::flatcar::VERSION_TXT)];
+                return Err(Error::Offline { missing }.into());
+            }
+            None => self.board.resolve(&self.recipe.release.version, &http).await?,
+        };
+        let checked = check(version)?;
+        let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts);
+        let locked = self.lock.as_ref();
+        let missing: Vec<String> = resolve::missing(&wants, locked, store);
+        if limits.offline && !missing.is_empty() {
+            return Err(Error::Offline { missing }.into());
+        }
+        let lock = resolve::update(&self.recipe, &self.board, version, &wants, locked, &fetcher).await?;
+        Ok((lock, missing, checked))
+    }
+}
+
+/// Builds a recipe into `output/NAME/BUILD-ID`.
+pub async fn build(
+    project: &Project,
+    store: &Store,
+    output: &Path,
+    layers: &[PathBuf],
+    limits: Limits,
+    observer: &dyn Observer,
+) -> Result<Report> {
+    let Project { recipe, sysexts, .. } = project;
+    let output = Output::acquire(output, &recipe.name)?;
+    let compile = |version| Ok((version, compile::compile(recipe, version, sysexts, layers)?));
+    let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
+    let lock_moved = project.lock.as_ref() != Some(&lock);
+    if lock_moved {
+        lock.save(&project.lock_path)?;
+    }
+    let Compiled { boots, warnings } = compiled;
+    let arch = recipe.release.arch;
+    let plan = Plan::new(&lock, arch, sysexts, &boots)?;
+    let outcomes = Runner { store, lock: &lock, arch, sysexts, boots: &boots, observer }.run(&plan)?;
+    let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
+
+    // Steps are the sysexts, then the overlays, each in the order they were planned in.
+    let (of_sysexts, of_boots) = steps.split_at(sysexts.len());
+    let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
+        name: sysext.description.name.clone(),
+        version: sysext.version().to_owned(),
+        object: outcome.object,
+        step: step.key,
+    });
+    let booted = boots.into_iter().zip(of_boots).map(|(boot, (step, outcome))| Boot {
+        id: boot.id,
+        profile: boot.profile,
+        node: boot.node,
+        kernel_args: boot.kernel_args,
+        ignition: boot.ignition,
+        overlay: outcome.object,
+        step: step.key,
+    });
+    let built = Built { recipe, lock: &lock, version, boots: booted.collect(), sysexts: images.collect() };
+    let head = Manifest {
+        schema: manifest::SCHEMA,
+        name: recipe.name.clone(),
+        epoch: lock.epoch(),
+        releases: vec![manifest::Release {
+            channel: lock.release.channel.clone(),
+            version: lock.release.version.clone(),
+            arch,
+        }],
+        files: Default::default(),
+    };
+    let tree = publish::Tree::new(head, output::rows(&built))?;
+    let published = output.publish(&tree, store)?;
+    drop(built);
+    Ok(Report { published, version, lock, lock_moved, fetched, steps, warnings })
+}

@@ -1,0 +1,171 @@
+//! Compiles the Ignition config of every profile and node.
+//!
+//! Layers, lowest first: links for the sysexts (generated), the node side of each sysext, the profile's layers, the
+//! node's own, and the extra layers of the command line. Owns the order and the links; merging and spec levels are
+//! `ignition`'s.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::error::{Advice, Exit, Result};
+use crate::ignition::{self, Config, Spec, Transpile};
+use crate::plan::BootWish;
+use crate::quirks;
+use crate::recipe::{Profile, Recipe, Version};
+use crate::report::{Finding, Findings, Place};
+use crate::sysexts::{self, Selected};
+use crate::yaml::decode::Spanned;
+
+/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
+const MATCHBOX_CEILING: Spec = Spec::V3_4;
+
+/// Why no config can be made for a release.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The release is one of those that lose what is injected.
+    #[error("{place}: Flatcar {version} loses a config that is injected through a second initrd")]
+    InjectionLost {
+        /// The version.
+        version: Version,
+        /// Where the recipe asks for the release.
+        place: Place,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("choose a version outside alpha 4487–4668 and beta 4515–4627, or another channel".into())
+    }
+}
+
+/// What the compiled configs are, and what a person should know about their layers.
+pub struct Compiled {
+    /// One for each profile, and one for each node with layers of its own.
+    pub boots: Vec<BootWish>,
+    /// Warnings of all layers.
+    pub warnings: Vec<Finding>,
+}
+
+/// Compiles everything, collecting the findings of all layers before it gives up.
+pub fn compile(
+    recipe: &Recipe,
+    version: Version,
+    sysexts: &[Selected],
+    extra: &[PathBuf],
+) -> Result<Compiled> {
+    if quirks::drops_injected_config(version) {
+        return Err(Error::InjectionLost { version, place: recipe.release.channel.place.clone() }.into());
+    }
+    let matchbox = recipe.outputs.iter().any(|output| output.value == "matchbox");
+    let release = quirks::newest_spec(version);
+    let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
+    let mut compiler = Compiler { recipe, sysexts, extra, ceiling, findings: Vec::new() };
+    let mut boots = Vec::new();
+    for (name, profile) in &recipe.profiles {
+        boots.extend(compiler.boot(name, profile, None));
+        for node in
+            recipe.nodes.iter().filter(|node| node.profile.value == *name && !node.ignition.is_empty())
+        {
+            boots.extend(compiler.boot(name, profile, Some((&node.name.value, &node.ignition))));
+        }
+    }
+    let (boots, warnings) = Findings::settle(compiler.findings, boots)?;
+    Ok(Compiled { boots, warnings })
+}
+
+struct Compiler<'c> {
+    recipe: &'c Recipe,
+    sysexts: &'c [Selected],
+    extra: &'c [PathBuf],
+    ceiling: Spec,
+    findings: Vec<Finding>,
+}
+
+impl Compiler<'_> {
+    fn boot(
+        &mut self,
+        name: &str,
+        profile: &Profile,
+        node: Option<(&str, &[Spanned<PathBuf>])>,
+    ) -> Option<BootWish> {
+        let spelled = self.recipe.sysexts_of(profile).into_iter();
+        let names: Vec<String> =
+            spelled.map(|spelling| sysexts::name_of(&spelling.value).to_owned()).collect();
+        let of_sysexts = self.sysexts.iter().filter(|sysext| names.contains(&sysext.description.name));
+        let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());
+        let own = node.map(|(_, layers)| layers).unwrap_or_default();
+        let named = profile.ignition.iter().chain(own).map(|layer| (layer.value.clone(), Some(&layer.place)));
+        let files: Vec<(PathBuf, Option<&Place>)> = node_sides
+            .map(|path| (path, None))
+            .chain(named)
+            .chain(self.extra.iter().map(|path| (path.clone(), None)))
+            .collect();
+        let mut layers = vec![links(&names)];
+        layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
+        let config = ignition::merge_all(layers.into_iter().collect::<Option<Vec<Config>>>()?);
+        let id = match node {
+            Some((node, _)) => format!("{name}+{node}"),
+            None => name.to_owned(),
+        };
+        let ignition = match config.at_most(self.ceiling) {
+            Ok(config) => config.to_json().into_bytes(),
+            Err(Findings(findings)) => {
+                self.note(findings);
+                return None;
+            }
+        };
+        Some(BootWish {
+            id,
+            profile: name.to_owned(),
+            node: node.map(|(node, _)| node.to_owned()),
+            kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
+            ignition,
+            sysexts: names,
+        })
+    }
+
+    /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
+    fn layer(&mut self, path: &Path, named_at: Option<&Place>) -> Option<Config> {
+        // Butane's warnings are mostly data that would be lost (an unknown key) or a mode that means another number.
+        let options = Transpile { strict: true, ..Transpile::default() };
+        match ignition::load(path, &options) {
+            Ok(checked) => {
+                self.note(checked.warnings);
+                Some(checked.config)
+            }
+            Err(Findings(findings)) => {
+                let placed = |finding: Finding| match named_at {
+                    Some(place) if finding.place.is_none() => finding.at(place.clone()),
+                    _ => finding,
+                };
+                self.note(findings.into_iter().map(placed).collect());
+                None
+            }
+        }
+    }
+
+    /// A layer that several profiles share is told about once.
+    fn note(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            let same = |old: &Finding| old.message == finding.message && old.place == finding.place;
+            if !self.findings.iter().any(same) {
+                self.findings.push(finding);
+            }
+        }
+    }
+}
+
+/// The overlay brings images to `/oem/sysext`; systemd-sysext looks in `/etc/extensions`, and takes the image's name
+/// from the link. A link moves no bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
+fn links(sysexts: &[String]) -> Option<Config> {
+    let link = |name: &String| json!({"path": format!("/etc/extensions/{name}.raw"), "target": format!("/oem/sysext/{name}.raw")});
+    let links: Vec<_> = sysexts.iter().map(link).collect();
+    let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
+    // Names are plain, so the config is valid.
+    Config::from_json(&config).ok()
+}

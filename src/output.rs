@@ -1,0 +1,190 @@
+//! What a tree holds besides what was built: one file a format, one line in [`FORMATS`].
+//!
+//! A format says which stock files of the release it needs and turns what was built into published files. It never
+//! reads or writes a disk: `publish` does.
+
+mod disk;
+mod ipxe;
+mod matchbox;
+mod pxe;
+
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use crate::lock::Lock;
+use crate::manifest::{Origin, Role};
+use crate::recipe::{Recipe, Version};
+use crate::store::Object;
+
+/// A kind of output.
+pub trait OutputFormat: Sync {
+    /// As recipes name it under `outputs:`.
+    fn name(&self) -> &'static str;
+
+    /// The stock files of the release that it publishes.
+    fn stock_files(&self) -> &'static [(&'static str, Role)] {
+        &[]
+    }
+
+    /// The files that it makes of what was built, beside the stock files.
+    fn emit(&self, built: &Built<'_>) -> Vec<Row>;
+}
+
+/// All formats, in the order they are listed to people.
+pub const FORMATS: [&dyn OutputFormat; 4] = [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe];
+
+/// What a recipe without `outputs:` gets.
+pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
+
+/// Everything that the formats may speak of.
+pub struct Built<'b> {
+    /// The recipe.
+    pub recipe: &'b Recipe,
+    /// Its lock.
+    pub lock: &'b Lock,
+    /// The Flatcar version.
+    pub version: Version,
+    /// One for each profile, and one for each node with layers of its own.
+    pub boots: Vec<Boot>,
+    /// The sysext images, each once.
+    pub sysexts: Vec<SysextImage>,
+}
+
+/// What one class of machines, or one machine, boots.
+pub struct Boot {
+    /// `PROFILE` or `PROFILE+NODE`; file names and Matchbox ids are made of it.
+    pub id: String,
+    /// The profile.
+    pub profile: String,
+    /// The node, if it has a boot of its own.
+    pub node: Option<String>,
+    /// The kernel arguments of the recipe.
+    pub kernel_args: Vec<String>,
+    /// The compiled Ignition config: one line of JSON.
+    pub ignition: Vec<u8>,
+    /// The overlay initrd.
+    pub overlay: Object,
+    /// The step that built it.
+    pub step: Sha256,
+}
+
+/// A built sysext.
+pub struct SysextImage {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The image.
+    pub object: Object,
+    /// The step that built it.
+    pub step: Sha256,
+}
+
+/// A file of the tree to be.
+#[derive(Debug)]
+pub struct Row {
+    /// Path inside the tree.
+    pub path: String,
+    /// Its bytes.
+    pub contents: Contents,
+    /// What it is for.
+    pub role: Role,
+    /// The profile it belongs to.
+    pub profile: Option<String>,
+    /// The node it belongs to.
+    pub node: Option<String>,
+    /// The architecture it is for.
+    pub arch: Option<Arch>,
+    /// Where it was fetched from.
+    pub origin: Option<Origin>,
+    /// The step that built it.
+    pub step: Option<Sha256>,
+}
+
+/// Where a published file's bytes are.
+#[derive(Debug)]
+pub enum Contents {
+    /// In the store: published as a link, never copied.
+    Stored(Object),
+    /// Here.
+    Text(Vec<u8>),
+}
+
+impl Row {
+    /// A file whose bytes are in the store.
+    pub fn stored(path: String, role: Role, object: Object) -> Self {
+        Row::new(path, role, Contents::Stored(object))
+    }
+
+    /// A small generated file.
+    pub fn text(path: String, role: Role, bytes: impl Into<Vec<u8>>) -> Self {
+        Row::new(path, role, Contents::Text(bytes.into()))
+    }
+
+    fn new(path: String, role: Role, contents: Contents) -> Self {
+        Row { path, contents, role, profile: None, node: None, arch: None, origin: None, step: None }
+    }
+
+    /// Says which profile and node the file belongs to.
+    fn of(mut self, boot: &Boot) -> Self {
+        self.profile = Some(boot.profile.clone());
+        self.node = boot.node.clone();
+        self
+    }
+}
+
+impl Built<'_> {
+    /// The boot of a node: its own, else its profile's.
+    pub fn boot_of(&self, node: &crate::recipe::Node) -> Option<&Boot> {
+        let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
+        own.or_else(|| self.boot_of_profile(&node.profile.value))
+    }
+
+    /// The boot that all nodes of a profile share.
+    pub fn boot_of_profile(&self, profile: &str) -> Option<&Boot> {
+        self.boots.iter().find(|boot| boot.node.is_none() && boot.profile == profile)
+    }
+
+    /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it.
+    pub fn stock_path(&self, file: &str) -> String {
+        format!("assets/flatcar/{}/{file}", self.version)
+    }
+}
+
+impl Boot {
+    /// Path of the overlay in the tree.
+    pub fn overlay_path(&self) -> String {
+        format!("assets/overlay/{}.cpio", self.id)
+    }
+}
+
+/// The formats that a recipe asks for, in the order of the table.
+pub fn wanted(recipe: &Recipe) -> impl Iterator<Item = &'static dyn OutputFormat> {
+    FORMATS.into_iter().filter(|format| recipe.outputs.iter().any(|output| output.value == format.name()))
+}
+
+/// The stock files that a recipe's formats publish, each once.
+pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
+    let mut files: Vec<_> = wanted(recipe).flat_map(|format| format.stock_files()).copied().collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+/// Every file of the tree, sorted by path.
+pub fn rows(built: &Built<'_>) -> Vec<Row> {
+    let arch = built.recipe.release.arch;
+    let mut rows = Vec::new();
+    for (file, role) in stock_files(built.recipe) {
+        for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
+            let Some(entry) = built.lock.inputs.get(&crate::resolve::stock_id(arch, &name)) else { continue };
+            rows.push(Row {
+                arch: Some(arch),
+                origin: Some(entry.origin()),
+                ..Row::stored(built.stock_path(&name), role, entry.object())
+            });
+        }
+    }
+    rows.extend(wanted(built.recipe).flat_map(|format| format.emit(built)));
+    rows.sort_by(|a, b| a.path.cmp(&b.path));
+    rows
+}

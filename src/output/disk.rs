@@ -1,0 +1,22 @@
+//! Disk: the stock disk image with its signature, where the stock `flatcar-install -b` finds and verifies it.
+
+use super::{Built, OutputFormat, Row};
+use crate::manifest::Role;
+use crate::source::flatcar::{DISK, VERSION_TXT};
+
+/// The format.
+pub struct Disk;
+
+impl OutputFormat for Disk {
+    fn name(&self) -> &'static str {
+        "disk"
+    }
+
+    fn stock_files(&self) -> &'static [(&'static str, Role)] {
+        &[(DISK, Role::DiskImage), (VERSION_TXT, Role::Version)]
+    }
+
+    fn emit(&self, _: &Built<'_>) -> Vec<Row> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,123 @@
+//! The plan: which steps a build takes, each with a key over everything that its bytes depend on.
+//!
+//! A pure value. All keys are known before a byte moves, so that a step whose key is in the store is skipped, and so
+//! that `prebake plan` can say what a build would do without doing it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use crate::error::Result;
+use crate::format::{cpio, squashfs};
+use crate::lock::Lock;
+use crate::repro::canonical_json;
+use crate::resolve::component_id;
+use crate::store;
+use crate::sysext::image;
+use crate::sysexts::Selected;
+
+/// Steps in an order in which each comes after what it needs.
+#[derive(Debug)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One thing to build.
+#[derive(Debug)]
+pub struct Step {
+    /// Such as `sysext/kubernetes` or `overlay/worker`.
+    pub id: String,
+    /// SHA-256 of everything that its bytes depend on.
+    pub key: Sha256,
+    /// Keys of the steps whose outputs it takes, by name.
+    pub needs: BTreeMap<String, Sha256>,
+    /// What is done.
+    pub work: Work,
+}
+
+/// The kinds of steps.
+#[derive(Debug)]
+pub enum Work {
+    /// Builds the image of the selected sysext at this index.
+    Sysext(usize),
+    /// Builds the overlay of the boot at this index from its config and the sysexts it needs.
+    Overlay(usize),
+}
+
+/// What one class of machines, or one machine, shall boot: the input of an overlay.
+#[derive(Debug)]
+pub struct BootWish {
+    /// `PROFILE` or `PROFILE+NODE`.
+    pub id: String,
+    /// The profile.
+    pub profile: String,
+    /// The node, if the boot is its own.
+    pub node: Option<String>,
+    /// Kernel arguments of the recipe.
+    pub kernel_args: Vec<String>,
+    /// The compiled Ignition config.
+    pub ignition: Vec<u8>,
+    /// Names of its sysexts.
+    pub sysexts: Vec<String>,
+}
+
+impl Plan {
+    /// Computes all steps and keys.
+    ///
+    /// # Errors
+    /// A file of a sysext's folder that cannot be read.
+    pub fn new(lock: &Lock, arch: Arch, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
+        let epoch = lock.epoch();
+        let mut keys = BTreeMap::new();
+        let mut steps = Vec::new();
+        for (index, sysext) in sysexts.iter().enumerate() {
+            let name = &sysext.description.name;
+            let components: BTreeMap<&str, Option<Sha256>> = sysext
+                .components
+                .iter()
+                .map(|component| {
+                    let entry = lock.inputs.get(&component_id(name, arch, &component.name));
+                    (component.name.as_str(), entry.map(|entry| entry.sha256))
+                })
+                .collect();
+            let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
+            let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
+            let params = json!({
+                "name": name, "arch": arch, "folder": folder, "variables": variables,
+                "components": components, "epoch": epoch, "format": squashfs::REVISION,
+            });
+            let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
+            keys.insert(name.clone(), key);
+            steps.push(Step {
+                id: format!("sysext/{name}"),
+                key,
+                needs: BTreeMap::new(),
+                work: Work::Sysext(index),
+            });
+        }
+        for (index, boot) in boots.iter().enumerate() {
+            let needs: BTreeMap<String, Sha256> =
+                boot.sysexts.iter().map(|name| (name.clone(), keys[name])).collect();
+            let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
+            let key = step_key("overlay", cpio::REVISION, &params, &needs);
+            steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
+        }
+        Ok(Plan { steps })
+    }
+}
+
+/// `revision` is raised beside a builder when its bytes change for the same inputs.
+fn step_key(kind: &str, revision: u32, params: &Value, needs: &BTreeMap<String, Sha256>) -> Sha256 {
+    #[derive(Serialize)]
+    struct Key<'k> {
+        kind: &'k str,
+        revision: u32,
+        params: &'k Value,
+        needs: &'k BTreeMap<String, Sha256>,
+    }
+    Sha256::of(&canonical_json(&Key { kind, revision, params, needs }))
+}

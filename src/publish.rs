@@ -1,0 +1,261 @@
+//! Publishing: a tree appears whole under `OUTPUT/NAME/BUILD-ID`, or not at all, and `current` swaps to it.
+//!
+//! ```text
+//! OUTPUT/NAME/.lock         held while someone builds; says who
+//! OUTPUT/NAME/.tmp-…        a tree that is not complete; swept by the next build
+//! OUTPUT/NAME/BUILD-ID/     read-only files, links into the store where the disk allows it
+//! OUTPUT/NAME/current       symbolic link to the newest BUILD-ID
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::digest::Sha256;
+use crate::error::{Advice, Exit, Result};
+use crate::manifest::{self, Manifest, Role};
+use crate::output::{Contents, Row};
+use crate::store::{self, Store};
+
+/// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
+const CHECKSUMS: &str = "SHA256SUMS";
+/// The link to the newest build.
+pub const CURRENT: &str = "current";
+const TEMPORARY: &str = ".tmp-";
+
+/// Why a tree cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another build works in the same output directory.
+    #[error("{} is in use by another build: {holder}", directory.display())]
+    InUse {
+        /// The output directory of the recipe.
+        directory: PathBuf,
+        /// What the holder wrote of itself.
+        holder: String,
+    },
+    /// The place of the `current` link is taken by something else.
+    #[error("{} is not a symbolic link that prebake made", path.display())]
+    Foreign {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// Two outputs want to write one file.
+    #[error("two outputs both make `{path}`")]
+    Collision {
+        /// Path inside the tree.
+        path: String,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Collision { .. } => Exit::Config,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::InUse { .. } => Some("wait for it, or build into another place with --output".into()),
+            Error::Foreign { .. } => Some("move it away, or build into another place with --output".into()),
+            Error::Collision { .. } => None,
+        }
+    }
+}
+
+/// The output directory of one recipe, held by this process alone until dropped.
+pub struct Output {
+    directory: PathBuf,
+    /// Unlocked when closed, whatever way the process ends.
+    _lock: File,
+}
+
+/// A tree that is published.
+#[derive(Debug)]
+pub struct Published {
+    /// `OUTPUT/NAME/BUILD-ID`.
+    pub path: PathBuf,
+    /// What it holds.
+    pub manifest: Manifest,
+    /// Whether it was there before.
+    pub unchanged: bool,
+}
+
+/// What a tree will hold: the manifest and, by path, where the bytes are.
+pub struct Tree {
+    manifest: Manifest,
+    contents: BTreeMap<String, Contents>,
+}
+
+impl Tree {
+    /// Turns the rows of all outputs into a manifest with its checksums file. `head` has no files yet.
+    pub fn new(mut head: Manifest, rows: Vec<Row>) -> Result<Self, Error> {
+        let mut contents = BTreeMap::new();
+        for row in rows {
+            let (sha256, size) = match &row.contents {
+                Contents::Stored(object) => (object.sha256, object.size),
+                Contents::Text(bytes) => (Sha256::of(bytes), bytes.len() as u64),
+            };
+            let Row { path, contents: bytes, role, profile, node, arch, origin, step } = row;
+            let file = manifest::File { role, size, sha256, profile, node, arch, origin, step };
+            if head.files.insert(path.clone(), file).is_some() {
+                return Err(Error::Collision { path });
+            }
+            contents.insert(path, bytes);
+        }
+        let lines: Vec<String> =
+            head.files.iter().map(|(path, file)| format!("{}  {path}\n", file.sha256)).collect();
+        let sums = lines.concat().into_bytes();
+        let file = manifest::File {
+            role: Role::Checksums,
+            size: sums.len() as u64,
+            sha256: Sha256::of(&sums),
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+        };
+        head.files.insert(CHECKSUMS.into(), file);
+        contents.insert(CHECKSUMS.into(), Contents::Text(sums));
+        Ok(Tree { manifest: head, contents })
+    }
+}
+
+impl Output {
+    /// Takes the output directory of a recipe and sweeps what crashed builds left in it.
+    pub fn acquire(output: &Path, name: &str) -> Result<Self> {
+        let directory = output.join(name);
+        fs::create_dir_all(&directory).map_err(store::Error::io("create", &directory))?;
+        let path = directory.join(".lock");
+        let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let mut lock = lock.map_err(store::Error::io("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = io::read_to_string(&lock).unwrap_or_default().trim().to_owned();
+                return Err(Error::InUse { directory, holder }.into());
+            }
+            Err(TryLockError::Error(error)) => return Err(store::Error::io("lock", &path)(error).into()),
+        }
+        let who = format!(
+            "process {} since {}\n",
+            std::process::id(),
+            humantime::format_rfc3339_seconds(std::time::SystemTime::now())
+        );
+        lock.set_len(0)
+            .and_then(|()| lock.write_all(who.as_bytes()))
+            .map_err(store::Error::io("write", &path))?;
+        let output = Output { directory, _lock: lock };
+        output.sweep()?;
+        Ok(output)
+    }
+
+    fn sweep(&self) -> Result<(), store::Error> {
+        let list = || fs::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>();
+        for entry in list().map_err(store::Error::io("list", &self.directory))? {
+            if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                continue;
+            }
+            let path = entry.path();
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(store::Error::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a tree and points `current` at it. A tree that is there already, whole, is left as it is: that costs
+    /// one `stat` a file.
+    pub fn publish(&self, tree: &Tree, store: &Store) -> Result<Published> {
+        let current = self.directory.join(CURRENT);
+        if fs::symlink_metadata(&current).is_ok_and(|meta| !meta.is_symlink()) {
+            return Err(Error::Foreign { path: current }.into());
+        }
+        let build_id = tree.manifest.build_id();
+        let path = self.directory.join(&build_id);
+        let unchanged = is_whole(&path, &tree.manifest);
+        if !unchanged {
+            self.stage(tree, store, &build_id, &path)?;
+        }
+        if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
+            let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
+            symlink(&build_id, &link).map_err(store::Error::io("create", &link))?;
+            fs::rename(&link, &current).map_err(store::Error::io("swap", &current))?;
+            store::sync_directory(&self.directory)?;
+        }
+        Ok(Published { path, manifest: tree.manifest.clone(), unchanged })
+    }
+
+    /// Builds the tree aside and renames it into place, the manifest last.
+    fn stage(&self, tree: &Tree, store: &Store, build_id: &str, path: &Path) -> Result<(), store::Error> {
+        let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
+        create_directory(&stage)?;
+        let mut made = std::collections::BTreeSet::new();
+        for (name, contents) in &tree.contents {
+            let target = stage.join(name);
+            for parent in Path::new(name).ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+                if parent != Path::new("") && made.insert(parent.to_owned()) {
+                    create_directory(&stage.join(parent))?;
+                }
+            }
+            match contents {
+                Contents::Stored(object) => place(&store.path(&object.sha256), &target)?,
+                Contents::Text(bytes) => write_read_only(&target, bytes)?,
+            }
+        }
+        write_read_only(&stage.join(manifest::FILE_NAME), &tree.manifest.to_bytes())?;
+        for directory in &made {
+            store::sync_directory(&stage.join(directory))?;
+        }
+        store::sync_directory(&stage)?;
+        if path.exists() {
+            // Same BUILD-ID, but someone damaged it: move it aside, where a crash leaves it to be swept.
+            let aside = self.directory.join(format!("{TEMPORARY}damaged-{build_id}"));
+            fs::rename(path, &aside).map_err(store::Error::io("move aside", path))?;
+        }
+        fs::rename(&stage, path).map_err(store::Error::io("publish", path))?;
+        store::sync_directory(&self.directory)?;
+        self.sweep()
+    }
+}
+
+/// Whether a published tree has this manifest and every file of it at its size.
+fn is_whole(path: &Path, manifest: &Manifest) -> bool {
+    let of_size = |(name, file): (&String, &manifest::File)| {
+        fs::symlink_metadata(path.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
+    };
+    fs::read(path.join(manifest::FILE_NAME)).is_ok_and(|bytes| bytes == manifest.to_bytes())
+        && manifest.files.iter().all(of_size)
+}
+
+/// Links an object into the tree; where the disk cannot (another file system, too many links), copies it, which the
+/// kernel does as a reflink where it can.
+fn place(object: &Path, target: &Path) -> Result<(), store::Error> {
+    match fs::hard_link(object, target) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(store::Error::io("find", object)(error)),
+        Err(_) => fs::copy(object, target).map(drop).map_err(store::Error::io("write", target)),
+    }
+}
+
+/// Modes are set, not left to the umask: a tree is read by servers that run as somebody else.
+fn create_directory(path: &Path) -> Result<(), store::Error> {
+    fs::create_dir(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .map_err(store::Error::io("create", path))
+}
+
+fn write_read_only(path: &Path, bytes: &[u8]) -> Result<(), store::Error> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(0o444))?;
+        file.sync_all()
+    };
+    write().map_err(store::Error::io("write", path))
+}
