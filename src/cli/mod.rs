@@ -1,14 +1,25 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
+mod build;
+mod lock;
+mod plan;
+mod progress;
+mod project;
 mod sysext;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
 
-/// Turns a recipe into prebaked Flatcar artifacts and serves them to machines.
+/// Turns a recipe into prebaked Flatcar artifacts and serves them to machines
+///
+/// Start with `prebake plan RECIPE`, then `prebake build RECIPE`.
 #[derive(Parser)]
-#[command(name = "prebake", version, disable_help_subcommand = true)]
+#[command(name = "prebake", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity, 5 signature or trust, \
+6 network, 7 unknown release, 9 lock drift, 130 interrupted."
+)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -16,6 +27,9 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Build(build::BuildArgs),
+    Lock(lock::LockArgs),
+    Plan(plan::PlanArgs),
     Sysext(sysext::SysextArgs),
 }
 
@@ -23,6 +37,9 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> Result<()> {
         match self.verb {
+            Verb::Build(args) => args.run(),
+            Verb::Lock(args) => args.run(),
+            Verb::Plan(args) => args.run(),
             Verb::Sysext(args) => args.run(),
         }
     }

@@ -1,0 +1,105 @@
+//! `prebake build`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::project::{ProjectArgs, block_on};
+use crate::build::{Limits, Report, build};
+use crate::error::Result;
+use crate::publish::CURRENT;
+
+/// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
+///
+/// The tree appears whole under OUTPUT/NAME/BUILD-ID, and OUTPUT/NAME/current points at it. The same recipe and lock
+/// always give the same BUILD-ID. What is in the store already is neither fetched nor built again.
+#[derive(Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// Where trees are published
+    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    output: PathBuf,
+    /// Merge this Butane or Ignition file on top of every profile's layers (repeatable)
+    #[arg(long = "layer", value_name = "FILE")]
+    layers: Vec<PathBuf>,
+    /// Fail with exit code 9 if the lock would have to move
+    #[arg(long)]
+    locked: bool,
+    /// Use the store alone; names everything that is missing at once
+    #[arg(long)]
+    offline: bool,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl BuildArgs {
+    /// Builds, and tells what was made, what was cached and who signed it.
+    pub fn run(self) -> Result<()> {
+        let (project, store) = self.project.open()?;
+        let limits = Limits { locked: self.locked, offline: self.offline };
+        let progress = Progress::new();
+        let report = block_on(build(&project, &store, &self.output, &self.layers, limits, &progress))?;
+        for warning in &report.warnings {
+            eprint!("{warning}");
+        }
+        let current = self.output.join(&project.recipe.name).join(CURRENT);
+        match self.json {
+            true => println!("{:#}", as_json(&report, &current)),
+            false => summary(&report, &project.lock_path, &current),
+        }
+        Ok(())
+    }
+}
+
+fn summary(report: &Report, lock_path: &Path, current: &Path) {
+    let manifest = &report.published.manifest;
+    let total: u64 = manifest.files.values().map(|file| file.size).sum();
+    let state = if report.published.unchanged { " (unchanged)" } else { "" };
+    println!(
+        "{} {} {} → {}{state}",
+        manifest.name,
+        report.lock.release.channel,
+        report.version,
+        report.published.path.display()
+    );
+    println!("  files     {}, {}", manifest.files.len(), HumanBytes(total));
+    let inputs = report.lock.inputs.len();
+    println!("  inputs    {inputs} locked, {} fetched now", report.fetched.len());
+    let mut signed: BTreeMap<&str, usize> = BTreeMap::new();
+    for signer in report.lock.inputs.values().filter_map(|entry| entry.signer.as_deref()) {
+        *signed.entry(signer).or_default() += 1;
+    }
+    for (signer, count) in signed {
+        println!("  verified  {count} files signed by {signer}");
+    }
+    let cached = report.steps.iter().filter(|(_, outcome)| outcome.cached).count();
+    println!("  steps     {} built, {cached} cached", report.steps.len() - cached);
+    if report.lock_moved {
+        println!("  lock      wrote {}; commit it", lock_path.display());
+    }
+    println!("  next      prebake serve {}", current.display());
+}
+
+fn as_json(report: &Report, current: &Path) -> serde_json::Value {
+    let steps: Vec<_> = report
+        .steps
+        .iter()
+        .map(|(step, outcome)| json!({"id": step.id, "key": step.key, "cached": outcome.cached, "sha256": outcome.object.sha256, "size": outcome.object.size}))
+        .collect();
+    json!({
+        "build_id": report.published.manifest.build_id(),
+        "path": report.published.path,
+        "current": current,
+        "unchanged": report.published.unchanged,
+        "release": report.lock.release,
+        "lock_moved": report.lock_moved,
+        "fetched": report.fetched,
+        "steps": steps,
+    })
+}
