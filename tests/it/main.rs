@@ -7,6 +7,9 @@
 mod lab;
 
 mod archives;
+mod build;
+mod flaws;
 mod harness;
 mod images;
 mod sysexts;
+mod world;

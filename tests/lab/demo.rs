@@ -185,12 +185,15 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
-        let mut lines = BufReader::new(child.stderr.take().ok_or("serve: no stderr")?).lines().map_while(|l| l.ok());
+        let mut lines =
+            BufReader::new(child.stderr.take().ok_or("serve: no stderr")?).lines().map_while(|l| l.ok());
         let mut told = Vec::new();
         let address = loop {
             let Some(line) = lines.next() else {
                 let status = child.wait()?;
-                return Err(format!("serve: prebake serve ended ({status})\n    {}", told.join("\n    ")).into());
+                return Err(
+                    format!("serve: prebake serve ended ({status})\n    {}", told.join("\n    ")).into()
+                );
             };
             if let Some(address) = line.strip_prefix("listening on http://") {
                 break address.trim_end_matches('/').parse()?;

@@ -79,7 +79,16 @@ impl Builder {
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", &memory_mib.to_string()]);
+        command.args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            &memory_mib.to_string(),
+        ]);
         command.args(["-nographic", "-nodefaults", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24,bootfile={boot_url}"));
