@@ -1,0 +1,30 @@
+# The menu. Every entry sets up what it needs.
+.PHONY: help demo test check bench clean
+
+help:           ## show this menu
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+
+demo:           ## bake the lab's release and boot two machines from it
+	@tests/prerequisites.sh demo
+	@cargo build --quiet --bin prebake --example demo
+	@target/debug/examples/demo
+
+check:          ## format and lints
+	cargo fmt --check
+	cargo clippy --all-targets --quiet -- -D warnings
+
+test:           ## everything, with the real judges
+	@tests/prerequisites.sh test
+	$(MAKE) --no-print-directory check
+	tests/peers/build.sh
+	cargo build --all-targets
+	cargo test
+
+bench:          ## race against the peers; results in output/bench
+	@tests/prerequisites.sh test
+	cargo build --release
+	benches/run.sh
+
+clean:          ## remove what was built and published here
+	cargo clean
+	rm -rf output
