@@ -5,6 +5,7 @@ mod lock;
 mod plan;
 mod progress;
 mod project;
+mod serve;
 mod sysext;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +31,7 @@ enum Verb {
     Build(build::BuildArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
+    Serve(serve::ServeArgs),
     Sysext(sysext::SysextArgs),
 }
 
@@ -40,6 +42,7 @@ impl Cli {
             Verb::Build(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
+            Verb::Serve(args) => args.run(),
             Verb::Sysext(args) => args.run(),
         }
     }

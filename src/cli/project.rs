@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::build::Project;
 use crate::error::Result;
@@ -33,15 +34,16 @@ fn default_store() -> PathBuf {
     cache.or_else(home).unwrap_or_else(|| PathBuf::from(".cache")).join("prebake/store")
 }
 
+/// Threads for the asynchronous part of a verb.
+pub fn runtime() -> Result<Runtime> {
+    let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    Ok(built.map_err(store::Error::io("start threads for", "this process".as_ref()))?)
+}
+
 /// Runs the asynchronous part of a verb. Ctrl-C ends the process with 130: nothing half-made is ever visible, and
 /// what is left in temporary places is swept by the next run.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(store::Error::io("start threads for", "this process".as_ref()))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         tokio::select! {
             result = work => result,
             _ = tokio::signal::ctrl_c() => {

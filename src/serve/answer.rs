@@ -1,0 +1,91 @@
+//! Answers: what goes back to a client, before it meets a socket.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Text as Matchbox labels it.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer to one request.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names (lower case) and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; left out for HEAD, its length is not.
+    pub body: Body,
+    /// The group that matched, for the log.
+    pub group: Option<String>,
+    /// The profile that matched, for the log.
+    pub profile: Option<String>,
+}
+
+/// The bytes of an answer.
+#[derive(Debug)]
+pub enum Body {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// A part of a file.
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// Which bytes.
+        range: Range<u64>,
+    },
+    /// Several parts of a file, each behind its own heading, as `multipart/byteranges`.
+    Parts {
+        /// Where it lies.
+        path: PathBuf,
+        /// Heading and bytes of each part.
+        parts: Vec<(String, Range<u64>)>,
+        /// What closes the last part.
+        end: String,
+    },
+}
+
+impl Body {
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::File { range, .. } => range.end - range.start,
+            Body::Parts { parts, end, .. } => {
+                let parts = parts.iter().map(|(head, range)| head.len() as u64 + range.end - range.start);
+                parts.sum::<u64>() + end.len() as u64
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// A body in memory.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let headers = vec![("content-type", content_type.to_owned())];
+        Answer { status, headers, body: Body::Bytes(body.into()), group: None, profile: None }
+    }
+
+    /// A text.
+    pub fn text(body: impl Into<Vec<u8>>) -> Answer {
+        Answer::new(200, TEXT, body)
+    }
+
+    /// Not here; the text says why. Matchbox sends just `404 page not found`.
+    pub fn missing(why: &str) -> Answer {
+        let answer = Answer::new(404, TEXT, format!("404 page not found\n{why}\n"));
+        answer.header("x-content-type-options", "nosniff")
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Says what matched.
+    pub fn matched(mut self, group: &super::select::Group) -> Answer {
+        self.group = Some(group.id.clone());
+        self.profile = Some(group.profile.clone());
+        self
+    }
+}

@@ -1,0 +1,119 @@
+//! Labels: what a machine says of itself in a query string, read as Matchbox (Go's `net/url` and `net.ParseMAC`) reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+/// The labels of a request: the first value of each key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(BTreeMap<String, String>);
+
+impl Labels {
+    /// Reads a query string.
+    ///
+    /// A pair with a raw `;` or a broken escape is dropped alone, a key without `=` has the empty value, and of a repeated
+    /// key the first value counts. A `mac`, in whatever case its key is written, is normalised or, if it is none, dropped.
+    pub fn parse(query: &str) -> Labels {
+        let mut labels = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if let (Some(key), Some(value)) = (unescape(key), unescape(value)) {
+                labels.entry(key).or_insert(value);
+            }
+        }
+        labels.retain(|key, value| {
+            if !key.eq_ignore_ascii_case("mac") {
+                return true;
+            }
+            let normal = normal_mac(value);
+            value.clone_from(normal.as_ref().unwrap_or(&String::new()));
+            normal.is_some()
+        });
+        Labels(labels)
+    }
+
+    /// The value of a label; a label that is absent counts as empty.
+    pub fn get(&self, key: &str) -> &str {
+        self.0.get(key).map_or("", String::as_str)
+    }
+
+    /// All of them, sorted by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// For log lines and answers: `mac=52:54:00:00:00:01 uuid=…`, without the empty ones.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said: Vec<String> =
+            self.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={v}")).collect();
+        f.write_str(&said.join(" "))
+    }
+}
+
+/// Go's `url.QueryUnescape`: `+` is a blank, a broken escape is an error. Bytes that are not UTF-8 cannot equal any
+/// selector, so they are replaced.
+fn unescape(text: &str) -> Option<String> {
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        let digits = rest.get(at + 1..at + 3)?;
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
+        rest = &rest[at + 3..];
+    }
+    Some(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned())
+}
+
+/// Go's `net.ParseMAC` and its printing: 6, 8 or 20 octets in pairs parted by `:` or `-`, in fours parted by `.`, or
+/// bare; lower case with colons comes out.
+pub fn normal_mac(text: &str) -> Option<String> {
+    let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
+    let digits: String = match separator {
+        None => text.to_owned(),
+        Some(separator) => {
+            let width = if separator == '.' { 4 } else { 2 };
+            let groups: Vec<&str> = text.split(separator).collect();
+            groups.iter().all(|group| group.len() == width).then(|| groups.concat())?
+        }
+    };
+    let octets = digits.len() / 2;
+    let is_mac = digits.len() % 2 == 0
+        && matches!(octets, 6 | 8 | 20)
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pairs = || (0..octets).map(|i| digits[2 * i..2 * i + 2].to_ascii_lowercase());
+    is_mac.then(|| pairs().collect::<Vec<_>>().join(":"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_as_go_reads_them() {
+        let labels = Labels::parse("a=1&a=2&b&c=x+y%21&bad=%zz&semi;colon=1&=empty&&d=%C3%BC");
+        let all: Vec<(&str, &str)> = labels.iter().collect();
+        assert_eq!(all, [("", "empty"), ("a", "1"), ("b", ""), ("c", "x y!"), ("d", "ü")]);
+        assert_eq!(labels.get("absent"), "");
+    }
+
+    #[test]
+    fn a_mac_has_one_form_and_what_is_none_is_dropped() {
+        for form in ["52-54-00-AB-00-01", "52:54:00:ab:00:01", "5254.00AB.0001", "525400ab0001"] {
+            assert_eq!(normal_mac(form).as_deref(), Some("52:54:00:ab:00:01"), "{form}");
+        }
+        assert_eq!(Labels::parse("MAC=52-54-00-AB-00-01").get("MAC"), "52:54:00:ab:00:01");
+        for none in ["", "52:54:00:ab:00", "52-54:00:ab:00:01", "52:54:00:ab:00:0g", "52 54 00 ab 00 01", "ü"]
+        {
+            assert_eq!(normal_mac(none), None, "{none}");
+        }
+        assert_eq!(Labels::parse("mac=nonsense"), Labels::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_query_is_read_without_panic(query in ".{0,200}") {
+            Labels::parse(&query).to_string();
+        }
+    }
+}

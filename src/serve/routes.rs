@@ -1,0 +1,186 @@
+//! Which request gets which answer. Pure: a site and a request in, an answer out.
+
+use std::time::SystemTime;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, TEXT};
+use super::assets;
+use super::labels::Labels;
+use super::report::Reports;
+use super::select::Group;
+use super::site::{Profile, Site};
+
+/// A request, as far as answers depend on it.
+pub struct Request<'r> {
+    /// Whether it is a POST. All other methods are answered like GET, as Matchbox does.
+    pub is_post: bool,
+    /// The path as sent, percent-encoded.
+    pub path: &'r str,
+    /// The query as sent; empty without.
+    pub query: &'r str,
+    /// `http` or `https`.
+    pub scheme: &'r str,
+    /// The headers.
+    pub headers: &'r hyper::HeaderMap,
+    /// The body of a POST.
+    pub body: &'r str,
+    /// When it came.
+    pub now: SystemTime,
+}
+
+impl Request<'_> {
+    /// A header's value, if it is there once and readable.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel
+    /// argument, so nothing else may be in it.
+    fn base_url(&self) -> Option<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let host = self.header("host").filter(|host| !host.is_empty() && host.chars().all(plain))?;
+        Some(format!("{}://{host}", self.scheme))
+    }
+}
+
+/// What is answered from.
+pub struct World<'w> {
+    /// The tree.
+    pub site: &'w Site,
+    /// What machines reported.
+    pub reports: &'w Reports,
+}
+
+type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
+
+/// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
+const ROUTES: [(&str, Handler); 8] = [
+    ("/", |_, _, _| Answer::text("matchbox\n")),
+    ("/boot.ipxe", |_, _, _| Answer::text(BOOT_IPXE)),
+    ("/boot.ipxe.0", |_, _, _| Answer::text(BOOT_IPXE)),
+    ("/ipxe", ipxe),
+    ("/grub", grub),
+    ("/ignition", ignition),
+    ("/metadata", metadata),
+    ("/report", report),
+];
+
+/// The script every machine starts with: it asks again, saying what it is.
+const BOOT_IPXE: &str = "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
+
+/// Answers a request; the labels are for the log.
+pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
+    let path = percent_decode_str(request.path).decode_utf8_lossy();
+    match ROUTES.iter().find(|(route, _)| *route == path) {
+        Some((_, handler)) => {
+            let labels = Labels::parse(request.query);
+            (handler(world, request, &labels), labels)
+        }
+        None => {
+            let answer = assets::answer(world.site, path.trim_start_matches('/'), request);
+            (answer, Labels::default())
+        }
+    }
+}
+
+/// The group and profile of a machine, or an answer that says what it lacks.
+fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
+    let group = world.site.groups.select(labels).ok_or_else(|| {
+        let asked = labels.to_string();
+        let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
+        Answer::missing(&format!(
+            "no group matches a machine that says: {asked}\nadd it to `nodes:` in the recipe, or name a `default_profile`"
+        ))
+    })?;
+    let profile = world.site.profiles.get(&group.profile);
+    let profile = profile.ok_or_else(|| Answer::missing("the group's profile is gone").matched(group))?;
+    Ok((group, profile))
+}
+
+/// The profile's kernel arguments, and where the node can report to.
+fn args(profile: &Profile, request: &Request<'_>) -> Vec<String> {
+    let url = request.base_url().map(|url| format!("prebake.url={url}"));
+    profile.boot.args.iter().cloned().chain(url).collect()
+}
+
+fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    let (group, profile) = match select(world, labels) {
+        Ok(selected) => selected,
+        Err(answer) => return answer,
+    };
+    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
+    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
+    let script =
+        format!("#!ipxe\nkernel {}{}\n{}boot\n", profile.boot.kernel, words.concat(), initrds.concat());
+    Answer::text(script).matched(group)
+}
+
+/// Byte for byte what Matchbox sends, two blanks after `initrdefi` included.
+fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    let (group, profile) = match select(world, labels) {
+        Ok(selected) => selected,
+        Err(answer) => return answer,
+    };
+    let kernel = &profile.boot.kernel;
+    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
+    let args = words.concat();
+    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
+    let initrds = initrds.concat();
+    let entry = |title: &str, linux: &str, initrd: &str| {
+        format!(
+            "menuentry \"CoreOS ({title})\" {{\necho \"Loading kernel\"\n{linux} \"{kernel}\"{args}\necho \"Loading initrd\"\n{initrd} {initrds}\n}}\n"
+        )
+    };
+    let efi = entry("EFI", "linuxefi", "initrdefi");
+    let bios = entry("BIOS", "linux", "initrd");
+    Answer::text(format!("default=0\nfallback=1\ntimeout=1\n{efi}{bios}")).matched(group)
+}
+
+fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    let (group, profile) = match select(world, labels) {
+        Ok(selected) => selected,
+        Err(answer) => return answer,
+    };
+    assets::answer(world.site, &format!("ignition/{}", profile.ignition_id), request).matched(group)
+}
+
+/// Shell assignments: metadata, selectors and what the machine said, sorted (Matchbox's order is random).
+fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    let (group, _) = match select(world, labels) {
+        Ok(selected) => selected,
+        Err(answer) => return answer,
+    };
+    let mut lines = Vec::new();
+    flatten("", &group.metadata, &mut lines);
+    lines.extend(group.selector.iter().map(|(key, value)| format!("{}={value}\n", key.to_uppercase())));
+    lines.extend(labels.iter().map(|(k, v)| format!("REQUEST_QUERY_{}={v}\n", k.to_uppercase())));
+    lines.push(format!("REQUEST_RAW_QUERY={}\n", request.query));
+    lines.sort();
+    // The content type is Matchbox's, slip included.
+    Answer::new(200, "plain/text", lines.concat()).matched(group)
+}
+
+fn flatten(prefix: &str, values: &Map<String, Value>, lines: &mut Vec<String>) {
+    for (key, value) in values {
+        let key = format!("{prefix}{}", key.to_uppercase());
+        match value {
+            Value::Object(inner) => flatten(&format!("{key}_"), inner, lines),
+            Value::String(text) => lines.push(format!("{key}={text}\n")),
+            Value::Bool(_) | Value::Number(_) => lines.push(format!("{key}={value}\n")),
+            Value::Null | Value::Array(_) => {}
+        }
+    }
+}
+
+fn report(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+    if !request.is_post {
+        let list = serde_json::to_string(&world.reports.list()).unwrap_or_default();
+        return Answer::new(200, "application/json", list + "\n");
+    }
+    match world.reports.take(request.body, request.now) {
+        Ok(_) => Answer::new(204, TEXT, ""),
+        Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
+    }
+}

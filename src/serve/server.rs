@@ -1,0 +1,364 @@
+//! The sockets: connections, limits, bodies from files, and the log line when an answer has left.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::{Method, Request as HttpRequest, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::answer::{Answer, Body};
+use super::labels::Labels;
+use super::report::{MAX_BODY, Reports};
+use super::routes::{self, Request, World};
+use super::site::{self, Site};
+use crate::error::{Advice, Exit};
+
+/// Connections at a time; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+/// A client that has not sent a whole head by then is cut off.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest head, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// How much of a file is in memory for one transfer at a time, twice.
+const CHUNK: usize = 256 << 10;
+/// How often the tree's path is looked at again, at most.
+const RECHECK: Duration = Duration::from_millis(200);
+/// How long open transfers may take once the server is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of the tree.
+    #[error(transparent)]
+    Site(#[from] site::Error),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// `HOST:PORT`.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Site(error) => error.exit(),
+            Error::Listen { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Site(error) => error.hint(),
+            Error::Listen { source, .. } => Some(match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "something listens there already; choose another port with --address".into()
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need root or CAP_NET_BIND_SERVICE".into()
+                }
+                _ => "give an address of this machine as HOST:PORT".into(),
+            }),
+        }
+    }
+}
+
+/// What the server tells its owner.
+#[derive(Debug)]
+pub enum Notice<'n> {
+    /// An answer has left, or broke off.
+    Answered(&'n Record),
+    /// `current` points at another build, which is served from now on.
+    Swapped(&'n Site),
+    /// `current` points at something that cannot be served; the old build stays.
+    Kept(&'n site::Error),
+}
+
+/// One answered request.
+#[derive(Debug)]
+pub struct Record {
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// HTTP method.
+    pub method: Method,
+    /// Path as sent.
+    pub path: String,
+    /// What the machine said of itself.
+    pub labels: Labels,
+    /// HTTP status.
+    pub status: u16,
+    /// Body bytes that left.
+    pub sent: u64,
+    /// Body bytes that were to leave.
+    pub length: u64,
+    /// From the request to the last byte.
+    pub took: Duration,
+    /// The group that matched.
+    pub group: Option<String>,
+    /// The profile that matched.
+    pub profile: Option<String>,
+}
+
+/// A server on a tree, bound but not yet answering.
+pub struct Server {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    tree: PathBuf,
+    current: Mutex<Current>,
+    reports: Reports,
+    notice: Box<dyn Fn(Notice<'_>) + Send + Sync>,
+}
+
+struct Current {
+    site: Arc<Site>,
+    checked: Instant,
+}
+
+impl Server {
+    /// Loads the tree and binds `HOST:PORT`; port 0 takes a free one.
+    pub async fn bind(
+        tree: &Path,
+        address: &str,
+        notice: impl Fn(Notice<'_>) + Send + Sync + 'static,
+    ) -> Result<Server, Error> {
+        let site = Arc::new(Site::load(tree)?);
+        let failed = |source| Error::Listen { address: address.into(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let shared = Shared {
+            tree: tree.into(),
+            current: Mutex::new(Current { site, checked: Instant::now() }),
+            reports: Reports::default(),
+            notice: Box::new(notice),
+        };
+        Ok(Server { listener, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The tree it serves now.
+    pub fn site(&self) -> Arc<Site> {
+        self.shared.site()
+    }
+
+    /// Answers until `stop` is done, then lets open transfers finish for a while.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else { break };
+            let (stream, peer) = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    // Out of file descriptors, or the client is gone already: neither is the server's end.
+                    Err(_) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+                () = &mut stop => break,
+            };
+            let _ = stream.set_nodelay(true);
+            let shared = self.shared.clone();
+            let service = hyper::service::service_fn(move |request| {
+                let shared = shared.clone();
+                async move { Ok::<_, Infallible>(shared.answer(request, peer).await) }
+            });
+            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                // An error here is a client that went away or broke the protocol; hyper has answered what it could.
+                let _ = connection.await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    }
+}
+
+impl Shared {
+    /// The tree as it is now: loaded anew when `current` was swapped. Transfers that run keep the build they began with.
+    fn site(&self) -> Arc<Site> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.checked.elapsed() >= RECHECK {
+            current.checked = Instant::now();
+            let moved = self.tree.canonicalize().is_ok_and(|root| root != current.site.root);
+            if moved {
+                match Site::load(&self.tree) {
+                    Ok(site) => {
+                        current.site = Arc::new(site);
+                        (self.notice)(Notice::Swapped(&current.site));
+                    }
+                    Err(error) => (self.notice)(Notice::Kept(&error)),
+                }
+            }
+        }
+        current.site.clone()
+    }
+
+    async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>, peer: SocketAddr) -> Response<Transfer> {
+        let started = Instant::now();
+        let (head, body) = request.into_parts();
+        let is_post = head.method == Method::POST;
+        let body = match is_post {
+            true => {
+                Limited::new(body, MAX_BODY).collect().await.map(|body| body.to_bytes()).unwrap_or_default()
+            }
+            false => Bytes::new(),
+        };
+        let request = Request {
+            is_post,
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            scheme: "http",
+            headers: &head.headers,
+            body: &String::from_utf8_lossy(&body),
+            now: SystemTime::now(),
+        };
+        let site = self.site();
+        let (answer, mut labels) = routes::answer(&World { site: &site, reports: &self.reports }, &request);
+        if is_post {
+            labels = Labels::parse(request.body);
+        }
+        let Answer { status, headers, body, group, profile } = answer;
+        let length = body.length();
+        let record = Record {
+            peer,
+            path: head.uri.path().to_owned(),
+            labels,
+            status,
+            sent: 0,
+            length: if head.method == Method::HEAD { 0 } else { length },
+            method: head.method,
+            took: Duration::ZERO,
+            group,
+            profile,
+        };
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(name, value);
+        }
+        if !matches!(status, 204 | 304) {
+            response = response.header("content-length", length);
+        }
+        let source = match (record.length, body) {
+            (0, _) => Source::Bytes(Bytes::new()),
+            (_, Body::Bytes(bytes)) => Source::Bytes(bytes.into()),
+            (_, body) => Source::File(read_file(body)),
+        };
+        let transfer = Transfer { source, shared: self, record, started };
+        response.body(transfer).unwrap_or_else(|_| unreachable!("answers have plain headers"))
+    }
+}
+
+/// Reads the parts of a file on a thread of its own, a few chunks ahead of the socket.
+fn read_file(body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        let (path, parts, end) = match body {
+            Body::File { path, range } => (path, vec![(String::new(), range)], String::new()),
+            Body::Parts { path, parts, end } => (path, parts, end),
+            Body::Bytes(_) => return,
+        };
+        let send = |bytes: io::Result<Bytes>| sender.blocking_send(bytes).is_ok();
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => {
+                send(Err(error));
+                return;
+            }
+        };
+        for (head, range) in parts {
+            if !head.is_empty() && !send(Ok(head.into())) {
+                return;
+            }
+            let mut at = range.start;
+            while at < range.end {
+                let mut chunk = vec![0; CHUNK.min((range.end - at) as usize)];
+                let read = file.read_exact_at(&mut chunk, at).map(|()| chunk.into());
+                at += CHUNK as u64;
+                if !send(read) {
+                    return;
+                }
+            }
+        }
+        if !end.is_empty() {
+            send(Ok(end.into()));
+        }
+    });
+    receiver
+}
+
+/// A body on its way; when it is dropped, the answer has left or broke off, and is logged.
+struct Transfer {
+    source: Source,
+    shared: Arc<Shared>,
+    record: Record,
+    started: Instant,
+}
+
+enum Source {
+    Bytes(Bytes),
+    File(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+impl HttpBody for Transfer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let next = match &mut self.source {
+            Source::Bytes(bytes) if bytes.is_empty() => None,
+            Source::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
+            Source::File(receiver) => std::task::ready!(receiver.poll_recv(context)),
+        };
+        if let Some(Ok(bytes)) = &next {
+            self.record.sent += bytes.len() as u64;
+        }
+        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.record.sent == self.record.length
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.record.length - self.record.sent)
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.record.took = self.started.elapsed();
+        (self.shared.notice)(Notice::Answered(&self.record));
+    }
+}
