@@ -87,7 +87,7 @@ fn hand_made_overlay(work: &Path, config: &str) -> Vec<u8> {
         set -eu
         mkdir -p image/usr/lib/extension-release.d image/usr/lib/systemd/system/multi-user.target.d overlay/usr/share/oem/sysext
         printf 'ID=flatcar\nSYSEXT_LEVEL=1.0\n' > image/usr/lib/extension-release.d/extension-release.hand
-        printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c "echo HAND-MADE nonce=$(cat /etc/nonce) > /dev/console"\n' \
+        printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nStandardOutput=tty\nTTYPath=/dev/console\nExecStart=/usr/bin/sed "s/^/HAND-MADE nonce=/" /etc/nonce\n' \
             > image/usr/lib/systemd/system/hand.service
         printf '[Unit]\nUpholds=hand.service\n' > image/usr/lib/systemd/system/multi-user.target.d/10-hand.conf
         mksquashfs image overlay/usr/share/oem/sysext/hand.raw -all-root -noappend -quiet -no-progress > /dev/null
@@ -95,10 +95,8 @@ fn hand_made_overlay(work: &Path, config: &str) -> Vec<u8> {
         cd overlay
         find usr | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 > ../overlay.cpio
     "#;
-    // The unit is expanded on the node, not here.
-    let script = script.replace("$(cat", "$$(cat").replace("\"echo", "\"echo").replace("$$(cat", "\\$(cat");
     fs::write(work.join("config.ign"), config).unwrap();
-    let status = Command::new("bash").args(["-c", &script]).current_dir(work).status().unwrap();
+    let status = Command::new("bash").args(["-c", script]).current_dir(work).status().unwrap();
     assert!(status.success());
     fs::read(work.join("overlay.cpio")).unwrap()
 }
@@ -132,7 +130,7 @@ fn the_lab_release_boots_and_merges_a_hand_made_overlay() {
     let work = TempDir::new().unwrap();
     let _turn = machine::turn();
     let config = r#"{"ignition":{"version":"3.3.0"},"storage":{
-        "files":[{"path":"/etc/nonce","mode":420,"contents":{"source":"data:,by-hand"}}],
+        "files":[{"path":"/etc/nonce","mode":420,"contents":{"source":"data:,by-hand%0A"}}],
         "links":[{"path":"/etc/extensions/hand.raw","target":"/oem/sysext/hand.raw"}]}}"#;
     let (_server, _harness, mut machine) = boot_by_hand(work.path(), config);
     for pattern in ["iPXE (", "Linux version", "] switch_root", "HAND-MADE nonce=by-hand"] {
