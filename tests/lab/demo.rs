@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -204,7 +204,7 @@ impl Server {
         let written = Arc::clone(&log);
         thread::spawn(move || {
             for line in lines {
-                written.lock().unwrap().push(line);
+                written.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         Ok(Server { child, address, log })
@@ -212,7 +212,12 @@ impl Server {
 
     /// How many machines have reported.
     fn reports(&self) -> usize {
-        self.log.lock().unwrap().iter().filter(|line| line.contains("POST /report")).count()
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|line| line.contains("POST /report"))
+            .count()
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -113,7 +113,7 @@ impl Mirror {
 
     /// Every request so far, in order.
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.requests.lock().unwrap().clone()
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -139,7 +139,7 @@ impl Shared {
         let mut input = BufReader::new(stream);
         while let Some(mut request) = read_request(&mut input)? {
             let fault = {
-                let mut requests = self.requests.lock().unwrap();
+                let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
                 request.earlier = requests.iter().filter(|earlier| earlier.path == request.path).count();
                 requests.push(request.clone());
                 self.site.hook.as_ref().and_then(|hook| hook(&request))

@@ -94,7 +94,7 @@ full_artifacts() {
 stub_artifacts() {
     local work=$1 board=$2 version=$3 date=$4 dir=$5
     mkdir -p "$work/root/usr/lib" "$work/root/etc"
-    write_os_release "$work/root" "$version" "$date"
+    write_os_release "$work/root" "$board" "$version" "$date"
     set_times "$date" "$work/root/usr"
     squash "$work/root/usr" "$date" "$work/usr.squashfs"
     build_pxe_image "$work/usr.squashfs" "$work/pxe" "$date" "$dir/flatcar_production_pxe_image.cpio.gz"

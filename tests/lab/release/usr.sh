@@ -17,7 +17,7 @@ build_usr() {
     done <"$RESOLVED"
 
     write_accounts "$root/etc"
-    write_os_release "$root" "$version" "$date"
+    write_os_release "$root" amd64-usr "$version" "$date"
     write_units "$root/usr/lib/systemd"
     ln -sf bash "$root/usr/bin/sh"
     install -m 755 "$ignition" "$root/usr/bin/ignition"
@@ -84,7 +84,7 @@ END
 }
 
 write_os_release() {
-    local root=$1 version=$2 date=$3
+    local root=$1 board=$2 version=$3 date=$4
     cat >"$root/usr/lib/os-release" <<END
 NAME="Flatcar Container Linux by Kinvolk"
 ID=flatcar
@@ -95,7 +95,7 @@ BUILD_ID=$date-0000
 SYSEXT_LEVEL=1.0
 PRETTY_NAME="Flatcar Container Linux by Kinvolk $version (prebake lab)"
 ANSI_COLOR="38;5;75"
-FLATCAR_BOARD="amd64-usr"
+FLATCAR_BOARD="$board"
 CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:$version:*:*:*:*:*:*:*"
 END
     ln -sf ../usr/lib/os-release "$root/etc/os-release"
