@@ -45,4 +45,5 @@ for name in lab:"$LAB" foreign:"$FOREIGN"; do
     gpg --batch --yes --armor --output "${name%%:*}.asc" --export "${name#*:}"
     at 20250401T000000 --armor --output "${name%%:*}.secret.asc" --export-secret-keys "${name#*:}"
 done
+chmod 644 ./*.asc
 gpg --list-keys --with-subkey-fingerprint
