@@ -93,5 +93,5 @@ deb() {
 
 # unpack DEB DIR: its files, without maintainer scripts, into a merged-/usr tree.
 unpack() {
-    dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink --no-same-owner -C "$2"
+    dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink --no-same-owner --same-permissions -C "$2"
 }
