@@ -78,7 +78,7 @@ pub fn normal_mac(text: &str) -> Option<String> {
         }
     };
     let octets = digits.len() / 2;
-    let is_mac = digits.len() % 2 == 0
+    let is_mac = digits.len().is_multiple_of(2)
         && matches!(octets, 6 | 8 | 20)
         && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let pairs = || (0..octets).map(|i| digits[2 * i..2 * i + 2].to_ascii_lowercase());
