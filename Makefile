@@ -17,8 +17,7 @@ test:           ## everything, with the real judges
 	@tests/prerequisites.sh test
 	$(MAKE) --no-print-directory check
 	tests/peers/build.sh
-	cargo build --all-targets
-	cargo test
+	PREBAKE_LAB_IGNITION=go cargo test
 
 bench:          ## race against the peers; results in output/bench
 	@tests/prerequisites.sh test

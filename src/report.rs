@@ -154,7 +154,8 @@ fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, label: &str) -> fmt::Resul
     writeln!(f, "{:width$} |", "")?;
     writeln!(f, "{} | {shown}", place.line)?;
     let gap = " ".repeat(place.column.saturating_sub(1));
-    writeln!(f, "{:width$} | {gap}{} {label}", "", "^".repeat(carets))
+    let label = if label.is_empty() { String::new() } else { format!(" {label}") };
+    writeln!(f, "{:width$} | {gap}{}{label}", "", "^".repeat(carets))
 }
 
 /// Many findings at once, as an error: at least one of them is [`Severity::Error`].
@@ -213,7 +214,7 @@ mod tests {
             .at(Place { source, line: 2, column: 1 })
             .path("$.relese")
             .hint("did you mean `release`?");
-        let expected = "error[$.relese]: unknown key `relese`\n  --> edge.yaml:2:1\n  |\n2 | relese: {}\n  | ^^^^^^^ \n  = help: did you mean `release`?\n";
+        let expected = "error[$.relese]: unknown key `relese`\n  --> edge.yaml:2:1\n  |\n2 | relese: {}\n  | ^^^^^^^\n  = help: did you mean `release`?\n";
         assert_eq!(finding.to_string(), expected);
     }
 

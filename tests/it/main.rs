@@ -7,9 +7,11 @@
 mod lab;
 
 mod archives;
+mod boots;
 mod build;
 mod flaws;
 mod harness;
 mod images;
+mod recipes;
 mod sysexts;
 mod world;

@@ -216,7 +216,7 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter()
-            .filter(|line| line.contains("POST /report"))
+            .filter(|line| line.contains("POST /report 204"))
             .count()
     }
 }

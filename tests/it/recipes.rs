@@ -1,0 +1,140 @@
+//! The recipes that ship, built against mirrors of the same shape as the public hosts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use prebake::digest::Sha256;
+use prebake::format::squashfs::{Image, Limits};
+use prebake::manifest::{Manifest, Role};
+
+use crate::lab::mirror::{Fault, Mirror};
+use crate::world::{World, repository};
+
+const KUBERNETES: &str = "v1.34.4";
+const CNI: &str = "v1.7.1";
+
+/// A world with the shipped recipe for Kubernetes in it. The lab's key stands in for Flatcar's, whose secret we lack.
+fn kubernetes() -> World {
+    let world = World::new();
+    for tree in ["recipes/kubernetes.yaml", "recipes/kubernetes", "sysext"] {
+        let target = world.path(tree).parent().unwrap().to_owned();
+        let copied = Command::new("cp").arg("-a").arg(repository(tree)).arg(&target).status().unwrap();
+        assert!(copied.success());
+    }
+    let trust = format!("trust: {{primary_fingerprint: {}, key: lab.asc}}\nsysexts:", crate::world::PRIMARY);
+    world.edit("recipes/kubernetes.yaml", "sysexts:", &trust);
+    world
+}
+
+/// dl.k8s.io and GitHub in one: the paths below a mirror are theirs.
+fn upstream(directory: &Path) {
+    let write = |path: String, bytes: &[u8]| {
+        let path = directory.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let digest = path.with_file_name(format!("{}.sha256", path.file_name().unwrap().display()));
+        fs::write(digest, Sha256::of(bytes).to_string()).unwrap();
+    };
+    for binary in ["kubeadm", "kubelet", "kubectl"] {
+        let text = format!("#!/bin/sh\necho {binary} {KUBERNETES}\n");
+        write(format!("{KUBERNETES}/bin/linux/amd64/{binary}"), text.as_bytes());
+    }
+    let plugins = tempfile::tempdir().unwrap();
+    for plugin in ["bridge", "loopback", "host-local"] {
+        fs::write(plugins.path().join(plugin), plugin).unwrap();
+    }
+    let archive = directory.join("cni.tgz");
+    let tar = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(plugins.path()).arg(".").status();
+    assert!(tar.unwrap().success());
+    let name =
+        format!("containernetworking/plugins/releases/download/{CNI}/cni-plugins-linux-amd64-{CNI}.tgz");
+    write(name, &fs::read(&archive).unwrap());
+}
+
+fn build(world: &World, mirror: &Mirror) -> std::process::Output {
+    let mut command = world.command(&["build", "recipes/kubernetes.yaml"]);
+    command.env("PREBAKE_MIRROR_KUBERNETES", mirror.url()).env("PREBAKE_MIRROR_GITHUB", mirror.url());
+    command.output().unwrap()
+}
+
+#[test]
+fn the_recipe_for_kubernetes_plans_without_a_network_as_a_user_gets_it() {
+    let store = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_prebake"))
+        .args(["plan", "--json"])
+        .arg(repository("recipes/kubernetes.yaml"))
+        .env("PREBAKE_STORE", store.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ids: Vec<&str> =
+        plan["inputs"].as_array().unwrap().iter().map(|input| input["id"].as_str().unwrap()).collect();
+    assert_eq!(
+        ids,
+        [
+            "flatcar/amd64/flatcar_production_image.bin.bz2",
+            "flatcar/amd64/flatcar_production_pxe.vmlinuz",
+            "flatcar/amd64/flatcar_production_pxe_image.cpio.gz",
+            "flatcar/amd64/version.txt",
+            "sysext/kubernetes/amd64/cni-plugins",
+            "sysext/kubernetes/amd64/kubeadm",
+            "sysext/kubernetes/amd64/kubectl",
+            "sysext/kubernetes/amd64/kubelet",
+        ]
+    );
+}
+
+#[test]
+fn the_recipe_for_kubernetes_builds_from_mirrors_of_the_public_hosts() {
+    let world = kubernetes();
+    upstream(&world.path("upstream"));
+    let mirror = Mirror::builder().directory("/", &world.path("upstream")).start().unwrap();
+    let output = build(&world, &mirror);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = world.path("output/kubernetes/current");
+    let manifest = Manifest::parse("manifest", &fs::read(tree.join("manifest.json")).unwrap()).unwrap();
+    let by_role =
+        |role| manifest.files.iter().filter(move |(_, file)| file.role == role).map(|(path, _)| path);
+
+    let disk: Vec<&String> = by_role(Role::DiskImage).collect();
+    assert_eq!(disk, ["assets/flatcar/4593.2.5/flatcar_production_image.bin.bz2"]);
+    let overlays: BTreeMap<&str, u64> =
+        by_role(Role::Overlay).map(|path| (path.as_str(), manifest.files[path].size)).collect();
+    let names = ["control+control-1", "control", "worker+worker-1", "worker"];
+    let expected: Vec<String> = names.iter().map(|name| format!("assets/overlay/{name}.cpio")).collect();
+    assert_eq!(overlays.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+
+    let image = tree.join("assets/sysext/kubernetes/kubernetes-v1.34.4-x86-64.raw");
+    let image = Image::open(&image, Limits::default()).unwrap();
+    let read = |path: &str| String::from_utf8(image.read(path).unwrap()).unwrap();
+    assert_eq!(read("usr/bin/kubeadm"), format!("#!/bin/sh\necho kubeadm {KUBERNETES}\n"));
+    assert_eq!(read("usr/local/bin/cni/bridge"), "bridge");
+    assert_eq!(read("usr/local/share/kubernetes-version"), format!("{KUBERNETES}\n"));
+    let release = read("usr/lib/extension-release.d/extension-release.kubernetes");
+    assert!(release.contains("ID=_any") && release.contains("ARCHITECTURE=x86-64"), "{release}");
+
+    let config = fs::read_to_string(tree.join("ignition/control+control-1.ign")).unwrap();
+    for part in ["/etc/extensions/kubernetes.raw", "kubeadm-init.service", "/etc/hostname", "br_netfilter"] {
+        assert!(config.contains(part), "no {part} in {config}");
+    }
+    let lock = fs::read_to_string(world.path("recipes/kubernetes.lock")).unwrap();
+    assert!(!lock.contains("127.0.0.1"), "a mirror leaves no trace in the lock:\n{lock}");
+}
+
+#[test]
+fn a_component_other_than_its_published_digest_is_refused() {
+    let world = kubernetes();
+    upstream(&world.path("upstream"));
+    let faults = |request: &crate::lab::mirror::Request| {
+        request.path.ends_with("/kubelet").then_some(Fault::Corrupt(3))
+    };
+    let mirror = Mirror::builder().directory("/", &world.path("upstream")).faults(faults).start().unwrap();
+    let output = build(&world, &mirror);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("kubelet has sha256"), "{stderr}");
+    assert!(!world.path("output/kubernetes/current").exists());
+}
