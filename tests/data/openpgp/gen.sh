@@ -36,7 +36,7 @@ cat by-foreign.sig good.sig >foreign-then-good.sig
 # gpg refuses to sign by a revoked or expired key, so these two come from keyrings in which it is not (yet): the lab's
 # key without its revocation, and with the expiry moved out.
 gpgconf --kill all
-rm -rf "$GNUPGHOME"/*
+rm -rf "${GNUPGHOME:?}"/*
 gpg --batch --quiet --import-options import-minimal --import "$KEYS/lab.secret.asc"
 unrevoke() { # drops the subkey revocation signatures (class 0x28) from an exported key
     gpg --export-secret-keys "$PRIMARY" | (cd "$GNUPGHOME" && gpgsplit --prefix part- && for part in part-*; do
@@ -45,7 +45,7 @@ unrevoke() { # drops the subkey revocation signatures (class 0x28) from an expor
 }
 unrevoke >"$GNUPGHOME/../unrevoked.$$"
 gpgconf --kill all
-rm -rf "$GNUPGHOME"/*
+rm -rf "${GNUPGHOME:?}"/*
 gpg --batch --quiet --import "$GNUPGHOME/../unrevoked.$$"
 rm "$GNUPGHOME/../unrevoked.$$"
 sign 20240101T000000 "$REVOKED" by-revoked-subkey.sig
