@@ -88,6 +88,13 @@ impl<'de, const N: usize> Deserialize<'de> for Digest<N> {
     }
 }
 
+impl Sha512 {
+    /// Digest of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        Digest(sha2::Sha512::digest(bytes).into())
+    }
+}
+
 /// A writer that knows the SHA-256 and length of what went through it.
 pub struct Hashing<W> {
     inner: W,

@@ -118,11 +118,14 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
         .hint("put large contents into a file of their own and name it with `local:`"));
     }
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
-    Builder { source, anchors: HashMap::new(), aliased_nodes: 0 }.document(&mut Parser::new_from_str(text))
+    let lines = text.lines().collect();
+    let builder = Builder { source, lines, anchors: HashMap::new(), aliased_nodes: 0 };
+    builder.document(&mut Parser::new_from_str(text))
 }
 
 struct Builder<'s> {
     source: &'s Arc<Source>,
+    lines: Vec<&'s str>,
     anchors: HashMap<usize, (Node, usize)>,
     aliased_nodes: usize,
 }
@@ -145,7 +148,13 @@ impl Builder<'_> {
         for event in parser {
             let (event, span) =
                 event.map_err(|e| self.finding((*e.marker()).into(), format!("not YAML: {}", e.info())))?;
-            let start = Position::from(span.start);
+            let start = match &event {
+                Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) => {
+                    self.header(span.start.into())
+                }
+                Event::SequenceStart(..) => self.dash(span.start.into()),
+                _ => Position::from(span.start),
+            };
             let end = Position::from(span.end);
             let node = |kind, tag: Option<std::borrow::Cow<'_, saphyr_parser::Tag>>| Node {
                 start,
@@ -226,6 +235,33 @@ impl Builder<'_> {
         })
     }
 
+    /// The `|` or `>` of a block whose text starts here; the parser tells only where the text is.
+    fn header(&self, text: Position) -> Position {
+        let found = |line: usize, from: usize| {
+            let column = block_header(self.lines.get(line - 1)?, from)?;
+            Some(Position { line, column: column + 1 })
+        };
+        let above =
+            (1..text.line).rev().find(|line| !self.lines.get(line - 1).is_some_and(|l| l.trim().is_empty()));
+        // A tag before the indicator is the start, as it is for every other node.
+        match found(text.line, text.column - 1) {
+            Some(_) => text,
+            None => above.and_then(|line| found(line, 0)).unwrap_or(text),
+        }
+    }
+
+    /// The first `-` of a block sequence; the parser tells where its first item is. A flow sequence starts at its `[`.
+    fn dash(&self, item: Position) -> Position {
+        let line = self.lines.get(item.line - 1).copied().unwrap_or_default();
+        let chars: Vec<char> = line.chars().take(item.column).collect();
+        let before = chars.get(..item.column - 1).unwrap_or_default();
+        let dash = before.iter().rposition(|c| *c != ' ').filter(|at| before[*at] == '-');
+        match dash.filter(|_| chars.last() != Some(&'[')) {
+            Some(at) => Position { column: at + 1, ..item },
+            None => item,
+        }
+    }
+
     fn open(&self, stack: &mut Vec<Open>, node: Node, anchor: usize) -> Result<(), Finding> {
         if stack.len() == MAX_DEPTH {
             return Err(self.finding(node.start, format!("nested deeper than {MAX_DEPTH} levels")));
@@ -237,6 +273,20 @@ impl Builder<'_> {
     fn finding(&self, at: Position, message: impl Into<String>) -> Finding {
         Finding::error(message).at(Place { source: self.source.clone(), line: at.line, column: at.column })
     }
+}
+
+/// The column, from 0, of a block scalar's indicator in a line from a column on: `|` or `>` after a blank, then digits
+/// and signs, then nothing but a comment.
+fn block_header(line: &str, from: usize) -> Option<usize> {
+    let chars: Vec<char> = line.chars().collect();
+    let is_header = |at: usize| {
+        let after_blank = at == 0 || chars[at - 1].is_whitespace();
+        let rest: String = chars[at + 1..].iter().collect();
+        let rest = rest.trim_start_matches(['+', '-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+        let comment = rest.trim_start();
+        after_blank && (comment.is_empty() || comment.starts_with('#') && comment.len() < rest.len())
+    };
+    (from..chars.len()).find(|at| matches!(chars[*at], '|' | '>') && is_header(*at))
 }
 
 /// `!!str` for the core schema, `!name` else.
@@ -264,6 +314,21 @@ mod tests {
         assert_eq!(mode.start, Position { line: 2, column: 9 });
         let name = root.get("a").unwrap().get("name").unwrap();
         assert!(matches!(&name.kind, Kind::Scalar(t, Style::Quoted) if t == "0644"));
+    }
+
+    #[test]
+    fn a_block_starts_at_its_indicator_and_a_list_at_its_first_dash() {
+        let text = "a: |\n  x\nb:\n  - >- # a |\n\n    y\n  - [z]\nc: !!str |+\nd: |\n";
+        let source = Source::new("x.yaml", text);
+        let root = parse(&source).unwrap();
+        let start = |node: &Node| (node.start.line, node.start.column);
+        let Kind::Sequence(items) = &root.get("b").unwrap().kind else { panic!("a list") };
+        assert_eq!(start(root.get("a").unwrap()), (1, 4));
+        assert_eq!(start(root.get("b").unwrap()), (4, 3));
+        assert_eq!(start(&items[0]), (4, 5));
+        assert_eq!(start(&items[1]), (7, 5));
+        assert_eq!(start(root.get("c").unwrap()), (8, 4));
+        assert_eq!(start(root.get("d").unwrap()), (9, 4));
     }
 
     #[test]

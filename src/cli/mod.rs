@@ -1,6 +1,7 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod ignition;
 mod lock;
 mod plan;
 mod progress;
@@ -29,6 +30,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Ignition(ignition::IgnitionArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
     Serve(serve::ServeArgs),
@@ -40,6 +42,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Ignition(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Serve(args) => args.run(),

@@ -17,16 +17,21 @@
 //! `source`. The original programs judge it in `tests/`.
 
 mod butane;
+pub mod closure;
 mod data_url;
 mod decode;
 mod json;
+pub mod lint;
 mod lower;
 mod merge;
 mod parse;
 mod raise;
+mod release;
 mod report;
 mod schema;
+pub mod show;
 mod spec;
+pub mod ssh_keys;
 mod tree;
 mod validate;
 
@@ -35,6 +40,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use release::Release;
 pub use spec::{Spec, SpecError};
 use tree::{Origin, Record};
 
@@ -138,13 +144,29 @@ impl Config {
     /// # Errors
     /// Every part that needs a newer spec, with its place, and what is invalid.
     pub fn at_most(&self, ceiling: Spec) -> Result<Config, Findings> {
+        self.within(ceiling, |lowest| lowest)
+    }
+
+    /// The config at exactly this spec: raised if it is newer, else lowered where nothing is lost.
+    ///
+    /// # Errors
+    /// As [`at_most`](Self::at_most).
+    pub fn at(self, spec: Spec) -> Result<Config, Findings> {
+        match spec >= self.spec {
+            true => Ok(self.raised(spec)),
+            false => self.within(spec, |_| spec),
+        }
+    }
+
+    /// The config at the first valid spec from `start(lowest possible)` up to a ceiling.
+    fn within(&self, ceiling: Spec, start: impl Fn(Spec) -> Spec) -> Result<Config, Findings> {
         let needs = lower::needs(&self.root, self.spec, ceiling);
         let beyond: Vec<Finding> =
             needs.iter().filter(|need| need.spec > ceiling).map(|need| need.refuse(ceiling)).collect();
         if !beyond.is_empty() {
             return Err(Findings(beyond));
         }
-        let lowest = needs.iter().map(|need| need.spec).max().unwrap_or(Spec::V3_0);
+        let lowest = start(needs.iter().map(|need| need.spec).max().unwrap_or(Spec::V3_0));
         let mut findings = Vec::new();
         for spec in Spec::ALL.into_iter().filter(|spec| (lowest..=ceiling).contains(spec)) {
             let mut config = self.clone();

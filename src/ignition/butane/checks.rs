@@ -73,7 +73,8 @@ fn config_reference(visit: &mut Visit<'_>) {
     let spec = visit.spec;
     match read_nested(&inner, spec) {
         Err(json::SyntaxError { message, .. }) => {
-            visit.error_text(&[field("inline")], format!("config is not valid: {message}"));
+            let finding = Finding::error(format!("config is not valid: {message}"));
+            visit.push(in_config(finding, visit.origin), "", &[field("inline")]);
         }
         Ok((_, Err(SpecError::Unknown))) => visit.warning_text(
             &[field("inline")],
@@ -96,6 +97,14 @@ fn config_reference(visit: &mut Visit<'_>) {
                 visit.push(outer, "", &[field("inline")]);
             }
         }
+    }
+}
+
+/// Butane points at the start of the config where a config inside is wrong, so that place is named too.
+fn in_config(finding: Finding, origin: &Origin) -> Finding {
+    match origin.document_start() {
+        Some(start) => finding.related(start, "in this config"),
+        None => finding,
     }
 }
 

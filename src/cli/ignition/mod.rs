@@ -1,0 +1,118 @@
+//! `prebake ignition`: stand-ins for `butane` and `ignition-validate`, and what they lack.
+//!
+//! Like the originals these verbs exit with 1 on findings and failures, not with the code of an invalid recipe.
+
+mod closure;
+mod merge;
+mod render;
+mod show;
+mod transpile;
+mod validate;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+
+use crate::error::{Advice, Result};
+use crate::ignition::{self, Checked, Transpile};
+use crate::report::{Finding, Findings, Source};
+
+/// Translate, merge, check and show Ignition configs.
+#[derive(Args)]
+pub(super) struct IgnitionArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Transpile(transpile::TranspileArgs),
+    Merge(merge::MergeArgs),
+    Validate(validate::ValidateArgs),
+    Show(show::ShowArgs),
+    Closure(closure::ClosureArgs),
+}
+
+impl IgnitionArgs {
+    pub(super) fn run(self) -> Result<()> {
+        match self.verb {
+            Verb::Transpile(args) => args.run()?,
+            Verb::Merge(args) => args.run()?,
+            Verb::Validate(args) => args.run()?,
+            Verb::Show(args) => args.run()?,
+            Verb::Closure(args) => args.run()?,
+        }
+        Ok(())
+    }
+}
+
+/// Why one of these verbs did not do its work. Findings are printed before; the error says what came of them.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Refused(String),
+    #[error("cannot write {path}")]
+    Write {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Advice for Failure {}
+
+/// How findings are shown.
+#[derive(Args, Clone, Copy)]
+struct FindingArgs {
+    /// Show each finding on one line
+    #[arg(long)]
+    raw_errors: bool,
+}
+
+impl FindingArgs {
+    /// Prints findings to stderr, apart by an empty line unless they are one line each.
+    fn print(self, findings: &[Finding]) {
+        eprint!("{}", render::all(findings, self.raw_errors));
+    }
+
+    /// Prints findings and makes them an error that says what came of them.
+    fn refuse(self, Findings(findings): Findings, what: impl Into<String>) -> Failure {
+        self.print(&findings);
+        Failure::Refused(what.into())
+    }
+}
+
+/// Reads a file, or standard input for `-`.
+fn read(path: &Path) -> std::result::Result<Arc<Source>, Finding> {
+    match path.to_str() {
+        Some("-") => ignition::read_from("<stdin>", std::io::stdin().lock()),
+        _ => ignition::read_source(path),
+    }
+}
+
+/// Reads a layer: a file by the end of its name, standard input as what it looks like.
+fn load(path: &Path, options: &Transpile) -> std::result::Result<Checked, Findings> {
+    if path.to_str() != Some("-") {
+        return ignition::load(path, options);
+    }
+    let source = read(path)?;
+    match source.text.trim_start().starts_with('{') {
+        true => ignition::Config::parse(&source),
+        false => ignition::transpile(&source, options),
+    }
+}
+
+/// Writes data to a file or to standard output.
+fn write(output: Option<&PathBuf>, data: &str) -> std::result::Result<(), Failure> {
+    match output {
+        Some(path) => fs::write(path, data)
+            .map_err(|source| Failure::Write { path: path.display().to_string(), source }),
+        None => std::io::stdout()
+            .lock()
+            .write_all(data.as_bytes())
+            .map_err(|source| Failure::Write { path: "standard output".into(), source }),
+    }
+}

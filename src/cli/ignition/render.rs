@@ -1,0 +1,124 @@
+//! Findings as Butane shows them: the place, two lines around it, and the message under the text it is about.
+
+use std::fmt::Write;
+
+use crate::report::{Finding, Place, Severity};
+
+/// Lines shown before and after.
+const CONTEXT: usize = 2;
+/// Longest line that is shown whole; of a longer one only what is around the place.
+const WIDTH: usize = 200;
+
+/// All findings, apart by an empty line or one on each line.
+pub(super) fn all(findings: &[Finding], raw: bool) -> String {
+    let texts: Vec<String> =
+        findings.iter().map(|finding| if raw { line(finding) } else { block(finding) }).collect();
+    texts.join(if raw { "" } else { "\n" })
+}
+
+/// One line: `error at $.storage.files.0.path, line 5 col 13: path not absolute`.
+pub(super) fn line(finding: &Finding) -> String {
+    let place = finding.place.as_ref().map(|place| format!("line {} col {}", place.line, place.column));
+    let at: Vec<String> = finding.path.clone().filter(|path| path != "$").into_iter().chain(place).collect();
+    let at = if at.is_empty() { String::new() } else { format!(" at {}", at.join(", ")) };
+    format!("{}{at}: {}\n", finding.severity, finding.message)
+}
+
+fn block(finding: &Finding) -> String {
+    let mut out = String::new();
+    let Some(place) = &finding.place else {
+        out.push_str(&line(finding));
+        hint(&mut out, finding, 1);
+        return out;
+    };
+    let path = finding.path.as_ref().map_or(String::new(), |path| format!("[{path}]"));
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{}{path}:", finding.severity);
+    let gutter = excerpt(&mut out, place, &finding.message);
+    for (place, why) in &finding.related {
+        excerpt(&mut out, place, why);
+    }
+    hint(&mut out, finding, gutter);
+    out
+}
+
+fn hint(out: &mut String, finding: &Finding, gutter: usize) {
+    if let Some(hint) = &finding.hint {
+        let _ = writeln!(out, " {:gutter$} = help: {hint}", "");
+    }
+}
+
+/// Shows a place and returns the width of the line numbers.
+fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
+    let _ = writeln!(out, "  --> {place}");
+    let first = place.line.saturating_sub(CONTEXT).max(1);
+    let lines = place.source.text.lines().enumerate().skip(first - 1).take(place.line + CONTEXT + 1 - first);
+    let lines: Vec<(usize, &str)> = lines.map(|(index, line)| (index + 1, line)).collect();
+    let gutter = lines.last().map_or(1, |(number, _)| number.to_string().len());
+    let _ = writeln!(out, " {:gutter$} |", "");
+    // All lines of an excerpt start at the same column, so that the marks stand right.
+    let skip = if place.column > WIDTH { place.column - WIDTH / 2 } else { 0 };
+    let mut marked = false;
+    for (number, line) in lines {
+        let shown: String = line.chars().skip(skip).take(WIDTH).map(visible).collect();
+        let _ = writeln!(out, " {number:gutter$} | {shown}");
+        if number == place.line {
+            let before = place.column - 1 - skip.min(place.column - 1);
+            let width = shown.chars().skip(before).take_while(|c| !c.is_whitespace()).count().max(1);
+            let _ = writeln!(out, " {:gutter$} | {}{} {message}", "", " ".repeat(before), "^".repeat(width));
+            marked = true;
+        }
+    }
+    if !marked {
+        let _ = writeln!(out, " {:gutter$} | {message}", "");
+    }
+    let _ = writeln!(out, " {:gutter$} |", "");
+    gutter
+}
+
+/// Control characters would move the marks or the terminal.
+fn visible(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
+/// A finding for machines.
+pub(super) fn json(finding: &Finding) -> serde_json::Value {
+    let place = |place: &Place| serde_json::json!({"file": place.source.name, "line": place.line, "column": place.column});
+    let related =
+        finding.related.iter().map(|(at, why)| serde_json::json!({"place": place(at), "message": why}));
+    serde_json::json!({
+        "severity": match finding.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": finding.message,
+        "path": finding.path,
+        "place": finding.place.as_ref().map(place),
+        "hint": finding.hint,
+        "related": related.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Source;
+
+    #[test]
+    fn a_finding_looks_like_one_of_butane() {
+        let source = Source::new("config.bu", "a\nb\nc: etc/hosts x\nd\ne\nf\n");
+        let finding = Finding::error("path not absolute")
+            .at(Place { source, line: 3, column: 4 })
+            .path("$.c")
+            .hint("start with `/`");
+        let shown = "error[$.c]:\n  --> config.bu:3:4\n   |\n 1 | a\n 2 | b\n 3 | c: etc/hosts x\n   |    ^^^^^^^^^ \
+                     path not absolute\n 4 | d\n 5 | e\n   |\n   = help: start with `/`\n";
+        assert_eq!(block(&finding), shown);
+        assert_eq!(line(&finding), "error at $.c, line 3 col 4: path not absolute\n");
+    }
+
+    #[test]
+    fn of_a_very_long_line_only_the_part_in_question_is_shown() {
+        let text = format!("{}HERE{}", "x".repeat(5000), "y".repeat(5000));
+        let place = Place { source: Source::new("c.ign", text), line: 1, column: 5001 };
+        let shown = block(&Finding::error("m").at(place));
+        assert!(shown.contains("HERE") && shown.len() < 1500, "{}", shown.len());
+    }
+}

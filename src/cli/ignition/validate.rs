@@ -1,0 +1,83 @@
+//! `prebake ignition validate`: what is wrong with configs, and with what a Flatcar release would make of them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, load, render, write};
+use crate::ignition::{Checked, Release, Transpile, lint};
+use crate::report::{Finding, Findings, Severity};
+
+/// Check configs; findings go to standard output, exit 1 if one is an error.
+#[derive(Args)]
+pub(super) struct ValidateArgs {
+    /// The configs, Ignition or Butane; `-` for standard input
+    #[arg(required = true)]
+    configs: Vec<PathBuf>,
+    /// Check against a Flatcar release: a version such as 4593.2.5, or alpha, beta, stable, lts
+    #[arg(long, value_name = "RELEASE")]
+    target: Option<Release>,
+    /// The configs are for PXE boots, where some parts do not work
+    #[arg(long)]
+    pxe: bool,
+    /// Fail on any warning
+    #[arg(short, long)]
+    strict: bool,
+    /// Allow embedding local files from this directory (Butane)
+    #[arg(short = 'd', long, value_name = "DIR")]
+    files_dir: Option<PathBuf>,
+    /// Print the findings as JSON
+    #[arg(long, conflicts_with = "raw_errors")]
+    json: bool,
+    /// Show each finding on one line
+    #[arg(long)]
+    raw_errors: bool,
+}
+
+impl ValidateArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut findings = Vec::new();
+        for path in &self.configs {
+            let options = Transpile { files_dir: self.files_dir.clone(), ..Transpile::default() };
+            match load(path, &options) {
+                Ok(checked) => findings.extend(self.for_target(checked)),
+                Err(Findings(found)) => findings.extend(found),
+            }
+        }
+        let text = match self.json {
+            true => {
+                let all: Vec<_> = findings.iter().map(render::json).collect();
+                format!("{:#}\n", json!({"findings": all}))
+            }
+            false => render::all(&findings, self.raw_errors),
+        };
+        write(None, &text)?;
+        let worst = findings.iter().map(|finding| finding.severity).max();
+        match worst {
+            Some(Severity::Error) => Err(Failure::Refused("not valid".into())),
+            Some(Severity::Warning) if self.strict => {
+                Err(Failure::Refused("there are warnings and --strict was given".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn for_target(&self, checked: Checked) -> Vec<Finding> {
+        let mut findings = checked.warnings;
+        if let Some(release) = &self.target {
+            match release.spec() {
+                Some(ceiling) => {
+                    findings.extend(checked.config.at_most(ceiling).err().map_or(Vec::new(), |all| all.0))
+                }
+                None => {
+                    findings.push(Finding::error(format!("Flatcar {release} reads no Ignition of spec 3")))
+                }
+            }
+        }
+        if self.pxe {
+            findings.extend(lint::pxe(&checked.config));
+        }
+        findings
+    }
+}
