@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::error::{Advice, Exit, Result};
-use crate::ignition::{self, Config, Spec, Transpile};
+use crate::ignition::{self, Config, Spec, Transpile, lint};
 use crate::plan::BootWish;
 use crate::quirks;
 use crate::recipe::{Profile, Recipe, Version};
-use crate::report::{Finding, Findings, Place};
+use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysexts::{self, Selected};
 use crate::yaml::decode::Spanned;
 
@@ -107,7 +107,10 @@ impl Compiler<'_> {
             .collect();
         let mut layers = vec![links(&names)];
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
-        let config = ignition::merge_all(layers.into_iter().collect::<Option<Vec<Config>>>()?);
+        let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
+        self.note(lint::conflicts(&layers));
+        let config = ignition::merge_all(layers);
+        self.note(lint::pxe(&config));
         let id = match node {
             Some((node, _)) => format!("{name}+{node}"),
             None => name.to_owned(),
@@ -139,11 +142,13 @@ impl Compiler<'_> {
                 Some(checked.config)
             }
             Err(Findings(findings)) => {
-                let placed = |finding: Finding| match named_at {
-                    Some(place) if finding.place.is_none() => finding.at(place.clone()),
-                    _ => finding,
+                let refused = |mut finding: Finding| {
+                    // `strict` hands warnings back as the reason of a refusal.
+                    finding.severity = Severity::Error;
+                    finding.place = finding.place.or_else(|| named_at.cloned());
+                    finding
                 };
-                self.note(findings.into_iter().map(placed).collect());
+                self.note(findings.into_iter().map(refused).collect());
                 None
             }
         }

@@ -257,3 +257,44 @@ fn something_foreign_in_the_place_of_current_is_left_alone() {
     run.fails(1, &["output/small/current is not a symbolic link"]);
     assert!(world.path("output/small/current/precious").exists());
 }
+
+#[test]
+fn a_layer_that_overrides_another_is_told_with_both_places() {
+    let world = World::new();
+    let layer = "variant: flatcar\nversion: 1.0.0\nstorage:\n  files:\n    - path: /etc/role\n      contents: {inline: other}\n";
+    fs::write(world.path("extra.bu"), layer).unwrap();
+    let run = world.prebake(&["build", "recipes/small.yaml", "--layer", "extra.bu"]).ok();
+    for words in ["warning", "`source` overrides an earlier layer", "extra.bu:6", "recipes/worker.ign:1:"] {
+        assert!(run.stderr.contains(words), "no {words:?} in:\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn kernel_arguments_in_a_layer_are_refused_for_a_pxe_boot() {
+    fails_after(
+        |world| {
+            world.edit("recipes/small.yaml", "ignition: [worker.ign]\n", "ignition: [worker.ign, args.bu]\n");
+            let text = "variant: flatcar\nversion: 1.1.0\nkernel_arguments:\n  should_exist: [quiet]\n";
+            fs::write(world.path("recipes/args.bu"), text).unwrap();
+        },
+        3,
+        &[
+            "recipes/args.bu:4:18",
+            "kernel arguments cannot be set by Ignition at a PXE boot",
+            "`kernel_args`",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_key_in_a_layer_is_an_error_and_never_dropped() {
+    fails_after(
+        |world| {
+            world.edit("recipes/small.yaml", "ignition: [worker.ign]\n", "ignition: [worker.ign, slip.bu]\n");
+            let text = "variant: flatcar\nversion: 1.0.0\nstorage:\n  fils: []\n";
+            fs::write(world.path("recipes/slip.bu"), text).unwrap();
+        },
+        3,
+        &["recipes/slip.bu:4:3", "error[$.storage.fils]: unused key fils"],
+    );
+}
