@@ -19,10 +19,9 @@ test:           ## everything, with the real judges
 	tests/peers/build.sh
 	PREBAKE_LAB_IGNITION=go cargo test
 
-bench:          ## race against the peers; results in output/bench
+bench:          ## race against the peers
 	@tests/prerequisites.sh test
-	cargo build --release
-	benches/run.sh
+	cargo bench
 
 clean:          ## remove what was built and published here
 	cargo clean

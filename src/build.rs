@@ -106,13 +106,13 @@ impl Project {
 
     /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
     ///
-    /// `check` is called as soon as the version is known, before anything large is fetched.
+    /// `check` is called as soon as the version and the SSH keys are known, before anything large is fetched.
     pub async fn inputs<T>(
         &self,
         store: &Store,
         limits: Limits,
         observer: &dyn Observer,
-        check: impl FnOnce(Version) -> Result<T>,
+        check: impl FnOnce(Version, &lock::SshKeys) -> Result<T>,
     ) -> Result<(Lock, Vec<String>, T)> {
         if limits.locked {
             let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &self.wants().1);
@@ -130,14 +130,27 @@ impl Project {
             }
             None => self.board.resolve(&self.recipe.release.version, &http).await?,
         };
-        let checked = check(version)?;
+        let unlocked =
+            |user: &&str| !self.lock.as_ref().is_some_and(|lock| lock.ssh_keys.contains_key(*user));
+        if limits.offline {
+            let missing: Vec<String> = resolve::github_users(&self.recipe)
+                .filter(unlocked)
+                .map(|user| format!("github:{user}"))
+                .collect();
+            if !missing.is_empty() {
+                return Err(Error::Offline { missing }.into());
+            }
+        }
+        let ssh_keys = resolve::ssh_keys(&self.recipe, self.lock.as_ref(), &http).await?;
+        let checked = check(version, &ssh_keys)?;
         let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts);
         let locked = self.lock.as_ref();
         let missing: Vec<String> = resolve::missing(&wants, locked, store);
         if limits.offline && !missing.is_empty() {
             return Err(Error::Offline { missing }.into());
         }
-        let lock = resolve::update(&self.recipe, &self.board, version, &wants, locked, &fetcher).await?;
+        let lock =
+            resolve::update(&self.recipe, &self.board, version, &wants, ssh_keys, locked, &fetcher).await?;
         Ok((lock, missing, checked))
     }
 }
@@ -153,7 +166,8 @@ pub async fn build(
 ) -> Result<Report> {
     let Project { recipe, sysexts, .. } = project;
     let output = Output::acquire(output, &recipe.name)?;
-    let compile = |version| Ok((version, compile::compile(recipe, version, sysexts, layers)?));
+    let compile =
+        |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.lock.as_ref() != Some(&lock);
     if lock_moved {

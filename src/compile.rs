@@ -1,18 +1,20 @@
 //! Compiles the Ignition config of every profile and node.
 //!
-//! Layers, lowest first: links for the sysexts (generated), the node side of each sysext, the profile's layers, the
+//! Layers, lowest first: links for the sysexts and SSH keys (generated), the node side of each sysext, the profile's layers, the
 //! node's own, and the extra layers of the command line. Owns the order and the links; merging and spec levels are
 //! `ignition`'s.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::error::{Advice, Exit, Result};
-use crate::ignition::{self, Config, Spec, Transpile, lint};
+use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
+use crate::lock;
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{Profile, Recipe, Version};
+use crate::recipe::{Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysexts::{self, Selected};
 use crate::yaml::decode::Spanned;
@@ -56,6 +58,7 @@ pub fn compile(
     recipe: &Recipe,
     version: Version,
     sysexts: &[Selected],
+    github_keys: &lock::SshKeys,
     extra: &[PathBuf],
 ) -> Result<Compiled> {
     if quirks::drops_injected_config(version) {
@@ -64,7 +67,8 @@ pub fn compile(
     let matchbox = recipe.outputs.iter().any(|output| output.value == "matchbox");
     let release = quirks::newest_spec(version);
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
-    let mut compiler = Compiler { recipe, sysexts, extra, ceiling, findings: Vec::new() };
+    let keys = keys_layer(recipe, github_keys)?;
+    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
         boots.extend(compiler.boot(name, profile, None));
@@ -81,6 +85,7 @@ pub fn compile(
 struct Compiler<'c> {
     recipe: &'c Recipe,
     sysexts: &'c [Selected],
+    keys: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
     findings: Vec<Finding>,
@@ -106,6 +111,7 @@ impl Compiler<'_> {
             .chain(self.extra.iter().map(|path| (path.clone(), None)))
             .collect();
         let mut layers = vec![links(&names)];
+        layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
@@ -163,6 +169,25 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// The layer with all SSH keys of the recipe, for Flatcar's user `core`.
+fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>, Findings> {
+    let mut keys = Vec::new();
+    for source in &recipe.ssh_keys {
+        match source {
+            SshKeys::Key(key) => keys.push(key.value.clone()),
+            SshKeys::File(path) => {
+                let text =
+                    ignition::read_source(&path.value).map_err(|finding| finding.at(path.place.clone()))?;
+                keys.extend(ssh_keys::parse(&text)?);
+            }
+            SshKeys::Github(user) => keys.extend(github.get(&user.value).into_iter().flatten().cloned()),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+    if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
 }
 
 /// The overlay brings images to `/oem/sysext`; systemd-sysext looks in `/etc/extensions`, and takes the image's name

@@ -28,9 +28,15 @@ pub struct Lock {
     pub schema: u32,
     /// The release that was found.
     pub release: Release,
+    /// GitHub user → the SSH public keys that were taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh_keys: SshKeys,
     /// Input id → what it is.
     pub inputs: BTreeMap<String, Entry>,
 }
+
+/// GitHub user → SSH public keys, as lines of `authorized_keys`.
+pub type SshKeys = BTreeMap<String, Vec<String>>;
 
 /// The release that the wish resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,8 @@ pub struct Recipe {
     pub kubernetes: Option<Spanned<String>>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Spanned<String>>,
+    /// Who may log in as `core`, on every machine.
+    pub ssh_keys: Vec<SshKeys>,
     /// What classes of nodes boot.
     pub profiles: BTreeMap<String, Profile>,
     /// The machines that are known by name.
@@ -81,6 +83,17 @@ pub struct Trust {
     pub primary: Fingerprint,
     /// A local key file; without it Flatcar's public one is fetched and held against the pin.
     pub key: Option<PathBuf>,
+}
+
+/// Where SSH public keys come from.
+#[derive(Debug)]
+pub enum SshKeys {
+    /// Written in the recipe: one line of `authorized_keys`.
+    Key(Spanned<String>),
+    /// A file of such lines.
+    File(Spanned<PathBuf>),
+    /// What a GitHub user publishes, pinned by the lock. The value is the user's name.
+    Github(Spanned<String>),
 }
 
 /// What a class of nodes boots.

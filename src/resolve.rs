@@ -8,11 +8,14 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::arch::Arch;
 use crate::error::Result;
-use crate::lock::{Entry, Lock, Release, SCHEMA};
+use crate::ignition::ssh_keys;
+use crate::lock::{self, Entry, Lock, Release, SCHEMA};
 use crate::output;
-use crate::recipe::{Recipe, Version, VersionWish};
+use crate::recipe::{Recipe, SshKeys, Version, VersionWish};
+use crate::report::Source;
 use crate::source::fetch::{Check, Fetcher, Want};
 use crate::source::flatcar::{self, Board};
+use crate::source::http::Http;
 use crate::store::Store;
 use crate::sysext::description::Expected;
 use crate::sysexts::Selected;
@@ -70,6 +73,12 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String
         let wish = &recipe.release.channel.value;
         drift.push(format!("the recipe wants channel {wish}, the lock has {}", lock.release.channel));
     }
+    let users = github_users(recipe);
+    drift.extend(
+        users
+            .filter(|u| !lock.ssh_keys.contains_key(*u))
+            .map(|u| format!("the SSH keys of github:{u} are not locked")),
+    );
     for want in wants {
         match lock.inputs.get(&want.id) {
             None => drift.push(format!("{} is not locked", want.id)),
@@ -95,6 +104,33 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
     }
 }
 
+/// The GitHub users whose SSH keys a recipe takes.
+pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
+    recipe.ssh_keys.iter().filter_map(|keys| match keys {
+        SshKeys::Github(user) => Some(user.value.as_str()),
+        SshKeys::Key(_) | SshKeys::File(_) => None,
+    })
+}
+
+/// The SSH keys of all GitHub users: the locked ones, or what they publish now. What GitHub says is not verified, only
+/// pinned: a key that is added there later reaches no machine before the lock moves.
+pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http) -> Result<lock::SshKeys> {
+    let mut keys = lock::SshKeys::new();
+    for user in github_users(recipe) {
+        let locked = lock.and_then(|lock| lock.ssh_keys.get(user));
+        let of_user = match locked {
+            Some(keys) => keys.clone(),
+            None => {
+                let url = format!("https://github.com/{user}.keys");
+                let text = http.small(&url).await?;
+                ssh_keys::parse(&Source::new(url, String::from_utf8_lossy(&text)))?
+            }
+        };
+        keys.insert(user.to_owned(), of_user);
+    }
+    Ok(keys)
+}
+
 /// Brings every wanted input into the store and says what the lock must hold. Entries of `lock` that still fit are
 /// kept and bind the bytes; the others are taken anew.
 pub async fn update(
@@ -102,6 +138,7 @@ pub async fn update(
     board: &Board,
     version: Version,
     wants: &[Want],
+    ssh_keys: lock::SshKeys,
     lock: Option<&Lock>,
     fetcher: &Fetcher<'_>,
 ) -> Result<Lock> {
@@ -119,7 +156,7 @@ pub async fn update(
     let fetched: Vec<BTreeMap<String, Entry>> =
         stream::iter(wants.iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, inputs: fetched.into_iter().flatten().collect() };
+    let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs: fetched.into_iter().flatten().collect() };
     check_version_file(board, version, &lock, fetcher)?;
     Ok(lock)
 }

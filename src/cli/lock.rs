@@ -29,7 +29,7 @@ impl LockArgs {
             project.lock = None;
         }
         let progress = Progress::new();
-        let (lock, ..) = block_on(project.inputs(&store, Limits::default(), &progress, |_| Ok(())))?;
+        let (lock, ..) = block_on(project.inputs(&store, Limits::default(), &progress, |_, _| Ok(())))?;
         lock.save(&project.lock_path)?;
         let moved = moves(old.as_ref(), &lock);
         match moved.is_empty() {

@@ -51,7 +51,7 @@ impl PlanArgs {
             .collect();
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
-            let compiled = compile::compile(&project.recipe, version, &project.sysexts, &[])?;
+            let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
             let plan = Plan::new(lock, project.recipe.release.arch, &project.sysexts, &compiled.boots)?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::ignition::ssh_keys;
 use crate::output;
 use crate::report::{Finding, nearest};
 use crate::yaml::decode::{Decoder, Fields};
@@ -44,6 +45,7 @@ impl Reader<'_> {
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
             kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
             sysexts: list("sysexts", "`sysexts`"),
+            ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
             nodes: fields.get("nodes").map(|node| self.nodes(node)).unwrap_or_default(),
             default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
@@ -131,6 +133,32 @@ impl Reader<'_> {
             self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
         }
         Some(self.decoder.spanned(version, text))
+    }
+
+    fn ssh_keys(&self, node: &Yaml) -> Vec<SshKeys> {
+        let items = self.decoder.strings(node, "`ssh_keys`").into_iter();
+        items
+            .map(|item| {
+                let at = |finding: Finding| self.decoder.push(finding.at(item.place.clone()));
+                if let Some(user) = item.value.strip_prefix("github:") {
+                    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                    if user.is_empty() || user.len() > 39 || !user.chars().all(plain) {
+                        at(Finding::error(format!("`{user}` is not the name of a GitHub user")));
+                    }
+                    SshKeys::Github(Spanned { value: user.to_owned(), place: item.place.clone() })
+                } else if item.value.contains(' ') {
+                    // Its own findings point into the key; people look for it in the recipe.
+                    if let Err(Findings(findings)) =
+                        ssh_keys::parse(&Source::new("the key", item.value.as_str()))
+                    {
+                        findings.into_iter().for_each(at);
+                    }
+                    SshKeys::Key(item)
+                } else {
+                    SshKeys::File(Spanned { value: self.directory.join(&item.value), place: item.place })
+                }
+            })
+            .collect()
     }
 
     fn profiles(&self, node: &Yaml) -> BTreeMap<String, Profile> {

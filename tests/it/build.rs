@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use prebake::manifest::Manifest;
 
+use crate::lab::mirror::Mirror;
 use crate::world::{PRIMARY, VERSION, World};
 
 fn manifest(world: &World) -> Manifest {
@@ -245,4 +246,34 @@ fn the_recipes_key_file_must_hold_the_pinned_primary() {
     let run = world.prebake(&["build", "recipes/small.yaml"]);
     run.fails(5, &["lab.asc does not hold the pinned primary key F88C", PRIMARY]);
     assert!(world.objects().is_empty());
+}
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host";
+const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt laptop";
+
+#[test]
+fn ssh_keys_from_the_recipe_a_file_and_github_reach_every_profile_and_github_is_pinned() {
+    let world = World::new();
+    let github = Mirror::builder().page("/octo.keys", format!("{OTHER}\n")).start().unwrap();
+    let keys = format!("ssh_keys: [\"{KEY}\", team.pub, \"github:octo\"]\nsysexts:");
+    world.edit("recipes/small.yaml", "sysexts:", &keys);
+    fs::write(world.path("recipes/team.pub"), format!("# team\n{KEY}\n")).unwrap();
+    let build = || {
+        let mut command = world.command(&["build", "recipes/small.yaml"]);
+        let output = command.env("PREBAKE_MIRROR_GITHUB", github.url()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    build();
+    for profile in ["worker", "control", "control+n2"] {
+        let path = format!("output/small/current/ignition/{profile}.ign");
+        let config: serde_json::Value =
+            serde_json::from_slice(&fs::read(world.path(&path)).unwrap()).unwrap();
+        let core = &config["passwd"]["users"][0];
+        assert_eq!(core["name"], "core");
+        assert_eq!(core["sshAuthorizedKeys"], serde_json::json!([KEY, OTHER]), "{profile}");
+    }
+    build();
+    assert_eq!(github.requests().len(), 1, "the lock pins what GitHub said");
+    let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
+    assert!(lock.contains("octo:") && lock.contains(OTHER), "{lock}");
 }

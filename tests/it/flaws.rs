@@ -298,3 +298,16 @@ fn an_unknown_key_in_a_layer_is_an_error_and_never_dropped() {
         &["recipes/slip.bu:4:3", "error[$.storage.fils]: unused key fils"],
     );
 }
+
+#[test]
+fn a_private_key_among_the_ssh_keys_is_refused_where_it_stands() {
+    fails_after(
+        |world| {
+            let slip =
+                "ssh_keys: [\"-----BEGIN OPENSSH PRIVATE KEY----- b3Bl\", \"github:no/body\"]\nsysexts:";
+            world.edit("recipes/small.yaml", "sysexts:", slip);
+        },
+        3,
+        &["recipes/small.yaml:5:12", "this is a private key", "`no/body` is not the name of a GitHub user"],
+    );
+}
