@@ -33,6 +33,14 @@ pub enum Error {
         /// Where the recipe asks for the release.
         place: Place,
     },
+    /// The release's Ignition reads spec 2 only.
+    #[error("{place}: the Ignition of Flatcar {version} does not read spec 3 configs")]
+    TooOld {
+        /// The version.
+        version: Version,
+        /// Where the recipe asks for the release.
+        place: Place,
+    },
 }
 
 impl Advice for Error {
@@ -41,7 +49,12 @@ impl Advice for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("choose a version outside alpha 4487–4668 and beta 4515–4627, or another channel".into())
+        Some(match self {
+            Error::InjectionLost { .. } => {
+                "choose a version outside alpha 4487–4668 and beta 4515–4627, or another channel".into()
+            }
+            Error::TooOld { .. } => "choose 3185 or newer".into(),
+        })
     }
 }
 
@@ -61,11 +74,13 @@ pub fn compile(
     github_keys: &lock::SshKeys,
     extra: &[PathBuf],
 ) -> Result<Compiled> {
+    let place = || recipe.release.channel.place.clone();
     if quirks::drops_injected_config(version) {
-        return Err(Error::InjectionLost { version, place: recipe.release.channel.place.clone() }.into());
+        return Err(Error::InjectionLost { version, place: place() }.into());
     }
     let matchbox = recipe.outputs.iter().any(|output| output.value == "matchbox");
-    let release = quirks::newest_spec(version);
+    let release =
+        quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
     let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };

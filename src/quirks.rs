@@ -6,19 +6,18 @@
 use crate::ignition::Spec;
 use crate::recipe::Version;
 
-/// Ignition's newest stable spec, by the first version that has it: `(first major, revision of its first release)`.
-/// Alpha and stable boundaries differ by less than a major line, so the major alone decides.
-const SPECS: [(u32, Spec); 4] = [(4152, Spec::V3_5), (3535, Spec::V3_4), (3185, Spec::V3_3), (0, Spec::V3_0)];
+/// First major version whose Ignition reads a spec, newest first: every channel branches from alpha, so the major number
+/// decides. Releases before the last row have Ignition 0.x, which reads spec 2.
+const SPECS: [(u32, Spec); 3] = [(4152, Spec::V3_5), (3535, Spec::V3_4), (3185, Spec::V3_3)];
 
 /// Releases whose first-stage initrd drops `usr/share/oem`, so that an injected config never reaches Ignition:
 /// `(channel digit, from, before)`.
 const DROPS_INJECTED_CONFIG: [(u32, Version, Version); 2] =
     [(0, Version([4487, 0, 0]), Version([4669, 0, 0])), (1, Version([4515, 1, 0]), Version([4628, 1, 0]))];
 
-/// The newest Ignition spec that a release understands.
-pub fn newest_spec(version: Version) -> Spec {
-    let [major, ..] = version.0;
-    SPECS.iter().find(|(first, _)| major >= *first).map_or(Spec::V3_0, |(_, spec)| *spec)
+/// The newest stable Ignition spec that releases of a major version read; nothing where Ignition is too old for spec 3.
+pub fn newest_spec(major: u32) -> Option<Spec> {
+    SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
 }
 
 /// Whether a release loses what is injected through a second initrd.
@@ -49,8 +48,10 @@ mod tests {
 
     #[test]
     fn the_spec_follows_the_release() {
-        assert_eq!(newest_spec(version("4593.2.5")), Spec::V3_5);
-        assert_eq!(newest_spec(version("4081.3.10")), Spec::V3_4);
-        assert_eq!(newest_spec(version("3227.2.0")), Spec::V3_3);
+        let expected =
+            [(4593, Some(Spec::V3_5)), (4081, Some(Spec::V3_4)), (3227, Some(Spec::V3_3)), (3139, None)];
+        for (major, spec) in expected {
+            assert_eq!(newest_spec(major), spec, "{major}");
+        }
     }
 }

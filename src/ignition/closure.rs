@@ -54,9 +54,7 @@ pub fn remotes(config: &Config) -> Vec<Remote> {
         remotes.push(remote.clone());
         Ok(Replacement::Keep)
     };
-    // Nothing is replaced, so nothing can fail.
-    let _ = Rewriter { replace: keep, spec: config.spec, depth: 0, findings: Vec::new() }
-        .record(&mut config.root);
+    Rewriter { replace: keep, spec: config.spec, depth: 0, findings: Vec::new() }.record(&mut config.root);
     remotes
 }
 

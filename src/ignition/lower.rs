@@ -43,7 +43,7 @@ struct Collector {
 /// A rule about values: the spec that a record of this schema needs, and why.
 type ValueRule = fn(&Record, &Collector) -> Option<(Spec, &'static str, &'static str)>;
 
-static VALUE_RULES: [(&'static Schema, ValueRule); 10] = [
+static VALUE_RULES: [(&Schema, ValueRule); 10] = [
     (&schema::RESOURCE, source_scheme),
     (&schema::CONFIG_REFERENCE, source_scheme),
     (&schema::AUTHORITY, source_scheme),

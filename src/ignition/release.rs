@@ -1,13 +1,10 @@
-//! Which spec a Flatcar release reads. Facts: the release notes, listed in `docs/guides/ignition.md`.
+//! A Flatcar release as a validation target. Which spec it reads is in `quirks`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::spec::Spec;
-
-/// First major version of a release line whose Ignition reads a spec: every channel branches from alpha, so the major
-/// number decides.
-const FIRST_MAJOR: [(u32, Spec); 3] = [(4152, Spec::V3_5), (3535, Spec::V3_4), (3185, Spec::V3_3)];
+use crate::quirks;
 
 /// A Flatcar release as a validation target: a version, or a channel as it stands today.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +16,7 @@ pub struct Release {
 impl Release {
     /// The newest stable spec that the release's Ignition reads; nothing for releases before Ignition 2.
     pub fn spec(&self) -> Option<Spec> {
-        FIRST_MAJOR.iter().find(|(first, _)| self.major >= *first).map(|(_, spec)| *spec)
+        quirks::newest_spec(self.major)
     }
 }
 

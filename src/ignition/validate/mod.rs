@@ -33,7 +33,7 @@ pub(crate) struct Visit<'v> {
 pub(crate) type Check = fn(&mut Visit<'_>);
 
 /// Which check belongs to which record.
-static CHECKS: [(&'static Schema, Check); 24] = [
+static CHECKS: [(&Schema, Check); 24] = [
     (&schema::CONFIG, unit::config),
     (&schema::IGNITION_CONFIG, resource::merged),
     (&schema::CONFIG_REFERENCE, resource::config_reference),
