@@ -118,6 +118,13 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
         .hint("put large contents into a file of their own and name it with `local:`"));
     }
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_printable(*c)) {
+        let before = &text[..offset];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let place = Place { source: source.clone(), line, column };
+        return Err(Finding::error("control characters are not allowed").at(place));
+    }
     let lines = text.lines().collect();
     let builder = Builder { source, lines, anchors: HashMap::new(), aliased_nodes: 0 };
     builder.document(&mut Parser::new_from_str(text))
@@ -273,6 +280,11 @@ impl Builder<'_> {
     fn finding(&self, at: Position, message: impl Into<String>) -> Finding {
         Finding::error(message).at(Place { source: self.source.clone(), line: at.line, column: at.column })
     }
+}
+
+/// The characters that YAML 1.2 §5.1 lets stand in a text.
+fn is_printable(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 /// The column, from 0, of a block scalar's indicator in a line from a column on: `|` or `>` after a blank, then digits

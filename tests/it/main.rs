@@ -12,6 +12,8 @@ mod build;
 mod flaws;
 mod harness;
 mod images;
+mod judges;
 mod recipes;
 mod sysexts;
+mod vectors;
 mod world;

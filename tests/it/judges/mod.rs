@@ -1,0 +1,79 @@
+//! Real Butane and real Ignition as judges of generated configs.
+//!
+//! The judges are Go programs of `tests/peers`, built once into a cache. Without Go these tests fail; only
+//! `PREBAKE_SKIP_JUDGES=1` lets them pass unheard, and never where `CI=true`.
+
+mod configs;
+mod ignition;
+
+use std::cell::RefCell;
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::Value;
+
+/// Builds a peer and returns the directory of its binaries, or nothing where judges are skipped on purpose.
+pub(crate) fn build(peer: &str) -> Option<PathBuf> {
+    let ci = env::var("CI").is_ok_and(|ci| ci == "true");
+    if !ci && env::var("PREBAKE_SKIP_JUDGES").is_ok_and(|skip| skip == "1") {
+        eprintln!("skipped: PREBAKE_SKIP_JUDGES=1, the judge {peer} was not asked");
+        return None;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/build.sh");
+    let output = Command::new(script).arg(peer).stderr(Stdio::inherit()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "the judge {peer} could not be built; PREBAKE_SKIP_JUDGES=1 does without"
+    );
+    Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
+}
+
+/// A judge that answers one line of JSON with another.
+pub(crate) struct Judge {
+    process: Child,
+    // proptest's closures are `Fn`.
+    pipes: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Judge {
+    /// Starts the judge of a peer.
+    pub(crate) fn start(peer: &str) -> Option<Self> {
+        let mut command = Command::new(build(peer)?.join("judge"));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap());
+        let pipes = RefCell::new((process.stdin.take().unwrap(), answers));
+        Some(Judge { process, pipes })
+    }
+
+    /// Asks about one case.
+    pub(crate) fn ask(&self, case: &Value) -> Value {
+        let (ask, answers) = &mut *self.pipes.borrow_mut();
+        writeln!(ask, "{case}").unwrap();
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("the judge broke down ({error}) at {case}"))
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A runner for as many cases as `PREBAKE_CASES` says (2,000), from the seed `PREBAKE_SEED` (printed).
+pub(crate) fn runner(what: &str) -> TestRunner {
+    let number = |name: &str, default: u64| {
+        env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    };
+    let (cases, seed) = (number("PREBAKE_CASES", 2000), number("PREBAKE_SEED", 4));
+    eprintln!("{what}: {cases} cases from PREBAKE_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases: cases as u32, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}

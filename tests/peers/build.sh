@@ -1,0 +1,30 @@
+#!/bin/sh
+# Builds judges: tests/peers/build.sh NAME... prints for each NAME the directory that holds its binaries.
+#
+# A peer is a directory here with go.mod, go.sum, its Go files and build.txt, one line per binary:
+#   BINARY PACKAGE [LDFLAGS...]
+# Results are kept outside the clone under the digest of those files, so a warm call builds nothing.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+cache=${PREBAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/prebake}/peers
+
+for name; do
+    peer=$here/$name
+    [ -f "$peer/build.txt" ] || { echo "no such peer: $name" >&2; exit 2; }
+    key=$(cd "$peer" && find . -type f | LC_ALL=C sort | while read -r file; do sha256sum "$file"; done |
+        sha256sum | cut -d' ' -f1)
+    done=$cache/$key/$name
+    if [ ! -d "$done" ]; then
+        command -v go >/dev/null || { echo "$name: Go is not installed" >&2; exit 3; }
+        mkdir -p "$cache/$key"
+        work=$(mktemp -d "$cache/$key/.tmp-$name-XXXXXX")
+        while read -r binary package ldflags; do
+            (cd "$peer" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly \
+                go build -trimpath -ldflags "$ldflags" -o "$work/$binary" "$package") >&2
+        done <"$peer/build.txt"
+        # Somebody else may have been faster; then theirs is as good.
+        mv -T "$work" "$done" 2>/dev/null || rm -rf "$work"
+    fi
+    echo "$done"
+done
