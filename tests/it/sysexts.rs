@@ -163,7 +163,7 @@ fn a_recipe_may_set_only_known_variables_to_plain_values() {
 }
 
 #[test]
-fn every_fault_of_a_description_is_told_at_once() {
+fn every_fault_of_a_description_is_told_at_once_in_the_order_of_the_text() {
     let text = "schema: 2\nname: other\nversion: a/b\nos: debian\nreload: 1\nvariables: {arch: x}\n\
         components:\n  a: {url: \"https://x/{verison}\", sha256_url: \"ftp://x/\", install: usr/bin/a}\n  \
         b: {url: \"https://x/{\", install: /usr/b, extract: {}}\n  \
@@ -174,20 +174,20 @@ fn every_fault_of_a_description_is_told_at_once() {
         "schema 2; this prebake reads 1",
         "the name is `other` but the folder is `demo`",
         "`a/b` cannot stand in URLs and file names",
-        "`arch` is always there",
         "unknown os `debian`: any or flatcar",
+        "must be `true` or `false`",
+        "`arch` is always there",
         "unknown variable `{verison}`: did you mean `{version}`?",
         "ftp://x/ has the scheme `ftp`; http and https can be fetched",
         "`usr/bin/a` is not an absolute path without `..`, `.` and empty parts",
-        "`https://x/{` has a lone brace; a brace itself is written twice",
         "component `b` needs one of `sha256` and `sha256_url`",
         "component `b` needs one of `install` and `extract`",
-        "`mode` belongs to `install`; extracted members keep theirs",
+        "`https://x/{` has a lone brace; a brace itself is written twice",
         "`*` may stand only at the end",
         "members chosen with `*` go into a directory: end it with `/`",
+        "`mode` belongs to `install`; extracted members keep theirs",
         "`usr/x` is not an absolute path without `..`, `.` and empty parts",
         "unknown variable `{nope}`: known are arch, arch_systemd, arch_uname, version",
-        "must be `true` or `false`",
         "unknown key `extra` in the sysext",
     ];
     assert_eq!(faults, expected);
