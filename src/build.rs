@@ -20,7 +20,7 @@ use crate::run::{Outcome, Runner};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::Board;
-use crate::source::http::Http;
+use crate::source::http::{self, Http};
 use crate::store::Store;
 use crate::sysexts::{self, Selected};
 
@@ -31,6 +31,8 @@ pub struct Limits {
     pub locked: bool,
     /// Use the store alone.
     pub offline: bool,
+    /// How inputs are fetched.
+    pub http: http::Options,
 }
 
 /// Why a build stops that no other room knows.
@@ -120,7 +122,7 @@ impl Project {
                 return Err(lock::Error::Drift { path: self.lock_path.clone(), drift }.into());
             }
         }
-        let http = Http::new(Mirrors::new(&self.recipe.mirrors));
+        let http = Http::new(Mirrors::new(&self.recipe.mirrors), limits.http);
         let fetcher = Fetcher::new(&http, store, observer, &self.recipe.trust);
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,

@@ -5,14 +5,28 @@ use std::time::Duration;
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event<'e> {
+    /// Inputs will be fetched.
+    FetchPlanned {
+        /// How many.
+        inputs: usize,
+        /// Their length in bytes together, if the lock says it of all.
+        size: Option<u64>,
+    },
     /// Bytes begin to arrive. Length in bytes where it is known.
     FetchStarted {
         /// The input's id in the lock.
         id: &'e str,
         /// Total length, if the server or the lock says.
         size: Option<u64>,
+        /// Bytes that an earlier attempt left.
+        have: u64,
     },
-    /// More bytes arrived; `bytes` counts from the start of this attempt.
+    /// Another process fetches the same bytes; they are waited for.
+    FetchWaiting {
+        /// The input's id.
+        id: &'e str,
+    },
+    /// More bytes arrived; `bytes` counts those of earlier attempts as well.
     FetchProgress {
         /// The input's id.
         id: &'e str,

@@ -70,6 +70,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An object that was fetched from a canonical URL, and that nobody signed.
+    pub fn plain(url: &str, object: Object) -> Self {
+        let Object { sha256, size } = object;
+        Entry { url: url.into(), size, sha256, sha512: None, signer: None, signed: None }
+    }
+
     /// The object in the store.
     pub fn object(&self) -> Object {
         Object { sha256: self.sha256, size: self.size }

@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::arch::Arch;
 use crate::error::Result;
+use crate::event::Event;
 use crate::ignition::ssh_keys;
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
 use crate::output;
@@ -144,6 +145,7 @@ pub async fn update(
 ) -> Result<Lock> {
     let none = BTreeMap::new();
     let locked = lock.map_or(&none, |lock| &lock.inputs);
+    announce(wants, locked, fetcher);
     let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
         Some(entries) => Ok(entries),
         None => fetcher.fetch(want, locked).await.map_err(|error| match error {
@@ -159,6 +161,13 @@ pub async fn update(
     let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs: fetched.into_iter().flatten().collect() };
     check_version_file(board, version, &lock, fetcher)?;
     Ok(lock)
+}
+
+/// Says how much there is to fetch.
+fn announce(wants: &[Want], locked: &BTreeMap<String, Entry>, fetcher: &Fetcher<'_>) {
+    let absent = || wants.iter().filter(|want| at_hand(want, locked, fetcher.store).is_none());
+    let size = absent().map(|want| locked.get(&want.id).map(|entry| entry.size)).sum();
+    fetcher.observer.notice(Event::FetchPlanned { inputs: absent().count(), size });
 }
 
 /// Ids of the inputs that a build would have to fetch.

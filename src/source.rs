@@ -3,9 +3,11 @@
 //! Locks and manifests hold canonical URLs only, so that the mirror a build happened to use leaves no trace in it.
 //! Owns HTTP, retries and the order verify-then-store. Leaves signature policy to `openpgp`.
 
+mod download;
 pub mod fetch;
 pub mod flatcar;
 pub mod http;
+mod throttle;
 
 use std::collections::BTreeMap;
 

@@ -3,9 +3,12 @@
 //! ```text
 //! ROOT/objects/ab/cdef…   read-only files, complete and verified by the time they have this name
 //! ROOT/steps/ab/cdef…     which objects a build step made, by step key
-//! ROOT/tmp/               what is still arriving; a crash leaves only this, and it is swept on the next open
+//! ROOT/partial/           large bodies that are still arriving, resumed after a crash
+//! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by a later open
 //! ```
 //! Owns atomic writes for the whole house. Leaves to `source` where bytes come from, and to `plan` what a key means.
+
+pub mod partial;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,8 +23,8 @@ use tempfile::NamedTempFile;
 use crate::digest::{Hashing, Sha256};
 use crate::error::{Advice, Exit};
 
-/// Leftovers of a crash are swept when they are older than any build is expected to take.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+/// Leftovers of a crash are swept when they are older than any build is expected to take, and than a weekend.
+const STALE: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// A file operation that failed, with the file.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,8 @@ pub struct Incoming {
 pub struct Unverified {
     file: NamedTempFile,
     object: Object,
+    /// What else goes when the bytes are stored or refused.
+    left: Option<partial::Leftover>,
 }
 
 /// Bytes that passed a check or were made here; only these get an object's name.
@@ -132,7 +137,7 @@ pub struct Verified(Unverified);
 impl Store {
     /// Opens a store, making its directories and sweeping what crashes left behind.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        for directory in ["objects", "steps", "tmp"] {
+        for directory in ["objects", "steps", "partial", "tmp"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
@@ -148,14 +153,11 @@ impl Store {
 
     /// Best effort: a leftover that cannot be removed now is tried again next time.
     fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
-        let stale = |entry: &fs::DirEntry| {
-            let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or_else(|_| SystemTime::now());
-            modified.elapsed().is_ok_and(|age| age > STALE)
-        };
-        for entry in entries.flatten().filter(stale) {
-            let path = entry.path();
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        for directory in [self.root.join("tmp"), self.partials()] {
+            let Ok(entries) = fs::read_dir(directory) else { continue };
+            for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_stale(path)) {
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
         }
     }
 
@@ -187,11 +189,12 @@ impl Store {
     }
 
     /// Gives verified bytes their name: sync, rename, sync the directory. The same bytes twice are one object.
-    pub fn admit(&self, Verified(Unverified { file, object }): Verified) -> Result<Object, Error> {
+    pub fn admit(&self, Verified(Unverified { file, object, left }): Verified) -> Result<Object, Error> {
         let path = self.path(&object.sha256);
         let read_only = fs::Permissions::from_mode(0o444);
         file.as_file().set_permissions(read_only).map_err(Error::io("make read-only", file.path()))?;
         persist(file, &path)?;
+        drop(left);
         Ok(object)
     }
 
@@ -239,7 +242,7 @@ impl Incoming {
         let (mut file, sha256, size) = self.file.finish();
         let path = file.path().to_owned();
         file.flush().map_err(Error::io("write", &path))?;
-        Ok(Unverified { file, object: Object { sha256, size } })
+        Ok(Unverified { file, object: Object { sha256, size }, left: None })
     }
 }
 
@@ -249,7 +252,7 @@ impl Unverified {
         let path = file.path().to_owned();
         let digest = file.rewind().and_then(|()| Sha256::of_reader(file.as_file_mut()));
         let (sha256, size) = digest.map_err(Error::io("read", &path))?;
-        Ok(Unverified { file, object: Object { sha256, size } })
+        Ok(Unverified { file, object: Object { sha256, size }, left: None })
     }
 
     /// Digest and size of what arrived.
@@ -272,6 +275,13 @@ impl Unverified {
     pub fn made_here(self) -> Verified {
         Verified(self)
     }
+}
+
+/// Whether nothing was written here for [`STALE`]; a partial body's directory is as old as its data.
+fn is_stale(path: &Path) -> bool {
+    let meta = fs::metadata(path.join("data")).or_else(|_| fs::metadata(path));
+    let modified = meta.and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());
+    modified.elapsed().is_ok_and(|age| age > STALE)
 }
 
 fn fan_out(digest: &Sha256) -> String {

@@ -21,7 +21,7 @@ DEMO=(
     util-linux:setpriv
 )
 # What the judges are built with: the real Ignition links libblkid.
-TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h)
+TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl)
 
 PATH=$PATH:/usr/sbin:/sbin
 

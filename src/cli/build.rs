@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::project::{ProjectArgs, block_on};
+use super::project::{FetchArgs, ProjectArgs, block_on};
 use crate::build::{Limits, Report, build};
 use crate::error::Result;
 use crate::publish::CURRENT;
@@ -33,6 +33,8 @@ pub struct BuildArgs {
     /// Use the store alone; names everything that is missing at once
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    fetch: FetchArgs,
     /// Print the result as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -42,7 +44,7 @@ impl BuildArgs {
     /// Builds, and tells what was made, what was cached and who signed it.
     pub fn run(self) -> Result<()> {
         let (project, store) = self.project.open()?;
-        let limits = Limits { locked: self.locked, offline: self.offline };
+        let limits = Limits { locked: self.locked, offline: self.offline, http: self.fetch.options() };
         let progress = Progress::new();
         let report = block_on(build(&project, &store, &self.output, &self.layers, limits, &progress))?;
         for warning in &report.warnings {

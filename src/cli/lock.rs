@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::progress::Progress;
-use super::project::{ProjectArgs, block_on};
+use super::project::{FetchArgs, ProjectArgs, block_on};
 use crate::build::Limits;
 use crate::error::Result;
 use crate::lock::Lock;
@@ -18,6 +18,8 @@ pub struct LockArgs {
     /// Forget the present lock and take what the recipe's wishes mean today
     #[arg(long)]
     update: bool,
+    #[command(flatten)]
+    fetch: FetchArgs,
 }
 
 impl LockArgs {
@@ -28,8 +30,9 @@ impl LockArgs {
         if self.update {
             project.lock = None;
         }
+        let limits = Limits { http: self.fetch.options(), ..Limits::default() };
         let progress = Progress::new();
-        let (lock, ..) = block_on(project.inputs(&store, Limits::default(), &progress, |_, _| Ok(())))?;
+        let (lock, ..) = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
         lock.save(&project.lock_path)?;
         let moved = moves(old.as_ref(), &lock);
         match moved.is_empty() {

@@ -15,7 +15,13 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// An observer for people.
 pub struct Progress {
     bars: Option<MultiProgress>,
-    running: Mutex<BTreeMap<String, Running>>,
+    shown: Mutex<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    running: BTreeMap<String, Running>,
+    total: Option<Total>,
 }
 
 struct Running {
@@ -23,13 +29,41 @@ struct Running {
     size: Option<u64>,
     started: Instant,
     last_line: Instant,
+    /// Bytes so far, of which an earlier attempt left `had`.
+    bytes: u64,
+    had: u64,
 }
+
+/// All fetches together.
+struct Total {
+    bar: ProgressBar,
+    inputs: usize,
+    done: usize,
+    /// Bytes of the inputs that are done.
+    bytes: u64,
+}
+
+impl Shown {
+    /// Brings the bar of all fetches up to date.
+    fn add_up(&mut self) {
+        let Some(total) = &mut self.total else { return };
+        total.bar.set_message(format!("{} of {} inputs", total.done, total.inputs));
+        total.bar.set_position(total.bytes + self.running.values().map(|fetch| fetch.bytes).sum::<u64>());
+        if total.done == total.inputs {
+            total.bar.finish_and_clear();
+            self.total = None;
+        }
+    }
+}
+
+const KNOWN: &str = "  {msg:44!} {bar:24} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}";
+const UNKNOWN: &str = "  {msg:44!} {spinner} {bytes:>10} {elapsed}";
 
 impl Progress {
     /// Bars if stderr is a terminal.
     pub fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Progress { bars, running: Mutex::default() }
+        Progress { bars, shown: Mutex::default() }
     }
 
     fn line(&self, text: String) {
@@ -40,19 +74,23 @@ impl Progress {
         }
     }
 
-    fn start(&self, id: &str, size: Option<u64>) -> Running {
-        let now = Instant::now();
+    fn bar(&self, message: String, size: Option<u64>) -> ProgressBar {
         let bar = match (&self.bars, size) {
             (None, _) => ProgressBar::hidden(),
-            (Some(bars), Some(size)) => bars.add(ProgressBar::new(size).with_style(style(
-                "  {msg:44!} {bar:24} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}",
-            ))),
-            (Some(bars), None) => bars.add(
-                ProgressBar::new_spinner().with_style(style("  {msg:44!} {spinner} {bytes:>10} {elapsed}")),
-            ),
+            (Some(bars), Some(size)) => bars.add(ProgressBar::new(size).with_style(style(KNOWN))),
+            (Some(bars), None) => bars.add(ProgressBar::new_spinner().with_style(style(UNKNOWN))),
         };
-        bar.set_message(id.to_owned());
-        Running { bar, size, started: now, last_line: now }
+        bar.set_message(message);
+        bar
+    }
+
+    fn start(&self, id: &str, size: Option<u64>, had: u64) -> Running {
+        let now = Instant::now();
+        let bar = self.bar(id.to_owned(), size);
+        bar.set_position(had);
+        // What was there before is no part of the rate.
+        bar.reset_eta();
+        Running { bar, size, started: now, last_line: now, bytes: had, had }
     }
 }
 
@@ -60,50 +98,67 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn rate(bytes: u64, since: Instant) -> String {
-    let seconds = since.elapsed().as_secs_f64().max(1e-3);
-    format!("{}/s", HumanBytes((bytes as f64 / seconds) as u64))
+impl Running {
+    fn rate(&self) -> String {
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
+        format!("{}/s", HumanBytes(((self.bytes - self.had) as f64 / seconds) as u64))
+    }
 }
 
 impl Observer for Progress {
     fn notice(&self, event: Event<'_>) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::FetchStarted { id, size } => {
-                if let Some(old) = running.insert(id.to_owned(), self.start(id, size)) {
+            // One input needs no sum.
+            Event::FetchPlanned { inputs, size } => {
+                let bar = || self.bar(String::new(), size);
+                shown.total = (inputs > 1).then(|| Total { bar: bar(), inputs, done: 0, bytes: 0 });
+                shown.add_up();
+            }
+            Event::FetchStarted { id, size, have } => {
+                if let Some(old) = shown.running.insert(id.to_owned(), self.start(id, size, have)) {
                     old.bar.finish_and_clear();
                 }
+                if have > 0 {
+                    self.line(format!("resumed  {id}: {} were here already", HumanBytes(have)));
+                }
+            }
+            Event::FetchWaiting { id } => {
+                self.line(format!("waiting  {id}: another prebake is fetching it into the same store"));
             }
             Event::FetchProgress { id, bytes } => {
-                let Some(fetch) = running.get_mut(id) else { return };
+                let Some(fetch) = shown.running.get_mut(id) else { return };
+                fetch.bytes = bytes;
                 fetch.bar.set_position(bytes);
                 if self.bars.is_none() && fetch.last_line.elapsed() >= INTERVAL {
                     fetch.last_line = Instant::now();
                     let of = fetch.size.map_or(String::new(), |size| format!(" of {}", HumanBytes(size)));
-                    self.line(format!(
-                        "fetching {id}: {}{of}, {}",
-                        HumanBytes(bytes),
-                        rate(bytes, fetch.started)
-                    ));
+                    self.line(format!("fetching {id}: {}{of}, {}", HumanBytes(bytes), fetch.rate()));
                 }
+                shown.add_up();
             }
             Event::FetchRetry { id, reason } => self.line(format!("again    {id}: {reason}")),
             Event::FetchDone { id, size, signer } => {
-                let started = running.remove(id).map(|fetch| {
+                let rate = shown.running.remove(id).map_or(String::new(), |mut fetch| {
                     fetch.bar.finish_and_clear();
-                    fetch.started
+                    fetch.bytes = size;
+                    format!(", {}", fetch.rate())
                 });
-                let rate = started.map_or(String::new(), |started| format!(", {}", rate(size, started)));
                 let signed = signer.map_or(String::new(), |signer| format!(", signed by {signer}"));
                 self.line(format!("fetched  {id}: {}{rate}{signed}", HumanBytes(size)));
+                if let Some(total) = &mut shown.total {
+                    total.done += 1;
+                    total.bytes += size;
+                }
+                shown.add_up();
             }
             Event::StepStarted { id } => {
-                let step = self.start(id, None);
+                let step = self.start(id, None, 0);
                 step.bar.enable_steady_tick(Duration::from_millis(100));
-                running.insert(id.to_owned(), step);
+                shown.running.insert(id.to_owned(), step);
             }
             Event::StepDone { id, size, took } => {
-                if let Some(step) = running.remove(id) {
+                if let Some(step) = shown.running.remove(id) {
                     step.bar.finish_and_clear();
                 }
                 self.line(format!("built    {id}: {} in {}", HumanBytes(size), short(took)));

@@ -1,12 +1,14 @@
 //! What the verbs on a recipe have in common: its path, the store, the runtime.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::build::Project;
 use crate::error::Result;
+use crate::source::http::Options;
 use crate::store::{self, Store};
 
 /// The recipe and the store.
@@ -17,6 +19,39 @@ pub struct ProjectArgs {
     /// Where verified inputs and built artifacts are kept
     #[arg(long, value_name = "DIR", env = "PREBAKE_STORE", default_value_os_t = default_store(), hide_default_value = true)]
     pub store: PathBuf,
+}
+
+/// How inputs are fetched.
+#[derive(Args)]
+pub struct FetchArgs {
+    /// Fetch at most this many bytes a second in all: 500K, 20M, 1G
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Fetching")]
+    limit_rate: Option<u64>,
+    /// Give a server up that is silent for this long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s", help_heading = "Fetching")]
+    stall_timeout: Duration,
+}
+
+impl FetchArgs {
+    /// For the fetcher.
+    pub fn options(&self) -> Options {
+        Options { limit_rate: self.limit_rate, stall: self.stall_timeout }
+    }
+}
+
+/// Bytes with a binary suffix, as curl and wget read a rate.
+fn rate(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        other => return Err(format!("`{other}` is not a unit: K, M or G")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a number is needed, such as 20M".to_owned())?;
+    let rate = number.checked_mul(1 << unit).filter(|rate| *rate > 0);
+    rate.ok_or_else(|| "a rate is at least 1 byte a second".to_owned())
 }
 
 impl ProjectArgs {

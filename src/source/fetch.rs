@@ -1,27 +1,21 @@
 //! One input: from its URL, through verification, into the store.
-//!
-//! Bytes are written and hashed on a thread of their own while the next ones arrive, in one pass, whatever the size.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::OnceCell;
 
+use super::download::{Download, Received, State};
 use super::flatcar;
-use super::http::{self, Http, MayPass};
+use super::http::{self, Http, MayPass, Patience};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::event::{Event, Observer};
 use crate::lock::Entry;
-use crate::openpgp::{self, TrustedKey, Verifier};
+use crate::openpgp::{self, Signed, TrustedKey, Verifier};
 use crate::recipe::Trust;
-use crate::store::{self, Object, Store, Unverified};
+use crate::store::{self, Object, Store, Unverified, Verified};
 use crate::sysext::published::sha256_for;
-
-/// Chunks on their way from the network to the disk: at most this many wait.
-const QUEUE: usize = 32;
 
 /// An input that a recipe needs.
 #[derive(Clone, Debug)]
@@ -88,7 +82,7 @@ impl Advice for Error {
 }
 
 impl MayPass for Error {
-    fn may_pass(&self) -> Option<String> {
+    fn may_pass(&self) -> Option<(String, Option<Duration>)> {
         match self {
             Error::Http(error) => MayPass::may_pass(error),
             _ => None,
@@ -132,7 +126,7 @@ impl<'a> Fetcher<'a> {
         self.key.get_or_try_init(read).await
     }
 
-    /// Brings an input into the store, unless it is there: the entries for the lock, its signature's beside its own.
+    /// Brings an input into the store: the entries for the lock, its signature's beside its own.
     ///
     /// With `locked` entries only exactly those bytes are accepted; signatures are judged all the same.
     pub async fn fetch(
@@ -141,57 +135,77 @@ impl<'a> Fetcher<'a> {
         locked: &BTreeMap<String, Entry>,
     ) -> Result<BTreeMap<String, Entry>, Error> {
         let lock = locked.get(&want.id).filter(|entry| entry.url == want.url);
-        let mut entries = BTreeMap::new();
-        let (verifier_of, pinned): (Option<(String, Vec<u8>)>, Option<Sha256>) = match &want.check {
-            Check::Signature(urls) => {
-                let id = format!("{}.sig", want.id);
-                let (url, bytes) = self.signature(urls, locked.get(&id)).await?;
-                let object = Object { sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
-                entries.insert(id, plain_entry(&url, object));
-                (Some((url, bytes)), None)
-            }
+        let signature_id = format!("{}.sig", want.id);
+        let (signature, pinned) = match &want.check {
+            Check::Signature(urls) => (Some(self.signature(urls, locked.get(&signature_id)).await?), None),
             Check::Published(_) if lock.is_some() => (None, None),
             Check::Published(url) => (None, Some(self.published(url, &want.url).await?)),
             Check::Pinned(sha256) => (None, Some(*sha256)),
         };
-        let verifier = async || match &verifier_of {
-            Some((url, bytes)) => Ok(Some(self.key().await?.expect(url, bytes, SystemTime::now())?)),
-            None => Ok::<_, Error>(None),
+        let expectation = Expectation {
+            url: &want.url,
+            locked: lock.map(Entry::object),
+            pinned,
+            signature: match signature {
+                Some((url, bytes)) => Some((url, bytes, self.key().await?)),
+                None => None,
+            },
         };
-        let retrying = |reason: &str| self.observer.notice(Event::FetchRetry { id: &want.id, reason });
-        let attempt = async |url: String| {
-            let limit = lock.map(|entry| entry.size);
-            self.receive(&want.id, &url, limit, verifier().await?).await
-        };
-        let (bytes, verifier) = self.http.each(&want.url, &retrying, attempt).await?;
-        let found = bytes.object();
-        let mut entry = plain_entry(&want.url, found);
-        let expected = lock.map(Entry::object).or(pinned.map(|sha256| Object { sha256, size: found.size }));
-        // Promised bytes first: "not the locked bytes" says more than "not the signed bytes".
-        if let Some(expected) = expected {
-            found.must_be(&want.url, &expected)?;
-        }
-        let verified = match verifier {
-            Some(verifier) => {
-                let signed = verifier.finish()?;
-                entry.signer = Some(signed.signer.to_string());
-                entry.signed = Some(signed.created);
-                entry.sha512 = signed.sha512;
-                bytes.signed(&signed)
+        // A signature that is refused whatever it signs is not worth a download.
+        expectation.verifier()?;
+        let judged = loop {
+            match self.receive(want, &expectation).await? {
+                Received::Bytes { bytes, verifier, resumed } => match expectation.judge(bytes, verifier) {
+                    // Not the server's fault if the disk lost what an earlier process wrote.
+                    Err(error) if resumed => {
+                        let reason = format!("{error}; what an earlier run had fetched is thrown away");
+                        self.observer.notice(Event::FetchRetry { id: &want.id, reason: &reason });
+                    }
+                    judged => break Some(judged?),
+                },
+                Received::Here => break None,
             }
-            None => bytes.is(&want.url, &expected.expect("an unsigned input has a promised digest"))?,
         };
-        self.store.admit(verified)?;
-        if let Some((_, bytes)) = verifier_of {
-            self.store.put(&bytes)?;
+        let mut entries = BTreeMap::new();
+        if let Some((url, bytes, _)) = &expectation.signature {
+            entries.insert(signature_id, Entry::plain(url, self.store.put(bytes)?));
         }
-        self.observer.notice(Event::FetchDone {
-            id: &want.id,
-            size: found.size,
-            signer: entry.signer.as_deref(),
-        });
+        let entry = match (judged, lock) {
+            (Some((verified, signed)), _) => {
+                let mut entry = Entry::plain(&want.url, self.store.admit(verified)?);
+                if let Some(signed) = signed {
+                    entry.signer = Some(signed.signer.to_string());
+                    entry.signed = Some(signed.created);
+                    entry.sha512 = signed.sha512;
+                }
+                entry
+            }
+            // Stored by another process, which judged it as this one would have.
+            (None, Some(entry)) => entry.clone(),
+            (None, None) => unreachable!("only locked bytes are known to be here"),
+        };
+        let signer = entry.signer.as_deref();
+        self.observer.notice(Event::FetchDone { id: &want.id, size: entry.size, signer });
         entries.insert(want.id.clone(), entry);
         Ok(entries)
+    }
+
+    /// The bytes of a want, from the first mirror that has them.
+    async fn receive(&self, want: &Want, expectation: &Expectation<'_>) -> Result<Received, Error> {
+        let mut download = Download {
+            http: self.http,
+            store: self.store,
+            observer: self.observer,
+            id: &want.id,
+            url: &want.url,
+            expected: expectation.locked,
+            state: State::default(),
+        };
+        let retrying = |reason: &str| self.observer.notice(Event::FetchRetry { id: &want.id, reason });
+        let attempt = async |url: &str, patience: &mut Patience| {
+            download.attempt(url, &|| expectation.verifier(), patience).await
+        };
+        self.http.each(&want.url, &retrying, attempt).await
     }
 
     /// A signature: the locked one if it is at hand, else the first that one of the URLs has.
@@ -220,51 +234,45 @@ impl<'a> Fetcher<'a> {
         sha256_for(&String::from_utf8_lossy(&text), name)
             .ok_or_else(|| Error::NoDigest { url: url.into(), file: name.into() })
     }
-
-    async fn receive(
-        &self,
-        id: &str,
-        url: &str,
-        limit: Option<u64>,
-        mut verifier: Option<Verifier>,
-    ) -> Result<(Unverified, Option<Verifier>), Error> {
-        let mut body = self.http.get(url, limit).await?;
-        self.observer.notice(Event::FetchStarted { id, size: body.announced().or(limit) });
-        let mut incoming = self.store.incoming()?;
-        let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
-        let root = self.store.root().to_owned();
-        let writer = tokio::task::spawn_blocking(move || {
-            while let Some(chunk) = receiver.blocking_recv() {
-                incoming.write_all(&chunk).map_err(store::Error::io("write to the store", &root))?;
-                if let Some(verifier) = &mut verifier {
-                    verifier.update(&chunk);
-                }
-            }
-            Ok((incoming.finish()?, verifier))
-        });
-        let mut bytes = 0;
-        while let Some(chunk) = body.chunk().await? {
-            bytes += chunk.len() as u64;
-            if sender.send(chunk).await.is_err() {
-                break; // the writer failed; its error follows
-            }
-            self.observer.notice(Event::FetchProgress { id, bytes });
-        }
-        drop(sender);
-        match writer.await {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
 }
 
-fn plain_entry(url: &str, object: Object) -> Entry {
-    Entry {
-        url: url.into(),
-        size: object.size,
-        sha256: object.sha256,
-        sha512: None,
-        signer: None,
-        signed: None,
+/// What the bytes of an input must be.
+struct Expectation<'a> {
+    /// Canonical URL.
+    url: &'a str,
+    locked: Option<Object>,
+    pinned: Option<Sha256>,
+    /// The signature's URL and bytes, and who may have made it.
+    signature: Option<(String, Vec<u8>, &'a TrustedKey)>,
+}
+
+impl Expectation<'_> {
+    fn verifier(&self) -> Result<Option<Verifier>, Error> {
+        let signature = self.signature.as_ref();
+        let expect =
+            |(url, bytes, key): &(String, Vec<u8>, &TrustedKey)| key.expect(url, bytes, SystemTime::now());
+        Ok(signature.map(expect).transpose()?)
+    }
+
+    fn judge(
+        &self,
+        bytes: Unverified,
+        verifier: Option<Verifier>,
+    ) -> Result<(Verified, Option<Signed>), Error> {
+        let found = bytes.object();
+        let pinned = self.pinned.map(|sha256| Object { sha256, size: found.size });
+        let promised = self.locked.or(pinned);
+        // Promised bytes first: "not the locked bytes" says more than "not the signed bytes".
+        if let Some(promised) = promised {
+            found.must_be(self.url, &promised)?;
+        }
+        match (verifier, promised) {
+            (Some(verifier), _) => {
+                let signed = verifier.finish()?;
+                Ok((bytes.signed(&signed), Some(signed)))
+            }
+            (None, Some(promised)) => Ok((bytes.is(self.url, &promised)?, None)),
+            (None, None) => unreachable!("an unsigned input has a promised digest"),
+        }
     }
 }

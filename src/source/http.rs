@@ -1,11 +1,22 @@
-//! HTTP for fetching: which failures may pass, which redirects are followed, how much is read.
+//! HTTP for fetching: which failures may pass, which redirects are followed, how much is read and how fast.
+//!
+//! `file:` URLs are answered from the disk, so that a mirror may be a directory. Proxies and extra CA files are taken
+//! from the environment as reqwest and rustls-native-certs read them (`https_proxy`, `no_proxy`, `SSL_CERT_FILE`, …).
 
-use std::time::Duration;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use reqwest::header::{self, HeaderMap, HeaderName};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
+use url::Url;
 
 use super::Mirrors;
+use super::throttle::Throttle;
 use crate::error::{Advice, Exit};
 
 /// Largest body of the small texts (`version.txt`, signatures, digest files, keys), in bytes.
@@ -13,9 +24,13 @@ pub const SMALL: u64 = 1 << 20;
 /// Attempts per URL for failures that may pass.
 const ATTEMPTS: u32 = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A server that sends nothing for this long is given up.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 10;
+/// A server that sends fewer bytes a second than this over [`Options::stall`] is given up.
+const SLOWEST: u64 = 100;
+/// The longest `Retry-After` that is obeyed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How much of a local file is read at a time, in bytes.
+const CHUNK: usize = 256 << 10;
 
 /// A fetch that failed, with the URL that was really asked.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +55,8 @@ pub enum Error {
         url: String,
         /// HTTP status.
         status: u16,
+        /// What the server asks for with `Retry-After`.
+        pause: Option<Duration>,
     },
     /// More bytes than there may be.
     #[error("{url} is longer than the {limit} bytes it should have at most")]
@@ -61,12 +78,56 @@ pub enum Error {
         /// The cause.
         source: reqwest::Error,
     },
+    /// Nothing or next to nothing came for too long.
+    #[error("{url} stalled: {found} bytes in {}", humantime::format_duration(Duration::from_millis(waited.as_millis() as u64)))]
+    Stalled {
+        /// URL.
+        url: String,
+        /// Bytes that came.
+        found: u64,
+        /// How long was waited for them.
+        waited: Duration,
+    },
+    /// An answer to another range than was asked for.
+    #[error("{url}: asked for bytes {}–{}, the server answered {answer}", asked.start, asked.end.saturating_sub(1))]
+    Range {
+        /// URL.
+        url: String,
+        /// What was asked for.
+        asked: Range<u64>,
+        /// The server's `Content-Range`.
+        answer: String,
+    },
+    /// The server has other bytes under this URL than a moment ago.
+    #[error("{url} changed while it was fetched")]
+    Changed {
+        /// URL.
+        url: String,
+    },
+    /// An answer without a body where there must be one.
+    #[error("{url}: the server answered with no bytes")]
+    Empty {
+        /// URL.
+        url: String,
+    },
+    /// A `file:` URL that cannot be read.
+    #[error("cannot read {url}")]
+    File {
+        /// URL.
+        url: String,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl Error {
     /// Whether the server is well and just does not have the file.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Error::Status { status: 404 | 410, .. })
+        match self {
+            Error::Status { status, .. } => matches!(status, 404 | 410),
+            Error::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     /// Whether asking again may help.
@@ -74,8 +135,10 @@ impl Error {
         match self {
             Error::Transport { source, .. } => !source.is_redirect() && !source.is_builder(),
             Error::Status { status, .. } => matches!(status, 408 | 429 | 500..),
-            Error::Truncated { .. } => true,
-            Error::Client(_) | Error::TooLong { .. } => false,
+            Error::Truncated { .. } | Error::Stalled { .. } | Error::Changed { .. } | Error::Empty { .. } => {
+                true
+            }
+            Error::Client(_) | Error::TooLong { .. } | Error::Range { .. } | Error::File { .. } => false,
         }
     }
 }
@@ -90,12 +153,34 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Transport { .. } | Error::Truncated { .. } => Some(
+            Error::Transport { source, .. } if source.is_redirect() => {
+                Some("ask the site for its final address, or name another mirror".into())
+            }
+            Error::Truncated { .. } | Error::Stalled { .. } => {
+                Some("what has arrived of a large file is kept: run the same command again to go on".into())
+            }
+            Error::Transport { .. } => Some(
                 "check the network, the proxy variables, or name a mirror (`mirrors:` in the recipe, PREBAKE_MIRROR_… in the environment)".into(),
             ),
             Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
+            Error::Range { .. } => Some("a proxy or mirror in between mixes ranges up; use another one".into()),
             _ => None,
         }
+    }
+}
+
+/// How bodies are fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes per second of all bodies together; no limit without.
+    pub limit_rate: Option<u64>,
+    /// A server that is silent, or next to it, for this long is given up.
+    pub stall: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { limit_rate: None, stall: Duration::from_secs(30) }
     }
 }
 
@@ -103,18 +188,29 @@ impl Advice for Error {
 pub struct Http {
     client: OnceCell<reqwest::Client>,
     mirrors: Mirrors,
+    options: Options,
+    throttle: Throttle,
+}
+
+/// A range of a body, and what the rest of it was.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Bytes from and before.
+    pub range: Range<u64>,
+    /// The validator of the bytes that are here; the server sends everything anew if it has changed.
+    pub validator: Option<String>,
 }
 
 impl Http {
     /// A client for these mirrors.
-    pub fn new(mirrors: Mirrors) -> Self {
-        Http { client: OnceCell::new(), mirrors }
+    pub fn new(mirrors: Mirrors, options: Options) -> Self {
+        Http { client: OnceCell::new(), mirrors, options, throttle: Throttle::new(options.limit_rate) }
     }
 
     /// A small text, whole.
     pub async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
-        self.each(url, &|_| {}, async |url: String| {
-            let mut body = self.get(&url, Some(SMALL)).await?;
+        self.each(url, &|_| {}, async |url: &str, _: &mut Patience| {
+            let mut body = self.get(url, Some(SMALL)).await?;
             let mut bytes = Vec::new();
             while let Some(chunk) = body.chunk().await? {
                 bytes.extend_from_slice(&chunk);
@@ -130,16 +226,17 @@ impl Http {
         &self,
         url: &str,
         retrying: &dyn Fn(&str),
-        mut attempt: impl AsyncFnMut(String) -> Result<T, E>,
+        mut attempt: impl AsyncFnMut(&str, &mut Patience) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut first = None;
         for candidate in self.mirrors.candidates(url) {
-            for round in 1..=ATTEMPTS {
-                let error = match attempt(candidate.clone()).await {
+            let mut patience = Patience::new();
+            loop {
+                let error = match attempt(&candidate, &mut patience).await {
                     Ok(value) => return Ok(value),
                     Err(error) => error,
                 };
-                let Some(reason) = error.may_pass().filter(|_| round < ATTEMPTS) else {
+                let Some((reason, pause)) = error.may_pass().filter(|_| patience.left > 1) else {
                     if !error.next_mirror_may_help() {
                         return Err(error);
                     }
@@ -147,58 +244,222 @@ impl Http {
                     break;
                 };
                 retrying(&reason);
-                tokio::time::sleep(Duration::from_millis(200) * 4u32.pow(round - 1)).await;
+                patience.pause(pause).await;
             }
         }
         Err(first.expect("there is at least one candidate"))
     }
 
-    /// One request; the body is read with [`Body::chunk`] and may have `limit` bytes at most.
-    pub async fn get(&self, url: &str, limit: Option<u64>) -> Result<Body, Error> {
-        let client = self.client.get_or_try_init(async || client()).await?;
-        let response = client.get(url).send().await.map_err(|source| transport(url, source))?;
+    /// Asks for a whole body; it is read with [`Body::chunk`] and may have `limit` bytes at most.
+    pub async fn get(&self, url: &str, limit: Option<u64>) -> Result<Body<'_>, Error> {
+        self.ask(url, limit, None).await
+    }
+
+    /// Asks for a part of a body. The answer may be the whole one: [`Body::part`] tells.
+    pub async fn get_part(&self, url: &str, limit: Option<u64>, part: Part) -> Result<Body<'_>, Error> {
+        self.ask(url, limit, Some(part)).await
+    }
+
+    async fn ask(&self, url: &str, limit: Option<u64>, part: Option<Part>) -> Result<Body<'_>, Error> {
+        let response = match Url::parse(url) {
+            Ok(parsed) if parsed.scheme() == "file" => {
+                let bad = || io::Error::other("a file: URL names an absolute path of this machine");
+                let path: PathBuf =
+                    parsed.to_file_path().map_err(|()| Error::File { url: url.into(), source: bad() })?;
+                return self.open(url, path, limit).await;
+            }
+            _ => self.request(url, part.as_ref()).await?,
+        };
         let status = response.status().as_u16();
-        if status != 200 {
-            return Err(Error::Status { url: url.into(), status });
+        let headers = response.headers();
+        let content_length = response.content_length();
+        let (range, length) = match (status, &part) {
+            (200, _) => (None, content_length),
+            (206, Some(part)) => {
+                let (range, length) = content_range(headers, url, part)?;
+                (Some(range), Some(length))
+            }
+            _ => {
+                let seconds = text(headers, header::RETRY_AFTER).and_then(|value| value.parse().ok());
+                let pause = seconds.map(Duration::from_secs);
+                return Err(Error::Status { url: url.into(), status, pause });
+            }
+        };
+        let validator = validator(headers);
+        let start = range.as_ref().map_or(0, |range| range.start);
+        let body = Body {
+            http: self,
+            url: url.into(),
+            stream: Stream::Remote(response),
+            part: range,
+            length,
+            validator,
+            limit,
+            at: start,
+            pace: Pace::default(),
+        };
+        body.within(length.unwrap_or(0))?;
+        Ok(body)
+    }
+
+    async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
+        let client = self.client.get_or_try_init(async || client(self.options.stall)).await?;
+        let mut request = client.get(url);
+        if let Some(Part { range, validator }) = part {
+            request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+            if let Some(validator) = validator {
+                request = request.header(header::IF_RANGE, validator);
+            }
         }
-        let announced = response.content_length();
-        let body = Body { url: url.into(), response, announced, limit, found: 0 };
-        body.within(announced.unwrap_or(0))?;
+        request.send().await.map_err(|source| transport(url, source))
+    }
+
+    async fn open(&self, url: &str, path: PathBuf, limit: Option<u64>) -> Result<Body<'_>, Error> {
+        let cannot = |source| Error::File { url: url.into(), source };
+        let file = File::open(&path).await.map_err(cannot)?;
+        let meta = file.metadata().await.map_err(cannot)?;
+        if !meta.is_file() {
+            return Err(cannot(io::Error::other("it is not a regular file")));
+        }
+        let body = Body {
+            http: self,
+            url: url.into(),
+            stream: Stream::Local(file),
+            part: None,
+            length: Some(meta.len()),
+            validator: None,
+            limit,
+            at: 0,
+            pace: Pace::default(),
+        };
+        body.within(meta.len())?;
         Ok(body)
     }
 }
 
-/// The body of an answer while it arrives.
-pub struct Body {
-    url: String,
-    response: reqwest::Response,
-    announced: Option<u64>,
-    limit: Option<u64>,
-    found: u64,
+/// How often a URL is asked again. What brings bytes may fail as often as it likes.
+pub struct Patience {
+    left: u32,
 }
 
-impl Body {
-    /// Length in bytes, if the server said.
-    pub fn announced(&self) -> Option<u64> {
-        self.announced
+impl Patience {
+    fn new() -> Self {
+        Patience { left: ATTEMPTS }
+    }
+
+    /// Bytes arrived since the last failure, and were kept.
+    pub fn renew(&mut self) {
+        self.left = ATTEMPTS;
+    }
+
+    /// Waits before the next attempt: 0.2 s, then four times longer each time, or what the server asks for.
+    async fn pause(&mut self, asked: Option<Duration>) {
+        let backoff = Duration::from_millis(200) * 4u32.pow(ATTEMPTS - self.left);
+        self.left -= 1;
+        tokio::time::sleep(asked.map_or(backoff, |asked| asked.clamp(backoff, LONGEST_PAUSE))).await;
+    }
+}
+
+/// The body of an answer while it arrives.
+pub struct Body<'h> {
+    http: &'h Http,
+    url: String,
+    stream: Stream,
+    part: Option<Range<u64>>,
+    length: Option<u64>,
+    validator: Option<String>,
+    limit: Option<u64>,
+    at: u64,
+    pace: Pace,
+}
+
+enum Stream {
+    Remote(reqwest::Response),
+    Local(File),
+}
+
+/// How fast bytes come, over the time that was spent waiting for them.
+#[derive(Default)]
+struct Pace {
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Body<'_> {
+    /// Length in bytes of the whole body, if the server said.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Which part of the body this is; nothing if it is all of it.
+    pub fn part(&self) -> Option<&Range<u64>> {
+        self.part.as_ref()
+    }
+
+    /// What the server knows these bytes by: a strong `ETag`, else `Last-Modified` (RFC 9110 §13.1.5).
+    pub fn validator(&self) -> Option<&str> {
+        self.validator.as_deref()
     }
 
     /// The next bytes, or nothing at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        match (self.response.chunk().await, self.announced) {
-            (Ok(Some(chunk)), _) => {
-                self.found += chunk.len() as u64;
-                self.within(self.found)?;
-                Ok(Some(chunk))
+        let asked = Instant::now();
+        let chunk = match &mut self.stream {
+            Stream::Remote(response) => match response.chunk().await {
+                Ok(chunk) => chunk,
+                Err(error) => return Err(self.broken(error)),
+            },
+            Stream::Local(file) => {
+                let mut buffer = Vec::with_capacity(CHUNK);
+                let read = file.take(CHUNK as u64).read_to_end(&mut buffer).await;
+                read.map_err(|source| Error::File { url: self.url.clone(), source })?;
+                (!buffer.is_empty()).then(|| Bytes::from(buffer))
             }
-            (Ok(None), _) => Ok(None),
-            (Err(error), Some(expected)) if !error.is_timeout() => Err(Error::Truncated {
+        };
+        let Some(chunk) = chunk else { return Ok(None) };
+        let length = chunk.len() as u64;
+        self.at += length;
+        match &self.part {
+            Some(part) if self.at > part.end => return Err(self.outside(part)),
+            _ => self.within(self.at)?,
+        }
+        self.keep_pace(length, asked.elapsed())?;
+        self.http.throttle.take(length).await;
+        Ok(Some(chunk))
+    }
+
+    fn broken(&self, error: reqwest::Error) -> Error {
+        match self.length {
+            Some(expected) if !error.is_timeout() => Error::Truncated {
                 url: self.url.clone(),
-                found: self.found,
+                found: self.at,
                 expected,
                 source: error.without_url(),
-            }),
-            (Err(error), _) => Err(transport(&self.url, error)),
+            },
+            _ if error.is_timeout() => {
+                let waited = self.http.options.stall;
+                Error::Stalled { url: self.url.clone(), found: 0, waited }
+            }
+            _ => transport(&self.url, error),
+        }
+    }
+
+    fn outside(&self, part: &Range<u64>) -> Error {
+        let answer = "with more bytes than its Content-Range".into();
+        Error::Range { url: self.url.clone(), asked: part.clone(), answer }
+    }
+
+    fn keep_pace(&mut self, bytes: u64, waited: Duration) -> Result<(), Error> {
+        self.pace.bytes += bytes;
+        self.pace.waited += waited;
+        let Pace { bytes: found, waited } = self.pace;
+        if waited < self.http.options.stall {
+            return Ok(());
+        }
+        self.pace = Pace::default();
+        match found < SLOWEST * waited.as_secs() {
+            true => Err(Error::Stalled { url: self.url.clone(), found, waited }),
+            false => Ok(()),
         }
     }
 
@@ -208,6 +469,35 @@ impl Body {
             _ => Ok(()),
         }
     }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A weak `ETag` promises like bytes, not equal ones, and servers must ignore it in `If-Range`.
+fn validator(headers: &HeaderMap) -> Option<String> {
+    let strong = text(headers, header::ETAG).filter(|etag| !etag.starts_with("W/"));
+    strong.or_else(|| text(headers, header::LAST_MODIFIED)).map(str::to_owned)
+}
+
+/// The range that the server says it answers, and the length of the whole. It must begin where it was asked to.
+fn content_range(headers: &HeaderMap, url: &str, part: &Part) -> Result<(Range<u64>, u64), Error> {
+    let answer = text(headers, header::CONTENT_RANGE).unwrap_or("no Content-Range");
+    let parsed = answer.strip_prefix("bytes ").and_then(|rest| {
+        let (range, length) = rest.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let range = first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?;
+        Some((range, length.parse::<u64>().ok()?))
+    });
+    let fits = |(range, length): &(Range<u64>, u64)| {
+        range.start == part.range.start && range.start < range.end && range.end <= part.range.end.min(*length)
+    };
+    parsed.filter(fits).ok_or_else(|| Error::Range {
+        url: url.into(),
+        asked: part.range.clone(),
+        answer: answer.into(),
+    })
 }
 
 fn transport(url: &str, source: reqwest::Error) -> Error {
@@ -223,15 +513,19 @@ fn transport(url: &str, source: reqwest::Error) -> Error {
 
 /// What [`Http::each`] must know of an attempt's error.
 pub trait MayPass {
-    /// Why it may pass, if it may.
-    fn may_pass(&self) -> Option<String>;
+    /// Why it may pass, if it may, and how long the server asks to wait.
+    fn may_pass(&self) -> Option<(String, Option<Duration>)>;
     /// Whether another mirror may do better. Wrong bytes are final.
     fn next_mirror_may_help(&self) -> bool;
 }
 
 impl MayPass for Error {
-    fn may_pass(&self) -> Option<String> {
-        Error::may_pass(self).then(|| self.to_string())
+    fn may_pass(&self) -> Option<(String, Option<Duration>)> {
+        let pause = match self {
+            Error::Status { pause, .. } => *pause,
+            _ => None,
+        };
+        Error::may_pass(self).then(|| (self.to_string(), pause))
     }
 
     fn next_mirror_may_help(&self) -> bool {
@@ -239,7 +533,7 @@ impl MayPass for Error {
     }
 }
 
-fn client() -> Result<reqwest::Client, Error> {
+fn client(stall: Duration) -> Result<reqwest::Client, Error> {
     let redirects = reqwest::redirect::Policy::custom(|attempt| {
         let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
         match () {
@@ -251,7 +545,7 @@ fn client() -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
         .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(STALL_TIMEOUT)
+        .read_timeout(stall)
         .redirect(redirects)
         .build()
         .map_err(Error::Client)

@@ -9,6 +9,7 @@ mod lab;
 mod archives;
 mod boots;
 mod build;
+mod downloads;
 mod flaws;
 mod harness;
 mod images;

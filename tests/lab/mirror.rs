@@ -7,10 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A request as it came, and as a hook sees it.
 #[derive(Clone, Debug)]
@@ -21,9 +21,10 @@ pub struct Request {
     pub path: String,
     /// The `Range` header, as sent.
     pub range: Option<String>,
+    /// The `If-Range` header.
+    pub if_range: Option<String>,
     /// How many requests for this path came before.
     pub earlier: usize,
-    if_range: Option<String>,
 }
 
 /// What goes wrong with one response. Positions count in its body.
@@ -37,6 +38,20 @@ pub enum Fault {
     Status(u16),
     /// After these bytes nothing comes, and the connection stays open.
     Stall(u64),
+    /// One byte comes in this many milliseconds, and so on.
+    Drip(u64),
+    /// At most this many bytes come in a second.
+    Pace(u64),
+    /// This redirect.
+    Redirect(&'static str),
+    /// The whole body, whatever range was asked for.
+    NoRanges,
+    /// The bytes from here on, whatever range was asked for.
+    WrongRange(u64),
+    /// Another `ETag` than the file has.
+    Etag(&'static str),
+    /// A body without an end.
+    Endless,
 }
 
 type Hook = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
@@ -72,8 +87,12 @@ impl Builder {
     pub fn start(self) -> io::Result<Mirror> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let shared =
-            Arc::new(Shared { site: self, requests: Mutex::default(), stopped: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            site: self,
+            requests: Mutex::default(),
+            stopped: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+        });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -115,6 +134,11 @@ impl Mirror {
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Bytes of bodies that clients took so far, as far as the kernel tells.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Mirror {
@@ -129,6 +153,7 @@ struct Shared {
     site: Builder,
     requests: Mutex<Vec<Request>>,
     stopped: AtomicBool,
+    sent: AtomicU64,
 }
 
 impl Shared {
@@ -153,28 +178,41 @@ impl Shared {
 
     /// Answers one request; whether the connection can go on.
     fn respond(&self, request: &Request, fault: Option<Fault>, output: &mut TcpStream) -> io::Result<bool> {
-        if let Some(Fault::Status(status)) = fault {
-            return write_head(output, status, 0, &[]).map(|()| true);
+        match fault {
+            Some(Fault::Status(status)) => return write_head(output, status, Some(0), &[]).map(|()| true),
+            Some(Fault::Redirect(target)) => {
+                return write_head(output, 302, Some(0), &[("Location", target.into())]).map(|()| true);
+            }
+            _ => {}
         }
         let Some(mut body) = self.body(&request.path)? else {
-            return write_head(output, 404, 0, &[]).map(|()| true);
+            return write_head(output, 404, Some(0), &[]).map(|()| true);
         };
+        if let Some(Fault::Etag(etag)) = fault {
+            body.etag = etag.into();
+        }
         let etag = ("ETag", body.etag.clone());
         let accept = ("Accept-Ranges", "bytes".to_owned());
         let whole = request.if_range.as_ref().is_some_and(|validator| *validator != body.etag);
-        let range = request.range.as_ref().filter(|_| !whole).and_then(|range| parse_range(range));
+        let ignored = whole || matches!(fault, Some(Fault::NoRanges | Fault::Endless));
+        let range = request.range.as_ref().filter(|_| !ignored).and_then(|range| parse_range(range));
         let (start, length) = match range {
+            None if matches!(fault, Some(Fault::Endless)) => {
+                write_head(output, 200, None, &[])?;
+                (0, 0)
+            }
             None => {
-                write_head(output, 200, body.length, &[etag, accept])?;
+                write_head(output, 200, Some(body.length), &[etag, accept])?;
                 (0, body.length)
             }
             Some(range) => {
                 let Some((start, end)) = range.within(body.length) else {
                     let total = ("Content-Range", format!("bytes */{}", body.length));
-                    return write_head(output, 416, 0, &[total]).map(|()| true);
+                    return write_head(output, 416, Some(0), &[total]).map(|()| true);
                 };
+                let start = if let Some(Fault::WrongRange(start)) = fault { start } else { start };
                 let part = ("Content-Range", format!("bytes {start}-{}/{}", end - 1, body.length));
-                write_head(output, 206, end - start, &[etag, accept, part])?;
+                write_head(output, 206, Some(end - start), &[etag, accept, part])?;
                 (start, end - start)
             }
         };
@@ -182,11 +220,10 @@ impl Shared {
             return Ok(true);
         }
         body.bytes.seek(SeekFrom::Start(start))?;
-        let mut body = body.bytes.take(length);
+        // Read in large pieces: this server also stands in races.
+        let mut body = BufReader::with_capacity(256 << 10, body.bytes.take(length));
+        let output = &mut Counting { output, sent: &self.sent };
         match fault {
-            None | Some(Fault::Status(_)) => {
-                io::copy(&mut body, output)?;
-            }
             Some(Fault::Truncate(at)) => {
                 io::copy(&mut body.take(at), output)?;
                 return Ok(false);
@@ -205,6 +242,27 @@ impl Shared {
                     thread::sleep(Duration::from_millis(20));
                 }
                 return Ok(false);
+            }
+            Some(Fault::Drip(pause)) => {
+                for byte in body.bytes() {
+                    output.write_all(&[byte?])?;
+                    thread::sleep(Duration::from_millis(pause));
+                }
+            }
+            Some(Fault::Pace(rate)) => {
+                let started = Instant::now();
+                let mut sent = 0;
+                while let n @ 1.. = io::copy(&mut body.by_ref().take(16 << 10), output)? {
+                    sent += n;
+                    let due = started + Duration::from_secs_f64(sent as f64 / rate as f64);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+            }
+            Some(Fault::Endless) => {
+                io::copy(&mut io::repeat(b'x'), output)?;
+            }
+            _ => {
+                io::copy(&mut body, output)?;
             }
         }
         Ok(true)
@@ -231,6 +289,24 @@ impl Shared {
             let file = directory.join(below);
             (contained && file.is_file()).then_some(file)
         })
+    }
+}
+
+/// Counts what a client takes.
+struct Counting<'a> {
+    output: &'a mut TcpStream,
+    sent: &'a AtomicU64,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(bytes)?;
+        self.sent.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
     }
 }
 
@@ -267,10 +343,14 @@ fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>>
 fn write_head(
     output: &mut TcpStream,
     status: u16,
-    length: u64,
+    length: Option<u64>,
     headers: &[(&str, String)],
 ) -> io::Result<()> {
-    let mut head = format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n");
+    let mut head = format!("HTTP/1.1 {status} -\r\n");
+    match length {
+        Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+        None => head.push_str("Connection: close\r\n"),
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -1,0 +1,347 @@
+//! One body from its URL into the store, not yet verified: hashed, and shown to the signature's verifier, while it
+//! arrives.
+//!
+//! A large body is asked for in pieces, over several connections, in about the order of its bytes, so that the digest
+//! follows close behind and is there when the last byte is. What has arrived is kept by [`Partial`]; another attempt,
+//! of this process or a later one, asks for the rest only. A small body, and one whose server knows no ranges, comes
+//! in one stream and starts over when it breaks.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc as channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::fetch::Error;
+use super::http::{self, Body, Http, Part, Patience};
+use crate::digest::Hashing;
+use crate::event::{Event, Observer};
+use crate::openpgp::Verifier;
+use crate::store::partial::{Identity, Partial};
+use crate::store::{self, Object, Store, Unverified};
+
+/// Connections for one body.
+const CONNECTIONS: usize = 4;
+/// What one request asks for, in bytes: large against the cost of a request, small against what a broken one loses.
+const PIECE: u64 = 4 << 20;
+/// Bodies up to this length come in one stream, in bytes.
+const SMALL_BODY: u64 = 1 << 20;
+/// Chunks on their way from the network to the disk: at most this many wait.
+const QUEUE: usize = 16;
+/// How much is read back at a time for the digest, in bytes.
+const READ_BACK: usize = 1 << 20;
+/// How often it is looked whether another process is through with the same body.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What came of a download.
+pub(super) enum Received {
+    /// The bytes, whole.
+    Bytes {
+        /// Not yet judged by anyone.
+        bytes: Unverified,
+        /// The signature's verifier, which has seen all of them.
+        verifier: Option<Verifier>,
+        /// Whether some came from an earlier process, which a power cut may have damaged.
+        resumed: bool,
+    },
+    /// Another process has stored the expected object meanwhile.
+    Here,
+}
+
+/// One body on its way, over all attempts.
+pub(super) struct Download<'a> {
+    pub(super) http: &'a Http,
+    pub(super) store: &'a Store,
+    pub(super) observer: &'a dyn Observer,
+    /// The input's id.
+    pub(super) id: &'a str,
+    /// Canonical URL.
+    pub(super) url: &'a str,
+    /// The locked object.
+    pub(super) expected: Option<Object>,
+    pub(super) state: State,
+}
+
+/// What one attempt leaves to the next.
+#[derive(Default)]
+pub(super) struct State {
+    partial: Option<Partial>,
+    follower: Option<Follower>,
+}
+
+impl<'a> Download<'a> {
+    /// Asks one URL for what is missing. After a failure that may pass, another call goes on where this one ended.
+    pub(super) async fn attempt(
+        &mut self,
+        url: &str,
+        verifier: &impl Fn() -> Result<Option<Verifier>, Error>,
+        patience: &mut Patience,
+    ) -> Result<Received, Error> {
+        if self.state.partial.is_none() && self.store.has_partial(self.url) && self.acquire().await? {
+            return Ok(Received::Here);
+        }
+        let mut body = self.first(url).await?;
+        if body.part().is_none() || body.length() <= Some(SMALL_BODY) {
+            self.forget();
+            return self.stream(body, verifier()?).await;
+        }
+        if self.state.partial.is_none() {
+            if self.acquire().await? {
+                return Ok(Received::Here);
+            }
+            if self.state.partial.as_ref().is_some_and(|partial| partial.identity().is_some()) {
+                // Another process has left something since the question was put.
+                body = self.first(url).await?;
+            }
+        }
+        self.parts(body, url, verifier, patience).await
+    }
+
+    /// Takes hold of the body's place on disk, as soon as no other process has it; whether the object came meanwhile.
+    async fn acquire(&mut self) -> Result<bool, Error> {
+        let mut waited = false;
+        loop {
+            if let Some(partial) = self.store.partial(self.url)? {
+                let here = self.expected.is_some_and(|object| self.store.has(&object));
+                self.state.partial = (!here).then_some(partial);
+                return Ok(here);
+            }
+            if !waited {
+                waited = true;
+                self.observer.notice(Event::FetchWaiting { id: self.id });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The first answer: to a request for what is missing, or for the beginning.
+    async fn first(&self, url: &str) -> Result<Body<'a>, Error> {
+        let limit = self.limit();
+        let rest = self.state.partial.as_ref().and_then(|partial| {
+            let identity = partial.identity().filter(|identity| identity.url == url)?;
+            // Where all is here already, the last byte is asked for, to learn whether it is still the same body.
+            let last = identity.size - 1..identity.size;
+            let range = partial.missing(PIECE).into_iter().next().unwrap_or(last);
+            Some(Part { range, validator: identity.validator.clone() })
+        });
+        let part = rest.unwrap_or(Part { range: 0..PIECE, validator: None });
+        match self.http.get_part(url, limit, part).await {
+            // An empty body has no range.
+            Err(http::Error::Status { status: 416, .. }) => Ok(self.http.get(url, limit).await?),
+            answer => Ok(answer?),
+        }
+    }
+
+    fn limit(&self) -> Option<u64> {
+        self.expected.map(|object| object.size)
+    }
+
+    /// What is here is of no use.
+    fn forget(&mut self) {
+        self.state.follower = None;
+        if let Some(partial) = self.state.partial.take() {
+            partial.discard();
+        }
+    }
+
+    /// A body in one stream.
+    async fn stream(&self, mut body: Body<'_>, mut verifier: Option<Verifier>) -> Result<Received, Error> {
+        let size = body.length().or(self.expected.map(|object| object.size));
+        self.observer.notice(Event::FetchStarted { id: self.id, size, have: 0 });
+        let mut incoming = self.store.incoming()?;
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
+        let root = self.store.root().to_owned();
+        let writer = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = receiver.blocking_recv() {
+                incoming.write_all(&chunk).map_err(store::Error::io("write to the store", &root))?;
+                if let Some(verifier) = &mut verifier {
+                    verifier.update(&chunk);
+                }
+            }
+            Ok::<_, Error>((incoming.finish()?, verifier))
+        });
+        let mut bytes = 0;
+        while let Some(chunk) = body.chunk().await? {
+            bytes += chunk.len() as u64;
+            if sender.send(chunk).await.is_err() {
+                break; // the writer failed; its error follows
+            }
+            self.observer.notice(Event::FetchProgress { id: self.id, bytes });
+        }
+        drop(sender);
+        let (bytes, verifier) = joined(writer.await)?;
+        Ok(Received::Bytes { bytes, verifier, resumed: false })
+    }
+
+    /// What is missing of a large body, over several connections. `first` answers for the first missing piece.
+    async fn parts(
+        &mut self,
+        first: Body<'a>,
+        url: &str,
+        verifier: &impl Fn() -> Result<Option<Verifier>, Error>,
+        patience: &mut Patience,
+    ) -> Result<Received, Error> {
+        let Some(mut partial) = self.state.partial.take() else { unreachable!("the caller acquired it") };
+        let size = first.length().unwrap_or_default();
+        let identity = Identity { url: url.into(), size, validator: first.validator().map(str::to_owned) };
+        if partial.identity() != Some(&identity) {
+            self.state.follower = None;
+            partial.begin(identity.clone())?;
+            if first.part().is_some_and(|part| part.start > 0) {
+                return Err(http::Error::Changed { url: url.into() }.into());
+            }
+        }
+        let follower = match self.state.follower.take() {
+            Some(follower) => follower,
+            None => Follower::start(partial.reader()?, verifier()?),
+        };
+        let resumed = partial.is_resumed();
+        let had = partial.have();
+        self.observer.notice(Event::FetchStarted { id: self.id, size: Some(size), have: had });
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let pieces = Pieces {
+            download: self,
+            identity,
+            queue: Mutex::new(partial.missing(PIECE).into()),
+            arrived: AtomicU64::new(had),
+            sender,
+        };
+        let writer = tokio::task::spawn_blocking(move || write(partial, follower, receiver));
+        let mut first = Some(first);
+        let workers: Vec<_> = (0..CONNECTIONS).map(|_| pieces.fetch(first.take())).collect();
+        let failed = join_all(workers).await.into_iter().find_map(Result::err);
+        drop(pieces);
+        let (partial, follower) = joined(writer.await)?;
+        if let Some(error) = failed {
+            if partial.have() > had {
+                patience.renew();
+            }
+            // What changed under way is begun anew.
+            match matches!(error, Error::Http(http::Error::Changed { .. })) {
+                true => partial.discard(),
+                false => self.state = State { partial: Some(partial), follower: Some(follower) },
+            }
+            return Err(error);
+        }
+        let (object, verifier) = follower.finish().await?;
+        Ok(Received::Bytes { bytes: partial.finish(object)?, verifier, resumed })
+    }
+}
+
+/// The missing pieces of one body, while several connections fetch them.
+struct Pieces<'d> {
+    download: &'d Download<'d>,
+    identity: Identity,
+    queue: Mutex<VecDeque<Range<u64>>>,
+    arrived: AtomicU64,
+    sender: mpsc::Sender<(u64, Bytes)>,
+}
+
+impl Pieces<'_> {
+    /// Fetches one piece after the other, until none is left or one fails.
+    async fn fetch(&self, mut first: Option<Body<'_>>) -> Result<(), Error> {
+        let next = || self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        while let Some(piece) = next() {
+            let mut at = piece.start;
+            while at < piece.end {
+                let mut body = match first.take() {
+                    Some(body) => body,
+                    None => self.ask(at..piece.end).await?,
+                };
+                let from = at;
+                while let Some(chunk) = body.chunk().await? {
+                    let length = chunk.len() as u64;
+                    if self.sender.send((at, chunk)).await.is_err() {
+                        return Ok(()); // the writer failed; its error follows
+                    }
+                    at += length;
+                    let bytes = self.arrived.fetch_add(length, Ordering::Relaxed) + length;
+                    self.download.observer.notice(Event::FetchProgress { id: self.download.id, bytes });
+                }
+                if at == from {
+                    return Err(http::Error::Empty { url: self.identity.url.clone() }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, range: Range<u64>) -> Result<Body<'_>, Error> {
+        let Identity { url, size, validator } = &self.identity;
+        let part = Part { range, validator: validator.clone() };
+        let body = self.download.http.get_part(url, self.download.limit(), part).await?;
+        match body.part().is_some() && body.length() == Some(*size) {
+            true => Ok(body),
+            false => Err(http::Error::Changed { url: url.clone() }.into()),
+        }
+    }
+}
+
+/// Writes what the connections bring, and tells the follower how far it may read.
+fn write(
+    mut partial: Partial,
+    follower: Follower,
+    mut receiver: mpsc::Receiver<(u64, Bytes)>,
+) -> Result<(Partial, Follower), Error> {
+    follower.may_read(partial.frontier());
+    while let Some((offset, bytes)) = receiver.blocking_recv() {
+        partial.write(offset, &bytes)?;
+        follower.may_read(partial.frontier());
+    }
+    Ok((partial, follower))
+}
+
+/// Reads a growing file from its start, for the digest and the signature's verifier.
+struct Follower {
+    frontier: channel::Sender<u64>,
+    verdict: JoinHandle<Result<(Object, Option<Verifier>), Error>>,
+}
+
+impl Follower {
+    fn start(file: File, mut verifier: Option<Verifier>) -> Self {
+        let (frontier, frontiers) = channel::channel::<u64>();
+        let verdict = tokio::task::spawn_blocking(move || {
+            let mut hashing = Hashing::new(io::sink());
+            let mut buffer = vec![0; READ_BACK];
+            let mut at = 0_u64;
+            for frontier in frontiers {
+                while at < frontier {
+                    let length = (frontier - at).min(READ_BACK as u64);
+                    let bytes = &mut buffer[..length as usize];
+                    let read = file.read_exact_at(bytes, at).and_then(|()| hashing.write_all(bytes));
+                    read.map_err(store::Error::io("read back", "what was fetched".as_ref()))?;
+                    if let Some(verifier) = &mut verifier {
+                        verifier.update(bytes);
+                    }
+                    at += length;
+                }
+            }
+            let (_, sha256, size) = hashing.finish();
+            Ok((Object { sha256, size }, verifier))
+        });
+        Follower { frontier, verdict }
+    }
+
+    /// Everything before `frontier` has been written.
+    fn may_read(&self, frontier: u64) {
+        // It is gone only after an error, which `finish` tells.
+        let _ = self.frontier.send(frontier);
+    }
+
+    async fn finish(self) -> Result<(Object, Option<Verifier>), Error> {
+        drop(self.frontier);
+        joined(self.verdict.await)
+    }
+}
+
+fn joined<T>(result: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}

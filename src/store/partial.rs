@@ -1,0 +1,225 @@
+//! A large body on its way: its bytes arrive in any order, and what has arrived survives a crash.
+//!
+//! ```text
+//! ROOT/partial/KEY/data       the bytes so far, sparse; locked by the process that writes
+//! ROOT/partial/KEY/map        one byte a block: 1 once the block is there
+//! ROOT/partial/KEY/identity   what the bytes are: URL, size, validator
+//! ```
+//! A block is marked after it was written, without a sync: a killed process loses nothing, a power cut may leave marks
+//! without bytes. So a resumed body is believed no more than a fresh one, and is fetched anew if its digest is wrong.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::{NamedTempFile, TempPath};
+
+use super::{Error, Object, Store, Unverified, write_atomic};
+use crate::digest::Sha256;
+
+/// Granularity of what is remembered, in bytes.
+pub const BLOCK: u64 = 64 << 10;
+
+/// Which bytes these are. Bytes of another identity are never joined with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The URL that was really asked.
+    pub url: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// `ETag` or `Last-Modified` of the server. Without one the bytes are not resumed by a later process.
+    pub validator: Option<String>,
+}
+
+/// The bytes of one body as far as they are here.
+pub struct Partial {
+    directory: PathBuf,
+    data: File,
+    map: File,
+    identity: Option<Identity>,
+    done: Vec<bool>,
+    /// Blocks at the start that are all done.
+    leading: usize,
+    resumed: bool,
+}
+
+impl Store {
+    /// What is here of a canonical URL's body; nothing where another download of it is running.
+    pub fn partial(&self, url: &str) -> Result<Option<Partial>, Error> {
+        let directory = self.partial_of(url);
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        let data = open(&directory.join("data"))?;
+        match data.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &directory)(error)),
+        }
+        // Whoever held the lock may have finished and removed the file that was opened here.
+        let inode = |meta: io::Result<fs::Metadata>| meta.map(|meta| meta.ino()).ok();
+        if inode(data.metadata()) != inode(fs::metadata(directory.join("data"))) {
+            return Ok(None);
+        }
+        let map = open(&directory.join("map"))?;
+        let mut partial =
+            Partial { directory, data, map, identity: None, done: Vec::new(), leading: 0, resumed: false };
+        partial.recall();
+        Ok(Some(partial))
+    }
+
+    /// Whether some of a canonical URL's body may be here, or on its way.
+    pub fn has_partial(&self, url: &str) -> bool {
+        self.partial_of(url).exists()
+    }
+
+    fn partial_of(&self, url: &str) -> PathBuf {
+        self.partials().join(Sha256::of(url.as_bytes()).to_string())
+    }
+
+    /// Where partial bodies lie.
+    pub(super) fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+}
+
+impl Partial {
+    /// Reads what an earlier process left. Whatever does not fit together counts as nothing.
+    fn recall(&mut self) {
+        let Ok(text) = fs::read(self.directory.join("identity")) else { return };
+        let Ok(identity) = serde_json::from_slice::<Identity>(&text) else { return };
+        let mut marks = vec![0; blocks(identity.size)];
+        let length = self.data.metadata().map_or(0, |meta| meta.len());
+        if length != identity.size || self.map.read_exact_at(&mut marks, 0).is_err() {
+            return;
+        }
+        self.done = marks.into_iter().map(|mark| mark == 1).collect();
+        self.resumed = self.done.contains(&true);
+        self.identity = Some(identity);
+        self.advance();
+    }
+
+    /// What the bytes are, if anything is here.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref().filter(|_| self.done.contains(&true))
+    }
+
+    /// Whether some of the bytes came from an earlier process.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Forgets everything and begins a body anew.
+    pub fn begin(&mut self, identity: Identity) -> Result<(), Error> {
+        let path = self.directory.join("identity");
+        let forget = match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        forget
+            .and_then(|()| self.map.set_len(0))
+            .and_then(|()| self.map.set_len(blocks(identity.size) as u64))
+            .and_then(|()| self.data.set_len(0))
+            .and_then(|()| self.data.set_len(identity.size))
+            .map_err(Error::io("write", &self.directory))?;
+        if identity.validator.is_some() {
+            write_atomic(&path, &crate::repro::canonical_json(&identity))?;
+        }
+        self.done = vec![false; blocks(identity.size)];
+        self.identity = Some(identity);
+        self.leading = 0;
+        self.resumed = false;
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.identity.as_ref().map_or(0, |identity| identity.size)
+    }
+
+    /// Bytes that are here.
+    pub fn have(&self) -> u64 {
+        let full = self.done.iter().filter(|done| **done).count() as u64 * BLOCK;
+        // The last block is mostly shorter than the others.
+        let short = (self.done.len() as u64 * BLOCK).saturating_sub(self.size());
+        full - if self.done.last() == Some(&true) { short } else { 0 }
+    }
+
+    /// Bytes at the start that are all here.
+    pub fn frontier(&self) -> u64 {
+        (self.leading as u64 * BLOCK).min(self.size())
+    }
+
+    /// What is missing, in order, in pieces of at most `piece` bytes. Each begins at a block.
+    pub fn missing(&self, piece: u64) -> Vec<Range<u64>> {
+        let mut pieces: Vec<Range<u64>> = Vec::new();
+        for (index, _) in self.done.iter().enumerate().filter(|(_, done)| !**done) {
+            let start = index as u64 * BLOCK;
+            let end = (start + BLOCK).min(self.size());
+            match pieces.last_mut() {
+                Some(last) if last.end == start && end - last.start <= piece => last.end = end,
+                _ => pieces.push(start..end),
+            }
+        }
+        pieces
+    }
+
+    /// Writes bytes of a piece. The bytes of one piece must come in order, from its first on; then a block that ends
+    /// within `bytes` is complete.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let io = |error| Error::io("write to the store", &self.directory)(error);
+        self.data.write_all_at(bytes, offset).map_err(io)?;
+        let end = offset + bytes.len() as u64;
+        let completed = if end == self.size() { self.done.len() } else { (end / BLOCK) as usize };
+        let first = (offset / BLOCK) as usize;
+        if first < completed {
+            self.map.write_all_at(&vec![1; completed - first], first as u64).map_err(io)?;
+            self.done[first..completed].fill(true);
+            self.advance();
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) {
+        let more = self.done[self.leading..].iter().take_while(|done| **done).count();
+        self.leading += more;
+    }
+
+    /// The data, for reading behind the frontier.
+    pub fn reader(&self) -> Result<File, Error> {
+        self.data.try_clone().map_err(Error::io("read", &self.directory))
+    }
+
+    /// The body is complete, and this is what was read back of it.
+    pub fn finish(self, object: Object) -> Result<Unverified, Error> {
+        let path = self.directory.join("data");
+        let path = TempPath::try_from_path(path).map_err(Error::io("read", &self.directory))?;
+        let file = NamedTempFile::from_parts(self.data, path);
+        Ok(Unverified { file, object, left: Some(Leftover(self.directory)) })
+    }
+
+    /// Removes what is here.
+    pub fn discard(self) {
+        drop(Leftover(self.directory));
+    }
+}
+
+/// The directory of a body that was completed or given up; goes when it is dropped.
+pub(super) struct Leftover(PathBuf);
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept later; the identity goes first, so that it is not resumed.
+        let _ = fs::remove_file(self.0.join("identity"));
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn blocks(size: u64) -> usize {
+    size.div_ceil(BLOCK) as usize
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    options.map_err(Error::io("open", path))
+}
