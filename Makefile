@@ -20,7 +20,7 @@ test:           ## everything, with the real judges
 	PREBAKE_LAB_IGNITION=go cargo test
 
 bench:          ## race against the peers
-	@tests/prerequisites.sh test
+	@tests/prerequisites.sh bench
 	cargo bench
 
 clean:          ## remove what was built and published here

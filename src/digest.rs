@@ -108,6 +108,12 @@ impl<W> Hashing<W> {
         Hashing { inner, hasher: sha2::Sha256::new(), length: 0 }
     }
 
+    /// Takes bytes into account without writing them.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
     /// The writer, the digest and the number of bytes.
     pub fn finish(self) -> (W, Sha256, u64) {
         (self.inner, Digest(self.hasher.finalize().into()), self.length)
@@ -117,8 +123,7 @@ impl<W> Hashing<W> {
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(buffer)?;
-        self.hasher.update(&buffer[..written]);
-        self.length += written as u64;
+        self.update(&buffer[..written]);
         Ok(written)
     }
 

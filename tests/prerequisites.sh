@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# prerequisites.sh demo|test: checks that this machine has what `make demo` or `make test` needs, and installs the Debian
+# prerequisites.sh demo|test|bench: checks that this machine has what a make entry needs, and installs the Debian
 # packages that are missing. Nothing is installed when nothing is missing, so it needs no network then.
 set -euo pipefail
 
@@ -22,6 +22,8 @@ DEMO=(
 )
 # What the judges are built with: the real Ignition links libblkid.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl)
+# The peers of the races.
+BENCH=("${TEST[@]}" aria2:aria2c curl:curl)
 
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -47,7 +49,7 @@ at_least() {
 rust=$(rustc --version 2>/dev/null | cut -d ' ' -f 2) ||
     die "there is no Rust toolchain" "install one of 1.90 or newer with rustup, then run this again"
 at_least 1.90 "$rust" || die "Rust $rust is too old" "1.90 or newer is needed: rustup update"
-if [ "$1" = test ]; then
+if [ "$1" != demo ]; then
     for component in fmt clippy; do
         cargo "$component" --version >/dev/null 2>&1 ||
             die "cargo $component is missing" "rustup component add rustfmt clippy"
@@ -61,7 +63,8 @@ fi
 case $1 in
     demo) needs=("${DEMO[@]}") ;;
     test) needs=("${TEST[@]}") ;;
-    *) die "unknown list: $1" "demo or test" ;;
+    bench) needs=("${BENCH[@]}") ;;
+    *) die "unknown list: $1" "demo, test or bench" ;;
 esac
 missing=()
 for need in "${needs[@]}"; do

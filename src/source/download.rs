@@ -38,6 +38,8 @@ const SMALL_BODY: u64 = 1 << 20;
 const QUEUE: usize = 16;
 /// How much is read back at a time for the digest, in bytes.
 const READ_BACK: usize = 1 << 20;
+/// How much may wait to be synced, in bytes, so that the last sync is short.
+const UNSYNCED: u64 = 64 << 20;
 /// How often it is looked whether another process is through with the same body.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -74,7 +76,7 @@ pub(super) struct Download<'a> {
 #[derive(Default)]
 pub(super) struct State {
     partial: Option<Partial>,
-    follower: Option<Follower>,
+    followers: Option<Followers>,
 }
 
 impl<'a> Download<'a> {
@@ -146,7 +148,7 @@ impl<'a> Download<'a> {
 
     /// What is here is of no use.
     fn forget(&mut self) {
-        self.state.follower = None;
+        self.state.followers = None;
         if let Some(partial) = self.state.partial.take() {
             partial.discard();
         }
@@ -193,15 +195,15 @@ impl<'a> Download<'a> {
         let size = first.length().unwrap_or_default();
         let identity = Identity { url: url.into(), size, validator: first.validator().map(str::to_owned) };
         if partial.identity() != Some(&identity) {
-            self.state.follower = None;
+            self.state.followers = None;
             partial.begin(identity.clone())?;
             if first.part().is_some_and(|part| part.start > 0) {
                 return Err(http::Error::Changed { url: url.into() }.into());
             }
         }
-        let follower = match self.state.follower.take() {
-            Some(follower) => follower,
-            None => Follower::start(partial.reader()?, verifier()?),
+        let followers = match self.state.followers.take() {
+            Some(followers) => followers,
+            None => Followers::start(&partial, verifier()?)?,
         };
         let resumed = partial.is_resumed();
         let had = partial.have();
@@ -214,12 +216,12 @@ impl<'a> Download<'a> {
             arrived: AtomicU64::new(had),
             sender,
         };
-        let writer = tokio::task::spawn_blocking(move || write(partial, follower, receiver));
+        let writer = tokio::task::spawn_blocking(move || write(partial, followers, receiver));
         let mut first = Some(first);
         let workers: Vec<_> = (0..CONNECTIONS).map(|_| pieces.fetch(first.take())).collect();
         let failed = join_all(workers).await.into_iter().find_map(Result::err);
         drop(pieces);
-        let (partial, follower) = joined(writer.await)?;
+        let (partial, followers) = joined(writer.await)?;
         if let Some(error) = failed {
             if partial.have() > had {
                 patience.renew();
@@ -227,11 +229,11 @@ impl<'a> Download<'a> {
             // What changed under way is begun anew.
             match matches!(error, Error::Http(http::Error::Changed { .. })) {
                 true => partial.discard(),
-                false => self.state = State { partial: Some(partial), follower: Some(follower) },
+                false => self.state = State { partial: Some(partial), followers: Some(followers) },
             }
             return Err(error);
         }
-        let (object, verifier) = follower.finish().await?;
+        let (object, verifier) = followers.finish().await?;
         Ok(Received::Bytes { bytes: partial.finish(object)?, verifier, resumed })
     }
 }
@@ -285,63 +287,111 @@ impl Pieces<'_> {
     }
 }
 
-/// Writes what the connections bring, and tells the follower how far it may read.
+/// Writes what the connections bring, and tells the followers how far they may read.
 fn write(
     mut partial: Partial,
-    follower: Follower,
+    followers: Followers,
     mut receiver: mpsc::Receiver<(u64, Bytes)>,
-) -> Result<(Partial, Follower), Error> {
-    follower.may_read(partial.frontier());
+) -> Result<(Partial, Followers), Error> {
+    followers.may_read(partial.frontier());
     while let Some((offset, bytes)) = receiver.blocking_recv() {
         partial.write(offset, &bytes)?;
-        follower.may_read(partial.frontier());
+        followers.may_read(partial.frontier());
     }
-    Ok((partial, follower))
+    Ok((partial, followers))
 }
 
-/// Reads a growing file from its start, for the digest and the signature's verifier.
-struct Follower {
-    frontier: channel::Sender<u64>,
-    verdict: JoinHandle<Result<(Object, Option<Verifier>), Error>>,
+/// Who reads a growing body behind the writer: its digest, and the signature's verifier on a thread of its own,
+/// because SHA-512 alone is slower than a fast network.
+struct Followers {
+    digest: Follower<Hashing<io::Sink>>,
+    verifier: Option<Follower<Verifier>>,
 }
 
-impl Follower {
-    fn start(file: File, mut verifier: Option<Verifier>) -> Self {
-        let (frontier, frontiers) = channel::channel::<u64>();
-        let verdict = tokio::task::spawn_blocking(move || {
-            let mut hashing = Hashing::new(io::sink());
-            let mut buffer = vec![0; READ_BACK];
-            let mut at = 0_u64;
-            for frontier in frontiers {
-                while at < frontier {
-                    let length = (frontier - at).min(READ_BACK as u64);
-                    let bytes = &mut buffer[..length as usize];
-                    let read = file.read_exact_at(bytes, at).and_then(|()| hashing.write_all(bytes));
-                    read.map_err(store::Error::io("read back", "what was fetched".as_ref()))?;
-                    if let Some(verifier) = &mut verifier {
-                        verifier.update(bytes);
-                    }
-                    at += length;
-                }
+impl Followers {
+    fn start(partial: &Partial, verifier: Option<Verifier>) -> Result<Self, Error> {
+        let verify = |verifier: &mut Verifier, bytes: &[u8]| {
+            verifier.update(bytes);
+            Ok(())
+        };
+        let verifier = match verifier {
+            Some(verifier) => Some(Follower::start(partial.reader()?, verifier, verify)),
+            None => None,
+        };
+        let disk = partial.reader()?;
+        let mut unsynced = 0;
+        // SHA-256 is the fast one: it has the time to sync.
+        let hash = move |hashing: &mut Hashing<_>, bytes: &[u8]| {
+            hashing.update(bytes);
+            unsynced += bytes.len() as u64;
+            if unsynced < UNSYNCED {
+                return Ok(());
             }
-            let (_, sha256, size) = hashing.finish();
-            Ok((Object { sha256, size }, verifier))
-        });
-        Follower { frontier, verdict }
+            unsynced = 0;
+            disk.sync_data()
+        };
+        Ok(Followers { digest: Follower::start(partial.reader()?, Hashing::new(io::sink()), hash), verifier })
     }
 
     /// Everything before `frontier` has been written.
     fn may_read(&self, frontier: u64) {
-        // It is gone only after an error, which `finish` tells.
-        let _ = self.frontier.send(frontier);
+        self.digest.may_read(frontier);
+        if let Some(verifier) = &self.verifier {
+            verifier.may_read(frontier);
+        }
     }
 
     async fn finish(self) -> Result<(Object, Option<Verifier>), Error> {
-        drop(self.frontier);
-        joined(self.verdict.await)
+        let verifier = match self.verifier {
+            Some(verifier) => Some(verifier.finish().await?),
+            None => None,
+        };
+        let (_, sha256, size) = self.digest.finish().await?.finish();
+        Ok((Object { sha256, size }, verifier))
     }
 }
 
-fn joined<T>(result: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+/// Reads a growing file from its start, once, for someone.
+struct Follower<T> {
+    frontier: channel::Sender<u64>,
+    reader: JoinHandle<Result<T, Error>>,
+}
+
+impl<T: Send + 'static> Follower<T> {
+    fn start(
+        file: File,
+        mut taker: T,
+        mut take: impl FnMut(&mut T, &[u8]) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        let (frontier, frontiers) = channel::channel::<u64>();
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut buffer = vec![0; READ_BACK];
+            let mut at = 0_u64;
+            for frontier in frontiers {
+                while at < frontier {
+                    let bytes = &mut buffer[..(frontier - at).min(READ_BACK as u64) as usize];
+                    let taken = file.read_exact_at(bytes, at).and_then(|()| take(&mut taker, bytes));
+                    taken.map_err(store::Error::io("keep", "what was fetched".as_ref()))?;
+                    at += bytes.len() as u64;
+                }
+            }
+            Ok(taker)
+        });
+        Follower { frontier, reader }
+    }
+
+    fn may_read(&self, frontier: u64) {
+        // The reader is gone only after an error, which `finish` tells.
+        let _ = self.frontier.send(frontier);
+    }
+
+    async fn finish(self) -> Result<T, Error> {
+        drop(self.frontier);
+        joined(self.reader.await)
+    }
+}
+
+/// What a blocking task came to; its panic is ours.
+pub(super) fn joined<T>(result: Result<T, JoinError>) -> T {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

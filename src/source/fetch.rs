@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::OnceCell;
 
-use super::download::{Download, Received, State};
+use super::download::{Download, Received, State, joined};
 use super::flatcar;
 use super::http::{self, Http, MayPass, Patience};
 use crate::digest::Sha256;
@@ -172,7 +172,7 @@ impl<'a> Fetcher<'a> {
         }
         let entry = match (judged, lock) {
             (Some((verified, signed)), _) => {
-                let mut entry = Entry::plain(&want.url, self.store.admit(verified)?);
+                let mut entry = Entry::plain(&want.url, self.admit(verified).await?);
                 if let Some(signed) = signed {
                     entry.signer = Some(signed.signer.to_string());
                     entry.signed = Some(signed.created);
@@ -188,6 +188,12 @@ impl<'a> Fetcher<'a> {
         self.observer.notice(Event::FetchDone { id: &want.id, size: entry.size, signer });
         entries.insert(want.id.clone(), entry);
         Ok(entries)
+    }
+
+    /// Stores bytes without holding up the others: the disk's sync takes its time.
+    async fn admit(&self, verified: Verified) -> Result<Object, Error> {
+        let store = self.store.clone();
+        Ok(joined(tokio::task::spawn_blocking(move || store.admit(verified)).await)?)
     }
 
     /// The bytes of a want, from the first mirror that has them.

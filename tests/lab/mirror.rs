@@ -62,6 +62,7 @@ pub struct Builder {
     directories: Vec<(String, PathBuf)>,
     pages: BTreeMap<String, Vec<u8>>,
     hook: Option<Box<Hook>>,
+    rate: Option<u64>,
 }
 
 impl Builder {
@@ -83,6 +84,12 @@ impl Builder {
         self
     }
 
+    /// At most this many bytes a second go out, over all connections.
+    pub fn rate(mut self, rate: u64) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
     /// Starts to serve, on a port that is free.
     pub fn start(self) -> io::Result<Mirror> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -92,6 +99,7 @@ impl Builder {
             requests: Mutex::default(),
             stopped: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            paid: Mutex::new(Instant::now()),
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -154,11 +162,14 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     stopped: AtomicBool,
     sent: AtomicU64,
+    paid: Mutex<Instant>,
 }
 
 impl Shared {
     /// Answers the requests of one connection.
     fn converse(&self, stream: TcpStream) -> io::Result<()> {
+        // Head and body are two writes; Nagle would hold the second back for the client's delayed ACK.
+        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut output = stream.try_clone()?;
         let mut input = BufReader::new(stream);
@@ -222,7 +233,7 @@ impl Shared {
         body.bytes.seek(SeekFrom::Start(start))?;
         // Read in large pieces: this server also stands in races.
         let mut body = BufReader::with_capacity(256 << 10, body.bytes.take(length));
-        let output = &mut Counting { output, sent: &self.sent };
+        let output = &mut Counting { output, shared: self };
         match fault {
             Some(Fault::Truncate(at)) => {
                 io::copy(&mut body.take(at), output)?;
@@ -292,16 +303,24 @@ impl Shared {
     }
 }
 
-/// Counts what a client takes.
+/// Counts what clients take, and holds the rate.
 struct Counting<'a> {
     output: &'a mut TcpStream,
-    sent: &'a AtomicU64,
+    shared: &'a Shared,
 }
 
 impl Write for Counting<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.output.write(bytes)?;
-        self.sent.fetch_add(written as u64, Ordering::Relaxed);
+        self.shared.sent.fetch_add(written as u64, Ordering::Relaxed);
+        if let Some(rate) = self.shared.site.rate {
+            let due = {
+                let mut paid = self.shared.paid.lock().unwrap_or_else(PoisonError::into_inner);
+                *paid = (*paid).max(Instant::now()) + Duration::from_secs_f64(written as f64 / rate as f64);
+                *paid
+            };
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
         Ok(written)
     }
 
