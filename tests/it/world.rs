@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 
@@ -228,18 +228,18 @@ pub fn sign(bytes: &[u8]) -> Vec<u8> {
 
 /// The same for a file of any size.
 pub fn sign_file(file: &Path) -> Vec<u8> {
-    static HOME: LazyLock<TempDir> = LazyLock::new(|| {
-        let home = tempfile::tempdir().unwrap();
-        let key = repository("tests/lab/keys/lab.secret.asc");
-        assert!(gpg(home.path()).arg("--import").arg(key).status().unwrap().success());
-        home
-    });
-    let output = gpg(HOME.path())
+    let home = tempfile::tempdir().unwrap();
+    let key = repository("tests/lab/keys/lab.secret.asc");
+    assert!(gpg(home.path()).arg("--import").arg(key).status().unwrap().success());
+    let output = gpg(home.path())
         .args(["--faked-system-time", SIGNED_AT, "--local-user", &format!("{SIGNING_SUBKEY}!")])
         .args(["--output", "-", "--detach-sign"])
         .arg(file)
         .output()
         .unwrap();
+    // gpg leaves an agent running in every home that held a secret key.
+    let ended = Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", home.path()).status();
+    assert!(ended.unwrap().success());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
