@@ -91,7 +91,11 @@ impl<'a> Download<'a> {
             return Ok(Received::Here);
         }
         let mut body = self.first(url).await?;
-        if body.part().is_none() || body.length() <= Some(SMALL_BODY) {
+        let small = body.length() <= Some(SMALL_BODY);
+        if body
+            .part()
+            .is_none_or(|part| small && Some(part) == body.length().map(|length| 0..length).as_ref())
+        {
             self.forget();
             return self.stream(body, verifier()?).await;
         }
@@ -113,7 +117,10 @@ impl<'a> Download<'a> {
         loop {
             if let Some(partial) = self.store.partial(self.url)? {
                 let here = self.expected.is_some_and(|object| self.store.has(&object));
-                self.state.partial = (!here).then_some(partial);
+                match here {
+                    true => partial.discard(),
+                    false => self.state.partial = Some(partial),
+                }
                 return Ok(here);
             }
             if !waited {
@@ -156,7 +163,7 @@ impl<'a> Download<'a> {
 
     /// A body in one stream.
     async fn stream(&self, mut body: Body<'_>, mut verifier: Option<Verifier>) -> Result<Received, Error> {
-        let size = body.length().or(self.expected.map(|object| object.size));
+        let size = body.length().or(self.limit());
         self.observer.notice(Event::FetchStarted { id: self.id, size, have: 0 });
         let mut incoming = self.store.incoming()?;
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);

@@ -223,3 +223,82 @@ fn open(path: &Path) -> Result<File, Error> {
     let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
     options.map_err(Error::io("open", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const URL: &str = "https://example.com/large";
+
+    fn identity(size: u64) -> Identity {
+        Identity { url: URL.into(), size, validator: Some("\"v1\"".into()) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn pieces_in_any_order_over_several_processes_make_the_body(
+            size in 1..12 * BLOCK,
+            piece in BLOCK..4 * BLOCK,
+            order in proptest::collection::vec((any::<prop::sample::Index>(), 0.0..1.2_f64, any::<bool>()), 1..40),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(directory.path()).unwrap();
+            let body: Vec<u8> = (0..size).map(|at| (at / 7) as u8).collect();
+            let mut partial = store.partial(URL).unwrap().unwrap();
+            partial.begin(identity(size)).unwrap();
+            for (which, share, killed) in order {
+                let missing = partial.missing(piece);
+                let Some(range) = missing.get(which.index(missing.len().max(1))) else { break };
+                let end = (range.start + ((range.end - range.start) as f64 * share) as u64).min(range.end);
+                let mut at = range.start;
+                for chunk in body[at as usize..end as usize].chunks(50_000) {
+                    partial.write(at, chunk).unwrap();
+                    at += chunk.len() as u64;
+                }
+                let had = partial.have();
+                if killed {
+                    drop(partial);
+                    partial = store.partial(URL).unwrap().unwrap();
+                    prop_assert_eq!(partial.have(), had);
+                    if had == 0 {
+                        partial.begin(identity(size)).unwrap();
+                    }
+                }
+            }
+            for range in partial.missing(piece) {
+                partial.write(range.start, &body[range.start as usize..range.end as usize]).unwrap();
+            }
+            prop_assert_eq!((partial.have(), partial.frontier()), (size, size));
+            let object = Object { sha256: Sha256::of(&body), size };
+            let verified = partial.finish(object).unwrap().is(URL, &object).unwrap();
+            store.admit(verified).unwrap();
+            prop_assert_eq!(fs::read(store.path(&object.sha256)).unwrap(), body);
+            prop_assert!(!store.has_partial(URL));
+        }
+    }
+
+    #[test]
+    fn a_body_is_written_by_one_process_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let first = store.partial(URL).unwrap().unwrap();
+        assert!(store.partial(URL).unwrap().is_none());
+        drop(first);
+        assert!(store.partial(URL).unwrap().is_some());
+    }
+
+    #[test]
+    fn bytes_without_a_validator_are_not_resumed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let mut partial = store.partial(URL).unwrap().unwrap();
+        partial.begin(Identity { validator: None, ..identity(3 * BLOCK) }).unwrap();
+        partial.write(0, &[1; BLOCK as usize]).unwrap();
+        assert_eq!(partial.have(), BLOCK);
+        drop(partial);
+        assert!(store.partial(URL).unwrap().unwrap().identity().is_none());
+    }
+}
