@@ -11,6 +11,7 @@ mod boots;
 mod build;
 mod downloads;
 mod flaws;
+mod golden;
 mod harness;
 mod images;
 mod judges;
