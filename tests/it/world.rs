@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -228,7 +229,9 @@ pub fn sign(bytes: &[u8]) -> Vec<u8> {
 
 /// The same for a file of any size.
 pub fn sign_file(file: &Path) -> Vec<u8> {
-    let home = tempfile::tempdir().unwrap();
+    // gpg complains of a home that others can read.
+    let private = fs::Permissions::from_mode(0o700);
+    let home = tempfile::Builder::new().permissions(private).tempdir().unwrap();
     let key = repository("tests/lab/keys/lab.secret.asc");
     assert!(gpg(home.path()).arg("--import").arg(key).status().unwrap().success());
     let output = gpg(home.path())

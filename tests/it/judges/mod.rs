@@ -5,6 +5,7 @@
 
 mod configs;
 mod ignition;
+pub(crate) mod matchbox;
 
 use std::cell::RefCell;
 use std::env;
