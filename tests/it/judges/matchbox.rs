@@ -13,8 +13,11 @@ use super::build;
 use crate::http::{Reply, Server, get};
 use crate::vectors::plain;
 
+/// Takes out of an answer what may differ.
+type Plain = fn(&str) -> String;
+
 /// Where our server differs on purpose: the path, what of the answer is put aside, and why.
-const DIFFERENT: [(&str, fn(&str) -> String, &str); 4] = [
+const DIFFERENT: [(&str, Plain, &str); 4] = [
     ("/ipxe", without_url, "machines learn where to report to"),
     ("/grub", without_url, "the same"),
     (
