@@ -15,9 +15,11 @@ use crate::ignition::validate::clean_path;
 
 const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 
+const KINDS: [&str; 3] = ["directories", "files", "links"];
+
 /// Which paths the config has, and where.
 pub(super) struct Nodes {
-    known: HashMap<String, (&'static str, usize)>,
+    known: HashMap<(&'static str, String), usize>,
     spec: Spec,
 }
 
@@ -25,10 +27,10 @@ impl Nodes {
     /// Reads the lists. The last of two equal paths counts.
     pub fn of(config: &Record, spec: Spec) -> Self {
         let mut known = HashMap::new();
-        for kind in ["directories", "files", "links"] {
+        for kind in KINDS {
             let storage = config.record("storage");
             for (index, node) in storage.iter().flat_map(|storage| storage.records(kind)).enumerate() {
-                known.insert(node.text("path").unwrap_or_default().to_owned(), (kind, index));
+                known.insert((kind, node.text("path").unwrap_or_default().to_owned()), index);
             }
         }
         Nodes { known, spec }
@@ -37,7 +39,8 @@ impl Nodes {
     /// The node of a kind at a path: the one that is listed, or a new one at the end.
     ///
     /// # Errors
-    /// Another kind stands there.
+    /// Only another kind stands there. Where the config has several kinds, which is an error of its own, a tree goes
+    /// by its own, as Butane's does.
     pub fn at<'c>(
         &mut self,
         config: &'c mut Record,
@@ -46,9 +49,10 @@ impl Nodes {
         origin: &Origin,
     ) -> Result<(&'c mut Record, bool), &'static str> {
         let list = config.record_mut("storage", self.spec).list_mut(kind);
-        let (index, new) = match self.known.get(path) {
-            Some((found, index)) if *found == kind => (*index, false),
-            Some(_) => return Err(NODE_EXISTS),
+        let of = |kind| self.known.get(&(kind, path.to_owned()));
+        let (index, new) = match of(kind) {
+            Some(index) => (*index, false),
+            None if KINDS.into_iter().any(|kind| of(kind).is_some()) => return Err(NODE_EXISTS),
             None => {
                 let schema: &'static Schema = match kind {
                     "directories" => &schema::DIRECTORY,
@@ -58,7 +62,7 @@ impl Nodes {
                 let mut record = Record::new(schema, self.spec);
                 record.set("path", Node::text(path, origin));
                 list.push(Node::record(record, origin));
-                self.known.insert(path.to_owned(), (kind, list.len() - 1));
+                self.known.insert((kind, path.to_owned()), list.len() - 1);
                 (list.len() - 1, true)
             }
         };
