@@ -147,15 +147,45 @@ fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, label: &str) -> fmt::Resul
     writeln!(f, "  --> {place}")?;
     let Some(line) = place.source.line(place.line) else { return Ok(()) };
     let width = place.line.to_string().len();
-    // Control characters would move the caret or the terminal; a tab keeps its one column as a blank.
-    let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let rest = shown.chars().skip(place.column.saturating_sub(1));
-    let carets = rest.take_while(|c| !c.is_whitespace()).count().max(1);
+    let window = Window::around(place.column);
+    let shown = window.show(line);
     writeln!(f, "{:width$} |", "")?;
     writeln!(f, "{} | {shown}", place.line)?;
-    let gap = " ".repeat(place.column.saturating_sub(1));
     let label = if label.is_empty() { String::new() } else { format!(" {label}") };
-    writeln!(f, "{:width$} | {gap}{}{label}", "", "^".repeat(carets))
+    writeln!(f, "{:width$} | {}{label}", "", window.mark(&shown))
+}
+
+/// What is shown of lines around a column: a config may be one line of a megabyte.
+pub struct Window {
+    column: usize,
+    skip: usize,
+}
+
+impl Window {
+    /// Longest part of a line that is shown, in characters.
+    const WIDTH: usize = 160;
+    /// Longest underline; what is meant is seen by its beginning.
+    const UNDERLINE: usize = 40;
+
+    /// A window that has a column (from 1) in it.
+    pub fn around(column: usize) -> Self {
+        let skip = if column > Self::WIDTH { column - Self::WIDTH / 2 } else { 0 };
+        Window { column, skip }
+    }
+
+    /// A line's part in the window. Control characters would move the caret or the terminal; a tab keeps its one column
+    /// as a blank.
+    pub fn show(&self, line: &str) -> String {
+        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        line.chars().skip(self.skip).take(Self::WIDTH).map(visible).collect()
+    }
+
+    /// Carets below the word that begins at the column.
+    pub fn mark(&self, shown: &str) -> String {
+        let before = self.column.saturating_sub(1 + self.skip);
+        let word = shown.chars().skip(before).take_while(|c| !c.is_whitespace()).count();
+        format!("{}{}", " ".repeat(before), "^".repeat(word.clamp(1, Self::UNDERLINE)))
+    }
 }
 
 /// Many findings at once, as an error: at least one of them is [`Severity::Error`].

@@ -149,12 +149,22 @@ struct Open {
     seen: HashMap<String, Position>,
 }
 
+fn too_deep() -> String {
+    format!("nested deeper than {MAX_DEPTH} levels")
+}
+
 impl Builder<'_> {
     fn document<'i>(mut self, parser: &mut Parser<'i, saphyr_parser::StrInput<'i>>) -> Result<Node, Finding> {
         let mut stack: Vec<Open> = Vec::new();
         for event in parser {
-            let (event, span) =
-                event.map_err(|e| self.finding((*e.marker()).into(), format!("not YAML: {}", e.info())))?;
+            let (event, span) = event.map_err(|error| {
+                let why = match error.info() {
+                    // The parser looks ahead and may reach its own limit before this one.
+                    info if info.contains("recursion limit") => too_deep(),
+                    info => format!("not YAML: {info}"),
+                };
+                self.finding((*error.marker()).into(), why)
+            })?;
             let start = match &event {
                 Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) => {
                     self.header(span.start.into())
@@ -271,7 +281,7 @@ impl Builder<'_> {
 
     fn open(&self, stack: &mut Vec<Open>, node: Node, anchor: usize) -> Result<(), Finding> {
         if stack.len() == MAX_DEPTH {
-            return Err(self.finding(node.start, format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(self.finding(node.start, too_deep()));
         }
         stack.push(Open { node, anchor, size: 1, key: None, seen: HashMap::new() });
         Ok(())

@@ -14,6 +14,7 @@ mod flaws;
 mod golden;
 mod harness;
 mod http;
+mod ignition;
 mod images;
 mod judges;
 mod recipes;

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::report::{Finding, Place, Severity};
+use crate::report::{Finding, Place, Severity, Window};
 
 /// Lines shown before and after.
 const CONTEXT: usize = 2;
-/// Longest line that is shown whole; of a longer one only what is around the place.
-const WIDTH: usize = 200;
 
 /// All findings, apart by an empty line or one on each line.
 pub(super) fn all(findings: &[Finding], raw: bool) -> String {
@@ -57,15 +55,13 @@ fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
     let gutter = lines.last().map_or(1, |(number, _)| number.to_string().len());
     let _ = writeln!(out, " {:gutter$} |", "");
     // All lines of an excerpt start at the same column, so that the marks stand right.
-    let skip = if place.column > WIDTH { place.column - WIDTH / 2 } else { 0 };
+    let window = Window::around(place.column);
     let mut marked = false;
     for (number, line) in lines {
-        let shown: String = line.chars().skip(skip).take(WIDTH).map(visible).collect();
+        let shown = window.show(line);
         let _ = writeln!(out, " {number:gutter$} | {shown}");
         if number == place.line {
-            let before = place.column - 1 - skip.min(place.column - 1);
-            let width = shown.chars().skip(before).take_while(|c| !c.is_whitespace()).count().max(1);
-            let _ = writeln!(out, " {:gutter$} | {}{} {message}", "", " ".repeat(before), "^".repeat(width));
+            let _ = writeln!(out, " {:gutter$} | {} {message}", "", window.mark(&shown));
             marked = true;
         }
     }
@@ -74,11 +70,6 @@ fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
     }
     let _ = writeln!(out, " {:gutter$} |", "");
     gutter
-}
-
-/// Control characters would move the marks or the terminal.
-fn visible(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
 }
 
 /// A finding for machines.

@@ -65,7 +65,7 @@ fn files_dir(dir: &Path) {
     fs::create_dir_all(dir.join("dir/sub/deep")).unwrap();
     fs::create_dir_all(dir.join("tree/a")).unwrap();
     write("small", b"small\n");
-    write("big", "a line that repeats\n".repeat(300).as_bytes());
+    write("big", "a line that repeats\n".repeat(20).as_bytes());
     write("binary", &(0..=255).collect::<Vec<u8>>());
     write("keys", b"ssh-ed25519 AAAA a\r\n\nssh-rsa BBBB b\n \n");
     write("unit", b"[Unit]\nDescription=x\n");
@@ -113,7 +113,12 @@ fn generated_butane_is_translated_as_butane_does() {
             Err(Findings(findings)) => {
                 prop_assert!(!error.is_empty(), "Butane accepts, we say {findings:?}\n{text}");
                 if !error.contains("yaml") {
-                    prop_assert_eq!(of_ours(&findings), of_judge(&theirs["entries"]), "{}", text);
+                    let (mut ours, mut theirs) = (of_ours(&findings), of_judge(&theirs["entries"]));
+                    if text.contains("with_mount_unit: true") {
+                        // Beside generated units Butane knows only where the list begins; we know the unit as well.
+                        ours.iter_mut().chain(&mut theirs).for_each(|(_, line, _)| *line = 0);
+                    }
+                    prop_assert_eq!(ours, theirs, "{}", text);
                 }
             }
         }
