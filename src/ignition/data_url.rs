@@ -52,7 +52,11 @@ fn skip_media_type(text: &str) -> Result<&str, &'static str> {
     if text.starts_with([',', ';']) {
         return Ok(text);
     }
-    let (kind, rest) = token(text);
+    // After an `x` the library takes one more character unseen, whatever it is.
+    let unseen = text.char_indices().nth(2).map_or(text.len(), |(at, _)| at);
+    let start = if text.starts_with(['x', 'X']) && !text[1..].starts_with('-') { unseen } else { 0 };
+    let (_, rest) = token(&text[start..]);
+    let kind = &text[..text.len() - rest.len()];
     let Some(rest) = rest.strip_prefix('/') else {
         return Err(if rest.is_empty() {
             "missing media type slash"
@@ -227,6 +231,7 @@ mod tests {
             "data:text/plain;a=\"b,x",
             "data:text/plain;a=%4,x",
             "data:;,x",
+            "data:x,y/z,",
         ];
         for url in bad {
             assert!(decode(url).is_err(), "{url}");

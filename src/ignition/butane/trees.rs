@@ -17,18 +17,19 @@ const NODE_EXISTS: &str = "matching filesystem node has existing contents or dif
 
 /// Which paths the config has, and where.
 pub(super) struct Nodes {
-    known: HashMap<String, (&'static str, usize)>,
+    known: HashMap<&'static str, HashMap<String, usize>>,
     spec: Spec,
 }
 
 impl Nodes {
-    /// Reads the lists. The last of two equal paths counts.
+    /// Reads the lists. The last of two equal paths of a kind counts.
     pub fn of(config: &Record, spec: Spec) -> Self {
-        let mut known = HashMap::new();
+        let mut known: HashMap<_, HashMap<_, _>> = HashMap::new();
         for kind in ["directories", "files", "links"] {
             let storage = config.record("storage");
             for (index, node) in storage.iter().flat_map(|storage| storage.records(kind)).enumerate() {
-                known.insert(node.text("path").unwrap_or_default().to_owned(), (kind, index));
+                let path = node.text("path").unwrap_or_default();
+                known.entry(kind).or_default().insert(path.to_owned(), index);
             }
         }
         Nodes { known, spec }
@@ -37,7 +38,7 @@ impl Nodes {
     /// The node of a kind at a path: the one that is listed, or a new one at the end.
     ///
     /// # Errors
-    /// Another kind stands there.
+    /// Only another kind stands there.
     pub fn at<'c>(
         &mut self,
         config: &'c mut Record,
@@ -46,9 +47,9 @@ impl Nodes {
         origin: &Origin,
     ) -> Result<(&'c mut Record, bool), &'static str> {
         let list = config.record_mut("storage", self.spec).list_mut(kind);
-        let (index, new) = match self.known.get(path) {
-            Some((found, index)) if *found == kind => (*index, false),
-            Some(_) => return Err(NODE_EXISTS),
+        let (index, new) = match self.known.get(kind).and_then(|paths| paths.get(path)) {
+            Some(index) => (*index, false),
+            None if self.known.values().any(|paths| paths.contains_key(path)) => return Err(NODE_EXISTS),
             None => {
                 let schema: &'static Schema = match kind {
                     "directories" => &schema::DIRECTORY,
@@ -58,7 +59,7 @@ impl Nodes {
                 let mut record = Record::new(schema, self.spec);
                 record.set("path", Node::text(path, origin));
                 list.push(Node::record(record, origin));
-                self.known.insert(path.to_owned(), (kind, list.len() - 1));
+                self.known.entry(kind).or_default().insert(path.to_owned(), list.len() - 1);
                 (list.len() - 1, true)
             }
         };

@@ -28,7 +28,8 @@ pub(super) fn luks(visit: &mut Visit<'_>) {
     }
     let key_file = record.record("keyFile");
     if key_file.is_some_and(|key| check_optional_source(key, visit.spec).is_err()) {
-        visit.error(&[field("keyFile"), field("source")], rules::LUKS_KEY_FILE);
+        // The source itself has a finding of its own.
+        visit.error(&[], rules::LUKS_KEY_FILE);
     }
     if record.record("cex").is_some_and(|cex| cex.is_true("enabled")) {
         if clevis.is_some_and(|clevis| has_custom(clevis, visit.spec) || has_pins(clevis)) {

@@ -163,22 +163,25 @@ impl Visit<'_> {
         self.report.push(finding);
     }
 
-    /// The deepest node on the way that exists, and the steps that lead on from there.
+    /// The deepest node on the way that a person wrote, and the steps that lead on from there. A list that was made for
+    /// generated entries has no origin, its entries have.
     fn deepest<'s>(&self, steps: &'s [Step]) -> (&Origin, &'s [Step]) {
+        let mut found = (self.origin, steps);
         let mut node: Option<&Node> = None;
-        for (taken, step) in steps.iter().enumerate() {
-            let next = match (step, node.map(|node| &node.value)) {
+        for (index, step) in steps.iter().enumerate() {
+            node = match (step, node.map(|node| &node.value)) {
                 (Step::Json(name), None) => lookup(self.record, name),
                 (Step::Json(name), Some(Value::Record(record))) => lookup(record, name),
                 (Step::Index(index), Some(Value::List(items))) => items.get(*index),
                 _ => None,
             };
-            match next.filter(|next| next.origin.is_known()) {
-                Some(next) => node = Some(next),
-                None => return (node.map_or(self.origin, |node| &node.origin), &steps[taken..]),
+            match node {
+                Some(node) if node.origin.is_known() => found = (&node.origin, &steps[index + 1..]),
+                Some(_) => {}
+                None => break,
             }
         }
-        (node.map_or(self.origin, |node| &node.origin), &[])
+        found
     }
 }
 

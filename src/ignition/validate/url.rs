@@ -160,7 +160,7 @@ fn check_port(port: &str) -> Option<()> {
 pub(crate) fn check_source(url: &str, spec: Spec) -> Result<(), Rule> {
     let parsed = GoUrl::parse(url).ok_or(rules::INVALID_URL)?;
     let version = |parsed: &GoUrl| match parsed.query_value("versionId") {
-        Some(value) if value.is_empty() && spec >= Spec::V3_4 => Err(rules::S3_VERSION),
+        Some(value) if value.is_empty() => Err(rules::S3_VERSION),
         _ => Ok(()),
     };
     match parsed.scheme.as_str() {

@@ -87,7 +87,7 @@ fn pool(kind: &str) -> Option<(Vec<Value>, Vec<Value>)> {
         ),
         "word" => (
             json!(["a", "b", "c", "d", "x y", "ä", "!7", "!true", "!1.50", "!2031-05-06"]),
-            json!(["", "<&>\u{2028}", "a/b", "line\nbreak"]),
+            json!(["", "<&>", "<&>\u{2028}", "a/b", "line\nbreak"]),
         ),
         "karg" => (json!(["quiet", "debug", "console=ttyS0", "console=ttyS1"]), json!(["", "quiet"])),
         "text" => (
@@ -243,8 +243,12 @@ fn kind(name: &str, shape: Shape) -> BoxedStrategy<Value> {
         return prop::collection::vec(item, 0..4).prop_map(Value::Array).boxed();
     }
     if let Some((good, bad)) = pool(name) {
-        let written =
-            move |value: &Value| shape.butane || !value.as_str().is_some_and(|text| text.starts_with('!'));
+        // What is written without quotes is for YAML; a line separator is not, because libyaml counts it as a line end.
+        let written = move |value: &Value| match value.as_str() {
+            Some(text) if shape.butane => !text.contains('\u{2028}'),
+            Some(text) => !text.starts_with('!'),
+            None => true,
+        };
         let good: Vec<Value> = good.into_iter().filter(written).collect();
         let bad: Vec<Value> = bad.into_iter().filter(written).collect();
         let good = prop::sample::select(good).boxed();
@@ -274,6 +278,8 @@ fn member(field: &str, shape: Shape) -> Option<BoxedStrategy<Option<(String, Val
     let often = match (needed, since > shape.minor) {
         (_, true) => 0.02,
         (true, _) => 0.99 - f64::from(shape.flawed) / 400.0,
+        // Parts more often than values, or what is deep inside would hardly ever be there.
+        (false, _) if pool(what.trim_matches(['[', ']'])).is_none() => 0.5,
         (false, _) => 0.25,
     };
     let name = if shape.butane { snake_case(name) } else { name.to_owned() };

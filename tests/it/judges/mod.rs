@@ -5,6 +5,8 @@
 
 mod configs;
 mod ignition;
+mod inputs;
+mod properties;
 
 use std::cell::RefCell;
 use std::env;
