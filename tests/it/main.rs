@@ -11,6 +11,7 @@ mod boots;
 mod build;
 mod flaws;
 mod harness;
+mod ignition_flaws;
 mod images;
 mod judges;
 mod recipes;

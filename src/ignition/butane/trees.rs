@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::embed::embed;
-use super::local::{FilesDir, go_error, read_file};
+use super::local::{self, FilesDir, go_error, read_file};
 use crate::ignition::report::Report;
 use crate::ignition::schema::{self, Schema};
 use crate::ignition::spec::Spec;
 use crate::ignition::tree::{Node, Origin, Record};
 use crate::ignition::validate::clean_path;
 
-const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
+pub(super) const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 
 /// Which paths the config has, and where.
 pub(super) struct Nodes {
@@ -81,7 +81,7 @@ pub(super) fn add(config: &mut Record, files: &FilesDir<'_>, spec: Spec, report:
         let outcome = files.tree(tree.text("local").unwrap_or_default());
         match outcome {
             Ok(root) => walk.entry(&root, dest, config, &mut nodes, report),
-            Err(why) => report.error(&node.origin, &[], why),
+            Err(why) => report.push(local::fault(why, &node.origin)),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Walk<'_> {
             }
         });
         if let Err(why) = outcome {
-            report.error(self.origin, &[], why);
+            report.push(local::fault(why, self.origin));
         }
     }
 
