@@ -20,6 +20,8 @@ pub const MAX_BYTES: usize = 16 << 20;
 pub const MAX_DEPTH: usize = 128;
 /// Most nodes that aliases may add, so that ten lines cannot unfold into gigabytes.
 pub const MAX_ALIASED_NODES: usize = 200_000;
+/// Most bytes of text that anchors and aliases may copy, so that one long text cannot fill the memory either.
+pub const MAX_COPIED_BYTES: usize = 64 << 20;
 
 /// A place in the text: line and column from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,23 +128,36 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
         return Err(Finding::error("control characters are not allowed").at(place));
     }
     let lines = text.lines().collect();
-    let builder = Builder { source, lines, anchors: HashMap::new(), aliased_nodes: 0 };
+    let builder = Builder { source, lines, anchors: HashMap::new(), copied: Size::default() };
     builder.document(&mut Parser::new_from_str(text))
 }
 
 struct Builder<'s> {
     source: &'s Arc<Source>,
     lines: Vec<&'s str>,
-    anchors: HashMap<usize, (Node, usize)>,
-    aliased_nodes: usize,
+    anchors: HashMap<usize, (Node, Size)>,
+    copied: Size,
+}
+
+/// How much a node is with everything below it, to charge copies by.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl std::ops::AddAssign for Size {
+    fn add_assign(&mut self, other: Size) {
+        self.nodes += other.nodes;
+        self.bytes += other.bytes;
+    }
 }
 
 /// A collection that is still open.
 struct Open {
     node: Node,
     anchor: usize,
-    /// Nodes below and with this one, to charge aliases by.
-    size: usize,
+    size: Size,
     /// The key that waits for its value.
     key: Option<Node>,
     /// Texts of the keys so far, to find duplicates without a quadratic walk.
@@ -187,7 +202,8 @@ impl Builder<'_> {
                         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
                         ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     };
-                    (node(Kind::Scalar(text.into_owned(), style), tag), 1, anchor)
+                    let size = Size { nodes: 1, bytes: text.len() };
+                    (node(Kind::Scalar(text.into_owned(), style), tag), size, anchor)
                 }
                 Event::SequenceStart(anchor, tag) => {
                     self.open(&mut stack, node(Kind::Sequence(Vec::new()), tag), anchor)?;
@@ -203,22 +219,18 @@ impl Builder<'_> {
                     (open.node, open.size, open.anchor)
                 }
                 Event::Alias(anchor) => {
-                    let (target, size) =
-                        self.anchors.get(&anchor).cloned().ok_or_else(|| {
-                            self.finding(start, "alias of an anchor that is not complete yet")
-                        })?;
-                    self.aliased_nodes += size;
-                    if self.aliased_nodes > MAX_ALIASED_NODES {
-                        return Err(self
-                            .finding(start, format!("aliases unfold to more than {MAX_ALIASED_NODES} nodes"))
-                            .hint("write the repeated part out, or split the config into layers"));
-                    }
+                    let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
+                        return Err(self.finding(start, "alias of an anchor that is not complete yet"));
+                    };
+                    self.charge(start, size)?;
+                    let target = self.anchors[&anchor].0.clone();
                     (Node { start, end, aliased: true, ..target }, size, 0)
                 }
                 Event::DocumentEnd | Event::StreamEnd => break,
                 _ => continue,
             };
             if anchor != 0 {
+                self.charge(done.start, size)?;
                 self.anchors.insert(anchor, (done.clone(), size));
             }
             let Some(parent) = stack.last_mut() else { return Ok(done) };
@@ -252,6 +264,19 @@ impl Builder<'_> {
         })
     }
 
+    /// Counts a copy that is about to be made.
+    fn charge(&mut self, at: Position, size: Size) -> Result<(), Finding> {
+        self.copied += size;
+        let limit = match self.copied {
+            Size { nodes, .. } if nodes > MAX_ALIASED_NODES => format!("{MAX_ALIASED_NODES} nodes"),
+            Size { bytes, .. } if bytes > MAX_COPIED_BYTES => format!("{MAX_COPIED_BYTES} bytes"),
+            _ => return Ok(()),
+        };
+        Err(self
+            .finding(at, format!("aliases unfold to more than {limit}"))
+            .hint("write the repeated part out, or split the config into layers"))
+    }
+
     /// The `|` or `>` of a block whose text starts here; the parser tells only where the text is.
     fn header(&self, text: Position) -> Position {
         let found = |line: usize, from: usize| {
@@ -283,7 +308,7 @@ impl Builder<'_> {
         if stack.len() == MAX_DEPTH {
             return Err(self.finding(node.start, too_deep()));
         }
-        stack.push(Open { node, anchor, size: 1, key: None, seen: HashMap::new() });
+        stack.push(Open { node, anchor, size: Size { nodes: 1, bytes: 0 }, key: None, seen: HashMap::new() });
         Ok(())
     }
 

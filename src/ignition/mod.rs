@@ -36,7 +36,7 @@ mod tree;
 mod validate;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,7 +91,9 @@ impl Config {
     /// Everything that Ignition would refuse; warnings are among the findings.
     pub fn parse(source: &Arc<Source>) -> Result<Checked, Findings> {
         let read = parse::read(source)?;
-        let config = Config { spec: read.spec, root: read.root, origin: read.origin };
+        let mut config = Config { spec: read.spec, root: read.root, origin: read.origin };
+        // A version such as `3.5.00` is known as well.
+        raise::set_version(&mut config.root, config.spec);
         let (config, warnings) = Findings::settle(read.report.finish(), config)?;
         Ok(Checked { config, warnings })
     }
@@ -251,8 +253,7 @@ pub fn load(path: &Path, options: &Transpile) -> Result<Checked, Findings> {
 /// A file that is missing or too long. Ignition text that is not UTF-8 is repaired as Go does it, Butane is refused.
 pub fn read_source(path: &Path) -> Result<Arc<Source>, Finding> {
     let name = path.display().to_string();
-    let fault = |error: std::io::Error| Finding::error(format!("cannot read {name}: {error}"));
-    let file = File::open(path).map_err(fault)?;
+    let file = File::open(path).map_err(|error| unreadable(&name, &error))?;
     read_from(&name, file)
 }
 
@@ -260,12 +261,15 @@ pub fn read_source(path: &Path) -> Result<Arc<Source>, Finding> {
 ///
 /// # Errors
 /// As [`read_source`].
-pub fn read_from(name: &str, reader: impl std::io::Read) -> Result<Arc<Source>, Finding> {
+pub fn read_from(name: &str, reader: impl io::Read) -> Result<Arc<Source>, Finding> {
     let mut bytes = Vec::new();
     let limited = reader.take(MAX_LAYER_BYTES + 1).read_to_end(&mut bytes);
-    limited.map_err(|error| Finding::error(format!("cannot read {name}: {error}")))?;
+    limited.map_err(|error| unreadable(name, &error))?;
     if bytes.len() as u64 > MAX_LAYER_BYTES {
-        return Err(Finding::error(format!("{name} is longer than {MAX_LAYER_BYTES} bytes")));
+        let message = format!("{name} is longer than {MAX_LAYER_BYTES} bytes");
+        return Err(
+            Finding::error(message).hint("serve large contents as assets, and give their URL and hash")
+        );
     }
     let looks_like_json = bytes.trim_ascii_start().first() == Some(&b'{');
     match String::from_utf8(bytes) {
@@ -275,7 +279,20 @@ pub fn read_from(name: &str, reader: impl std::io::Read) -> Result<Arc<Source>, 
             let valid = error.utf8_error().valid_up_to();
             let text = json::lossy(error.as_bytes());
             let place = tree::Text::new(&Source::new(name, text)).place(valid);
-            Err(Finding::error("Error unmarshaling yaml: yaml: invalid UTF-8").at(place))
+            Err(Finding::error("Error unmarshaling yaml: yaml: invalid UTF-8")
+                .hint("save the config as UTF-8; binary contents go into a file of their own, named with `local`")
+                .at(place))
         }
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Finding {
+    let finding = Finding::error(format!("cannot read {name}: {error}"));
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            finding.hint("check the name, and that nothing removes the file meanwhile")
+        }
+        io::ErrorKind::IsADirectory => finding.hint("name the config in it"),
+        _ => finding,
     }
 }

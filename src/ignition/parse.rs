@@ -73,7 +73,11 @@ fn check(raw: &Raw, text: &Arc<Text>, spec: Spec) -> Read {
 }
 
 fn syntax_fault(error: SyntaxError, text: &Text) -> Finding {
-    let finding = Finding::error(error.message);
+    let hint = match error.message.starts_with("nested deeper") {
+        true => "no config nests like this; is it the right file?",
+        false => "this was read as Ignition JSON; the names of Butane layers end in .bu, .yaml or .yml",
+    };
+    let finding = Finding::error(error.message).hint(hint);
     finding.at(At::Byte(error.offset.unwrap_or(usize::MAX)).place(text))
 }
 

@@ -14,7 +14,7 @@ mod flaws;
 mod golden;
 mod harness;
 mod http;
-mod ignition;
+mod ignition_flaws;
 mod images;
 mod judges;
 mod recipes;

@@ -14,11 +14,17 @@ use serde_json::Value;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/ignition");
 
-/// Runs every case of a set and tells all that fail.
-fn run(set: &str, expected: usize, check: impl Fn(&Path) -> Result<(), String>) {
+/// The directories of a set, sorted.
+pub(crate) fn cases(set: &str) -> Vec<PathBuf> {
     let mut cases: Vec<PathBuf> =
         fs::read_dir(Path::new(CASES).join(set)).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
+    cases
+}
+
+/// Runs every case of a set and tells all that fail.
+fn run(set: &str, expected: usize, check: impl Fn(&Path) -> Result<(), String>) {
+    let cases = cases(set);
     assert_eq!(cases.len(), expected, "cases of {set}");
     let failed: Vec<String> = cases
         .iter()

@@ -10,7 +10,7 @@ mod transpile;
 mod validate;
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,11 +58,20 @@ enum Failure {
     Write {
         path: String,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
-impl Advice for Failure {}
+impl Advice for Failure {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Failure::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("the directory has to exist".into())
+            }
+            _ => None,
+        }
+    }
+}
 
 /// How findings are shown.
 #[derive(Args, Clone, Copy)]
@@ -88,7 +97,7 @@ impl FindingArgs {
 /// Reads a file, or standard input for `-`.
 fn read(path: &Path) -> std::result::Result<Arc<Source>, Finding> {
     match path.to_str() {
-        Some("-") => ignition::read_from("<stdin>", std::io::stdin().lock()),
+        Some("-") => ignition::read_from("<stdin>", io::stdin().lock()),
         _ => ignition::read_source(path),
     }
 }
@@ -110,7 +119,7 @@ fn write(output: Option<&PathBuf>, data: &str) -> std::result::Result<(), Failur
     match output {
         Some(path) => fs::write(path, data)
             .map_err(|source| Failure::Write { path: path.display().to_string(), source }),
-        None => std::io::stdout()
+        None => io::stdout()
             .lock()
             .write_all(data.as_bytes())
             .map_err(|source| Failure::Write { path: "standard output".into(), source }),

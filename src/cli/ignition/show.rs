@@ -143,5 +143,7 @@ fn user_line(user: &show::User) -> String {
     let groups =
         if user.groups.is_empty() { String::new() } else { format!(" in {}", user.groups.join(", ")) };
     let password = if user.password { ", password" } else { "" };
-    format!("{}{groups}, {} SSH keys{password}", user.name, user.ssh_authorized_keys.len())
+    let keys = user.ssh_authorized_keys.len();
+    let plural = if keys == 1 { "" } else { "s" };
+    format!("{}{groups}, {keys} SSH key{plural}{password}", user.name)
 }

@@ -4,7 +4,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::trees::NODE_EXISTS;
+use crate::ignition::report::located;
+use crate::ignition::tree::Origin;
 use crate::ignition::validate::clean_path;
+use crate::report::Finding;
 
 /// Longest file that is embedded, in bytes. An initrd with a config of this size would not boot anyway.
 const MAX_BYTES: u64 = 256 << 20;
@@ -55,6 +59,28 @@ impl FilesDir<'_> {
             true => Ok(path),
             false => Err(format!("{ESCAPES} through a symbolic link")),
         }
+    }
+}
+
+/// What to do, by words of the message; [`NO_FILES_DIR`] says it itself.
+const HINTS: [(&str, &str); 5] = [
+    (ESCAPES, "copy the file into the files directory"),
+    (
+        "no such file",
+        "local paths start at the files directory: `--files-dir`, else the directory of the layer",
+    ),
+    ("symbolic links", "a link leads back to itself; remove it or point it at a file"),
+    (NODE_EXISTS, "the path is given twice: leave it out of the tree or out of the list"),
+    ("may only contain", "leave sockets, pipes and devices out of the tree"),
+];
+
+/// A finding about a file that cannot be embedded.
+pub(super) fn fault(why: String, origin: &Origin) -> Finding {
+    let hint = HINTS.iter().find(|(words, _)| why.contains(words)).map(|(_, hint)| *hint);
+    let finding = located(Finding::error(why), origin, &[]);
+    match hint {
+        Some(hint) => finding.hint(hint),
+        None => finding,
     }
 }
 

@@ -69,10 +69,20 @@ pub(super) fn translate(input: Input<'_>) -> Result<(Record, Spec, Vec<Finding>)
     Findings::settle(report.finish(), config).map(|(config, findings)| (config, spec, findings))
 }
 
+/// What to do about a text that is no YAML, by words of the message.
+const YAML_HINTS: [(&str, &str); 4] = [
+    ("duplicate key", "keep one of the two"),
+    ("recursion limit", "no config nests like this; is it the right file?"),
+    ("nested deeper", "no config nests like this; is it the right file?"),
+    ("control characters", "binary contents go into a file of their own, named with `local`"),
+];
+
 /// Butane's words for a text that is no YAML.
 fn yaml_fault(finding: Finding) -> Finding {
+    let known = YAML_HINTS.iter().find(|(words, _)| finding.message.contains(words));
+    let hint = finding.hint.or(known.map(|(_, hint)| (*hint).to_owned()));
     let message = format!("Error unmarshaling yaml: {}", finding.message);
-    Finding { message, ..finding }
+    Finding { message, hint, ..finding }
 }
 
 /// Reads `variant` and `version` and finds the spec that they mean.
@@ -171,7 +181,7 @@ fn fold_resource(resource: &mut Record, files: &FilesDir<'_>, report: &mut Repor
     if let Some(local) = resource.take("local") {
         match files.read(local.as_text().unwrap_or_default()) {
             Ok(contents) => embed::embed(resource, &contents, &local.origin),
-            Err(why) => report.error(&local.origin, &[], why),
+            Err(why) => report.push(local::fault(why, &local.origin)),
         }
     }
     if let Some(inline) = resource.take("inline") {
@@ -190,7 +200,7 @@ fn fold_unit(unit: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
             let contents = super::json::lossy(&contents);
             unit.set("contents", Node::text(contents, &local.origin));
         }
-        Err(why) => report.error(&local.origin, &[], why),
+        Err(why) => report.push(local::fault(why, &local.origin)),
     }
 }
 
@@ -204,7 +214,7 @@ fn fold_user(user: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
                 let keys = lines.filter(|line| !line.is_empty()).map(|line| Node::text(line, &file.origin));
                 user.list_mut("sshAuthorizedKeys").extend(keys);
             }
-            Err(why) => report.error(&file.origin, &[], why),
+            Err(why) => report.push(local::fault(why, &file.origin)),
         }
     }
 }

@@ -6,31 +6,30 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::embed::embed;
-use super::local::{FilesDir, go_error, read_file};
+use super::local::{self, FilesDir, go_error, read_file};
 use crate::ignition::report::Report;
 use crate::ignition::schema::{self, Schema};
 use crate::ignition::spec::Spec;
 use crate::ignition::tree::{Node, Origin, Record};
 use crate::ignition::validate::clean_path;
 
-const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
-
-const KINDS: [&str; 3] = ["directories", "files", "links"];
+pub(super) const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 
 /// Which paths the config has, and where.
 pub(super) struct Nodes {
-    known: HashMap<(&'static str, String), usize>,
+    known: HashMap<&'static str, HashMap<String, usize>>,
     spec: Spec,
 }
 
 impl Nodes {
-    /// Reads the lists. The last of two equal paths counts.
+    /// Reads the lists. The last of two equal paths of a kind counts.
     pub fn of(config: &Record, spec: Spec) -> Self {
-        let mut known = HashMap::new();
-        for kind in KINDS {
+        let mut known: HashMap<_, HashMap<_, _>> = HashMap::new();
+        for kind in ["directories", "files", "links"] {
             let storage = config.record("storage");
             for (index, node) in storage.iter().flat_map(|storage| storage.records(kind)).enumerate() {
-                known.insert((kind, node.text("path").unwrap_or_default().to_owned()), index);
+                let path = node.text("path").unwrap_or_default();
+                known.entry(kind).or_default().insert(path.to_owned(), index);
             }
         }
         Nodes { known, spec }
@@ -39,8 +38,7 @@ impl Nodes {
     /// The node of a kind at a path: the one that is listed, or a new one at the end.
     ///
     /// # Errors
-    /// Only another kind stands there. Where the config has several kinds, which is an error of its own, a tree goes
-    /// by its own, as Butane's does.
+    /// Only another kind stands there.
     pub fn at<'c>(
         &mut self,
         config: &'c mut Record,
@@ -49,10 +47,9 @@ impl Nodes {
         origin: &Origin,
     ) -> Result<(&'c mut Record, bool), &'static str> {
         let list = config.record_mut("storage", self.spec).list_mut(kind);
-        let of = |kind| self.known.get(&(kind, path.to_owned()));
-        let (index, new) = match of(kind) {
+        let (index, new) = match self.known.get(kind).and_then(|paths| paths.get(path)) {
             Some(index) => (*index, false),
-            None if KINDS.into_iter().any(|kind| of(kind).is_some()) => return Err(NODE_EXISTS),
+            None if self.known.values().any(|paths| paths.contains_key(path)) => return Err(NODE_EXISTS),
             None => {
                 let schema: &'static Schema = match kind {
                     "directories" => &schema::DIRECTORY,
@@ -62,7 +59,7 @@ impl Nodes {
                 let mut record = Record::new(schema, self.spec);
                 record.set("path", Node::text(path, origin));
                 list.push(Node::record(record, origin));
-                self.known.insert((kind, path.to_owned()), list.len() - 1);
+                self.known.entry(kind).or_default().insert(path.to_owned(), list.len() - 1);
                 (list.len() - 1, true)
             }
         };
@@ -84,7 +81,7 @@ pub(super) fn add(config: &mut Record, files: &FilesDir<'_>, spec: Spec, report:
         let outcome = files.tree(tree.text("local").unwrap_or_default());
         match outcome {
             Ok(root) => walk.entry(&root, dest, config, &mut nodes, report),
-            Err(why) => report.error(&node.origin, &[], why),
+            Err(why) => report.push(local::fault(why, &node.origin)),
         }
     }
 }
@@ -111,7 +108,7 @@ impl Walk<'_> {
             }
         });
         if let Err(why) = outcome {
-            report.error(self.origin, &[], why);
+            report.push(local::fault(why, self.origin));
         }
     }
 

@@ -43,7 +43,7 @@ rules! {
     SOURCE_REQUIRED: "source is required", "give a URL";
     INVALID_URL: "unable to parse url", "check the host, the port and every `%`";
     INVALID_SCHEME: "invalid url scheme",
-        "Ignition fetches http, https, tftp, s3, data, and gs from spec 3.2.0, arn from 3.4.0";
+        "Ignition fetches http, https, tftp, s3, data, gs from spec 3.2.0, arn from 3.4.0; `oem:` is broken on Stable and LTS";
     S3_ARN: "invalid S3 ARN format", "write `arn:PARTITION:s3:REGION:ACCOUNT:BUCKET/KEY`";
     S3_VERSION: "invalid S3 object VersionId", "give a version or drop `versionId`";
     HEADER_NAME: "HTTP header name can't be empty", "";

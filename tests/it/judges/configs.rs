@@ -278,9 +278,8 @@ fn member(field: &str, shape: Shape) -> Option<BoxedStrategy<Option<(String, Val
     let often = match (needed, since > shape.minor) {
         (_, true) => 0.02,
         (true, _) => 0.99 - f64::from(shape.flawed) / 400.0,
-        // Parts more often than values, or what is deep inside would hardly ever be there. Where all must be valid, many
-        // parts would leave too few.
-        (false, _) if shape.flawed > 0 && pool(what.trim_matches(['[', ']'])).is_none() => 0.5,
+        // Parts more often than values, or what is deep inside would hardly ever be there.
+        (false, _) if pool(what.trim_matches(['[', ']'])).is_none() => 0.5,
         (false, _) => 0.25,
     };
     let name = if shape.butane { snake_case(name) } else { name.to_owned() };

@@ -5,7 +5,9 @@
 
 mod configs;
 mod ignition;
+mod inputs;
 pub(crate) mod matchbox;
+mod properties;
 
 use std::cell::RefCell;
 use std::env;

@@ -1,0 +1,74 @@
+//! What holds for whatever bytes a person hands in. The tests and the fuzz targets (`fuzz/`) ask for the same.
+//!
+//! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
+
+use std::sync::Arc;
+
+use prebake::ignition::{self, Checked, Config, Transpile};
+use prebake::report::{Finding, Findings, Source};
+
+/// Splits the layers of [`merge`]; no config holds such a byte.
+const BETWEEN_LAYERS: u8 = 0;
+
+/// Translating is deterministic, and what Butane's rules accept is Ignition that reads the same again.
+pub fn transpile(bytes: &[u8]) {
+    let Ok(source) = ignition::read_from("config.bu", bytes) else { return };
+    let translate = || outcome(ignition::transpile(&source, &Transpile::default()), &source);
+    let first = translate();
+    assert_eq!(first, translate(), "translated twice");
+    if let Ok(json) = first {
+        let again =
+            Config::parse(&Source::new("translated.ign", json.as_str())).map(|read| read.config.to_json());
+        assert_eq!(again.ok(), Some(json), "read again");
+    }
+}
+
+/// Checking is deterministic, and what is valid stays valid and the same when it is written and read again.
+pub fn validate(bytes: &[u8]) {
+    let Ok(source) = ignition::read_from("config.ign", bytes) else { return };
+    let check = || outcome(Config::parse(&source), &source);
+    let first = check();
+    assert_eq!(first, check(), "checked twice");
+    if let Ok(json) = first {
+        let again = outcome(Config::parse(&Source::new("config.ign", json.as_str())), &source);
+        assert_eq!(again, Ok(json), "read again");
+    }
+}
+
+/// Merging is deterministic, a config that says nothing changes nothing on either side, and merging layers one by one
+/// is merging them at once.
+pub fn merge(bytes: &[u8]) {
+    let read = |layer: &[u8]| {
+        let source = ignition::read_from("layer.ign", layer).ok()?;
+        Some(Config::parse(&source).ok()?.config)
+    };
+    let layers: Vec<Config> = bytes.split(|byte| *byte == BETWEEN_LAYERS).filter_map(read).collect();
+    let merged = ignition::merge_all(layers.clone());
+    let json = merged.to_json();
+    assert_eq!(json, ignition::merge_all(layers.clone()).to_json(), "merged twice");
+    let nothing = Config::empty(merged.spec());
+    assert_eq!(ignition::merge(nothing.clone(), merged.clone()).to_json(), json, "into an empty one");
+    assert_eq!(ignition::merge(merged.clone(), nothing).to_json(), json, "with an empty one");
+    let raised = layers.into_iter().map(|layer| layer.raised(merged.spec()));
+    let one_by_one = raised.reduce(ignition::merge);
+    assert!(one_by_one.is_none_or(|config| config.to_json() == json), "one by one");
+}
+
+/// The JSON, or what was found. Whatever was found stands in the text that was handed in.
+fn outcome(checked: Result<Checked, Findings>, source: &Arc<Source>) -> Result<String, Vec<String>> {
+    let (json, findings) = match checked {
+        Ok(Checked { config, warnings }) => (Some(config.to_json()), warnings),
+        Err(Findings(findings)) => (None, findings),
+    };
+    findings.iter().for_each(|finding| stands_in(finding, source));
+    json.ok_or_else(|| findings.iter().map(ToString::to_string).collect())
+}
+
+fn stands_in(finding: &Finding, source: &Arc<Source>) {
+    assert!(!finding.message.is_empty(), "{finding:?}");
+    if let Some(place) = &finding.place {
+        assert_eq!(place.source.name, source.name, "{finding}");
+        let lines = source.text.lines().count() + 1;
+        assert!((1..=lines).contains(&place.line) && place.column > 0, "{}:{}", place.line, place.column);
+    }
+}
