@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{RequestBuilder, StatusCode};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use url::Url;
 
 use super::Mirrors;
+use super::oci::{self, Endpoint, Logins};
 use super::throttle::Throttle;
 use crate::error::{Advice, Exit};
 
@@ -110,6 +112,14 @@ pub enum Error {
         /// URL.
         url: String,
     },
+    /// A registry wants a login that cannot be had.
+    #[error("cannot log in for {url}: {why}")]
+    Login {
+        /// URL.
+        url: String,
+        /// Why not. Holds no secret.
+        why: String,
+    },
     /// A `file:` URL that cannot be read.
     #[error("cannot read {url}")]
     File {
@@ -138,7 +148,11 @@ impl Error {
             Error::Truncated { .. } | Error::Stalled { .. } | Error::Changed { .. } | Error::Empty { .. } => {
                 true
             }
-            Error::Client(_) | Error::TooLong { .. } | Error::Range { .. } | Error::File { .. } => false,
+            Error::Client(_)
+            | Error::TooLong { .. }
+            | Error::Range { .. }
+            | Error::Login { .. }
+            | Error::File { .. } => false,
         }
     }
 }
@@ -163,6 +177,9 @@ impl Advice for Error {
                 "check the network, the proxy variables, or name a mirror (`mirrors:` in the recipe, PREBAKE_MIRROR_… in the environment)".into(),
             ),
             Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
+            Error::Status { status: 401 | 403, .. } | Error::Login { .. } => Some(
+                "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or $DOCKER_CONFIG); many answer so for an image that does not exist, too".into(),
+            ),
             Error::Range { .. } => Some("a proxy or mirror in between mixes ranges up; use another one".into()),
             _ => None,
         }
@@ -190,6 +207,7 @@ pub struct Http {
     mirrors: Mirrors,
     options: Options,
     throttle: Throttle,
+    logins: Logins,
 }
 
 /// A range of a body, and what the rest of it was.
@@ -204,18 +222,14 @@ pub struct Part {
 impl Http {
     /// A client for these mirrors.
     pub fn new(mirrors: Mirrors, options: Options) -> Self {
-        Http { client: OnceCell::new(), mirrors, options, throttle: Throttle::new(options.limit_rate) }
+        let throttle = Throttle::new(options.limit_rate);
+        Http { client: OnceCell::new(), mirrors, options, throttle, logins: Logins::default() }
     }
 
     /// A small text, whole.
     pub async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
         self.each(url, &|_| {}, async |url: &str, _: &mut Patience| {
-            let mut body = self.get(url, Some(SMALL)).await?;
-            let mut bytes = Vec::new();
-            while let Some(chunk) = body.chunk().await? {
-                bytes.extend_from_slice(&chunk);
-            }
-            Ok(bytes)
+            self.get(url, Some(SMALL)).await?.bytes().await
         })
         .await
     }
@@ -279,11 +293,7 @@ impl Http {
                 let (range, length) = content_range(headers, url, part)?;
                 (Some(range), Some(length))
             }
-            _ => {
-                let seconds = text(headers, header::RETRY_AFTER).and_then(|value| value.parse().ok());
-                let pause = seconds.map(Duration::from_secs);
-                return Err(Error::Status { url: url.into(), status, pause });
-            }
+            _ => return Err(refused(url, &response)),
         };
         let validator = validator(headers);
         let start = range.as_ref().map_or(0, |range| range.start);
@@ -302,16 +312,28 @@ impl Http {
         Ok(body)
     }
 
+    /// Asks, and where a registry wants a login, logs in and asks once more.
     async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
         let client = self.client.get_or_try_init(async || client(self.options.stall)).await?;
-        let mut request = client.get(url);
-        if let Some(Part { range, validator }) = part {
-            request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
-            if let Some(validator) = validator {
-                request = request.header(header::IF_RANGE, validator);
+        let Some(endpoint) = Endpoint::parse(url) else { return send(client.get(url), url, part).await };
+        let request = |login: Option<HeaderValue>| {
+            let request = match endpoint.kind {
+                oci::Kind::Manifests => client.get(url).header(header::ACCEPT, oci::document::ACCEPT),
+                oci::Kind::Blobs => client.get(url),
+            };
+            match login {
+                Some(login) => request.header(header::AUTHORIZATION, login),
+                None => request,
             }
+        };
+        let response = send(request(self.logins.header(&endpoint)), url, part).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
-        request.send().await.map_err(|source| transport(url, source))
+        match self.logins.answer(client, &endpoint, response.headers()).await? {
+            Some(login) => send(request(Some(login)), url, part).await,
+            None => Ok(response),
+        }
     }
 
     async fn open(&self, url: &str, path: PathBuf, limit: Option<u64>) -> Result<Body<'_>, Error> {
@@ -401,6 +423,23 @@ impl Body<'_> {
         self.validator.as_deref()
     }
 
+    /// A header of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        match &self.stream {
+            Stream::Remote(response) => response.headers().get(name)?.to_str().ok(),
+            Stream::Local(_) => None,
+        }
+    }
+
+    /// The rest of the body, which should be small.
+    pub async fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     /// The next bytes, or nothing at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let asked = Instant::now();
@@ -471,6 +510,42 @@ impl Body<'_> {
     }
 }
 
+async fn send(
+    mut request: RequestBuilder,
+    url: &str,
+    part: Option<&Part>,
+) -> Result<reqwest::Response, Error> {
+    if let Some(Part { range, validator }) = part {
+        request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+        if let Some(validator) = validator {
+            request = request.header(header::IF_RANGE, validator);
+        }
+    }
+    request.send().await.map_err(|source| transport(url, source))
+}
+
+/// The error of an answer that brings nothing.
+fn refused(url: &str, response: &reqwest::Response) -> Error {
+    let seconds = text(response.headers(), header::RETRY_AFTER).and_then(|value| value.parse().ok());
+    let pause = seconds.map(Duration::from_secs);
+    Error::Status { url: url.into(), status: response.status().as_u16(), pause }
+}
+
+/// A small text, whole, that another room has asked for.
+pub(super) async fn whole(mut response: reqwest::Response, url: &str) -> Result<Vec<u8>, Error> {
+    if response.status() != StatusCode::OK {
+        return Err(refused(url, &response));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| transport(url, source))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > SMALL {
+            return Err(Error::TooLong { url: url.into(), limit: SMALL });
+        }
+    }
+    Ok(bytes)
+}
+
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
@@ -500,7 +575,7 @@ fn content_range(headers: &HeaderMap, url: &str, part: &Part) -> Result<(Range<u
     })
 }
 
-fn transport(url: &str, source: reqwest::Error) -> Error {
+pub(super) fn transport(url: &str, source: reqwest::Error) -> Error {
     let what = match () {
         _ if source.is_timeout() => "it did not answer in time",
         _ if source.is_connect() => "no connection",
