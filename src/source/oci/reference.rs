@@ -107,6 +107,10 @@ impl FromStr for ImageRef {
         }
         let reference: Reference =
             text.parse().map_err(|why: oci_spec::distribution::ParseError| bad(&why.to_string()))?;
+        // A first component that turns out to be no registry has been read with a registry's letters.
+        if reference.repository().bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(bad("a repository is in lower case"));
+        }
         let digest = match reference.digest().map(|digest| digest.split_once(':').unwrap_or(("", digest))) {
             None => None,
             // Registries compare digests as text, and the specification wants lower case.
@@ -179,7 +183,7 @@ mod tests {
     fn what_is_no_reference_is_refused_with_the_reason() {
         let cases = [
             ("", "at least one component"),
-            ("UPPER/case:1", "invalid reference format"),
+            ("UPPER/case:1", "lower case"),
             ("registry.k8s.io/pause:3.10:4", "invalid reference format"),
             ("https://registry.k8s.io/pause", "invalid reference format"),
             ("a/../b", "invalid reference format"),

@@ -1,0 +1,655 @@
+//! Container images from a registry to the tree, through the binary: resolved, locked, verified, packed, and read by the
+//! tools that will import them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prebake::manifest::{Manifest, Role};
+use serde_json::{Value, json};
+
+use crate::registry::{Builder, Fault, Login, Pushed, Registry, TOKEN, basic, digest};
+use crate::world::{Run, World};
+
+const PAUSE: &str = "registry.k8s.io/pause:3.10";
+const ARCHIVE: &str = "assets/images/pause-3.10-amd64.tar";
+
+/// A world whose recipe names these images.
+fn world(images: &str) -> World {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "sysexts:", &format!("images: [{images}]\nsysexts:"));
+    world
+}
+
+/// A registry with `pause:3.10` for two architectures.
+fn pause(change: impl FnOnce(Builder) -> Builder) -> (Registry, Pushed) {
+    let mut builder = Builder::default();
+    let pushed = builder.push("pause", "3.10", &["arm64", "amd64"]);
+    (change(builder).start(), pushed)
+}
+
+fn command(world: &World, registry: &Registry, args: &[&str]) -> Command {
+    let mut command = world.command(args);
+    command.env("PREBAKE_MIRROR_OCI", registry.url());
+    command
+}
+
+fn run(world: &World, registry: &Registry, args: &[&str]) -> Run {
+    Run::of(command(world, registry, args).output().unwrap())
+}
+
+fn build(world: &World, registry: &Registry) -> Run {
+    run(world, registry, &["build", "recipes/small.yaml"])
+}
+
+fn lock(world: &World) -> String {
+    fs::read_to_string(world.path("recipes/small.lock")).unwrap_or_default()
+}
+
+fn tree(world: &World, path: &str) -> PathBuf {
+    world.path("output/small/current").join(path)
+}
+
+/// Writes docker's `config.json` and returns its directory.
+fn docker_config(world: &World, config: &Value) -> PathBuf {
+    let directory = world.path("docker");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("config.json"), config.to_string()).unwrap();
+    directory
+}
+
+fn auths(registry: &Registry, user: &str, password: &str) -> Value {
+    let auth = basic(user, password);
+    json!({"auths": {registry.host(): {"auth": auth.strip_prefix("Basic ").unwrap()}}})
+}
+
+/// Members of a tar by path.
+fn members(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut members = BTreeMap::new();
+    for entry in tar::Archive::new(fs::File::open(path).unwrap()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        members.insert(entry.path().unwrap().display().to_string(), bytes);
+    }
+    members
+}
+
+/// The build fails so, and leaves neither lock nor tree nor leftovers.
+#[track_caller]
+fn fails(world: &World, registry: &Registry, code: i32, words: &[&str]) {
+    build(world, registry).fails(code, words);
+    assert_eq!(lock(world), "", "nothing unverified is locked");
+    assert_eq!(world.current(), None);
+    assert!(world.names("store/tmp").is_empty());
+    world.objects(); // asserts that every object is whole
+}
+
+#[test]
+fn an_image_is_locked_by_digest_and_published_as_an_archive_of_exactly_its_blobs() {
+    let world = world(PAUSE);
+    let (registry, pushed) = pause(|builder| builder);
+    build(&world, &registry).ok();
+
+    let manifest = Manifest::parse("manifest", &fs::read(tree(&world, "manifest.json")).unwrap()).unwrap();
+    let row = &manifest.files[ARCHIVE];
+    assert_eq!(row.role, Role::ContainerImage);
+    let amd64 = &pushed.manifests["amd64"];
+    let url = format!("https://registry.k8s.io/v2/pause/manifests/{amd64}");
+    assert_eq!(row.origin.as_ref().map(|origin| origin.url.as_str()), Some(url.as_str()));
+
+    let members = members(&tree(&world, ARCHIVE));
+    let mut blobs = vec![amd64.clone(), pushed.configs["amd64"].clone()];
+    blobs.extend(pushed.layers["amd64"].iter().cloned());
+    for (path, bytes) in &members {
+        if let Some(hex) = path.strip_prefix("blobs/sha256/") {
+            assert_eq!(digest(bytes), format!("sha256:{hex}"));
+            blobs.retain(|blob| *blob != format!("sha256:{hex}"));
+        }
+    }
+    assert!(blobs.is_empty(), "missing: {blobs:?}");
+    assert_eq!(members.len(), 2 + 4, "no other architecture's: {:?}", members.keys());
+    let index: Value = serde_json::from_slice(&members["index.json"]).unwrap();
+    assert_eq!(index["manifests"][0]["digest"], amd64.as_str());
+    assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], PAUSE);
+
+    let lock = lock(&world);
+    let named = [&pushed.index, amd64, &pushed.configs["amd64"]];
+    for digest in named.into_iter().chain(&pushed.layers["amd64"]) {
+        assert!(lock.contains(digest), "no {digest} in {lock}");
+    }
+    for id in ["index", "manifest", "config", "layer-1", "layer-2"] {
+        assert!(lock.contains(&format!("image/{PAUSE}/amd64/{id}:")), "no {id} in {lock}");
+    }
+    assert!(!lock.contains("127.0.0.1"), "a mirror leaves no trace: {lock}");
+}
+
+#[test]
+fn the_same_image_gives_the_same_build_id_and_a_second_build_asks_nothing() {
+    let first = world(PAUSE);
+    let (registry, _) = pause(|builder| builder);
+    build(&first, &registry).ok();
+    let asked = registry.requests().len();
+    build(&first, &registry).ok();
+    assert_eq!(registry.requests().len(), asked, "nothing is asked of the registry");
+
+    let second = world(PAUSE);
+    let (other, _) = pause(|builder| builder.login(Login::Bearer { user: None }));
+    build(&second, &other).ok();
+    assert_eq!(second.current(), first.current(), "neither the mirror's address nor its login leave a trace");
+    assert_eq!(lock(&second), lock(&first));
+}
+
+#[test]
+fn an_archive_is_a_link_into_the_store_and_offline_builds_need_the_lock_and_the_store_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let world = world(PAUSE);
+    let (registry, _) = pause(|builder| builder);
+    let offline = ["build", "recipes/small.yaml", "--offline"];
+    run(&world, &registry, &["lock", "recipes/small.yaml"]).ok();
+    assert!(fs::read_dir(world.path("output")).is_err(), "nothing is built by a lock");
+    let asked = registry.requests().len();
+    run(&world, &registry, &offline).ok();
+    assert_eq!(registry.requests().len(), asked);
+    assert!(fs::metadata(tree(&world, ARCHIVE)).unwrap().nlink() >= 2);
+
+    fs::remove_dir_all(world.path("store")).unwrap();
+    run(&world, &registry, &offline)
+        .fails(6, &["image/registry.k8s.io/pause:3.10/amd64/layer-2", "--offline"]);
+    build(&world, &registry).ok();
+    let by_tag = registry.requests().iter().filter(|request| request.target.contains("/3.10")).count();
+    assert_eq!(by_tag, 1, "a locked image is asked for by digest only");
+}
+
+#[test]
+fn an_image_that_moved_is_not_followed_before_the_lock_moves() {
+    let world = world(PAUSE);
+    let (registry, before) = pause(|builder| builder);
+    build(&world, &registry).ok();
+    let mut builder = Builder::default();
+    let after = builder.push("pause", "3.10", &["amd64"]);
+    assert_ne!(before.index, after.index);
+    let moved = builder.start();
+    run(&world, &moved, &["build", "recipes/small.yaml", "--locked"]).ok();
+    assert!(moved.requests().is_empty());
+    let run = run(&world, &moved, &["lock", "recipes/small.yaml", "--update"]).ok();
+    assert!(run.stdout.contains(&format!("image/{PAUSE}/amd64/index")), "{}", run.stdout);
+    assert!(lock(&world).contains(&after.index));
+}
+
+#[test]
+fn a_locked_build_refuses_an_image_that_is_not_locked_and_plan_says_so() {
+    let world = World::new();
+    world.build();
+    world.edit("recipes/small.yaml", "sysexts:", &format!("images: [{PAUSE}]\nsysexts:"));
+    let locked = world.prebake(&["build", "recipes/small.yaml", "--locked"]);
+    locked.fails(9, &["the image registry.k8s.io/pause:3.10 is not locked"]);
+    let plan = world.prebake(&["plan", "recipes/small.yaml"]).ok();
+    assert!(plan.stdout.contains("the image registry.k8s.io/pause:3.10 is not locked"), "{}", plan.stdout);
+    let offline = world.prebake(&["build", "recipes/small.yaml", "--offline"]);
+    offline.fails(6, &["image/registry.k8s.io/pause:3.10"]);
+}
+
+#[test]
+fn plan_shows_the_inputs_and_the_step_of_a_locked_image() {
+    let world = world(PAUSE);
+    let (registry, _) = pause(|builder| builder);
+    build(&world, &registry).ok();
+    let plan = world.prebake(&["plan", "recipes/small.yaml", "--json"]).ok();
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    let ids = |rows: &str| -> Vec<String> {
+        let rows = plan[rows].as_array().unwrap().iter();
+        let rows = rows.filter(|row| row["cached"] == true).map(|row| row["id"].as_str().unwrap().to_owned());
+        rows.filter(|id| id.starts_with("image/")).collect()
+    };
+    let inputs = ["config", "index", "layer-1", "layer-2", "manifest"];
+    assert_eq!(ids("inputs"), inputs.map(|name| format!("image/{PAUSE}/amd64/{name}")));
+    assert_eq!(ids("steps"), [format!("image/{PAUSE}")]);
+}
+
+#[test]
+fn an_image_by_digest_is_its_own_promise() {
+    let (registry, pushed) = pause(|builder| builder);
+    let image = format!("'registry.k8s.io/pause@{}'", pushed.index);
+    let world = world(&image);
+    build(&world, &registry).ok();
+    let short = &pushed.index.replace(':', "-")[..19];
+    let members = members(&tree(&world, &format!("assets/images/pause-{short}-amd64.tar")));
+    let index: Value = serde_json::from_slice(&members["index.json"]).unwrap();
+    let annotations = &index["manifests"][0]["annotations"];
+    assert_eq!(annotations["io.containerd.image.name"], format!("registry.k8s.io/pause@{}", pushed.index));
+    assert_eq!(annotations["org.opencontainers.image.ref.name"], Value::Null);
+}
+
+#[test]
+fn a_registry_on_the_loopback_is_asked_directly_and_without_tls() {
+    let (registry, _) = pause(|builder| builder);
+    let world = world(&format!("'{}/pause:3.10'", registry.host()));
+    world.prebake(&["build", "recipes/small.yaml"]).ok();
+    let requests = registry.requests();
+    assert!(requests.iter().all(|request| !request.target.contains("ns=")), "it is no mirror");
+    assert!(requests[0].accept.as_ref().unwrap().contains("vnd.docker.distribution.manifest.list.v2"));
+}
+
+#[test]
+fn a_mirror_is_told_which_registry_it_stands_for_and_may_have_a_prefix() {
+    let mut builder = Builder::default();
+    builder.push("proxy/pause", "3.10", &["amd64"]);
+    let registry = builder.start();
+    let world = world(PAUSE);
+    let mirrors = format!("mirrors: {{oci: ['{}/proxy']}}\nsysexts:", registry.url());
+    world.edit("recipes/small.yaml", "sysexts:", &mirrors);
+    world.prebake(&["build", "recipes/small.yaml"]).ok();
+    assert_eq!(registry.requests()[0].target, "/v2/proxy/pause/manifests/3.10?ns=registry.k8s.io");
+}
+
+#[test]
+fn an_image_without_an_index_is_taken_if_it_is_for_the_architecture() {
+    let mut builder = Builder::default();
+    builder.push_single("pause", "3.10", "amd64");
+    builder.push_single("other", "1", "arm64");
+    let registry = builder.start();
+    let good = world(PAUSE);
+    build(&good, &registry).ok();
+    assert!(!lock(&good).contains("/index:"));
+    let foreign = world("registry.k8s.io/other:1");
+    fails(&foreign, &registry, 7, &["other:1 is not for linux/amd64: it is for linux/arm64"]);
+}
+
+#[test]
+fn a_foreign_architecture_lists_the_platforms_that_there_are() {
+    let mut builder = Builder::default();
+    builder.push("pause", "3.10", &["s390x", "arm64"]);
+    let words = ["pause:3.10 is not for linux/amd64: it is for linux/arm64, linux/s390x", "hint:"];
+    fails(&world(PAUSE), &builder.start(), 7, &words);
+}
+
+#[test]
+fn bad_references_are_found_where_they_stand() {
+    let world =
+        world("UPPER/case, pause@sha256:12, nginx, 'docker.io/library/nginx:latest', a/x:1, b.io/a/x:1");
+    let run = world.prebake(&["build", "recipes/small.yaml"]);
+    run.fails(
+        3,
+        &[
+            "recipes/small.yaml:5:10",
+            "`UPPER/case` is not an image reference such as registry.k8s.io/pause:3.10",
+            "`pause@sha256:12`",
+            "image `docker.io/library/nginx:latest` is listed twice",
+            "`docker.io/a/x:1` and `b.io/a/x:1` would both be a-x-1-amd64.tar",
+        ],
+    );
+}
+
+#[test]
+fn a_missing_tag_is_named_with_its_image_and_not_asked_for_again() {
+    let (registry, _) = pause(|builder| builder);
+    let world = world("registry.k8s.io/pause:9.99");
+    fails(&world, &registry, 7, &["no image registry.k8s.io/pause:9.99", "no tag `9.99`", "404", "hint:"]);
+    assert_eq!(registry.requests().len(), 1);
+}
+
+#[test]
+fn wrong_blob_bytes_are_final() {
+    let (registry, pushed) = pause(|builder| {
+        builder.faults(|request| request.target.contains("/blobs/").then(|| Fault::Body(vec![b'x'; 300])))
+    });
+    let config = &pushed.configs["amd64"];
+    fails(&world(PAUSE), &registry, 4, &[config.as_str(), "was expected"]);
+    let asked = registry.requests().iter().filter(|request| request.target.contains(config)).count();
+    assert_eq!(asked, 1, "wrong bytes are not asked for again");
+}
+
+#[test]
+fn a_layer_of_the_right_length_and_other_bytes_is_final() {
+    let mut builder = Builder::default();
+    let pushed = builder.push("pause", "3.10", &["amd64"]);
+    let layer = pushed.layers["amd64"][0].clone();
+    let (bytes, _) = crate::registry::layer("base", b"the same everywhere");
+    let forged: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    let target = layer.clone();
+    let hook = move |request: &crate::registry::Request| {
+        request.target.contains(&target).then(|| Fault::Body(forged.clone()))
+    };
+    let registry = builder.faults(hook).start();
+    fails(&world(PAUSE), &registry, 4, &[layer.as_str(), "has sha256"]);
+}
+
+#[test]
+fn a_tag_whose_bytes_are_not_what_the_registry_announces_is_refused() {
+    let other = br#"{"schemaVersion":2,"manifests":[]}"#.to_vec();
+    let (registry, pushed) = pause(|builder| {
+        builder.faults(move |request| {
+            request.target.contains("/manifests/3.10").then(|| Fault::Body(other.clone()))
+        })
+    });
+    let expected = pushed.index.strip_prefix("sha256:").unwrap().to_owned();
+    fails(&world(PAUSE), &registry, 4, &["manifests/3.10 has sha256", &expected]);
+}
+
+#[test]
+fn a_manifest_other_than_the_index_names_is_refused() {
+    let (registry, pushed) = pause(|builder| {
+        builder.faults(|request| {
+            request.target.contains("/manifests/sha256:").then(|| Fault::Body(b"{}".to_vec()))
+        })
+    });
+    fails(&world(PAUSE), &registry, 4, &[&pushed.manifests["amd64"], "has size 2"]);
+}
+
+#[test]
+fn a_truncated_blob_is_asked_for_again_and_a_network_failure_if_it_stays_so() {
+    let once = |request: &crate::registry::Request| {
+        (request.target.contains("/blobs/") && request.earlier == 0).then_some(Fault::Truncate(20))
+    };
+    let (registry, _) = pause(|builder| builder.faults(once));
+    build(&world(PAUSE), &registry).ok();
+    let always = |request: &crate::registry::Request| {
+        request.target.contains("/blobs/").then_some(Fault::Truncate(20))
+    };
+    let (registry, _) = pause(|builder| builder.faults(always));
+    fails(&world(PAUSE), &registry, 6, &["broke off after", "/blobs/sha256:"]);
+}
+
+#[test]
+fn too_many_requests_are_waited_out() {
+    let busy = |request: &crate::registry::Request| (request.earlier == 0).then_some(Fault::Status(429));
+    let (registry, _) = pause(|builder| builder.login(Login::Bearer { user: None }).faults(busy));
+    build(&world(PAUSE), &registry).ok();
+}
+
+#[test]
+fn a_manifest_beyond_four_mebibytes_is_not_read() {
+    let (registry, _) = pause(|builder| {
+        builder.faults(|request| {
+            request.target.contains("/manifests/").then(|| Fault::Body(vec![b' '; (4 << 20) + 1]))
+        })
+    });
+    fails(&world(PAUSE), &registry, 4, &["longer than the 4194304 bytes"]);
+}
+
+#[test]
+fn what_is_no_container_image_is_refused_with_the_reason() {
+    let mut builder = Builder::default();
+    let chart = json!({
+        "schemaVersion": 2,
+        "config": {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": digest(b""), "size": 0},
+        "layers": [],
+    });
+    builder.document(
+        "pause",
+        "3.10",
+        "application/vnd.oci.image.manifest.v1+json",
+        chart.to_string().as_bytes(),
+    );
+    builder.document("login", "1", "text/html", b"<html>please log in</html>");
+    let registry = builder.start();
+    fails(
+        &world(PAUSE),
+        &registry,
+        4,
+        &["it is no container image: its config is application/vnd.cncf.helm"],
+    );
+    fails(&world("registry.k8s.io/login:1"), &registry, 4, &["it is not the JSON of a registry"]);
+}
+
+const USER: &str = "robot";
+const PASSWORD: &str = "pass-s3cr3t";
+
+/// Nothing of the credentials, in any spelling, is in what was written or said.
+#[track_caller]
+fn nothing_leaks(world: &World, run: &Run) {
+    let basic = basic(USER, PASSWORD);
+    let secrets = [PASSWORD, TOKEN, basic.strip_prefix("Basic ").unwrap(), "identity-s3cr3t"];
+    let mut texts = vec![run.stdout.clone(), run.stderr.clone(), lock(world)];
+    let found =
+        Command::new("find").args([world.path("output"), world.path("store")]).args(["-type", "f"]).output();
+    for path in String::from_utf8(found.unwrap().stdout).unwrap().lines() {
+        texts.push(String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned());
+    }
+    assert!(texts.len() > 3);
+    for (text, secret) in texts.iter().flat_map(|text| secrets.map(|secret| (text, secret))) {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[test]
+fn docker_credentials_log_in_with_basic_and_with_bearer_and_leak_nowhere() {
+    for login in
+        [Login::Basic { user: USER, password: PASSWORD }, Login::Bearer { user: Some((USER, PASSWORD)) }]
+    {
+        let (registry, _) = pause(|builder| builder.login(login));
+        let world = world(PAUSE);
+        let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
+        let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
+        let run = Run::of(command.env("DOCKER_CONFIG", config).output().unwrap()).ok();
+        nothing_leaks(&world, &run);
+        let asked = registry.requests();
+        let tokens = asked.iter().filter(|request| request.target.starts_with("/token")).count();
+        assert!(tokens <= 1, "a token is good for all of a repository");
+    }
+}
+
+#[test]
+fn dockers_own_place_is_looked_at_and_an_identity_token_gets_a_token() {
+    let (registry, _) = pause(|builder| builder.login(Login::Identity { token: "identity-s3cr3t" }));
+    let world = world(PAUSE);
+    let config =
+        docker_config(&world, &json!({"auths": {registry.host(): {"identitytoken": "identity-s3cr3t"}}}));
+    fs::rename(config, world.path(".docker")).unwrap();
+    let run = build(&world, &registry).ok();
+    nothing_leaks(&world, &run);
+}
+
+#[test]
+fn a_credential_helper_is_asked_and_what_it_says_is_not_repeated() {
+    use std::os::unix::fs::PermissionsExt;
+    let (registry, _) = pause(|builder| builder.login(Login::Basic { user: USER, password: PASSWORD }));
+    let world = world(PAUSE);
+    let config = docker_config(&world, &json!({"credHelpers": {registry.host(): "lab"}}));
+    let helper = config.join("docker-credential-lab");
+    let path = format!("{}:{}", config.display(), std::env::var("PATH").unwrap());
+    let build = |script: String| {
+        fs::write(&helper, script).unwrap();
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
+        Run::of(command.env("DOCKER_CONFIG", &config).env("PATH", &path).output().unwrap())
+    };
+    let broken = build(format!("#!/bin/sh\necho {PASSWORD}\necho {PASSWORD} >&2\nexit 1\n"));
+    broken.fails(6, &["docker-credential-lab failed", "docker login"]);
+    nothing_leaks(&world, &broken);
+    let answer = json!({"ServerURL": registry.host(), "Username": USER, "Secret": PASSWORD});
+    let run =
+        build(format!("#!/bin/sh\n[ \"$1 $(cat)\" = 'get {}' ] && echo '{answer}'\n", registry.host())).ok();
+    nothing_leaks(&world, &run);
+}
+
+#[test]
+fn a_registry_that_lets_nobody_in_is_a_failure_with_a_hint_about_credentials() {
+    let logins =
+        [Login::Basic { user: USER, password: PASSWORD }, Login::Bearer { user: Some((USER, PASSWORD)) }];
+    for login in logins {
+        let (registry, _) = pause(|builder| builder.login(login.clone()));
+        let anonymous = world(PAUSE);
+        fails(
+            &anonymous,
+            &registry,
+            6,
+            &["cannot resolve registry.k8s.io/pause:3.10", "401", "docker login"],
+        );
+        let wrong = world(PAUSE);
+        let config = docker_config(&wrong, &auths(&registry, USER, "wr0ng-s3cr3t"));
+        fs::rename(config, wrong.path(".docker")).unwrap();
+        let run = build(&wrong, &registry);
+        run.fails(6, &["401", "docker login"]);
+        assert!(!run.stderr.contains("wr0ng"), "{}", run.stderr);
+    }
+    let (registry, _) = pause(|builder| builder.faults(|_| Some(Fault::Status(403))));
+    fails(&world(PAUSE), &registry, 6, &["403", "docker login"]);
+}
+
+#[test]
+fn credentials_go_to_the_host_they_are_for_and_not_where_it_redirects() {
+    let elsewhere = Builder::default();
+    let mut held = Builder::default();
+    let pushed = held.push("pause", "3.10", &["arm64", "amd64"]);
+    let elsewhere = {
+        // The same blobs, for anyone.
+        drop(elsewhere);
+        held.start()
+    };
+    let to = elsewhere.url();
+    let (registry, _) = pause(|builder| {
+        builder.login(Login::Basic { user: USER, password: PASSWORD }).faults(move |request| {
+            let granted = request.authorization.is_some() && request.target.contains("/blobs/");
+            granted.then(|| Fault::Redirect(format!("{to}{}", request.target)))
+        })
+    });
+    let world = world(PAUSE);
+    let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
+    let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
+    Run::of(command.env("DOCKER_CONFIG", config).output().unwrap()).ok();
+    let requests = elsewhere.requests();
+    assert_eq!(requests.len(), 1 + pushed.layers["amd64"].len());
+    assert!(requests.iter().all(|request| request.authorization.is_none()));
+}
+
+#[test]
+fn a_token_service_of_another_scheme_gets_no_credentials() {
+    let challenge = "Bearer realm=\"ftp://127.0.0.1/token\"".to_owned();
+    let (registry, _) = pause(|builder| builder.faults(move |_| Some(Fault::Challenge(challenge.clone()))));
+    fails(&world(PAUSE), &registry, 6, &["cannot log in", "is not asked over https"]);
+}
+
+#[test]
+fn a_lock_that_lost_a_layer_is_refused_instead_of_packed() {
+    let world = world(PAUSE);
+    let (registry, _) = pause(|builder| builder);
+    run(&world, &registry, &["lock", "recipes/small.yaml"]).ok();
+    let text = lock(&world);
+    let from = text.find(&format!("  image/{PAUSE}/amd64/layer-2:")).unwrap();
+    let length = text[from + 2..].find("\n  image/").map_or(text.len() - from, |at| at + 3);
+    fs::write(world.path("recipes/small.lock"), format!("{}{}", &text[..from], &text[from + length..]))
+        .unwrap();
+    build(&world, &registry).fails(4, &["does not hold the image registry.k8s.io/pause:3.10 whole", "hint:"]);
+}
+
+/// Whether a judge may be missing: never in CI.
+fn there_is(judge: &str) -> bool {
+    let found =
+        Command::new("sh").args(["-c", &format!("command -v {judge}")]).output().unwrap().status.success();
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let skipped = std::env::var("PREBAKE_SKIP_JUDGES").is_ok_and(|skip| skip == "1");
+    assert!(
+        found || (skipped && !ci),
+        "the judge {judge} is missing; tests/prerequisites.sh test installs it"
+    );
+    found
+}
+
+#[test]
+fn skopeo_reads_the_archive_and_finds_the_registrys_digests() {
+    if !there_is("skopeo") {
+        return;
+    }
+    let world = world(PAUSE);
+    let (registry, pushed) = pause(|builder| builder);
+    build(&world, &registry).ok();
+    let archive = format!("oci-archive:{}:3.10", tree(&world, ARCHIVE).display());
+    let skopeo = |args: &[&str]| {
+        let output = Command::new("skopeo").args(args).env("TMPDIR", world.path("")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let seen: Value = serde_json::from_slice(&skopeo(&["inspect", &archive])).unwrap();
+    assert_eq!(seen["Digest"], pushed.manifests["amd64"].as_str());
+    assert_eq!(seen["Layers"], json!(pushed.layers["amd64"]));
+    assert_eq!((&seen["Architecture"], &seen["Os"]), (&json!("amd64"), &json!("linux")));
+    // A copy reads every blob and holds it against its digest.
+    let copy = world.path("copy");
+    skopeo(&["--insecure-policy", "copy", "--quiet", &archive, &format!("dir:{}", copy.display())]);
+    for digest in &pushed.layers["amd64"] {
+        assert!(copy.join(digest.strip_prefix("sha256:").unwrap()).exists(), "{digest}");
+    }
+}
+
+/// A containerd of our own, ended when it goes.
+struct Containerd {
+    process: std::process::Child,
+    socket: PathBuf,
+}
+
+impl Containerd {
+    fn start(root: &Path) -> Self {
+        let socket = root.join("containerd.sock");
+        let config = format!(
+            "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\n\
+             disabled_plugins = ['io.containerd.grpc.v1.cri']\n[grpc]\naddress = '{0}/containerd.sock'\n",
+            root.display()
+        );
+        fs::create_dir_all(root).unwrap();
+        fs::write(root.join("config.toml"), config).unwrap();
+        let log = fs::File::create(root.join("log")).unwrap();
+        let process =
+            Command::new("containerd").arg("--config").arg(root.join("config.toml")).stderr(log).spawn();
+        let mut containerd = Containerd { process: process.unwrap(), socket };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !containerd.ctr(&["version"]).status.success() {
+            let log = || fs::read_to_string(root.join("log")).unwrap();
+            assert!(containerd.process.try_wait().unwrap().is_none(), "containerd ended:\n{}", log());
+            assert!(Instant::now() < deadline, "containerd does not answer:\n{}", log());
+            thread::sleep(Duration::from_millis(100));
+        }
+        containerd
+    }
+
+    fn ctr(&self, args: &[&str]) -> std::process::Output {
+        Command::new("ctr").arg("--address").arg(&self.socket).args(args).output().unwrap()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn containerd_imports_the_archive_under_its_full_name() {
+    if !there_is("containerd") || !there_is("ctr") {
+        return;
+    }
+    let world = world(PAUSE);
+    let (registry, pushed) = pause(|builder| builder);
+    build(&world, &registry).ok();
+    let containerd = Containerd::start(&world.path("containerd"));
+    let ok = |args: &[&str]| {
+        let output = containerd.ctr(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    let archive = tree(&world, ARCHIVE);
+    // Unpacking needs a snapshotter that works on the test's disk: it is no question to the archive.
+    ok(&[
+        "--namespace",
+        "k8s.io",
+        "images",
+        "import",
+        "--no-unpack",
+        "--platform",
+        "linux/amd64",
+        &archive.display().to_string(),
+    ]);
+    let images = ok(&["--namespace", "k8s.io", "images", "list"]);
+    let row = images.lines().find(|line| line.starts_with(PAUSE)).unwrap_or_else(|| panic!("{images}"));
+    assert!(row.contains(&pushed.manifests["amd64"]), "{row}");
+    let content = ok(&["--namespace", "k8s.io", "content", "list", "--quiet"]);
+    for digest in pushed.layers["amd64"].iter().chain([&pushed.configs["amd64"]]) {
+        assert!(content.contains(digest), "no {digest} in {content}");
+    }
+}
