@@ -108,6 +108,9 @@ fn append(tar: &mut tar::Builder<impl Write>, path: &str, size: u64, bytes: impl
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(size);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     tar.append_data(&mut header, path, bytes)
 }
 
