@@ -142,6 +142,7 @@ pub fn archive<'i>(
     Ok(Archive {
         name: reference.to_string(),
         tag: reference.tag(),
+        arch,
         media_type: manifest.media_type,
         manifest: image.manifest,
         blobs: [image.manifest].into_iter().chain(needed).map(on_disk).collect(),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Advice;
 use crate::repro::canonical_json;
@@ -24,6 +25,8 @@ pub struct Archive<'a> {
     pub name: String,
     /// Its tag alone, where it has one.
     pub tag: Option<&'a str>,
+    /// The machines it is for; the image's own config is sometimes wrong about that.
+    pub arch: Arch,
     /// The manifest's media type.
     pub media_type: String,
     /// The manifest.
@@ -93,6 +96,7 @@ impl Archive<'_> {
                 "mediaType": self.media_type,
                 "digest": format!("sha256:{}", self.manifest.sha256),
                 "size": self.manifest.size,
+                "platform": {"os": "linux", "architecture": self.arch.go()},
                 "annotations": annotations,
             }],
         }))
@@ -129,6 +133,7 @@ mod tests {
         Archive {
             name: "registry.k8s.io/pause:3.10".into(),
             tag: Some("3.10"),
+            arch: Arch::Amd64,
             media_type: "application/vnd.oci.image.manifest.v1+json".into(),
             manifest: manifest.0,
             blobs: vec![manifest, blob("config"), blob("layer")],

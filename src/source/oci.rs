@@ -208,12 +208,18 @@ impl Resolver<'_> {
                 }
             }
         };
-        let url = image.blob_url(&document.config.sha256);
-        let (_, config) = self.document(image, &url, Some(Expected::Object(document.config))).await?;
+        // Where there is an index it decides, as it does for a runtime: configs of old arm64 images name amd64.
+        if index.is_none() {
+            self.check_platform(image, arch, document.config).await?;
+        }
+        Ok(Image { index, manifest, config: document.config, layers: document.distinct_layers() })
+    }
+
+    async fn check_platform(&self, image: &ImageRef, arch: Arch, config: Object) -> Result<(), Error> {
+        let url = image.blob_url(&config.sha256);
+        let (_, config) = self.document(image, &url, Some(Expected::Object(config))).await?;
         match document::foreign_platform(&config, arch) {
-            Ok(None) => {
-                Ok(Image { index, manifest, config: document.config, layers: document.distinct_layers() })
-            }
+            Ok(None) => Ok(()),
             Ok(Some(platform)) => Err(Error::Platform { image: image.clone(), arch, has: vec![platform] }),
             Err(why) => Err(Error::Document { image: image.clone(), url, why }),
         }

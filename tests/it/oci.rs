@@ -1,21 +1,29 @@
 //! Container images from a registry to the tree, through the binary: resolved, locked, verified, packed, and read by the
 //! tools that will import them.
 
+mod judges;
+mod logins;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use prebake::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
-use crate::registry::{Builder, Fault, Login, Pushed, Registry, TOKEN, basic, digest};
+use crate::registry::{Builder, Fault, Login, Pushed, Registry, Request, TOKEN, basic, digest};
 use crate::world::{Run, World};
 
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
 const ARCHIVE: &str = "assets/images/pause-3.10-amd64.tar";
+
+const USER: &str = "robot";
+const PASSWORD: &str = "pass-s3cr3t";
 
 /// A world whose recipe names these images.
 fn world(images: &str) -> World {
@@ -294,12 +302,15 @@ fn a_missing_tag_is_named_with_its_image_and_not_asked_for_again() {
 
 #[test]
 fn wrong_blob_bytes_are_final() {
-    let (registry, pushed) = pause(|builder| {
-        builder.faults(|request| request.target.contains("/blobs/").then(|| Fault::Body(vec![b'x'; 300])))
-    });
-    let config = &pushed.configs["amd64"];
-    fails(&world(PAUSE), &registry, 4, &[config.as_str(), "was expected"]);
-    let asked = registry.requests().iter().filter(|request| request.target.contains(config)).count();
+    let mut builder = Builder::default();
+    let pushed = builder.push("pause", "3.10", &["amd64"]);
+    let config = pushed.configs["amd64"].clone();
+    let target = config.clone();
+    let hook =
+        move |request: &Request| request.target.contains(&target).then(|| Fault::Body(b"abc".to_vec()));
+    let registry = builder.faults(hook).start();
+    fails(&world(PAUSE), &registry, 4, &[&config, "has size 3", "was expected"]);
+    let asked = registry.requests().iter().filter(|request| request.target.contains(&config)).count();
     assert_eq!(asked, 1, "wrong bytes are not asked for again");
 }
 
@@ -311,9 +322,7 @@ fn a_layer_of_the_right_length_and_other_bytes_is_final() {
     let (bytes, _) = crate::registry::layer("base", b"the same everywhere");
     let forged: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
     let target = layer.clone();
-    let hook = move |request: &crate::registry::Request| {
-        request.target.contains(&target).then(|| Fault::Body(forged.clone()))
-    };
+    let hook = move |request: &Request| request.target.contains(&target).then(|| Fault::Body(forged.clone()));
     let registry = builder.faults(hook).start();
     fails(&world(PAUSE), &registry, 4, &[layer.as_str(), "has sha256"]);
 }
@@ -342,21 +351,19 @@ fn a_manifest_other_than_the_index_names_is_refused() {
 
 #[test]
 fn a_truncated_blob_is_asked_for_again_and_a_network_failure_if_it_stays_so() {
-    let once = |request: &crate::registry::Request| {
+    let once = |request: &Request| {
         (request.target.contains("/blobs/") && request.earlier == 0).then_some(Fault::Truncate(20))
     };
     let (registry, _) = pause(|builder| builder.faults(once));
     build(&world(PAUSE), &registry).ok();
-    let always = |request: &crate::registry::Request| {
-        request.target.contains("/blobs/").then_some(Fault::Truncate(20))
-    };
+    let always = |request: &Request| request.target.contains("/blobs/").then_some(Fault::Truncate(20));
     let (registry, _) = pause(|builder| builder.faults(always));
     fails(&world(PAUSE), &registry, 6, &["broke off after", "/blobs/sha256:"]);
 }
 
 #[test]
 fn too_many_requests_are_waited_out() {
-    let busy = |request: &crate::registry::Request| (request.earlier == 0).then_some(Fault::Status(429));
+    let busy = |request: &Request| (request.earlier == 0).then_some(Fault::Status(429));
     let (registry, _) = pause(|builder| builder.login(Login::Bearer { user: None }).faults(busy));
     build(&world(PAUSE), &registry).ok();
 }
@@ -396,134 +403,6 @@ fn what_is_no_container_image_is_refused_with_the_reason() {
     fails(&world("registry.k8s.io/login:1"), &registry, 4, &["it is not the JSON of a registry"]);
 }
 
-const USER: &str = "robot";
-const PASSWORD: &str = "pass-s3cr3t";
-
-/// Nothing of the credentials, in any spelling, is in what was written or said.
-#[track_caller]
-fn nothing_leaks(world: &World, run: &Run) {
-    let basic = basic(USER, PASSWORD);
-    let secrets = [PASSWORD, TOKEN, basic.strip_prefix("Basic ").unwrap(), "identity-s3cr3t"];
-    let mut texts = vec![run.stdout.clone(), run.stderr.clone(), lock(world)];
-    let found =
-        Command::new("find").args([world.path("output"), world.path("store")]).args(["-type", "f"]).output();
-    for path in String::from_utf8(found.unwrap().stdout).unwrap().lines() {
-        texts.push(String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned());
-    }
-    assert!(texts.len() > 3);
-    for (text, secret) in texts.iter().flat_map(|text| secrets.map(|secret| (text, secret))) {
-        assert!(!text.contains(secret), "{secret} in {text}");
-    }
-}
-
-#[test]
-fn docker_credentials_log_in_with_basic_and_with_bearer_and_leak_nowhere() {
-    for login in
-        [Login::Basic { user: USER, password: PASSWORD }, Login::Bearer { user: Some((USER, PASSWORD)) }]
-    {
-        let (registry, _) = pause(|builder| builder.login(login));
-        let world = world(PAUSE);
-        let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
-        let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
-        let run = Run::of(command.env("DOCKER_CONFIG", config).output().unwrap()).ok();
-        nothing_leaks(&world, &run);
-        let asked = registry.requests();
-        let tokens = asked.iter().filter(|request| request.target.starts_with("/token")).count();
-        assert!(tokens <= 1, "a token is good for all of a repository");
-    }
-}
-
-#[test]
-fn dockers_own_place_is_looked_at_and_an_identity_token_gets_a_token() {
-    let (registry, _) = pause(|builder| builder.login(Login::Identity { token: "identity-s3cr3t" }));
-    let world = world(PAUSE);
-    let config =
-        docker_config(&world, &json!({"auths": {registry.host(): {"identitytoken": "identity-s3cr3t"}}}));
-    fs::rename(config, world.path(".docker")).unwrap();
-    let run = build(&world, &registry).ok();
-    nothing_leaks(&world, &run);
-}
-
-#[test]
-fn a_credential_helper_is_asked_and_what_it_says_is_not_repeated() {
-    use std::os::unix::fs::PermissionsExt;
-    let (registry, _) = pause(|builder| builder.login(Login::Basic { user: USER, password: PASSWORD }));
-    let world = world(PAUSE);
-    let config = docker_config(&world, &json!({"credHelpers": {registry.host(): "lab"}}));
-    let helper = config.join("docker-credential-lab");
-    let path = format!("{}:{}", config.display(), std::env::var("PATH").unwrap());
-    let build = |script: String| {
-        fs::write(&helper, script).unwrap();
-        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
-        Run::of(command.env("DOCKER_CONFIG", &config).env("PATH", &path).output().unwrap())
-    };
-    let broken = build(format!("#!/bin/sh\necho {PASSWORD}\necho {PASSWORD} >&2\nexit 1\n"));
-    broken.fails(6, &["docker-credential-lab failed", "docker login"]);
-    nothing_leaks(&world, &broken);
-    let answer = json!({"ServerURL": registry.host(), "Username": USER, "Secret": PASSWORD});
-    let run =
-        build(format!("#!/bin/sh\n[ \"$1 $(cat)\" = 'get {}' ] && echo '{answer}'\n", registry.host())).ok();
-    nothing_leaks(&world, &run);
-}
-
-#[test]
-fn a_registry_that_lets_nobody_in_is_a_failure_with_a_hint_about_credentials() {
-    let logins =
-        [Login::Basic { user: USER, password: PASSWORD }, Login::Bearer { user: Some((USER, PASSWORD)) }];
-    for login in logins {
-        let (registry, _) = pause(|builder| builder.login(login.clone()));
-        let anonymous = world(PAUSE);
-        fails(
-            &anonymous,
-            &registry,
-            6,
-            &["cannot resolve registry.k8s.io/pause:3.10", "401", "docker login"],
-        );
-        let wrong = world(PAUSE);
-        let config = docker_config(&wrong, &auths(&registry, USER, "wr0ng-s3cr3t"));
-        fs::rename(config, wrong.path(".docker")).unwrap();
-        let run = build(&wrong, &registry);
-        run.fails(6, &["401", "docker login"]);
-        assert!(!run.stderr.contains("wr0ng"), "{}", run.stderr);
-    }
-    let (registry, _) = pause(|builder| builder.faults(|_| Some(Fault::Status(403))));
-    fails(&world(PAUSE), &registry, 6, &["403", "docker login"]);
-}
-
-#[test]
-fn credentials_go_to_the_host_they_are_for_and_not_where_it_redirects() {
-    let elsewhere = Builder::default();
-    let mut held = Builder::default();
-    let pushed = held.push("pause", "3.10", &["arm64", "amd64"]);
-    let elsewhere = {
-        // The same blobs, for anyone.
-        drop(elsewhere);
-        held.start()
-    };
-    let to = elsewhere.url();
-    let (registry, _) = pause(|builder| {
-        builder.login(Login::Basic { user: USER, password: PASSWORD }).faults(move |request| {
-            let granted = request.authorization.is_some() && request.target.contains("/blobs/");
-            granted.then(|| Fault::Redirect(format!("{to}{}", request.target)))
-        })
-    });
-    let world = world(PAUSE);
-    let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
-    let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
-    Run::of(command.env("DOCKER_CONFIG", config).output().unwrap()).ok();
-    let requests = elsewhere.requests();
-    assert_eq!(requests.len(), 1 + pushed.layers["amd64"].len());
-    assert!(requests.iter().all(|request| request.authorization.is_none()));
-}
-
-#[test]
-fn a_token_service_of_another_scheme_gets_no_credentials() {
-    let challenge = "Bearer realm=\"ftp://127.0.0.1/token\"".to_owned();
-    let (registry, _) = pause(|builder| builder.faults(move |_| Some(Fault::Challenge(challenge.clone()))));
-    fails(&world(PAUSE), &registry, 6, &["cannot log in", "is not asked over https"]);
-}
-
 #[test]
 fn a_lock_that_lost_a_layer_is_refused_instead_of_packed() {
     let world = world(PAUSE);
@@ -537,19 +416,50 @@ fn a_lock_that_lost_a_layer_is_refused_instead_of_packed() {
     build(&world, &registry).fails(4, &["does not hold the image registry.k8s.io/pause:3.10 whole", "hint:"]);
 }
 
-#[test]
-fn memory_stays_flat_however_large_a_layer_is() {
-    const SIZE: usize = 256 << 20;
+/// A registry whose `pause:3.10` has a layer of this length.
+fn with_large_layer(size: usize, change: impl FnOnce(Builder) -> Builder) -> Registry {
     let mut builder = Builder::default();
-    let mut pushed = Pushed::default();
-    let bytes = builder.manifest("amd64", &[("pause", b"small")], &mut pushed);
+    let bytes = builder.manifest("amd64", &[("pause", b"small")], &mut Pushed::default());
     let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
-    let mut layer = builder.blob(vec![b'l'; SIZE]);
+    let mut layer = builder.blob(vec![b'l'; size]);
     layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar");
     manifest["layers"].as_array_mut().unwrap().push(layer);
     let media_type = manifest["mediaType"].as_str().unwrap().to_owned();
     builder.document("pause", "3.10", &media_type, manifest.to_string().as_bytes());
-    let registry = builder.start();
+    change(builder).start()
+}
+
+#[test]
+fn a_large_layer_goes_on_where_it_broke_even_where_the_login_expired_meanwhile() {
+    const SIZE: usize = 20 << 20;
+    let large = |request: &Request| request.range.is_some_and(|(first, _)| first > 0);
+    let broken = AtomicUsize::new(0);
+    let registry = with_large_layer(SIZE, |builder| {
+        builder.login(Login::Bearer { user: None }).faults(move |request| {
+            if !large(request) {
+                return None;
+            }
+            match broken.fetch_add(1, Ordering::Relaxed) {
+                0 => Some(Fault::Truncate(1000)),
+                3 => Some(Fault::Expired),
+                _ => None,
+            }
+        })
+    });
+    let world = world(PAUSE);
+    build(&world, &registry).ok();
+    let requests = registry.requests();
+    let tokens = requests.iter().filter(|request| request.target.starts_with("/token")).count();
+    assert!(tokens >= 2, "one at first, one after it expired");
+    let granted = requests.iter().filter(|request| large(request) && request.authorization.is_some());
+    let asked: usize = granted.map(|request| request.range.map_or(0, |(first, last)| last + 1 - first)).sum();
+    assert!(asked < SIZE + (8 << 20), "{asked}: only what was missing is asked for again");
+}
+
+#[test]
+fn memory_stays_flat_however_large_a_layer_is() {
+    const SIZE: usize = 256 << 20;
+    let registry = with_large_layer(SIZE, |builder| builder);
     let world = world(PAUSE);
     let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -564,126 +474,4 @@ fn memory_stays_flat_however_large_a_layer_is() {
     assert!(fs::metadata(tree(&world, ARCHIVE)).unwrap().len() > SIZE as u64);
     println!("peak memory of a build with a layer of 256 MiB: {} MiB", peak >> 10);
     assert!(peak > 1 << 10 && peak < 150 << 10, "{peak} KiB");
-}
-
-/// Whether a judge may be missing: never in CI.
-fn there_is(judge: &str) -> bool {
-    let found =
-        Command::new("sh").args(["-c", &format!("command -v {judge}")]).output().unwrap().status.success();
-    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    let skipped = std::env::var("PREBAKE_SKIP_JUDGES").is_ok_and(|skip| skip == "1");
-    assert!(
-        found || (skipped && !ci),
-        "the judge {judge} is missing; tests/prerequisites.sh test installs it"
-    );
-    found
-}
-
-#[test]
-fn skopeo_reads_the_archive_and_finds_the_registrys_digests() {
-    if !there_is("skopeo") {
-        return;
-    }
-    let world = world(PAUSE);
-    let (registry, pushed) = pause(|builder| builder);
-    build(&world, &registry).ok();
-    let archive = format!("oci-archive:{}:3.10", tree(&world, ARCHIVE).display());
-    let skopeo = |args: &[&str]| {
-        let output = Command::new("skopeo").args(args).env("TMPDIR", world.path("")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    };
-    let seen: Value = serde_json::from_slice(&skopeo(&["inspect", &archive])).unwrap();
-    assert_eq!(seen["Digest"], pushed.manifests["amd64"].as_str());
-    assert_eq!(seen["Layers"], json!(pushed.layers["amd64"]));
-    assert_eq!((&seen["Architecture"], &seen["Os"]), (&json!("amd64"), &json!("linux")));
-    // A copy reads every blob and holds it against its digest.
-    let copy = world.path("copy");
-    skopeo(&["--insecure-policy", "copy", "--quiet", &archive, &format!("dir:{}", copy.display())]);
-    for digest in &pushed.layers["amd64"] {
-        assert!(copy.join(digest.strip_prefix("sha256:").unwrap()).exists(), "{digest}");
-    }
-}
-
-/// A containerd of our own, ended when it goes.
-struct Containerd {
-    process: std::process::Child,
-    socket: PathBuf,
-}
-
-impl Containerd {
-    fn start(root: &Path) -> Self {
-        let socket = root.join("containerd.sock");
-        let config = format!(
-            "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\n\
-             disabled_plugins = ['io.containerd.grpc.v1.cri']\n[grpc]\naddress = '{0}/containerd.sock'\n",
-            root.display()
-        );
-        fs::create_dir_all(root).unwrap();
-        fs::write(root.join("config.toml"), config).unwrap();
-        let log = fs::File::create(root.join("log")).unwrap();
-        let process =
-            Command::new("containerd").arg("--config").arg(root.join("config.toml")).stderr(log).spawn();
-        let mut containerd = Containerd { process: process.unwrap(), socket };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !containerd.ctr(&["version"]).status.success() {
-            let log = || fs::read_to_string(root.join("log")).unwrap();
-            assert!(containerd.process.try_wait().unwrap().is_none(), "containerd ended:\n{}", log());
-            assert!(Instant::now() < deadline, "containerd does not answer:\n{}", log());
-            thread::sleep(Duration::from_millis(100));
-        }
-        containerd
-    }
-
-    fn ctr(&self, args: &[&str]) -> std::process::Output {
-        Command::new("ctr").arg("--address").arg(&self.socket).args(args).output().unwrap()
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-#[test]
-fn containerd_imports_the_archive_under_its_full_name() {
-    if !there_is("containerd") || !there_is("ctr") {
-        return;
-    }
-    if !rustix::process::geteuid().is_root() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "containerd needs root");
-        eprintln!("skipped: containerd runs as root only");
-        return;
-    }
-    let world = world(PAUSE);
-    let (registry, pushed) = pause(|builder| builder);
-    build(&world, &registry).ok();
-    let containerd = Containerd::start(&world.path("containerd"));
-    let ok = |args: &[&str]| {
-        let output = containerd.ctr(args);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        text
-    };
-    let archive = tree(&world, ARCHIVE);
-    // Unpacking needs a snapshotter that works on the test's disk: it is no question to the archive.
-    ok(&[
-        "--namespace",
-        "k8s.io",
-        "images",
-        "import",
-        "--no-unpack",
-        "--platform",
-        "linux/amd64",
-        &archive.display().to_string(),
-    ]);
-    let images = ok(&["--namespace", "k8s.io", "images", "list"]);
-    let row = images.lines().find(|line| line.starts_with(PAUSE)).unwrap_or_else(|| panic!("{images}"));
-    assert!(row.contains(&pushed.manifests["amd64"]), "{row}");
-    let content = ok(&["--namespace", "k8s.io", "content", "list", "--quiet"]);
-    for digest in pushed.layers["amd64"].iter().chain([&pushed.configs["amd64"]]) {
-        assert!(content.contains(digest), "no {digest} in {content}");
-    }
 }

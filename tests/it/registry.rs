@@ -44,6 +44,8 @@ pub struct Request {
     pub authorization: Option<String>,
     /// The `Accept` header.
     pub accept: Option<String>,
+    /// The first and last byte of the `Range` header.
+    pub range: Option<(usize, usize)>,
     /// How many requests for this target came before.
     pub earlier: usize,
     body: String,
@@ -62,6 +64,8 @@ pub enum Fault {
     Redirect(String),
     /// The challenge of a 401, whatever the login.
     Challenge(String),
+    /// The login counts no more.
+    Expired,
 }
 
 type Hook = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
@@ -272,10 +276,13 @@ impl Held {
                 requests.push(request.clone());
                 self.builder.hook.as_ref().and_then(|hook| hook(&request))
             };
+            if matches!(fault, Some(Fault::Expired)) {
+                request.authorization = None;
+            }
             let mut answer = self.answer(&request);
             let mut sent = usize::MAX;
             match fault {
-                None => {}
+                None | Some(Fault::Expired) => {}
                 Some(Fault::Status(status)) => answer = Answer::status(status),
                 Some(Fault::Body(body)) => answer.body = body,
                 Some(Fault::Truncate(at)) => sent = at,
@@ -322,9 +329,18 @@ impl Held {
             return Answer { status: 200, headers, body: bytes.clone() };
         }
         let blob = path.split_once("/blobs/").and_then(|(_, digest)| self.builder.blobs.get(digest));
-        match blob {
-            Some(bytes) => Answer { status: 200, headers: Vec::new(), body: bytes.clone() },
-            None => Answer::status(404),
+        match (blob, request.range) {
+            (None, _) => Answer::status(404),
+            (Some(bytes), Some((first, last))) if first < bytes.len() => {
+                let end = (last + 1).min(bytes.len());
+                let part = format!("bytes {first}-{}/{}", end - 1, bytes.len());
+                Answer {
+                    status: 206,
+                    headers: vec![("Content-Range", part)],
+                    body: bytes[first..end].to_vec(),
+                }
+            }
+            (Some(bytes), _) => Answer { status: 200, headers: Vec::new(), body: bytes.clone() },
         }
     }
 
@@ -377,7 +393,8 @@ fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>>
     let mut line = String::new();
     input.read_line(&mut line)?;
     let Some(target) = line.split_whitespace().nth(1).map(str::to_owned) else { return Ok(None) };
-    let mut request = Request { target, authorization: None, accept: None, earlier: 0, body: String::new() };
+    let mut request =
+        Request { target, authorization: None, accept: None, range: None, earlier: 0, body: String::new() };
     let mut length = 0;
     loop {
         let mut header = String::new();
@@ -387,6 +404,11 @@ fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>>
         match name.to_ascii_lowercase().as_str() {
             "authorization" => request.authorization = Some(value.into()),
             "accept" => request.accept = Some(value.into()),
+            "range" => {
+                let range = value.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+                request.range =
+                    range.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+            }
             "content-length" => length = value.parse().unwrap_or(0),
             _ => {}
         }

@@ -150,7 +150,8 @@ pub fn foreign_platform(config: &[u8], arch: Arch) -> Result<Option<String>, Str
 }
 
 fn json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("it is not the JSON of a registry: {error}"))
+    let why = |error: serde_json::Error| printable(&error.to_string());
+    serde_json::from_slice(bytes).map_err(|error| format!("it is not the JSON of a registry: {}", why(error)))
 }
 
 fn must_be(found: Option<&str>, known: &[&str]) -> Result<(), String> {
@@ -170,7 +171,7 @@ fn object(descriptor: &Descriptor) -> Result<Object, String> {
 
 /// What a registry says, fit for a terminal.
 fn printable(text: &str) -> String {
-    text.chars().take(100).filter(|c| !c.is_control()).collect()
+    text.chars().take(200).filter(|c| !c.is_control()).collect()
 }
 
 impl Manifest {
@@ -242,6 +243,17 @@ mod tests {
         let Ok(Document::Manifest(manifest)) = parse(document.to_string().as_bytes()) else { panic!() };
         assert_eq!((manifest.layers.len(), manifest.distinct_layers().len()), (3, 2));
         assert_eq!(manifest.media_type, "application/vnd.oci.image.manifest.v1+json");
+    }
+
+    #[test]
+    fn dockers_older_media_types_are_read_and_kept() {
+        let mut docker = manifest(1);
+        docker["mediaType"] = json!(DOCKER_MANIFEST);
+        docker["config"]["mediaType"] = json!(DOCKER_CONFIG);
+        let Ok(Document::Manifest(manifest)) = parse(docker.to_string().as_bytes()) else { panic!() };
+        assert_eq!(manifest.media_type, DOCKER_MANIFEST);
+        let list = json!({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": []});
+        assert!(matches!(parse(list.to_string().as_bytes()), Ok(Document::Index(_))));
     }
 
     #[test]
