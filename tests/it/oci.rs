@@ -6,17 +6,16 @@ mod logins;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prebake::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
-use crate::registry::{Builder, Fault, Login, Pushed, Registry, Request, TOKEN, basic, digest};
+use crate::registry::{Builder, Fault, Login, Pushed, Registry, Request, basic, digest};
 use crate::world::{Run, World};
 
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
