@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::header::{self, HeaderMap, HeaderName};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
@@ -177,9 +176,10 @@ impl Advice for Error {
                 "check the network, the proxy variables, or name a mirror (`mirrors:` in the recipe, PREBAKE_MIRROR_… in the environment)".into(),
             ),
             Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
-            Error::Status { status: 401 | 403, .. } | Error::Login { .. } => Some(
-                "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or $DOCKER_CONFIG); many answer so for an image that does not exist, too".into(),
-            ),
+            Error::Status { status: 401 | 403, url, .. } => {
+                Endpoint::parse(url).map(|_| oci::LOGIN_HINT.into())
+            }
+            Error::Login { .. } => Some(oci::LOGIN_HINT.into()),
             Error::Range { .. } => Some("a proxy or mirror in between mixes ranges up; use another one".into()),
             _ => None,
         }
@@ -312,27 +312,21 @@ impl Http {
         Ok(body)
     }
 
-    /// Asks, and where a registry wants a login, logs in and asks once more.
     async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
         let client = self.client.get_or_try_init(async || client(self.options.stall)).await?;
-        let Some(endpoint) = Endpoint::parse(url) else { return send(client.get(url), url, part).await };
-        let request = |login: Option<HeaderValue>| {
-            let request = match endpoint.kind {
-                oci::Kind::Manifests => client.get(url).header(header::ACCEPT, oci::document::ACCEPT),
-                oci::Kind::Blobs => client.get(url),
-            };
-            match login {
-                Some(login) => request.header(header::AUTHORIZATION, login),
-                None => request,
+        let request = || {
+            let mut request = client.get(url);
+            if let Some(Part { range, validator }) = part {
+                request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+                if let Some(validator) = validator {
+                    request = request.header(header::IF_RANGE, validator);
+                }
             }
+            request
         };
-        let response = send(request(self.logins.header(&endpoint)), url, part).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        match self.logins.answer(client, &endpoint, response.headers()).await? {
-            Some(login) => send(request(Some(login)), url, part).await,
-            None => Ok(response),
+        match Endpoint::parse(url) {
+            Some(endpoint) => self.logins.ask(client, url, &endpoint, request).await,
+            None => request().send().await.map_err(|source| transport(url, source)),
         }
     }
 
@@ -510,40 +504,11 @@ impl Body<'_> {
     }
 }
 
-async fn send(
-    mut request: RequestBuilder,
-    url: &str,
-    part: Option<&Part>,
-) -> Result<reqwest::Response, Error> {
-    if let Some(Part { range, validator }) = part {
-        request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
-        if let Some(validator) = validator {
-            request = request.header(header::IF_RANGE, validator);
-        }
-    }
-    request.send().await.map_err(|source| transport(url, source))
-}
-
 /// The error of an answer that brings nothing.
-fn refused(url: &str, response: &reqwest::Response) -> Error {
+pub(super) fn refused(url: &str, response: &reqwest::Response) -> Error {
     let seconds = text(response.headers(), header::RETRY_AFTER).and_then(|value| value.parse().ok());
     let pause = seconds.map(Duration::from_secs);
     Error::Status { url: url.into(), status: response.status().as_u16(), pause }
-}
-
-/// A small text, whole, that another room has asked for.
-pub(super) async fn whole(mut response: reqwest::Response, url: &str) -> Result<Vec<u8>, Error> {
-    if response.status() != StatusCode::OK {
-        return Err(refused(url, &response));
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| transport(url, source))? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > SMALL {
-            return Err(Error::TooLong { url: url.into(), limit: SMALL });
-        }
-    }
-    Ok(bytes)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

@@ -10,7 +10,7 @@ pub mod reference;
 use std::fmt;
 
 use self::document::{Document, MAX_DOCUMENT};
-pub use self::login::Logins;
+pub use self::login::{HINT as LOGIN_HINT, Logins};
 pub use self::reference::ImageRef;
 use crate::arch::Arch;
 use crate::digest::Sha256;

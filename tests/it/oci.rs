@@ -415,7 +415,7 @@ fn a_lock_that_lost_a_layer_is_refused_instead_of_packed() {
     build(&world, &registry).fails(4, &["does not hold the image registry.k8s.io/pause:3.10 whole", "hint:"]);
 }
 
-/// A registry whose `pause:3.10` has a layer of this length.
+/// A registry whose `pause:3.10` and `pause:3.11` share a layer of this length.
 fn with_large_layer(size: usize, change: impl FnOnce(Builder) -> Builder) -> Registry {
     let mut builder = Builder::default();
     let bytes = builder.manifest("amd64", &[("pause", b"small")], &mut Pushed::default());
@@ -424,7 +424,9 @@ fn with_large_layer(size: usize, change: impl FnOnce(Builder) -> Builder) -> Reg
     layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar");
     manifest["layers"].as_array_mut().unwrap().push(layer);
     let media_type = manifest["mediaType"].as_str().unwrap().to_owned();
-    builder.document("pause", "3.10", &media_type, manifest.to_string().as_bytes());
+    for tag in ["3.10", "3.11"] {
+        builder.document("pause", tag, &media_type, manifest.to_string().as_bytes());
+    }
     change(builder).start()
 }
 
@@ -453,6 +455,21 @@ fn a_large_layer_goes_on_where_it_broke_even_where_the_login_expired_meanwhile()
     let granted = requests.iter().filter(|request| large(request) && request.authorization.is_some());
     let asked: usize = granted.map(|request| request.range.map_or(0, |(first, last)| last + 1 - first)).sum();
     assert!(asked < SIZE + (8 << 20), "{asked}: only what was missing is asked for again");
+}
+
+#[test]
+fn images_that_share_a_layer_share_its_bytes() {
+    const SIZE: usize = 40 << 20;
+    let registry = with_large_layer(SIZE, |builder| builder);
+    let world = world("registry.k8s.io/pause:3.10, registry.k8s.io/pause:3.11");
+    build(&world, &registry).ok();
+    let parts = registry.requests().into_iter().filter_map(|request| request.range);
+    let mut starts: Vec<usize> = parts.map(|(first, _)| first).filter(|first| *first > 0).collect();
+    let asked = starts.len();
+    starts.sort();
+    starts.dedup();
+    assert_eq!(asked, starts.len(), "no part is asked for twice: {starts:?}");
+    assert_eq!(world.names("output/small/current/assets/images").len(), 2);
 }
 
 #[test]

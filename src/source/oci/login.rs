@@ -14,17 +14,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use http_auth::ChallengeParser;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::Endpoint;
 use super::reference::registry_of;
+use super::{Endpoint, Kind, document};
 use crate::source::http::{self, Error};
 
 /// The key under which docker keeps the credentials of its public registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// What a person can do about a registry that lets nobody in.
+pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json \
+    (or $DOCKER_CONFIG); many answer so for an image that does not exist, too";
 
 /// What registries have granted so far, by repository.
 #[derive(Default)]
@@ -45,17 +50,49 @@ struct Granted {
 }
 
 impl Logins {
-    /// The `Authorization` that a registry has granted for a URL of its API.
-    pub fn header(&self, endpoint: &Endpoint<'_>) -> Option<HeaderValue> {
+    /// Asks a registry, and where it wants a login, logs in and asks once more.
+    ///
+    /// # Errors
+    /// [`Error::Login`] for credentials that cannot be read or a token service that cannot be trusted with them, and
+    /// everything that may happen when either is asked. Any status of an answer is the caller's to judge.
+    pub async fn ask(
+        &self,
+        client: &reqwest::Client,
+        url: &str,
+        endpoint: &Endpoint<'_>,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, Error> {
+        let send = async |login: Option<HeaderValue>| {
+            let mut request = request();
+            if endpoint.kind == Kind::Manifests {
+                request = request.header(ACCEPT, document::ACCEPT);
+            }
+            if let Some(login) = login {
+                request = request.header(AUTHORIZATION, login);
+            }
+            request.send().await.map_err(|source| http::transport(url, source))
+        };
+        let response = send(self.granted(endpoint)).await?;
+        // A host that the registry redirects to has no business with the registry's credentials.
+        let own = response.url().host_str().is_some_and(|host| {
+            let port = response.url().port().map(|port| format!(":{port}")).unwrap_or_default();
+            endpoint.host.eq_ignore_ascii_case(&format!("{host}{port}"))
+        });
+        if response.status() != StatusCode::UNAUTHORIZED || !own {
+            return Ok(response);
+        }
+        match self.answer(client, endpoint, response.headers()).await? {
+            Some(login) => send(Some(login)).await,
+            None => Ok(response),
+        }
+    }
+
+    fn granted(&self, endpoint: &Endpoint<'_>) -> Option<HeaderValue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key(endpoint)).cloned()
     }
 
     /// The `Authorization` that answers a 401; nothing if there is no way to give one.
-    ///
-    /// # Errors
-    /// [`Error::Login`] for credentials that cannot be read or a token service that cannot be trusted with them, and
-    /// everything that may happen when that service is asked.
-    pub async fn answer(
+    async fn answer(
         &self,
         client: &reqwest::Client,
         endpoint: &Endpoint<'_>,
@@ -151,8 +188,24 @@ async fn token(
             }
         }
     };
-    let response = request.send().await.map_err(|source| http::transport(&shown, source))?;
-    let bytes = http::whole(response, &shown).await?;
+    let mut response = request.send().await.map_err(|source| http::transport(&shown, source))?;
+    match response.status() {
+        StatusCode::OK => {}
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            return Err(Error::Login {
+                url: shown,
+                why: format!("the token service answered {}", status.as_u16()),
+            });
+        }
+        _ => return Err(http::refused(&shown, &response)),
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| http::transport(&shown, source))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > http::SMALL {
+            return Err(Error::TooLong { url: shown, limit: http::SMALL });
+        }
+    }
     let bad = || Error::Login { url: shown.clone(), why: "it grants no token".into() };
     let granted: Granted = serde_json::from_slice(&bytes).map_err(|_| bad())?;
     granted.token.or(granted.access_token).filter(|token| !token.is_empty()).ok_or_else(bad)

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::{PASSWORD, PAUSE, USER, auths, build, command, docker_config, fails, lock, pause, world};
-use crate::registry::{Builder, Fault, Login, TOKEN, basic};
+use crate::registry::{Builder, Fault, Login, Request, TOKEN, basic};
 use crate::world::{Run, World};
 
 /// Nothing of the credentials, in any spelling, is in what was written or said.
@@ -125,6 +125,28 @@ fn credentials_go_to_the_host_they_are_for_and_not_where_it_redirects() {
     let requests = elsewhere.requests();
     assert_eq!(requests.len(), 1 + pushed.layers["amd64"].len());
     assert!(requests.iter().all(|request| request.authorization.is_none()));
+}
+
+#[test]
+fn a_host_that_is_redirected_to_gets_no_login_even_if_it_asks_for_one() {
+    let mut thief = Builder::default();
+    thief.push("pause", "3.10", &["arm64", "amd64"]);
+    let thief = thief.login(Login::Bearer { user: Some((USER, PASSWORD)) }).start();
+    let to = thief.url();
+    let (registry, _) = pause(|builder| {
+        builder.login(Login::Basic { user: USER, password: PASSWORD }).faults(move |request| {
+            let granted = request.authorization.is_some() && request.target.contains("/blobs/");
+            granted.then(|| Fault::Redirect(format!("{to}{}", request.target)))
+        })
+    });
+    let world = world(PAUSE);
+    let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
+    fs::rename(config, world.path(".docker")).unwrap();
+    build(&world, &registry).fails(6, &["401"]);
+    let requests = thief.requests();
+    assert!(!requests.is_empty());
+    let asked = |request: &Request| request.authorization.is_some() || request.target.starts_with("/token");
+    assert!(!requests.iter().any(asked), "{requests:?}");
 }
 
 #[test]
