@@ -9,14 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use prebake::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
 use crate::registry::{Builder, Fault, Login, Pushed, Registry, Request, basic, digest};
-use crate::world::{Run, World};
+use crate::world::{Run, World, peak_memory};
 
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
 const ARCHIVE: &str = "assets/images/pause-3.10-amd64.tar";
@@ -479,13 +477,7 @@ fn memory_stays_flat_however_large_a_layer_is() {
     let world = world(PAUSE);
     let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut peak = 0_u64;
-    while child.try_wait().unwrap().is_none() {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = peak.max(high.and_then(|kib| kib.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0));
-        thread::sleep(Duration::from_millis(10));
-    }
+    let peak = peak_memory(&mut child);
     assert!(child.wait().unwrap().success());
     assert!(fs::metadata(tree(&world, ARCHIVE)).unwrap().len() > SIZE as u64);
     println!("peak memory of a build with a layer of 256 MiB: {} MiB", peak >> 10);

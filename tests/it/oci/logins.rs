@@ -68,7 +68,7 @@ fn a_credential_helper_is_asked_and_what_it_says_is_not_repeated() {
         let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
         Run::of(command.env("DOCKER_CONFIG", &config).env("PATH", &path).output().unwrap())
     };
-    let broken = build(format!("#!/bin/sh\necho {PASSWORD}\necho {PASSWORD} >&2\nexit 1\n"));
+    let broken = build(format!("#!/bin/sh\ncat >/dev/null\necho {PASSWORD}\necho {PASSWORD} >&2\nexit 1\n"));
     broken.fails(6, &["docker-credential-lab failed", "docker login"]);
     nothing_leaks(&world, &broken);
     let answer = json!({"ServerURL": registry.host(), "Username": USER, "Secret": PASSWORD});
