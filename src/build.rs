@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
 use crate::event::Observer;
+use crate::images;
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
-use crate::output::{self, Boot, Built, SysextImage};
+use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
 use crate::plan::{Plan, Step};
 use crate::publish::{self, Output, Published};
 use crate::recipe::{Recipe, Version};
@@ -21,6 +22,7 @@ use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::Board;
 use crate::source::http::{self, Http};
+use crate::source::oci::Resolver;
 use crate::store::Store;
 use crate::sysexts::{self, Selected};
 
@@ -103,7 +105,8 @@ impl Project {
     pub fn wants(&self) -> (Option<Version>, Vec<Want>) {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
         let directory = version.map_or("current".into(), |version| version.to_string());
-        (version, resolve::wants(&self.recipe, &self.board, &directory, &self.sysexts))
+        let (images, _) = images::split(&self.recipe, self.lock.as_ref());
+        (version, resolve::wants(&self.recipe, &self.board, &directory, &self.sysexts, &images))
     }
 
     /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
@@ -135,9 +138,11 @@ impl Project {
         let unlocked =
             |user: &&str| !self.lock.as_ref().is_some_and(|lock| lock.ssh_keys.contains_key(*user));
         if limits.offline {
-            let missing: Vec<String> = resolve::github_users(&self.recipe)
-                .filter(unlocked)
+            let users = resolve::github_users(&self.recipe).filter(unlocked);
+            let (_, images) = images::split(&self.recipe, self.lock.as_ref());
+            let missing: Vec<String> = users
                 .map(|user| format!("github:{user}"))
+                .chain(images.iter().map(|image| format!("image/{image}")))
                 .collect();
             if !missing.is_empty() {
                 return Err(Error::Offline { missing }.into());
@@ -145,8 +150,10 @@ impl Project {
         }
         let ssh_keys = resolve::ssh_keys(&self.recipe, self.lock.as_ref(), &http).await?;
         let checked = check(version, &ssh_keys)?;
-        let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts);
         let locked = self.lock.as_ref();
+        let resolver = Resolver { http: &http, store, observer };
+        let images = images::pin(&self.recipe, locked, &resolver).await?;
+        let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts, &images);
         let missing: Vec<String> = resolve::missing(&wants, locked, store);
         if limits.offline && !missing.is_empty() {
             return Err(Error::Offline { missing }.into());
@@ -177,12 +184,13 @@ pub async fn build(
     }
     let Compiled { boots, warnings } = compiled;
     let arch = recipe.release.arch;
-    let plan = Plan::new(&lock, arch, sysexts, &boots)?;
-    let outcomes = Runner { store, lock: &lock, arch, sysexts, boots: &boots, observer }.run(&plan)?;
+    let plan = Plan::new(&lock, recipe, sysexts, &boots)?;
+    let outcomes = Runner { store, lock: &lock, recipe, sysexts, boots: &boots, observer }.run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
-    // Steps are the sysexts, then the overlays, each in the order they were planned in.
-    let (of_sysexts, of_boots) = steps.split_at(sysexts.len());
+    // Steps are the sysexts, then the overlays, then the images, each in the order they were planned in.
+    let (of_sysexts, rest) = steps.split_at(sysexts.len());
+    let (of_boots, of_images) = rest.split_at(boots.len());
     let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
         name: sysext.description.name.clone(),
         version: sysext.version().to_owned(),
@@ -198,7 +206,19 @@ pub async fn build(
         overlay: outcome.object,
         step: step.key,
     });
-    let built = Built { recipe, lock: &lock, version, boots: booted.collect(), sysexts: images.collect() };
+    let archives = recipe.images.iter().zip(of_images).map(|(image, (step, outcome))| ImageArchive {
+        reference: image.value.clone(),
+        object: outcome.object,
+        step: step.key,
+    });
+    let built = Built {
+        recipe,
+        lock: &lock,
+        version,
+        boots: booted.collect(),
+        sysexts: images.collect(),
+        images: archives.collect(),
+    };
     let head = Manifest {
         schema: manifest::SCHEMA,
         name: recipe.name.clone(),

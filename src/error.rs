@@ -21,7 +21,7 @@ pub enum Exit {
     Trust = 5,
     /// The network failed in a way that may pass.
     Network = 6,
-    /// The release server knows no such channel, version or board.
+    /// The release server knows no such channel, version or board, or the registry no such image.
     UnknownRelease = 7,
     /// Waited long enough.
     TimedOut = 8,

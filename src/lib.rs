@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod format;
 pub mod ignition;
+pub mod images;
 pub mod lock;
 pub mod manifest;
 pub mod openpgp;

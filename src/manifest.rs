@@ -102,6 +102,8 @@ pub enum Role {
     Overlay,
     /// A system extension image.
     Sysext,
+    /// A container image, as an OCI archive.
+    ContainerImage,
     /// A compiled Ignition config.
     Ignition,
     /// A Matchbox profile.

@@ -10,9 +10,11 @@ mod pxe;
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
-use crate::lock::Lock;
+use crate::images;
+use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
 use crate::recipe::{Recipe, Version};
+use crate::source::oci::ImageRef;
 use crate::store::Object;
 
 /// A kind of output.
@@ -47,6 +49,8 @@ pub struct Built<'b> {
     pub boots: Vec<Boot>,
     /// The sysext images, each once.
     pub sysexts: Vec<SysextImage>,
+    /// The container images, each once.
+    pub images: Vec<ImageArchive>,
 }
 
 /// What one class of machines, or one machine, boots.
@@ -76,6 +80,16 @@ pub struct SysextImage {
     /// The image.
     pub object: Object,
     /// The step that built it.
+    pub step: Sha256,
+}
+
+/// A container image in an archive.
+pub struct ImageArchive {
+    /// As the recipe names it.
+    pub reference: ImageRef,
+    /// The archive.
+    pub object: Object,
+    /// The step that packed it.
     pub step: Sha256,
 }
 
@@ -184,6 +198,15 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
             });
         }
     }
+    rows.extend(built.images.iter().map(|image| {
+        let path = format!("assets/images/{}", image.reference.file_name(arch));
+        Row {
+            arch: Some(arch),
+            origin: images::manifest(built.lock, &image.reference, arch).map(Entry::origin),
+            step: Some(image.step),
+            ..Row::stored(path, Role::ContainerImage, image.object)
+        }
+    }));
     rows.extend(wanted(built.recipe).flat_map(|format| format.emit(built)));
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, squashfs};
+use crate::format::{cpio, oci_archive, squashfs};
+use crate::images;
 use crate::lock::Lock;
+use crate::recipe::Recipe;
 use crate::repro::canonical_json;
 use crate::resolve::component_id;
 use crate::store;
@@ -46,6 +47,8 @@ pub enum Work {
     Sysext(usize),
     /// Builds the overlay of the boot at this index from its config and the sysexts it needs.
     Overlay(usize),
+    /// Packs the container image at this index of the recipe.
+    Image(usize),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
@@ -70,7 +73,8 @@ impl Plan {
     ///
     /// # Errors
     /// A file of a sysext's folder that cannot be read.
-    pub fn new(lock: &Lock, arch: Arch, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
+    pub fn new(lock: &Lock, recipe: &Recipe, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
+        let arch = recipe.release.arch;
         let epoch = lock.epoch();
         let mut keys = BTreeMap::new();
         let mut steps = Vec::new();
@@ -105,6 +109,15 @@ impl Plan {
             let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
             let key = step_key("overlay", cpio::REVISION, &params, &needs);
             steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
+        }
+        for (index, image) in recipe.images.iter().enumerate() {
+            let reference = &image.value;
+            let manifest = images::manifest(lock, reference, arch).map(|entry| entry.sha256);
+            // The manifest's digest covers config and layers.
+            let params = json!({"name": reference.to_string(), "tag": reference.tag(), "manifest": manifest});
+            let key = step_key("image", oci_archive::REVISION, &params, &BTreeMap::new());
+            let id = format!("image/{reference}");
+            steps.push(Step { id, key, needs: BTreeMap::new(), work: Work::Image(index) });
         }
         Ok(Plan { steps })
     }

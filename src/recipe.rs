@@ -15,6 +15,7 @@ use crate::arch::Arch;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
+use crate::source::oci::ImageRef;
 use crate::store;
 use crate::yaml::decode::Spanned;
 
@@ -40,6 +41,8 @@ pub struct Recipe {
     pub kubernetes: Option<Spanned<String>>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Spanned<String>>,
+    /// Container images that the tree shall hold as archives.
+    pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
     /// What classes of nodes boot.

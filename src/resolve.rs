@@ -10,6 +10,7 @@ use crate::arch::Arch;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ignition::ssh_keys;
+use crate::images::{self, Pinned};
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
 use crate::output;
 use crate::recipe::{Recipe, SshKeys, Version, VersionWish};
@@ -40,7 +41,13 @@ pub fn board(recipe: &Recipe) -> Result<Board, flatcar::Error> {
 }
 
 /// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
-pub fn wants(recipe: &Recipe, board: &Board, version: &str, sysexts: &[Selected]) -> Vec<Want> {
+pub fn wants(
+    recipe: &Recipe,
+    board: &Board,
+    version: &str,
+    sysexts: &[Selected],
+    images: &[Pinned],
+) -> Vec<Want> {
     let stock = output::stock_files(recipe).into_iter().map(|(file, _)| Want {
         id: stock_id(board.arch, file),
         url: board.url(version, file),
@@ -56,7 +63,8 @@ pub fn wants(recipe: &Recipe, board: &Board, version: &str, sysexts: &[Selected]
             },
         })
     });
-    let mut wants: Vec<Want> = stock.chain(components).collect();
+    let images = images.iter().flat_map(|image| images::wants(image, board.arch));
+    let mut wants: Vec<Want> = stock.chain(components).chain(images).collect();
     wants.sort_by(|a, b| a.id.cmp(&b.id));
     wants
 }
@@ -80,6 +88,8 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String
             .filter(|u| !lock.ssh_keys.contains_key(*u))
             .map(|u| format!("the SSH keys of github:{u} are not locked")),
     );
+    let (_, open) = images::split(recipe, Some(lock));
+    drift.extend(open.iter().map(|image| format!("the image {image} is not locked")));
     for want in wants {
         match lock.inputs.get(&want.id) {
             None => drift.push(format!("{} is not locked", want.id)),
@@ -183,6 +193,10 @@ fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Opti
     let ids = match want.check {
         Check::Signature(_) => vec![want.id.clone(), format!("{}.sig", want.id)],
         Check::Published(_) | Check::Pinned(_) => vec![want.id.clone()],
+        Check::Described(object) => {
+            let entry = || BTreeMap::from([(want.id.clone(), Entry::plain(&want.url, object))]);
+            return store.has(&object).then(entry);
+        }
     };
     let entries = ids.into_iter().map(|id| Some((id.clone(), locked.get(&id)?.clone())));
     let entries: BTreeMap<String, Entry> = entries.collect::<Option<_>>()?;

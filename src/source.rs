@@ -7,6 +7,7 @@ mod download;
 pub mod fetch;
 pub mod flatcar;
 pub mod http;
+pub mod oci;
 mod throttle;
 
 use std::collections::BTreeMap;
@@ -23,18 +24,20 @@ pub enum SourceName {
     Kubernetes,
     /// GitHub release assets; a mirror has `OWNER/REPO/releases/download/TAG/FILE`.
     Github,
+    /// Container registries, all of them; a mirror is a registry, or a part of one (`http://HOST/PREFIX`).
+    Oci,
     /// Anything else; a mirror has `HOST/PATH`.
     Web,
 }
 
 impl SourceName {
     /// All of them.
-    pub const ALL: [SourceName; 4] =
-        [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Web];
+    pub const ALL: [SourceName; 5] =
+        [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Oci, SourceName::Web];
 
     /// As recipes spell it; `PREBAKE_MIRROR_` and this in upper case is the environment variable.
     pub const fn as_str(self) -> &'static str {
-        ["flatcar", "kubernetes", "github", "web"][self as usize]
+        ["flatcar", "kubernetes", "github", "oci", "web"][self as usize]
     }
 
     /// The source of a canonical URL, and the path below a mirror's base that stands for it.
@@ -46,6 +49,7 @@ impl SourceName {
             None if host == flatcar::WEBSITE_HOST => (SourceName::Flatcar, path.into()),
             None if host == "dl.k8s.io" => (SourceName::Kubernetes, path.into()),
             None if host == "github.com" => (SourceName::Github, path.into()),
+            None if oci::Endpoint::parse(url).is_some() => (SourceName::Oci, path.into()),
             None => (SourceName::Web, rest.into()),
         }
     }
@@ -72,8 +76,12 @@ impl Mirrors {
     /// air-gapped site must not leak requests, and a mirror that lacks a file should be noticed.
     pub fn candidates(&self, url: &str) -> Vec<String> {
         let (source, path) = SourceName::of(url);
+        let at = |base: &String| match oci::Endpoint::parse(url).filter(|_| source == SourceName::Oci) {
+            Some(endpoint) => endpoint.at(base),
+            None => format!("{base}/{path}"),
+        };
         match self.0.get(&source).filter(|bases| !bases.is_empty()) {
-            Some(bases) => bases.iter().map(|base| format!("{base}/{path}")).collect(),
+            Some(bases) => bases.iter().map(at).collect(),
             None => vec![url.to_owned()],
         }
     }

@@ -52,7 +52,7 @@ impl PlanArgs {
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
             let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
-            let plan = Plan::new(lock, project.recipe.release.arch, &project.sysexts, &compiled.boots)?;
+            let plan = Plan::new(lock, &project.recipe, &project.sysexts, &compiled.boots)?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);
                 let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());
@@ -77,6 +77,7 @@ fn describe(want: &Want) -> String {
         Check::Signature(_) => "signature",
         Check::Published(_) => "published sha256",
         Check::Pinned(_) => "pinned sha256",
+        Check::Described(_) => "sha256 of the image",
     };
     format!("{} ({check})", want.url)
 }

@@ -6,5 +6,6 @@
 
 pub mod archive;
 pub mod cpio;
+pub mod oci_archive;
 pub mod squashfs;
 pub mod tree;

@@ -45,6 +45,7 @@ impl Reader<'_> {
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
             kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
             sysexts: list("sysexts", "`sysexts`"),
+            images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
             nodes: fields.get("nodes").map(|node| self.nodes(node)).unwrap_or_default(),
@@ -52,6 +53,7 @@ impl Reader<'_> {
             outputs: self.outputs(fields.get("outputs"), root),
         };
         self.check_nodes(&recipe);
+        self.check_images(&recipe);
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
             self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
         }
@@ -133,6 +135,31 @@ impl Reader<'_> {
             self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
         }
         Some(self.decoder.spanned(version, text))
+    }
+
+    fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
+        let items = self.decoder.items(node, "`images`").iter();
+        items.filter_map(|item| Some(self.decoder.spanned(item, self.decoder.parsed(item)?))).collect()
+    }
+
+    /// Two spellings of one image, or two images with one file name.
+    fn check_images(&self, recipe: &Recipe) {
+        let mut names: BTreeMap<String, &Spanned<ImageRef>> = BTreeMap::new();
+        for image in &recipe.images {
+            let file = image.value.file_name(recipe.release.arch);
+            let Some(first) = names.insert(file.clone(), image) else { continue };
+            let finding = match first.value.to_string() == image.value.to_string() {
+                true => {
+                    Finding::error(format!("image `{}` is listed twice", image.value)).hint("leave one out")
+                }
+                false => {
+                    Finding::error(format!("`{}` and `{}` would both be {file}", first.value, image.value))
+                        .hint("name one of them by digest, without a tag")
+                }
+            };
+            let finding = finding.at(image.place.clone());
+            self.decoder.push(finding.related(first.place.clone(), "first listed here"));
+        }
     }
 
     fn ssh_keys(&self, node: &Yaml) -> Vec<SshKeys> {

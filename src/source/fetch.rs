@@ -37,6 +37,8 @@ pub enum Check {
     Published(String),
     /// A SHA-256 that was written down by a person.
     Pinned(Sha256),
+    /// The digest and size in the descriptor of a container image, which another digest covers.
+    Described(Object),
 }
 
 /// Why an input could not be had.
@@ -141,10 +143,15 @@ impl<'a> Fetcher<'a> {
             Check::Published(_) if lock.is_some() => (None, None),
             Check::Published(url) => (None, Some(self.published(url, &want.url).await?)),
             Check::Pinned(sha256) => (None, Some(*sha256)),
+            Check::Described(_) => (None, None),
+        };
+        let described = match want.check {
+            Check::Described(object) => Some(object),
+            Check::Signature(_) | Check::Published(_) | Check::Pinned(_) => None,
         };
         let expectation = Expectation {
             url: &want.url,
-            locked: lock.map(Entry::object),
+            locked: lock.map(Entry::object).or(described),
             pinned,
             signature: match signature {
                 Some((url, bytes)) => Some((url, bytes, self.key().await?)),
@@ -182,7 +189,10 @@ impl<'a> Fetcher<'a> {
             }
             // Stored by another process, which judged it as this one would have.
             (None, Some(entry)) => entry.clone(),
-            (None, None) => unreachable!("only locked bytes are known to be here"),
+            (None, None) => match described {
+                Some(object) => Entry::plain(&want.url, object),
+                None => unreachable!("only promised bytes are known to be here"),
+            },
         };
         let signer = entry.signer.as_deref();
         self.observer.notice(Event::FetchDone { id: &want.id, size: entry.size, signer });

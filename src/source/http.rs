@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::Mirrors;
+use super::oci::{self, Endpoint, Logins};
 use super::throttle::Throttle;
 use crate::error::{Advice, Exit};
 
@@ -110,6 +111,14 @@ pub enum Error {
         /// URL.
         url: String,
     },
+    /// A registry wants a login that cannot be had.
+    #[error("cannot log in for {url}: {why}")]
+    Login {
+        /// URL.
+        url: String,
+        /// Why not. Holds no secret.
+        why: String,
+    },
     /// A `file:` URL that cannot be read.
     #[error("cannot read {url}")]
     File {
@@ -138,7 +147,11 @@ impl Error {
             Error::Truncated { .. } | Error::Stalled { .. } | Error::Changed { .. } | Error::Empty { .. } => {
                 true
             }
-            Error::Client(_) | Error::TooLong { .. } | Error::Range { .. } | Error::File { .. } => false,
+            Error::Client(_)
+            | Error::TooLong { .. }
+            | Error::Range { .. }
+            | Error::Login { .. }
+            | Error::File { .. } => false,
         }
     }
 }
@@ -163,6 +176,10 @@ impl Advice for Error {
                 "check the network, the proxy variables, or name a mirror (`mirrors:` in the recipe, PREBAKE_MIRROR_… in the environment)".into(),
             ),
             Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
+            Error::Status { status: 401 | 403, url, .. } => {
+                Endpoint::parse(url).map(|_| oci::LOGIN_HINT.into())
+            }
+            Error::Login { .. } => Some(oci::LOGIN_HINT.into()),
             Error::Range { .. } => Some("a proxy or mirror in between mixes ranges up; use another one".into()),
             _ => None,
         }
@@ -190,6 +207,7 @@ pub struct Http {
     mirrors: Mirrors,
     options: Options,
     throttle: Throttle,
+    logins: Logins,
 }
 
 /// A range of a body, and what the rest of it was.
@@ -204,18 +222,14 @@ pub struct Part {
 impl Http {
     /// A client for these mirrors.
     pub fn new(mirrors: Mirrors, options: Options) -> Self {
-        Http { client: OnceCell::new(), mirrors, options, throttle: Throttle::new(options.limit_rate) }
+        let throttle = Throttle::new(options.limit_rate);
+        Http { client: OnceCell::new(), mirrors, options, throttle, logins: Logins::default() }
     }
 
     /// A small text, whole.
     pub async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
         self.each(url, &|_| {}, async |url: &str, _: &mut Patience| {
-            let mut body = self.get(url, Some(SMALL)).await?;
-            let mut bytes = Vec::new();
-            while let Some(chunk) = body.chunk().await? {
-                bytes.extend_from_slice(&chunk);
-            }
-            Ok(bytes)
+            self.get(url, Some(SMALL)).await?.bytes().await
         })
         .await
     }
@@ -279,11 +293,7 @@ impl Http {
                 let (range, length) = content_range(headers, url, part)?;
                 (Some(range), Some(length))
             }
-            _ => {
-                let seconds = text(headers, header::RETRY_AFTER).and_then(|value| value.parse().ok());
-                let pause = seconds.map(Duration::from_secs);
-                return Err(Error::Status { url: url.into(), status, pause });
-            }
+            _ => return Err(refused(url, &response)),
         };
         let validator = validator(headers);
         let start = range.as_ref().map_or(0, |range| range.start);
@@ -304,14 +314,20 @@ impl Http {
 
     async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
         let client = self.client.get_or_try_init(async || client(self.options.stall)).await?;
-        let mut request = client.get(url);
-        if let Some(Part { range, validator }) = part {
-            request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
-            if let Some(validator) = validator {
-                request = request.header(header::IF_RANGE, validator);
+        let request = || {
+            let mut request = client.get(url);
+            if let Some(Part { range, validator }) = part {
+                request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+                if let Some(validator) = validator {
+                    request = request.header(header::IF_RANGE, validator);
+                }
             }
+            request
+        };
+        match Endpoint::parse(url) {
+            Some(endpoint) => self.logins.ask(client, url, &endpoint, request).await,
+            None => request().send().await.map_err(|source| transport(url, source)),
         }
-        request.send().await.map_err(|source| transport(url, source))
     }
 
     async fn open(&self, url: &str, path: PathBuf, limit: Option<u64>) -> Result<Body<'_>, Error> {
@@ -401,6 +417,23 @@ impl Body<'_> {
         self.validator.as_deref()
     }
 
+    /// A header of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        match &self.stream {
+            Stream::Remote(response) => response.headers().get(name)?.to_str().ok(),
+            Stream::Local(_) => None,
+        }
+    }
+
+    /// The rest of the body, which should be small.
+    pub async fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     /// The next bytes, or nothing at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let asked = Instant::now();
@@ -471,6 +504,13 @@ impl Body<'_> {
     }
 }
 
+/// The error of an answer that brings nothing.
+pub(super) fn refused(url: &str, response: &reqwest::Response) -> Error {
+    let seconds = text(response.headers(), header::RETRY_AFTER).and_then(|value| value.parse().ok());
+    let pause = seconds.map(Duration::from_secs);
+    Error::Status { url: url.into(), status: response.status().as_u16(), pause }
+}
+
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
@@ -500,7 +540,7 @@ fn content_range(headers: &HeaderMap, url: &str, part: &Part) -> Result<(Range<u
     })
 }
 
-fn transport(url: &str, source: reqwest::Error) -> Error {
+pub(super) fn transport(url: &str, source: reqwest::Error) -> Error {
     let what = match () {
         _ if source.is_timeout() => "it did not answer in time",
         _ if source.is_connect() => "no connection",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use prebake::manifest::Manifest;
 
 use crate::lab::mirror::Mirror;
-use crate::world::{PRIMARY, VERSION, World};
+use crate::world::{PRIMARY, VERSION, World, peak_memory};
 
 fn manifest(world: &World) -> Manifest {
     let bytes = fs::read(world.path("output/small/current/manifest.json")).unwrap();
@@ -227,13 +227,7 @@ fn memory_stays_flat_however_large_the_base_is() {
     )
     .unwrap();
     let mut child = world.command(&["build", "recipes/small.yaml"]).stderr(Stdio::null()).spawn().unwrap();
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = peak.max(high.and_then(|kib| kib.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0));
-        thread::sleep(Duration::from_millis(10));
-    }
+    let peak = peak_memory(&mut child);
     assert!(child.wait().unwrap().success());
     println!("peak memory of a build with a 2 GiB base: {} MiB", peak >> 10);
     assert!(peak > 1 << 10 && peak < 150 << 10, "{peak} KiB");

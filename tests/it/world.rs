@@ -5,8 +5,10 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -164,7 +166,8 @@ impl World {
 }
 
 impl Run {
-    fn of(output: Output) -> Run {
+    /// What a command came to that was run by hand.
+    pub fn of(output: Output) -> Run {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -184,6 +187,22 @@ impl Run {
             assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
         }
     }
+}
+
+/// The most memory that a run of the binary had, in KiB; waits for its end.
+pub fn peak_memory(child: &mut Child) -> u64 {
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let of = |key| status.lines().find_map(|line: &str| line.strip_prefix(key)).map(str::trim);
+        // Until the child has become the binary it shows the memory of the tests.
+        if of("Name:") == Some("prebake") {
+            let high = of("VmHWM:").and_then(|kib| kib.trim_end_matches(" kB").parse().ok());
+            peak = peak.max(high.unwrap_or(0));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    peak
 }
 
 /// A file of the repository.

@@ -1,0 +1,150 @@
+//! The container images that a recipe names: their inputs in the lock, and their archives in the tree.
+//!
+//! An image is locked as inputs whose ids begin with `image/REFERENCE/ARCH/`: `index` (where there is one), `manifest`,
+//! `config`, `layer-1`, `layer-2` …. What a reference means is `source::oci`'s, how an archive is written
+//! `format::oci_archive`'s.
+
+use std::collections::BTreeMap;
+
+use crate::arch::Arch;
+use crate::error::{Advice, Exit, Result};
+use crate::format::oci_archive::Archive;
+use crate::lock::{self, Entry, Lock};
+use crate::recipe::Recipe;
+use crate::source::fetch::{Check, Want};
+use crate::source::oci::document::{self, Document};
+use crate::source::oci::{Image, ImageRef, Resolver};
+use crate::store::{self, Object, Store};
+
+/// An image whose meaning is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// As the recipe names it.
+    pub reference: ImageRef,
+    /// What it means.
+    pub image: Image,
+}
+
+/// Why a locked image cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lock was edited, or made by another prebake.
+    #[error("the lock does not hold the image {image} whole: {why}")]
+    Incomplete {
+        /// The image.
+        image: ImageRef,
+        /// What is missing.
+        why: String,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("remove its lines `image/…` from the lock and run `prebake lock`".into())
+    }
+}
+
+fn prefix(reference: &ImageRef, arch: Arch) -> String {
+    format!("image/{reference}/{arch}/")
+}
+
+/// What the lock says of an image, if it says anything.
+fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) -> Option<Image> {
+    let prefix = prefix(reference, arch);
+    let of = |name: &str| inputs.get(&format!("{prefix}{name}")).map(Entry::object);
+    let image = Image {
+        index: of("index"),
+        manifest: of("manifest")?,
+        config: of("config")?,
+        layers: (1..).map_while(|n| of(&format!("layer-{n}"))).collect(),
+    };
+    // A reference by digest is its own promise.
+    let top = image.index.unwrap_or(image.manifest).sha256;
+    reference.digest().is_none_or(|digest| *digest == top).then_some(image)
+}
+
+/// The images of a recipe that the lock pins, and those that it does not.
+pub fn split(recipe: &Recipe, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<ImageRef>) {
+    let none = BTreeMap::new();
+    let inputs = lock.map_or(&none, |lock| &lock.inputs);
+    let (mut pinned, mut open) = (Vec::new(), Vec::new());
+    for reference in recipe.images.iter().map(|image| image.value.clone()) {
+        match locked(&reference, recipe.release.arch, inputs) {
+            Some(image) => pinned.push(Pinned { reference, image }),
+            None => open.push(reference),
+        }
+    }
+    (pinned, open)
+}
+
+/// Pins every image of a recipe: as it is locked, else as its registry says now.
+pub async fn pin(recipe: &Recipe, lock: Option<&Lock>, resolver: &Resolver<'_>) -> Result<Vec<Pinned>> {
+    let (mut pinned, open) = split(recipe, lock);
+    for reference in open {
+        let image = resolver.resolve(&reference, recipe.release.arch).await?;
+        pinned.push(Pinned { reference, image });
+    }
+    Ok(pinned)
+}
+
+/// The inputs of an image.
+pub fn wants(pinned: &Pinned, arch: Arch) -> Vec<Want> {
+    let Pinned { reference, image } = pinned;
+    let prefix = prefix(reference, arch);
+    let want = move |name: &str, url, object| Want {
+        id: format!("{prefix}{name}"),
+        url,
+        check: Check::Described(object),
+    };
+    let document = |name, object: Object| {
+        want(name, reference.manifest_url(&format!("sha256:{}", object.sha256)), object)
+    };
+    let blob = |name: &str, object: Object| want(name, reference.blob_url(&object.sha256), object);
+    let mut wants: Vec<Want> = image.index.map(|object| document("index", object)).into_iter().collect();
+    wants.extend([document("manifest", image.manifest), blob("config", image.config)]);
+    wants.extend((1..).zip(&image.layers).map(|(n, layer)| blob(&format!("layer-{n}"), *layer)));
+    wants
+}
+
+/// The manifest of a locked image.
+pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+    lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
+}
+
+/// Puts a locked image together from the store. Every blob that the manifest names must be in the lock, so that nothing
+/// is packed which nobody pinned.
+pub fn archive<'i>(
+    reference: &'i ImageRef,
+    arch: Arch,
+    lock: &lock::Lock,
+    store: &Store,
+) -> Result<Archive<'i>> {
+    let incomplete = |why: String| Error::Incomplete { image: reference.clone(), why };
+    let image = locked(reference, arch, &lock.inputs);
+    let image = image.ok_or_else(|| incomplete("it names no manifest and config".into()))?;
+    let path = store.path(&image.manifest.sha256);
+    let bytes = std::fs::read(&path).map_err(store::Error::io("read", &path))?;
+    let manifest = match document::parse(&bytes).map_err(incomplete)? {
+        Document::Manifest(manifest) => manifest,
+        Document::Index(_) => return Err(incomplete("its manifest is an index".into()).into()),
+    };
+    let mut needed = vec![manifest.config];
+    needed.extend(manifest.distinct_layers());
+    let pinned = |object: &&Object| **object == image.config || image.layers.contains(object);
+    if let Some(object) = needed.iter().find(|object| !pinned(object)) {
+        return Err(incomplete(format!("its manifest needs sha256:{}", object.sha256)).into());
+    }
+    let on_disk = |object: Object| (object, store.path(&object.sha256));
+    Ok(Archive {
+        name: reference.to_string(),
+        tag: reference.tag(),
+        arch,
+        media_type: manifest.media_type,
+        manifest: image.manifest,
+        blobs: [image.manifest].into_iter().chain(needed).map(on_disk).collect(),
+    })
+}
