@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
-use crate::event::Observer;
+use crate::event::{Event, Observer};
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Boot, Built, SysextImage};
@@ -148,12 +148,29 @@ impl Project {
         let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts);
         let locked = self.lock.as_ref();
         let missing: Vec<String> = resolve::missing(&wants, locked, store);
+        for corrupt in store.take_corrupt() {
+            let id =
+                locked.and_then(|lock| lock.objects().find(|(_, object)| object.sha256 == corrupt.sha256));
+            let sha256 = corrupt.sha256.to_string();
+            let id = id.map_or(sha256.as_str(), |(id, _)| id);
+            observer.notice(Event::Corrupt { id, why: &corrupt.why });
+        }
         if limits.offline && !missing.is_empty() {
             return Err(Error::Offline { missing }.into());
         }
         let lock =
             resolve::update(&self.recipe, &self.board, version, &wants, ssh_keys, locked, &fetcher).await?;
         Ok((lock, missing, checked))
+    }
+
+    /// Writes the lock if it moved, and has the store keep what it names.
+    pub fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
+        let moved = self.lock.as_ref() != Some(lock);
+        if moved {
+            lock.save(&self.lock_path)?;
+        }
+        store.keep_lock(&self.lock_path)?;
+        Ok(moved)
     }
 }
 
@@ -171,10 +188,7 @@ pub async fn build(
     let compile =
         |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
-    let lock_moved = project.lock.as_ref() != Some(&lock);
-    if lock_moved {
-        lock.save(&project.lock_path)?;
-    }
+    let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, warnings } = compiled;
     let arch = recipe.release.arch;
     let plan = Plan::new(&lock, arch, sysexts, &boots)?;
@@ -212,6 +226,7 @@ pub async fn build(
     };
     let tree = publish::Tree::new(head, output::rows(&built))?;
     let published = output.publish(&tree, store)?;
+    store.keep_tree(&output.current())?;
     drop(built);
     Ok(Report { published, version, lock, lock_moved, fetched, steps, warnings })
 }

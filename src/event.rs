@@ -49,6 +49,13 @@ pub enum Event<'e> {
         /// The key that signed, where a signature was verified.
         signer: Option<&'e str>,
     },
+    /// An object in the store was corrupt; it is set aside and made anew.
+    Corrupt {
+        /// The input's id, or the step's that made it.
+        id: &'e str,
+        /// What is wrong with it.
+        why: &'e str,
+    },
     /// A step begins to build.
     StepStarted {
         /// The step's id in the plan.

@@ -1,13 +1,16 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod fetch;
 mod ignition;
 mod lock;
 mod plan;
 mod progress;
 mod project;
 mod serve;
+mod store;
 mod sysext;
+mod table;
 
 use clap::{Parser, Subcommand};
 
@@ -30,10 +33,12 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
     Serve(serve::ServeArgs),
+    Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
 }
 
@@ -42,10 +47,12 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Serve(args) => args.run(),
+            Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
         }
     }

@@ -152,6 +152,9 @@ impl Observer for Progress {
                 }
                 shown.add_up();
             }
+            Event::Corrupt { id, why } => {
+                self.line(format!("corrupt  {id}: {why}; set aside, it is made anew"));
+            }
             Event::StepStarted { id } => {
                 let step = self.start(id, None, 0);
                 step.bar.enable_steady_tick(Duration::from_millis(100));

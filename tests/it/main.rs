@@ -19,6 +19,7 @@ mod images;
 mod judges;
 mod recipes;
 mod serve;
+mod store;
 mod sysexts;
 mod vectors;
 mod world;

@@ -164,7 +164,8 @@ impl World {
 }
 
 impl Run {
-    fn of(output: Output) -> Run {
+    /// What an ended process said.
+    pub fn of(output: Output) -> Run {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
