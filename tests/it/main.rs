@@ -17,6 +17,7 @@ mod http;
 mod ignition;
 mod images;
 mod judges;
+mod locks;
 mod recipes;
 mod serve;
 mod store;
