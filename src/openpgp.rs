@@ -180,6 +180,24 @@ pub enum Refusal {
     SignatureExpired,
 }
 
+impl Refusal {
+    /// For tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::Expired => "expired",
+            Refusal::Revoked => "revoked",
+            Refusal::PrimaryInvalid => "primary-invalid",
+            Refusal::NotYetValid => "not-yet-valid",
+            Refusal::FromTheFuture => "from-the-future",
+            Refusal::WrongUsage => "wrong-usage",
+            Refusal::Unbound => "unbound",
+            Refusal::WeakHash => "weak-hash",
+            Refusal::WrongType => "wrong-type",
+            Refusal::SignatureExpired => "signature-expired",
+        }
+    }
+}
+
 impl Advice for Error {
     fn exit(&self) -> Exit {
         Exit::Trust

@@ -7,6 +7,7 @@ mod download;
 pub mod fetch;
 pub mod flatcar;
 pub mod http;
+pub mod key;
 mod throttle;
 
 use std::collections::BTreeMap;

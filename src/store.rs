@@ -5,6 +5,7 @@
 //! ROOT/steps/ab/cdef…     which objects a build step made, by step key
 //! ROOT/partial/           large bodies that are still arriving, resumed after a crash
 //! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by a later open
+//! ROOT/keys/              the vendor's key file, as it was last fetched (`source::key`)
 //! ROOT/roots/             links to the locks and trees that refer to objects: what `gc` keeps
 //! ROOT/corrupt/           objects whose bytes were found wrong: kept for a look, never served, swept by `gc`
 //! ROOT/.lock              shared by everyone who works with the store, held alone by `gc`

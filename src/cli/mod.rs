@@ -3,6 +3,7 @@
 mod build;
 mod fetch;
 mod ignition;
+mod keys;
 mod lock;
 mod plan;
 mod progress;
@@ -35,6 +36,7 @@ enum Verb {
     Build(build::BuildArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
+    Keys(keys::KeysArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
     Serve(serve::ServeArgs),
@@ -49,6 +51,7 @@ impl Cli {
             Verb::Build(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
+            Verb::Keys(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Serve(args) => args.run(),

@@ -17,6 +17,7 @@ mod http;
 mod ignition;
 mod images;
 mod judges;
+mod keys;
 mod locks;
 mod recipes;
 mod serve;
