@@ -19,7 +19,7 @@ use crate::resolve;
 use crate::run::{Outcome, Runner};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
-use crate::source::flatcar::Board;
+use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::store::Store;
 use crate::sysexts::{self, Selected};
@@ -102,7 +102,7 @@ impl Project {
     /// The version and every input, as far as they are known without a network.
     pub fn wants(&self) -> (Option<Version>, Vec<Want>) {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
-        let directory = version.map_or("current".into(), |version| version.to_string());
+        let directory = version.map_or(flatcar::CURRENT.into(), |version| version.to_string());
         (version, resolve::wants(&self.recipe, &self.board, &directory, &self.sysexts))
     }
 
@@ -127,7 +127,7 @@ impl Project {
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,
             None if limits.offline => {
-                let missing = vec![self.board.url("current", crate::source::flatcar::VERSION_TXT)];
+                let missing = vec![self.board.url(flatcar::CURRENT, flatcar::VERSION_TXT)];
                 return Err(Error::Offline { missing }.into());
             }
             None => self.board.resolve(&self.recipe.release.version, &http).await?,

@@ -8,6 +8,7 @@ mod lock;
 mod plan;
 mod progress;
 mod project;
+mod release;
 mod serve;
 mod store;
 mod sysext;
@@ -39,6 +40,7 @@ enum Verb {
     Keys(keys::KeysArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
+    Release(release::ReleaseArgs),
     Serve(serve::ServeArgs),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
@@ -54,6 +56,7 @@ impl Cli {
             Verb::Keys(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
+            Verb::Release(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),

@@ -21,6 +21,7 @@ mod keys;
 mod locks;
 mod recipes;
 mod serve;
+mod releases;
 mod store;
 mod sysexts;
 mod vectors;
