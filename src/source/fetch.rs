@@ -211,8 +211,12 @@ impl<'a> Fetcher<'a> {
         self.http.each(&want.url, &retrying, attempt).await
     }
 
-    /// A signature: the locked one if it is at hand, else the first that one of the URLs has.
+    /// A signature: the locked one, from the store if it is at hand; where none is locked for these URLs, the first that
+    /// one of them has.
     async fn signature(&self, urls: &[String], locked: Option<&Entry>) -> Result<(String, Vec<u8>), Error> {
+        // An entry for other URLs belongs to another version.
+        let locked = locked.filter(|entry| urls.contains(&entry.url));
+        let urls = locked.map_or(urls, |entry| std::slice::from_ref(&entry.url));
         if let Some(entry) = locked
             && let Ok(bytes) = std::fs::read(self.store.path(&entry.sha256))
             && Sha256::of(&bytes) == entry.sha256
@@ -222,7 +226,13 @@ impl<'a> Fetcher<'a> {
         let mut missing = None;
         for url in urls {
             match self.http.small(url).await {
-                Ok(bytes) => return Ok((url.clone(), bytes)),
+                Ok(bytes) => {
+                    if let Some(entry) = locked {
+                        let found = Object { sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
+                        found.must_be(url, &entry.object())?;
+                    }
+                    return Ok((url.clone(), bytes));
+                }
                 Err(error) if error.is_missing() => missing = missing.or(Some(error)),
                 Err(error) => return Err(error.into()),
             }

@@ -110,3 +110,28 @@ fn a_name_that_is_not_in_the_lock_is_told_with_the_nearest() {
     run.fails(2, &["nothing in recipes/small.lock is called `helo`", "did you mean `hello`?"]);
     moved.prebake(&["lock", RECIPE, "hello"]).fails(2, &["--update"]);
 }
+
+#[test]
+fn a_recipe_that_names_a_newer_version_moves_its_lock_by_itself() {
+    let moved = Moved::new();
+    moved.world.edit(RECIPE, "channel: stable}", &format!("channel: stable, version: {NEWER}}}"));
+    moved.prebake(&["build", RECIPE, "--locked"]).fails(9, &["wants version 4593.2.6"]);
+    moved.prebake(&["build", RECIPE]).ok();
+}
+
+#[test]
+fn a_file_that_was_signed_anew_is_not_the_locked_one() {
+    let world = World::new();
+    world.build();
+    let kernel = world.path("release/stable/amd64-usr").join(VERSION).join("flatcar_production_pxe.vmlinuz");
+    let signature = kernel.with_file_name("flatcar_production_pxe.vmlinuz.sig");
+    let good = fs::read(&signature).unwrap();
+    fs::remove_dir_all(world.path("store")).unwrap();
+    // A second signature behind the first: another file, as good as the locked one.
+    fs::write(&signature, [good.clone(), good].concat()).unwrap();
+    for verb in ["fetch", "build"] {
+        world
+            .prebake(&[verb, RECIPE])
+            .fails(4, &["flatcar_production_pxe.vmlinuz.sig has size", "was expected"]);
+    }
+}
