@@ -166,3 +166,45 @@ fn remove(path: &Path) -> Result<(), Error> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn gc_and_builds_keep_each_other_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_owned();
+        let (one, two) = (Store::open(&root).unwrap(), Store::open(&root).unwrap());
+        drop(one);
+        assert!(Alone::open(&root, false).unwrap().is_none());
+        drop(two);
+        let alone = Alone::open(&root, false).unwrap().unwrap();
+        assert!(Alone::open(&root, false).unwrap().is_none());
+        let (sender, opened) = mpsc::channel();
+        let build = thread::spawn(move || sender.send(Store::open(&root).map(drop)));
+        assert!(opened.recv_timeout(Duration::from_millis(50)).is_err(), "a build waits for gc");
+        drop(alone);
+        opened.recv().unwrap().unwrap();
+        build.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_crashes_left_goes_when_it_is_old() {
+        let directory = tempfile::tempdir().unwrap();
+        let alone = Alone::open(directory.path(), false).unwrap().unwrap();
+        let store = alone.store();
+        fs::write(directory.path().join("tmp/torn"), "123").unwrap();
+        let partial = directory.path().join("partial/x");
+        fs::create_dir(&partial).unwrap();
+        fs::write(partial.join("data"), "1234").unwrap();
+        assert!(Garbage::find(store, Duration::from_secs(3600)).unwrap().is_empty());
+        let garbage = Garbage::find(store, Duration::ZERO).unwrap();
+        assert_eq!(garbage.leftovers.len(), 2);
+        alone.remove(&garbage).unwrap();
+        assert!(!partial.exists() && Garbage::find(store, Duration::ZERO).unwrap().is_empty());
+    }
+}
