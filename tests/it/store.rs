@@ -46,14 +46,15 @@ fn gc(world: &World) -> Value {
     json(world.prebake(&["store", "gc", "--grace", "0s", "--json"]))
 }
 
-/// A world in which a build hangs while it fetches the kernel.
+/// A world in which a build hangs while it fetches the kernel, with something in the store already.
 fn hanging() -> (World, std::process::Child) {
     let world = World::with_faults(|request| {
         (request.path.ends_with(KERNEL) && request.earlier == 0).then_some(Fault::Stall(3))
     });
     let build =
         world.command(&["build", RECIPE]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !world.mirror.requests().iter().any(|request| request.path.ends_with(KERNEL)) {
+    let asked = || world.mirror.requests().iter().any(|request| request.path.ends_with(KERNEL));
+    while !asked() || world.objects().is_empty() {
         thread::sleep(Duration::from_millis(5));
     }
     (world, build)
@@ -186,7 +187,6 @@ fn gc_touches_nothing_while_a_lock_cannot_be_read() {
 fn gc_never_runs_beside_a_build_and_waits_for_it_when_told() {
     let (world, mut build) = hanging();
     let here = world.objects();
-    assert!(!here.is_empty(), "something was fetched that no lock names yet");
     world.prebake(&["store", "gc", "--grace", "0s"]).fails(1, &["is in use by another prebake", "--wait"]);
     let is_here = |objects: &[String]| here.iter().all(|object| objects.contains(object));
     assert!(is_here(&world.objects()));
