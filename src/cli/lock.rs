@@ -94,22 +94,23 @@ fn moved_keys<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<(&'l str, Option<
 }
 
 fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
-    let mut table = Table::new(["INPUT", ">OLD", "", "NEW"]);
-    let mut row = |name: String, old: Option<String>, new: Option<String>| {
-        let or = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-        table.row([name, or(old), "→".into(), or(new)]);
+    let mut table = Table::new(["INPUT", ">SIZE", "OLD", "", ">SIZE", "NEW"]);
+    // A side is a size, if it has one, and what is there.
+    let mut row = |name: String, old: Option<(String, String)>, new: Option<(String, String)>| {
+        let or = |side: Option<(String, String)>| side.unwrap_or_else(|| (String::new(), "-".into()));
+        let ((old_size, old), (new_size, new)) = (or(old), or(new));
+        table.row([name, old_size, old, "→".into(), new_size, new]);
     };
-    let release = |lock: &Lock| format!("{} {}", lock.release.channel, lock.release.version);
+    let release = |lock: &Lock| (String::new(), format!("{} {}", lock.release.channel, lock.release.version));
     if old.map(release) != Some(release(new)) {
         row("release".into(), old.map(release), Some(release(new)));
     }
     for (user, was, is) in moved_keys(old, new) {
-        let keys = |count: usize| format!("{count} SSH keys");
+        let keys = |count: usize| (String::new(), format!("{count} SSH keys"));
         row(format!("github:{user}"), was.map(keys), is.map(keys));
     }
     for Move { id, old, new } in moves(old, new) {
-        let object =
-            |o: Object| format!("{:>11}  {}", HumanBytes(o.size).to_string(), &o.sha256.to_string()[..12]);
+        let object = |o: Object| (HumanBytes(o.size).to_string(), o.sha256.to_string()[..12].to_owned());
         row(id.into(), old.map(object), new.map(object));
     }
     match old == Some(new) {

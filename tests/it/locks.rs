@@ -70,7 +70,7 @@ fn an_update_without_names_moves_everything_and_shows_old_and_new() {
     let run = moved.prebake(&["lock", "--update", RECIPE]).ok();
     let lines: Vec<Vec<&str>> =
         run.stdout.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["INPUT", "OLD", "NEW"], "{}", run.stdout);
+    assert_eq!(lines[0], ["INPUT", "SIZE", "OLD", "SIZE", "NEW"], "{}", run.stdout);
     assert_eq!(lines[1], ["release", "stable", VERSION, "→", "stable", NEWER]);
     assert_eq!(lines[2], ["github:octo", "1", "SSH", "keys", "→", "2", "SSH", "keys"]);
     let tool = lines.iter().find(|line| line[0] == "sysext/hello/amd64/tool").unwrap();
