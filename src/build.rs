@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
-use crate::event::Observer;
+use crate::event::{Event, Observer};
 use crate::images;
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
@@ -20,7 +20,7 @@ use crate::resolve;
 use crate::run::{Outcome, Runner};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
-use crate::source::flatcar::Board;
+use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::source::oci::Resolver;
 use crate::store::Store;
@@ -104,7 +104,7 @@ impl Project {
     /// The version and every input, as far as they are known without a network.
     pub fn wants(&self) -> (Option<Version>, Vec<Want>) {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
-        let directory = version.map_or("current".into(), |version| version.to_string());
+        let directory = version.map_or(flatcar::CURRENT.into(), |version| version.to_string());
         let (images, _) = images::split(&self.recipe, self.lock.as_ref());
         (version, resolve::wants(&self.recipe, &self.board, &directory, &self.sysexts, &images))
     }
@@ -130,7 +130,7 @@ impl Project {
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,
             None if limits.offline => {
-                let missing = vec![self.board.url("current", crate::source::flatcar::VERSION_TXT)];
+                let missing = vec![self.board.url(flatcar::CURRENT, flatcar::VERSION_TXT)];
                 return Err(Error::Offline { missing }.into());
             }
             None => self.board.resolve(&self.recipe.release.version, &http).await?,
@@ -155,12 +155,29 @@ impl Project {
         let images = images::pin(&self.recipe, locked, &resolver).await?;
         let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts, &images);
         let missing: Vec<String> = resolve::missing(&wants, locked, store);
+        for corrupt in store.take_corrupt() {
+            let id =
+                locked.and_then(|lock| lock.objects().find(|(_, object)| object.sha256 == corrupt.sha256));
+            let sha256 = corrupt.sha256.to_string();
+            let id = id.map_or(sha256.as_str(), |(id, _)| id);
+            observer.notice(Event::Corrupt { id, why: &corrupt.why });
+        }
         if limits.offline && !missing.is_empty() {
             return Err(Error::Offline { missing }.into());
         }
         let lock =
             resolve::update(&self.recipe, &self.board, version, &wants, ssh_keys, locked, &fetcher).await?;
         Ok((lock, missing, checked))
+    }
+
+    /// Writes the lock if it moved, and has the store keep what it names.
+    pub fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
+        let moved = self.lock.as_ref() != Some(lock);
+        if moved {
+            lock.save(&self.lock_path)?;
+        }
+        store.keep_lock(&self.lock_path)?;
+        Ok(moved)
     }
 }
 
@@ -178,10 +195,7 @@ pub async fn build(
     let compile =
         |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
-    let lock_moved = project.lock.as_ref() != Some(&lock);
-    if lock_moved {
-        lock.save(&project.lock_path)?;
-    }
+    let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, warnings } = compiled;
     let arch = recipe.release.arch;
     let plan = Plan::new(&lock, recipe, sysexts, &boots)?;
@@ -232,6 +246,7 @@ pub async fn build(
     };
     let tree = publish::Tree::new(head, output::rows(&built))?;
     let published = output.publish(&tree, store)?;
+    store.keep_tree(&output.current())?;
     drop(built);
     Ok(Report { published, version, lock, lock_moved, fetched, steps, warnings })
 }

@@ -49,6 +49,18 @@ pub enum Event<'e> {
         /// The key that signed, where a signature was verified.
         signer: Option<&'e str>,
     },
+    /// The vendor's key file cannot be had; the copy that was stored earlier is used.
+    KeyStale {
+        /// Why.
+        reason: &'e str,
+    },
+    /// An object in the store was corrupt; it is set aside and made anew.
+    Corrupt {
+        /// The input's id, or the step's that made it.
+        id: &'e str,
+        /// What is wrong with it.
+        why: &'e str,
+    },
     /// A step begins to build.
     StepStarted {
         /// The step's id in the plan.

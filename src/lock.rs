@@ -2,7 +2,7 @@
 //!
 //! Owns the file. `resolve` decides what belongs into it; builds fetch nothing that it does not name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use crate::digest::{Sha256, Sha512};
 use crate::error::{Advice, Exit};
 use crate::manifest::Origin;
 use crate::recipe::Version;
+use crate::report::nearest;
 use crate::store::{self, Object};
 
 /// Version of the format.
@@ -98,6 +99,16 @@ pub enum Error {
         /// What serde says.
         source: serde_yaml::Error,
     },
+    /// Nothing in the lock is called so.
+    #[error("nothing in {} is called `{name}`", path.display())]
+    Unknown {
+        /// The lock.
+        path: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// The lock does not say what the recipe needs.
     #[error("{} does not match the recipe: {}", path.display(), drift.join("; "))]
     Drift {
@@ -112,6 +123,7 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Syntax { .. } => Exit::Config,
+            Error::Unknown { .. } => Exit::Usage,
             Error::Drift { .. } => Exit::Drift,
         }
     }
@@ -121,6 +133,10 @@ impl Advice for Error {
             Error::Syntax { .. } => {
                 "restore it from version control, or remove it and run `prebake lock`".into()
             }
+            Error::Unknown { name, known, .. } => match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}, and the id of every input", known.join(", ")),
+            },
             Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without --locked".into(),
         })
     }
@@ -157,6 +173,43 @@ impl Lock {
             return Ok(());
         }
         Ok(store::write_atomic(path, text.as_bytes())?)
+    }
+
+    /// Forgets what `name` stands for, so that it is resolved and fetched anew: an input's id, the front part of ids
+    /// (`flatcar`, `sysext/kubernetes`), a sysext's name, or `github:USER`. Whether anything was called so.
+    pub fn forget(&mut self, name: &str) -> bool {
+        if let Some(user) = name.strip_prefix("github:") {
+            return self.ssh_keys.remove(user).is_some();
+        }
+        let fronts = [format!("{name}/"), format!("sysext/{name}/")];
+        let is_meant = |id: &str| {
+            id.strip_suffix(".sig").unwrap_or(id) == name || fronts.iter().any(|front| id.starts_with(front))
+        };
+        let before = self.inputs.len();
+        self.inputs.retain(|id, _| !is_meant(id));
+        if name == "flatcar" {
+            // A release without a version is asked for again.
+            self.release.version.clear();
+        }
+        self.inputs.len() < before
+    }
+
+    /// What [`Lock::forget`] takes beside ids: sources, sysexts, users.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = self.ssh_keys.keys().map(|user| format!("github:{user}")).collect();
+        for id in self.inputs.keys() {
+            let mut parts = id.split('/');
+            names.extend(match (parts.next(), parts.next()) {
+                (Some("sysext"), Some(sysext)) => Some(sysext.to_owned()),
+                (front, _) => front.map(str::to_owned),
+            });
+        }
+        names.into_iter().collect()
+    }
+
+    /// Every object that it names, by input id: all that a build needs from the store.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, Object)> {
+        self.inputs.iter().map(|(id, entry)| (id.as_str(), entry.object()))
     }
 
     /// The locked version, if it is one.

@@ -17,7 +17,7 @@ use crate::digest::Sha256;
 use crate::error::{Advice, Exit, Result};
 use crate::manifest::{self, Manifest, Role};
 use crate::output::{Contents, Row};
-use crate::store::{self, Store};
+use crate::store::{self, Object, Store};
 
 /// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -169,16 +169,21 @@ impl Output {
         Ok(())
     }
 
+    /// The link to the newest build.
+    pub fn current(&self) -> PathBuf {
+        self.directory.join(CURRENT)
+    }
+
     /// Publishes a tree and points `current` at it. A tree that is there already, whole, is left as it is: that costs
-    /// one `stat` a file.
+    /// one `stat` a file; a paranoid store has every byte read.
     pub fn publish(&self, tree: &Tree, store: &Store) -> Result<Published> {
-        let current = self.directory.join(CURRENT);
+        let current = self.current();
         if fs::symlink_metadata(&current).is_ok_and(|meta| !meta.is_symlink()) {
             return Err(Error::Foreign { path: current }.into());
         }
         let build_id = tree.manifest.build_id();
         let path = self.directory.join(&build_id);
-        let unchanged = is_whole(&path, &tree.manifest);
+        let unchanged = is_whole(&path, &tree.manifest, store);
         if !unchanged {
             self.stage(tree, store, &build_id, &path)?;
         }
@@ -224,13 +229,16 @@ impl Output {
     }
 }
 
-/// Whether a published tree has this manifest and every file of it at its size.
-fn is_whole(path: &Path, manifest: &Manifest) -> bool {
-    let of_size = |(name, file): (&String, &manifest::File)| {
-        fs::symlink_metadata(path.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
+/// Whether a published tree has this manifest and every file of it at its size; a paranoid store reads the files, too.
+fn is_whole(path: &Path, manifest: &Manifest, store: &Store) -> bool {
+    let intact = |(name, file): (&String, &manifest::File)| {
+        let path = path.join(name);
+        let object = Object { sha256: file.sha256, size: file.size };
+        fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
+            && (!store.is_paranoid() || store.is_copy(&path, &object))
     };
     fs::read(path.join(manifest::FILE_NAME)).is_ok_and(|bytes| bytes == manifest.to_bytes())
-        && manifest.files.iter().all(of_size)
+        && manifest.files.iter().all(intact)
 }
 
 /// Links an object into the tree; where the disk cannot (another file system, too many links), copies it, which the

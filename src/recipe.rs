@@ -58,7 +58,7 @@ pub struct Recipe {
 /// Which Flatcar release is wanted.
 #[derive(Debug)]
 pub struct Release {
-    /// `stable`, `beta`, `alpha` or `lts`; judged when it is resolved.
+    /// `stable`, `beta`, `alpha`, `lts` or a stream such as `lts-2024`; judged when it is resolved.
     pub channel: Spanned<String>,
     /// One version, or the newest of the channel.
     pub version: VersionWish,

@@ -58,6 +58,9 @@ impl Runner<'_> {
                 outcomes.push(Outcome { object, cached: true });
                 continue;
             }
+            for corrupt in self.store.take_corrupt() {
+                self.observer.notice(Event::Corrupt { id: &step.id, why: &corrupt.why });
+            }
             self.observer.notice(Event::StepStarted { id: &step.id });
             let started = Instant::now();
             let object = self.build(step)?;

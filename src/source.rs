@@ -7,6 +7,7 @@ mod download;
 pub mod fetch;
 pub mod flatcar;
 pub mod http;
+pub mod key;
 pub mod oci;
 mod throttle;
 

@@ -5,16 +5,24 @@
 //! ROOT/steps/ab/cdef…     which objects a build step made, by step key
 //! ROOT/partial/           large bodies that are still arriving, resumed after a crash
 //! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by a later open
+//! ROOT/keys/              the vendor's key file, as it was last fetched (`source::key`)
+//! ROOT/roots/             links to the locks and trees that refer to objects: what `gc` keeps
+//! ROOT/corrupt/           objects whose bytes were found wrong: kept for a look, never served, swept by `gc`
+//! ROOT/.lock              shared by everyone who works with the store, held alone by `gc`
 //! ```
 //! Owns atomic writes for the whole house. Leaves to `source` where bytes come from, and to `plan` what a key means.
 
+pub mod gc;
 pub mod partial;
+pub mod roots;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -112,10 +120,13 @@ impl Object {
     }
 }
 
-/// A directory of objects.
+/// A directory of objects. While one of these exists, no `gc` runs in it.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    vigilance: Option<Arc<verify::Vigilance>>,
+    /// Unlocked when the last clone is closed, whatever way the process ends.
+    _in_use: Arc<File>,
 }
 
 /// Bytes on their way into the store, not yet trusted. Dropping it leaves nothing behind.
@@ -135,15 +146,30 @@ pub struct Unverified {
 pub struct Verified(Unverified);
 
 impl Store {
-    /// Opens a store, making its directories and sweeping what crashes left behind.
+    /// Opens a store, making its directories and sweeping what crashes left behind. Waits for a `gc` that runs.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        for directory in ["objects", "steps", "partial", "tmp"] {
+        Store::open_with(root, |lock| lock.lock_shared())
+    }
+
+    fn open_with(root: &Path, take: impl FnOnce(&File) -> io::Result<()>) -> Result<Self, Error> {
+        for directory in ["objects", "steps", "partial", "tmp", "roots", "corrupt"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
-        let store = Store { root: root.to_owned() };
+        let path = root.join(".lock");
+        let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let lock = lock.map_err(Error::io("open", &path))?;
+        take(&lock).map_err(Error::io("lock", &path))?;
+        let store = Store { root: root.to_owned(), vigilance: None, _in_use: Arc::new(lock) };
         store.sweep();
         Ok(store)
+    }
+
+    /// The same store, but each object's bytes are read and judged before this process first relies on them. What is
+    /// found corrupt is set aside and counts as absent, so that it is fetched or built again.
+    pub fn paranoid(mut self) -> Self {
+        self.vigilance = Some(Arc::default());
+        self
     }
 
     /// Where the store lies.
@@ -155,7 +181,7 @@ impl Store {
     fn sweep(&self) {
         for directory in [self.root.join("tmp"), self.partials()] {
             let Ok(entries) = fs::read_dir(directory) else { continue };
-            for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_stale(path)) {
+            for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_older(path, STALE)) {
                 let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
             }
         }
@@ -166,9 +192,11 @@ impl Store {
         self.root.join("objects").join(fan_out(sha256))
     }
 
-    /// Whether an object of this digest and size is here. One `stat`; the bytes are not read.
+    /// Whether an object of this digest and size is here. One `stat`; the bytes are read in a [`Store::paranoid`] one
+    /// only.
     pub fn has(&self, object: &Object) -> bool {
-        fs::metadata(self.path(&object.sha256)).is_ok_and(|meta| meta.len() == object.size)
+        let is_here = fs::metadata(self.path(&object.sha256)).is_ok_and(|meta| meta.len() == object.size);
+        is_here && self.vigilance.as_ref().is_none_or(|vigilance| vigilance.vouches(self, object))
     }
 
     /// Starts to take bytes.
@@ -277,11 +305,11 @@ impl Unverified {
     }
 }
 
-/// Whether nothing was written here for [`STALE`]; a partial body's directory is as old as its data.
-fn is_stale(path: &Path) -> bool {
+/// Whether nothing was written here for so long; a partial body's directory is as old as its data.
+fn is_older(path: &Path, age: Duration) -> bool {
     let meta = fs::metadata(path.join("data")).or_else(|_| fs::metadata(path));
     let modified = meta.and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());
-    modified.elapsed().is_ok_and(|age| age > STALE)
+    modified.elapsed().is_ok_and(|elapsed| elapsed >= age)
 }
 
 fn fan_out(digest: &Sha256) -> String {

@@ -44,6 +44,7 @@ impl BuildArgs {
     /// Builds, and tells what was made, what was cached and who signed it.
     pub fn run(self) -> Result<()> {
         let (project, store) = self.project.open()?;
+        let store = self.fetch.trusting(store);
         let limits = Limits { locked: self.locked, offline: self.offline, http: self.fetch.options() };
         let progress = Progress::new();
         let report = block_on(build(&project, &store, &self.output, &self.layers, limits, &progress))?;

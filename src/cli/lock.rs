@@ -1,69 +1,136 @@
 //! `prebake lock`
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
+use super::table::Table;
 use crate::build::Limits;
 use crate::error::Result;
-use crate::lock::Lock;
+use crate::lock::{Error, Lock};
+use crate::store::Object;
 
 /// Write the lock of a recipe: the exact, verified inputs that builds use
 ///
-/// Every input is fetched and verified before it is locked. What is locked already and still fits the recipe stays.
+/// Every input is fetched and verified before it is locked. What is locked already and still fits the recipe stays,
+/// unless --update asks for it anew. What moved is printed, old → new.
 #[derive(Args)]
 pub struct LockArgs {
     #[command(flatten)]
     project: ProjectArgs,
-    /// Forget the present lock and take what the recipe's wishes mean today
+    /// Take what the recipe's wishes mean today, for all inputs or for the named ones
     #[arg(long)]
     update: bool,
+    /// What to update: `flatcar`, a sysext's name, `github:USER`, or an input's id; all others stay as they are locked
+    #[arg(value_name = "NAME", requires = "update")]
+    names: Vec<String>,
     #[command(flatten)]
     fetch: FetchArgs,
+    /// Print what moved as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something that the lock says otherwise than before.
+struct Move<'l> {
+    id: &'l str,
+    old: Option<Object>,
+    new: Option<Object>,
 }
 
 impl LockArgs {
     /// Writes the lock and prints what moved.
     pub fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
+        let store = self.fetch.trusting(store);
         let old = project.lock.clone();
-        if self.update {
+        if self.update && self.names.is_empty() {
             project.lock = None;
+        }
+        for name in &self.names {
+            let missing =
+                |known| Error::Unknown { path: project.lock_path.clone(), name: name.clone(), known };
+            let lock = project.lock.as_mut().ok_or_else(|| missing(Vec::new()))?;
+            if !lock.forget(name) {
+                return Err(missing(old.as_ref().map_or(Vec::new(), Lock::names)).into());
+            }
         }
         let limits = Limits { http: self.fetch.options(), ..Limits::default() };
         let progress = Progress::new();
         let (lock, ..) = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
-        lock.save(&project.lock_path)?;
-        let moved = moves(old.as_ref(), &lock);
-        match moved.is_empty() {
-            true => println!("{} is up to date", project.lock_path.display()),
-            false => println!("{}:\n{}", project.lock_path.display(), moved.join("\n")),
+        project.save(&lock, &store)?;
+        match self.json {
+            true => println!("{:#}", as_json(&project.lock_path, old.as_ref(), &lock)),
+            false => print(&project.lock_path, old.as_ref(), &lock),
         }
         Ok(())
     }
 }
 
-/// One line for each input that is new, gone or different.
-fn moves(old: Option<&Lock>, new: &Lock) -> Vec<String> {
-    let short =
-        |lock: &Lock, id: &String| lock.inputs.get(id).map(|entry| entry.sha256.to_string()[..12].to_owned());
-    let mut ids: Vec<&String> =
-        old.iter().flat_map(|lock| lock.inputs.keys()).chain(new.inputs.keys()).collect();
-    ids.sort();
-    ids.dedup();
-    let mut lines = Vec::new();
-    let version = |lock: &Lock| format!("{} {}", lock.release.channel, lock.release.version);
-    let was = old.map_or("nothing".into(), version);
-    if was != version(new) {
-        lines.push(format!("  release: {was} → {}", version(new)));
+/// Every input that is new, gone or different, sorted by id.
+fn moves<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<Move<'l>> {
+    let ids: BTreeSet<&str> =
+        old.into_iter().chain([new]).flat_map(|lock| lock.inputs.keys().map(String::as_str)).collect();
+    let of = |lock: &Lock, id: &str| lock.inputs.get(id).map(|entry| entry.object());
+    let all = ids.into_iter().map(|id| Move { id, old: old.and_then(|lock| of(lock, id)), new: of(new, id) });
+    all.filter(|moved| moved.old != moved.new).collect()
+}
+
+/// GitHub users whose keys are new, gone or different, with the number of keys before and now.
+fn moved_keys<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<(&'l str, Option<usize>, Option<usize>)> {
+    let users: BTreeSet<&str> =
+        old.into_iter().chain([new]).flat_map(|lock| lock.ssh_keys.keys().map(String::as_str)).collect();
+    let moved = users.into_iter().filter_map(|user| {
+        let was = old.and_then(|lock| lock.ssh_keys.get(user));
+        let is = new.ssh_keys.get(user);
+        (was != is).then(|| (user, was.map(Vec::len), is.map(Vec::len)))
+    });
+    moved.collect()
+}
+
+fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
+    let mut table = Table::new(["INPUT", ">SIZE", "OLD", "", ">SIZE", "NEW"]);
+    // A side is a size, if it has one, and what is there.
+    let mut row = |name: String, old: Option<(String, String)>, new: Option<(String, String)>| {
+        let or = |side: Option<(String, String)>| side.unwrap_or_else(|| (String::new(), "-".into()));
+        let ((old_size, old), (new_size, new)) = (or(old), or(new));
+        table.row([name, old_size, old, "→".into(), new_size, new]);
+    };
+    let release = |lock: &Lock| (String::new(), format!("{} {}", lock.release.channel, lock.release.version));
+    if old.map(release) != Some(release(new)) {
+        row("release".into(), old.map(release), Some(release(new)));
     }
-    for id in ids {
-        let was = old.and_then(|lock| short(lock, id));
-        let is = short(new, id);
-        if was != is {
-            let word = |digest: Option<String>| digest.unwrap_or_else(|| "nothing".into());
-            lines.push(format!("  {id}: {} → {}", word(was), word(is)));
-        }
+    for (user, was, is) in moved_keys(old, new) {
+        let keys = |count: usize| (String::new(), format!("{count} SSH keys"));
+        row(format!("github:{user}"), was.map(keys), is.map(keys));
     }
-    lines
+    for Move { id, old, new } in moves(old, new) {
+        let object = |o: Object| (HumanBytes(o.size).to_string(), o.sha256.to_string()[..12].to_owned());
+        row(id.into(), old.map(object), new.map(object));
+    }
+    match old == Some(new) {
+        true => println!("{} is up to date", path.display()),
+        false => print!("{}:\n{table}", path.display()),
+    }
+}
+
+fn as_json(path: &Path, old: Option<&Lock>, new: &Lock) -> Value {
+    let moves: Vec<Value> =
+        moves(old, new).iter().map(|m| json!({"id": m.id, "old": m.old, "new": m.new})).collect();
+    let keys: Vec<Value> = moved_keys(old, new)
+        .iter()
+        .map(|(user, old, new)| json!({"user": user, "old": old, "new": new}))
+        .collect();
+    json!({
+        "lock": path,
+        "moved": old != Some(new),
+        "release": {"old": old.map(|lock| &lock.release), "new": new.release},
+        "inputs": moves,
+        "ssh_keys": keys,
+    })
 }

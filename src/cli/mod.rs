@@ -1,13 +1,18 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod fetch;
 mod ignition;
+mod keys;
 mod lock;
 mod plan;
 mod progress;
 mod project;
+mod release;
 mod serve;
+mod store;
 mod sysext;
+mod table;
 
 use clap::{Parser, Subcommand};
 
@@ -30,10 +35,14 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
+    Keys(keys::KeysArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
+    Release(release::ReleaseArgs),
     Serve(serve::ServeArgs),
+    Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
 }
 
@@ -42,10 +51,14 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
+            Verb::Keys(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
+            Verb::Release(args) => args.run(),
             Verb::Serve(args) => args.run(),
+            Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
         }
     }

@@ -152,6 +152,12 @@ impl Observer for Progress {
                 }
                 shown.add_up();
             }
+            Event::KeyStale { reason } => {
+                self.line(format!("key      {reason}; the copy in the store is used"));
+            }
+            Event::Corrupt { id, why } => {
+                self.line(format!("corrupt  {id}: {why}; set aside, it is made anew"));
+            }
             Event::StepStarted { id } => {
                 let step = self.start(id, None, 0);
                 step.bar.enable_steady_tick(Duration::from_millis(100));

@@ -16,9 +16,23 @@ use crate::store::{self, Store};
 pub struct ProjectArgs {
     /// The recipe, such as recipes/kubernetes.yaml
     pub recipe: PathBuf,
+    #[command(flatten)]
+    pub store: StoreArg,
+}
+
+/// Which store.
+#[derive(Args)]
+pub struct StoreArg {
     /// Where verified inputs and built artifacts are kept
     #[arg(long, value_name = "DIR", env = "PREBAKE_STORE", default_value_os_t = default_store(), hide_default_value = true)]
     pub store: PathBuf,
+}
+
+impl StoreArg {
+    /// Opens it.
+    pub fn open(&self) -> Result<Store> {
+        Ok(Store::open(&self.store)?)
+    }
 }
 
 /// How inputs are fetched.
@@ -30,9 +44,17 @@ pub struct FetchArgs {
     /// Give a server up that is silent for this long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s", help_heading = "Fetching")]
     stall_timeout: Duration,
+    /// Read and judge every byte of the store before it is used; what is corrupt is fetched or built again
+    #[arg(long)]
+    paranoid: bool,
 }
 
 impl FetchArgs {
+    /// The store, trusted as far as the user wants.
+    pub fn trusting(&self, store: Store) -> Store {
+        if self.paranoid { store.paranoid() } else { store }
+    }
+
     /// For the fetcher.
     pub fn options(&self) -> Options {
         Options { limit_rate: self.limit_rate, stall: self.stall_timeout }
@@ -58,7 +80,7 @@ impl ProjectArgs {
     /// Reads the recipe and opens the store.
     pub fn open(&self) -> Result<(Project, Store)> {
         let project = Project::load(&self.recipe)?;
-        Ok((project, Store::open(&self.store)?))
+        Ok((project, self.store.open()?))
     }
 }
 

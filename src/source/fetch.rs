@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 
 use super::download::{Download, Received, State, joined};
-use super::flatcar;
 use super::http::{self, Http, MayPass, Patience};
+use super::key;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::event::{Event, Observer};
@@ -53,6 +53,9 @@ pub enum Error {
     /// Of a signature or key.
     #[error(transparent)]
     Trust(#[from] openpgp::Error),
+    /// Of the network, when the vendor's key file was asked for.
+    #[error("the vendor's key file cannot be had, and the store has no copy of it")]
+    Key(#[source] http::Error),
     /// A published digest that is none.
     #[error("{url} holds no SHA-256 digest for {file}")]
     NoDigest {
@@ -66,7 +69,7 @@ pub enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Http(error) => error.exit(),
+            Error::Http(error) | Error::Key(error) => error.exit(),
             Error::Store(error) => error.exit(),
             Error::Trust(error) => error.exit(),
             Error::NoDigest { .. } => Exit::Integrity,
@@ -78,6 +81,9 @@ impl Advice for Error {
             Error::Http(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Trust(error) => error.hint(),
+            Error::Key(_) => {
+                Some("name a copy of it in the recipe (`trust.key`), or let the mirror carry it".into())
+            }
             Error::NoDigest { .. } => Some("check the URL templates in sysext.yaml".into()),
         }
     }
@@ -115,16 +121,7 @@ impl<'a> Fetcher<'a> {
     }
 
     async fn key(&self) -> Result<&TrustedKey, Error> {
-        let read = async || {
-            let (subject, bytes) = match &self.trust.key {
-                Some(path) => {
-                    let bytes = std::fs::read(path).map_err(store::Error::io("read the key", path))?;
-                    (path.display().to_string(), bytes)
-                }
-                None => (flatcar::KEY_URL.to_owned(), self.http.small(flatcar::KEY_URL).await?),
-            };
-            Ok(TrustedKey::parse(&subject, &bytes, self.trust.primary)?)
-        };
+        let read = || key::trusted(self.trust, self.store, self.http, self.observer);
         self.key.get_or_try_init(read).await
     }
 
@@ -224,8 +221,12 @@ impl<'a> Fetcher<'a> {
         self.http.each(&want.url, &retrying, attempt).await
     }
 
-    /// A signature: the locked one if it is at hand, else the first that one of the URLs has.
+    /// A signature: the locked one, from the store if it is at hand; where none is locked for these URLs, the first that
+    /// one of them has.
     async fn signature(&self, urls: &[String], locked: Option<&Entry>) -> Result<(String, Vec<u8>), Error> {
+        // An entry for other URLs belongs to another version.
+        let locked = locked.filter(|entry| urls.contains(&entry.url));
+        let urls = locked.map_or(urls, |entry| std::slice::from_ref(&entry.url));
         if let Some(entry) = locked
             && let Ok(bytes) = std::fs::read(self.store.path(&entry.sha256))
             && Sha256::of(&bytes) == entry.sha256
@@ -235,7 +236,13 @@ impl<'a> Fetcher<'a> {
         let mut missing = None;
         for url in urls {
             match self.http.small(url).await {
-                Ok(bytes) => return Ok((url.clone(), bytes)),
+                Ok(bytes) => {
+                    if let Some(entry) = locked {
+                        let found = Object { sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
+                        found.must_be(url, &entry.object())?;
+                    }
+                    return Ok((url.clone(), bytes));
+                }
                 Err(error) if error.is_missing() => missing = missing.or(Some(error)),
                 Err(error) => return Err(error.into()),
             }

@@ -1,8 +1,9 @@
 //! Flatcar's release server: channels, boards, file names and their quirks.
 //!
-//! Layout: `https://CHANNEL.release.flatcar-linux.net/BOARD/VERSION/FILE`, with `current` beside the versions.
+//! Layout: `https://CHANNEL.release.flatcar-linux.net/BOARD/VERSION/FILE`, with `current` beside the versions. The LTS
+//! channel has several streams at a time, `current-2024` and so on; here such a stream is the channel `lts-2024`.
 
-use std::time::SystemTime;
+pub mod release;
 
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
@@ -17,8 +18,13 @@ pub const RELEASE_HOST: &str = ".release.flatcar-linux.net";
 pub const WEBSITE_HOST: &str = "www.flatcar.org";
 /// The public key file. It is not trusted for where it comes from, but for holding the pinned primary key.
 pub const KEY_URL: &str = "https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc";
-/// The channels there are.
+/// The channels there are; `lts` is also the newest of its streams.
 pub const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
+
+/// What stands before the year in the name of an LTS stream.
+const LTS_STREAM: &str = "lts-";
+/// The directory of a channel's newest version.
+pub const CURRENT: &str = "current";
 
 /// The stock PXE kernel.
 pub const KERNEL: &str = "flatcar_production_pxe.vmlinuz";
@@ -33,12 +39,12 @@ pub const VERSION_TXT: &str = "version.txt";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such channel.
-    #[error("{place}: there is no Flatcar channel `{channel}`")]
+    #[error("{}there is no Flatcar channel `{channel}`", place.as_ref().map_or(String::new(), |place| format!("{place}: ")))]
     UnknownChannel {
-        /// As the recipe names it.
+        /// As it was named.
         channel: String,
-        /// Where.
-        place: Place,
+        /// Where, if in a file.
+        place: Option<Place>,
     },
     /// The server has no such file.
     #[error("there is no Flatcar release {version} in channel {channel} for {board}")]
@@ -71,7 +77,7 @@ impl Advice for Error {
         Some(match self {
             Error::UnknownChannel { channel, .. } => match nearest(channel, CHANNELS) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("channels: {}", CHANNELS.join(", ")),
+                None => format!("channels: {}, and LTS streams such as lts-2024", CHANNELS.join(", ")),
             },
             Error::UnknownRelease { .. } => {
                 "check `release:` in the recipe; `version: latest` takes what the channel names as current"
@@ -85,7 +91,7 @@ impl Advice for Error {
 /// One channel's and board's releases.
 #[derive(Clone, Debug)]
 pub struct Board {
-    /// Channel.
+    /// Channel, or LTS stream.
     pub channel: String,
     /// Architecture.
     pub arch: Arch,
@@ -94,17 +100,26 @@ pub struct Board {
 impl Board {
     /// The board of a recipe's channel.
     pub fn new(channel: &Spanned<String>, arch: Arch) -> Result<Self, Error> {
-        match CHANNELS.contains(&channel.value.as_str()) {
-            true => Ok(Board { channel: channel.value.clone(), arch }),
-            false => {
-                Err(Error::UnknownChannel { channel: channel.value.clone(), place: channel.place.clone() })
-            }
-        }
+        let unknown =
+            || Error::UnknownChannel { channel: channel.value.clone(), place: Some(channel.place.clone()) };
+        Board::of(&channel.value, arch).ok_or_else(unknown)
+    }
+
+    /// The board of a channel or LTS stream, if there is one of that name.
+    pub fn of(channel: &str, arch: Arch) -> Option<Self> {
+        let is_year = |year: &str| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit());
+        let is_known = CHANNELS.contains(&channel) || channel.strip_prefix(LTS_STREAM).is_some_and(is_year);
+        is_known.then(|| Board { channel: channel.to_owned(), arch })
     }
 
     /// Canonical URL of a file of a version (or of `current`).
     pub fn url(&self, version: &str, file: &str) -> String {
-        format!("https://{}{RELEASE_HOST}/{}/{version}/{file}", self.channel, self.arch.board())
+        let (channel, version) = match self.channel.strip_prefix(LTS_STREAM) {
+            Some(year) if version == CURRENT => ("lts", format!("{CURRENT}-{year}")),
+            Some(_) => ("lts", version.to_owned()),
+            None => (self.channel.as_str(), version.to_owned()),
+        };
+        format!("https://{channel}{RELEASE_HOST}/{}/{version}/{file}", self.arch.board())
     }
 
     /// Canonical URLs where a file's detached signature may be, in order. The PXE kernel is the disk image's kernel
@@ -128,8 +143,8 @@ impl Board {
             let VersionWish::Exactly(version) = wish else { unreachable!("two variants") };
             return Ok(*version);
         };
-        let url = self.url("current", VERSION_TXT);
-        let bytes = http.small(&url).await.map_err(|e| self.missing("current", e))?;
+        let url = self.url(CURRENT, VERSION_TXT);
+        let bytes = http.small(&url).await.map_err(|e| self.missing(CURRENT, e))?;
         Ok(parse_version_txt(&url, &bytes)?)
     }
 
@@ -154,12 +169,12 @@ pub fn parse_version_txt(url: &str, bytes: &[u8]) -> Result<Version, Error> {
     let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text".into()))?;
     let value = text.lines().find_map(|line| line.strip_prefix("FLATCAR_VERSION="));
     let value = value.ok_or_else(|| bad("it has no line FLATCAR_VERSION=".into()))?;
-    value.trim().trim_matches('"').parse().map_err(bad)
+    unquoted(value).parse().map_err(bad)
 }
 
-/// Seconds since 1970 of a signature's time, for locks.
-pub fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+/// A value of `version.txt`, some of which have double quotes.
+fn unquoted(value: &str) -> &str {
+    value.trim().trim_matches('"')
 }
 
 #[cfg(test)]
@@ -171,6 +186,21 @@ mod tests {
         let text = b"FLATCAR_BUILD=4593\nFLATCAR_VERSION=4593.2.5\nFLATCAR_BUILD_ID=\"2026-08-10-1200\"\n";
         assert_eq!(parse_version_txt("u", text).unwrap().to_string(), "4593.2.5");
         assert!(parse_version_txt("u", b"<html>not found</html>").is_err());
+    }
+
+    #[test]
+    fn an_lts_stream_has_a_current_of_its_own_and_shares_the_channels_versions() {
+        let board = Board::of("lts-2024", Arch::Arm64).unwrap();
+        let base = "https://lts.release.flatcar-linux.net/arm64-usr";
+        assert_eq!(board.url(CURRENT, VERSION_TXT), format!("{base}/current-2024/version.txt"));
+        assert_eq!(board.url("4081.3.10", VERSION_TXT), format!("{base}/4081.3.10/version.txt"));
+        assert_eq!(
+            Board::of("lts", Arch::Arm64).unwrap().url(CURRENT, VERSION_TXT),
+            format!("{base}/current/version.txt")
+        );
+        for bad in ["lts-24", "lts-", "lts-2024/..", "stable-2024", ""] {
+            assert!(Board::of(bad, Arch::Amd64).is_none(), "{bad}");
+        }
     }
 
     #[test]

@@ -30,8 +30,12 @@ sign 20250601T000000 "$PRIMARY" by-primary.sig
 sign 20250601T000000 "$FOREIGN" by-foreign.sig
 sign 20250601T000000 "$CURRENT" sha1.sig --digest-algo SHA1 --allow-weak-digest-algos
 sign 20250601T000000 "$CURRENT" text-mode.sig --textmode
+sign 20250101T000000 "$CURRENT" before-its-subkey.sig --ignore-time-conflict --ignore-valid-from
+sign 20990101T000000 "$PRIMARY" from-the-future.sig
 head -c 300 good.sig >truncated.sig
 cat by-foreign.sig good.sig >foreign-then-good.sig
+cat good.sig sha1.sig text-mode.sig >good-then-refused.sig
+cat sha1.sig text-mode.sig >all-refused.sig
 
 # gpg refuses to sign by a revoked or expired key, so these two come from keyrings in which it is not (yet): the lab's
 # key without its revocation, and with the expiry moved out.

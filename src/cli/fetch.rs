@@ -1,0 +1,65 @@
+//! `prebake fetch`
+
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::project::{FetchArgs, ProjectArgs, block_on};
+use crate::build::Limits;
+use crate::error::Result;
+
+/// Bring everything that a recipe's lock names into the store, verified
+///
+/// Obeys the lock and never writes it: without a lock, or with one that no longer fits the recipe, it fails with exit
+/// code 9, and `prebake lock` is what you want. Use it to warm a CI cache, or before the network goes; afterwards
+/// `prebake build --offline` needs nothing else.
+#[derive(Args)]
+pub struct FetchInputsArgs {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// Fetch nothing; only say whether all is in the store (exit code 6 if not)
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    fetch: FetchArgs,
+    /// Print the inputs and where they lie as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl FetchInputsArgs {
+    /// Fetches, and says what there is.
+    pub fn run(self) -> Result<()> {
+        let (project, store) = self.project.open()?;
+        let store = self.fetch.trusting(store);
+        let limits = Limits { locked: true, offline: self.offline, http: self.fetch.options() };
+        let (lock, fetched, ()) = block_on(project.inputs(&store, limits, &Progress::new(), |_, _| Ok(())))?;
+        project.save(&lock, &store)?;
+        if self.json {
+            let row = |(id, object): (&str, crate::store::Object)| {
+                json!({
+                    "id": id,
+                    "sha256": object.sha256,
+                    "size": object.size,
+                    "path": store.path(&object.sha256),
+                    "fetched": fetched.iter().any(|fetched| fetched == id),
+                })
+            };
+            let inputs: Vec<_> = lock.objects().map(row).collect();
+            println!("{:#}", json!({"release": lock.release, "inputs": inputs}));
+            return Ok(());
+        }
+        let bytes = lock.objects().map(|(_, object)| object.size).sum();
+        println!(
+            "{} {} {}: {} inputs in the store, {}, {} fetched now",
+            project.recipe.name,
+            lock.release.channel,
+            lock.release.version,
+            lock.inputs.len(),
+            HumanBytes(bytes),
+            fetched.len()
+        );
+        Ok(())
+    }
+}

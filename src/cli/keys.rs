@@ -1,0 +1,297 @@
+//! `prebake keys`: who may sign releases, and whether a signature is to be believed.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::project::{StoreArg, block_on};
+use super::table::Table;
+use crate::error::{Advice, Result};
+use crate::openpgp::{Certificate, FLATCAR_PRIMARY, Fingerprint, Part, TrustedKey};
+use crate::source::Mirrors;
+use crate::source::http::{Http, Options};
+use crate::source::key::{self, Update};
+use crate::store;
+
+/// Bytes that are read at once while a file is verified.
+const CHUNK: usize = 1 << 20;
+
+/// Look after the key that signs releases
+///
+/// The pin is the fingerprint of the primary key. A key file may come from anywhere and is believed only if it holds
+/// that primary; then the subkeys below it are judged one by one.
+#[derive(Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    verb: KeysVerb,
+}
+
+#[derive(Subcommand)]
+enum KeysVerb {
+    Show(ShowArgs),
+    Update(UpdateArgs),
+    Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+struct PinArg {
+    /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
+    #[arg(long, value_name = "FINGERPRINT", default_value_t = FLATCAR_PRIMARY, hide_default_value = true)]
+    pin: Fingerprint,
+}
+
+/// Show each key of a key file, and whether a signature that it makes today would be believed
+#[derive(Args)]
+struct ShowArgs {
+    /// A key file, armored or binary; the copy in the store if absent
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    pin: PinArg,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Fetch the vendor's key file, hold it against the pin, store it, and say what changed
+///
+/// Builds do the same whenever they judge a signature, unless the recipe names a key file; without a network they use
+/// the stored copy. A file that takes a subkey or a revocation back is refused (exit code 5).
+#[derive(Args)]
+struct UpdateArgs {
+    #[command(flatten)]
+    pin: PinArg,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Judge a file's detached signature as builds do
+///
+/// Exits with 5 and the reason unless a key below the pinned primary, that was valid when it signed and is not revoked,
+/// signed exactly these bytes. Needs no network.
+#[derive(Args)]
+struct VerifyArgs {
+    /// The file
+    file: PathBuf,
+    /// Its signature, armored or binary [default: FILE.sig]
+    signature: Option<PathBuf>,
+    /// The key file; the copy in the store if absent
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    pin: PinArg,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// No key file was named or stored.
+#[derive(Debug, thiserror::Error)]
+#[error("the store has no copy of a key file with the primary key {pin}")]
+struct NotStored {
+    pin: Fingerprint,
+}
+
+impl Advice for NotStored {
+    fn hint(&self) -> Option<String> {
+        Some("run `prebake keys update`, or name a key file".into())
+    }
+}
+
+impl KeysArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        match self.verb {
+            KeysVerb::Show(args) => args.run(),
+            KeysVerb::Update(args) => args.run(),
+            KeysVerb::Verify(args) => args.run(),
+        }
+    }
+}
+
+/// `2025-03-07`
+fn day(time: SystemTime) -> String {
+    let mut text = rfc3339(time);
+    text.truncate("2025-03-07".len());
+    text
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// From when on its signatures are void, in words.
+fn revoked(part: &Part) -> String {
+    match part.revoked {
+        None => "-".into(),
+        Some(UNIX_EPOCH) => "for all time".into(),
+        Some(from) => day(from),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    Ok(fs::read(path).map_err(store::Error::io("read", path))?)
+}
+
+impl ShowArgs {
+    fn run(self) -> Result<()> {
+        let PinArg { pin } = self.pin;
+        let path = match self.file {
+            Some(file) => file,
+            None => {
+                let path = key::path(&self.store.open()?, pin);
+                if !path.exists() {
+                    return Err(NotStored { pin }.into());
+                }
+                path
+            }
+        };
+        let subject = path.display().to_string();
+        let certificates = Certificate::read_all(&subject, &read(&path)?)?;
+        let now = SystemTime::now();
+        let is_pinned = |certificate: &Certificate| certificate.parts[0].fingerprint == pin;
+        if self.json {
+            let part = |part: &Part| as_json(part, now);
+            let row = |c: &Certificate| {
+                let keys: Vec<Value> = c.parts.iter().map(|p| part(p)).collect();
+                json!({"users": c.users, "pinned": is_pinned(c), "keys": keys})
+            };
+            let rows: Vec<Value> = certificates.iter().map(row).collect();
+            println!("{:#}", json!({"file": subject, "pin": pin, "certificates": rows}));
+            return Ok(());
+        }
+        for certificate in &certificates {
+            let pinned =
+                if is_pinned(certificate) { "pinned" } else { "not the pinned primary: never believed" };
+            for user in &certificate.users {
+                // Anybody can write a user id, terminal escapes included.
+                println!("{} ({pinned})", user.escape_debug());
+            }
+            let mut table =
+                Table::new(["", "KEY", "CREATED", "EXPIRES", "REVOKED", "USAGE", "BELIEVED TODAY"]);
+            for (index, part) in certificate.parts.iter().enumerate() {
+                let believed = match part.refusal(now) {
+                    _ if !is_pinned(certificate) => "no".into(),
+                    None => "yes".into(),
+                    Some(refusal) => format!("no: {}", refusal.name()),
+                };
+                table.row([
+                    if index == 0 { "primary".into() } else { "subkey".into() },
+                    part.fingerprint.to_string(),
+                    day(part.created),
+                    part.expires.map_or("never".into(), day),
+                    revoked(part),
+                    part.usage.join(", "),
+                    believed,
+                ]);
+            }
+            print!("{table}");
+        }
+        Ok(())
+    }
+}
+
+fn as_json(part: &Part, now: SystemTime) -> Value {
+    json!({
+        "fingerprint": part.fingerprint,
+        "created": rfc3339(part.created),
+        "expires": part.expires.map(rfc3339),
+        "revoked": part.revoked.map(rfc3339),
+        "usage": part.usage,
+        "refusal": part.refusal(now).map(|refusal| refusal.name()),
+    })
+}
+
+impl UpdateArgs {
+    fn run(self) -> Result<()> {
+        let PinArg { pin } = self.pin;
+        let store = self.store.open()?;
+        let http = Http::new(Mirrors::new(&Default::default()), Options::default());
+        let Update { key, earlier } = block_on(async { Ok(key::update(pin, &store, &http).await?) })?;
+        let changes = changes(earlier.as_ref(), &key);
+        let path = key::path(&store, pin);
+        if self.json {
+            let row = |(what, part): &(&str, &Part)| json!({"change": what, "fingerprint": part.fingerprint});
+            let rows: Vec<Value> = changes.iter().map(row).collect();
+            println!("{:#}", json!({"file": path, "pin": pin, "changes": rows}));
+            return Ok(());
+        }
+        for (what, part) in &changes {
+            let until = part.expires.map_or("without end".into(), |end| format!("until {}", day(end)));
+            println!("{what:9} {} {} {until}", part.fingerprint, day(part.created));
+        }
+        let state = if changes.is_empty() { "holds nothing new" } else { "stored" };
+        println!("{}: {state}, {} keys under {pin}", path.display(), key.parts().len());
+        Ok(())
+    }
+}
+
+/// Keys that are new, newly revoked, or live to another day than before.
+fn changes<'k>(earlier: Option<&TrustedKey>, key: &'k TrustedKey) -> Vec<(&'static str, &'k Part)> {
+    let before = |part: &Part| {
+        earlier?.parts().iter().find(|old| old.fingerprint == part.fingerprint).map(|old| &**old)
+    };
+    let change = |part: &'k Part| match before(part) {
+        None => Some(("new", part)),
+        Some(old) if old.revoked != part.revoked => Some(("revoked", part)),
+        Some(old) if old.expires != part.expires => Some(("expiry", part)),
+        Some(old) if old.usage != part.usage => Some(("usage", part)),
+        Some(_) => None,
+    };
+    key.parts().iter().filter_map(|part| change(part)).collect()
+}
+
+impl VerifyArgs {
+    fn run(self) -> Result<()> {
+        let PinArg { pin } = self.pin;
+        let key = match &self.key {
+            Some(path) => TrustedKey::parse(&path.display().to_string(), &read(path)?, pin)?,
+            None => key::stored(&self.store.open()?, pin)?.ok_or(NotStored { pin })?,
+        };
+        let signature = self.signature.unwrap_or_else(|| {
+            let mut name = self.file.clone().into_os_string();
+            name.push(".sig");
+            name.into()
+        });
+        let bytes = read(&signature)?;
+        let mut verifier = key.expect(&signature.display().to_string(), &bytes, SystemTime::now())?;
+        let mut file = File::open(&self.file).map_err(store::Error::io("open", &self.file))?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match file.read(&mut buffer).map_err(store::Error::io("read", &self.file))? {
+                0 => break,
+                length => verifier.update(&buffer[..length]),
+            }
+        }
+        let signed = verifier.finish()?;
+        if self.json {
+            println!(
+                "{:#}",
+                json!({
+                    "file": self.file.display().to_string(),
+                    "signer": signed.signer,
+                    "primary": pin,
+                    "signed": rfc3339(signed.created),
+                    "sha512": signed.sha512,
+                })
+            );
+            return Ok(());
+        }
+        println!("{}: signed by {} on {}", self.file.display(), signed.signer, rfc3339(signed.created));
+        println!("  primary  {pin}");
+        if let Some(sha512) = signed.sha512 {
+            println!("  sha512   {sha512}");
+        }
+        Ok(())
+    }
+}

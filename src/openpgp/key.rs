@@ -1,0 +1,244 @@
+//! Key files: the certificates in them, and whether each key of one is to be believed.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pgp::composed::{Deserializable, SignedPublicKey};
+use pgp::packet::{KeyFlags, RevocationCode, Signature, SignatureType};
+use pgp::types::{KeyDetails, VerifyingKey};
+
+use super::{Error, Fingerprint, MAX_BYTES, Refusal};
+
+const BEGIN: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
+
+/// A primary key with what is bound to it, judged once.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Whose it says it is. Nothing but the fingerprint proves it.
+    pub users: Vec<String>,
+    /// The primary key first.
+    pub parts: Vec<Arc<Part>>,
+}
+
+/// A primary key or subkey, which may have made a signature.
+#[derive(Debug)]
+pub struct Part {
+    pub(super) key: Box<dyn VerifyingKey + Send + Sync>,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// When it was made.
+    pub created: SystemTime,
+    /// When its signatures stop to count, if ever.
+    pub expires: Option<SystemTime>,
+    /// From when on its signatures are void; the epoch for a compromised key.
+    pub revoked: Option<SystemTime>,
+    /// `certify`, `sign`, `encrypt`, `authenticate`.
+    pub usage: Vec<&'static str>,
+    flaw: Option<Refusal>,
+}
+
+/// A key file's certificate that has the pinned primary: whose signatures are believed.
+#[derive(Debug)]
+pub struct TrustedKey {
+    certificate: Certificate,
+    primary: Fingerprint,
+}
+
+impl TrustedKey {
+    /// Reads a key file, armored or binary, that may hold several keys.
+    ///
+    /// # Errors
+    /// [`Error::KeyFile`], or [`Error::WrongPrimary`] unless one of them is the pinned primary.
+    pub fn parse(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Self, Error> {
+        let keys = read(subject, bytes)?;
+        match keys.iter().find(|key| fingerprint(&key.primary_key) == Some(pin)) {
+            Some(key) => Ok(TrustedKey { certificate: Certificate::new(key), primary: pin }),
+            None => {
+                let found: Vec<String> =
+                    keys.iter().map(|key| format!("{:X}", key.primary_key.fingerprint())).collect();
+                Err(Error::WrongPrimary { subject: subject.into(), pin, found: found.join(", ") })
+            }
+        }
+    }
+
+    /// The pinned primary's fingerprint.
+    pub fn primary(&self) -> Fingerprint {
+        self.primary
+    }
+
+    /// The keys below it, itself first.
+    pub fn parts(&self) -> &[Arc<Part>] {
+        &self.certificate.parts
+    }
+
+    /// Refuses to replace `earlier` if this says less: a subkey or a revocation that is gone is a sign of an old copy,
+    /// with which a revoked key could be brought back.
+    pub fn must_follow(&self, earlier: &TrustedKey, subject: &str) -> Result<(), Error> {
+        let lost: Vec<String> = earlier
+            .parts()
+            .iter()
+            .filter_map(|old| {
+                let new = self.parts().iter().find(|new| new.fingerprint == old.fingerprint);
+                match new {
+                    None => Some(format!("the key {} is gone", old.fingerprint)),
+                    Some(new) if old.revoked.is_some() && new.revoked.is_none() => {
+                        Some(format!("the revocation of {} is gone", old.fingerprint))
+                    }
+                    Some(_) => None,
+                }
+            })
+            .collect();
+        match lost.is_empty() {
+            true => Ok(()),
+            false => Err(Error::RolledBack { subject: subject.into(), lost }),
+        }
+    }
+}
+
+impl Certificate {
+    /// Every version 4 key of a key file, whoever it belongs to: for people to look at.
+    pub fn read_all(subject: &str, bytes: &[u8]) -> Result<Vec<Certificate>, Error> {
+        let keys = read(subject, bytes)?;
+        let certificates = keys.iter().map(Certificate::new);
+        Ok(certificates.filter(|certificate| !certificate.parts.is_empty()).collect())
+    }
+
+    fn new(key: &SignedPublicKey) -> Self {
+        let name = |user: &pgp::types::SignedUser| String::from_utf8_lossy(user.id.id()).into_owned();
+        let parts = parts(key).into_iter().map(Arc::new).collect();
+        Certificate { users: key.details.users.iter().map(name).collect(), parts }
+    }
+}
+
+impl Part {
+    /// Why a signature that it made at this time would be refused, if so.
+    pub fn refusal(&self, signed: SystemTime) -> Option<Refusal> {
+        let flaws = [
+            (signed < self.created, Refusal::NotYetValid),
+            (self.expires.is_some_and(|end| signed >= end), Refusal::Expired),
+            (self.revoked.is_some_and(|from| signed >= from), Refusal::Revoked),
+        ];
+        self.flaw.or(flaws.into_iter().find_map(|(is, refusal)| is.then_some(refusal)))
+    }
+}
+
+/// The keys in a file. Several armored blocks, one after the other, are read as one file.
+fn read(subject: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>, Error> {
+    let bad = |why: String| Error::KeyFile { subject: subject.into(), why };
+    if bytes.len() > MAX_BYTES {
+        return Err(bad(format!("longer than {MAX_BYTES} bytes")));
+    }
+    let mut begins: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(BEGIN)).collect();
+    if begins.is_empty() {
+        begins.push(0); // binary
+    }
+    let mut found = Vec::new();
+    for (index, begin) in begins.iter().enumerate() {
+        let end = begins.get(index + 1).copied().unwrap_or(bytes.len());
+        let (keys, _) = SignedPublicKey::from_reader_many(Cursor::new(&bytes[*begin..end]))
+            .map_err(|e| bad(e.to_string()))?;
+        for key in keys {
+            found.push(key.map_err(|e| bad(e.to_string()))?);
+        }
+    }
+    if found.is_empty() { Err(bad("no key inside".into())) } else { Ok(found) }
+}
+
+/// What key flags allow (RFC 9580 §5.2.3.29).
+fn usage(flags: &KeyFlags) -> Vec<&'static str> {
+    let all = [
+        (flags.certify(), "certify"),
+        (flags.sign(), "sign"),
+        (flags.encrypt_comms() || flags.encrypt_storage(), "encrypt"),
+        (flags.authentication(), "authenticate"),
+    ];
+    all.into_iter().filter_map(|(is, name)| is.then_some(name)).collect()
+}
+
+/// All keys of a certificate, the primary first.
+fn parts(key: &SignedPublicKey) -> Vec<Part> {
+    let primary = &key.primary_key;
+    let self_signatures = || {
+        let of_users = key.details.users.iter().flat_map(|user| {
+            let tag = pgp::types::Tag::UserId;
+            user.signatures.iter().filter(move |s| s.verify_certification(primary, tag, &user.id).is_ok())
+        });
+        of_users.chain(key.details.direct_signatures.iter().filter(|s| s.verify_key(primary).is_ok()))
+    };
+    let newest = newest(self_signatures());
+    let primary_end = newest.and_then(|s| expiry(primary.created_at().into(), s.key_expiration_time()));
+    let primary_revoked =
+        revocation(key.details.revocation_signatures.iter().filter(|s| s.verify_key(primary).is_ok()));
+    let mut parts = Vec::new();
+    if let Some(fingerprint) = fingerprint(primary) {
+        let usage = newest.map_or(Vec::new(), |s| usage(&s.key_flags()));
+        let signs = usage.contains(&"sign");
+        parts.push(Part {
+            key: Box::new(primary.clone()),
+            fingerprint,
+            created: primary.created_at().into(),
+            expires: primary_end,
+            revoked: primary_revoked,
+            usage,
+            flaw: (!signs).then_some(Refusal::WrongUsage),
+        });
+    }
+    for subkey in &key.public_subkeys {
+        let Some(fingerprint) = fingerprint(&subkey.key) else { continue };
+        let created = SystemTime::from(subkey.key.created_at());
+        let valid = |kind: SignatureType| {
+            let of_kind = subkey.signatures.iter().filter(move |s| s.typ() == Some(kind));
+            of_kind.filter(|s| s.verify_subkey_binding(primary, &subkey.key).is_ok())
+        };
+        let binding = self::newest(valid(SignatureType::SubkeyBinding));
+        let flaw = match binding {
+            None => Some(Refusal::Unbound),
+            Some(binding) if !binding.key_flags().sign() => Some(Refusal::WrongUsage),
+            // A signing subkey must have signed the primary in return, or anyone could adopt another's key.
+            Some(binding) => {
+                let back = binding.embedded_signature();
+                let bound = back.is_some_and(|s| s.verify_primary_key_binding(&subkey.key, primary).is_ok());
+                (!bound).then_some(Refusal::Unbound)
+            }
+        };
+        let primary_bad =
+            primary_revoked.is_some() || primary_end.is_some_and(|end| end <= SystemTime::now());
+        parts.push(Part {
+            key: Box::new(subkey.key.clone()),
+            fingerprint,
+            created,
+            expires: binding.and_then(|s| expiry(created, s.key_expiration_time())),
+            revoked: revocation(valid(SignatureType::SubkeyRevocation)),
+            usage: binding.map_or(Vec::new(), |s| usage(&s.key_flags())),
+            flaw: if primary_bad { Some(Refusal::PrimaryInvalid) } else { flaw },
+        });
+    }
+    parts
+}
+
+/// The self-signature that counts is the newest valid one (RFC 9580 §5.2.3.10).
+fn newest<'s>(signatures: impl Iterator<Item = &'s Signature>) -> Option<&'s Signature> {
+    signatures.max_by_key(|signature| signature.created())
+}
+
+/// From when on a key's signatures are void. Only "superseded" and "retired" leave older signatures standing.
+fn revocation<'s>(valid: impl Iterator<Item = &'s Signature>) -> Option<SystemTime> {
+    let from = |revocation: &Signature| match revocation.revocation_reason_code() {
+        Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired) => {
+            revocation.created().map_or(UNIX_EPOCH, SystemTime::from)
+        }
+        _ => UNIX_EPOCH,
+    };
+    valid.map(from).min()
+}
+
+pub(super) fn expiry(from: SystemTime, lifetime: Option<pgp::types::Duration>) -> Option<SystemTime> {
+    let seconds = lifetime?.as_secs();
+    // Zero means "does not expire" (RFC 9580 §5.2.3.13).
+    (seconds != 0).then(|| from + Duration::from_secs(seconds.into()))
+}
+
+fn fingerprint(key: &impl KeyDetails) -> Option<Fingerprint> {
+    key.fingerprint().as_bytes().try_into().ok().map(Fingerprint)
+}

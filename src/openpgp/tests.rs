@@ -1,0 +1,178 @@
+//! The policy against real gpg's signatures and keys (`tests/data/openpgp/README.md`).
+
+use std::time::SystemTime;
+
+use super::*;
+
+const LAB: &str = "tests/lab/keys/lab.asc";
+
+fn read(path: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+const FOREIGN: &str = "tests/lab/keys/foreign.asc";
+
+fn fixture(name: &str) -> Vec<u8> {
+    read(&format!("tests/data/openpgp/{name}"))
+}
+
+/// The primary fingerprint of a key file's last key.
+fn primary(path: &str) -> Fingerprint {
+    Certificate::read_all(path, &read(path)).unwrap().last().unwrap().parts[0].fingerprint
+}
+
+fn key(path: &str, pin: Fingerprint) -> TrustedKey {
+    TrustedKey::parse(path, &read(path), pin).unwrap()
+}
+
+fn verdict_by(key: &TrustedKey, signature: &str, data: &[u8]) -> Result<Signed, Error> {
+    let mut verifier = key.expect(signature, &fixture(signature), SystemTime::now())?;
+    data.chunks(7).for_each(|chunk| verifier.update(chunk));
+    verifier.finish()
+}
+
+fn verdict(signature: &str, data: &[u8]) -> Result<Signed, Error> {
+    verdict_by(&key(LAB, primary(LAB)), signature, data)
+}
+
+/// Why a signature is refused under the last primary of a key file of the fixtures.
+fn refusal_under(key_file: &str, signature: &str) -> Refusal {
+    let path = format!("tests/data/openpgp/{key_file}");
+    match verdict_by(&key(&path, primary(&path)), signature, &fixture("data.txt")) {
+        Err(Error::Refused { refusal, .. }) => refusal,
+        other => panic!("{key_file}, {signature}: {other:?}"),
+    }
+}
+
+fn refusal(signature: &str) -> Refusal {
+    match verdict(signature, &read("tests/data/openpgp/data.txt")) {
+        Err(Error::Refused { refusal, .. }) => refusal,
+        other => panic!("{signature}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_good_signature_names_its_signer_and_yields_the_sha512_of_the_file() {
+    let data = read("tests/data/openpgp/data.txt");
+    for good in ["good.sig", "good-armored.asc", "foreign-then-good.sig", "good-then-refused.sig"] {
+        let signed = verdict(good, &data).unwrap();
+        let expected: [u8; 64] = <sha2::Sha512 as sha2::Digest>::digest(&data).into();
+        assert_eq!(signed.sha512, Some(expected.into()), "{good}");
+    }
+}
+
+#[test]
+fn a_subkey_that_expired_after_it_signed_is_believed() {
+    assert!(verdict("by-expired-subkey.sig", &read("tests/data/openpgp/data.txt")).is_ok());
+}
+
+#[test]
+fn every_signer_that_must_not_be_believed_is_refused_with_the_reason() {
+    assert_eq!(refusal("by-subkey-after-its-expiry.sig"), Refusal::Expired);
+    assert_eq!(refusal("by-revoked-subkey.sig"), Refusal::Revoked);
+    assert_eq!(refusal("sha1.sig"), Refusal::WeakHash);
+    assert_eq!(refusal("text-mode.sig"), Refusal::WrongType);
+    assert_eq!(refusal("before-its-subkey.sig"), Refusal::NotYetValid);
+    assert_eq!(refusal("from-the-future.sig"), Refusal::FromTheFuture);
+    assert_eq!(refusal("all-refused.sig"), Refusal::WrongType);
+}
+
+#[test]
+fn a_foreign_key_a_torn_file_and_changed_bytes_are_three_different_errors() {
+    let data = read("tests/data/openpgp/data.txt");
+    assert!(matches!(verdict("by-foreign.sig", &data), Err(Error::Foreign { .. })));
+    assert!(matches!(verdict("truncated.sig", &data), Err(Error::Malformed { .. })));
+    assert!(matches!(verdict("good.sig", b"other bytes"), Err(Error::Mismatch { .. })));
+}
+
+#[test]
+fn a_key_file_without_the_pinned_primary_is_refused() {
+    let error = TrustedKey::parse(LAB, &read(LAB), FLATCAR_PRIMARY).unwrap_err();
+    assert!(matches!(error, Error::WrongPrimary { .. }), "{error}");
+    assert!(matches!(
+        TrustedKey::parse("page", b"<html>not found</html>", FLATCAR_PRIMARY),
+        Err(Error::KeyFile { .. })
+    ));
+}
+
+#[test]
+fn fingerprints_are_read_with_blanks_and_never_as_short_ids() {
+    let spelled = "F88C FEDE FF29 A5B4 D952 3864 E25D 9AED 0593 B34A";
+    assert_eq!(spelled.parse(), Ok(FLATCAR_PRIMARY));
+    assert_eq!(FLATCAR_PRIMARY.to_string(), spelled.replace(' ', ""));
+    assert!("0593B34A".parse::<Fingerprint>().is_err());
+}
+
+#[test]
+fn a_subkey_that_may_not_sign_any_more_is_refused() {
+    assert_eq!(refusal_under("wrong-usage.asc", "by-wrong-usage.sig"), Refusal::WrongUsage);
+}
+
+#[test]
+fn a_subkey_falls_with_its_primary() {
+    assert_eq!(refusal_under("expired-primary.asc", "by-expired-primary.sig"), Refusal::PrimaryInvalid);
+    assert_eq!(refusal_under("revoked-primary.asc", "by-revoked-primary.sig"), Refusal::PrimaryInvalid);
+}
+
+#[test]
+fn a_subkey_that_another_primary_bound_is_not_adopted() {
+    assert_eq!(primary("tests/data/openpgp/adopted-subkey.asc"), primary(FOREIGN));
+    assert_eq!(refusal_under("adopted-subkey.asc", "good.sig"), Refusal::Unbound);
+}
+
+#[test]
+fn a_file_with_several_keys_trusts_the_pinned_one_only() {
+    let data = fixture("data.txt");
+    let text = [b"Comment: two keys\n\n".to_vec(), read(FOREIGN), b"\n".to_vec(), read(LAB)].concat();
+    for (name, bytes) in [
+        ("armored", fixture("two-keys.asc")),
+        ("binary", fixture("two-keys.gpg")),
+        ("two armored blocks after text", text),
+    ] {
+        let lab = TrustedKey::parse(name, &bytes, primary(LAB)).unwrap();
+        assert!(verdict_by(&lab, "good.sig", &data).is_ok(), "{name}");
+        assert!(matches!(verdict_by(&lab, "by-foreign.sig", &data), Err(Error::Foreign { .. })), "{name}");
+        let foreign = TrustedKey::parse(name, &bytes, primary(FOREIGN)).unwrap();
+        assert!(matches!(verdict_by(&foreign, "good.sig", &data), Err(Error::Foreign { .. })), "{name}");
+        assert_eq!(Certificate::read_all(name, &bytes).unwrap().len(), 2, "{name}");
+    }
+}
+
+#[test]
+fn an_older_copy_of_a_key_file_cannot_take_a_subkey_or_a_revocation_back() {
+    let new = key(LAB, primary(LAB));
+    assert!(new.must_follow(&new, LAB).is_ok());
+    let adopted = "tests/data/openpgp/adopted-subkey.asc";
+    let (more, less) = (key(adopted, primary(FOREIGN)), key(FOREIGN, primary(FOREIGN)));
+    assert!(more.must_follow(&less, adopted).is_ok());
+    assert!(
+        matches!(less.must_follow(&more, FOREIGN), Err(Error::RolledBack { lost, .. }) if lost.len() == 1)
+    );
+}
+
+/// The real key is not ours to carry; CI's machine and developers name their copy.
+#[test]
+fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
+    let Some(path) = std::env::var_os("PREBAKE_TEST_FLATCAR_KEY") else {
+        eprintln!("SKIPPED: PREBAKE_TEST_FLATCAR_KEY names no copy of Flatcar's key file");
+        return;
+    };
+    let bytes = std::fs::read(&path).unwrap();
+    let key = TrustedKey::parse("Flatcar's key", &bytes, FLATCAR_PRIMARY).unwrap();
+    let part = |fingerprint: &str| {
+        let part = key.parts().iter().find(|part| part.fingerprint.to_string().ends_with(fingerprint));
+        part.unwrap_or_else(|| panic!("no key {fingerprint}"))
+    };
+    let at = |date: &str| humantime::parse_rfc3339(&format!("{date}T00:00:00Z")).unwrap();
+    assert_eq!(key.parts()[0].fingerprint, FLATCAR_PRIMARY);
+    let current = part("52F145DFD00BBDCD928CBB5A32DA80F91EF52974");
+    assert_eq!(current.usage, ["sign"]);
+    assert_eq!(current.refusal(at("2026-08-13")), None);
+    assert_eq!(current.refusal(at("2025-03-06")), Some(Refusal::NotYetValid));
+    assert_eq!(current.refusal(at("2027-03-09")), Some(Refusal::Expired));
+    assert_eq!(part("85F7C8868837E271").refusal(at("2024-06-01")), None);
+    assert_eq!(part("85F7C8868837E271").refusal(at("2025-06-01")), Some(Refusal::Expired));
+    for revoked in ["B51DE377064D542D", "603443A1D0FC498C"] {
+        assert_eq!(part(revoked).refusal(at("2018-06-01")), Some(Refusal::Revoked));
+    }
+}

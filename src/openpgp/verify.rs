@@ -1,0 +1,154 @@
+//! Detached signatures: who may have made one, and whether these are the bytes.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use pgp::composed::{Deserializable, DetachedSignature};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{Signature, SignatureType};
+use pgp::types::VerifyingKey;
+
+use super::key::{Part, TrustedKey, expiry};
+use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, Refusal};
+use crate::digest::Sha512;
+
+/// What a verified signature says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The key that signed.
+    pub signer: Fingerprint,
+    /// When, as the signer says.
+    pub created: SystemTime,
+    /// SHA-512 of the file, where the signature's own pass yields it.
+    pub sha512: Option<Sha512>,
+}
+
+impl TrustedKey {
+    /// Reads a detached signature, armored or binary, and decides which of its makers may be believed at all, before
+    /// a byte of the file has been seen. One good signature among several is enough.
+    pub fn expect(&self, subject: &str, signature: &[u8], now: SystemTime) -> Result<Verifier, Error> {
+        let bad = |why: String| Error::Malformed { subject: subject.into(), why };
+        if signature.len() > MAX_BYTES {
+            return Err(bad(format!("longer than {MAX_BYTES} bytes")));
+        }
+        let (found, _) =
+            DetachedSignature::from_reader_many(Cursor::new(signature)).map_err(|e| bad(e.to_string()))?;
+        let found: Vec<DetachedSignature> =
+            found.collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
+        let mut refused = None;
+        let mut candidates = Vec::new();
+        for DetachedSignature { signature } in found {
+            match self.judge(subject, &signature, now) {
+                Ok((signer, created)) => {
+                    let hash = signature.hash_alg().unwrap_or_default();
+                    let hasher = hash.new_hasher().map_err(|e| bad(e.to_string()))?;
+                    candidates.push(Candidate { signature, signer, created, hash, hasher });
+                }
+                // A foreign signature beside a refused one says less about what is wrong.
+                Err(error @ Error::Refused { .. }) => refused = Some(error),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        match (candidates.is_empty(), refused) {
+            (false, _) => Ok(Verifier { subject: subject.into(), candidates }),
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(bad("no signature inside".into())),
+        }
+    }
+
+    fn judge(
+        &self,
+        subject: &str,
+        signature: &Signature,
+        now: SystemTime,
+    ) -> Result<(Arc<Part>, SystemTime), Error> {
+        let signer =
+            self.parts().iter().find(|signer| made_by(signature, &*signer.key)).ok_or_else(|| {
+                let by_fingerprint = signature.issuer_fingerprint().into_iter().map(|f| format!("{f:X}"));
+                let by_id = signature.issuer_key_id().into_iter().map(|id| format!("{id}").to_uppercase());
+                let issuer = by_fingerprint.chain(by_id).next().unwrap_or_else(|| "an unnamed key".into());
+                Error::Foreign { subject: subject.into(), issuer, pin: self.primary() }
+            })?;
+        let refuse =
+            |refusal| Err(Error::Refused { subject: subject.into(), signer: signer.fingerprint, refusal });
+        let strong = [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512];
+        let version_4 = signature.version() == pgp::packet::SignatureVersion::V4;
+        let Some(created) = signature.created().map(SystemTime::from).filter(|_| version_4) else {
+            return refuse(Refusal::WrongType);
+        };
+        let lapsed = |from: SystemTime, lifetime: Option<pgp::types::Duration>| {
+            expiry(from, lifetime).is_some_and(|end| end <= now)
+        };
+        let flaws = [
+            (signature.typ() != Some(SignatureType::Binary), Refusal::WrongType),
+            (!signature.hash_alg().is_some_and(|hash| strong.contains(&hash)), Refusal::WeakHash),
+            (created > now + CLOCK_SKEW, Refusal::FromTheFuture),
+            (lapsed(created, signature.signature_expiration_time()), Refusal::SignatureExpired),
+        ];
+        let flaw = flaws.into_iter().find_map(|(is, refusal)| is.then_some(refusal));
+        match signer.refusal(created).or(flaw) {
+            Some(refusal) => refuse(refusal),
+            None => Ok((signer.clone(), created)),
+        }
+    }
+}
+
+/// Takes the file's bytes as they arrive.
+pub struct Verifier {
+    subject: String,
+    candidates: Vec<Candidate>,
+}
+
+struct Candidate {
+    signature: Signature,
+    signer: Arc<Part>,
+    created: SystemTime,
+    hash: HashAlgorithm,
+    hasher: Box<dyn digest_of_pgp::DynDigest + Send>,
+}
+
+impl Verifier {
+    /// The next bytes of the file.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.candidates.iter_mut().for_each(|candidate| candidate.hasher.update(bytes));
+    }
+
+    /// The verdict, once every byte has been pushed.
+    pub fn finish(self) -> Result<Signed, Error> {
+        let mut signer = self.candidates[0].signer.fingerprint;
+        for candidate in self.candidates {
+            signer = candidate.signer.fingerprint;
+            if let Some(signed) = candidate.verdict() {
+                return Ok(signed);
+            }
+        }
+        Err(Error::Mismatch { subject: self.subject, signer })
+    }
+}
+
+impl Candidate {
+    fn verdict(mut self) -> Option<Signed> {
+        // RFC 9580 §5.2.4: the hash runs over the data, then the signature's own hashed part and trailer.
+        let plain = self.hasher.box_clone();
+        let config = self.signature.config()?;
+        let length = config.hash_signature_data(&mut self.hasher).ok()?;
+        self.hasher.update(&config.trailer(length).ok()?);
+        let digest = self.hasher.finalize();
+        if self.signature.signed_hash_value()? != digest[..2] {
+            return None;
+        }
+        self.signer.key.verify(self.hash, &digest, self.signature.signature()?).ok()?;
+        let sha512 = <[u8; 64]>::try_from(&*plain.finalize()).ok().map(Sha512::from);
+        Some(Signed { signer: self.signer.fingerprint, created: self.created, sha512 })
+    }
+}
+
+/// Whether a signature names this key as its maker: by fingerprint where it says so, else by key id.
+fn made_by(signature: &Signature, key: &dyn VerifyingKey) -> bool {
+    let fingerprints = signature.issuer_fingerprint();
+    match fingerprints.is_empty() {
+        false => fingerprints.into_iter().any(|f| *f == key.fingerprint()),
+        true => signature.issuer_key_id().into_iter().any(|id| *id == key.legacy_key_id()),
+    }
+}

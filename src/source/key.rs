@@ -1,0 +1,80 @@
+//! The vendor's key file: fetched, held against the pin, and kept in the store for when there is no network.
+//!
+//! Where it comes from proves nothing; the pinned primary does. It is asked for once a process, whenever a signature is
+//! to be judged, because a subkey may have been revoked since.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::fetch::Error;
+use super::flatcar::KEY_URL;
+use super::http::Http;
+use crate::event::{Event, Observer};
+use crate::openpgp::{Fingerprint, TrustedKey};
+use crate::recipe::Trust;
+use crate::store::{self, Store};
+
+/// The key file as it is now, and as it was known before.
+pub struct Update {
+    /// What is believed from now on.
+    pub key: TrustedKey,
+    /// The copy that was stored before.
+    pub earlier: Option<TrustedKey>,
+}
+
+/// Where a store keeps the key file with this primary.
+pub fn path(store: &Store, primary: Fingerprint) -> PathBuf {
+    store.root().join("keys").join(format!("{primary}.asc"))
+}
+
+/// The key that a recipe trusts: its own file, else the vendor's, else the copy that was stored when there last was a
+/// network.
+pub async fn trusted(
+    trust: &Trust,
+    store: &Store,
+    http: &Http,
+    observer: &dyn Observer,
+) -> Result<TrustedKey, Error> {
+    if let Some(path) = &trust.key {
+        let bytes = fs::read(path).map_err(store::Error::io("read the key", path))?;
+        return Ok(TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?);
+    }
+    match update(trust.primary, store, http).await {
+        Ok(update) => Ok(update.key),
+        Err(Error::Http(error)) => match stored(store, trust.primary)? {
+            Some(key) => {
+                observer.notice(Event::KeyStale { reason: &error.to_string() });
+                Ok(key)
+            }
+            None => Err(Error::Key(error)),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Fetches the vendor's key file and stores it, unless it is older than the stored copy.
+pub async fn update(primary: Fingerprint, store: &Store, http: &Http) -> Result<Update, Error> {
+    let bytes = http.small(KEY_URL).await?;
+    let key = TrustedKey::parse(KEY_URL, &bytes, primary)?;
+    // A copy that is damaged is replaced.
+    let earlier = stored(store, primary).ok().flatten();
+    if let Some(earlier) = &earlier {
+        key.must_follow(earlier, KEY_URL)?;
+    }
+    let path = path(store, primary);
+    if fs::read(&path).ok().as_deref() != Some(bytes.as_slice()) {
+        store::write_atomic(&path, &bytes)?;
+    }
+    Ok(Update { key, earlier })
+}
+
+/// The stored copy, if there is one.
+pub fn stored(store: &Store, primary: Fingerprint) -> Result<Option<TrustedKey>, Error> {
+    let path = path(store, primary);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(TrustedKey::parse(&path.display().to_string(), &bytes, primary)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(store::Error::io("read the key", &path)(error).into()),
+    }
+}

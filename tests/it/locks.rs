@@ -1,0 +1,137 @@
+//! `prebake lock`: what moves, what stays, and how it is told.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::Value;
+
+use crate::lab::mirror::Mirror;
+use crate::world::{Run, VERSION, World, release, stock};
+
+const RECIPE: &str = "recipes/small.yaml";
+const NEWER: &str = "4593.2.6";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt";
+
+/// A world with inputs of all kinds, locked once; then every one of them has moved upstream.
+struct Moved {
+    world: World,
+    web: Mirror,
+}
+
+impl Moved {
+    fn new() -> Moved {
+        let world = World::new();
+        let web = world.path("web");
+        fs::create_dir_all(web.join("files.example")).unwrap();
+        let component = "components:\n  tool: {url: \"https://files.example/tool\", sha256_url: \"https://files.example/tool.sha256\", install: /usr/bin/tool}\n";
+        world.edit("sysext/hello/sysext.yaml", "reload: true\n", &format!("reload: true\n{component}"));
+        world.edit(RECIPE, "sysexts:", "ssh_keys: [\"github:octo\"]\nsysexts:");
+        let web = Mirror::builder().directory("/", &web).start().unwrap();
+        let moved = Moved { world, web };
+        moved.upstream("tool 1", &format!("{KEY} one\n"));
+        moved.prebake(&["lock", RECIPE]).ok();
+        moved.upstream("tool 2, longer", &format!("{KEY} one\n{KEY} two\n"));
+        let boards = moved.world.path("release/stable/amd64-usr");
+        release(&moved.world.path("release"), NEWER, &stock(NEWER));
+        fs::remove_file(boards.join("current")).unwrap();
+        symlink(NEWER, boards.join("current")).unwrap();
+        moved
+    }
+
+    fn upstream(&self, tool: &str, keys: &str) {
+        let write = |file: &str, text: &str| fs::write(self.world.path("web").join(file), text).unwrap();
+        write("files.example/tool", tool);
+        write("files.example/tool.sha256", &prebake::digest::Sha256::of(tool.as_bytes()).to_string());
+        write("octo.keys", keys);
+    }
+
+    fn prebake(&self, args: &[&str]) -> Run {
+        let mut command = self.world.command(args);
+        command.env("PREBAKE_MIRROR_WEB", self.web.url()).env("PREBAKE_MIRROR_GITHUB", self.web.url());
+        Run::of(command.output().unwrap())
+    }
+
+    /// Ids that an update moves, and what the lock says of the release afterwards.
+    fn update(&self, names: &[&str]) -> (Vec<String>, Vec<String>, String) {
+        let args = [&["lock", RECIPE, "--json", "--update"], names].concat();
+        let report: Value = serde_json::from_str(&self.prebake(&args).ok().stdout).unwrap();
+        let texts = |list: &str, key: &str| {
+            let rows = report[list].as_array().unwrap().iter();
+            rows.map(|row| row[key].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let version = report["release"]["new"]["version"].as_str().unwrap().to_owned();
+        (texts("inputs", "id"), texts("ssh_keys", "user"), version)
+    }
+}
+
+#[test]
+fn an_update_without_names_moves_everything_and_shows_old_and_new() {
+    let moved = Moved::new();
+    let run = moved.prebake(&["lock", "--update", RECIPE]).ok();
+    let lines: Vec<Vec<&str>> =
+        run.stdout.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["INPUT", "SIZE", "OLD", "SIZE", "NEW"], "{}", run.stdout);
+    assert_eq!(lines[1], ["release", "stable", VERSION, "→", "stable", NEWER]);
+    assert_eq!(lines[2], ["github:octo", "1", "SSH", "keys", "→", "2", "SSH", "keys"]);
+    let tool = lines.iter().find(|line| line[0] == "sysext/hello/amd64/tool").unwrap();
+    let digest = |text: &str| prebake::digest::Sha256::of(text.as_bytes()).to_string()[..12].to_owned();
+    assert_eq!(tool[1..], ["6", "B", &digest("tool 1"), "→", "14", "B", &digest("tool 2, longer")]);
+    assert!(moved.prebake(&["lock", RECIPE]).ok().stdout.contains("small.lock is up to date"));
+}
+
+#[test]
+fn a_lock_without_update_stays_whatever_moved_upstream() {
+    let moved = Moved::new();
+    let before = fs::read(moved.world.path("recipes/small.lock")).unwrap();
+    assert!(moved.prebake(&["lock", RECIPE]).ok().stdout.contains("is up to date"));
+    assert_eq!(fs::read(moved.world.path("recipes/small.lock")).unwrap(), before);
+}
+
+#[test]
+fn an_update_of_a_sysext_a_user_or_flatcar_moves_nothing_else() {
+    let moved = Moved::new();
+    let none = Vec::<String>::new;
+    let tool = || vec!["sysext/hello/amd64/tool".to_owned()];
+    assert_eq!(moved.update(&["hello"]), (tool(), none(), VERSION.into()));
+    assert_eq!(moved.update(&["github:octo"]), (none(), vec!["octo".into()], VERSION.into()));
+    moved.upstream("tool 3", "");
+    assert_eq!(moved.update(&["sysext/hello/amd64/tool"]), (tool(), none(), VERSION.into()));
+    moved.upstream("tool 4", "");
+    let (inputs, users, version) = moved.update(&["flatcar"]);
+    assert!(!inputs.is_empty() && inputs.iter().all(|id| id.starts_with("flatcar/")), "{inputs:?}");
+    assert_eq!((users, version), (none(), NEWER.into()));
+    moved.prebake(&["build", RECIPE, "--locked", "--offline"]).ok();
+}
+
+#[test]
+fn a_name_that_is_not_in_the_lock_is_told_with_the_nearest() {
+    let moved = Moved::new();
+    let run = moved.prebake(&["lock", RECIPE, "--update", "helo"]);
+    run.fails(2, &["nothing in recipes/small.lock is called `helo`", "did you mean `hello`?"]);
+    moved.prebake(&["lock", RECIPE, "hello"]).fails(2, &["--update"]);
+}
+
+#[test]
+fn a_recipe_that_names_a_newer_version_moves_its_lock_by_itself() {
+    let moved = Moved::new();
+    moved.world.edit(RECIPE, "channel: stable}", &format!("channel: stable, version: {NEWER}}}"));
+    moved.prebake(&["build", RECIPE, "--locked"]).fails(9, &["wants version 4593.2.6"]);
+    moved.prebake(&["build", RECIPE]).ok();
+}
+
+#[test]
+fn a_file_that_was_signed_anew_is_not_the_locked_one() {
+    let world = World::new();
+    world.build();
+    let kernel = world.path("release/stable/amd64-usr").join(VERSION).join("flatcar_production_pxe.vmlinuz");
+    let signature = kernel.with_file_name("flatcar_production_pxe.vmlinuz.sig");
+    let good = fs::read(&signature).unwrap();
+    fs::remove_dir_all(world.path("store")).unwrap();
+    // A second signature behind the first: another file, as good as the locked one.
+    fs::write(&signature, [good.clone(), good].concat()).unwrap();
+    for verb in ["fetch", "build"] {
+        world
+            .prebake(&[verb, RECIPE])
+            .fails(4, &["flatcar_production_pxe.vmlinuz.sig has size", "was expected"]);
+    }
+}
