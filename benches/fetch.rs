@@ -18,7 +18,7 @@ use lab::mirror::Mirror;
 use race::{Race, run};
 use world::{VERSION, World};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const SIZE: u64 = 1 << 30;
 const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
 /// 1 Gb/s, in bytes.
@@ -45,6 +45,9 @@ fn main() {
     if wanted("gigabit") {
         let slow = Mirror::builder().directory("/", &world.path("release")).rate(GIGABIT).start().unwrap();
         signed_file(&world, &keyring, "1 GiB at 1 Gb a second", slow.url(), false);
+    }
+    if wanted("verify") {
+        local_file(&world, &keyring);
     }
     if wanted("small") {
         small_files();
@@ -92,6 +95,28 @@ fn signed_file(world: &World, keyring: &Path, title: &str, mirror: String, verif
                 .args(["-q", "-x8", "-s8", "-Z", "--file-allocation=none", &url, &format!("{url}.sig")])
                 .current_dir(&got));
             gpg();
+        });
+    }
+    race.finish();
+}
+
+/// A signature over 500 MB that lie on the disk.
+fn local_file(world: &World, keyring: &Path) {
+    let file = world.path("large");
+    fs::write(&file, race::noise(500_000_000)).unwrap();
+    let signature = world.path("large.sig");
+    fs::write(&signature, world::sign_file(&file)).unwrap();
+    let mut race = Race::new("a signature over 500 MB on the disk");
+    for _ in 0..ROUNDS {
+        race.turn("prebake keys verify", || {
+            run(world
+                .command(&["keys", "verify", "--key", "recipes/lab.asc", "--pin", world::PRIMARY])
+                .arg(&file));
+        });
+        race.turn("gpg --verify", || {
+            let mut gpg = Command::new("gpg");
+            gpg.args(["--batch", "--no-default-keyring", "--keyring"]).arg(keyring).arg("--verify");
+            run(gpg.args([&signature, &file]).env("GNUPGHOME", world.path(".")));
         });
     }
     race.finish();

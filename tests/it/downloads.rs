@@ -56,7 +56,7 @@ fn a_server_without_ranges_is_asked_for_all_of_it_at_once() {
 
 #[test]
 fn a_download_that_is_killed_twenty_times_ends_with_the_right_bytes() {
-    const SIZE: usize = 48;
+    const SIZE: usize = 96;
     // As over a network that is slower than the disk: 24 MiB a second over four connections.
     let world = large(SIZE, |request| is_initrd(request).then_some(Fault::Pace(6 << 20)));
     let seed = 20;
