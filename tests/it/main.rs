@@ -13,6 +13,7 @@ mod downloads;
 mod flaws;
 mod golden;
 mod harness;
+mod http;
 mod images;
 mod judges;
 mod recipes;

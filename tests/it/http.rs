@@ -1,0 +1,153 @@
+//! A bare HTTP/1.1 client on a socket, and a server process that ends with the test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Patience with anything that must happen.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// The body, as far as it came.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Sends a request as it is written, `\n` standing for a line's end, and reads the answer to the connection's end.
+pub fn send(address: &str, request: &str) -> Reply {
+    let mut stream = connect(address);
+    stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+    read_reply(&mut BufReader::new(stream), !request.starts_with("HEAD"))
+}
+
+/// `GET` with further header lines.
+pub fn get(address: &str, target: &str, headers: &str) -> Reply {
+    send(address, &format!("GET {target} HTTP/1.1\nHost: {address}\nConnection: close\n{headers}\n"))
+}
+
+/// `HEAD`.
+pub fn head(address: &str, target: &str) -> Reply {
+    send(address, &format!("HEAD {target} HTTP/1.1\nHost: {address}\nConnection: close\n\n"))
+}
+
+/// A connection that waits for an answer, though not for ever.
+pub fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// Reads one answer; its body only where one is due.
+pub fn read_reply(input: &mut impl BufRead, has_body: bool) -> Reply {
+    let mut line = String::new();
+    input.read_line(&mut line).unwrap();
+    let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {line:?}")).parse().unwrap();
+    let mut headers = Vec::new();
+    loop {
+        let mut header = String::new();
+        input.read_line(&mut header).unwrap();
+        let Some((name, value)) = header.trim_end().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut reply = Reply { status, headers, body: Vec::new() };
+    if has_body {
+        let length = reply.header("content-length").map_or(u64::MAX, |length| length.parse().unwrap());
+        input.take(length).read_to_end(&mut reply.body).unwrap();
+    }
+    reply
+}
+
+/// A server's process and what it says.
+pub struct Server {
+    process: Child,
+    lines: Receiver<String>,
+    /// Everything that was read of what it said.
+    pub log: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server that tells its story on stderr.
+    pub fn start(command: &mut Command) -> Server {
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let stderr = process.stderr.take().unwrap();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Server { process, lines, log: Vec::new() }
+    }
+
+    /// Starts `prebake serve` on a tree, and says where it listens.
+    pub fn prebake(tree: &Path) -> (Server, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+        let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:0"]).arg(tree));
+        let address = server.says("listening on http://").rsplit('/').next().unwrap_or_default().to_owned();
+        (server, address)
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Reads what it says until a line has these words; the line.
+    #[track_caller]
+    pub fn says(&mut self, words: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(SOON) {
+                Ok(line) => {
+                    self.log.push(line.clone());
+                    if line.contains(words) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("it never said {words:?}, but:\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    /// Sends SIGTERM and waits; the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+
+    /// Ends it and returns all that it said.
+    pub fn end(&mut self) -> String {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.log.extend(self.lines.iter());
+        self.log.join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
