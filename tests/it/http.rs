@@ -129,10 +129,14 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM and waits; the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    /// Sends a signal, named as `kill` names it.
+    pub fn signal(&mut self, signal: &str) {
         let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
 

@@ -17,6 +17,7 @@ mod http;
 mod images;
 mod judges;
 mod recipes;
+mod serve;
 mod sysexts;
 mod vectors;
 mod world;
