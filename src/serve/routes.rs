@@ -34,7 +34,9 @@ pub struct Request<'r> {
 impl Request<'_> {
     /// A header's value, if it is there once and readable.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok();
+        value.filter(|_| values.next().is_none())
     }
 
     /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel

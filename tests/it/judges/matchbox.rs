@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -51,6 +52,8 @@ fn without_url(script: &str) -> String {
 }
 
 fn raised(config: &str) -> String {
+    let read = !config.contains(r#""version":"""#);
+    assert!(read, "Matchbox sends an empty config instead of one it cannot read: {config}");
     let config = Config::parse(&Source::new("config.ign", config)).unwrap().config.raised(Spec::V3_4);
     plain(&serde_json::from_str(&config.to_json()).unwrap()).to_string()
 }
@@ -274,4 +277,33 @@ fn spellings(group: &Value) -> Vec<String> {
         query(str::to_uppercase),
         query(|mac| mac.replace(':', "-").to_uppercase()),
     ]
+}
+
+#[test]
+fn the_judge_notices_what_matchbox_would_only_log() {
+    let world = crate::world::World::new();
+    let current = world.path("output/small/current");
+    let edit = |path: &str, from: &str, to: &str| {
+        let path = current.join(path);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        // The tree shares its files with the store, which must stay as it is.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    let flaws: [(&str, &str, &str, &str); 2] = [
+        ("ignition/worker.ign", "\"3.0.0\"", "\"3.5.0\"", "an empty config instead of one it cannot read"),
+        ("profiles/control+n2.json", "\"id\"", "\"no\"", "/ipxe?mac=52:54:00:00:00:02"),
+    ];
+    for (path, from, to, words) in flaws {
+        let _ = fs::remove_dir_all(world.path("output"));
+        world.build();
+        if check_tree(&current).is_none() {
+            return;
+        }
+        edit(path, from, to);
+        let judged = catch_unwind(|| check_tree(&current));
+        let why = judged.expect_err(path).downcast::<String>().unwrap();
+        assert!(why.contains(words), "{path}: {why}");
+    }
 }
