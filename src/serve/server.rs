@@ -36,8 +36,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 << 10;
 /// How much of a file is in memory for one transfer at a time, twice.
 const CHUNK: usize = 256 << 10;
-/// How often the tree's path is looked at again, at most.
-const RECHECK: Duration = Duration::from_millis(200);
+/// How often a build that could not be served is tried again, at most.
+const RETRY: Duration = Duration::from_millis(200);
 /// How long open transfers may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -132,9 +132,8 @@ struct Shared {
 
 struct Current {
     site: Arc<Site>,
-    checked: Instant,
-    /// What the path pointed at when that could not be served, so that it is told once.
-    refused: Option<PathBuf>,
+    /// Where the path led when that could not be served, and when it was last tried.
+    refused: Option<(PathBuf, Instant)>,
 }
 
 impl Server {
@@ -149,7 +148,7 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let shared = Shared {
             tree: tree.into(),
-            current: Mutex::new(Current { site, checked: Instant::now(), refused: None }),
+            current: Mutex::new(Current { site, refused: None }),
             reports: Reports::default(),
             notice: Box::new(notice),
         };
@@ -211,22 +210,23 @@ impl Shared {
     /// The tree as it is now: loaded anew when `current` was swapped. Transfers that run keep the build they began with.
     fn site(&self) -> Arc<Site> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.checked.elapsed() >= RECHECK {
-            current.checked = Instant::now();
-            match self.tree.canonicalize().ok().filter(|root| *root != current.site.root) {
-                None => current.refused = None,
-                Some(root) if current.refused.as_ref() == Some(&root) => {}
-                Some(root) => match Site::load(&self.tree) {
-                    Ok(site) => {
-                        current.site = Arc::new(site);
-                        current.refused = None;
-                        (self.notice)(Notice::Swapped(&current.site));
-                    }
-                    Err(error) => {
-                        current.refused = Some(root);
+        let Some(root) = self.tree.canonicalize().ok().filter(|root| *root != current.site.root) else {
+            current.refused = None;
+            return current.site.clone();
+        };
+        let refused = current.refused.as_ref().filter(|(known, _)| *known == root).map(|(_, tried)| *tried);
+        if refused.is_none_or(|tried| tried.elapsed() >= RETRY) {
+            match Site::load(&root) {
+                Ok(site) => {
+                    *current = Current { site: Arc::new(site), refused: None };
+                    (self.notice)(Notice::Swapped(&current.site));
+                }
+                Err(error) => {
+                    if refused.is_none() {
                         (self.notice)(Notice::Kept(&error));
                     }
-                },
+                    current.refused = Some((root, Instant::now()));
+                }
             }
         }
         current.site.clone()

@@ -5,6 +5,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -364,7 +365,7 @@ fn a_swapped_build_is_served_at_once_and_a_running_download_ends_with_the_old_by
     assert_ne!(old, new);
     fs::remove_dir_all(served.world.path("output/small").join(&old)).unwrap();
 
-    soon(|| served.get("/ignition").text().contains("data:,swapped"));
+    assert!(served.get("/ignition").text().contains("data:,swapped"));
     assert!(served.server.says("now serving").ends_with(&new));
     assert_eq!(served.get(&initrd()).body.len(), large().len());
     finish(download);
@@ -387,8 +388,14 @@ fn a_swap_to_what_cannot_be_served_keeps_the_old_build_and_is_told_once() {
         assert_eq!(served.get("/ipxe").status, 200);
         thread::sleep(Duration::from_millis(100));
     }
-    link(&old);
+    // Made whole in its place, it is taken.
+    fs::remove_dir_all(served.world.path("output/small/broken")).unwrap();
+    let output = served.world.path("output/small");
+    let copied = Command::new("cp").args(["-a", &old, "broken"]).current_dir(output).status().unwrap();
+    assert!(copied.success());
+    thread::sleep(Duration::from_millis(250));
     assert_eq!(served.get("/ipxe").status, 200);
+    assert!(served.server.says("now serving").ends_with("/broken"));
     let log = served.server.end();
     assert_eq!(log.matches("still serving the old build: ").count(), 1, "{log}");
 }
