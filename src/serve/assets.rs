@@ -46,19 +46,23 @@ pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
     }
     // A range of another version than the client has must not be sent.
     let same = request.header("if-range").is_none_or(|tag| tag == etag || tag == modified);
-    let ranges = request.header("range").filter(|_| same).map(|header| parse_ranges(header, file.size));
-    let whole = |range: Range<u64>| Body::File { path: on_disk.clone(), range };
-    let answer = |status, body| Answer { body, ..Answer::new(status, kind, "") };
-    stamp(match ranges.as_deref() {
-        None | Some([]) => answer(200, whole(0..file.size)),
-        Some([Some(range)]) => answer(206, whole(range.clone()))
-            .header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, file.size)),
-        Some(ranges) if ranges.iter().any(Option::is_none) => Answer::new(416, TEXT, "invalid range\n")
-            .header("content-range", format!("bytes */{}", file.size)),
-        Some(ranges) => {
-            let body = parts(file, kind, on_disk.clone(), ranges.iter().flatten());
-            Answer { body, ..Answer::new(206, &format!("multipart/byteranges; boundary={BOUNDARY}"), "") }
-        }
+    // Some clients ask for a range of whatever they load; of nothing, there is none.
+    let asked = request.header("range").filter(|_| same && file.size > 0);
+    let body = |status, kind: &str, body| Answer { body, ..Answer::new(status, kind, "") };
+    let part = |range| Body::File { path: on_disk.clone(), range };
+    let refused = |why| Answer::new(416, TEXT, why).header("content-range", format!("bytes */{}", file.size));
+    stamp(match asked.map_or(Ranges::Whole, |header| parse_ranges(header, file.size)) {
+        Ranges::Whole => body(200, kind, part(0..file.size)),
+        Ranges::Parts(ranges) => match ranges.as_slice() {
+            [range] => body(206, kind, part(range.clone()))
+                .header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, file.size)),
+            ranges => {
+                let kind_of_all = format!("multipart/byteranges; boundary={BOUNDARY}");
+                body(206, &kind_of_all, parts(file, kind, on_disk.clone(), ranges.iter()))
+            }
+        },
+        Ranges::Malformed => refused("invalid range\n"),
+        Ranges::Beyond => refused("invalid range: failed to overlap\n"),
     })
 }
 
@@ -73,26 +77,53 @@ fn not_modified(request: &Request<'_>, etag: &str, modified: SystemTime) -> bool
     }
 }
 
-/// The ranges a client asks for, each within the file; `None` for one that cannot be satisfied or is none at all. An
-/// empty list means that the whole file is to be sent.
-fn parse_ranges(header: &str, size: u64) -> Vec<Option<Range<u64>>> {
-    let Some(list) = header.strip_prefix("bytes=") else { return vec![None] };
-    let parts: Vec<&str> = list.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    let ranges: Vec<_> = parts.iter().map(|part| parse_range(part, size)).collect();
-    let total: u64 = ranges.iter().flatten().map(|range| range.end - range.start).sum();
-    // Overlapping ranges can ask for more than the file many times over.
-    if ranges.len() > MAX_RANGES || total > size { Vec::new() } else { ranges }
+/// What a `Range` header asks of a file.
+#[derive(Debug, PartialEq, Eq)]
+enum Ranges {
+    /// All of it.
+    Whole,
+    /// One part or several, each within the file and not empty.
+    Parts(Vec<Range<u64>>),
+    /// Only what lies beyond its end.
+    Beyond,
+    /// Nothing that can be read; Go, and so Matchbox, refuses it where RFC 9110 would let it be ignored.
+    Malformed,
 }
 
+/// Reads a `Range` header for a file of so many bytes. Ranges beyond its end are left out as long as others are not.
+fn parse_ranges(header: &str, size: u64) -> Ranges {
+    let Some(list) = header.strip_prefix("bytes=") else { return Ranges::Malformed };
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let Some(asked) = parts.map(|part| parse_range(part, size)).collect::<Option<Vec<_>>>() else {
+        return Ranges::Malformed;
+    };
+    let count = asked.len();
+    let ranges: Vec<_> = asked.into_iter().filter(|range| range.start < range.end).collect();
+    let total: u64 = ranges.iter().fold(0, |sum, range| sum.saturating_add(range.end - range.start));
+    match ranges.len() {
+        // Overlapping ranges can ask for more than the file many times over.
+        _ if count == 0 || count > MAX_RANGES || total > size => Ranges::Whole,
+        0 => Ranges::Beyond,
+        _ => Ranges::Parts(ranges),
+    }
+}
+
+/// One range, cut to the file and so perhaps empty; none if it makes no sense.
 fn parse_range(part: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = part.split_once('-')?;
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
-    let range = match (first.trim(), last.trim()) {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // More than 2^64 lies beyond any file.
+        digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+    };
+    Some(match (first.trim(), last.trim()) {
         ("", suffix) => size.saturating_sub(number(suffix)?)..size,
         (first, "") => number(first)?..size,
-        (first, last) => number(first)?..number(last)?.checked_add(1)?.min(size),
-    };
-    (range.start < range.end).then_some(range)
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(first..last.saturating_add(1).min(size))?
+        }
+    })
 }
 
 fn parts<'r>(
@@ -123,24 +154,43 @@ mod tests {
 
     #[test]
     fn ranges_are_cut_to_the_file_or_refused() {
-        assert_eq!(parse_ranges("bytes=2-4", 10), [Some(2..5)]);
-        assert_eq!(parse_ranges("bytes=7-", 10), [Some(7..10)]);
-        assert_eq!(parse_ranges("bytes=-3", 10), [Some(7..10)]);
-        assert_eq!(parse_ranges("bytes=-99", 10), [Some(0..10)]);
-        assert_eq!(parse_ranges("bytes=8-99", 10), [Some(8..10)]);
-        assert_eq!(parse_ranges("bytes=0-1, 4-5", 10), [Some(0..2), Some(4..6)]);
-        for bad in ["bytes=10-", "bytes=5-4", "bytes=-0", "bytes=a-b", "bytes=+1-2", "lines=1-2", "bytes=--1"]
-        {
-            assert_eq!(parse_ranges(bad, 10), [None], "{bad}");
+        let parts = |header| match parse_ranges(header, 10) {
+            Ranges::Parts(ranges) => ranges.iter().map(|range| (range.start, range.end)).collect::<Vec<_>>(),
+            other => panic!("{header}: {other:?}"),
+        };
+        assert_eq!(parts("bytes=2-4"), [(2, 5)]);
+        assert_eq!(parts("bytes=7-"), [(7, 10)]);
+        assert_eq!(parts("bytes=-3"), [(7, 10)]);
+        assert_eq!(parts("bytes=-99"), [(0, 10)]);
+        assert_eq!(parts("bytes=8-99"), [(8, 10)]);
+        assert_eq!(parts("bytes=0-1, 4-5"), [(0, 2), (4, 6)]);
+        assert_eq!(parts("bytes=0-1,20-"), [(0, 2)], "what lies beyond the end is left out");
+        for beyond in ["bytes=10-", "bytes=10-10", "bytes=-0", "bytes=99999999999999999999-"] {
+            assert_eq!(parse_ranges(beyond, 10), Ranges::Beyond, "{beyond}");
         }
-        assert!(parse_ranges("bytes=0-9,0-9,0-9", 10).is_empty(), "overlaps beyond the file get all of it");
+        for bad in [
+            "bytes=5-4",
+            "bytes=12-9",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "lines=1-2",
+            "bytes=--1",
+            "bytes=-",
+            "bytes=0-1,x",
+        ] {
+            assert_eq!(parse_ranges(bad, 10), Ranges::Malformed, "{bad}");
+        }
+        for whole in ["bytes=", "bytes=0-9,0-9,0-9"] {
+            assert_eq!(parse_ranges(whole, 10), Ranges::Whole, "{whole}");
+        }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_range_leaves_the_file(header in "bytes=[0-9,-]{0,40}", size in 0u64..1000) {
-            for range in parse_ranges(&header, size).into_iter().flatten() {
-                assert!(range.start < range.end && range.end <= size);
+        fn no_range_leaves_the_file(header in "(bytes=[0-9, -]{0,40}|.{0,40})", size in 0u64..1000) {
+            if let Ranges::Parts(ranges) = parse_ranges(&header, size) {
+                assert!(!ranges.is_empty());
+                assert!(ranges.iter().all(|range| range.start < range.end && range.end <= size));
             }
         }
     }

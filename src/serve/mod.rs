@@ -5,9 +5,10 @@
 //!                            │
 //!                          Site (manifest, groups, profiles; immutable, replaced whole when `current` swaps)
 //! ```
-//! Routing and selection are pure; `server` alone has sockets. What differs from Matchbox, on purpose: only files that
-//! the manifest names are served, `/ipxe` adds `prebake.url=` so that a node knows who booted it, a machine that nothing
-//! matches gets a text that says so, and configs are served as they are or not at all.
+//! Routing and selection are pure; `server` alone has sockets and open files. What differs from Matchbox, on purpose:
+//! every file that the manifest names is served and no other, `/ipxe` and `/grub` add `prebake.url=` so that a node knows
+//! who booted it, a machine that nothing matches gets a text that says so, configs are served as they are or not at all,
+//! and methods beside GET, HEAD and POST are refused. `tests/it/judges/matchbox.rs` holds everything else equal.
 
 pub mod answer;
 pub mod assets;

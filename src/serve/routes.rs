@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use hyper::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
@@ -14,8 +15,8 @@ use super::site::{Profile, Site};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
-    /// Whether it is a POST. All other methods are answered like GET, as Matchbox does.
-    pub is_post: bool,
+    /// The method. A POST is answered like GET wherever nothing is posted, as Matchbox does.
+    pub method: &'r Method,
     /// The path as sent, percent-encoded.
     pub path: &'r str,
     /// The query as sent; empty without.
@@ -24,7 +25,7 @@ pub struct Request<'r> {
     pub scheme: &'r str,
     /// The headers.
     pub headers: &'r hyper::HeaderMap,
-    /// The body of a POST.
+    /// The body, where [`takes_body`] says that it is read.
     pub body: &'r str,
     /// When it came.
     pub now: SystemTime,
@@ -33,7 +34,9 @@ pub struct Request<'r> {
 impl Request<'_> {
     /// A header's value, if it is there once and readable.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok();
+        value.filter(|_| values.next().is_none())
     }
 
     /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel
@@ -64,18 +67,34 @@ const ROUTES: [(&str, Handler); 8] = [
     ("/grub", grub),
     ("/ignition", ignition),
     ("/metadata", metadata),
-    ("/report", report),
+    (REPORT, report),
 ];
 
 /// The script every machine starts with: it asks again, saying what it is.
 const BOOT_IPXE: &str = "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
 
+/// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
+const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
+/// The one endpoint that something is posted to.
+const REPORT: &str = "/report";
+
+/// Whether a request's body is to be read: a report's, and no other.
+pub fn takes_body(method: &Method, path: &str) -> bool {
+    method == Method::POST && path == REPORT
+}
+
 /// Answers a request; the labels are for the log.
 pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
+    if !METHODS.contains(request.method) {
+        let allowed = METHODS.each_ref().map(Method::as_str).join(", ");
+        let answer = Answer::new(405, TEXT, format!("only {allowed} are answered\n"));
+        return (answer.header("allow", allowed), Labels::default());
+    }
     let path = percent_decode_str(request.path).decode_utf8_lossy();
     match ROUTES.iter().find(|(route, _)| *route == path) {
         Some((_, handler)) => {
-            let labels = Labels::parse(request.query);
+            let says = if takes_body(request.method, request.path) { request.body } else { request.query };
+            let labels = Labels::parse(says);
             (handler(world, request, &labels), labels)
         }
         None => {
@@ -174,13 +193,80 @@ fn flatten(prefix: &str, values: &Map<String, Value>, lines: &mut Vec<String>) {
     }
 }
 
-fn report(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
-    if !request.is_post {
+fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    if !takes_body(request.method, request.path) {
         let list = serde_json::to_string(&world.reports.list()).unwrap_or_default();
         return Answer::new(200, "application/json", list + "\n");
     }
-    match world.reports.take(request.body, request.now) {
+    match world.reports.take(labels, request.now) {
         Ok(_) => Answer::new(204, TEXT, ""),
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::digest::Sha256;
+    use crate::manifest::{File, Manifest, Role, SCHEMA};
+    use crate::serve::answer::Body;
+    use crate::serve::select::Groups;
+
+    /// A site of one file, `assets/a`.
+    fn site() -> Site {
+        let file = File {
+            role: Role::Kernel,
+            size: 10,
+            sha256: Sha256::of(b"0123456789"),
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+        };
+        let files = BTreeMap::from([("assets/a".to_owned(), file)]);
+        let manifest = Manifest { schema: SCHEMA, name: "x".into(), epoch: 0, releases: Vec::new(), files };
+        Site { root: "/tree".into(), manifest, groups: Groups::default(), profiles: BTreeMap::new() }
+    }
+
+    fn ask(site: &Site, path: &str, query: &str) -> Answer {
+        let request = Request {
+            method: &Method::GET,
+            path,
+            query,
+            scheme: "http",
+            headers: &hyper::HeaderMap::new(),
+            body: "",
+            now: SystemTime::UNIX_EPOCH,
+        };
+        answer(&World { site, reports: &Reports::default() }, &request).0
+    }
+
+    #[test]
+    fn a_file_is_found_however_its_path_is_escaped() {
+        let site = site();
+        for path in ["/assets/a", "/assets%2Fa", "/%61ssets/%61", "//assets/a"] {
+            let answer = ask(&site, path, "");
+            assert!(matches!(answer.body, Body::File { path, .. } if path == Path::new("/tree/assets/a")));
+        }
+        assert_eq!(ask(&site, "/assets/./a", "").status, 404);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_target_opens_what_the_manifest_does_not_name(
+            path in r"(/|\.|\.\.|%2e|%2f|%00|%|%zz|assets|a|\\|ipxe|report|.){0,12}",
+            query in ".{0,40}",
+        ) {
+            let answer = ask(&site(), &format!("/{path}"), &query);
+            match answer.body {
+                Body::File { path, .. } => assert_eq!(path, Path::new("/tree/assets/a")),
+                Body::Parts { .. } => panic!("no ranges were asked for"),
+                Body::Bytes(_) => assert!([200, 404].contains(&answer.status)),
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::{Method, Request as HttpRequest, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::answer::{Answer, Body};
+use super::answer::{Answer, Body, TEXT};
 use super::labels::Labels;
 use super::report::{MAX_BODY, Reports};
 use super::routes::{self, Request, World};
@@ -30,14 +30,14 @@ use crate::error::{Advice, Exit};
 
 /// Connections at a time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// A client that has not sent a whole head by then is cut off.
+/// A client that has not sent a whole head by then, or the body of a report, is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 /// How much of a file is in memory for one transfer at a time, twice.
 const CHUNK: usize = 256 << 10;
-/// How often the tree's path is looked at again, at most.
-const RECHECK: Duration = Duration::from_millis(200);
+/// How often a build that could not be served is tried again, at most.
+const RETRY: Duration = Duration::from_millis(200);
 /// How long open transfers may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -132,7 +132,8 @@ struct Shared {
 
 struct Current {
     site: Arc<Site>,
-    checked: Instant,
+    /// Where the path led when that could not be served, and when it was last tried.
+    refused: Option<(PathBuf, Instant)>,
 }
 
 impl Server {
@@ -147,7 +148,7 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let shared = Shared {
             tree: tree.into(),
-            current: Mutex::new(Current { site, checked: Instant::now() }),
+            current: Mutex::new(Current { site, refused: None }),
             reports: Reports::default(),
             notice: Box::new(notice),
         };
@@ -172,9 +173,12 @@ impl Server {
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
         let mut stop = std::pin::pin!(stop);
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { break };
-            let (stream, peer) = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
+            let accept = async {
+                let permit = permits.clone().acquire_owned().await;
+                self.listener.accept().await.map(|accepted| (permit, accepted))
+            };
+            let (permit, (stream, peer)) = tokio::select! {
+                accepted = accept => match accepted {
                     Ok(accepted) => accepted,
                     // Out of file descriptors, or the client is gone already: neither is the server's end.
                     Err(_) => {
@@ -206,16 +210,22 @@ impl Shared {
     /// The tree as it is now: loaded anew when `current` was swapped. Transfers that run keep the build they began with.
     fn site(&self) -> Arc<Site> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.checked.elapsed() >= RECHECK {
-            current.checked = Instant::now();
-            let moved = self.tree.canonicalize().is_ok_and(|root| root != current.site.root);
-            if moved {
-                match Site::load(&self.tree) {
-                    Ok(site) => {
-                        current.site = Arc::new(site);
-                        (self.notice)(Notice::Swapped(&current.site));
+        let Some(root) = self.tree.canonicalize().ok().filter(|root| *root != current.site.root) else {
+            current.refused = None;
+            return current.site.clone();
+        };
+        let refused = current.refused.as_ref().filter(|(known, _)| *known == root).map(|(_, tried)| *tried);
+        if refused.is_none_or(|tried| tried.elapsed() >= RETRY) {
+            match Site::load(&root) {
+                Ok(site) => {
+                    *current = Current { site: Arc::new(site), refused: None };
+                    (self.notice)(Notice::Swapped(&current.site));
+                }
+                Err(error) => {
+                    if refused.is_none() {
+                        (self.notice)(Notice::Kept(&error));
                     }
-                    Err(error) => (self.notice)(Notice::Kept(&error)),
+                    current.refused = Some((root, Instant::now()));
                 }
             }
         }
@@ -225,27 +235,27 @@ impl Shared {
     async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>, peer: SocketAddr) -> Response<Transfer> {
         let started = Instant::now();
         let (head, body) = request.into_parts();
-        let is_post = head.method == Method::POST;
-        let body = match is_post {
-            true => {
-                Limited::new(body, MAX_BODY).collect().await.map(|body| body.to_bytes()).unwrap_or_default()
-            }
-            false => Bytes::new(),
-        };
-        let request = Request {
-            is_post,
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            scheme: "http",
-            headers: &head.headers,
-            body: &String::from_utf8_lossy(&body),
-            now: SystemTime::now(),
-        };
         let site = self.site();
-        let (answer, mut labels) = routes::answer(&World { site: &site, reports: &self.reports }, &request);
-        if is_post {
-            labels = Labels::parse(request.body);
-        }
+        let body = match routes::takes_body(&head.method, head.uri.path()) {
+            true => read_body(body).await,
+            false => Ok(String::new()),
+        };
+        let (answer, labels) = match body {
+            Ok(body) => {
+                let request = Request {
+                    method: &head.method,
+                    path: head.uri.path(),
+                    query: head.uri.query().unwrap_or_default(),
+                    scheme: "http",
+                    headers: &head.headers,
+                    body: &body,
+                    now: SystemTime::now(),
+                };
+                routes::answer(&World { site: &site, reports: &self.reports }, &request)
+            }
+            Err(answer) => (answer, Labels::default()),
+        };
+        let (answer, file) = open(answer, site.root.clone()).await;
         let Answer { status, headers, body, group, profile } = answer;
         let length = body.length();
         let record = Record {
@@ -267,33 +277,69 @@ impl Shared {
         if !matches!(status, 204 | 304) {
             response = response.header("content-length", length);
         }
-        let source = match (record.length, body) {
-            (0, _) => Source::Bytes(Bytes::new()),
-            (_, Body::Bytes(bytes)) => Source::Bytes(bytes.into()),
-            (_, body) => Source::File(read_file(body)),
+        let source = match (record.length, body, file) {
+            (0, ..) => Source::Bytes(Bytes::new()),
+            (_, Body::Bytes(bytes), _) => Source::Bytes(bytes.into()),
+            (_, _, None) => Source::Bytes(Bytes::new()),
+            (_, body, Some(file)) => Source::File(read_file(file, body)),
         };
         let transfer = Transfer { source, shared: self, record, started };
         response.body(transfer).unwrap_or_else(|_| unreachable!("answers have plain headers"))
     }
 }
 
+/// The body of a report, or why it is not taken.
+async fn read_body(body: Incoming) -> Result<String, Answer> {
+    let refused = |status, why: &str| Err(Answer::new(status, TEXT, format!("{why}\n")));
+    match tokio::time::timeout(HEAD_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            refused(413, &format!("a report has at most {MAX_BODY} bytes"))
+        }
+        Ok(Err(_)) => refused(400, "the report broke off"),
+        Err(_) => refused(408, "the report took too long"),
+    }
+}
+
+/// Opens the file of an answer before anything is promised: what cannot be sent is an error of its own, and what is
+/// open stays whole when its build is swapped and removed.
+async fn open(answer: Answer, root: PathBuf) -> (Answer, Option<File>) {
+    let (path, end) = match &answer.body {
+        Body::Bytes(_) => return (answer, None),
+        Body::File { path, range } => (path.clone(), range.end),
+        Body::Parts { path, parts, .. } => {
+            (path.clone(), parts.iter().map(|(_, range)| range.end).max().unwrap_or_default())
+        }
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        // A link inside a tree may lead to another place of it, and nowhere else.
+        if !path.canonicalize()?.starts_with(&root) {
+            return Ok(None);
+        }
+        let file = File::open(&path)?;
+        match file.metadata()?.len() >= end {
+            true => Ok(Some(file)),
+            false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        }
+    });
+    let instead = match opened.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(Some(file)) => return (answer, Some(file)),
+        Ok(None) => Answer::missing("it is a link that leaves the tree"),
+        Err(error) => Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n")),
+    };
+    (Answer { group: answer.group, profile: answer.profile, ..instead }, None)
+}
+
 /// Reads the parts of a file on a thread of its own, a few chunks ahead of the socket.
-fn read_file(body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
+fn read_file(file: File, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
-        let (path, parts, end) = match body {
-            Body::File { path, range } => (path, vec![(String::new(), range)], String::new()),
-            Body::Parts { path, parts, end } => (path, parts, end),
+        let (parts, end) = match body {
+            Body::File { range, .. } => (vec![(String::new(), range)], String::new()),
+            Body::Parts { parts, end, .. } => (parts, end),
             Body::Bytes(_) => return,
         };
         let send = |bytes: io::Result<Bytes>| sender.blocking_send(bytes).is_ok();
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) => {
-                send(Err(error));
-                return;
-            }
-        };
         for (head, range) in parts {
             if !head.is_empty() && !send(Ok(head.into())) {
                 return;

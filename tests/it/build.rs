@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use prebake::manifest::Manifest;
 
+use crate::judges::matchbox::check_tree;
 use crate::lab::mirror::Mirror;
 use crate::world::{PRIMARY, VERSION, World, peak_memory};
 
@@ -59,6 +60,24 @@ fn a_build_publishes_stock_files_overlays_and_configs_and_every_digest_holds() {
     let initrd = &manifest.files[&format!("{stock}/flatcar_production_pxe_image.cpio.gz")];
     let url = &initrd.origin.as_ref().unwrap().url;
     assert!(url.starts_with("https://stable.release.flatcar-linux.net/amd64-usr/4593.2.5/"), "{url}");
+}
+
+#[test]
+fn real_matchbox_and_our_server_answer_alike_from_the_published_tree() {
+    let world = World::new();
+    world.build();
+    if let Some(asked) = check_tree(&world.path("output/small/current")) {
+        // Two nodes in five spellings and the default, at four endpoints, and every file that they boot.
+        assert!(asked > 44, "only {asked} questions were asked");
+    }
+}
+
+#[test]
+fn without_a_default_profile_both_servers_refuse_a_machine_that_nobody_knows() {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "default_profile: worker\n", "");
+    world.build();
+    check_tree(&world.path("output/small/current"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -99,6 +100,19 @@ impl Server {
         Server { process, lines, log: Vec::new() }
     }
 
+    /// Starts `prebake serve` on a tree, and says where it listens.
+    pub fn prebake(tree: &Path) -> (Server, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+        let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:0"]).arg(tree));
+        let address = server.says("listening on http://").rsplit('/').next().unwrap_or_default().to_owned();
+        (server, address)
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
     /// Reads what it says until a line has these words; the line.
     #[track_caller]
     pub fn says(&mut self, words: &str) -> String {
@@ -115,19 +129,23 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM and waits; the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    /// Sends a signal, named as `kill` names it.
+    pub fn signal(&mut self, signal: &str) {
         let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
 
     /// Ends it and returns all that it said.
-    pub fn end(mut self) -> String {
+    pub fn end(&mut self) -> String {
         let _ = self.process.kill();
         let _ = self.process.wait();
         self.log.extend(self.lines.iter());
-        std::mem::take(&mut self.log).join("\n")
+        self.log.join("\n")
     }
 }
 

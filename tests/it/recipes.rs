@@ -9,7 +9,9 @@ use prebake::digest::Sha256;
 use prebake::format::squashfs::{Image, Limits};
 use prebake::manifest::{Manifest, Role};
 
+use crate::judges::matchbox::check_tree;
 use crate::lab::mirror::{Fault, Mirror};
+use crate::lab::release;
 use crate::world::{World, repository};
 
 const KUBERNETES: &str = "v1.34.4";
@@ -18,14 +20,20 @@ const CNI: &str = "v1.7.1";
 /// A world with the shipped recipe for Kubernetes in it. The lab's key stands in for Flatcar's, whose secret we lack.
 fn kubernetes() -> World {
     let world = World::new();
-    for tree in ["recipes/kubernetes.yaml", "recipes/kubernetes", "sysext"] {
-        let target = world.path(tree).parent().unwrap().to_owned();
-        let copied = Command::new("cp").arg("-a").arg(repository(tree)).arg(&target).status().unwrap();
-        assert!(copied.success());
-    }
+    copy(&world, &["recipes/kubernetes.yaml", "recipes/kubernetes", "sysext"]);
     let trust = format!("trust: {{primary_fingerprint: {}, key: lab.asc}}\nsysexts:", crate::world::PRIMARY);
     world.edit("recipes/kubernetes.yaml", "sysexts:", &trust);
     world
+}
+
+/// Copies what ships into a world, to the same places.
+fn copy(world: &World, paths: &[&str]) {
+    for path in paths {
+        let place = world.path(path).parent().unwrap().to_owned();
+        fs::create_dir_all(&place).unwrap();
+        let copied = Command::new("cp").arg("-a").arg(repository(path)).arg(&place).status().unwrap();
+        assert!(copied.success());
+    }
 }
 
 /// dl.k8s.io and GitHub in one: the paths below a mirror are theirs.
@@ -123,6 +131,19 @@ fn the_recipe_for_kubernetes_builds_from_mirrors_of_the_public_hosts() {
     }
     let lock = fs::read_to_string(world.path("recipes/kubernetes.lock")).unwrap();
     assert!(!lock.contains("127.0.0.1"), "a mirror leaves no trace in the lock:\n{lock}");
+    check_tree(&tree);
+}
+
+#[test]
+fn the_recipe_for_the_lab_builds_from_the_labs_release_and_matchbox_serves_it() {
+    let world = World::new();
+    copy(&world, &["recipes/lab.yaml", "recipes/lab", "sysext", "tests/lab/keys/lab.asc"]);
+    let release = release::build(&world.path("lab")).unwrap();
+    let mirror = Mirror::builder().directory("/", &release.server).start().unwrap();
+    let mut command = world.command(&["build", "recipes/lab.yaml"]);
+    let output = command.env("PREBAKE_MIRROR_FLATCAR", mirror.url()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check_tree(&world.path("output/lab/current"));
 }
 
 #[test]

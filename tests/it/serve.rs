@@ -1,252 +1,533 @@
-//! The boot server through its socket.
+//! `prebake serve` through its socket: what a client may ask, what it may not, and what happens meanwhile.
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::http::{Server, connect, get, head, read_reply, send};
-use crate::world::World;
+use crate::http::{Reply, SOON, Server, connect, get, head, read_reply, send};
+use crate::world::{VERSION, World};
 
-const INITRD: &str = "/assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz";
+/// Length of the small release's base initrd.
+const SIZE: usize = 100_000;
 
-/// A world whose initrd has bytes that tell their place, its server, and the server's address.
-fn serving() -> (World, Server, String) {
+/// The small world, built, and its tree served.
+struct Served {
+    world: World,
+    server: Server,
+    address: String,
+}
+
+impl Served {
+    fn new() -> Served {
+        let world = World::new();
+        world.build();
+        Served::of(world)
+    }
+
+    fn of(world: World) -> Served {
+        let (server, address) = Server::prebake(&world.path("output/small/current"));
+        Served { world, server, address }
+    }
+
+    fn get(&self, target: &str) -> Reply {
+        get(&self.address, target, "")
+    }
+
+    /// A file of the tree that is served.
+    fn file(&self, path: &str) -> PathBuf {
+        self.world.path("output/small/current").canonicalize().unwrap().join(path)
+    }
+
+    /// Everything that comes back until the server closes the connection.
+    fn raw(&self, request: &str) -> String {
+        let mut stream = connect(&self.address);
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A server that refuses may reset the connection, as it leaves the rest unread.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+fn initrd() -> String {
+    format!("/assets/flatcar/{VERSION}/flatcar_production_pxe_image.cpio.gz")
+}
+
+/// An initrd too long for the buffers between two sockets, no two pages of which are alike.
+fn large() -> Vec<u8> {
+    (0..4u32 << 20).flat_map(u32::to_le_bytes).collect()
+}
+
+/// A world whose initrd is large, served, and a download of it that has begun.
+fn downloading() -> (Served, BufReader<TcpStream>) {
     let world = World::new();
-    let numbered: Vec<u8> = (0..25_000_u32).flat_map(u32::to_be_bytes).collect();
-    world.release_file("flatcar_production_pxe_image.cpio.gz", &numbered);
+    world.release_file("flatcar_production_pxe_image.cpio.gz", &large());
     world.build();
-    let (server, address) = serve(&world);
-    (world, server, address)
+    let served = Served::of(world);
+    let mut stream = connect(&served.address);
+    write!(stream, "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", initrd()).unwrap();
+    let mut download = BufReader::new(stream);
+    let mut first = [0; 12];
+    download.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    (served, download)
 }
 
-fn serve(world: &World) -> (Server, String) {
-    let mut server =
-        Server::start(&mut world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]));
-    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
-    (server, address)
-}
-
-#[test]
-fn a_machine_finds_its_way_from_the_first_script_to_its_own_profile() {
-    let (_world, mut server, address) = serving();
-    let first = get(&address, "/boot.ipxe", "").text();
-    assert!(first.starts_with("#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}"), "{first}");
-    let script = get(&address, "/ipxe?mac=52-54-00-00-00-02", "").text();
-    assert!(script.contains("/assets/overlay/control+n2.cpio"), "{script}");
-    assert!(script.contains(&format!("prebake.url=http://{address}")), "{script}");
-    let line = server.says("GET /ipxe 200");
-    assert!(line.contains("mac=52:54:00:00:00:02 group=n2 profile=control+n2"), "{line}");
-}
-
-#[test]
-fn head_is_get_without_the_body() {
-    let (_world, _server, address) = serving();
-    for target in [INITRD, "/boot.ipxe", "/ipxe?mac=52-54-00-00-00-01", "/assets/none", "/ignition"] {
-        let (get, head) = (get(&address, target, ""), head(&address, target));
-        let but_date = |headers: &[(String, String)]| {
-            headers.iter().filter(|(name, _)| name != "date").cloned().collect::<Vec<_>>()
-        };
-        assert_eq!((head.status, but_date(&head.headers)), (get.status, but_date(&get.headers)), "{target}");
-        assert!(!get.body.is_empty() && head.body.is_empty(), "{target}");
-    }
-}
-
-#[test]
-fn ranges_are_answered_as_rfc_9110_has_them() {
-    let (world, _server, address) = serving();
-    let all = fs::read(world.path(&format!("output/small/current{INITRD}"))).unwrap();
-    let size = all.len();
-    let cases = [
-        ("bytes=0-99", 0..100),
-        ("bytes=50000-50003", 50_000..50_004),
-        ("bytes=99000-", 99_000..size),
-        ("bytes=-5", size - 5..size),
-        ("bytes=99990-200000", 99_990..size),
-    ];
-    for (range, expected) in cases {
-        let reply = get(&address, INITRD, &format!("Range: {range}\n"));
-        let content_range = format!("bytes {}-{}/{size}", expected.start, expected.end - 1);
-        assert_eq!((reply.status, reply.header("content-range")), (206, Some(content_range.as_str())));
-        assert!(reply.body == all[expected], "{range}");
-    }
-    let beyond = get(&address, INITRD, "Range: bytes=100000-\n");
-    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */100000")));
-    let several = get(&address, INITRD, "Range: bytes=0-1,-2\n");
-    assert_eq!(several.status, 206);
-    assert!(several.header("content-type").unwrap().starts_with("multipart/byteranges"));
-    for range in ["bytes 0-1/100000", "bytes 99998-99999/100000"] {
-        assert!(several.text().contains(range), "{range}");
-    }
-}
-
-#[test]
-fn what_a_client_has_is_not_sent_again_and_parts_of_another_file_are_never_joined() {
-    let (_world, _server, address) = serving();
-    let whole = get(&address, INITRD, "");
-    let (etag, modified) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
-    for condition in [format!("If-None-Match: {etag}\n"), format!("If-Modified-Since: {modified}\n")] {
-        let reply = get(&address, INITRD, &condition);
-        assert_eq!((reply.status, reply.body.len()), (304, 0), "{condition}");
-    }
-    let resumed = get(&address, INITRD, &format!("Range: bytes=9-\nIf-Range: {etag}\n"));
-    assert_eq!(resumed.status, 206);
-    let another = get(&address, INITRD, "Range: bytes=9-\nIf-Range: \"another\"\n");
-    assert_eq!((another.status, another.body.len()), (200, whole.body.len()));
-}
-
-#[test]
-fn nothing_but_the_tree_can_be_reached() {
-    let (world, _server, address) = serving();
-    let published = world.path("output/small/current").canonicalize().unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", published.join("assets/link")).unwrap();
-    fs::write(published.join("assets/stray"), "not in the manifest").unwrap();
-    let targets = [
-        "/../../../recipes/small.yaml",
-        "/assets/../../../../recipes/small.yaml",
-        "/assets/%2e%2e/%2e%2e/%2e%2e/%2e%2e/recipes/small.yaml",
-        "/assets/..%2f..%2f..%2f..%2frecipes/small.yaml",
-        "/assets//etc/passwd",
-        "/assets/%00",
-        "/assets/flatcar/4593.2.5/flatcar_production_pxe.vmlinuz%00.sig",
-        "/assets/link",
-        "/assets/stray",
-        "/assets/",
-        "/ignition/worker.ign/../../manifest.json",
-    ];
-    for target in targets {
-        assert_eq!(get(&address, target, "").status, 404, "{target}");
-    }
-}
-
-#[test]
-fn a_client_that_dawdles_is_cut_off_and_holds_nobody_up() {
-    let (_world, _server, address) = serving();
-    let mut slow = connect(&address);
-    slow.write_all(b"GET /boot.ipxe HTTP/1.1\r\nHo").unwrap();
-    assert_eq!(get(&address, "/boot.ipxe", "").status, 200);
-    // The server ends it; were it patient for ever, the read would time out.
+/// Reads the rest of a download and holds it against what it should be.
+fn finish(mut download: BufReader<TcpStream>) {
     let mut rest = Vec::new();
-    slow.read_to_end(&mut rest).unwrap();
-    assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+    download.read_to_end(&mut rest).unwrap();
+    let body = rest.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(rest[body..] == large(), "{} bytes came, or other ones", rest.len() - body);
+}
+
+/// Asks until the answer is as wanted.
+#[track_caller]
+fn soon(ask: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !ask() {
+        assert!(started.elapsed() < SOON, "it never came to that");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
-fn a_head_without_an_end_is_refused() {
-    let (_world, _server, address) = serving();
-    let reply = get(&address, "/boot.ipxe", &format!("X-Padding: {}\n", "x".repeat(64 << 10)));
-    assert_eq!(reply.status, 431);
+fn head_is_get_without_the_body_and_with_the_same_headers() {
+    let served = Served::new();
+    let image = initrd();
+    for target in [
+        "/",
+        "/boot.ipxe",
+        "/ipxe?mac=52-54-00-00-00-01",
+        "/grub",
+        "/ignition?mac=52-54-00-00-00-02",
+        "/metadata",
+        &image,
+        "/SHA256SUMS",
+        "/report",
+        "/none",
+    ] {
+        let (whole, only) = (served.get(target), head(&served.address, target));
+        let undated = |reply: &Reply| {
+            let undated = reply.headers.iter().filter(|(name, _)| name != "date");
+            undated.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!((only.status, undated(&only)), (whole.status, undated(&whole)), "{target}");
+        assert_eq!(whole.header("content-length"), Some(&*whole.body.len().to_string()), "{target}");
+        let raw = served.raw(&format!("HEAD {target} HTTP/1.1\nHost: x\nConnection: close\n\n"));
+        assert_eq!(raw.find("\r\n\r\n"), Some(raw.len() - 4), "{target} has a body");
+    }
 }
 
 #[test]
-fn machines_report_and_the_last_word_of_each_counts() {
-    let (_world, mut server, address) = serving();
+fn ranges_give_the_first_the_middle_and_the_last_bytes_and_nothing_beyond_the_end() {
+    let world = World::new();
+    let image: Vec<u8> = large()[..SIZE].to_vec();
+    world.release_file("flatcar_production_pxe_image.cpio.gz", &image);
+    world.build();
+    let served = Served::of(world);
+    for (range, part) in [
+        ("0-0", 0..1),
+        ("0-99", 0..100),
+        ("500-50000", 500..50_001),
+        ("-100", SIZE - 100..SIZE),
+        ("99000-", 99_000..SIZE),
+        ("99999-200000", SIZE - 1..SIZE),
+        ("-200000", 0..SIZE),
+        ("0-9,200000-", 0..10),
+    ] {
+        let reply = get(&served.address, &initrd(), &format!("Range: bytes={range}\n"));
+        let content_range = format!("bytes {}-{}/{SIZE}", part.start, part.end - 1);
+        assert_eq!((reply.status, reply.header("content-range")), (206, Some(&*content_range)), "{range}");
+        assert!(reply.body == image[part], "{range}");
+    }
+    for range in ["bytes=100000-", "bytes=-0", "bytes=200000-300000", "bytes=9-1", "bytes=x", "lines=1-2"] {
+        let reply = get(&served.address, &initrd(), &format!("Range: {range}\n"));
+        let size = format!("bytes */{SIZE}");
+        assert_eq!((reply.status, reply.header("content-range")), (416, Some(&*size)), "{range}");
+        assert!(reply.text().starts_with("invalid range"), "{range}");
+    }
+
+    let twice = get(&served.address, &initrd(), "Range: bytes=0-9\nRange: bytes=20-29\n");
+    assert_eq!((twice.status, twice.body.len()), (200, SIZE), "which of them is meant?");
+
+    let reply = get(&served.address, &initrd(), "Range: bytes=0-3,8-11\n");
+    assert_eq!(reply.status, 206);
+    let kind = reply.header("content-type").unwrap().to_owned();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    for (part, range) in [(&image[0..4], "0-3"), (&image[8..12], "8-11")] {
+        let wanted =
+            [format!("content-range: bytes {range}/{SIZE}\r\n\r\n").as_bytes(), part, b"\r\n--"].concat();
+        assert!(reply.body.windows(wanted.len()).any(|bytes| bytes == wanted), "{range}");
+    }
+    assert!(reply.body.ends_with(format!("\r\n--{boundary}--\r\n").as_bytes()));
+}
+
+#[test]
+fn a_client_that_has_the_file_is_told_so_and_a_changed_file_comes_whole() {
+    let served = Served::new();
+    let whole = served.get(&initrd());
+    let (etag, modified) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
+    let earlier = "Thu, 01 Jan 1970 00:00:00 GMT";
+    for (headers, status) in [
+        (format!("If-None-Match: {etag}\n"), 304),
+        (format!("If-None-Match: \"other\", W/{etag}\n"), 304),
+        ("If-None-Match: *\n".into(), 304),
+        ("If-None-Match: \"other\"\n".into(), 200),
+        (format!("If-Modified-Since: {modified}\n"), 304),
+        (format!("If-Modified-Since: {earlier}\n"), 200),
+        ("If-Modified-Since: yesterday\n".into(), 200),
+        // RFC 9110, 13.1.3: the tag is the better witness.
+        (format!("If-None-Match: \"other\"\nIf-Modified-Since: {modified}\n"), 200),
+        (format!("Range: bytes=0-9\nIf-Range: {etag}\n"), 206),
+        (format!("Range: bytes=0-9\nIf-Range: {modified}\n"), 206),
+        ("Range: bytes=0-9\nIf-Range: \"other\"\n".into(), 200),
+        (format!("Range: bytes=0-9\nIf-Range: {earlier}\n"), 200),
+        (format!("Range: bytes=0-9\nIf-Range: W/{etag}\n"), 200),
+    ] {
+        let reply = get(&served.address, &initrd(), &headers);
+        let length = [(200, SIZE), (206, 10), (304, 0)].iter().find(|row| row.0 == status).unwrap().1;
+        assert_eq!((reply.status, reply.body.len()), (status, length), "{headers}");
+        assert_eq!(reply.header("etag"), Some(etag), "{headers}");
+    }
+    let reply = served.get("/ignition?mac=52-54-00-00-00-01");
+    let etag = reply.header("etag").unwrap();
+    let again = get(&served.address, "/ignition?mac=52-54-00-00-00-01", &format!("If-None-Match: {etag}\n"));
+    assert_eq!(again.status, 304);
+}
+
+/// Sends a byte a second; what the server said before it hung up.
+fn trickle(address: &str, start: &str, byte: u8) -> String {
+    let mut stream = connect(address);
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream.write_all(start.replace('\n', "\r\n").as_bytes()).unwrap();
+    let (mut said, mut buffer) = (String::new(), [0; 1024]);
+    for _ in 0..SOON.as_secs() {
+        match stream.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let _ = stream.write_all(&[byte]);
+            }
+            Ok(0) | Err(_) => return said,
+            Ok(read) => said += &String::from_utf8_lossy(&buffer[..read]),
+        }
+    }
+    panic!("it was never cut off");
+}
+
+#[test]
+fn a_client_that_sends_a_byte_a_second_is_cut_off_while_others_are_served() {
+    let served = Served::new();
+    thread::scope(|scope| {
+        let head = scope.spawn(|| trickle(&served.address, "GET /ipxe HTTP/1.1\nX-Slow: ", b'x'));
+        let report = "POST /report HTTP/1.1\nHost: x\nContent-Length: 1000\n\nstage=";
+        let body = scope.spawn(|| trickle(&served.address, report, b'x'));
+        let mut served_meanwhile = 0;
+        while !head.is_finished() || !body.is_finished() {
+            assert_eq!(served.get("/ipxe").status, 200);
+            served_meanwhile += 1;
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert!(served_meanwhile > 2, "it was cut off at once");
+        assert!(!head.join().unwrap().contains(" 200 "), "half a head is no request");
+        let said = body.join().unwrap();
+        assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    });
+}
+
+#[test]
+fn heads_that_are_too_long_or_no_heads_are_refused_and_the_server_goes_on() {
+    let served = Served::new();
+    let long = "x".repeat(20 << 10);
+    let many = "X-Header: x\n".repeat(200);
+    for (request, status) in [
+        (format!("GET / HTTP/1.1\nHost: x\nX-Long: {long}\n\n"), "431"),
+        (format!("GET / HTTP/1.1\nHost: x\n{many}\n"), "431"),
+        (format!("GET /{long} HTTP/1.1\nHost: x\n\n"), "4"),
+        ("nonsense\n\n".into(), "400"),
+        ("GET / HTTP/9.9\nHost: x\n\n".into(), "400"),
+        ("GET / HTTP/1.1\nHost: x\nX\u{0}: y\n\n".into(), "400"),
+    ] {
+        let said = served.raw(&request);
+        let start: String = request.chars().take(40).collect();
+        assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{start}: {said}");
+        assert_eq!(served.get("/").status, 200);
+    }
+}
+
+#[test]
+fn methods_that_no_machine_uses_are_refused_with_those_that_are_answered() {
+    let served = Served::new();
+    for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FOO"] {
+        for target in ["/ipxe", "/report", "/none"] {
+            let request =
+                format!("{method} {target} HTTP/1.1\nHost: x\nContent-Length: 0\nConnection: close\n\n");
+            let reply = send(&served.address, &request);
+            assert_eq!(reply.status, 405, "{method} {target}");
+            assert_eq!(reply.header("allow"), Some("GET, HEAD, POST"), "{method} {target}");
+        }
+    }
+    let target = "/ipxe?mac=52-54-00-00-00-02";
+    let host = &served.address;
+    let post = format!("POST {target} HTTP/1.1\nHost: {host}\nContent-Length: 3\nConnection: close\n\na=b");
+    assert_eq!(send(host, &post).text(), served.get(target).text(), "as Matchbox does");
+}
+
+#[test]
+fn one_connection_carries_many_requests_and_answers_in_their_order() {
+    let served = Served::new();
+    let mut stream = connect(&served.address);
+    let targets = ["/", "/none", "/boot.ipxe", "/ipxe?mac=52-54-00-00-00-01", "/ignition"];
+    for target in targets {
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", served.address).unwrap();
+    }
+    let mut input = BufReader::new(stream);
+    for target in targets {
+        let reply = read_reply(&mut input, true);
+        assert_eq!(reply.body, served.get(target).body, "{target}");
+    }
+}
+
+#[test]
+fn no_path_leads_out_of_the_tree() {
+    let served = Served::new();
+    fs::write(served.world.path("output/small/secret"), "SECRET").unwrap();
+    fs::write(served.world.path("secret"), "SECRET").unwrap();
+    let assets = served.file("assets");
+    fs::set_permissions(&assets, fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(served.world.path("secret"), assets.join("link")).unwrap();
+    fs::write(assets.join("unnamed"), "SECRET").unwrap();
+    for target in [
+        "/assets/../../secret",
+        "/assets/../..",
+        "/../secret",
+        "/../../../secret",
+        "//../secret",
+        "/assets/%2e%2e/%2e%2e/secret",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/assets/..%2f..%2fsecret",
+        "/%2e%2e%2fsecret",
+        "/assets/%252e%252e/%252e%252e/secret",
+        "/assets/..\\..\\secret",
+        "/assets/link",
+        "/assets/unnamed",
+        "/assets/%00",
+        "/SHA256SUMS%00.txt",
+        "/assets/\u{fe}",
+        "/manifest.json/../../secret",
+        "/assets",
+        "/assets/",
+        "/.",
+    ] {
+        let said = served.raw(&format!("GET {target} HTTP/1.1\nHost: x\nConnection: close\n\n"));
+        assert!(said.starts_with("HTTP/1.1 40"), "{target}: {said}");
+        assert!(!said.contains("SECRET"), "{target}: {said}");
+    }
+}
+
+#[test]
+fn a_published_file_that_became_a_link_out_of_the_tree_or_was_cut_is_never_sent() {
+    let served = Served::new();
+    let overlay = "assets/overlay/worker.cpio";
+    let path = served.file(overlay);
+    let target = format!("/{overlay}");
+    let bytes = fs::read(&path).unwrap();
+    fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(served.get(&target).status, 500, "it is gone");
+
+    let outside = served.world.path("secret");
+    fs::write(&outside, &bytes).unwrap();
+    symlink(&outside, &path).unwrap();
+    assert_eq!(served.get(&target).status, 404, "it leads out");
+    fs::remove_file(&path).unwrap();
+
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let reply = served.get(&target);
+    assert!(reply.status == 500 && reply.text().contains("damaged"), "{reply:?}");
+    assert_eq!(get(&served.address, &target, "Range: bytes=0-9\n").body, &bytes[..10]);
+
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(served.get(&target).body, bytes);
+}
+
+#[test]
+fn a_swapped_build_is_served_at_once_and_a_running_download_ends_with_the_old_bytes() {
+    let (mut served, download) = downloading();
+    let old = served.world.current().unwrap();
+    served.world.edit("recipes/worker.ign", "data:,worker", "data:,swapped");
+    let new = served.world.build();
+    assert_ne!(old, new);
+    fs::remove_dir_all(served.world.path("output/small").join(&old)).unwrap();
+
+    assert!(served.get("/ignition").text().contains("data:,swapped"));
+    assert!(served.server.says("now serving").ends_with(&new));
+    assert_eq!(served.get(&initrd()).body.len(), large().len());
+    finish(download);
+}
+
+#[test]
+fn a_swap_to_what_cannot_be_served_keeps_the_old_build_and_is_told_once() {
+    let mut served = Served::new();
+    let old = served.world.current().unwrap();
+    let link = |target: &str| {
+        let (next, current) =
+            (served.world.path("output/small/next"), served.world.path("output/small/current"));
+        symlink(target, &next).unwrap();
+        fs::rename(next, current).unwrap();
+    };
+    fs::create_dir(served.world.path("output/small/broken")).unwrap();
+    fs::write(served.world.path("output/small/broken/manifest.json"), "{").unwrap();
+    link("broken");
+    for _ in 0..10 {
+        assert_eq!(served.get("/ipxe").status, 200);
+        thread::sleep(Duration::from_millis(100));
+    }
+    // Made whole in its place, it is taken.
+    fs::remove_dir_all(served.world.path("output/small/broken")).unwrap();
+    let output = served.world.path("output/small");
+    let copied = Command::new("cp").args(["-a", &old, "broken"]).current_dir(output).status().unwrap();
+    assert!(copied.success());
+    thread::sleep(Duration::from_millis(250));
+    assert_eq!(served.get("/ipxe").status, 200);
+    assert!(served.server.says("now serving").ends_with("/broken"));
+    let log = served.server.end();
+    assert_eq!(log.matches("still serving the old build: ").count(), 1, "{log}");
+}
+
+#[test]
+fn machines_report_how_far_they_are_within_limits() {
+    let mut served = Served::new();
     let post = |body: &str| {
         let length = body.len();
         send(
-            &address,
-            &format!(
-                "POST /report HTTP/1.1\nHost: {address}\nConnection: close\nContent-Length: {length}\n\n{body}"
-            ),
+            &served.address,
+            &format!("POST /report HTTP/1.1\nHost: x\nContent-Length: {length}\nConnection: close\n\n{body}"),
         )
     };
-    assert_eq!(post("mac=52-54-00-00-00-01&stage=booted").status, 204);
-    assert_eq!(post("mac=52:54:00:00:00:01&stage=joined&detail=node%20ready").status, 204);
-    let line = server.says("POST /report 204");
-    assert!(line.contains("mac=52:54:00:00:00:01"), "{line}");
-    let list: serde_json::Value = serde_json::from_slice(&get(&address, "/report", "").body).unwrap();
-    assert_eq!(list.as_array().unwrap().len(), 1);
-    assert_eq!((&list[0]["stage"], &list[0]["detail"]), (&"joined".into(), &"node ready".into()));
-    for (bad, why) in [("stage=booted", "`mac` or a `uuid`"), ("mac=52-54-00-00-00-01", "needs a `stage`")] {
-        let reply = post(bad);
-        assert_eq!(reply.status, 400);
-        assert!(reply.text().contains(why), "{}", reply.text());
+    assert_eq!(post("mac=52-54-00-00-00-01&uuid=ABCD&stage=booted&detail=up+and%20well").status, 204);
+    assert_eq!(post("mac=52:54:00:00:00:01&stage=joined&detail=%1b[31m%0a").status, 204);
+    let long = "x".repeat(1000);
+    assert_eq!(post(&format!("uuid=ABCD&stage=booted&detail={long}")).status, 204);
+    for (body, why) in [
+        ("", "`stage`"),
+        ("mac=52-54-00-00-00-02", "`stage`"),
+        ("stage=booted", "`mac` or a `uuid`"),
+        ("stage=booted&mac=nonsense", "`mac` or a `uuid`"),
+        ("{\"mac\": \"52-54-00-00-00-02\", \"stage\": \"booted\"}", "`stage`"),
+        ("\u{fe}%ff%fe&&==", "`stage`"),
+    ] {
+        let reply = post(body);
+        assert!(reply.status == 400 && reply.text().contains(why), "{body}: {reply:?}");
     }
-    assert_eq!(post(&format!("mac=52-54-00-00-00-01&stage={}", "x".repeat(100_000))).status, 400);
+    let reply = post(&format!("mac=52-54-00-00-00-02&stage=booted&detail={}", "x".repeat(5000)));
+    assert!(reply.status == 413 && reply.text().contains("4096"), "{reply:?}");
+
+    let list: serde_json::Value = serde_json::from_slice(&served.get("/report").body).unwrap();
+    let said: Vec<[&str; 3]> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|report| ["mac", "uuid", "stage"].map(|key| report[key].as_str().unwrap()))
+        .collect();
+    assert_eq!(said, [["52:54:00:00:00:01", "", "joined"], ["", "abcd", "booted"]]);
+    assert_eq!(list[0]["detail"], "[31m");
+    assert_eq!(list[1]["detail"], "x".repeat(200));
+    let line = served.server.says("POST /report 204");
+    assert!(line.contains("mac=52:54:00:00:00:01") && line.contains("stage=booted"), "{line}");
 }
 
 #[test]
-fn what_a_client_sends_cannot_forge_a_line_of_the_log() {
-    let (_world, mut server, address) = serving();
-    get(&address, "/ipxe?hostname=a%0a2026-01-01T00:00:00Z%20forged%1b[31m", "");
-    let line = server.says("GET /ipxe");
-    assert!(line.contains("\\n") && line.contains("\\u{1b}"), "{line}");
-    assert!(!server.log.iter().any(|line| line.starts_with("2026-01-01")));
+fn every_request_leaves_one_line_with_what_the_machine_said_and_what_matched() {
+    let mut served = Served::new();
+    let asked = [
+        ("/boot.ipxe", "GET /boot.ipxe 200 ", ""),
+        (
+            "/ipxe?mac=52-54-00-00-00-02&uuid=u1",
+            "GET /ipxe 200 ",
+            " mac=52:54:00:00:00:02 uuid=u1 group=n2 profile=control+n2",
+        ),
+        (
+            "/ignition?mac=52-54-00-00-00-09",
+            "GET /ignition 200 ",
+            " mac=52:54:00:00:00:09 group=default profile=worker",
+        ),
+        ("/metadata", "GET /metadata 200 ", " group=default profile=worker"),
+        ("/none", "GET /none 404 ", ""),
+        ("/ipxe?a=%0A2026-01-01+forged%1b[2J", "GET /ipxe 200 ", "group=default profile=worker"),
+        ("/ipxe?a=1+group%3Dadmin", "GET /ipxe 200 ", " a=\"1 group=admin\" group=default profile=worker"),
+    ];
+    for (target, ..) in asked {
+        served.get(target);
+    }
+    served.server.says("group=admin");
+    let log = served.server.end();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("127.0.0.1 ")).collect();
+    assert_eq!(lines.len(), asked.len(), "{log}");
+    for (line, (_, start, end)) in lines.iter().zip(asked) {
+        assert!(line.contains(&format!("Z 127.0.0.1 {start}")) && line.ends_with(end), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
+    assert!(log.lines().all(|line| !line.starts_with("2026-01-01 forged")), "{log}");
 }
 
 #[test]
-fn a_new_build_is_served_at_once_and_a_running_transfer_ends_with_the_old_bytes() {
-    let (world, mut server, address) = serving();
-    // Far more than the sockets' buffers hold.
-    let old: Vec<u8> = (0..8_000_000_u32).flat_map(u32::to_be_bytes).collect();
-    world.release_file("flatcar_production_pxe_image.cpio.gz", &old);
-    world.prebake(&["lock", "recipes/small.yaml", "--update"]).ok();
+fn a_download_that_breaks_off_is_told_as_such() {
+    let (mut served, download) = downloading();
+    drop(download);
+    let line = served.server.says("broke off");
+    let length = large().len();
+    assert!(line.contains(" 200 ") && line.contains(&format!("of {length}B, broke off")), "{line}");
+}
+
+#[test]
+fn sigterm_lets_a_running_download_finish_and_ends_with_success() {
+    let (mut served, download) = downloading();
+    let idle = connect(&served.address);
+    served.server.signal("TERM");
+    served.server.says("stopping");
+    soon(|| TcpStream::connect(&served.address).is_err());
+    assert!(served.server.is_running(), "the download was cut");
+    finish(download);
+    assert_eq!(served.server.wait(), Some(0));
+    drop(idle);
+}
+
+#[test]
+fn what_cannot_be_served_is_one_error_with_a_hint_and_its_exit_code() {
+    let world = World::new();
     world.build();
-    get(&address, "/boot.ipxe", "");
-    server.says("now serving");
-    let mut running = connect(&address);
-    let request = format!("GET {INITRD} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    running.write_all(request.as_bytes()).unwrap();
-    let mut start = [0; 1000];
-    running.read_exact(&mut start).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let current = "output/small/current";
+    fs::create_dir_all(world.path("damaged/groups")).unwrap();
+    fs::write(world.path("damaged/manifest.json"), "{\"schema\": 1").unwrap();
+    fs::create_dir_all(world.path("newer")).unwrap();
+    fs::write(world.path("newer/manifest.json"), "{\"schema\": 99}").unwrap();
+    for (tree, address, code, words) in [
+        (current, &*port, 1, ["cannot listen on 127.0.0.1:", "--address"]),
+        (current, "nonsense", 1, ["cannot listen on nonsense", "HOST:PORT"]),
+        (current, "192.0.2.1:80", 1, ["cannot listen on 192.0.2.1:80", "address of this machine"]),
+        ("nowhere", "127.0.0.1:0", 1, ["nowhere", "prebake build"]),
+        ("recipes", "127.0.0.1:0", 1, ["it has no manifest.json", "prebake build"]),
+        ("recipes/small.yaml", "127.0.0.1:0", 1, ["it has no manifest.json", "prebake build"]),
+        ("damaged", "127.0.0.1:0", 4, ["damaged/manifest.json is not a manifest", "build it again"]),
+        ("newer", "127.0.0.1:0", 4, ["has schema 99", "build the tree again"]),
+    ] {
+        let run = world.prebake(&["serve", tree, "--address", address]);
+        run.fails(code, &[words[0], words[1], "hint:"]);
+        assert_eq!(run.stderr.matches("error:").count(), 1, "{}", run.stderr);
+    }
 
-    world.release_file("flatcar_production_pxe_image.cpio.gz", b"new");
-    world.prebake(&["lock", "recipes/small.yaml", "--update"]).ok();
-    world.build();
-    while get(&address, INITRD, "").body != b"new" {}
-    server.says("now serving");
-    let reply = read_reply(&mut BufReader::new(start.chain(running)), true);
-    assert!(reply.body == old, "{} bytes", reply.body.len());
-}
-
-#[test]
-fn a_tree_that_is_broken_does_not_replace_one_that_is_well() {
-    let (world, mut server, address) = serving();
-    let broken = world.path("output/small/broken");
-    fs::create_dir_all(&broken).unwrap();
-    fs::write(broken.join("manifest.json"), "{").unwrap();
-    fs::remove_file(world.path("output/small/current")).unwrap();
-    std::os::unix::fs::symlink("broken", world.path("output/small/current")).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(get(&address, INITRD, "").status, 200);
-    server.says("still serving the old build");
-}
-
-#[test]
-fn sigterm_ends_it_cleanly() {
-    let (_world, mut server, _address) = serving();
-    assert_eq!(server.terminate(), Some(0));
-    server.says("stopping");
-}
-
-#[test]
-fn what_cannot_be_served_is_one_clear_error() {
-    let (world, _server, address) = serving();
-    let fails = |args: &[&str], code: i32, words: &[&str]| world.prebake(args).fails(code, words);
-    fails(
-        &["serve", "output/small/current", "--address", &address],
-        1,
-        &["cannot listen on", "another port"],
-    );
-    fails(
-        &["serve", "output/none"],
-        1,
-        &["output/none is not a tree that prebake built", "prebake build RECIPE"],
-    );
-    fails(&["serve", "recipes"], 1, &["recipes is not a tree", "manifest.json"]);
-    fails(
-        &["serve", "output/small/current", "--address", "nowhere"],
-        1,
-        &["cannot listen on nowhere", "HOST:PORT"],
-    );
-    let group = world.path("output/small/current/groups/n1.json");
-    let text = fs::read_to_string(&group).unwrap().replace("\"worker\"", "\"wroker\"");
-    let writable = Command::new("chmod").arg("u+w").arg(&group).status().unwrap();
-    assert!(writable.success());
+    let group = world.path(current).canonicalize().unwrap().join("groups/n1.json");
+    fs::set_permissions(group.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(&group).unwrap();
-    fs::write(&group, text).unwrap();
-    fails(
-        &["serve", "output/small/current"],
-        4,
-        &["groups/n1.json cannot be used", "no profile `wroker`", "build it again"],
-    );
+    fs::write(&group, "{\"profile\": \"worker\", \"selector\": {\"mac\": \"nonsense\"}}").unwrap();
+    let run = world.prebake(&["serve", current, "--address", "127.0.0.1:0"]);
+    run.fails(4, &["groups/n1.json", "not a MAC address", "hint:"]);
 }

@@ -1,159 +1,309 @@
-//! Real Matchbox over every tree that we emit, beside our own server on the same tree.
+//! Real Matchbox over every tree that we emit, and our own server beside it on the same tree.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use prebake::ignition::{Config, Spec};
 use prebake::report::Source;
+use prebake::serve::labels::normal_mac;
 use serde_json::Value;
 
 use super::build;
-use crate::http::{Reply, Server, get};
+use crate::http::{Reply, Server, get, head};
 use crate::vectors::plain;
 
-/// Takes out of an answer what may differ.
-type Plain = fn(&str) -> String;
+/// A machine that no tree names.
+const UNKNOWN: &str =
+    "uuid=00000000-0000-0000-0000-00000000ffff&mac=52-54-00-ff-ff-ff&domain=&hostname=&serial=&arch=x86_64";
 
-/// Where our server differs on purpose: the path, what of the answer is put aside, and why.
-const DIFFERENT: [(&str, Plain, &str); 4] = [
-    ("/ipxe", without_url, "machines learn where to report to"),
-    ("/grub", without_url, "the same"),
-    (
-        "/ignition",
-        raised,
-        "Matchbox writes the config anew at 3.4.0, we send the bytes that the manifest names",
-    ),
-    ("/metadata", sorted, "Matchbox's order is random"),
+/// What our server does otherwise on purpose.
+enum Difference {
+    /// The bodies are alike once both are seen in this way.
+    Body(fn(&str) -> String),
+    /// Matchbox's status and ours.
+    Status(u16, u16),
+}
+use Difference::{Body, Status};
+
+/// Every deliberate difference: the path (or the status of a refusal), what it is, and why. All else is equal.
+const DIFFERENCES: [(&str, Difference, &str); 8] = [
+    ("/ipxe", Body(without_url), "prebake.url= tells a machine where to report to"),
+    ("/grub", Body(without_url), "the same"),
+    ("/ignition", Body(raised), "Matchbox writes configs anew at 3.4.0, we send what the manifest names"),
+    ("/metadata", Body(sorted), "Matchbox's order is random"),
+    ("404", Body(first_line), "ours goes on with the reason"),
+    ("/assets/", Status(200, 404), "only files of the manifest are served, so nothing is listed"),
+    ("/SHA256SUMS", Status(404, 200), "every file of the manifest is served, not only assets"),
+    ("/report", Status(404, 200), "an endpoint of our own"),
 ];
 
 fn without_url(script: &str) -> String {
     let without = |line: &str| {
         let kept: Vec<&str> = line.split(' ').filter(|word| !word.starts_with("prebake.url=")).collect();
-        kept.join(" ")
+        kept.join(" ") + "\n"
     };
-    script.lines().map(without).collect::<Vec<_>>().join("\n")
+    script.lines().map(without).collect()
 }
 
 fn raised(config: &str) -> String {
+    let read = !config.contains(r#""version":"""#);
+    assert!(read, "Matchbox sends an empty config instead of one it cannot read: {config}");
     let config = Config::parse(&Source::new("config.ign", config)).unwrap().config.raised(Spec::V3_4);
     plain(&serde_json::from_str(&config.to_json()).unwrap()).to_string()
 }
 
 fn sorted(lines: &str) -> String {
-    let mut lines: Vec<&str> = lines.lines().collect();
-    lines.sort();
-    lines.join("\n")
+    let mut lines: Vec<&str> = lines.split_inclusive('\n').collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
-/// Holds that both servers answer alike and as the tree says: every node in several spellings, and a machine nobody knows.
-/// How many questions were asked of each; nothing where judges are skipped on purpose.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().into()
+}
+
+/// Two servers on one tree.
+struct Both {
+    theirs: String,
+    ours: String,
+    asked: usize,
+}
+
+impl Both {
+    /// Asks both, holds the answers against each other, and returns Matchbox's.
+    #[track_caller]
+    fn ask(&mut self, target: &str) -> Reply {
+        self.asked += 1;
+        let (theirs, ours) = (get(&self.theirs, target, ""), get(&self.ours, target, ""));
+        let path = target.split('?').next().unwrap_or(target);
+        let statuses = DIFFERENCES.iter().find_map(|(known, difference, _)| match difference {
+            Status(theirs, ours) if *known == path => Some((*theirs, *ours)),
+            _ => None,
+        });
+        let expected = statuses.unwrap_or((theirs.status, theirs.status));
+        let said = || format!("{target}\nMatchbox: {}\nprebake: {}", theirs.text(), ours.text());
+        assert_eq!((theirs.status, ours.status), expected, "{}", said());
+        if statuses.is_some() {
+            return theirs;
+        }
+        let key = if theirs.status == 404 { "404" } else { path };
+        let view = DIFFERENCES.iter().find_map(|(known, difference, _)| match difference {
+            Body(view) if *known == key => Some(view),
+            _ => None,
+        });
+        match view {
+            Some(view) => assert_eq!(view(&ours.text()), view(&theirs.text()), "{}", said()),
+            None => assert!(ours.body == theirs.body, "{}", said()),
+        }
+        if !path.starts_with("/assets/") {
+            // Matchbox asks its host's MIME database for those.
+            assert_eq!(ours.header("content-type"), theirs.header("content-type"), "{target}");
+        }
+        theirs
+    }
+
+    /// The same, and Matchbox must find it.
+    #[track_caller]
+    fn find(&mut self, target: &str) -> String {
+        let reply = self.ask(target);
+        assert_eq!(reply.status, 200, "{target}: {}", reply.text());
+        reply.text()
+    }
+}
+
+/// Holds that both servers answer alike, and as the tree says: every node in several spellings, the machines that nobody
+/// knows, and every file they are told to load. How many questions were asked; nothing where judges are skipped.
 pub fn check_tree(tree: &Path) -> Option<usize> {
+    let (mut judge, theirs) = start_matchbox(tree)?;
+    let (_server, ours) = Server::prebake(tree);
+    let mut both = Both { theirs, ours, asked: 0 };
+
+    let (groups, mut files) = (documents(&tree.join("groups")), BTreeSet::new());
+    for group in &groups {
+        let profile = document(&tree.join(format!("profiles/{}.json", text(&group["profile"]))));
+        for query in spellings(group) {
+            assert_eq!(both.find(&format!("/ipxe?{query}")), script(&profile), "/ipxe?{query}");
+            both.find(&format!("/grub?{query}"));
+            let config = both.find(&format!("/ignition?{query}"));
+            let path = tree.join("ignition").join(text(&profile["ignition_id"]));
+            assert_eq!(raised(&config), raised(&fs::read_to_string(path).unwrap()), "/ignition?{query}");
+            let lines = both.find(&format!("/metadata?{query}"));
+            assert_eq!(sorted(&lines), metadata(group, &query), "/metadata?{query}");
+        }
+        files.extend(loaded(&profile));
+    }
+    for url in files {
+        let path = tree.join(url.trim_start_matches('/'));
+        let length = fs::metadata(&path).unwrap().len().to_string();
+        for server in [&both.theirs, &both.ours] {
+            let reply = head(server, &url);
+            assert_eq!((reply.status, reply.header("content-length")), (200, Some(&*length)), "{url}");
+        }
+        assert!(both.ask(&url).body == fs::read(&path).unwrap(), "{url} is not the tree's file");
+    }
+
+    let known = if groups.iter().any(|group| selector(group).is_empty()) { 200 } else { 404 };
+    for query in ["", "?mac=nonsense", "?name=%zz;x"] {
+        for endpoint in ["/ipxe", "/grub", "/ignition", "/metadata"] {
+            assert_eq!(both.ask(&format!("{endpoint}{query}")).status, known, "{endpoint}{query}");
+        }
+    }
+    both.find("/boot.ipxe");
+    both.find("/boot.ipxe?mac=52-54-00-ff-ff-ff");
+    both.find("/boot.ipxe.0");
+    both.find("/%62oot.ipxe");
+    for missing in ["/ipxe/", "/IPXE", "/assets/none", "/generic", "/cloud", "/private/x", "/ipxe.sig"] {
+        assert_eq!(both.ask(missing).status, 404, "{missing}");
+    }
+    for (path, difference, _) in &DIFFERENCES {
+        if let Status(..) = difference {
+            both.ask(path);
+        }
+    }
+
+    assert!(judge.is_running(), "Matchbox ended early: {}", judge.end());
+    let log = judge.end();
+    let complains = |line: &&str| COMPLAINTS.iter().any(|mark| line.contains(mark));
+    // It was asked with one bad MAC address by us.
+    let complaints: Vec<&str> =
+        log.lines().filter(complains).filter(|line| !line.contains("mac=nonsense")).collect();
+    assert!(complaints.is_empty(), "Matchbox complains:\n{}", complaints.join("\n"));
+    Some(both.asked)
+}
+
+/// How Matchbox's log says that it skipped a file, or sent something else instead of it.
+const COMPLAINTS: [&str; 5] =
+    ["level=warning", "level=error", "level=fatal", "msg=\"Group ", "msg=\"Profile "];
+
+fn start_matchbox(tree: &Path) -> Option<(Server, String)> {
     let matchbox = build("matchbox")?.join("matchbox");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let theirs = format!("127.0.0.1:{port}");
+    // Matchbox cannot say which port it took, so one is found for it.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut judge = Server::start(
         Command::new(matchbox)
-            .args(["-address", &theirs, "-log-level", "debug", "-data-path"])
+            .args(["-address", &address, "-log-level", "debug", "-data-path"])
             .arg(tree)
             .arg("-assets-path")
             .arg(tree.join("assets")),
     );
     judge.says("Starting matchbox HTTP server");
-    while std::net::TcpStream::connect(&theirs).is_err() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    while TcpStream::connect(&address).is_err() {
+        assert!(judge.is_running(), "Matchbox ended: {}", judge.end());
+        thread::sleep(Duration::from_millis(20));
     }
-    let mut server = Server::start(
-        Command::new(env!("CARGO_BIN_EXE_prebake")).args(["serve", "--address", "127.0.0.1:0"]).arg(tree),
-    );
-    let listening = server.says("listening on http://");
-    let ours = listening.rsplit('/').next().unwrap().to_owned();
-
-    let mut asked = 0;
-    let mut both = |target: &str| {
-        asked += 1;
-        let (theirs, ours) = (get(&theirs, target, ""), get(&ours, target, ""));
-        assert_eq!(ours.status, theirs.status, "{target}: {} but {}", ours.text(), theirs.text());
-        if theirs.status == 200 {
-            let path = target.split('?').next().unwrap();
-            let plain = DIFFERENT.iter().find(|(known, ..)| *known == path).map(|(_, plain, _)| plain);
-            match plain {
-                Some(plain) => assert_eq!(plain(&ours.text()), plain(&theirs.text()), "{target}"),
-                None => assert!(ours.body == theirs.body, "{target}: other bytes"),
-            }
-        }
-        ours
-    };
-
-    both("/boot.ipxe");
-    for group in documents(&tree.join("groups")) {
-        for query in spellings(&group) {
-            for endpoint in ["ipxe", "grub", "ignition", "metadata"] {
-                let reply = both(&format!("/{endpoint}?{query}"));
-                assert_eq!(reply.status, 200, "/{endpoint}?{query}: {}", reply.text());
-                if endpoint == "ignition" {
-                    check_config(&reply);
-                }
-            }
-        }
-    }
-    for profile in documents(&tree.join("profiles")) {
-        let config = fs::read(tree.join("ignition").join(profile["ignition_id"].as_str().unwrap())).unwrap();
-        let boot = &profile["boot"];
-        let initrds = boot["initrd"].as_array().unwrap().iter();
-        for url in initrds.chain([&boot["kernel"]]).map(|url| url.as_str().unwrap()) {
-            // iPXE's `--name NAME URL`.
-            let url = url.rsplit(' ').next().unwrap();
-            let reply = both(url);
-            assert_eq!(reply.body, fs::read(tree.join(url.trim_start_matches('/'))).unwrap(), "{url}");
-        }
-        assert!(!config.is_empty());
-    }
-    let unknown = "mac=52-54-00-ff-ff-ff&uuid=00000000-0000-0000-0000-00000000ffff";
-    for endpoint in ["ipxe", "ignition", "metadata"] {
-        both(&format!("/{endpoint}?{unknown}"));
-        both(&format!("/{endpoint}"));
-    }
-
-    let log = judge.end();
-    let complaints: Vec<&str> =
-        log.lines().filter(|line| line.contains("level=warn") || line.contains("level=error")).collect();
-    assert!(complaints.is_empty(), "Matchbox complains:\n{}", complaints.join("\n"));
-    Some(asked)
+    Some((judge, address))
 }
 
-/// Matchbox answers a config that it cannot read with an empty one.
-fn check_config(reply: &Reply) {
-    let config: Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_ne!(config["ignition"]["version"], "", "Matchbox could not read the config");
+fn document(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 fn documents(directory: &Path) -> Vec<Value> {
     let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    paths.iter().map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap()).collect()
+    paths.iter().map(|path| document(path)).collect()
 }
 
-/// Queries of one machine: as the group has it, with the MAC as iPXE's `mac:hexhyp` and in upper case.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// The pairs of an object, which may be absent.
+fn pairs(object: &Value) -> Vec<(&str, &str)> {
+    object.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), text(value))).collect()
+}
+
+fn selector(group: &Value) -> Vec<(&str, &str)> {
+    pairs(&group["selector"])
+}
+
+/// What a profile tells iPXE, as Matchbox's documentation has it.
+fn script(profile: &Value) -> String {
+    let boot = &profile["boot"];
+    let words =
+        |list: &Value| list.as_array().unwrap().iter().map(|word| text(word).to_owned()).collect::<Vec<_>>();
+    let kernel = [vec![text(&boot["kernel"]).to_owned()], words(&boot["args"])].concat().join(" ");
+    let initrds: String = words(&boot["initrd"]).iter().map(|initrd| format!("initrd {initrd}\n")).collect();
+    format!("#!ipxe\nkernel {kernel}\n{initrds}boot\n")
+}
+
+/// The files that a profile loads.
+fn loaded(profile: &Value) -> Vec<String> {
+    let boot = &profile["boot"];
+    let urls = boot["initrd"].as_array().unwrap().iter().chain([&boot["kernel"]]);
+    // An initrd may be `--name NAME URL`.
+    urls.map(|url| text(url).rsplit(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// What `/metadata` says to a machine that asked with this query: the group's values, its selectors, the labels.
+fn metadata(group: &Value, query: &str) -> String {
+    let mut lines = vec![format!("REQUEST_RAW_QUERY={query}\n")];
+    for (key, value) in pairs(&group["metadata"]).into_iter().chain(selector(group)) {
+        lines.push(format!("{}={value}\n", key.to_uppercase()));
+    }
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let value = if key == "mac" { normal_mac(value).unwrap() } else { value.to_owned() };
+        lines.push(format!("REQUEST_QUERY_{}={value}\n", key.to_uppercase()));
+    }
+    lines.sort();
+    lines.concat()
+}
+
+/// How the machines of a group may ask: as it is written, as iPXE's `mac:hexhyp` has it, and in upper case; and with all
+/// that iPXE says. The default group is for those that nobody knows.
 fn spellings(group: &Value) -> Vec<String> {
-    let Some(selector) = group["selector"].as_object() else { return vec![String::new()] };
+    let selector = selector(group);
+    if selector.is_empty() {
+        return vec![UNKNOWN.to_owned()];
+    }
     let query = |spell: fn(&str) -> String| {
-        let words = selector.iter().map(|(key, value)| {
-            let value = value.as_str().unwrap();
-            format!("{key}={}", if key == "mac" { spell(value) } else { value.to_owned() })
-        });
-        words.collect::<Vec<_>>().join("&")
+        let word = |(key, value): &(&str, &str)| {
+            format!("{key}={}", if *key == "mac" { spell(value) } else { (*value).to_owned() })
+        };
+        selector.iter().map(word).collect::<Vec<_>>().join("&")
     };
-    vec![query(str::to_owned), query(|mac| mac.replace(':', "-")), query(|mac| mac.to_uppercase())]
+    let hyphens = query(|mac| mac.replace(':', "-"));
+    let all = format!("{hyphens}&domain=&hostname=&serial=&arch=i386");
+    vec![
+        query(str::to_owned),
+        hyphens,
+        all,
+        query(str::to_uppercase),
+        query(|mac| mac.replace(':', "-").to_uppercase()),
+    ]
 }
 
 #[test]
-fn matchbox_serves_the_small_tree_as_we_do() {
+fn the_judge_notices_what_matchbox_would_only_log() {
     let world = crate::world::World::new();
-    world.build();
-    if let Some(asked) = check_tree(&world.path("output/small/current")) {
-        // Two nodes in three spellings and the default, at four endpoints, and every file that they boot.
-        assert!(asked > 30, "only {asked} questions were asked");
+    let current = world.path("output/small/current");
+    let edit = |path: &str, from: &str, to: &str| {
+        let path = current.join(path);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        // The tree shares its files with the store, which must stay as it is.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    let flaws: [(&str, &str, &str, &str); 2] = [
+        ("ignition/worker.ign", "\"3.0.0\"", "\"3.5.0\"", "an empty config instead of one it cannot read"),
+        ("profiles/control+n2.json", "\"id\"", "\"no\"", "/ipxe?mac=52:54:00:00:00:02"),
+    ];
+    for (path, from, to, words) in flaws {
+        let _ = fs::remove_dir_all(world.path("output"));
+        world.build();
+        if check_tree(&current).is_none() {
+            return;
+        }
+        edit(path, from, to);
+        let judged = catch_unwind(|| check_tree(&current));
+        let why = judged.expect_err(path).downcast::<String>().unwrap();
+        assert!(why.contains(words), "{path}: {why}");
     }
 }

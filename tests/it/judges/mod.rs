@@ -1,4 +1,4 @@
-//! Real Butane and real Ignition as judges of generated configs.
+//! Real Butane and real Ignition as judges of generated configs, real Matchbox as the judge of published trees.
 //!
 //! The judges are Go programs of `tests/peers`, built once into a cache. Without Go these tests fail; only
 //! `PREBAKE_SKIP_JUDGES=1` lets them pass unheard, and never where `CI=true`.
