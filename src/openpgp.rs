@@ -6,7 +6,6 @@
 //! revoked subkey still "verifies"), which is why the policy is ours and only the primitives are rPGP's.
 //! Verification is one pass: bytes are pushed while they arrive, and the SHA-512 falls out of the same pass.
 
-mod hash;
 mod key;
 #[cfg(test)]
 mod tests;

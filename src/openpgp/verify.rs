@@ -9,7 +9,6 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::VerifyingKey;
 
-use super::hash::hasher;
 use super::key::{Part, TrustedKey, expiry};
 use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, Refusal};
 use crate::digest::Sha512;
@@ -43,8 +42,7 @@ impl TrustedKey {
             match self.judge(subject, &signature, now) {
                 Ok((signer, created)) => {
                     let hash = signature.hash_alg().unwrap_or_default();
-                    let hasher =
-                        hasher(hash).ok_or_else(|| bad(format!("{hash:?} is not a hash for signatures")))?;
+                    let hasher = hash.new_hasher().map_err(|e| bad(e.to_string()))?;
                     candidates.push(Candidate { signature, signer, created, hash, hasher });
                 }
                 // A foreign signature beside a refused one says less about what is wrong.
