@@ -91,14 +91,16 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
         return (answer.header("allow", allowed), Labels::default());
     }
     let path = percent_decode_str(request.path).decode_utf8_lossy();
-    match ROUTES.iter().find(|(route, _)| *route == path) {
+    // `//ipxe` is what a base URL with a slash at its end makes; Matchbox redirects it, which some loaders cannot follow.
+    let name = path.trim_start_matches('/');
+    match ROUTES.iter().find(|(route, _)| route[1..] == *name) {
         Some((_, handler)) => {
             let says = if takes_body(request.method, request.path) { request.body } else { request.query };
             let labels = Labels::parse(says);
             (handler(world, request, &labels), labels)
         }
         None => {
-            let answer = assets::answer(world.site, path.trim_start_matches('/'), request);
+            let answer = assets::answer(world.site, name, request);
             (answer, Labels::default())
         }
     }

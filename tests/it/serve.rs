@@ -531,3 +531,13 @@ fn what_cannot_be_served_is_one_error_with_a_hint_and_its_exit_code() {
     let run = world.prebake(&["serve", current, "--address", "127.0.0.1:0"]);
     run.fails(4, &["groups/n1.json", "not a MAC address", "hint:"]);
 }
+
+#[test]
+fn a_base_url_with_a_slash_at_its_end_leads_to_the_same_script() {
+    let world = World::new();
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    let script = get(&address, "/ipxe?mac=52-54-00-00-00-01", "").text();
+    assert!(script.starts_with("#!ipxe\nkernel"), "{script}");
+    assert_eq!(get(&address, "//ipxe?mac=52-54-00-00-00-01", "").text(), script);
+}
