@@ -17,8 +17,8 @@ use crate::source::http::{Http, Options};
 use crate::source::key::{self, Update};
 use crate::store;
 
-/// Bytes that are read at once while a file is verified.
-const CHUNK: usize = 1 << 20;
+/// Bytes that are read at once while a file is verified: what a core's own cache holds.
+const CHUNK: usize = 128 << 10;
 
 /// Look after the key that signs releases
 ///

@@ -36,8 +36,8 @@ const PIECE: u64 = 4 << 20;
 const SMALL_BODY: u64 = 1 << 20;
 /// Chunks on their way from the network to the disk: at most this many wait.
 const QUEUE: usize = 16;
-/// How much is read back at a time for the digest, in bytes.
-const READ_BACK: usize = 1 << 20;
+/// How much is read back at a time for the digest, in bytes: what a core's own cache holds.
+const READ_BACK: usize = 128 << 10;
 /// How much may wait to be synced, in bytes, so that the last sync is short.
 const UNSYNCED: u64 = 64 << 20;
 /// How often it is looked whether another process is through with the same body.

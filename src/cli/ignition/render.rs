@@ -54,11 +54,11 @@ fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
     let lines: Vec<(usize, &str)> = lines.map(|(index, line)| (index + 1, line)).collect();
     let gutter = lines.last().map_or(1, |(number, _)| number.to_string().len());
     let _ = writeln!(out, " {:gutter$} |", "");
-    // All lines of an excerpt start at the same column, so that the marks stand right.
     let window = Window::around(place.column);
+    let beginning = Window::around(1);
     let mut marked = false;
     for (number, line) in lines {
-        let shown = window.show(line);
+        let shown = if number == place.line { window.show(line) } else { beginning.show(line) };
         let _ = writeln!(out, " {number:gutter$} | {shown}");
         if number == place.line {
             let _ = writeln!(out, " {:gutter$} | {} {message}", "", window.mark(&shown));
