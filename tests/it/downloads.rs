@@ -292,12 +292,14 @@ impl Drop for TlsServer {
 }
 
 #[test]
-fn a_server_that_is_asked_too_often_says_when_to_come_back() {
-    let world = World::with_faults(|request| {
-        (is_initrd(request) && request.earlier < 2).then_some(Fault::Status(429))
-    });
+fn a_busy_server_is_asked_again_when_it_says() {
+    let world =
+        World::with_faults(|request| (is_initrd(request) && request.earlier == 0).then_some(Fault::Busy(2)));
+    let started = Instant::now();
     let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
     assert!(run.stderr.contains("the server answered 429"), "{}", run.stderr);
+    // Its own patience would have been a fifth of a second.
+    assert!(started.elapsed() >= Duration::from_secs(2));
 }
 
 #[test]

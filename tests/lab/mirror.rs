@@ -36,6 +36,8 @@ pub enum Fault {
     Corrupt(u64),
     /// This status and an empty body.
     Status(u16),
+    /// Too many requests; come back after so many seconds.
+    Busy(u64),
     /// After these bytes nothing comes, and the connection stays open.
     Stall(u64),
     /// One byte comes in this many milliseconds, and so on.
@@ -191,6 +193,10 @@ impl Shared {
     fn respond(&self, request: &Request, fault: Option<Fault>, output: &mut TcpStream) -> io::Result<bool> {
         match fault {
             Some(Fault::Status(status)) => return write_head(output, status, Some(0), &[]).map(|()| true),
+            Some(Fault::Busy(seconds)) => {
+                let after = ("Retry-After", seconds.to_string());
+                return write_head(output, 429, Some(0), &[after]).map(|()| true);
+            }
             Some(Fault::Redirect(target)) => {
                 return write_head(output, 302, Some(0), &[("Location", target.into())]).map(|()| true);
             }
