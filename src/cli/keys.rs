@@ -37,11 +37,17 @@ enum KeysVerb {
     Verify(VerifyArgs),
 }
 
+/// What all three need.
 #[derive(Args)]
-struct PinArg {
+struct CommonArgs {
     /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
     #[arg(long, value_name = "FINGERPRINT", default_value_t = FLATCAR_PRIMARY, hide_default_value = true)]
     pin: Fingerprint,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Show each key of a key file, and whether a signature that it makes today would be believed
@@ -50,12 +56,7 @@ struct ShowArgs {
     /// A key file, armored or binary; the copy in the store if absent
     file: Option<PathBuf>,
     #[command(flatten)]
-    pin: PinArg,
-    #[command(flatten)]
-    store: StoreArg,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    common: CommonArgs,
 }
 
 /// Fetch the vendor's key file, hold it against the pin, store it, and say what changed
@@ -65,12 +66,7 @@ struct ShowArgs {
 #[derive(Args)]
 struct UpdateArgs {
     #[command(flatten)]
-    pin: PinArg,
-    #[command(flatten)]
-    store: StoreArg,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    common: CommonArgs,
 }
 
 /// Judge a file's detached signature as builds do
@@ -87,12 +83,7 @@ struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
-    pin: PinArg,
-    #[command(flatten)]
-    store: StoreArg,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    common: CommonArgs,
 }
 
 /// No key file was named or stored.
@@ -145,11 +136,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 impl ShowArgs {
     fn run(self) -> Result<()> {
-        let PinArg { pin } = self.pin;
+        let pin = self.common.pin;
         let path = match self.file {
             Some(file) => file,
             None => {
-                let path = key::path(&self.store.open()?, pin);
+                let path = key::path(&self.common.store.open()?, pin);
                 if !path.exists() {
                     return Err(NotStored { pin }.into());
                 }
@@ -160,7 +151,7 @@ impl ShowArgs {
         let certificates = Certificate::read_all(&subject, &read(&path)?)?;
         let now = SystemTime::now();
         let is_pinned = |certificate: &Certificate| certificate.parts[0].fingerprint == pin;
-        if self.json {
+        if self.common.json {
             let part = |part: &Part| as_json(part, now);
             let row = |c: &Certificate| {
                 let keys: Vec<Value> = c.parts.iter().map(|p| part(p)).collect();
@@ -214,13 +205,13 @@ fn as_json(part: &Part, now: SystemTime) -> Value {
 
 impl UpdateArgs {
     fn run(self) -> Result<()> {
-        let PinArg { pin } = self.pin;
-        let store = self.store.open()?;
+        let pin = self.common.pin;
+        let store = self.common.store.open()?;
         let http = Http::new(Mirrors::new(&Default::default()), Options::default());
         let Update { key, earlier } = block_on(async { Ok(key::update(pin, &store, &http).await?) })?;
         let changes = changes(earlier.as_ref(), &key);
         let path = key::path(&store, pin);
-        if self.json {
+        if self.common.json {
             let row = |(what, part): &(&str, &Part)| json!({"change": what, "fingerprint": part.fingerprint});
             let rows: Vec<Value> = changes.iter().map(row).collect();
             println!("{:#}", json!({"file": path, "pin": pin, "changes": rows}));
@@ -253,10 +244,10 @@ fn changes<'k>(earlier: Option<&TrustedKey>, key: &'k TrustedKey) -> Vec<(&'stat
 
 impl VerifyArgs {
     fn run(self) -> Result<()> {
-        let PinArg { pin } = self.pin;
+        let pin = self.common.pin;
         let key = match &self.key {
             Some(path) => TrustedKey::parse(&path.display().to_string(), &read(path)?, pin)?,
-            None => key::stored(&self.store.open()?, pin)?.ok_or(NotStored { pin })?,
+            None => key::stored(&self.common.store.open()?, pin)?.ok_or(NotStored { pin })?,
         };
         let signature = self.signature.unwrap_or_else(|| {
             let mut name = self.file.clone().into_os_string();
@@ -274,7 +265,7 @@ impl VerifyArgs {
             }
         }
         let signed = verifier.finish()?;
-        if self.json {
+        if self.common.json {
             println!(
                 "{:#}",
                 json!({
