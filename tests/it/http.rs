@@ -129,10 +129,10 @@ impl Server {
         }
     }
 
-    /// Sends a signal, named as `kill` names it.
-    pub fn signal(&mut self, signal: &str) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    /// Asks it to end, with SIGTERM.
+    pub fn terminate(&mut self) {
+        let id = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     }
 
     /// Waits for its end; the exit code.

@@ -489,7 +489,7 @@ fn a_download_that_breaks_off_is_told_as_such() {
 fn sigterm_lets_a_running_download_finish_and_ends_with_success() {
     let (mut served, download) = downloading();
     let idle = connect(&served.address);
-    served.server.signal("TERM");
+    served.server.terminate();
     served.server.says("stopping");
     soon(|| TcpStream::connect(&served.address).is_err());
     assert!(served.server.is_running(), "the download was cut");
