@@ -3,10 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 KEYS=../../lab/keys
-GNUPGHOME=$(mktemp -d)
-export GNUPGHOME
-trap 'gpgconf --kill all; rm -rf "$GNUPGHOME"' EXIT
-chmod 700 "$GNUPGHOME"
+. "$KEYS/home.sh"
 gpg --batch --quiet --import "$KEYS/lab.secret.asc" "$KEYS/foreign.secret.asc"
 
 # key N: the fingerprint of the lab key's Nth part: 1 is the primary, 2… are the subkeys

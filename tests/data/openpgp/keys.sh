@@ -5,17 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 KEYS=../../lab/keys
-GNUPGHOME=$(mktemp -d)
-export GNUPGHOME
-trap 'gpgconf --kill all; rm -rf "$GNUPGHOME"' EXIT
-chmod 700 "$GNUPGHOME"
-
-# at YYYYMMDDTHHMMSS ARGS…: gpg with the clock standing there
-at() {
-    local clock=$1
-    shift
-    gpg --batch --quiet --yes --pinentry-mode loopback --passphrase '' --faked-system-time "$clock!" "$@"
-}
+. "$KEYS/home.sh"
 
 # part UID N: the fingerprint of a key's Nth part: 1 is the primary, 2… are the subkeys
 part() { gpg --list-keys --with-colons "$1" | awk -F: -v n="$2" '/^fpr/ && ++i == n {print $10}'; }

@@ -6,17 +6,7 @@
 # one revoked, one current. A foreign key (RSA-2048, of nobody) serves the negative tests.
 set -euo pipefail
 cd "$(dirname "$0")"
-GNUPGHOME=$(mktemp -d)
-export GNUPGHOME
-trap 'gpgconf --kill all; rm -rf "$GNUPGHOME"' EXIT
-chmod 700 "$GNUPGHOME"
-
-# at YYYYMMDDTHHMMSS ARGS…: gpg with the clock standing there
-at() {
-    local clock=$1
-    shift
-    gpg --batch --quiet --yes --pinentry-mode loopback --passphrase '' --faked-system-time "$clock!" "$@"
-}
+. ./home.sh
 
 UID_LAB='prebake lab (throw-away test key, trust it nowhere) <lab@prebake.invalid>'
 UID_FOREIGN='prebake foreign (throw-away test key, trust it nowhere) <foreign@prebake.invalid>'
