@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::{PASSWORD, PAUSE, USER, auths, build, command, docker_config, fails, lock, pause, world};
-use crate::registry::{Builder, Fault, Login, Request, TOKEN, basic};
+use crate::registry::{Builder, Fault, Login, Registry, Request, TOKEN, basic};
 use crate::world::{Run, World};
 
 /// Nothing of the credentials, in any spelling, is in what was written or said.
@@ -101,23 +101,24 @@ fn a_registry_that_lets_nobody_in_is_a_failure_with_a_hint_about_credentials() {
     fails(&world(PAUSE), &registry, 6, &["403", "docker login"]);
 }
 
-#[test]
-fn credentials_go_to_the_host_they_are_for_and_not_where_it_redirects() {
-    let elsewhere = Builder::default();
-    let mut held = Builder::default();
-    let pushed = held.push("pause", "3.10", &["arm64", "amd64"]);
-    let elsewhere = {
-        // The same blobs, for anyone.
-        drop(elsewhere);
-        held.start()
-    };
-    let to = elsewhere.url();
+/// A registry that wants a login, and sends whoever has it elsewhere for the blobs.
+fn sending_to(elsewhere: String) -> Registry {
     let (registry, _) = pause(|builder| {
         builder.login(Login::Basic { user: USER, password: PASSWORD }).faults(move |request| {
             let granted = request.authorization.is_some() && request.target.contains("/blobs/");
-            granted.then(|| Fault::Redirect(format!("{to}{}", request.target)))
+            granted.then(|| Fault::Redirect(format!("{elsewhere}{}", request.target)))
         })
     });
+    registry
+}
+
+#[test]
+fn credentials_go_to_the_host_they_are_for_and_not_where_it_redirects() {
+    // The same blobs, for anyone.
+    let mut elsewhere = Builder::default();
+    let pushed = elsewhere.push("pause", "3.10", &["arm64", "amd64"]);
+    let elsewhere = elsewhere.start();
+    let registry = sending_to(elsewhere.url());
     let world = world(PAUSE);
     let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
     let mut command = command(&world, &registry, &["build", "recipes/small.yaml"]);
@@ -132,13 +133,7 @@ fn a_host_that_is_redirected_to_gets_no_login_even_if_it_asks_for_one() {
     let mut thief = Builder::default();
     thief.push("pause", "3.10", &["arm64", "amd64"]);
     let thief = thief.login(Login::Bearer { user: Some((USER, PASSWORD)) }).start();
-    let to = thief.url();
-    let (registry, _) = pause(|builder| {
-        builder.login(Login::Basic { user: USER, password: PASSWORD }).faults(move |request| {
-            let granted = request.authorization.is_some() && request.target.contains("/blobs/");
-            granted.then(|| Fault::Redirect(format!("{to}{}", request.target)))
-        })
-    });
+    let registry = sending_to(thief.url());
     let world = world(PAUSE);
     let config = docker_config(&world, &auths(&registry, USER, PASSWORD));
     fs::rename(config, world.path(".docker")).unwrap();
