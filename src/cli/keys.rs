@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::project::{StoreArg, block_on};
+use super::project::{PinArgs, block_on};
 use super::table::Table;
 use crate::error::{Advice, Result};
-use crate::openpgp::{Certificate, FLATCAR_PRIMARY, Fingerprint, Part, TrustedKey};
+use crate::openpgp::{Certificate, Fingerprint, Part, TrustedKey};
 use crate::source::Mirrors;
 use crate::source::http::{Http, Options};
 use crate::source::key::{self, Update};
@@ -37,26 +37,13 @@ enum KeysVerb {
     Verify(VerifyArgs),
 }
 
-/// What all three need.
-#[derive(Args)]
-struct CommonArgs {
-    /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
-    #[arg(long, value_name = "FINGERPRINT", default_value_t = FLATCAR_PRIMARY, hide_default_value = true)]
-    pin: Fingerprint,
-    #[command(flatten)]
-    store: StoreArg,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Show each key of a key file, and whether a signature that it makes today would be believed
 #[derive(Args)]
 struct ShowArgs {
     /// A key file, armored or binary; the copy in the store if absent
     file: Option<PathBuf>,
     #[command(flatten)]
-    common: CommonArgs,
+    common: PinArgs,
 }
 
 /// Fetch the vendor's key file, hold it against the pin, store it, and say what changed
@@ -66,7 +53,7 @@ struct ShowArgs {
 #[derive(Args)]
 struct UpdateArgs {
     #[command(flatten)]
-    common: CommonArgs,
+    common: PinArgs,
 }
 
 /// Judge a file's detached signature as builds do
@@ -83,7 +70,7 @@ struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
-    common: CommonArgs,
+    common: PinArgs,
 }
 
 /// No key file was named or stored.

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::build::Project;
 use crate::error::Result;
+use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::source::http::Options;
 use crate::store::{self, Store};
 
@@ -33,6 +34,20 @@ impl StoreArg {
     pub fn open(&self) -> Result<Store> {
         Ok(Store::open(&self.store)?)
     }
+}
+
+/// Who is trusted, where a copy of their key file lies, and who reads the answer: for the verbs that judge signatures
+/// without a recipe.
+#[derive(Args)]
+pub struct PinArgs {
+    /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
+    #[arg(long, value_name = "FINGERPRINT", default_value_t = FLATCAR_PRIMARY, hide_default_value = true)]
+    pub pin: Fingerprint,
+    #[command(flatten)]
+    pub store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How inputs are fetched.

@@ -7,11 +7,10 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::progress::Progress;
-use super::project::{StoreArg, block_on};
+use super::project::{PinArgs, block_on};
 use super::table::Table;
 use crate::arch::Arch;
 use crate::error::Result;
-use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::recipe::{Trust, VersionWish};
 use crate::source::flatcar::release::{Artifact, Release};
 use crate::source::flatcar::{Board, Error};
@@ -53,14 +52,8 @@ struct ShowArgs {
     /// A local key file instead of the vendor's
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
-    #[arg(long, value_name = "FINGERPRINT", default_value_t = FLATCAR_PRIMARY, hide_default_value = true)]
-    pin: Fingerprint,
     #[command(flatten)]
-    store: StoreArg,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    common: PinArgs,
 }
 
 impl ReleaseArgs {
@@ -76,9 +69,9 @@ impl ShowArgs {
     fn run(self) -> Result<()> {
         let unknown = || Error::UnknownChannel { channel: self.channel.clone(), place: None };
         let board = Board::of(&self.channel, self.arch).ok_or_else(unknown)?;
-        let store = self.store.open()?;
+        let store = self.common.store.open()?;
         let http = Http::new(Mirrors::new(&Default::default()), Options::default());
-        let trust = Trust { primary: self.pin, key: self.key };
+        let trust = Trust { primary: self.common.pin, key: self.key };
         let (release, artifacts) = block_on(async {
             let key = key::trusted(&trust, &store, &http, &Progress::new()).await?;
             let version = board.resolve(&self.version, &http).await?;
@@ -86,7 +79,7 @@ impl ShowArgs {
             let artifacts = if self.export { Vec::new() } else { release.artifacts(&board, &http).await? };
             Ok((release, artifacts))
         })?;
-        match (self.export, self.json) {
+        match (self.export, self.common.json) {
             (true, _) => print!("{}", exports(&board, &release)),
             (false, true) => println!("{:#}", as_json(&board, &release, &artifacts)),
             (false, false) => print(&board, &release, &artifacts),
