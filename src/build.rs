@@ -16,7 +16,7 @@ use crate::plan::{Plan, Step};
 use crate::publish::{self, Output, Published};
 use crate::recipe::{Recipe, Version};
 use crate::report::Finding;
-use crate::resolve;
+use crate::resolve::{self, Stock};
 use crate::run::{Outcome, Runner};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
@@ -135,10 +135,8 @@ impl Project {
             }
             None => self.board.resolve(&self.recipe.release.version, &http).await?,
         };
-        let unlocked =
-            |user: &&str| !self.lock.as_ref().is_some_and(|lock| lock.ssh_keys.contains_key(*user));
         if limits.offline {
-            let users = resolve::github_users(&self.recipe).filter(unlocked);
+            let users = resolve::unlocked_users(&self.recipe, self.lock.as_ref());
             let (_, images) = images::split(&self.recipe, self.lock.as_ref());
             let missing: Vec<String> = users
                 .map(|user| format!("github:{user}"))
@@ -154,7 +152,8 @@ impl Project {
         let resolver = Resolver { http: &http, store, observer };
         let images = images::pin(&self.recipe, locked, &resolver).await?;
         let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts, &images);
-        let missing: Vec<String> = resolve::missing(&wants, locked, store);
+        let stock = Stock::take(&wants, locked, store);
+        let missing = stock.missing();
         for corrupt in store.take_corrupt() {
             let id =
                 locked.and_then(|lock| lock.objects().find(|(_, object)| object.sha256 == corrupt.sha256));
@@ -166,7 +165,7 @@ impl Project {
             return Err(Error::Offline { missing }.into());
         }
         let lock =
-            resolve::update(&self.recipe, &self.board, version, &wants, ssh_keys, locked, &fetcher).await?;
+            resolve::update(&self.recipe, &self.board, version, stock, ssh_keys, locked, &fetcher).await?;
         Ok((lock, missing, checked))
     }
 

@@ -82,12 +82,8 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String
         let wish = &recipe.release.channel.value;
         drift.push(format!("the recipe wants channel {wish}, the lock has {}", lock.release.channel));
     }
-    let users = github_users(recipe);
-    drift.extend(
-        users
-            .filter(|u| !lock.ssh_keys.contains_key(*u))
-            .map(|u| format!("the SSH keys of github:{u} are not locked")),
-    );
+    let users = unlocked_users(recipe, Some(lock));
+    drift.extend(users.map(|user| format!("the SSH keys of github:{user} are not locked")));
     let (_, open) = images::split(recipe, Some(lock));
     drift.extend(open.iter().map(|image| format!("the image {image} is not locked")));
     for want in wants {
@@ -123,6 +119,11 @@ pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Those of them whose keys a lock does not hold.
+pub fn unlocked_users<'r>(recipe: &'r Recipe, lock: Option<&Lock>) -> impl Iterator<Item = &'r str> {
+    github_users(recipe).filter(move |user| !lock.is_some_and(|lock| lock.ssh_keys.contains_key(*user)))
+}
+
 /// The SSH keys of all GitHub users: the locked ones, or what they publish now. What GitHub says is not verified, only
 /// pinned: a key that is added there later reaches no machine before the lock moves.
 pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http) -> Result<lock::SshKeys> {
@@ -142,20 +143,52 @@ pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http) -> Resu
     Ok(keys)
 }
 
-/// Brings every wanted input into the store and says what the lock must hold. Entries of `lock` that still fit are
-/// kept and bind the bytes; the others are taken anew.
+/// What a recipe wants, parted by whether the store has it.
+pub struct Stock<'w> {
+    /// The locked entries of all that is here.
+    here: BTreeMap<String, Entry>,
+    /// What has to be fetched.
+    absent: Vec<&'w Want>,
+}
+
+impl<'w> Stock<'w> {
+    /// Looks at the store.
+    pub fn take(wants: &'w [Want], lock: Option<&Lock>, store: &Store) -> Self {
+        let none = BTreeMap::new();
+        let locked = lock.map_or(&none, |lock| &lock.inputs);
+        let mut stock = Stock { here: BTreeMap::new(), absent: Vec::new() };
+        for want in wants {
+            match at_hand(want, locked, store) {
+                Some(entries) => stock.here.extend(entries),
+                None => stock.absent.push(want),
+            }
+        }
+        stock
+    }
+
+    /// Ids of what has to be fetched.
+    pub fn missing(&self) -> Vec<String> {
+        self.absent.iter().map(|want| want.id.clone()).collect()
+    }
+}
+
+/// Brings what is absent into the store and says what the lock must hold. Entries of `lock` that still fit are kept and
+/// bind the bytes; the others are taken anew.
 pub async fn update(
     recipe: &Recipe,
     board: &Board,
     version: Version,
-    wants: &[Want],
+    stock: Stock<'_>,
     ssh_keys: lock::SshKeys,
     lock: Option<&Lock>,
     fetcher: &Fetcher<'_>,
 ) -> Result<Lock> {
     let none = BTreeMap::new();
     let locked = lock.map_or(&none, |lock| &lock.inputs);
-    announce(wants, locked, fetcher);
+    let Stock { here, absent } = stock;
+    let size = absent.iter().map(|want| locked.get(&want.id).map(|entry| entry.size)).sum();
+    fetcher.observer.notice(Event::FetchPlanned { inputs: absent.len(), size });
+    // Looked at once more: two wants may be one object, and the first has brought it by then.
     let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
         Some(entries) => Ok(entries),
         None => fetcher.fetch(want, locked).await.map_err(|error| match error {
@@ -166,26 +199,12 @@ pub async fn update(
         }),
     };
     let fetched: Vec<BTreeMap<String, Entry>> =
-        stream::iter(wants.iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
+        stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
+    let inputs = here.into_iter().chain(fetched.into_iter().flatten()).collect();
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs: fetched.into_iter().flatten().collect() };
+    let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs };
     check_version_file(board, version, &lock, fetcher)?;
     Ok(lock)
-}
-
-/// Says how much there is to fetch.
-fn announce(wants: &[Want], locked: &BTreeMap<String, Entry>, fetcher: &Fetcher<'_>) {
-    let absent = || wants.iter().filter(|want| at_hand(want, locked, fetcher.store).is_none());
-    let size = absent().map(|want| locked.get(&want.id).map(|entry| entry.size)).sum();
-    fetcher.observer.notice(Event::FetchPlanned { inputs: absent().count(), size });
-}
-
-/// Ids of the inputs that a build would have to fetch.
-pub fn missing(wants: &[Want], lock: Option<&Lock>, store: &Store) -> Vec<String> {
-    let none = BTreeMap::new();
-    let locked = lock.map_or(&none, |lock| &lock.inputs);
-    let absent = wants.iter().filter(|want| at_hand(want, locked, store).is_none());
-    absent.map(|want| want.id.clone()).collect()
 }
 
 /// The locked entries of a want whose objects are all in the store already.

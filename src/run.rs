@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::digest::Sha256;
 use crate::error::Result;
 use crate::event::{Event, Observer};
 use crate::format::cpio;
@@ -53,8 +54,7 @@ impl Runner<'_> {
     pub fn run(&self, plan: &Plan) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::new();
         for step in &plan.steps {
-            if let Some(object) = self.store.step(&step.key).and_then(|outputs| outputs.get(OUTPUT).copied())
-            {
+            if let Some(object) = self.made(&step.key) {
                 outcomes.push(Outcome { object, cached: true });
                 continue;
             }
@@ -70,6 +70,11 @@ impl Runner<'_> {
             outcomes.push(Outcome { object, cached: false });
         }
         Ok(outcomes)
+    }
+
+    /// What a step made, if the store has it.
+    fn made(&self, key: &Sha256) -> Option<Object> {
+        self.store.step(key)?.get(OUTPUT).copied()
     }
 
     fn build(&self, step: &Step) -> Result<Object> {
@@ -120,8 +125,7 @@ impl Runner<'_> {
         let config = Contents::Bytes(boot.ignition.clone());
         tree.insert("usr/share/oem/config.ign", Entry::file(PLAIN, config, "the compiled Ignition config"))?;
         for (name, key) in &step.needs {
-            let object = self.store.step(key).and_then(|outputs| outputs.get(OUTPUT).copied());
-            let object = object.ok_or_else(|| gone(self.store.path(key)))?;
+            let object = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
             let image = Contents::on_disk(self.store.path(&object.sha256))?;
             tree.insert(
                 &format!("usr/share/oem/sysext/{name}.raw"),

@@ -103,6 +103,11 @@ pub struct Object {
 }
 
 impl Object {
+    /// What bytes in memory are as an object.
+    pub fn of(bytes: &[u8]) -> Self {
+        Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 }
+    }
+
     /// Says how `subject`, which has these bytes, differs from what was promised.
     pub fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
         let differs = |what, found: String, expected: String| {
@@ -228,7 +233,7 @@ impl Store {
 
     /// Stores bytes made here.
     pub fn put(&self, bytes: &[u8]) -> Result<Object, Error> {
-        let object = Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
+        let object = Object::of(bytes);
         if self.has(&object) {
             return Ok(object);
         }

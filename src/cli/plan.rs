@@ -9,7 +9,7 @@ use crate::compile;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::recipe::Version;
-use crate::resolve;
+use crate::resolve::{self, Stock};
 use crate::source::fetch::{Check, Want};
 
 /// Show what a build would fetch and build, without doing it
@@ -39,7 +39,7 @@ impl PlanArgs {
         let (project, store) = self.project.open()?;
         let (version, wants) = project.wants();
         let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &wants);
-        let missing = resolve::missing(&wants, project.lock.as_ref(), &store);
+        let missing = Stock::take(&wants, project.lock.as_ref(), &store).missing();
         let inputs: Vec<Line> = wants
             .iter()
             .map(|want| Line {

@@ -124,7 +124,7 @@ mod tests {
 
     fn archive(directory: &std::path::Path) -> Archive<'static> {
         let blob = |text: &str| {
-            let object = Object { sha256: Sha256::of(text.as_bytes()), size: text.len() as u64 };
+            let object = Object::of(text.as_bytes());
             let path = directory.join(text);
             std::fs::write(&path, text).unwrap();
             (object, path)

@@ -135,17 +135,16 @@ impl<'a> Fetcher<'a> {
     ) -> Result<BTreeMap<String, Entry>, Error> {
         let lock = locked.get(&want.id).filter(|entry| entry.url == want.url);
         let signature_id = format!("{}.sig", want.id);
-        let (signature, pinned) = match &want.check {
-            Check::Signature(urls) => (Some(self.signature(urls, locked.get(&signature_id)).await?), None),
-            Check::Published(_) if lock.is_some() => (None, None),
-            Check::Published(url) => (None, Some(self.published(url, &want.url).await?)),
-            Check::Pinned(sha256) => (None, Some(*sha256)),
-            Check::Described(_) => (None, None),
-        };
-        let described = match want.check {
-            Check::Described(object) => Some(object),
-            Check::Signature(_) | Check::Published(_) | Check::Pinned(_) => None,
-        };
+        let (mut signature, mut pinned, mut described) = (None, None, None);
+        match &want.check {
+            Check::Signature(urls) => {
+                signature = Some(self.signature(urls, locked.get(&signature_id)).await?);
+            }
+            Check::Published(_) if lock.is_some() => {}
+            Check::Published(url) => pinned = Some(self.published(url, &want.url).await?),
+            Check::Pinned(sha256) => pinned = Some(*sha256),
+            Check::Described(object) => described = Some(*object),
+        }
         let expectation = Expectation {
             url: &want.url,
             locked: lock.map(Entry::object).or(described),
@@ -238,8 +237,7 @@ impl<'a> Fetcher<'a> {
             match self.http.small(url).await {
                 Ok(bytes) => {
                     if let Some(entry) = locked {
-                        let found = Object { sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
-                        found.must_be(url, &entry.object())?;
+                        Object::of(&bytes).must_be(url, &entry.object())?;
                     }
                     return Ok((url.clone(), bytes));
                 }

@@ -296,20 +296,9 @@ impl Http {
             _ => return Err(refused(url, &response)),
         };
         let validator = validator(headers);
-        let start = range.as_ref().map_or(0, |range| range.start);
-        let body = Body {
-            http: self,
-            url: url.into(),
-            stream: Stream::Remote(response),
-            part: range,
-            length,
-            validator,
-            limit,
-            at: start,
-            pace: Pace::default(),
-        };
-        body.within(length.unwrap_or(0))?;
-        Ok(body)
+        let at = range.as_ref().map_or(0, |range| range.start);
+        let body = self.body(url, Stream::Remote(response), length, limit)?;
+        Ok(Body { part: range, validator, at, ..body })
     }
 
     async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
@@ -337,18 +326,29 @@ impl Http {
         if !meta.is_file() {
             return Err(cannot(io::Error::other("it is not a regular file")));
         }
+        self.body(url, Stream::Local(file), Some(meta.len()), limit)
+    }
+
+    /// A whole body that begins, unless its announced length is beyond the limit.
+    fn body(
+        &self,
+        url: &str,
+        stream: Stream,
+        length: Option<u64>,
+        limit: Option<u64>,
+    ) -> Result<Body<'_>, Error> {
         let body = Body {
             http: self,
             url: url.into(),
-            stream: Stream::Local(file),
+            stream,
             part: None,
-            length: Some(meta.len()),
+            length,
             validator: None,
             limit,
             at: 0,
             pace: Pace::default(),
         };
-        body.within(meta.len())?;
+        body.within(length.unwrap_or(0))?;
         Ok(body)
     }
 }

@@ -243,7 +243,7 @@ impl Resolver<'_> {
             let claimed =
                 body.header(CONTENT_DIGEST).and_then(|claim| claim.strip_prefix("sha256:")?.parse().ok());
             let bytes = body.bytes().await?;
-            let object = Object { sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
+            let object = Object::of(&bytes);
             for expected in expected.into_iter().chain(claimed.map(Expected::Digest)) {
                 object.must_be(url, &expected.object(object.size))?;
             }
