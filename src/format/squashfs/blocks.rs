@@ -145,8 +145,8 @@ impl Cutter {
         let start = self.fragment.len();
         self.fragment.resize(start + end, 0);
         reader.read_exact(&mut self.fragment[start..])?;
-        // The reader fails where the file has become longer.
-        reader.read(&mut [0])?;
+        // Nothing is left, but the reader fails where the file has become longer.
+        io::copy(&mut reader, &mut io::sink())?;
         Ok(Some((end > 0).then_some((self.fragments, start as u32))))
     }
 

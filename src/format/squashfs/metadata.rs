@@ -203,7 +203,7 @@ mod tests {
         for length in [0, 1, METADATA - 1, METADATA, METADATA + 1, 3 * METADATA] {
             let mut encoder = Encoder::new(options).unwrap();
             let mut writer = Writer::new(&mut encoder);
-            let bytes: Vec<u8> = (0..length).map(|at| (at * at >> 7) as u8).collect();
+            let bytes: Vec<u8> = (0..length).map(|at| (at * at / 128) as u8).collect();
             let half = bytes.len() / 2;
             writer.write(&bytes[..half]).unwrap();
             let middle = writer.position();
