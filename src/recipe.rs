@@ -4,6 +4,7 @@
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
 
 mod decode;
+mod kernel_args;
 
 use std::collections::BTreeMap;
 use std::fmt;
