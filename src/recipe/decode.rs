@@ -270,6 +270,7 @@ impl Reader<'_> {
             name: name?,
             profile: profile?,
             arch: self.arch_of(node, &fields, archs),
+            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         };
         if !selected {
             let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
