@@ -42,7 +42,7 @@ pub struct Recipe {
     /// The Kubernetes version, which sets the version of the sysext of that name.
     pub kubernetes: Option<Spanned<String>>,
     /// Sysexts that every profile gets.
-    pub sysexts: Vec<Spanned<String>>,
+    pub sysexts: Vec<Sysext>,
     /// Container images that the tree shall hold as archives.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
@@ -120,9 +120,18 @@ pub struct Profile {
     /// Butane or Ignition files, merged in order, the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
     /// Sysexts beside the recipe's own.
-    pub sysexts: Vec<Spanned<String>>,
+    pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+}
+
+/// A sysext that is wanted, and what is set for it.
+#[derive(Clone, Debug)]
+pub struct Sysext {
+    /// Its name, or the path of its folder.
+    pub name: Spanned<String>,
+    /// Values for its variables, `version` among them.
+    pub set: BTreeMap<String, Spanned<String>>,
 }
 
 /// A machine that is known by name.
@@ -156,6 +165,13 @@ impl Default for Trust {
     }
 }
 
+impl Sysext {
+    /// What is set, without places.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.set.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect()
+    }
+}
+
 impl Recipe {
     /// Reads and checks a recipe file.
     ///
@@ -175,10 +191,10 @@ impl Recipe {
     }
 
     /// The sysexts of a profile: the recipe's own first, each once.
-    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Spanned<String>> {
+    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
         let mut seen = std::collections::BTreeSet::new();
         let all = self.sysexts.iter().chain(&profile.sysexts);
-        all.filter(|sysext| seen.insert(sysext.value.as_str())).collect()
+        all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
     }
 
     /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
