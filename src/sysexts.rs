@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::report::{Finding, Findings, nearest};
@@ -13,9 +14,11 @@ use crate::sysext::description::{Component, Description, FILE_NAME};
 use crate::sysext::template::Variables;
 use crate::yaml::decode::Spanned;
 
-/// A sysext as one recipe uses it.
+/// A sysext as one recipe uses it on one architecture.
 #[derive(Debug)]
 pub struct Selected {
+    /// For which machines.
+    pub arch: Arch,
     /// Its folder's contents.
     pub description: Description,
     /// Values for its templates.
@@ -31,12 +34,12 @@ impl Selected {
     }
 }
 
-/// Loads every sysext that a recipe names, each once, sorted by name.
+/// Loads every sysext that a recipe names, each once for each architecture, sorted by name.
 ///
 /// # Errors
 /// A finding for each name that leads nowhere, or the faults of a description.
 pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
-    let mut selected: BTreeMap<String, (PathBuf, Selected)> = BTreeMap::new();
+    let mut selected: BTreeMap<String, (PathBuf, Vec<Selected>)> = BTreeMap::new();
     let mut findings = Vec::new();
     let all = recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile));
     for name in all {
@@ -49,21 +52,24 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
         if let (Some(version), "kubernetes") = (&recipe.kubernetes, description.name.as_str()) {
             overrides.insert("version".to_owned(), version.value.clone());
         }
-        let variables = description.variables(recipe.release.arch, &overrides)?;
-        let components = description.components(recipe.release.arch, &variables)?;
-        let sysext = Selected { description, variables, components };
-        match selected.get(&sysext.description.name) {
+        let mut of_archs = Vec::new();
+        for arch in recipe.release.archs.iter().copied() {
+            let variables = description.variables(arch, &overrides)?;
+            let components = description.components(arch, &variables)?;
+            of_archs.push(Selected { arch, description: description.clone(), variables, components });
+        }
+        match selected.get(&description.name) {
             Some((other, _)) if *other != directory => findings.push(
                 Finding::error(format!(
                     "two folders are called `{}`: {} and {}",
-                    sysext.description.name,
+                    description.name,
                     other.display(),
                     directory.display()
                 ))
                 .at(name.place.clone()),
             ),
             _ => {
-                selected.insert(sysext.description.name.clone(), (directory, sysext));
+                selected.insert(description.name, (directory, of_archs));
             }
         }
     }
@@ -72,7 +78,7 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
         findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
     Findings::settle(findings, ())?;
-    Ok(selected.into_values().map(|(_, sysext)| sysext).collect())
+    Ok(selected.into_values().flat_map(|(_, of_archs)| of_archs).collect())
 }
 
 /// The name under which a sysext is known in a profile, given how the recipe spells it.

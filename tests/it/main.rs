@@ -7,6 +7,7 @@
 mod lab;
 
 mod archives;
+mod archs;
 mod boots;
 mod build;
 mod downloads;
