@@ -49,8 +49,8 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
         };
         let description = Description::load(&directory)?;
         let mut overrides = BTreeMap::new();
-        if let (Some(version), "kubernetes") = (&recipe.kubernetes, description.name.as_str()) {
-            overrides.insert("version".to_owned(), version.value.clone());
+        if let (Some(kubernetes), "kubernetes") = (&recipe.kubernetes, description.name.as_str()) {
+            overrides.insert("version".to_owned(), kubernetes.version.value.clone());
         }
         let mut of_archs = Vec::new();
         for arch in recipe.release.archs.iter().copied() {
@@ -73,9 +73,9 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
             }
         }
     }
-    if let (Some(version), false) = (&recipe.kubernetes, selected.contains_key("kubernetes")) {
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, selected.contains_key("kubernetes")) {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
-        findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
     Findings::settle(findings, ())?;
     Ok(selected.into_values().flat_map(|(_, of_archs)| of_archs).collect())
