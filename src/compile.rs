@@ -85,6 +85,7 @@ pub fn compile(
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
     let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
         for arch in recipe.release.archs.iter().copied() {
@@ -114,7 +115,7 @@ impl Compiler<'_> {
         let mut names: Vec<String> =
             spelled.map(|spelling| sysexts::name_of(&spelling.value).to_owned()).collect();
         names.extend(kubernetes::sysext_of(self.recipe, profile).map(str::to_owned));
-        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.arch == arch);
+        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
         let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));
         let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());
         let own = node.map(|node| node.ignition.as_slice()).unwrap_or_default();

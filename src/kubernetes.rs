@@ -17,7 +17,8 @@ use crate::report::{Finding, Findings, Place};
 use crate::resolve::{self, component_id};
 use crate::source::fetch::Fetcher;
 use crate::source::oci::ImageRef;
-use crate::sysexts::Selected;
+use crate::sysexts::{Selected, name_of};
+use crate::yaml::decode::Spanned;
 
 /// The sysext that the lists belong to.
 pub const SYSEXT: &str = "kubernetes";
@@ -53,7 +54,7 @@ impl Needs {
 pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Result<Needs> {
     let Some(kubernetes) = &recipe.kubernetes else { return Ok(Needs::default()) };
     // No image list depends on the architecture.
-    let sysext = sysexts.iter().find(|sysext| sysext.description.name == SYSEXT);
+    let sysext = booted(sysexts).next();
     let (Some(images), Some(sysext)) = (&kubernetes.images, sysext) else {
         return Ok(Needs::default());
     };
@@ -89,14 +90,15 @@ pub async fn ask(recipe: &Recipe, sysexts: &[Selected], lock: Lock, fetcher: &Fe
         let finding = Finding::error(format!("no table knows the images of Kubernetes {}", version.value));
         Findings::from(finding.at(version.place.clone()).hint(hint))
     };
-    let here = std::env::consts::ARCH.parse().ok();
-    let sysext = sysexts.iter().find(|sysext| sysext.description.name == SYSEXT && Some(sysext.arch) == here);
-    let id = here.map(|arch: Arch| component_id(SYSEXT, arch, "kubeadm"));
-    let want = sysext.into_iter().flat_map(resolve::components).find(|want| Some(&want.id) == id.as_ref());
+    let here: Option<Arch> = std::env::consts::ARCH.parse().ok();
+    let want = booted(sysexts).find(|sysext| Some(sysext.arch) == here).and_then(|sysext| {
+        let id = component_id(sysext, "kubeadm");
+        resolve::components(sysext).find(|want| want.id == id)
+    });
     let want = want.ok_or_else(|| {
         unknown(format!(
-            "kubeadm could be asked on a machine of the recipe's architecture; or add the version to `versions:` in \
-             sysext/{SYSEXT}/sysext.yaml"
+            "its kubeadm can be asked on a machine of an architecture that the recipe builds for; or add the version to \
+             `versions:` in sysext/{SYSEXT}/sysext.yaml"
         ))
     })?;
     let mut lock = lock;
@@ -107,6 +109,11 @@ pub async fn ask(recipe: &Recipe, sysexts: &[Selected], lock: Lock, fetcher: &Fe
     lock.inputs.extend(entries);
     lock.kubeadm = Some(lock::Kubeadm { version: version.value.clone(), images });
     Ok(lock)
+}
+
+/// The sysext `kubernetes` as nodes boot it, for each architecture.
+fn booted(sysexts: &[Selected]) -> impl Iterator<Item = &Selected> {
+    sysexts.iter().filter(|sysext| sysext.booted && sysext.description.name == SYSEXT)
 }
 
 /// The image lists of a sysext, and where the recipe asks for them.
@@ -173,4 +180,24 @@ pub fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
     let images = recipe.kubernetes.as_ref().and_then(|kubernetes| kubernetes.images.as_ref());
     images.is_some_and(|images| images.carriage.value == Carriage::Asset)
         || recipe.images.iter().any(|image| image.value == *reference)
+}
+
+/// The warning about profiles whose containerd would ask a registry for its own sandbox image, which no list names.
+pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
+    let images = recipe.kubernetes.as_ref()?.images.as_ref()?;
+    let lacking = recipe.profiles.iter().filter(|(_, profile)| {
+        let configured = |sysext: &&Spanned<String>| name_of(sysext) == "containerd-config";
+        recipe.images_of(profile).is_some() && !recipe.sysexts_of(profile).iter().any(configured)
+    });
+    let lacking: Vec<&str> = lacking.map(|(name, _)| name.as_str()).collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "nodes of {} carry images, but their containerd starts every pod with a sandbox image of its own choice, which a \
+         registry must have",
+        lacking.join(", ")
+    );
+    let hint = "add the sysext `containerd-config`, which names the one that kubeadm wants";
+    Some(Finding::warning(text).at(images.carriage.place.clone()).hint(hint))
 }

@@ -57,6 +57,19 @@ pub struct Recipe {
     pub default_profile: Option<String>,
     /// What the tree shall hold.
     pub outputs: Vec<Spanned<String>>,
+    /// How nodes update their sysexts from the tree, where `outputs` has it.
+    pub sysupdate: Option<Sysupdate>,
+}
+
+/// What systemd-sysupdate on a node is told.
+#[derive(Debug)]
+pub struct Sysupdate {
+    /// Where the node finds the root of the tree, without a final slash.
+    pub base_url: Spanned<String>,
+    /// Versions that a node keeps, the running one included; at least 2.
+    pub instances: u32,
+    /// Versions that are published beside those that profiles boot, by sysext.
+    pub versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
 }
 
 /// Which Flatcar release is wanted.

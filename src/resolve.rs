@@ -32,8 +32,8 @@ pub fn stock_id(arch: Arch, file: &str) -> String {
 }
 
 /// The lock's id of a sysext's component.
-pub fn component_id(sysext: &str, arch: Arch, component: &str) -> String {
-    format!("sysext/{sysext}/{arch}/{component}")
+pub fn component_id(sysext: &Selected, component: &str) -> String {
+    format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
 }
 
 /// The boards a recipe builds for, at least one.
@@ -68,7 +68,7 @@ pub fn wants(
 /// The components of a sysext.
 pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
     sysext.components.iter().map(|component| Want {
-        id: component_id(&sysext.description.name, sysext.arch, &component.name),
+        id: component_id(sysext, &component.name),
         url: component.url.clone(),
         check: match &component.digest {
             Expected::Pinned(sha256) => Check::Pinned(*sha256),
