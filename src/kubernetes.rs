@@ -165,10 +165,13 @@ pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
             sets.insert(name, (profile.role, images.carriage.value, &kubernetes.version.value));
         }
     }
-    let carried = |(name, (role, carriage, version)): (&&str, &(Option<Role>, Carriage, &String)), arch: Arch| {
+    let carried = |(name, (role, carriage, version)): (&&str, &(Option<Role>, Carriage, &String)),
+                   arch: Arch| {
         let own = if *role == Some(Role::Worker) { &[][..] } else { &needs.control_plane };
         let mut images: Vec<ImageRef> = recipe.images.iter().map(|image| image.value.clone()).collect();
-        images.extend(needs.node.iter().chain(own).filter(|need| !images.contains(need)).cloned().collect::<Vec<_>>());
+        images.extend(
+            needs.node.iter().chain(own).filter(|need| !images.contains(need)).cloned().collect::<Vec<_>>(),
+        );
         Carried { name: (*name).to_owned(), version: (*version).clone(), arch, carriage: *carriage, images }
     };
     let archs = &recipe.release.archs;

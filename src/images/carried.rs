@@ -70,7 +70,8 @@ impl Carried {
                 Carriage::Sysext => {
                     let path = format!("{DIRECTORY}/{}", reference.file_name(self.arch));
                     let contents = Contents::on_disk(file).map_err(in_tree)?;
-                    tree.insert(&path, Entry::file(PLAIN, contents, format!("image {reference}"))).map_err(in_tree)?;
+                    tree.insert(&path, Entry::file(PLAIN, contents, format!("image {reference}")))
+                        .map_err(in_tree)?;
                     format!("/{path}")
                 }
             };

@@ -146,7 +146,10 @@ registry.k8s.io/etcd:3.5.24-0
         let (node, control_plane) = lists(&images).unwrap();
         let names = |list: &[ImageRef]| list.iter().map(|image| name(image).to_owned()).collect::<Vec<_>>();
         assert_eq!(names(&node), ["kube-proxy", "coredns", "pause"]);
-        assert_eq!(names(&control_plane), ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"]);
+        assert_eq!(
+            names(&control_plane),
+            ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"]
+        );
     }
 
     #[test]
@@ -174,7 +177,9 @@ registry.k8s.io/etcd:3.5.24-0
     fn the_program_gets_no_environment_and_the_version() {
         let directory = tempfile::tempdir().unwrap();
         // A shell sets a few variables of its own.
-        let text = format!("[ \"$*\" = 'config images list --kubernetes-version v1.33.13' ] || exit 3\n[ -z \"$HOME$USER\" ] || exit 4\ncat <<'X'\n{ANSWER}X");
+        let text = format!(
+            "[ \"$*\" = 'config images list --kubernetes-version v1.33.13' ] || exit 3\n[ -z \"$HOME$USER\" ] || exit 4\ncat <<'X'\n{ANSWER}X"
+        );
         let file = script(directory.path(), &text.replace("cat", "/bin/cat"));
         assert_eq!(ask(&file, "v1.33.13", directory.path()).unwrap().len(), 7);
     }
