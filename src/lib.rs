@@ -19,6 +19,7 @@ pub mod images;
 pub mod kubernetes;
 pub mod lock;
 pub mod manifest;
+pub mod memory;
 pub mod openpgp;
 pub mod output;
 pub mod plan;

@@ -4,6 +4,7 @@
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
 
 mod decode;
+mod kernel_args;
 mod kubernetes;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::arch::Arch;
+use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
@@ -142,6 +144,8 @@ pub struct Node {
     pub profile: Spanned<String>,
     /// What its processor is.
     pub arch: Arch,
+    /// How much memory it has, where that is known.
+    pub memory: Option<Spanned<Bytes>>,
     /// Its address with prefix length, handed to templates as metadata.
     pub ip: Option<String>,
     /// Ignition layers of its own, on top of the profile's.

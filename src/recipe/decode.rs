@@ -227,24 +227,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses what would break or silently change the boot; see `facts` behind `output::pxe`.
     fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
         let args = self.decoder.strings(node, "`kernel_args`");
-        for arg in &args {
-            let key = arg.value.split('=').next().unwrap_or_default();
-            let why = match key {
-                _ if arg.value.chars().any(char::is_control) => "has a control character in it",
-                _ if arg.value.is_empty() => "is empty",
-                "root" => "makes Flatcar expect a root disk; PXE boots run from memory",
-                "usr" | "mount.usr" => "turns Flatcar's PXE mode off",
-                "initrd" => "is written by prebake, one for each initrd",
-                "flatcar.first_boot" => "is written by prebake, as PXE needs it",
-                _ => continue,
-            };
-            let finding =
-                Finding::error(format!("kernel argument `{}` {why}", arg.value)).at(arg.place.clone());
-            self.decoder.push(finding.hint("leave it out"));
-        }
+        kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args
     }
 
@@ -275,6 +260,7 @@ impl Reader<'_> {
             name: name?,
             profile: profile?,
             arch: self.arch_of(node, &fields, archs),
+            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         };
         if !selected {
             let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
