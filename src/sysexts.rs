@@ -82,9 +82,9 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
             }
         }
     }
-    if let (Some(version), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
-        findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
     let settings = Settings::new(recipe, found.get(KUBERNETES));
     let mut selected = Vec::new();
@@ -174,7 +174,8 @@ struct Settings<'r> {
 
 impl<'r> Settings<'r> {
     fn new(recipe: &'r Recipe, sysext: Option<&Found>) -> Self {
-        let mut settings = Settings { kubernetes: recipe.kubernetes.as_ref(), pause: None };
+        let mut settings =
+            Settings { kubernetes: recipe.kubernetes.as_ref().map(|k| &k.version), pause: None };
         let Some(sysext) =
             sysext.filter(|sysext| sysext.description.values.names().any(|name| name == PAUSE))
         else {
