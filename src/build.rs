@@ -12,10 +12,11 @@ use crate::event::{Event, Observer};
 use crate::images;
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
+use crate::memory::{self, Bytes};
 use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
 use crate::plan::{Plan, Step};
 use crate::publish::{self, Output, Published};
-use crate::recipe::{Recipe, Version};
+use crate::recipe::{Node, Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::{Outcome, Runner};
@@ -87,7 +88,9 @@ pub struct Report {
     pub fetched: Vec<String>,
     /// Each step, and what came of it.
     pub steps: Vec<(Step, Outcome)>,
-    /// Warnings about the layers.
+    /// Each boot's id, and the memory that a machine needs for it.
+    pub memory: Vec<(String, Bytes)>,
+    /// Warnings about the layers, and about machines that are too small.
     pub warnings: Vec<Finding>,
 }
 
@@ -200,7 +203,7 @@ pub async fn build(
         |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
-    let Compiled { boots, warnings } = compiled;
+    let Compiled { boots, mut warnings } = compiled;
     let plan = Plan::new(&lock, recipe, sysexts, &boots)?;
     let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
@@ -236,6 +239,8 @@ pub async fn build(
         sysexts: images.collect(),
         images: archives.collect(),
     };
+    let memory = memory_of(&built);
+    warnings.extend(too_small(&built, &memory));
     let lock::Release { channel, version: locked } = &lock.release;
     let release =
         |arch: &Arch| manifest::Release { channel: channel.clone(), version: locked.clone(), arch: *arch };
@@ -250,5 +255,28 @@ pub async fn build(
     let published = output.publish(&tree, store)?;
     store.keep_tree(&output.current())?;
     drop(built);
-    Ok(Report { published, version, lock, lock_moved, fetched, steps, warnings })
+    Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
+}
+
+/// What each boot needs; nothing without the stock initrd, which is then not booted.
+fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
+    let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, flatcar::INITRD))?.size);
+    let boots = built.boots.iter();
+    boots
+        .filter_map(|boot| Some((boot.id.clone(), memory::needed([base(boot.arch)?, boot.overlay.size]))))
+        .collect()
+}
+
+/// Warnings about nodes that have less memory than their boot needs.
+fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
+    let warn = |node: &Node| {
+        let has = node.memory.as_ref()?;
+        let boot = built.boot_of(node)?;
+        let (_, needed) = needed.iter().find(|(id, _)| *id == boot.id)?;
+        let text =
+            format!("node `{}` has {} of memory, and its boot needs {needed}", node.name.value, has.value);
+        let hint = "what does not fit is cut off at the boot without a word: fewer sysexts, images as assets, or more memory";
+        (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
+    };
+    built.recipe.nodes.iter().filter_map(warn).collect()
 }

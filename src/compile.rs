@@ -112,7 +112,7 @@ impl Compiler<'_> {
         let spelled = self.recipe.sysexts_of(profile).into_iter();
         let names: Vec<String> =
             spelled.map(|spelling| sysexts::name_of(&spelling.name).to_owned()).collect();
-        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.arch == arch);
+        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
         let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));
         let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());
         let own = node.map(|node| node.ignition.as_slice()).unwrap_or_default();

@@ -7,6 +7,7 @@ mod disk;
 mod ipxe;
 mod matchbox;
 mod pxe;
+mod sysupdate;
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
@@ -32,7 +33,8 @@ pub trait OutputFormat: Sync {
 }
 
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [&dyn OutputFormat; 4] = [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe];
+pub const FORMATS: [&dyn OutputFormat; 5] =
+    [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe, &sysupdate::Updates];
 
 /// What a recipe without `outputs:` gets.
 pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
@@ -85,6 +87,18 @@ pub struct SysextImage {
     pub object: Object,
     /// The step that built it.
     pub step: Sha256,
+}
+
+impl SysextImage {
+    /// Where the images of a sysext lie in the tree.
+    fn directory(name: &str) -> String {
+        format!("assets/sysext/{name}")
+    }
+
+    /// The name of the image in its directory.
+    fn file_name(&self) -> String {
+        format!("{}-{}-{}.raw", self.name, self.version, self.arch.systemd())
+    }
 }
 
 /// A container image in an archive.
@@ -209,6 +223,15 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
     for arch in built.recipe.release.archs.iter().copied() {
         rows.extend(stock_rows(built, arch));
     }
+    rows.extend(built.sysexts.iter().map(|image| Row {
+        arch: Some(image.arch),
+        step: Some(image.step),
+        ..Row::stored(
+            format!("{}/{}", SysextImage::directory(&image.name), image.file_name()),
+            Role::Sysext,
+            image.object,
+        )
+    }));
     rows.extend(built.images.iter().map(|image| {
         let path = format!("assets/images/{}", image.reference.file_name(image.arch));
         Row {

@@ -87,7 +87,7 @@ impl Plan {
                 .components
                 .iter()
                 .map(|component| {
-                    let entry = lock.inputs.get(&component_id(name, arch, &component.name));
+                    let entry = lock.inputs.get(&component_id(sysext, &component.name));
                     (component.name.as_str(), entry.map(|entry| entry.sha256))
                 })
                 .collect();
@@ -98,9 +98,11 @@ impl Plan {
                 "components": components, "epoch": epoch, "format": squashfs::REVISION,
             });
             let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
-            keys.insert((name.clone(), arch), key);
+            if sysext.booted {
+                keys.insert((name.clone(), arch), key);
+            }
             steps.push(Step {
-                id: format!("sysext/{name}/{arch}"),
+                id: format!("sysext/{}/{arch}", sysext.id()),
                 key,
                 needs: BTreeMap::new(),
                 work: Work::Sysext(index),

@@ -4,6 +4,7 @@
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
 
 mod decode;
+mod kernel_args;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::arch::Arch;
+use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
@@ -53,6 +55,19 @@ pub struct Recipe {
     pub default_profile: Option<String>,
     /// What the tree shall hold.
     pub outputs: Vec<Spanned<String>>,
+    /// How nodes update their sysexts from the tree, where `outputs` has it.
+    pub sysupdate: Option<Sysupdate>,
+}
+
+/// What systemd-sysupdate on a node is told.
+#[derive(Debug)]
+pub struct Sysupdate {
+    /// Where the node finds the root of the tree, without a final slash.
+    pub base_url: Spanned<String>,
+    /// Versions that a node keeps, the running one included; at least 2.
+    pub instances: u32,
+    /// Versions that are published beside those that profiles boot, by sysext.
+    pub versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
 }
 
 /// Which Flatcar release is wanted.
@@ -132,6 +147,8 @@ pub struct Node {
     pub profile: Spanned<String>,
     /// What its processor is.
     pub arch: Arch,
+    /// How much memory it has, where that is known.
+    pub memory: Option<Spanned<Bytes>>,
     /// Its address with prefix length, handed to templates as metadata.
     pub ip: Option<String>,
     /// Ignition layers of its own, on top of the profile's.

@@ -31,8 +31,8 @@ pub fn stock_id(arch: Arch, file: &str) -> String {
 }
 
 /// The lock's id of a sysext's component.
-pub fn component_id(sysext: &str, arch: Arch, component: &str) -> String {
-    format!("sysext/{sysext}/{arch}/{component}")
+pub fn component_id(sysext: &Selected, component: &str) -> String {
+    format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
 }
 
 /// The boards a recipe builds for, at least one.
@@ -59,7 +59,7 @@ pub fn wants(
     });
     let components = sysexts.iter().flat_map(|sysext| {
         sysext.components.iter().map(|component| Want {
-            id: component_id(&sysext.description.name, sysext.arch, &component.name),
+            id: component_id(sysext, &component.name),
             url: component.url.clone(),
             check: match &component.digest {
                 Expected::Pinned(sha256) => Check::Pinned(*sha256),

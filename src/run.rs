@@ -87,7 +87,7 @@ impl Runner<'_> {
         let description = &sysext.description;
         let mut fetched = BTreeMap::new();
         for component in &sysext.components {
-            let id = component_id(&description.name, sysext.arch, &component.name);
+            let id = component_id(sysext, &component.name);
             if let Some(entry) = self.lock.inputs.get(&id) {
                 fetched.insert(component.name.clone(), self.store.path(&entry.sha256));
             }

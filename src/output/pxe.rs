@@ -1,4 +1,4 @@
-//! PXE: the stock kernel and initrd as released, the overlays, and the sysext images for nodes that fetch them.
+//! PXE: the stock kernel and initrd as released, and the overlays.
 
 use super::{Boot, Built, OutputFormat, Row};
 use crate::manifest::Role;
@@ -22,15 +22,7 @@ impl OutputFormat for Pxe {
             step: Some(boot.step),
             ..Row::stored(boot.overlay_path(), Role::Overlay, boot.overlay).of(boot)
         });
-        let sysexts = built.sysexts.iter().map(|image| {
-            let file = format!("{}-{}-{}.raw", image.name, image.version, image.arch.systemd());
-            Row {
-                arch: Some(image.arch),
-                step: Some(image.step),
-                ..Row::stored(format!("assets/sysext/{}/{file}", image.name), Role::Sysext, image.object)
-            }
-        });
-        overlays.chain(sysexts).collect()
+        overlays.collect()
     }
 }
 

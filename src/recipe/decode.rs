@@ -4,12 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use url::Url;
+
 use super::*;
 use crate::ignition::ssh_keys;
 use crate::output;
 use crate::report::{Finding, nearest};
 use crate::yaml::decode::{Decoder, Fields};
 use crate::yaml::{self, Node as Yaml};
+
+/// The output that systemd-sysupdate on a node takes its updates from.
+const SYSUPDATE: &str = "sysupdate";
+/// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
+const INSTANCES: u32 = 3;
+/// systemd-sysupdate raises anything lower to it.
+const MIN_INSTANCES: u32 = 2;
 
 pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
     let root = yaml::parse(source)?;
@@ -50,6 +59,7 @@ impl Reader<'_> {
             release,
             default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
             outputs: self.outputs(fields.get("outputs"), root),
+            sysupdate: fields.get("outputs").and_then(|node| self.sysupdate(node)),
         };
         self.check_nodes(&recipe);
         self.check_images(&recipe);
@@ -250,24 +260,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses what would break or silently change the boot; see `facts` behind `output::pxe`.
     fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
         let args = self.decoder.strings(node, "`kernel_args`");
-        for arg in &args {
-            let key = arg.value.split('=').next().unwrap_or_default();
-            let why = match key {
-                _ if arg.value.chars().any(char::is_control) => "has a control character in it",
-                _ if arg.value.is_empty() => "is empty",
-                "root" => "makes Flatcar expect a root disk; PXE boots run from memory",
-                "usr" | "mount.usr" => "turns Flatcar's PXE mode off",
-                "initrd" => "is written by prebake, one for each initrd",
-                "flatcar.first_boot" => "is written by prebake, as PXE needs it",
-                _ => continue,
-            };
-            let finding =
-                Finding::error(format!("kernel argument `{}` {why}", arg.value)).at(arg.place.clone());
-            self.decoder.push(finding.hint("leave it out"));
-        }
+        kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args
     }
 
@@ -298,6 +293,7 @@ impl Reader<'_> {
             name: name?,
             profile: profile?,
             arch: self.arch_of(node, &fields, archs),
+            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         };
         if !selected {
             let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
@@ -347,7 +343,7 @@ impl Reader<'_> {
         };
         let mut outputs = Vec::new();
         for (name, options) in self.decoder.entries(node, "`outputs`") {
-            if !options.is_null() {
+            if !options.is_null() && name.value != SYSUPDATE {
                 self.decoder.fields(options, "this output's options");
             }
             let known = output::FORMATS.iter().map(|format| format.name());
@@ -362,6 +358,51 @@ impl Reader<'_> {
             outputs.push(name);
         }
         outputs
+    }
+
+    /// The one output with options: nodes fetch from it long after a boot, so it must know where the tree will be.
+    fn sysupdate(&self, outputs: &Yaml) -> Option<Sysupdate> {
+        let (name, options) =
+            self.decoder.entries(outputs, "`outputs`").into_iter().find(|(n, _)| n.value == SYSUPDATE)?;
+        if options.is_null() {
+            let text = "`sysupdate` needs a `base_url`: where nodes will find this tree";
+            let hint = "sysupdate: {base_url: \"http://10.0.0.1:8080\"}";
+            self.decoder.push(Finding::error(text).at(name.place).hint(hint));
+            return None;
+        }
+        let fields = self.decoder.fields(options, "`sysupdate`");
+        let base_url = fields.need("base_url").map(|node| self.base_url(node));
+        let instances = fields.get("instances").and_then(|node| {
+            let instances = self.decoder.parsed(node)?;
+            if instances < MIN_INSTANCES {
+                let text =
+                    format!("`instances` must be at least {MIN_INSTANCES}: the running version and the next");
+                self.decoder.error(node, text);
+            }
+            Some(instances)
+        });
+        let versions = fields.get("versions").map(|node| self.decoder.entries(node, "`versions`"));
+        let versions = versions.unwrap_or_default().into_iter();
+        let versions =
+            versions.map(|(sysext, list)| (sysext, self.decoder.strings(list, "a sysext's versions")));
+        Some(Sysupdate {
+            base_url: base_url?,
+            instances: instances.unwrap_or(INSTANCES),
+            versions: versions.collect(),
+        })
+    }
+
+    fn base_url(&self, node: &Yaml) -> Spanned<String> {
+        let text = self.decoder.string(node).unwrap_or_default();
+        let url = Url::parse(&text).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        if url.is_none() {
+            let text = format!("`{text}` is not an http or https URL such as http://10.0.0.1:8080");
+            self.decoder.error(node, text);
+        }
+        let base = url.map(String::from).unwrap_or_default();
+        self.decoder.spanned(node, base.trim_end_matches('/').to_owned())
     }
 
     fn check_nodes(&self, recipe: &Recipe) {

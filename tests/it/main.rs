@@ -27,5 +27,6 @@ mod releases;
 mod serve;
 mod store;
 mod sysexts;
+mod updates;
 mod vectors;
 mod world;
