@@ -17,7 +17,7 @@ use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings, Place, Source};
 
 /// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 /// Longest unit that is looked at, in bytes.
 const MAX_UNIT: u64 = 1 << 20;
 
@@ -146,6 +146,14 @@ pub fn assemble(
     for (path, text) in description.texts(variables)? {
         let contents = Contents::Bytes(text.into_bytes());
         tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
+    }
+    for (path, target) in description.links(variables)? {
+        tree.insert(&path, Entry::symlink(target, "`links` of sysext.yaml")).map_err(in_tree)?;
+    }
+    if !description.upholds.is_empty() {
+        let contents = Contents::Bytes(unit::upholds(&description.upholds).into_bytes());
+        let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
+        tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
     }
     Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
 }
