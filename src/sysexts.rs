@@ -174,10 +174,8 @@ struct Settings<'r> {
 
 impl<'r> Settings<'r> {
     fn new(recipe: &'r Recipe, sysext: Option<&Found>) -> Self {
-        let mut settings = Settings {
-            kubernetes: recipe.kubernetes.as_ref().map(|kubernetes| &kubernetes.version),
-            pause: None,
-        };
+        let mut settings =
+            Settings { kubernetes: recipe.kubernetes.as_ref().map(|k| &k.version), pause: None };
         let Some(sysext) =
             sysext.filter(|sysext| sysext.description.values.names().any(|name| name == PAUSE))
         else {
