@@ -95,7 +95,7 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
         findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
-    for (name, _) in recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions) {
+    for (name, _) in recipe.outputs.iter().flat_map(|output| output.format.sysext_versions()) {
         if !selected.contains_key(&name.value) {
             let finding = Finding::error(format!("no profile has a sysext `{}`", name.value));
             findings.push(finding.at(name.place.clone()));
@@ -120,9 +120,9 @@ fn of_archs(
     recipe.release.archs.iter().map(of_arch).collect()
 }
 
-/// Versions of a sysext that the recipe publishes for systemd-sysupdate beside the one that profiles boot.
+/// Versions of a sysext that outputs publish beside the one that profiles boot.
 fn published_only<'r>(recipe: &'r Recipe, name: &'r str) -> impl Iterator<Item = &'r Spanned<String>> {
-    let lists = recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions);
+    let lists = recipe.outputs.iter().flat_map(|output| output.format.sysext_versions());
     lists.filter(move |(sysext, _)| sysext.value == name).flat_map(|(_, versions)| versions)
 }
 
