@@ -204,8 +204,9 @@ pub async fn build(
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings } = compiled;
-    let plan = Plan::new(&lock, recipe, sysexts, &boots)?;
-    let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
+    let packaging = &recipe.packaging;
+    let plan = Plan::new(&lock, recipe, sysexts, packaging, &boots)?;
+    let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &boots, observer }.run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, then the overlays, then the images, each in the order they were planned in.

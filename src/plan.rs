@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive, squashfs};
+use crate::format::{cpio, oci_archive};
 use crate::images;
 use crate::lock::Lock;
 use crate::recipe::Recipe;
@@ -20,6 +20,7 @@ use crate::resolve::component_id;
 use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::Selected;
 
 /// Steps in an order in which each comes after what it needs.
@@ -77,7 +78,13 @@ impl Plan {
     ///
     /// # Errors
     /// A file of a sysext's folder that cannot be read.
-    pub fn new(lock: &Lock, recipe: &Recipe, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
+    pub fn new(
+        lock: &Lock,
+        recipe: &Recipe,
+        sysexts: &[Selected],
+        packaging: &Packaging,
+        boots: &[BootWish],
+    ) -> Result<Plan> {
         let epoch = lock.epoch();
         let mut keys = BTreeMap::new();
         let mut steps = Vec::new();
@@ -95,7 +102,7 @@ impl Plan {
             let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
             let params = json!({
                 "name": name, "arch": arch, "folder": folder, "variables": variables,
-                "components": components, "epoch": epoch, "format": squashfs::REVISION,
+                "components": components, "epoch": epoch, "packaging": packaging.key(),
             });
             let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
             if sysext.booted {

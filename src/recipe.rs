@@ -19,6 +19,7 @@ use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
+use crate::sysext::packaging::Packaging;
 use crate::yaml::decode::Spanned;
 
 /// Version of the format that this prebake reads.
@@ -43,6 +44,8 @@ pub struct Recipe {
     pub kubernetes: Option<Spanned<String>>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Sysext>,
+    /// What the images of its sysexts are made with.
+    pub packaging: Packaging,
     /// Container images that the tree shall hold as archives.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.

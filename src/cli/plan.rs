@@ -52,7 +52,13 @@ impl PlanArgs {
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
             let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
-            let plan = Plan::new(lock, &project.recipe, &project.sysexts, &compiled.boots)?;
+            let plan = Plan::new(
+                lock,
+                &project.recipe,
+                &project.sysexts,
+                &project.recipe.packaging,
+                &compiled.boots,
+            )?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);
                 let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());

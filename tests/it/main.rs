@@ -21,6 +21,7 @@ mod judges;
 mod keys;
 mod locks;
 mod oci;
+mod packaging;
 mod recipes;
 mod registry;
 mod releases;
