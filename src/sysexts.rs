@@ -81,9 +81,9 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
             }
         }
     }
-    if let (Some(version), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
-        findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
     for (name, _) in recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions) {
         if !found.contains_key(&name.value) {

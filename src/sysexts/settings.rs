@@ -22,7 +22,8 @@ pub(super) struct Settings<'r> {
 
 impl<'r> Settings<'r> {
     pub(super) fn new(recipe: &'r Recipe, sysext: Option<&Found>) -> Self {
-        let mut settings = Settings { kubernetes: recipe.kubernetes.as_ref(), pause: None };
+        let mut settings =
+            Settings { kubernetes: recipe.kubernetes.as_ref().map(|k| &k.version), pause: None };
         let Some(sysext) =
             sysext.filter(|sysext| sysext.description.values.names().any(|name| name == PAUSE))
         else {
