@@ -352,3 +352,19 @@ fn a_patch_version_that_the_shipped_table_does_not_know_is_left_to_kubeadm() {
     assert!(shipped("version: v1.34.99, images: true").open);
     assert_eq!(shipped("version: v1.34.99"), Needs::default());
 }
+
+#[test]
+fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
+    let world = world("images: maybe, cni: calico, kube_vip: 1, image: true", "exit 1");
+    world.edit("recipes/small.yaml", "role: worker", "role: boss");
+    let words = [
+        "small.yaml:5:42",
+        "`maybe` is no way to carry images: true, sysext, asset or false",
+        "the images of `calico` are not known",
+        "must be `true` or `false`",
+        "unknown key `image` in `kubernetes`",
+        "did you mean `images`?",
+        "unknown role `boss`: control-plane or worker",
+    ];
+    world.prebake(&["build", "recipes/small.yaml"]).fails(3, &words);
+}
