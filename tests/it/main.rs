@@ -23,6 +23,7 @@ mod keys;
 mod kubernetes;
 mod locks;
 mod oci;
+mod outputs;
 mod recipes;
 mod registry;
 mod releases;
