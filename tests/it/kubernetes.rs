@@ -358,7 +358,7 @@ fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
     let world = world("images: maybe, cni: calico, kube_vip: 1, image: true", "exit 1");
     world.edit("recipes/small.yaml", "role: worker", "role: boss");
     let words = [
-        "small.yaml:5:42",
+        "small.yaml:5:41",
         "`maybe` is no way to carry images: true, sysext, asset or false",
         "the images of `calico` are not known",
         "must be `true` or `false`",
