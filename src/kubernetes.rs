@@ -19,6 +19,7 @@ use crate::resolve::{self, component_id};
 use crate::source::fetch::Fetcher;
 use crate::source::oci::ImageRef;
 use crate::sysexts::{Selected, name_of};
+use crate::yaml::decode::Spanned;
 
 /// The sysext that the lists belong to.
 pub const SYSEXT: &str = "kubernetes";
@@ -83,7 +84,22 @@ pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Resu
         list.dedup();
     }
     control_plane.retain(|image| !node.contains(image));
-    Ok(Needs { node, control_plane, kubeadm, open: false })
+    let needs = Needs { node, control_plane, kubeadm, open: false };
+    let (needs, _) = Findings::settle(collisions(recipe, &needs), needs)?;
+    Ok(needs)
+}
+
+/// Images of the recipe whose archives would have the names of others that Kubernetes needs.
+fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
+    // Any architecture will do: each name ends in it.
+    let file = |image: &ImageRef| image.file_name(Arch::Amd64);
+    let collision = |own: &Spanned<ImageRef>| {
+        let other = needs.of(None).find(|need| **need != own.value && file(need) == file(&own.value))?;
+        let text = format!("`{}` and Kubernetes' own `{other}` would have archives of one name", own.value);
+        let hint = "leave it out, or name it by digest, without a tag";
+        Some(Finding::error(text).at(own.place.clone()).hint(hint))
+    };
+    recipe.images.iter().filter_map(collision).collect()
 }
 
 /// Asks the kubeadm of the recipe's Kubernetes: the lock with its answer, and with kubeadm itself.

@@ -368,3 +368,22 @@ fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
     ];
     world.prebake(&["build", "recipes/small.yaml"]).fails(3, &words);
 }
+
+#[test]
+fn an_image_of_the_recipe_with_the_archive_name_of_another_is_refused_before_anything_is_fetched() {
+    let world = world("images: true", &list());
+    let digest = Sha256::of(b"x");
+    let images =
+        format!("images: ['registry.k8s.io/pause:3.10@sha256:{digest}', ghcr.io/pause:3.10]\nsysexts:");
+    world.edit("recipes/small.yaml", "sysexts:", &images);
+    let (registry, _) = registry();
+    let run = build(&world, &registry);
+    // The recipe's own two have one name already.
+    run.fails(3, &["would both be pause-3.10-amd64.tar"]);
+    world.edit("recipes/small.yaml", ", ghcr.io/pause:3.10", "");
+    let run = build(&world, &registry);
+    let expected =
+        format!("`registry.k8s.io/pause@sha256:{digest}` and Kubernetes' own `registry.k8s.io/pause:3.10`");
+    run.fails(3, &[&expected, "leave it out"]);
+    assert!(registry.requests().is_empty());
+}
