@@ -1,38 +1,83 @@
 //! What a tree holds besides what was built: one file a format, one line in [`FORMATS`].
 //!
-//! A format says which stock files of the release it needs and turns what was built into published files. It never
-//! reads or writes a disk: `publish` does.
+//! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
+//! built into published files. It never reads or writes a disk: `publish` does.
 
+mod dhcp;
 mod disk;
+mod dnsmasq;
+mod grub;
 mod ipxe;
 mod matchbox;
+
+mod options;
 mod pxe;
+mod pxelinux;
+mod sysupdate;
+mod terraform;
+mod udhcpd;
+
+use std::fmt;
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
-use crate::recipe::{Recipe, Version};
+use crate::recipe::{Node, Recipe, Version};
+use crate::report::Finding;
+use crate::source::flatcar::{CURRENT, VERSION_TXT};
 use crate::source::oci::ImageRef;
 use crate::store::Object;
+use crate::yaml::decode::Spanned;
 
-/// A kind of output.
-pub trait OutputFormat: Sync {
-    /// As recipes name it under `outputs:`.
-    fn name(&self) -> &'static str;
+pub use options::{BaseUrl, Options};
 
+/// An output that a recipe asks for, with its options.
+pub trait OutputFormat: fmt::Debug + Send + Sync {
     /// The stock files of the release that it publishes.
     fn stock_files(&self) -> &'static [(&'static str, Role)] {
         &[]
+    }
+
+    /// Versions of sysexts that it publishes beside those that profiles boot, by sysext.
+    fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
+        &[]
+    }
+
+    /// What the rest of the recipe says that this output cannot express.
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        let _ = recipe;
+        Vec::new()
     }
 
     /// The files that it makes of what was built, beside the stock files.
     fn emit(&self, built: &Built<'_>) -> Vec<Row>;
 }
 
+/// A line of the table of formats.
+pub struct Format {
+    /// As recipes name it under `outputs:`.
+    pub name: &'static str,
+    /// Formats whose files it speaks of, so that a recipe needs them, too.
+    pub needs: &'static [&'static str],
+    /// Reads its options; nothing where a finding says why not.
+    pub read: fn(&Options<'_>) -> Option<Box<dyn OutputFormat>>,
+}
+
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [&dyn OutputFormat; 4] = [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe];
+pub const FORMATS: [Format; 10] = [
+    Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
+    Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
+    Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
+    Format { name: "terraform", needs: &["pxe", "matchbox"], read: |_| Some(Box::new(terraform::Terraform)) },
+    Format { name: "ipxe", needs: &["pxe"], read: ipxe::read },
+    Format { name: "grub", needs: &["pxe"], read: grub::read },
+    Format { name: "pxelinux", needs: &["pxe"], read: pxelinux::read },
+    Format { name: "dnsmasq", needs: &["ipxe"], read: dnsmasq::read },
+    Format { name: "udhcpd", needs: &["ipxe"], read: udhcpd::read },
+    Format { name: "sysupdate", needs: &[], read: sysupdate::read },
+];
 
 /// What a recipe without `outputs:` gets.
 pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
@@ -45,18 +90,20 @@ pub struct Built<'b> {
     pub lock: &'b Lock,
     /// The Flatcar version.
     pub version: Version,
-    /// One for each profile, and one for each node with layers of its own.
+    /// One for each profile and architecture, and one for each node with layers of its own.
     pub boots: Vec<Boot>,
-    /// The sysext images, each once.
+    /// The sysext images, each once for each architecture.
     pub sysexts: Vec<SysextImage>,
-    /// The container images, each once.
+    /// The container images, each once for each architecture.
     pub images: Vec<ImageArchive>,
 }
 
 /// What one class of machines, or one machine, boots.
 pub struct Boot {
-    /// `PROFILE` or `PROFILE+NODE`; file names and Matchbox ids are made of it.
+    /// [`Recipe::boot_id`]; file names and Matchbox ids are made of it.
     pub id: String,
+    /// For which machines.
+    pub arch: Arch,
     /// The profile.
     pub profile: String,
     /// The node, if it has a boot of its own.
@@ -73,6 +120,8 @@ pub struct Boot {
 
 /// A built sysext.
 pub struct SysextImage {
+    /// For which machines.
+    pub arch: Arch,
     /// Its name.
     pub name: String,
     /// Its version.
@@ -83,10 +132,24 @@ pub struct SysextImage {
     pub step: Sha256,
 }
 
+impl SysextImage {
+    /// Where the images of a sysext lie in the tree.
+    fn directory(name: &str) -> String {
+        format!("assets/sysext/{name}")
+    }
+
+    /// The name of the image in its directory.
+    fn file_name(&self) -> String {
+        format!("{}-{}-{}.raw", self.name, self.version, self.arch.systemd())
+    }
+}
+
 /// A container image in an archive.
 pub struct ImageArchive {
     /// As the recipe names it.
     pub reference: ImageRef,
+    /// For which machines.
+    pub arch: Arch,
     /// The archive.
     pub object: Object,
     /// The step that packed it.
@@ -144,23 +207,52 @@ impl Row {
         self.node = boot.node.clone();
         self
     }
+
+    /// Says that the file belongs to a node, whether it shares its boot with others or not.
+    fn for_node(mut self, node: &Node, boot: &Boot) -> Self {
+        self.profile = Some(boot.profile.clone());
+        self.node = Some(node.name.value.clone());
+        self
+    }
 }
 
 impl Built<'_> {
     /// The boot of a node: its own, else its profile's.
-    pub fn boot_of(&self, node: &crate::recipe::Node) -> Option<&Boot> {
+    pub fn boot_of(&self, node: &Node) -> Option<&Boot> {
         let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
-        own.or_else(|| self.boot_of_profile(&node.profile.value))
+        own.or_else(|| self.boot_of_profile(&node.profile.value, node.arch))
     }
 
     /// The boot that all nodes of a profile share.
-    pub fn boot_of_profile(&self, profile: &str) -> Option<&Boot> {
-        self.boots.iter().find(|boot| boot.node.is_none() && boot.profile == profile)
+    pub fn boot_of_profile(&self, profile: &str, arch: Arch) -> Option<&Boot> {
+        let mut own = self.boots.iter().filter(|boot| boot.node.is_none() && boot.arch == arch);
+        own.find(|boot| boot.profile == profile)
     }
 
-    /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it.
-    pub fn stock_path(&self, file: &str) -> String {
-        format!("assets/flatcar/{}/{file}", self.version)
+    /// The boots that profiles have for all their nodes.
+    pub fn profile_boots(&self) -> impl Iterator<Item = &Boot> {
+        self.boots.iter().filter(|boot| boot.node.is_none())
+    }
+
+    /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
+    /// several architectures `-b URL/assets/flatcar/BOARD`.
+    pub fn stock_path(&self, arch: Arch, file: &str) -> String {
+        format!("{}/{}/{file}", self.stock_root(arch), self.version)
+    }
+
+    /// What `flatcar-install -b` is given, below the root of the tree.
+    pub fn stock_root(&self, arch: Arch) -> String {
+        match self.recipe.release.archs.len() {
+            1 => "assets/flatcar".into(),
+            _ => format!("assets/flatcar/{}", arch.board()),
+        }
+    }
+
+    /// What machines boot that no node names, for each architecture.
+    pub fn default_boots(&self) -> Vec<&Boot> {
+        let Some(profile) = &self.recipe.default_profile else { return Vec::new() };
+        let archs = self.recipe.release.archs.iter();
+        archs.filter_map(|arch| self.boot_of_profile(profile, *arch)).collect()
     }
 }
 
@@ -171,14 +263,10 @@ impl Boot {
     }
 }
 
-/// The formats that a recipe asks for, in the order of the table.
-pub fn wanted(recipe: &Recipe) -> impl Iterator<Item = &'static dyn OutputFormat> {
-    FORMATS.into_iter().filter(|format| recipe.outputs.iter().any(|output| output.value == format.name()))
-}
-
 /// The stock files that a recipe's formats publish, each once.
 pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
-    let mut files: Vec<_> = wanted(recipe).flat_map(|format| format.stock_files()).copied().collect();
+    let outputs = recipe.outputs.iter();
+    let mut files: Vec<_> = outputs.flat_map(|output| output.format.stock_files()).copied().collect();
     files.sort_unstable();
     files.dedup();
     files
@@ -186,28 +274,48 @@ pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
 
 /// Every file of the tree, sorted by path.
 pub fn rows(built: &Built<'_>) -> Vec<Row> {
-    let arch = built.recipe.release.arch;
     let mut rows = Vec::new();
-    for (file, role) in stock_files(built.recipe) {
-        for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
-            let Some(entry) = built.lock.inputs.get(&crate::resolve::stock_id(arch, &name)) else { continue };
-            rows.push(Row {
-                arch: Some(arch),
-                origin: Some(entry.origin()),
-                ..Row::stored(built.stock_path(&name), role, entry.object())
-            });
-        }
+    for arch in built.recipe.release.archs.iter().copied() {
+        rows.extend(stock_rows(built, arch));
     }
+    rows.extend(built.sysexts.iter().map(|image| Row {
+        arch: Some(image.arch),
+        step: Some(image.step),
+        ..Row::stored(
+            format!("{}/{}", SysextImage::directory(&image.name), image.file_name()),
+            Role::Sysext,
+            image.object,
+        )
+    }));
     rows.extend(built.images.iter().map(|image| {
-        let path = format!("assets/images/{}", image.reference.file_name(arch));
+        let path = images::carried::published_path(&image.reference, image.arch);
         Row {
-            arch: Some(arch),
-            origin: images::manifest(built.lock, &image.reference, arch).map(Entry::origin),
+            arch: Some(image.arch),
+            origin: images::manifest(built.lock, &image.reference, image.arch).map(Entry::origin),
             step: Some(image.step),
             ..Row::stored(path, Role::ContainerImage, image.object)
         }
     }));
-    rows.extend(wanted(built.recipe).flat_map(|format| format.emit(built)));
+    rows.extend(built.recipe.outputs.iter().flat_map(|output| output.format.emit(built)));
     rows.sort_by(|a, b| a.path.cmp(&b.path));
+    rows
+}
+
+fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (file, role) in stock_files(built.recipe) {
+        for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
+            let Some(entry) = built.lock.inputs.get(&crate::resolve::stock_id(arch, &name)) else { continue };
+            // `flatcar-install -V current` and update engines read the version there, then go to its own directory.
+            let current =
+                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.stock_root(arch)));
+            let paths = [built.stock_path(arch, &name)].into_iter().chain(current);
+            rows.extend(paths.map(|path| Row {
+                arch: Some(arch),
+                origin: Some(entry.origin()),
+                ..Row::stored(path, role, entry.object())
+            }));
+        }
+    }
     rows
 }

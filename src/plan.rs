@@ -8,14 +8,18 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive, squashfs};
+use crate::format::{cpio, oci_archive};
 use crate::images;
+use crate::images::carried::{self, Carried};
+use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
-use crate::recipe::Recipe;
+use crate::recipe::{Carriage, Recipe};
 use crate::repro::canonical_json;
 use crate::resolve::component_id;
+use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
 use crate::sysexts::Selected;
@@ -30,7 +34,7 @@ pub struct Plan {
 /// One thing to build.
 #[derive(Debug)]
 pub struct Step {
-    /// Such as `sysext/kubernetes` or `overlay/worker`.
+    /// Such as `sysext/kubernetes/amd64` or `overlay/worker`.
     pub id: String,
     /// SHA-256 of everything that its bytes depend on.
     pub key: Sha256,
@@ -47,15 +51,19 @@ pub enum Work {
     Sysext(usize),
     /// Builds the overlay of the boot at this index from its config and the sysexts it needs.
     Overlay(usize),
-    /// Packs the container image at this index of the recipe.
-    Image(usize),
+    /// Packs a container image.
+    Image(ImageRef, Arch),
+    /// Builds the sysext that carries container images.
+    Carried(Carried),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
 #[derive(Debug)]
 pub struct BootWish {
-    /// `PROFILE` or `PROFILE+NODE`.
+    /// [`Recipe::boot_id`].
     pub id: String,
+    /// For which machines.
+    pub arch: Arch,
     /// The profile.
     pub profile: String,
     /// The node, if the boot is its own.
@@ -73,18 +81,23 @@ impl Plan {
     ///
     /// # Errors
     /// A file of a sysext's folder that cannot be read.
-    pub fn new(lock: &Lock, recipe: &Recipe, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
-        let arch = recipe.release.arch;
-        let epoch = lock.epoch();
+    pub fn new(
+        lock: &Lock,
+        recipe: &Recipe,
+        sysexts: &[Selected],
+        needs: &Needs,
+        boots: &[BootWish],
+    ) -> Result<Plan> {
+        let (epoch, packaging) = (lock.epoch(), &recipe.packaging);
         let mut keys = BTreeMap::new();
         let mut steps = Vec::new();
         for (index, sysext) in sysexts.iter().enumerate() {
-            let name = &sysext.description.name;
+            let (name, arch) = (&sysext.description.name, sysext.arch);
             let components: BTreeMap<&str, Option<Sha256>> = sysext
                 .components
                 .iter()
                 .map(|component| {
-                    let entry = lock.inputs.get(&component_id(name, arch, &component.name));
+                    let entry = lock.inputs.get(&component_id(sysext, &component.name));
                     (component.name.as_str(), entry.map(|entry| entry.sha256))
                 })
                 .collect();
@@ -92,35 +105,55 @@ impl Plan {
             let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
             let params = json!({
                 "name": name, "arch": arch, "folder": folder, "variables": variables,
-                "components": components, "epoch": epoch, "format": squashfs::REVISION,
+                "components": components, "epoch": epoch, "packaging": packaging.key(),
             });
             let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
-            keys.insert(name.clone(), key);
+            if sysext.booted {
+                keys.insert((name.clone(), arch), key);
+            }
             steps.push(Step {
-                id: format!("sysext/{name}"),
+                id: format!("sysext/{}/{arch}", sysext.id()),
                 key,
                 needs: BTreeMap::new(),
                 work: Work::Sysext(index),
             });
         }
+        for (reference, arch) in images::wanted(recipe, needs) {
+            let key = image_key(lock, reference, arch);
+            let id = format!("image/{reference}/{arch}");
+            let work = Work::Image(reference.clone(), arch);
+            steps.push(Step { id, key, needs: BTreeMap::new(), work });
+        }
+        for carried in kubernetes::carried(recipe, needs) {
+            let Carried { name, version, arch, carriage, images } = &carried;
+            let archives = images.iter().map(|image| (image.to_string(), image_key(lock, image, *arch)));
+            let archives = archives.collect();
+            let in_it = *carriage == Carriage::Sysext;
+            let params = json!({
+                "name": name, "version": version, "arch": arch, "archives_inside": in_it, "epoch": epoch,
+                "packaging": packaging.least().key(),
+            });
+            let key = step_key("carried", carried::REVISION, &params, &archives);
+            keys.insert((name.clone(), *arch), key);
+            let id = format!("sysext/{name}/{arch}");
+            steps.push(Step { id, key, needs: archives, work: Work::Carried(carried) });
+        }
         for (index, boot) in boots.iter().enumerate() {
             let needs: BTreeMap<String, Sha256> =
-                boot.sysexts.iter().map(|name| (name.clone(), keys[name])).collect();
+                boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
             let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
             let key = step_key("overlay", cpio::REVISION, &params, &needs);
             steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
         }
-        for (index, image) in recipe.images.iter().enumerate() {
-            let reference = &image.value;
-            let manifest = images::manifest(lock, reference, arch).map(|entry| entry.sha256);
-            // The manifest's digest covers config and layers.
-            let params = json!({"name": reference.to_string(), "tag": reference.tag(), "manifest": manifest});
-            let key = step_key("image", oci_archive::REVISION, &params, &BTreeMap::new());
-            let id = format!("image/{reference}");
-            steps.push(Step { id, key, needs: BTreeMap::new(), work: Work::Image(index) });
-        }
         Ok(Plan { steps })
     }
+}
+
+/// The manifest's digest covers config and layers.
+fn image_key(lock: &Lock, reference: &ImageRef, arch: Arch) -> Sha256 {
+    let manifest = images::manifest(lock, reference, arch).map(|entry| entry.sha256);
+    let params = json!({"name": reference.to_string(), "tag": reference.tag(), "manifest": manifest});
+    step_key("image", oci_archive::REVISION, &params, &BTreeMap::new())
 }
 
 /// `revision` is raised beside a builder when its bytes change for the same inputs.

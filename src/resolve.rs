@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::ignition::ssh_keys;
 use crate::images::{self, Pinned};
+use crate::kubernetes::Needs;
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
 use crate::output;
 use crate::recipe::{Recipe, SshKeys, Version, VersionWish};
@@ -31,46 +32,53 @@ pub fn stock_id(arch: Arch, file: &str) -> String {
 }
 
 /// The lock's id of a sysext's component.
-pub fn component_id(sysext: &str, arch: Arch, component: &str) -> String {
-    format!("sysext/{sysext}/{arch}/{component}")
+pub fn component_id(sysext: &Selected, component: &str) -> String {
+    format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
 }
 
-/// The board a recipe builds for.
-pub fn board(recipe: &Recipe) -> Result<Board, flatcar::Error> {
-    Board::new(&recipe.release.channel, recipe.release.arch)
+/// The boards a recipe builds for, at least one.
+pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, flatcar::Error> {
+    let release = &recipe.release;
+    release.archs.iter().map(|arch| Board::new(&release.channel, *arch)).collect()
 }
 
 /// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
 pub fn wants(
     recipe: &Recipe,
-    board: &Board,
+    boards: &[Board],
     version: &str,
     sysexts: &[Selected],
     images: &[Pinned],
 ) -> Vec<Want> {
-    let stock = output::stock_files(recipe).into_iter().map(|(file, _)| Want {
-        id: stock_id(board.arch, file),
-        url: board.url(version, file),
-        check: Check::Signature(board.signature_urls(version, file)),
-    });
-    let components = sysexts.iter().flat_map(|sysext| {
-        sysext.components.iter().map(|component| Want {
-            id: component_id(&sysext.description.name, board.arch, &component.name),
-            url: component.url.clone(),
-            check: match &component.digest {
-                Expected::Pinned(sha256) => Check::Pinned(*sha256),
-                Expected::Published { url } => Check::Published(url.clone()),
-            },
+    let files = output::stock_files(recipe);
+    let stock = boards.iter().flat_map(|board| {
+        files.iter().map(|(file, _)| Want {
+            id: stock_id(board.arch, file),
+            url: board.url(version, file),
+            check: Check::Signature(board.signature_urls(version, file)),
         })
     });
-    let images = images.iter().flat_map(|image| images::wants(image, board.arch));
+    let components = sysexts.iter().flat_map(components);
+    let images = images.iter().flat_map(images::wants);
     let mut wants: Vec<Want> = stock.chain(components).chain(images).collect();
     wants.sort_by(|a, b| a.id.cmp(&b.id));
     wants
 }
 
+/// The components of a sysext.
+pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
+    sysext.components.iter().map(|component| Want {
+        id: component_id(sysext, &component.name),
+        url: component.url.clone(),
+        check: match &component.digest {
+            Expected::Pinned(sha256) => Check::Pinned(*sha256),
+            Expected::Published { url } => Check::Published(url.clone()),
+        },
+    })
+}
+
 /// In what a lock differs from what a recipe needs, in words; nothing if it does not.
-pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String> {
+pub fn drift(lock: Option<&Lock>, recipe: &Recipe, needs: &Needs, wants: &[Want]) -> Vec<String> {
     let Some(lock) = lock else { return vec!["there is no lock".into()] };
     let mut drift = Vec::new();
     if let VersionWish::Exactly(version) = recipe.release.version
@@ -84,8 +92,13 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String
     }
     let users = unlocked_users(recipe, Some(lock));
     drift.extend(users.map(|user| format!("the SSH keys of github:{user} are not locked")));
-    let (_, open) = images::split(recipe, Some(lock));
-    drift.extend(open.iter().map(|image| format!("the image {image} is not locked")));
+    let (_, open) = images::split(recipe, needs, Some(lock));
+    drift.extend(open.iter().map(|(image, arch)| format!("the image {image} is not locked for {arch}")));
+    if needs.open {
+        drift.push("kubeadm was not asked for the images of this Kubernetes version".into());
+    } else if needs.kubeadm != lock.kubeadm {
+        drift.push("what kubeadm was asked is not needed".into());
+    }
     for want in wants {
         match lock.inputs.get(&want.id) {
             None => drift.push(format!("{} is not locked", want.id)),
@@ -109,6 +122,16 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
             lock.filter(|lock| lock.release.channel == recipe.release.channel.value)?.version()
         }
     }
+}
+
+/// The version that a recipe wishes for; of `latest` the one that every board has, should they differ.
+pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http) -> Result<Version> {
+    let mut found = Vec::new();
+    for board in boards {
+        found.push(board.resolve(&recipe.release.version, http).await?);
+    }
+    let newest_of_all = found.into_iter().min();
+    Ok(newest_of_all.expect("a recipe has at least one architecture"))
 }
 
 /// The GitHub users whose SSH keys a recipe takes.
@@ -176,7 +199,7 @@ impl<'w> Stock<'w> {
 /// bind the bytes; the others are taken anew.
 pub async fn update(
     recipe: &Recipe,
-    board: &Board,
+    boards: &[Board],
     version: Version,
     stock: Stock<'_>,
     ssh_keys: lock::SshKeys,
@@ -192,8 +215,12 @@ pub async fn update(
     let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
         Some(entries) => Ok(entries),
         None => fetcher.fetch(want, locked).await.map_err(|error| match error {
-            crate::source::fetch::Error::Http(error) if want.id.starts_with("flatcar/") => {
-                board.missing(&version.to_string(), error)
+            crate::source::fetch::Error::Http(error) => {
+                let of_board = |board: &&Board| want.id.starts_with(&stock_id(board.arch, ""));
+                match boards.iter().find(of_board) {
+                    Some(board) => board.missing(&version.to_string(), error),
+                    None => crate::source::fetch::Error::Http(error).into(),
+                }
             }
             error => error.into(),
         }),
@@ -202,9 +229,23 @@ pub async fn update(
         stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
     let inputs = here.into_iter().chain(fetched.into_iter().flatten()).collect();
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs };
-    check_version_file(board, version, &lock, fetcher)?;
+    let lock = Lock { schema: SCHEMA, release, ssh_keys, kubeadm: None, inputs };
+    for board in boards {
+        check_version_file(board, version, &lock, fetcher)?;
+    }
     Ok(lock)
+}
+
+/// Brings one input into the store, unless it is there.
+pub async fn bring(
+    want: &Want,
+    locked: &BTreeMap<String, Entry>,
+    fetcher: &Fetcher<'_>,
+) -> Result<BTreeMap<String, Entry>> {
+    match at_hand(want, locked, fetcher.store) {
+        Some(entries) => Ok(entries),
+        None => Ok(fetcher.fetch(want, locked).await?),
+    }
 }
 
 /// The locked entries of a want whose objects are all in the store already.

@@ -5,20 +5,21 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::event::{Event, Observer};
 use crate::format::cpio;
-use crate::format::squashfs;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::images;
+use crate::images::carried::{Carried, Packed};
 use crate::lock::Lock;
 use crate::plan::{BootWish, Plan, Step, Work};
-use crate::recipe::Recipe;
 use crate::resolve::component_id;
 use crate::source::oci::ImageRef;
 use crate::store::{self, Object, Store};
 use crate::sysext::image;
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::Selected;
 
 /// The one output that each step has so far.
@@ -30,10 +31,10 @@ pub struct Runner<'r> {
     pub store: &'r Store,
     /// The inputs.
     pub lock: &'r Lock,
-    /// What is built.
-    pub recipe: &'r Recipe,
     /// The sysexts, in the plan's order.
     pub sysexts: &'r [Selected],
+    /// What the sysexts' images are made with.
+    pub packaging: &'r Packaging,
     /// The boots, in the plan's order.
     pub boots: &'r [BootWish],
     /// Who listens.
@@ -78,10 +79,11 @@ impl Runner<'_> {
     }
 
     fn build(&self, step: &Step) -> Result<Object> {
-        match step.work {
-            Work::Sysext(index) => self.sysext(&self.sysexts[index]),
-            Work::Overlay(index) => self.overlay(&self.boots[index], step),
-            Work::Image(index) => self.image(&self.recipe.images[index].value),
+        match &step.work {
+            Work::Sysext(index) => self.sysext(&self.sysexts[*index]),
+            Work::Overlay(index) => self.overlay(&self.boots[*index], step),
+            Work::Image(reference, arch) => self.image(reference, *arch),
+            Work::Carried(carried) => self.carried(carried, step),
         }
     }
 
@@ -89,33 +91,39 @@ impl Runner<'_> {
         let description = &sysext.description;
         let mut fetched = BTreeMap::new();
         for component in &sysext.components {
-            if let Some(entry) = self.lock.inputs.get(&component_id(
-                &description.name,
-                self.recipe.release.arch,
-                &component.name,
-            )) {
+            let id = component_id(sysext, &component.name);
+            if let Some(entry) = self.lock.inputs.get(&id) {
                 fetched.insert(component.name.clone(), self.store.path(&entry.sha256));
             }
         }
         let spool = self.store.spool()?;
-        let assembled = image::assemble(
-            description,
-            self.recipe.release.arch,
-            &sysext.variables,
-            &fetched,
-            spool.path(),
-        )?;
+        let assembled = image::assemble(description, sysext.arch, &sysext.variables, &fetched, spool.path())?;
         let mut scratch = self.store.scratch()?;
-        let options = squashfs::Options::default();
-        assembled.write(&description.name, self.lock.epoch(), options, scratch.as_file_mut())?;
+        assembled.write(&description.name, self.lock.epoch(), self.packaging, scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
-    fn image(&self, reference: &ImageRef) -> Result<Object> {
-        let archive = images::archive(reference, self.recipe.release.arch, self.lock, self.store)?;
+    fn image(&self, reference: &ImageRef, arch: Arch) -> Result<Object> {
+        let archive = images::archive(reference, arch, self.lock, self.store)?;
         let mut incoming = self.store.incoming()?;
         archive.write(&mut incoming)?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    fn carried(&self, carried: &Carried, step: &Step) -> Result<Object> {
+        let mut packed = Vec::new();
+        for reference in &carried.images {
+            let key = &step.needs[&reference.to_string()];
+            let archive = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
+            let manifest = images::pinned_manifest(self.lock, reference, carried.arch)?;
+            let file = self.store.path(&archive.sha256);
+            packed.push(Packed { reference, manifest, archive, file });
+        }
+        let assembled = carried.assemble(&packed)?;
+        let mut scratch = self.store.scratch()?;
+        // Layers are compressed already: more than the least effort gains nothing.
+        assembled.write(&carried.name, self.lock.epoch(), &self.packaging.least(), scratch.as_file_mut())?;
+        Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
     /// Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition, and

@@ -31,8 +31,7 @@ impl Reader<'_> {
         {
             self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
         }
-        let list =
-            |key, what| fields.get(key).map(|node| self.decoder.strings(node, what)).unwrap_or_default();
+        let release = self.release(fields.need("release").unwrap_or(root), root);
         let recipe = Recipe {
             name: fields
                 .need("name")
@@ -40,20 +39,26 @@ impl Reader<'_> {
                 .unwrap_or_default(),
             source: source.clone(),
             directory: self.directory.to_owned(),
-            release: self.release(fields.need("release").unwrap_or(root), root),
             trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
-            kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
-            sysexts: list("sysexts", "`sysexts`"),
+            kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
+            sysexts: self.sysexts(&fields),
+            packaging: fields
+                .get("packaging")
+                .map(|node| Packaging::decode(self.decoder, node))
+                .unwrap_or_default(),
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
-            nodes: fields.get("nodes").map(|node| self.nodes(node)).unwrap_or_default(),
+            nodes: fields.get("nodes").map(|node| self.nodes(node, &release.archs)).unwrap_or_default(),
+            release,
             default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
             outputs: self.outputs(fields.get("outputs"), root),
         };
         self.check_nodes(&recipe);
         self.check_images(&recipe);
+        let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
+        of_outputs.for_each(|finding| self.decoder.push(finding));
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
             self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
         }
@@ -65,28 +70,36 @@ impl Reader<'_> {
         let missing = std::ptr::eq(node, root);
         let nothing = self.decoder.spanned(node, String::new());
         if missing {
-            return Release { channel: nothing, version: VersionWish::Latest, arch: Arch::Amd64 };
+            return Release { channel: nothing, version: VersionWish::Latest, archs: vec![Arch::Amd64] };
         }
         let fields = self.decoder.fields(node, "`release`");
         let channel =
             fields.need("channel").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
-        let arch = fields.get("arch").map(|list| (list, self.decoder.items(list, "`arch`")));
-        if let Some((list, items)) = arch
-            && items.len() != 1
-        {
-            self.decoder.error(list, "`arch` takes one architecture; write one recipe for each");
-        }
         Release {
             channel: channel.unwrap_or(nothing),
             version: fields
                 .get("version")
                 .and_then(|n| self.decoder.parsed(n))
                 .unwrap_or(VersionWish::Latest),
-            arch: arch
-                .and_then(|(_, items)| items.first())
-                .and_then(|node| self.decoder.parsed(node))
-                .unwrap_or(Arch::Amd64),
+            archs: fields.get("arch").map_or_else(|| vec![Arch::Amd64], |node| self.archs(node)),
         }
+    }
+
+    fn archs(&self, node: &Yaml) -> Vec<Arch> {
+        let mut archs: Vec<Arch> = Vec::new();
+        for item in self.decoder.items(node, "`arch`") {
+            let Some(arch) = self.decoder.parsed(item) else { continue };
+            match archs.contains(&arch) {
+                true => self.decoder.error(item, format!("`{arch}` is listed twice")),
+                false => archs.push(arch),
+            }
+        }
+        if archs.is_empty() {
+            self.decoder.error(node, "`arch` needs at least one architecture: amd64 or arm64");
+            archs.push(Arch::Amd64);
+        }
+        archs.sort_unstable();
+        archs
     }
 
     fn trust(&self, node: &Yaml) -> Trust {
@@ -126,15 +139,29 @@ impl Reader<'_> {
         mirrors
     }
 
-    fn kubernetes(&self, node: &Yaml) -> Option<Spanned<String>> {
-        let fields = self.decoder.fields(node, "`kubernetes`");
-        let version = fields.need("version")?;
-        let text = self.decoder.string(version)?;
-        let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-        if numbers.len() != 3 || numbers.iter().any(|n| n.parse::<u16>().is_err()) {
-            self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
+    /// `NAME`, or `{name: NAME, version: V, set: {VARIABLE: VALUE}}`.
+    fn sysexts(&self, fields: &Fields<'_>) -> Vec<Sysext> {
+        let items = fields.get("sysexts").map_or(&[][..], |list| self.decoder.items(list, "`sysexts`"));
+        items.iter().filter_map(|item| self.sysext(item)).collect()
+    }
+
+    fn sysext(&self, node: &Yaml) -> Option<Sysext> {
+        let text = |node: &Yaml| Some(self.decoder.spanned(node, self.decoder.string(node)?));
+        if node.scalar().is_some() {
+            return Some(Sysext { name: text(node)?, set: BTreeMap::new() });
         }
-        Some(self.decoder.spanned(version, text))
+        let fields = self.decoder.fields(node, "a sysext");
+        let mut set = BTreeMap::new();
+        let values = fields.get("set").map_or(Vec::new(), |n| self.decoder.entries(n, "`set`"));
+        for (variable, value) in values {
+            if variable.value == "version" {
+                let finding = Finding::error("`version` stands beside `set`, not in it");
+                self.decoder.push(finding.at(variable.place.clone()));
+            }
+            set.extend(text(value).map(|value| (variable.value, value)));
+        }
+        set.extend(fields.get("version").and_then(text).map(|version| ("version".to_owned(), version)));
+        Some(Sysext { name: fields.need("name").and_then(text)?, set })
     }
 
     fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
@@ -146,7 +173,7 @@ impl Reader<'_> {
     fn check_images(&self, recipe: &Recipe) {
         let mut names: BTreeMap<String, &Spanned<ImageRef>> = BTreeMap::new();
         for image in &recipe.images {
-            let file = image.value.file_name(recipe.release.arch);
+            let file = image.value.file_name(recipe.release.archs[0]);
             let Some(first) = names.insert(file.clone(), image) else { continue };
             let finding = match first.value.to_string() == image.value.to_string() {
                 true => {
@@ -213,29 +240,15 @@ impl Reader<'_> {
         }
         Profile {
             ignition: self.layers(&fields),
-            sysexts: fields.get("sysexts").map(|n| self.decoder.strings(n, "`sysexts`")).unwrap_or_default(),
+            sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
         }
     }
 
-    /// Refuses what would break or silently change the boot; see `facts` behind `output::pxe`.
     fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
         let args = self.decoder.strings(node, "`kernel_args`");
-        for arg in &args {
-            let key = arg.value.split('=').next().unwrap_or_default();
-            let why = match key {
-                _ if arg.value.chars().any(char::is_control) => "has a control character in it",
-                _ if arg.value.is_empty() => "is empty",
-                "root" => "makes Flatcar expect a root disk; PXE boots run from memory",
-                "usr" | "mount.usr" => "turns Flatcar's PXE mode off",
-                "initrd" => "is written by prebake, one for each initrd",
-                "flatcar.first_boot" => "is written by prebake, as PXE needs it",
-                _ => continue,
-            };
-            let finding =
-                Finding::error(format!("kernel argument `{}` {why}", arg.value)).at(arg.place.clone());
-            self.decoder.push(finding.hint("leave it out"));
-        }
+        kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args
     }
 
@@ -245,11 +258,11 @@ impl Reader<'_> {
         layers.map(|layer| Spanned { value: self.directory.join(&layer.value), place: layer.place }).collect()
     }
 
-    fn nodes(&self, node: &Yaml) -> Vec<Node> {
-        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node)).collect()
+    fn nodes(&self, node: &Yaml, archs: &[Arch]) -> Vec<Node> {
+        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node, archs)).collect()
     }
 
-    fn node(&self, node: &Yaml) -> Option<Node> {
+    fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
         let fields = self.decoder.fields(node, "a node");
         let name = fields.need("name").map(|n| self.name(n, "a node's name"));
         let profile =
@@ -261,16 +274,39 @@ impl Reader<'_> {
         let node = Node {
             mac,
             uuid,
-            ip: fields.get("ip").and_then(|n| self.decoder.string(n)),
+            ip: fields.get("ip").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
             ignition: self.layers(&fields),
             name: name?,
             profile: profile?,
+            arch: self.arch_of(node, &fields, archs),
+            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         };
         if !selected {
             let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
             self.decoder.push(Finding::error(text).at(node.name.place.clone()));
         }
         Some(node)
+    }
+
+    /// What a machine is known by does not say what its processor is, so a node says it where the recipe has several.
+    fn arch_of(&self, node: &Yaml, fields: &Fields<'_>, archs: &[Arch]) -> Arch {
+        let listed = || archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(" and ");
+        match (fields.get("arch"), archs) {
+            (Some(given), _) => {
+                let arch = self.decoder.parsed(given);
+                if let Some(arch) = arch.filter(|arch| !archs.contains(arch)) {
+                    self.decoder
+                        .error(given, format!("the recipe's release is for {}, not {arch}", listed()));
+                }
+                arch.unwrap_or(Arch::Amd64)
+            }
+            (None, [only]) => *only,
+            (None, _) => {
+                self.decoder
+                    .error(node, format!("this node needs an `arch`: the release is for {}", listed()));
+                Arch::Amd64
+            }
+        }
     }
 
     /// iPXE sends UUIDs in lower case and Matchbox compares text.
@@ -284,30 +320,40 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, text))
     }
 
-    fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Spanned<String>> {
+    fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Output> {
         let Some(node) = node else {
-            return output::DEFAULT
-                .iter()
-                .map(|name| self.decoder.spanned(root, (*name).to_owned()))
-                .collect();
+            let nothing = Yaml::null_at(root);
+            let defaults = output::FORMATS.iter().filter(|format| output::DEFAULT.contains(&format.name));
+            return defaults.filter_map(|format| self.output(format, &nothing)).collect();
         };
+        let entries = self.decoder.entries(node, "`outputs`");
         let mut outputs = Vec::new();
-        for (name, options) in self.decoder.entries(node, "`outputs`") {
-            if !options.is_null() {
-                self.decoder.fields(options, "this output's options");
-            }
-            let known = output::FORMATS.iter().map(|format| format.name());
-            if !known.clone().any(|known| known == name.value) {
+        for (name, options) in &entries {
+            let known = output::FORMATS.iter().map(|format| format.name);
+            let Some(format) = output::FORMATS.iter().find(|format| format.name == name.value) else {
                 let finding =
                     Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
                 self.decoder.push(match nearest(&name.value, known.clone()) {
                     Some(near) => finding.hint(format!("did you mean `{near}`?")),
                     None => finding.hint(format!("outputs: {}", known.collect::<Vec<_>>().join(", "))),
                 });
+                continue;
+            };
+            for missing in format.needs.iter().filter(|need| !entries.iter().any(|(n, _)| n.value == **need))
+            {
+                let text =
+                    format!("`{}` speaks of files that only the output `{missing}` publishes", format.name);
+                let finding = Finding::error(text).at(name.place.clone());
+                self.decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
             }
-            outputs.push(name);
+            outputs.extend(self.output(format, options));
         }
         outputs
+    }
+
+    fn output(&self, format: &'static output::Format, options: &Yaml) -> Option<Output> {
+        let options = output::Options::new(self.decoder, options, format.name);
+        (format.read)(&options).map(|read| Output { name: format.name, format: read })
     }
 
     fn check_nodes(&self, recipe: &Recipe) {
@@ -321,10 +367,11 @@ impl Reader<'_> {
                     Finding::error(format!("node `{name}` is listed twice")).at(node.name.place.clone());
                 self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
             }
-            if name == "default" && recipe.default_profile.is_some() {
-                let finding = Finding::error("a node cannot be called `default` beside a `default_profile`");
-                self.decoder
-                    .push(finding.at(node.name.place.clone()).hint("both would be the group `default`"));
+            let taken = recipe.release.archs.iter().any(|arch| recipe.default_name(*arch) == name);
+            if taken && recipe.default_profile.is_some() {
+                let text = format!("a node cannot be called `{name}` beside a `default_profile`");
+                let finding = Finding::error(text).at(node.name.place.clone());
+                self.decoder.push(finding.hint(format!("both would be the group `{name}`")));
             }
             let same = |first: &Node, what: String| {
                 Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))

@@ -16,6 +16,7 @@ use crate::world::{World, repository};
 
 const KUBERNETES: &str = "v1.34.4";
 const CNI: &str = "v1.7.1";
+const CRICTL: &str = "v1.33.0";
 
 /// A world with the shipped recipe for Kubernetes in it. The lab's key stands in for Flatcar's, whose secret we lack.
 fn kubernetes() -> World {
@@ -49,16 +50,21 @@ fn upstream(directory: &Path) {
         let text = format!("#!/bin/sh\necho {binary} {KUBERNETES}\n");
         write(format!("{KUBERNETES}/bin/linux/amd64/{binary}"), text.as_bytes());
     }
-    let plugins = tempfile::tempdir().unwrap();
-    for plugin in ["bridge", "loopback", "host-local"] {
-        fs::write(plugins.path().join(plugin), plugin).unwrap();
-    }
-    let archive = directory.join("cni.tgz");
-    let tar = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(plugins.path()).arg(".").status();
-    assert!(tar.unwrap().success());
+    let packed = |files: &[&str], what: &str| {
+        let unpacked = tempfile::tempdir().unwrap();
+        for file in files {
+            fs::write(unpacked.path().join(file), file).unwrap();
+        }
+        let tar = Command::new("tar").arg("-cz").arg("-C").arg(unpacked.path()).arg(what).output().unwrap();
+        assert!(tar.status.success());
+        tar.stdout
+    };
     let name =
         format!("containernetworking/plugins/releases/download/{CNI}/cni-plugins-linux-amd64-{CNI}.tgz");
-    write(name, &fs::read(&archive).unwrap());
+    write(name, &packed(&["bridge", "loopback", "host-local"], "."));
+    let name =
+        format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}/crictl-{CRICTL}-linux-amd64.tar.gz");
+    write(name, &packed(&["crictl"], "crictl"));
 }
 
 fn build(world: &World, mirror: &Mirror) -> std::process::Output {
@@ -88,6 +94,7 @@ fn the_recipe_for_kubernetes_plans_without_a_network_as_a_user_gets_it() {
             "flatcar/amd64/flatcar_production_pxe_image.cpio.gz",
             "flatcar/amd64/version.txt",
             "sysext/kubernetes/amd64/cni-plugins",
+            "sysext/kubernetes/amd64/crictl",
             "sysext/kubernetes/amd64/kubeadm",
             "sysext/kubernetes/amd64/kubectl",
             "sysext/kubernetes/amd64/kubelet",
@@ -158,4 +165,18 @@ fn a_component_other_than_its_published_digest_is_refused() {
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(stderr.contains("kubelet has sha256"), "{stderr}");
     assert!(!world.path("output/kubernetes/current").exists());
+}
+
+#[test]
+fn a_node_with_less_memory_than_its_boot_needs_is_warned_about() {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "00:01, profile: worker}", "00:01, profile: worker, memory: 2GiB}");
+    let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
+    let warned = "node `n1` has 2.00 GiB of memory, and its boot needs 3.00 GiB";
+    assert!(run.stderr.contains(warned) && run.stderr.contains("small.yaml:13:"), "{}", run.stderr);
+    assert!(run.stdout.contains("memory    3.00 GiB for "), "{}", run.stdout);
+    world.edit("recipes/small.yaml", "memory: 2GiB", "memory: 4GiB");
+    assert!(!world.prebake(&["build", "recipes/small.yaml"]).ok().stderr.contains("memory"));
+    world.edit("recipes/small.yaml", "memory: 4GiB", "memory: 4");
+    world.prebake(&["build", "recipes/small.yaml"]).fails(3, &["`4` is not an amount such as 8GiB"]);
 }

@@ -15,6 +15,7 @@ use prebake::report::Severity;
 use prebake::sysext::description::{Description, Error, Expected, Placement};
 use prebake::sysext::image::{self, Assembled, assemble};
 use prebake::sysext::inspect::inspect;
+use prebake::sysext::packaging::Packaging;
 
 const HEAD: &str = "schema: 1\nname: demo\nversion: v1.2\n";
 
@@ -108,9 +109,9 @@ fn components_follow_architecture_and_version() {
     let variables = kubernetes.variables(Arch::Arm64, &overrides(&[("version", "v1.33.1")])).unwrap();
     let components = kubernetes.components(Arch::Arm64, &variables).unwrap();
     let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
-    assert_eq!(names, ["cni-plugins", "kubeadm", "kubectl", "kubelet"]);
+    assert_eq!(names, ["cni-plugins", "crictl", "kubeadm", "kubectl", "kubelet"]);
 
-    let kubeadm = &components[1];
+    let kubeadm = &components[2];
     assert_eq!(kubeadm.url, "https://dl.k8s.io/v1.33.1/bin/linux/arm64/kubeadm");
     let published = Expected::Published { url: format!("{}.sha256", kubeadm.url) };
     assert_eq!(kubeadm.digest, published);
@@ -211,14 +212,15 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
         ("kubelet", world.file("fetched/2", "let")),
         ("kubectl", world.file("fetched/3", "ctl")),
         ("cni-plugins", world.file("fetched/4", plugins)),
+        ("crictl", world.file("fetched/5", tgz(&[("crictl", b"cri")]))),
     ];
     let compression = Compression::Zstd(Level::new(1).unwrap());
-    let options = Options { compression, ..Options::default() };
+    let packaging = Options { compression, ..Options::default() }.into();
     let build = |file: &str| {
         let assembled = world.assemble_as(&kubernetes, Arch::Amd64, &fetched).unwrap();
         assert!(assembled.warnings.is_empty(), "{:?}", assembled.warnings);
         let path = world.dir.path().join(file);
-        assembled.write("kubernetes", 1_700_000_000, options, &mut File::create(&path).unwrap()).unwrap();
+        assembled.write("kubernetes", 1_700_000_000, &packaging, &mut File::create(&path).unwrap()).unwrap();
         path
     };
     let image = build("one.raw");
@@ -240,15 +242,15 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
             "/usr/lib/extension-release.d/extension-release.kubernetes 644",
             "/usr/lib/systemd/system/kubelet.service 644",
             "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf 644",
-            "/usr/lib/systemd/system/multi-user.target.d/10-kubelet.conf 644",
+            "/usr/lib/systemd/system/multi-user.target.d/10-kubernetes.conf 644",
             "/usr/libexec/kubernetes/kubelet-plugins/volume/exec 777",
             "/usr/local/bin/cni/LICENSE 755",
             "/usr/local/bin/cni/bridge 755",
+            "/usr/local/bin/crictl 755",
             "/usr/local/share/kubernetes-cni-version 644",
             "/usr/local/share/kubernetes-version 644",
         ]
     );
-    assert!(kubernetes.node_layer.is_some());
 }
 
 #[test]
@@ -398,7 +400,7 @@ fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
     world.file("demo/files/usr/bin/tool", "12345");
     let image = world.dir.path().join("x.raw");
     let assembled = world.assemble(&[]).unwrap();
-    assembled.write("demo", 7, Options::default(), &mut File::create(&image).unwrap()).unwrap();
+    assembled.write("demo", 7, &Packaging::default(), &mut File::create(&image).unwrap()).unwrap();
     let (code, json, story) = prebake(&["sysext", "inspect", "--json", image.to_str().unwrap()]);
     assert_eq!((code, story.as_str()), (0, ""));
     let seen: serde_json::Value = serde_json::from_str(&json).unwrap();

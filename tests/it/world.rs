@@ -105,7 +105,12 @@ impl World {
 
     /// Replaces a file of the release, with a signature by the lab's current key.
     pub fn release_file(&self, file: &str, bytes: &[u8]) {
-        let path = self.path("release/stable/amd64-usr").join(VERSION).join(file);
+        self.release_file_of("amd64-usr", file, bytes);
+    }
+
+    /// The same for any board.
+    pub fn release_file_of(&self, board: &str, file: &str, bytes: &[u8]) {
+        let path = self.path("release/stable").join(board).join(VERSION).join(file);
         fs::write(&path, bytes).unwrap();
         fs::write(path.with_file_name(format!("{file}.sig")), sign(bytes)).unwrap();
     }
@@ -187,6 +192,13 @@ impl Run {
             assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
         }
     }
+}
+
+/// The names in an output directory after one build. An id may begin with any hex digit, so it may stand anywhere.
+pub fn after_one(build: &str) -> Vec<String> {
+    let mut names = [".lock", build, "current"].map(str::to_owned);
+    names.sort();
+    names.into()
 }
 
 /// The most memory that a run of the binary had, in KiB; waits for its end.

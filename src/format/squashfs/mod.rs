@@ -237,6 +237,8 @@ impl BlockSize {
 pub struct Level<const MAX: u8>(u8);
 
 impl<const MAX: u8> Level<MAX> {
+    /// 1, for what hardly compresses.
+    pub const LEAST: Self = Level(1);
     /// The highest.
     pub const MAX: Self = Level(MAX);
 
@@ -273,6 +275,24 @@ impl Compression {
             Compression::Zstd(_) => Algorithm::Zstd,
             Compression::Gzip(_) => Algorithm::Gzip,
             Compression::Xz => Algorithm::Xz,
+        }
+    }
+
+    /// The level, where the compression has levels.
+    pub const fn level(self) -> Option<u8> {
+        match self {
+            Compression::Zstd(level) => Some(level.get()),
+            Compression::Gzip(level) => Some(level.get()),
+            Compression::Xz => None,
+        }
+    }
+
+    /// The same with the least effort, for what is compressed already.
+    pub const fn least(self) -> Self {
+        match self {
+            Compression::Zstd(_) => Compression::Zstd(Level::LEAST),
+            Compression::Gzip(_) => Compression::Gzip(Level::LEAST),
+            Compression::Xz => Compression::Xz,
         }
     }
 }
