@@ -27,6 +27,7 @@ mod recipes;
 mod registry;
 mod releases;
 mod serve;
+mod shipped;
 mod store;
 mod sysexts;
 mod updates;
