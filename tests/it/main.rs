@@ -23,6 +23,8 @@ mod keys;
 mod kubernetes;
 mod locks;
 mod oci;
+mod outputs;
+mod packaging;
 mod recipes;
 mod registry;
 mod releases;
