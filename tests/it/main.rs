@@ -30,6 +30,7 @@ mod registry;
 mod releases;
 mod serve;
 mod squashfs;
+mod shipped;
 mod store;
 mod sysexts;
 mod updates;

@@ -88,7 +88,8 @@ fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+/// A .tgz with these files, all executable.
+pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, body) in files {
         let mut header = tar::Header::new_gnu();
