@@ -232,3 +232,39 @@ fn a_server_that_stays_without_an_archive_is_named() {
     let asked = mirror.requests().iter().filter(|request| request.path.contains("pause")).count();
     assert_eq!(asked, 4, "once, and as often as it may retry");
 }
+
+#[test]
+fn systemd_starts_nothing_of_kubernetes_without_the_images_and_before_they_are_there() {
+    if judges::systemd().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let units = "usr/lib/systemd/system";
+    let (shipped, node) = (repository("sysext/prebake-images/files"), directory.path().join("files"));
+    let copy = |path: &str| {
+        fs::create_dir_all(node.join(path).parent().unwrap()).unwrap();
+        fs::copy(shipped.join(path), node.join(path)).unwrap();
+    };
+    copy("usr/libexec/prebake-images");
+    copy(&format!("{units}/prebake-images.service"));
+    let stands_in = "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n";
+    fs::write(node.join(units).join("containerd.service"), stands_in).unwrap();
+    for unit in ["kubelet", "kubeadm", "kubeadm-init", "kubeadm-join"] {
+        fs::write(node.join(units).join(format!("{unit}.service")), stands_in).unwrap();
+        copy(&format!("{units}/{unit}.service.d/20-prebake-images.conf"));
+        let output = Command::new(repository("tests/peers/systemd-node.sh"))
+            .arg(directory.path())
+            .args(["env", "SYSTEMD_LOG_LEVEL=debug", "systemd-analyze", "verify", "--man=no"])
+            .arg(format!("{unit}.service"))
+            .output()
+            .unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let (_, dump) = said.split_once(&format!("Unit {unit}.service:\n")).unwrap();
+        let dump = dump.split(" Unit ").next().unwrap();
+        for dependency in ["Requires: prebake-images.service", "After: prebake-images.service"] {
+            assert!(dump.contains(dependency), "{unit}: no {dependency:?} in {dump}");
+        }
+        assert!(said.contains("prebake-images.service: Installed new job prebake-images.service/start"));
+    }
+}
