@@ -113,7 +113,6 @@ fn print_table(image: &Inspected) {
     for (key, value) in &image.release {
         println!("{}={}", escaped(key), escaped(value));
     }
-    println!("epoch  {}", image.epoch);
     println!("size   {} bytes in {} entries", image.size, image.entries.len());
     for row in &image.entries {
         let size = row.size.map(|size| size.to_string()).unwrap_or_default();

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::description::{self, Description, Placement};
+use super::extension::{self, Extension};
+use super::merge::Merge;
 use super::release::{self, Release};
+use super::rules::{self, Breach};
 use super::template::Variables;
-use super::{rules, unit};
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits};
 use crate::format::squashfs::{self, Options};
-use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
-use crate::report::{Finding, Findings, Place, Source};
+use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
+use crate::report::{Finding, Findings};
 
 /// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;
-/// Longest unit that is looked at, in bytes.
-const MAX_UNIT: u64 = 1 << 20;
 
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
@@ -61,15 +61,13 @@ pub enum Error {
         /// Why.
         source: tree::Error,
     },
-    /// A unit could not be read.
-    #[error("cannot read `{path}` of sysext `{name}`")]
-    Unit {
+    /// What is in it could not be read.
+    #[error("sysext `{name}` cannot be judged")]
+    Judge {
         /// The sysext.
         name: String,
-        /// Inside the image.
-        path: String,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: extension::Error,
     },
     /// What is in it breaks the rules of system extensions.
     #[error(transparent)]
@@ -92,7 +90,8 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.exit(),
             Error::Write { source, .. } => source.exit(),
             Error::Rules(findings) => findings.exit(),
-            Error::Missing { .. } | Error::Unit { .. } => Exit::Failed,
+            Error::Judge { source, .. } => source.exit(),
+            Error::Missing { .. } => Exit::Failed,
         }
     }
 
@@ -103,7 +102,8 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.hint(),
             Error::Write { source, .. } => source.hint(),
             Error::Rules(findings) => findings.hint(),
-            Error::Missing { .. } | Error::Unit { .. } => None,
+            Error::Judge { source, .. } => source.hint(),
+            Error::Missing { .. } => None,
         }
     }
 }
@@ -151,31 +151,13 @@ pub fn assemble(
     let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
     tree.insert(&release::path(name), generated).map_err(in_tree)?;
 
-    let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
-    for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
-        if let Content::File(contents) = &entry.content {
-            let unit = |source| Error::Unit { name: name.clone(), path: path.into(), source };
-            findings.extend(unit_findings(path, contents).map_err(unit)?);
-        }
-    }
+    let extension = Extension::of_tree(name, &tree);
+    let base = Base::well_known();
+    let alone = [extension];
+    let breaches = rules::judge(&Merge::new(&alone, &base)).map_err(|source| Error::Judge { name: name.clone(), source })?;
+    let findings = breaches.iter().map(Breach::finding).collect();
     let (tree, warnings) = Findings::settle(findings, tree)?;
     Ok(Assembled { tree, warnings })
-}
-
-fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
-    let mut bytes = Vec::new();
-    contents.reader().take(MAX_UNIT).read_to_end(&mut bytes)?;
-    let shown = match contents {
-        Contents::OnDisk { path, .. } => path.display().to_string(),
-        Contents::Bytes(_) => format!("/{path}"),
-    };
-    let source = Source::new(shown, String::from_utf8_lossy(&bytes));
-    let faults = unit::faults(path, &source.text);
-    let finding = |(line, message)| {
-        let place = Place { source: source.clone(), line, column: 1 };
-        Finding::error(format!("unit: {message}")).path(format!("/{path}")).at(place)
-    };
-    Ok(faults.into_iter().map(finding).collect())
 }
 
 impl Assembled {
