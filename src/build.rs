@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
+use crate::check;
 use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
@@ -206,6 +207,7 @@ pub async fn build(
     let Compiled { boots, mut warnings } = compiled;
     let plan = Plan::new(&lock, recipe, sysexts, &boots)?;
     let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
+    warnings.extend(check::boots(store, version, sysexts, &plan.steps, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, then the overlays, then the images, each in the order they were planned in.

@@ -78,36 +78,11 @@ impl Plan {
     /// # Errors
     /// A file of a sysext's folder that cannot be read.
     pub fn new(lock: &Lock, recipe: &Recipe, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
+        let mut steps = sysext_steps(lock, sysexts)?;
+        let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
+        let keys: BTreeMap<(String, Arch), Sha256> =
+            booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
         let epoch = lock.epoch();
-        let mut keys = BTreeMap::new();
-        let mut steps = Vec::new();
-        for (index, sysext) in sysexts.iter().enumerate() {
-            let (name, arch) = (&sysext.description.name, sysext.arch);
-            let components: BTreeMap<&str, Option<Sha256>> = sysext
-                .components
-                .iter()
-                .map(|component| {
-                    let entry = lock.inputs.get(&component_id(sysext, &component.name));
-                    (component.name.as_str(), entry.map(|entry| entry.sha256))
-                })
-                .collect();
-            let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
-            let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
-            let params = json!({
-                "name": name, "arch": arch, "folder": folder, "variables": variables,
-                "components": components, "epoch": epoch, "format": squashfs::REVISION,
-            });
-            let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
-            if sysext.booted {
-                keys.insert((name.clone(), arch), key);
-            }
-            steps.push(Step {
-                id: format!("sysext/{}/{arch}", sysext.id()),
-                key,
-                needs: BTreeMap::new(),
-                work: Work::Sysext(index),
-            });
-        }
         for (index, boot) in boots.iter().enumerate() {
             let needs: BTreeMap<String, Sha256> =
                 boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
@@ -126,6 +101,40 @@ impl Plan {
         }
         Ok(Plan { steps })
     }
+}
+
+/// The steps that build these sysexts from what a lock says of their components, in the same order.
+///
+/// # Errors
+/// A file of a sysext's folder that cannot be read.
+pub fn sysext_steps(lock: &Lock, sysexts: &[Selected]) -> Result<Vec<Step>> {
+    let epoch = lock.epoch();
+    let mut steps = Vec::new();
+    for (index, sysext) in sysexts.iter().enumerate() {
+        let (name, arch) = (&sysext.description.name, sysext.arch);
+        let components: BTreeMap<&str, Option<Sha256>> = sysext
+            .components
+            .iter()
+            .map(|component| {
+                let entry = lock.inputs.get(&component_id(sysext, &component.name));
+                (component.name.as_str(), entry.map(|entry| entry.sha256))
+            })
+            .collect();
+        let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
+        let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
+        let params = json!({
+            "name": name, "arch": arch, "folder": folder, "variables": variables,
+            "components": components, "epoch": epoch, "format": squashfs::REVISION,
+        });
+        let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
+        steps.push(Step {
+            id: format!("sysext/{}/{arch}", sysext.id()),
+            key,
+            needs: BTreeMap::new(),
+            work: Work::Sysext(index),
+        });
+    }
+    Ok(steps)
 }
 
 /// `revision` is raised beside a builder when its bytes change for the same inputs.

@@ -238,11 +238,23 @@ impl Extension {
         Ok(())
     }
 
+    /// A tree of which some is not known yet: paths that will be other than they are, or directories that hold more.
+    pub fn with_unknown(mut self, unknown: Vec<String>) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
+    /// Gives it the name of the link under which it will be found.
+    pub fn named(mut self, name: &str) -> Self {
+        (self.stem, self.exact) = (name.to_owned(), true);
+        self.subject = format!("sysext {name}");
+        self
+    }
+
     /// Forgets the name of the file: it is judged as if it lay under the name in its release file.
     pub fn under_its_own_name(mut self) -> Self {
         if let [only] = self.release_names().as_slice() {
-            self.stem = (*only).to_owned();
-            self.exact = true;
+            (self.stem, self.exact) = ((*only).to_owned(), true);
         }
         self
     }

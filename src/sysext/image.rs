@@ -13,9 +13,9 @@ use super::rules::{self, Breach};
 use super::template::Variables;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
-use crate::format::archive::{self, Limits};
+use crate::format::archive::{self, Limits, Selection};
 use crate::format::squashfs::{self, Options};
-use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
+use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings};
 
 /// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
@@ -143,14 +143,7 @@ pub fn assemble(
             }
         }
     }
-    for (path, text) in description.texts(variables)? {
-        let contents = Contents::Bytes(text.into_bytes());
-        tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
-    }
-    let release = Release::new(description.os, arch, description.reload).text().into_bytes();
-    let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
-    tree.insert(&release::path(name), generated).map_err(in_tree)?;
-
+    generate(description, arch, variables, &mut tree)?;
     let extension = Extension::of_tree(name, &tree);
     let base = Base::well_known();
     let alone = [extension];
@@ -158,6 +151,62 @@ pub fn assemble(
     let findings = breaches.iter().map(Breach::finding).collect();
     let (tree, warnings) = Findings::settle(findings, tree)?;
     Ok(Assembled { tree, warnings })
+}
+
+/// What is known of an image before its components are fetched: the tree, with empty files in place of components, and
+/// the paths that will be other than they are in it, or hold more.
+pub fn outline(
+    description: &Description,
+    arch: Arch,
+    variables: &Variables,
+) -> Result<(Tree, Vec<String>), Error> {
+    let in_tree = |source| Error::Tree { name: description.name.clone(), source };
+    let mut tree = description.files.clone();
+    let mut open = Vec::new();
+    for component in description.components(arch, variables)? {
+        let origin = format!("component {}", component.name);
+        let empty = |mode| Entry::file(mode, Contents::Bytes(Vec::new()), origin.as_str());
+        match &component.placement {
+            Placement::File { path, mode, .. } => {
+                tree.insert(path, empty(*mode)).map_err(in_tree)?;
+                open.push(path.clone());
+            }
+            Placement::Members { selections, .. } => {
+                for Selection { members, to } in selections {
+                    let path = match (to.strip_suffix('/'), members.ends_with('*')) {
+                        (Some(dir), true) => dir.to_owned(),
+                        (Some(dir), false) => format!("{dir}/{}", members.rsplit('/').next().unwrap_or(members)),
+                        (None, _) => to.clone(),
+                    };
+                    // Members keep their modes; programs are what is mostly extracted.
+                    let entry = if members.ends_with('*') { Entry::dir(origin.as_str()) } else { empty(EXECUTABLE) };
+                    tree.insert(&path, entry).map_err(in_tree)?;
+                    open.push(path);
+                }
+            }
+        }
+    }
+    generate(description, arch, variables, &mut tree)?;
+    Ok((tree, open))
+}
+
+/// Adds what is made from the description alone.
+fn generate(
+    description: &Description,
+    arch: Arch,
+    variables: &Variables,
+    tree: &mut Tree,
+) -> Result<(), Error> {
+    let name = &description.name;
+    let in_tree = |source| Error::Tree { name: name.clone(), source };
+    for (path, text) in description.texts(variables)? {
+        let contents = Contents::Bytes(text.into_bytes());
+        tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
+    }
+    let release = Release::new(description.os, arch, description.reload).text().into_bytes();
+    let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
+    tree.insert(&release::path(name), generated).map_err(in_tree)?;
+    Ok(())
 }
 
 impl Assembled {

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::base::Base;
@@ -24,7 +25,7 @@ pub struct Merge<'m> {
 }
 
 /// What an Ignition config does that the rules must know of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct NodeConfig {
     /// Names of extensions that it masks: links in `/etc/extensions` to `/dev/null`.
     pub masked: BTreeSet<String>,
@@ -130,10 +131,16 @@ impl<'m> Merge<'m> {
     pub fn presence(&self, path: &str) -> Presence {
         let Some(path) = usr_path(path) else { return Presence::Elsewhere };
         let below = |dir: &String| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        let to_come = |extension: &&&Extension| extension.fault.is_some() || extension.unknown.iter().any(below);
+        let to_come = |extension: &&Extension| extension.fault.is_some() || extension.unknown.iter().any(below);
+        // Where a link leads through on the way is not followed: what lies behind it may well be there.
+        let links = |at: usize| {
+            let link = self.entry(&path[..at]).is_some_and(|(_, seen)| matches!(seen.kind, Kind::Symlink(_)));
+            link || self.base.is_dir(&path[..at]) == Some(false)
+        };
         match () {
             _ if self.entry(&path).is_some() || self.base.has(&path) => Presence::Here,
-            _ if self.extensions.iter().any(|extension| to_come(&extension)) => Presence::Here,
+            _ if self.extensions.iter().any(to_come) => Presence::Here,
+            _ if path.match_indices('/').any(|(at, _)| links(at)) => Presence::Here,
             _ if self.base.complete => Presence::Missing,
             _ => Presence::Doubtful,
         }

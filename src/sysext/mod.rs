@@ -17,6 +17,7 @@ pub mod extension;
 pub mod identify;
 pub mod image;
 pub mod inspect;
+pub mod lint;
 pub mod merge;
 pub mod order;
 pub mod published;

@@ -532,7 +532,10 @@ impl Breach {
         };
         let mut finding = Finding::error(message).hint(self.fix.as_str());
         finding.severity = self.severity;
-        finding.path = self.path.as_ref().map(|path| format!("/{path}"));
+        finding.path = Some(match &self.path {
+            Some(path) => format!("{}:/{path}", self.extension),
+            None => self.extension.clone(),
+        });
         finding.place = self.place.clone();
         finding
     }
