@@ -22,7 +22,7 @@ DEMO=(
 )
 # What the judges are built with (the real Ignition links libblkid), and the judges of container images.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
-    skopeo:skopeo containerd:containerd docker-registry:docker-registry)
+    skopeo:skopeo containerd:containerd docker-registry:docker-registry systemd:systemd-sysext)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c curl:curl)
 

@@ -46,7 +46,7 @@ pub enum Error {
         source: io::Error,
     },
     /// No `/usr` in it.
-    #[error("{subject} holds no {USR}")]
+    #[error("{subject} holds no {USR} that can be read")]
     NoUsr {
         /// The file.
         subject: String,
@@ -164,6 +164,9 @@ impl Base {
     }
 
     fn of_usr(usr: &Extension, spool: &Path) -> Result<Self, Error> {
+        if usr.fault.is_some() {
+            return Err(Error::NoUsr { subject: usr.subject.clone() });
+        }
         let prefix = if usr.entries.contains_key("usr") { "" } else { "usr/" };
         let mut base = Base { complete: true, ..Base::default() };
         let mut images = Vec::new();

@@ -97,14 +97,14 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "file-name",
         severity: Severity::Error,
-        why: "systemd-sysext compares the name under which it finds the image with the extension-release file, and merges nothing at all if they differ",
+        why: "systemd-sysext compares the name under which it finds an extension with the extension-release file; a folder of another name is skipped, and an image of another name keeps everything from being merged",
         fix: "name both alike, or call the image NAME-VERSION-ARCH.raw and link /etc/extensions/NAME.raw to it",
         check: Check::Each(forms::file_name),
     },
     Rule {
         name: "release-file",
         severity: Severity::Error,
-        why: "without an extension-release file of the image's name systemd-sysext merges nothing at all",
+        why: "a folder without an extension-release file is skipped, and an image without one keeps everything from being merged",
         fix: "ship exactly one usr/lib/extension-release.d/extension-release.NAME",
         check: Check::Each(releases::file),
     },

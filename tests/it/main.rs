@@ -19,6 +19,7 @@ mod ignition_flaws;
 mod images;
 mod judges;
 mod keys;
+mod lint;
 mod locks;
 mod oci;
 mod recipes;
