@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::arch::Arch;
 use crate::build::Project;
 use crate::compile;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::plan::{BootWish, Plan, Step};
+use crate::plan::{BootWish, Plan, Work};
 use crate::recipe::Version;
 use crate::report::{Finding, Findings, Severity};
 use crate::repro::canonical_json;
@@ -23,7 +24,7 @@ use crate::sysext::extension::Extension;
 use crate::sysext::image;
 use crate::sysext::merge::{Merge, NodeConfig};
 use crate::sysext::rules::{self, Breach};
-use crate::sysexts::Selected;
+use crate::sysexts::{self, Selected};
 
 /// The one output of a verdict.
 const OUTPUT: &str = "verdict";
@@ -40,26 +41,17 @@ struct Told {
 ///
 /// # Errors
 /// What breaks a node. Warnings come back, each once.
-pub fn boots(
-    store: &Store,
-    version: Version,
-    sysexts: &[Selected],
-    steps: &[Step],
-    boots: &[BootWish],
-) -> Result<Vec<Finding>> {
+pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -> Result<Vec<Finding>> {
     let base = Base::well_known();
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen = BTreeSet::new();
-    for boot in boots {
-        let images: Vec<(&Selected, &Step)> = of_boot(sysexts, steps, boot).collect();
+    for (boot, sysexts) in of_boots(plan, boots) {
         let config = NodeConfig::of_ignition(&boot.ignition);
-        let keys: BTreeMap<&str, Sha256> =
-            images.iter().map(|(sysext, step)| (sysext.description.name.as_str(), step.key)).collect();
         let params = json!({
-            "kind": "verdict", "revision": rules::REVISION, "release": version.to_string(), "sysexts": keys, "config": config,
+            "kind": "verdict", "revision": rules::REVISION, "release": version.to_string(), "sysexts": sysexts, "config": config,
         });
         let key = Sha256::of(&canonical_json(&params));
-        if images.is_empty() || !seen.insert(key) {
+        if sysexts.is_empty() || !seen.insert(key) {
             continue;
         }
         if let Some(told) = remembered(store, &key) {
@@ -67,8 +59,8 @@ pub fn boots(
             continue;
         }
         let mut extensions = Vec::new();
-        for (sysext, step) in images {
-            extensions.extend(built(store, sysext, step)?);
+        for (name, step) in sysexts {
+            extensions.extend(built(store, name, step)?);
         }
         let mut merge = Merge::new(&extensions, &base);
         (merge.config, merge.release) = (Some(&config), Some(version));
@@ -85,22 +77,21 @@ pub fn boots(
     Ok(Findings::settle(findings, ())?.1)
 }
 
-/// The sysexts of a boot with their steps.
-fn of_boot<'b>(
-    sysexts: &'b [Selected],
-    steps: &'b [Step],
-    boot: &'b BootWish,
-) -> impl Iterator<Item = (&'b Selected, &'b Step)> {
-    let meant = |(sysext, _): &(&Selected, &Step)| {
-        sysext.booted && sysext.arch == boot.arch && boot.sysexts.contains(&sysext.description.name)
-    };
-    sysexts.iter().zip(steps).filter(meant)
+/// Every boot with the steps of its sysexts by name, as its overlay needs them.
+fn of_boots<'p>(
+    plan: &'p Plan,
+    boots: &'p [BootWish],
+) -> impl Iterator<Item = (&'p BootWish, &'p BTreeMap<String, Sha256>)> {
+    plan.steps.iter().filter_map(|step| match step.work {
+        Work::Overlay(index) => Some((&boots[index], &step.needs)),
+        _ => None,
+    })
 }
 
 /// The image that a step made, under the name of its link on the node; nothing if it is not built.
-fn built(store: &Store, sysext: &Selected, step: &Step) -> Result<Option<Extension>> {
-    let Some(object) = run::made(store, &step.key) else { return Ok(None) };
-    Ok(Some(Extension::open(&store.path(&object.sha256))?.named(&sysext.description.name)))
+fn built(store: &Store, name: &str, step: &Sha256) -> Result<Option<Extension>> {
+    let Some(object) = run::made(store, step) else { return Ok(None) };
+    Ok(Some(Extension::open(&store.path(&object.sha256))?.named(name)))
 }
 
 fn remembered(store: &Store, key: &Sha256) -> Option<Vec<Told>> {
@@ -122,18 +113,10 @@ impl Told {
 /// Each boot's id comes with what is wrong there.
 pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<(String, Vec<Breach>)>> {
     let Project { recipe, sysexts, .. } = project;
-    let (version, _) = project.wants();
+    let needs = project.needs()?;
+    let (version, _) = project.wants(&needs);
     let well_known = Base::well_known();
     let base = base.unwrap_or(&well_known);
-    // Without a lock the config cannot be compiled, and no step has a key.
-    let known = match (&project.lock, version) {
-        (Some(lock), Some(version)) => {
-            let boots = compile::compile(recipe, version, sysexts, &lock.ssh_keys, &[])?.boots;
-            let steps = Plan::new(lock, recipe, sysexts, &boots)?.steps;
-            Some((boots, steps))
-        }
-        _ => None,
-    };
     let mut verdicts = Vec::new();
     let mut judge = |id: String, extensions: &[Extension], config: Option<&NodeConfig>| -> Result<()> {
         let mut merge = Merge::new(extensions, base);
@@ -141,35 +124,32 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
         verdicts.push((id, rules::judge(&merge)?));
         Ok(())
     };
-    match &known {
-        Some((boots, steps)) => {
-            for boot in boots {
-                let config = NodeConfig::of_ignition(&boot.ignition);
-                let mut extensions = Vec::new();
-                for (sysext, step) in of_boot(sysexts, steps, boot) {
-                    extensions.push(match built(store, sysext, step)? {
-                        Some(image) => image,
-                        None => outline(sysext)?,
-                    });
-                }
-                judge(boot.id.clone(), &extensions, Some(&config))?;
+    let selected = |name: &str, arch: Arch| {
+        let meant = |sysext: &&Selected| {
+            sysext.booted && sysext.arch == arch && sysext.description.name == name
+        };
+        sysexts.iter().find(meant)
+    };
+    // Without a lock the config cannot be compiled, and no step has a key.
+    let (Some(lock), Some(version)) = (&project.lock, version) else {
+        for (id, profile) in &recipe.profiles {
+            let names = recipe.sysexts_of(profile).into_iter().map(|sysext| sysexts::name_of(&sysext.name.value));
+            let first = names.filter_map(|name| selected(name, *recipe.release.archs.first()?));
+            judge(id.clone(), &first.map(outline).collect::<Result<Vec<_>>>()?, None)?;
+        }
+        return Ok(verdicts);
+    };
+    let boots = compile::compile(recipe, version, sysexts, &lock.ssh_keys, &[])?.boots;
+    let plan = Plan::new(lock, recipe, sysexts, &needs, &boots)?;
+    for (boot, of_boot) in of_boots(&plan, &boots) {
+        let mut extensions = Vec::new();
+        for (name, step) in of_boot {
+            match built(store, name, step)? {
+                Some(image) => extensions.push(image),
+                None => extensions.extend(selected(name, boot.arch).map(outline).transpose()?),
             }
         }
-        None => {
-            for (id, profile) in &recipe.profiles {
-                let names: BTreeSet<&str> = recipe
-                    .sysexts_of(profile)
-                    .into_iter()
-                    .map(|name| crate::sysexts::name_of(&name.value))
-                    .collect();
-                let arch = recipe.release.archs.first();
-                let of_profile = sysexts.iter().filter(|sysext| {
-                    sysext.booted && Some(&sysext.arch) == arch && names.contains(sysext.description.name.as_str())
-                });
-                let extensions = of_profile.map(outline).collect::<Result<Vec<_>>>()?;
-                judge(id.clone(), &extensions, None)?;
-            }
-        }
+        judge(boot.id.clone(), &extensions, Some(&NodeConfig::of_ignition(&boot.ignition)))?;
     }
     Ok(verdicts)
 }

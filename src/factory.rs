@@ -15,7 +15,7 @@ use crate::build;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
-use crate::lock::{self, Entry, Lock};
+use crate::lock::{Entry, Lock};
 use crate::plan::{self, Plan};
 use crate::recipe::Trust;
 use crate::report::nearest;
@@ -146,9 +146,7 @@ pub async fn build(
     let pinned = components(sysexts, store, limits, observer).await?;
     let entries = pinned.iter().map(|pin| (pin.id.clone(), Entry::plain(&pin.url, pin.object)));
     // No release: these images are for any.
-    let release = lock::Release { channel: String::new(), version: String::new() };
-    let inputs = entries.collect();
-    let lock = Lock { schema: lock::SCHEMA, release, ssh_keys: Default::default(), inputs };
+    let lock = Lock { inputs: entries.collect(), ..Lock::empty() };
     let plan = Plan { steps: plan::sysext_steps(&lock, sysexts)? };
     let outcomes = Runner { store, lock: &lock, sysexts, boots: &[], observer }.run(&plan)?;
     let made = sysexts.iter().zip(outcomes).map(|(sysext, outcome)| Made {

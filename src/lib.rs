@@ -18,6 +18,7 @@ pub mod factory;
 pub mod format;
 pub mod ignition;
 pub mod images;
+pub mod kubernetes;
 pub mod lock;
 pub mod manifest;
 pub mod memory;

@@ -11,6 +11,7 @@ use super::merge::Merge;
 use super::release::{self, Release};
 use super::rules::{self, Breach};
 use super::template::Variables;
+use super::unit;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits, Selection};
@@ -19,7 +20,7 @@ use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings};
 
 /// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
@@ -143,14 +144,8 @@ pub fn assemble(
             }
         }
     }
-    generate(description, arch, variables, &mut tree)?;
-    let extension = Extension::of_tree(name, &tree);
-    let base = Base::well_known();
-    let alone = [extension];
-    let breaches = rules::judge(&Merge::new(&alone, &base)).map_err(|source| Error::Judge { name: name.clone(), source })?;
-    let findings = breaches.iter().map(Breach::finding).collect();
-    let (tree, warnings) = Findings::settle(findings, tree)?;
-    Ok(Assembled { tree, warnings })
+    generate(description, variables, &mut tree)?;
+    Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
 }
 
 /// What is known of an image before its components are fetched: the tree, with empty files in place of components, and
@@ -186,30 +181,49 @@ pub fn outline(
             }
         }
     }
-    generate(description, arch, variables, &mut tree)?;
+    generate(description, variables, &mut tree)?;
+    let release = Release::new(description.os, arch, description.reload);
+    add_release(&description.name, &mut tree, &release)?;
     Ok((tree, open))
 }
 
 /// Adds what is made from the description alone.
-fn generate(
-    description: &Description,
-    arch: Arch,
-    variables: &Variables,
-    tree: &mut Tree,
-) -> Result<(), Error> {
+fn generate(description: &Description, variables: &Variables, tree: &mut Tree) -> Result<(), Error> {
     let name = &description.name;
     let in_tree = |source| Error::Tree { name: name.clone(), source };
     for (path, text) in description.texts(variables)? {
         let contents = Contents::Bytes(text.into_bytes());
         tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
     }
-    let release = Release::new(description.os, arch, description.reload).text().into_bytes();
-    let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
-    tree.insert(&release::path(name), generated).map_err(in_tree)?;
+    for (path, target) in description.links(variables)? {
+        tree.insert(&path, Entry::symlink(target, "`links` of sysext.yaml")).map_err(in_tree)?;
+    }
+    if !description.upholds.is_empty() {
+        let contents = Contents::Bytes(unit::upholds(&description.upholds).into_bytes());
+        let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
+        tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
+    }
     Ok(())
 }
 
+fn add_release(name: &str, tree: &mut Tree, release: &Release) -> Result<(), Error> {
+    let contents = Contents::Bytes(release.text().into_bytes());
+    let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
+    tree.insert(&release::path(name), generated).map_err(|source| Error::Tree { name: name.into(), source })
+}
+
 impl Assembled {
+    /// Adds the extension-release file to a tree and judges the whole.
+    pub fn new(name: &str, mut tree: Tree, release: Release) -> Result<Self, Error> {
+        add_release(name, &mut tree, &release)?;
+        let (alone, base) = ([Extension::of_tree(name, &tree)], Base::well_known());
+        let judged = rules::judge(&Merge::new(&alone, &base));
+        let breaches = judged.map_err(|source| Error::Judge { name: name.into(), source })?;
+        let findings = breaches.iter().map(Breach::finding).collect();
+        let (tree, warnings) = Findings::settle(findings, tree)?;
+        Ok(Assembled { tree, warnings })
+    }
+
     /// What is in the image.
     pub fn tree(&self) -> &Tree {
         &self.tree

@@ -8,8 +8,8 @@
 //! `description` says what a folder holds and which components it needs, `schema` reads its `sysext.yaml`; `image`
 //! puts the fetched components, the `files/` and the generated files together and writes the image. `extension` is any
 //! extension that is looked at, `merge` all that meet on a node, and `rules` knows what goes wrong there; `release` is
-//! the file by which systemd judges an image; `unit` parses systemd units as far as a check needs. Fetching is
-//! `source`'s, bytes of images are `format`'s.
+//! the file by which systemd judges an image; `unit` parses systemd units as far as a check needs; `values`
+//! knows what a version is made of. Fetching is `source`'s, bytes of images are `format`'s.
 
 pub mod base;
 pub mod description;
@@ -26,3 +26,4 @@ pub mod rules;
 pub mod schema;
 pub mod template;
 pub mod unit;
+pub mod values;
