@@ -125,15 +125,15 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
         Ok(())
     };
     let selected = |name: &str, arch: Arch| {
-        let meant = |sysext: &&Selected| {
-            sysext.booted && sysext.arch == arch && sysext.description.name == name
-        };
+        let meant =
+            |sysext: &&Selected| sysext.booted && sysext.arch == arch && sysext.description.name == name;
         sysexts.iter().find(meant)
     };
     // Without a lock the config cannot be compiled, and no step has a key.
     let (Some(lock), Some(version)) = (&project.lock, version) else {
         for (id, profile) in &recipe.profiles {
-            let names = recipe.sysexts_of(profile).into_iter().map(|sysext| sysexts::name_of(&sysext.name.value));
+            let names =
+                recipe.sysexts_of(profile).into_iter().map(|sysext| sysexts::name_of(&sysext.name.value));
             let first = names.filter_map(|name| selected(name, *recipe.release.archs.first()?));
             judge(id.clone(), &first.map(outline).collect::<Result<Vec<_>>>()?, None)?;
         }
@@ -169,7 +169,9 @@ pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
         lock.inputs.get(&id).map(|entry| entry.object()).filter(|object| store.has(object))
     });
     let Some(initrd) = initrd else { return Ok(None) };
-    let key = Sha256::of(&canonical_json(&json!({"kind": "base", "revision": rules::REVISION, "initrd": initrd.sha256})));
+    let key = Sha256::of(&canonical_json(
+        &json!({"kind": "base", "revision": rules::REVISION, "initrd": initrd.sha256}),
+    ));
     let remembered = store.step(&key).and_then(|outputs| {
         let object = outputs.get(OUTPUT)?;
         serde_json::from_slice(&std::fs::read(store.path(&object.sha256)).ok()?).ok()

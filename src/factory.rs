@@ -63,7 +63,9 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Unknown { hint, .. } => Some(hint.clone()),
-            Error::Image { path } => Some(format!("`prebake sysext inspect {}` shows what is in it", path.display())),
+            Error::Image { path } => {
+                Some(format!("`prebake sysext inspect {}` shows what is in it", path.display()))
+            }
         }
     }
 }
@@ -117,7 +119,9 @@ pub fn find(given: &str) -> Result<PathBuf, Error> {
     }
     let names = sysexts::names(&shelves);
     let hint = match nearest(given, names.iter().map(String::as_str)) {
-        _ if path.is_dir() => format!("{given} has no {FILE_NAME}; docs/formats/sysext.md says what goes into it"),
+        _ if path.is_dir() => {
+            format!("{given} has no {FILE_NAME}; docs/formats/sysext.md says what goes into it")
+        }
         Some(near) => format!("did you mean `{near}`?"),
         None if names.is_empty() => "no `sysext/` folder lies here or above".into(),
         None => format!("known: {}", names.join(", ")),
@@ -253,7 +257,9 @@ pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store:
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let rows = old.lines().filter_map(|line| line.split_once("  "));
     // What is gone from the directory must not be offered to nodes.
-    sums.extend(rows.filter(|(_, file)| output.join(file).is_file()).map(|(sum, file)| (file.into(), sum.into())));
+    sums.extend(
+        rows.filter(|(_, file)| output.join(file).is_file()).map(|(sum, file)| (file.into(), sum.into())),
+    );
     sums.extend(made.iter().map(|image| (image.file.clone(), image.outcome.object.sha256.to_string())));
     let text: String = sums.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect();
     store::write_atomic(&path, text.as_bytes())

@@ -266,7 +266,8 @@ pub fn shelves(directory: &Path) -> Vec<PathBuf> {
 /// What lies on these shelves, sorted.
 pub fn names(shelves: &[PathBuf]) -> Vec<String> {
     let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

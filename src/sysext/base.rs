@@ -95,7 +95,8 @@ systemd-networkd.service systemd-resolved.service systemd-sysctl.service systemd
 systemd-timesyncd.service systemd-tmpfiles-setup.service systemd-udevd.service timers.target update-engine.service";
 
 /// Directories that are links, or that must stay what they are.
-const DIRECTORIES: &str = "usr usr/bin usr/lib usr/lib64 usr/lib/systemd usr/lib/systemd/system usr/libexec usr/local usr/share";
+const DIRECTORIES: &str =
+    "usr usr/bin usr/lib usr/lib64 usr/lib/systemd usr/lib/systemd/system usr/libexec usr/local usr/share";
 
 /// The extensions that come with every release since 3794, and the files in them (`coreos/sysext/{containerd,docker}`,
 /// `build_library/sysext_prod_builder`).

@@ -115,6 +115,14 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Not an image, or a damaged one.
+    #[error("{subject} is no image of a system extension: {why}")]
+    Broken {
+        /// The file.
+        subject: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file inside could not be read.
     #[error("cannot read `/{path}` of {subject}")]
     Inside {
@@ -135,15 +143,17 @@ impl Advice for Error {
         match self {
             Error::Read { .. } | Error::Inside { .. } => Exit::Failed,
             Error::TooMany { .. } => Exit::Config,
+            Error::Broken { .. } => Exit::Integrity,
             Error::Image(error) => error.exit(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("name an image (.raw), a folder of an extension, a folder with a sysext.yaml, or a recipe".into())
-            }
+            Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
+                "name an image (.raw), a folder of an extension, a folder with a sysext.yaml, or a recipe"
+                    .into(),
+            ),
             Error::TooMany { .. } => Some("is this the extension's own folder?".into()),
             Error::Image(error) => error.hint(),
             _ => None,
@@ -229,7 +239,8 @@ impl Extension {
             Ok(image) => image,
             Err(error @ squashfs::Error::Read { .. }) => return Err(error.into()),
             Err(error) => {
-                self.fault = Some(Fault::Broken(crate::error::Error::from(error).chain().pop().unwrap_or_default()));
+                self.fault =
+                    Some(Fault::Broken(crate::error::Error::from(error).chain().pop().unwrap_or_default()));
                 return Ok(());
             }
         };
@@ -354,7 +365,9 @@ fn fault(format: Format, length: u64) -> Option<Fault> {
             superblock.used
         )),
         // The writer's own crate cannot unpack these, and Flatcar's kernels neither: another rule names that.
-        Format::Squashfs(superblock) if !superblock.is_mountable() => Some(Fault::Opaque("squashfs of such a compression")),
+        Format::Squashfs(superblock) if !superblock.is_mountable() => {
+            Some(Fault::Opaque("squashfs of such a compression"))
+        }
         Format::Squashfs(_) => None,
         Format::Erofs => Some(Fault::Opaque("erofs")),
         Format::Gpt => Some(Fault::Opaque("a disk image with partitions")),

@@ -34,8 +34,14 @@ pub struct Superblock {
 }
 
 /// Squashfs' compressors by their number (`squashfs_fs.h`), and whether Flatcar's kernels have them.
-const COMPRESSORS: [(u16, &str, bool); 6] =
-    [(1, "gzip", true), (2, "lzma", false), (3, "lzo", false), (4, "xz", true), (5, "lz4", false), (6, "zstd", true)];
+const COMPRESSORS: [(u16, &str, bool); 6] = [
+    (1, "gzip", true),
+    (2, "lzma", false),
+    (3, "lzo", false),
+    (4, "xz", true),
+    (5, "lz4", false),
+    (6, "zstd", true),
+];
 
 /// `(offset, magic, format)`, the most telling first.
 const MAGICS: &[(usize, &[u8], Format)] = &[
@@ -68,7 +74,9 @@ impl Format {
             let used = u64::from(u32_at(40)) | u64::from(u32_at(44)) << 32;
             return Format::Squashfs(Superblock { block: u32_at(12), compressor: u16_at(20), used });
         }
-        let fits = |(at, magic, _): &&(usize, &[u8], Format)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
+        let fits = |(at, magic, _): &&(usize, &[u8], Format)| {
+            head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
+        };
         MAGICS.iter().find(fits).map_or(Format::Unknown, |(_, _, format)| *format)
     }
 }

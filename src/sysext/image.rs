@@ -170,11 +170,14 @@ pub fn outline(
                 for Selection { members, to } in selections {
                     let path = match (to.strip_suffix('/'), members.ends_with('*')) {
                         (Some(dir), true) => dir.to_owned(),
-                        (Some(dir), false) => format!("{dir}/{}", members.rsplit('/').next().unwrap_or(members)),
+                        (Some(dir), false) => {
+                            format!("{dir}/{}", members.rsplit('/').next().unwrap_or(members))
+                        }
                         (None, _) => to.clone(),
                     };
                     // Members keep their modes; programs are what is mostly extracted.
-                    let entry = if members.ends_with('*') { Entry::dir(origin.as_str()) } else { empty(EXECUTABLE) };
+                    let entry =
+                        if members.ends_with('*') { Entry::dir(origin.as_str()) } else { empty(EXECUTABLE) };
                     tree.insert(&path, entry).map_err(in_tree)?;
                     open.push(path);
                 }

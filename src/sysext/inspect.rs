@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::base::Base;
-use super::extension::{Error, Extension, Form, Kind};
+use super::extension::{Error, Extension, Fault, Form, Kind};
 use super::identify::Format;
 use super::merge::Merge;
 use super::rules::{self, Breach};
@@ -58,6 +58,9 @@ pub struct Row {
 /// Looks at an image or directory, and judges what is in it by the rules as if it lay under the name that it wants.
 pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
     let extension = Extension::open(path)?.under_its_own_name();
+    if let Some(Fault::Broken(why)) = &extension.fault {
+        return Err(Error::Broken { subject: extension.subject.clone(), why: why.clone() });
+    }
     let release = extension.release()?;
     let (format, compression, block) = match extension.form {
         Form::Image(Format::Squashfs(superblock)) => {

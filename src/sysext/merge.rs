@@ -95,7 +95,9 @@ impl NodeConfig {
             let name = text(&unit["name"]);
             node.units.extend(unit["contents"].as_str().map(|contents| (name.clone(), contents.to_owned())));
             let drop_ins = list(&unit["dropins"]);
-            let of = |drop_in: &Value| (format!("{name}.d/{}", text(&drop_in["name"])), text(&drop_in["contents"]));
+            let of = |drop_in: &Value| {
+                (format!("{name}.d/{}", text(&drop_in["name"])), text(&drop_in["contents"]))
+            };
             node.units.extend(drop_ins.iter().map(of));
         }
         node
@@ -131,7 +133,8 @@ impl<'m> Merge<'m> {
     pub fn presence(&self, path: &str) -> Presence {
         let Some(path) = usr_path(path) else { return Presence::Elsewhere };
         let below = |dir: &String| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        let to_come = |extension: &&Extension| extension.fault.is_some() || extension.unknown.iter().any(below);
+        let to_come =
+            |extension: &&Extension| extension.fault.is_some() || extension.unknown.iter().any(below);
         // Where a link leads through on the way is not followed: what lies behind it may well be there.
         let links = |at: usize| {
             let link = self.entry(&path[..at]).is_some_and(|(_, seen)| matches!(seen.kind, Kind::Symlink(_)));

@@ -72,8 +72,18 @@ mod tests {
     #[test]
     fn names_are_ordered_as_systemd_orders_them() {
         let ascending = [
-            "aa", "containerd", "containerd-config", "containerd-flatcar", "ext9", "ext10", "kubernetes~rc1", "kubernetes",
-            "kubernetes-extra", "x.1", "x1", "zz",
+            "aa",
+            "containerd",
+            "containerd-config",
+            "containerd-flatcar",
+            "ext9",
+            "ext10",
+            "kubernetes~rc1",
+            "kubernetes",
+            "kubernetes-extra",
+            "x.1",
+            "x1",
+            "zz",
         ];
         for pair in ascending.windows(2) {
             assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");

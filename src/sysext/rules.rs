@@ -229,7 +229,8 @@ pub const RULES: &[Rule] = &[
         fix: "clear the setuid and setgid bits and file capabilities, or be sure that they are wanted",
         check: Check::Entry(|_, seen| {
             let capability = |xattr: &String| xattr.starts_with("security.capability=");
-            matches!(seen.kind, Kind::File(_)) && (seen.mode & 0o6000 != 0 || seen.xattrs.iter().any(capability))
+            matches!(seen.kind, Kind::File(_))
+                && (seen.mode & 0o6000 != 0 || seen.xattrs.iter().any(capability))
         }),
     },
     Rule {

@@ -16,7 +16,7 @@ use prebake::sysext::merge::{Merge, NodeConfig};
 use prebake::sysext::rules::{self, Breach, RULES};
 use tempfile::TempDir;
 
-use crate::lab::merge::{self, Outcome};
+use crate::lab::merge;
 use crate::world::{World, repository};
 
 const RELEASE: &str = "ID=_any\nARCHITECTURE=x86-64\nEXTENSION_RELOAD_MANAGER=1\n";
@@ -45,7 +45,12 @@ impl Shelf {
     /// The folder becomes `file`, made by mksquashfs.
     fn pack(&self, folder: Folder, file: &str, options: &[&str]) {
         let mut command = Command::new("mksquashfs");
-        command.arg(&folder.path).arg(self.path(file)).args(["-noappend", "-quiet", "-no-progress", "-all-root"]);
+        command.arg(&folder.path).arg(self.path(file)).args([
+            "-noappend",
+            "-quiet",
+            "-no-progress",
+            "-all-root",
+        ]);
         assert!(command.args(options).output().unwrap().status.success(), "{command:?}");
         fs::remove_dir_all(folder.path).unwrap();
     }
@@ -175,7 +180,8 @@ const FLAWS: &[Flaw] = flaws![
     "block-size", "blocks of 2 MiB", E, MergesNothing, |s| {
         s.pack(s.extension("flaw"), "flaw.raw", &[]);
         let mut image = fs::read(s.path("flaw.raw")).unwrap();
-        (image[12..16].copy_from_slice(&(2u32 << 20).to_le_bytes()), image[22] = 21);
+        image[12..16].copy_from_slice(&(2u32 << 20).to_le_bytes());
+        image[22] = 21;
         fs::write(s.path("flaw.raw"), image).unwrap()
     };
     "file-name", "a file of another name than its release file", E, MergesNothing,
@@ -308,7 +314,12 @@ fn lint(shelf: &Path) -> Vec<Breach> {
     lint_with(shelf, &Base::well_known(), None, None)
 }
 
-fn lint_with(shelf: &Path, base: &Base, config: Option<&NodeConfig>, release: Option<Version>) -> Vec<Breach> {
+fn lint_with(
+    shelf: &Path,
+    base: &Base,
+    config: Option<&NodeConfig>,
+    release: Option<Version>,
+) -> Vec<Breach> {
     let mut paths: Vec<PathBuf> = fs::read_dir(shelf).unwrap().map(|item| item.unwrap().path()).collect();
     paths.retain(|path| !path.to_string_lossy().ends_with(".img"));
     let extensions: Vec<Extension> = paths.iter().map(|path| Extension::open(path).unwrap()).collect();
@@ -342,7 +353,8 @@ fn every_rule_is_broken_by_a_flaw_of_its_own_with_its_severity_and_a_way_out() {
 fn a_sound_extension_breaks_no_rule_in_any_form() {
     let shelf = Shelf::new();
     let sound = |name| {
-        let folder = shelf.extension(name).program("usr/bin/sound", elf(X86_64, None)).link("usr/bin/alias", "sound");
+        let folder =
+            shelf.extension(name).program("usr/bin/sound", elf(X86_64, None)).link("usr/bin/alias", "sound");
         folder.shell("chown -R 0:0 . 2>/dev/null || true")
     };
     shelf.pack(sound("sound"), "sound.raw", &["-no-xattrs"]);
@@ -373,7 +385,7 @@ fn systemd_sysext_agrees_about_every_flaw_that_is_its_to_judge() {
         let shelf = Shelf::new();
         beside(&shelf);
         (flaw.make)(&shelf);
-        let outcome = merge::merge(shelf.dir.path());
+        let outcome = merge::merge(shelf.dir.path()).unwrap();
         let sound = outcome.shows("sound").is_some();
         let own = outcome.shows("flaw").is_some() || outcome.shows("other").is_some();
         let found = match (sound, own) {
@@ -398,9 +410,8 @@ fn systemd_sysext_merges_what_we_write_under_the_name_we_say() {
     fs::create_dir_all(source.parent().unwrap()).unwrap();
     fs::write(source, "from our image\n").unwrap();
     world.prebake(&["sysext", "build", "hello", "--output", "out"]).ok();
-    let shelf = Shelf::new();
-    fs::copy(world.path("out/hello-1-x86-64.raw"), shelf.path("hello.raw")).unwrap();
-    let outcome: Outcome = merge::merge(shelf.dir.path());
+    let image = world.path("out/hello-1-x86-64.raw");
+    let outcome = merge::merge_images(&[("hello", &image)]).unwrap();
     assert_eq!(outcome.shows("hello").as_deref(), Some("from our image\n"), "{}", outcome.said);
     assert!(outcome.ok);
 }
@@ -410,11 +421,13 @@ fn the_extension_that_systemd_lays_on_top_is_the_one_that_we_name() {
     if !merge::is_possible() {
         return;
     }
-    for (lower, upper) in [("ext9", "ext10"), ("containerd", "containerd-flatcar"), ("a~rc1", "a"), ("aa", "zz")] {
+    for (lower, upper) in
+        [("ext9", "ext10"), ("containerd", "containerd-flatcar"), ("a~rc1", "a"), ("aa", "zz")]
+    {
         let shelf = Shelf::new();
         shelf.extension(upper).file("usr/share/flaw/same", upper);
         shelf.extension(lower).file("usr/share/flaw/same", lower);
-        let outcome = merge::merge(shelf.dir.path());
+        let outcome = merge::merge(shelf.dir.path()).unwrap();
         assert_eq!(outcome.shows("same").as_deref(), Some(upper), "{}", outcome.said);
         let breaches = lint(shelf.dir.path());
         let collision = breaches.iter().find(|breach| breach.rule == "collision").unwrap();
@@ -454,7 +467,9 @@ fn a_release_decides_what_its_containerd_reads_and_what_is_too_early() {
         .extension("x")
         .file("usr/share/containerd/config.toml", "version = 3\n")
         .file("usr/lib/sysctl.d/x.conf", "a=1\n");
-    let on = |release: &str| names(&lint_with(shelf.dir.path(), &Base::well_known(), None, Some(release.parse().unwrap())));
+    let on = |release: &str| {
+        names(&lint_with(shelf.dir.path(), &Base::well_known(), None, Some(release.parse().unwrap())))
+    };
     assert!(on("4081.3.10").contains(&"containerd-version"));
     assert!(!on("4593.2.5").contains(&"containerd-version"));
     assert!(on("4593.2.5").contains(&"too-early"));
@@ -557,7 +572,8 @@ fn a_build_repeats_its_warnings_without_opening_an_image_again() {
     assert!(build().stderr.contains("too-early"));
     // The verdict is remembered: an image that could not be read any more is not looked at.
     let image = fs::read_dir(world.path("output/small/current/assets/sysext/hello")).unwrap();
-    let image = image.map(|item| item.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "raw"));
+    let image =
+        image.map(|item| item.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "raw"));
     let digest = prebake::digest::Sha256::of(&fs::read(image.unwrap()).unwrap()).to_string();
     let object = world.path(&format!("store/objects/{}/{}", &digest[..2], &digest[2..]));
     let length = fs::metadata(&object).unwrap().len();
@@ -581,7 +597,8 @@ fn a_sysext_without_components_is_built_without_a_network_and_the_same_twice() {
     assert_eq!(first["images"][1]["sha256"], again["images"][1]["sha256"]);
     assert_eq!((&first["images"][0]["cached"], &again["images"][0]["cached"]), (&false.into(), &true.into()));
     assert_eq!(world.names("out"), ["SHA256SUMS", "hello-1-arm64.raw", "hello-1-x86-64.raw"]);
-    let sums = Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(world.path("out")).output();
+    let sums =
+        Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(world.path("out")).output();
     assert!(sums.unwrap().status.success());
     let (inspected, findings) = inspect(&world.path("out/hello-1-arm64.raw")).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
@@ -606,7 +623,9 @@ fn slips_of_a_tired_person_are_answered_with_the_way_out() {
 #[test]
 fn the_guide_lists_every_rule_as_the_table_has_it() {
     let guide = fs::read_to_string(repository("docs/guides/sysexts.md")).unwrap();
-    let row = |rule: &rules::Rule| format!("| `{}` | {} | {} | {} |\n", rule.name, rule.severity, rule.why, rule.fix);
+    let row = |rule: &rules::Rule| {
+        format!("| `{}` | {} | {} | {} |\n", rule.name, rule.severity, rule.why, rule.fix)
+    };
     let table: String = RULES.iter().map(row).collect();
     if std::env::var_os("PREBAKE_BLESS").is_some() {
         let (before, rest) = guide.split_once("|---|---|---|---|\n").unwrap();
@@ -615,5 +634,8 @@ fn the_guide_lists_every_rule_as_the_table_has_it() {
         fs::write(repository("docs/guides/sysexts.md"), text).unwrap();
         return;
     }
-    assert!(guide.contains(&table), "docs/guides/sysexts.md is out of step: PREBAKE_BLESS=1 cargo test --test it guide");
+    assert!(
+        guide.contains(&table),
+        "docs/guides/sysexts.md is out of step: PREBAKE_BLESS=1 cargo test --test it guide"
+    );
 }

@@ -1,6 +1,8 @@
 //! The real systemd-sysext as a judge: merges extensions in a mount namespace of its own, on a host that says it is Flatcar.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -40,13 +42,14 @@ pub struct Outcome {
 impl Outcome {
     /// The text of a file below `/usr/share/flaw` as the host sees it after the merge.
     pub fn shows(&self, name: &str) -> Option<String> {
-        std::fs::read_to_string(self.shown.path().join("shown").join(name)).ok()
+        fs::read_to_string(self.shown.path().join("shown").join(name)).ok()
     }
 }
 
 /// Whether this machine can be asked. One that cannot skips the judge when PREBAKE_SKIP_JUDGES=1 allows it, and never in CI.
 pub fn is_possible() -> bool {
-    let mounts = "unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs tmpfs /run' && systemd-sysext --version";
+    let mounts =
+        "unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs tmpfs /run' && systemd-sysext --version";
     let there = Command::new("sh").args(["-c", mounts]).output().is_ok_and(|output| output.status.success());
     let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     let may_skip = set("PREBAKE_SKIP_JUDGES", "1") && !set("CI", "true");
@@ -56,24 +59,24 @@ pub fn is_possible() -> bool {
 }
 
 /// Merges what lies in a directory: images, folders, links.
-pub fn merge(extensions: &Path) -> Outcome {
-    let shown = tempfile::tempdir().unwrap();
-    std::fs::write(shown.path().join("os-release"), OS_RELEASE).unwrap();
-    let output = Command::new("unshare")
-        .args(["-m", "bash", "-euc", SCRIPT, "merge"])
-        .args([extensions, shown.path()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let read = |name: &str| std::fs::read_to_string(shown.path().join(name)).unwrap();
-    Outcome { ok: read("status").trim() == "0", said: read("said"), shown }
+pub fn merge(extensions: &Path) -> io::Result<Outcome> {
+    let shown = tempfile::tempdir()?;
+    fs::write(shown.path().join("os-release"), OS_RELEASE)?;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-euc", SCRIPT, "merge"]).args([extensions, shown.path()]);
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr)));
+    }
+    let read = |name: &str| fs::read_to_string(shown.path().join(name));
+    Ok(Outcome { ok: read("status")?.trim() == "0", said: read("said")?, shown })
 }
 
-/// Merges these images, each under its own file name.
-pub fn merge_images(images: &[PathBuf]) -> Outcome {
-    let dir = tempfile::tempdir().unwrap();
-    for image in images {
-        std::fs::copy(image, dir.path().join(image.file_name().unwrap())).unwrap();
+/// Merges images, each under a name.
+pub fn merge_images(images: &[(&str, &Path)]) -> io::Result<Outcome> {
+    let shelf = tempfile::tempdir()?;
+    for (name, image) in images {
+        fs::copy(image, shelf.path().join(format!("{name}.raw")))?;
     }
-    merge(dir.path())
+    merge(shelf.path())
 }

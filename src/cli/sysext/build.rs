@@ -51,7 +51,8 @@ pub struct SysextBuildArgs {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a variable and its value are needed, such as cni=v1.7.1")?;
+    let (name, value) =
+        text.split_once('=').ok_or("a variable and its value are needed, such as cni=v1.7.1")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -88,7 +89,11 @@ fn print(output: &std::path::Path, pinned: &[Pinned], made: &[Made]) {
     let mut table = Table::new(["FILE", ">SIZE", "SHA256"]);
     for image in made {
         let file = output.join(&image.file).display().to_string();
-        table.row([file, HumanBytes(image.outcome.object.size).to_string(), image.outcome.object.sha256.to_string()]);
+        table.row([
+            file,
+            HumanBytes(image.outcome.object.size).to_string(),
+            image.outcome.object.sha256.to_string(),
+        ]);
     }
     print!("{table}");
 }

@@ -41,7 +41,8 @@ fn print(image: &Inspected) {
     for (key, value) in &image.release {
         println!("        {}={}", escaped(key), escaped(value));
     }
-    let packed = [image.compression.map(str::to_owned), image.block.map(|b| format!("blocks of {} KiB", b >> 10))];
+    let packed =
+        [image.compression.map(str::to_owned), image.block.map(|b| format!("blocks of {} KiB", b >> 10))];
     let packed: Vec<String> = packed.into_iter().flatten().collect();
     println!("format  {} {}", image.format, packed.join(", "));
     println!("size    {}, unpacked {}", HumanBytes(image.length), HumanBytes(image.size));
@@ -50,6 +51,12 @@ fn print(image: &Inspected) {
     for row in &image.entries {
         let size = row.size.map(|size| size.to_string()).unwrap_or_default();
         let target = row.target.as_deref().map(|target| format!(" -> {}", escaped(target)));
-        println!("{:4} {:04o} {size:>12} {}{}", row.kind, row.mode, escaped(&row.path), target.unwrap_or_default());
+        println!(
+            "{:4} {:04o} {size:>12} {}{}",
+            row.kind,
+            row.mode,
+            escaped(&row.path),
+            target.unwrap_or_default()
+        );
     }
 }

@@ -105,7 +105,8 @@ fn is_recipe(path: &Path) -> bool {
 }
 
 fn read_base(path: &Path) -> Result<Base> {
-    let spool = tempfile::tempdir().map_err(crate::store::Error::io("create a directory in", &std::env::temp_dir()))?;
+    let spool = tempfile::tempdir()
+        .map_err(crate::store::Error::io("create a directory in", &std::env::temp_dir()))?;
     Ok(Base::open(path, spool.path())?)
 }
 
@@ -122,8 +123,6 @@ fn print(verdicts: &[(String, Vec<Breach>)]) {
 }
 
 fn as_json(verdicts: &[(String, Vec<Breach>)]) -> Vec<serde_json::Value> {
-    let one = |(subject, breaches): &(String, Vec<Breach>)| {
-        json!({"subject": subject, "findings": breaches.iter().map(Row::from).collect::<Vec<_>>()})
-    };
+    let one = |(subject, breaches): &(String, Vec<Breach>)| json!({"subject": subject, "findings": breaches.iter().map(Row::from).collect::<Vec<_>>()});
     verdicts.iter().map(one).collect()
 }

@@ -43,7 +43,8 @@ impl LsArgs {
         let found = folders(&self.dir).map_err(|source| Unlistable { path: self.dir.clone(), source })?;
         let sysexts = found.iter().map(|dir| Description::load(dir)).collect::<Result<Vec<_>, _>>()?;
         if self.json {
-            let row = |s: &Description| json!({"name": s.name, "version": s.version, "description": s.description});
+            let row =
+                |s: &Description| json!({"name": s.name, "version": s.version, "description": s.description});
             print_json(&sysexts.iter().map(row).collect::<Vec<_>>());
             return Ok(());
         }

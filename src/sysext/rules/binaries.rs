@@ -90,7 +90,8 @@ pub(super) fn machine(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, E
         elf.machine != machine_of(arch) && Arch::ALL.iter().any(|known| machine_of(*known) == elf.machine)
     });
     let breach = |(path, elf): (&str, Elf)| {
-        let detail = format!("it is for {}, but ARCHITECTURE is {}", machine_name(elf.machine), arch.systemd());
+        let detail =
+            format!("it is for {}, but ARCHITECTURE is {}", machine_name(elf.machine), arch.systemd());
         Breach::of(extension).at(path).saying(detail)
     };
     Ok(wrong.map(breach).collect())
@@ -104,8 +105,10 @@ pub(super) fn dynamic(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, E
     let own = |path: &str| extension.entries.contains_key(path.trim_start_matches('/'));
     let programs = programs(extension)?.into_iter();
     let dynamic = programs.filter_map(|(path, elf)| Some((path, elf.interpreter?)));
-    let needing: Vec<String> =
-        dynamic.filter(|(_, interpreter)| !own(interpreter)).map(|(path, by)| format!("/{path} (by {by})")).collect();
+    let needing: Vec<String> = dynamic
+        .filter(|(_, interpreter)| !own(interpreter))
+        .map(|(path, by)| format!("/{path} (by {by})"))
+        .collect();
     let breach = || Breach::of(extension).saying(format!("{} is linked dynamically", some(&needing)));
     Ok((!needing.is_empty()).then(breach).into_iter().collect())
 }

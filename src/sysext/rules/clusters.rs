@@ -37,7 +37,8 @@ pub(super) fn imports(merge: &Merge) -> Vec<(String, String)> {
                 text += &line.assignment.value;
                 text.push('\n');
                 let words = line.assignment.value.split_whitespace();
-                let scripts = words.filter_map(|word| usr_path(word.trim_start_matches(['-', '@', ':', '+', '!'])));
+                let scripts =
+                    words.filter_map(|word| usr_path(word.trim_start_matches(['-', '@', ':', '+', '!'])));
                 for (_, script) in scripts.filter_map(|path| merge.text(&path)) {
                     text += &script;
                 }
@@ -83,7 +84,11 @@ pub(super) fn unpinned(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let loose = imports.filter(|(_, text)| !text.contains(PINNED));
     let breach = |(name, _): (String, String)| {
         let (extension, path) = home(merge, units.get(&name)?)?;
-        Some(Breach::of(extension).at(&path).saying(format!("{name} imports images and does not label them {PINNED}")))
+        Some(
+            Breach::of(extension)
+                .at(&path)
+                .saying(format!("{name} imports images and does not label them {PINNED}")),
+        )
     };
     Ok(loose.filter_map(breach).collect())
 }
@@ -98,7 +103,8 @@ pub(super) fn kubeadm_config(merge: &Merge) -> Result<Vec<Breach>, Error> {
             if !text.contains("kubeadm.k8s.io/") {
                 continue;
             }
-            let faults = documents(&text).iter().flat_map(|document| faults(document, shipped)).collect::<Vec<_>>();
+            let faults =
+                documents(&text).iter().flat_map(|document| faults(document, shipped)).collect::<Vec<_>>();
             breaches.extend(faults.into_iter().map(|(sure, fault)| {
                 let breach = Breach::of(extension).at(path).saying(fault);
                 if sure { breach } else { breach.doubtful() }
@@ -135,7 +141,10 @@ fn faults(document: &Node, shipped: Option<(u32, u32)>) -> Vec<(bool, String)> {
         let wants_list = version != "v1beta3";
         if is_list != wants_list {
             let shape = |list| if list { "a list of name and value" } else { "a map" };
-            faults.push((true, format!("{key} is {}, but {version} has {}", shape(is_list), shape(wants_list))));
+            faults.push((
+                true,
+                format!("{key} is {}, but {version} has {}", shape(is_list), shape(wants_list)),
+            ));
         }
     }
     faults
@@ -150,8 +159,12 @@ fn arguments(node: &Node) -> Vec<(String, bool)> {
         Yaml::Mapping(entries) => {
             for (key, value) in entries {
                 match (key.scalar().unwrap_or_default(), &value.kind) {
-                    (key @ ("extraArgs" | "kubeletExtraArgs"), Yaml::Mapping(_)) => found.push((key.to_owned(), false)),
-                    (key @ ("extraArgs" | "kubeletExtraArgs"), Yaml::Sequence(_)) => found.push((key.to_owned(), true)),
+                    (key @ ("extraArgs" | "kubeletExtraArgs"), Yaml::Mapping(_)) => {
+                        found.push((key.to_owned(), false))
+                    }
+                    (key @ ("extraArgs" | "kubeletExtraArgs"), Yaml::Sequence(_)) => {
+                        found.push((key.to_owned(), true))
+                    }
                     _ => found.extend(arguments(value)),
                 }
             }

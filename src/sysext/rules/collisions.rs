@@ -27,7 +27,9 @@ pub(super) fn between(merge: &Merge) -> Result<Vec<Breach>, Error> {
             let [(low, below), (high, above)] = [pair[0], pair[1]];
             let (lower, upper) = (merge.extensions()[low], merge.extensions()[high]);
             let severity = match () {
-                _ if same_entry(below, above) && [lower, upper].iter().any(|e| e.unknown.iter().any(|p| p == path)) => {
+                _ if same_entry(below, above)
+                    && [lower, upper].iter().any(|e| e.unknown.iter().any(|p| p == path)) =>
+                {
                     Severity::Warning
                 }
                 _ if !same_entry(below, above) || !same_bytes(path, below, lower, upper)? => Severity::Error,
@@ -69,7 +71,8 @@ pub(super) fn arch_mix(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let mut breaches = Vec::new();
     for extension in merge.extensions() {
         let release = extension.release()?;
-        let arch = release.as_ref().and_then(|release| release.get("ARCHITECTURE")).filter(|arch| *arch != "_any");
+        let arch =
+            release.as_ref().and_then(|release| release.get("ARCHITECTURE")).filter(|arch| *arch != "_any");
         let Some(arch) = arch else { continue };
         match &first {
             None => first = Some((extension, arch.to_owned())),
@@ -85,7 +88,8 @@ pub(super) fn arch_mix(merge: &Merge) -> Result<Vec<Breach>, Error> {
 
 pub(super) fn stock_name(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let name = extension.name();
-    let taken = merge.base.stock.contains_key(name) || name.starts_with("oem-") || name.starts_with("flatcar-");
+    let taken =
+        merge.base.stock.contains_key(name) || name.starts_with("oem-") || name.starts_with("flatcar-");
     Ok(taken.then(|| Breach::of(extension).saying(format!("`{name}` is Flatcar's"))).into_iter().collect())
 }
 
@@ -105,7 +109,8 @@ pub(super) fn with_stock(merge: &Merge) -> Result<Vec<Breach>, Error> {
             let fix = format!(
                 "mask Flatcar's in node.bu: a link /etc/extensions/{stock}.raw to /dev/null with `overwrite: true`"
             );
-            let detail = format!("{stock} ships {} as well, and `{winner}` wins unless it is masked", some(&all));
+            let detail =
+                format!("{stock} ships {} as well, and `{winner}` wins unless it is masked", some(&all));
             let breach = Breach::of(extension).at(path).saying(detail).fix(fix);
             // To lie over Flatcar's file may be what is wanted; to lie under it never is.
             let sure = loses && merge.config.is_some();
@@ -123,7 +128,8 @@ pub(super) fn with_base(merge: &Merge, extension: &Extension) -> Result<Vec<Brea
     };
     let covered = extension.entries.iter().filter(|(path, seen)| covers(path, seen));
     let all: Vec<String> = covered.map(|(path, _)| format!("/{path}")).collect();
-    let breach = || Breach::of(extension).at(&all[0][1..]).saying(format!("{} is in the release", some(&all)));
+    let breach =
+        || Breach::of(extension).at(&all[0][1..]).saying(format!("{} is in the release", some(&all)));
     Ok((!all.is_empty()).then(breach).into_iter().collect())
 }
 

@@ -41,7 +41,9 @@ impl Config {
                     "version" if table.is_empty() => config.version = value.parse().ok(),
                     "sandbox_image" => config.sandbox = Some(value.to_owned()),
                     "sandbox" if table.ends_with("pinned_images") => config.sandbox = Some(value.to_owned()),
-                    "SystemdCgroup" if table.contains(".runtimes.runc") => config.systemd_cgroup = value == "true",
+                    "SystemdCgroup" if table.contains(".runtimes.runc") => {
+                        config.systemd_cgroup = value == "true"
+                    }
                     _ => {}
                 }
             }
@@ -59,9 +61,10 @@ fn path_in_force(merge: &Merge) -> String {
         words.find(|word| ["--config", "-c"].contains(word))?;
         words.next().filter(|path| path.starts_with('/')).map(str::to_owned)
     });
-    let variable = unit.list("Service", "Environment").into_iter().rev().find_map(|(word, _)| {
-        word.trim_matches('"').strip_prefix("CONTAINERD_CONFIG=").map(str::to_owned)
-    });
+    let variable =
+        unit.list("Service", "Environment").into_iter().rev().find_map(|(word, _)| {
+            word.trim_matches('"').strip_prefix("CONTAINERD_CONFIG=").map(str::to_owned)
+        });
     flag.or(variable).unwrap_or_else(|| DEFAULT.into())
 }
 
@@ -75,7 +78,9 @@ fn in_force<'m>(merge: &Merge<'m>) -> Option<(Breach, Config)> {
 /// The version of the containerd that will run: of the one in the extensions, which tells its major version by the name
 /// of its Go module, else of the release's.
 fn version_in_force(merge: &Merge) -> Result<Option<(u32, u32)>, Error> {
-    let Some((index, _)) = merge.entry(PROGRAM) else { return Ok(merge.release.and_then(quirks::containerd)) };
+    let Some((index, _)) = merge.entry(PROGRAM) else {
+        return Ok(merge.release.and_then(quirks::containerd));
+    };
     let program = merge.extensions()[index].read(PROGRAM)?;
     let says = |name: &[u8]| program.windows(name.len()).any(|window| window == name);
     Ok(match () {
@@ -93,7 +98,8 @@ fn since<V: PartialOrd, T: Copy>(table: &[(V, T)], version: V) -> Option<T> {
 pub(super) fn version(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let mut configs = Vec::new();
     for extension in merge.extensions() {
-        let is_config = |path: &&str| path.ends_with(".toml") && path.split('/').any(|part| part == "containerd");
+        let is_config =
+            |path: &&str| path.ends_with(".toml") && path.split('/').any(|part| part == "containerd");
         for path in files(extension).map(|(path, _)| path).filter(is_config) {
             let written = Config::parse(&extension.text(path)?).version;
             configs.extend(written.map(|version| (Breach::of(extension).at(path), version)));
@@ -105,7 +111,8 @@ pub(super) fn version(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let Some(containerd @ (major, minor)) = version_in_force(merge)? else { return Ok(Vec::new()) };
     let newest = since(&NEWEST_CONFIG, containerd).unwrap_or(u32::MAX);
     let too_new = configs.into_iter().filter(|(_, version)| *version > newest);
-    let detail = |version| format!("it is `version = {version}`, and containerd {major}.{minor} reads up to {newest}");
+    let detail =
+        |version| format!("it is `version = {version}`, and containerd {major}.{minor} reads up to {newest}");
     Ok(too_new.map(|(breach, version)| breach.saying(detail(version))).collect())
 }
 
@@ -115,13 +122,17 @@ pub(super) fn ignored(merge: &Merge) -> Result<Vec<Breach>, Error> {
     }
     let mut breaches = Vec::new();
     for extension in merge.extensions() {
-        for path in files(extension).map(|(path, _)| path).filter(|path| path.starts_with("usr/lib/tmpfiles.d/")) {
+        for path in
+            files(extension).map(|(path, _)| path).filter(|path| path.starts_with("usr/lib/tmpfiles.d/"))
+        {
             let text = extension.text(path)?;
             let writes = |line: &str| {
                 let mut words = line.split_whitespace();
                 let kind = words.next().unwrap_or_default();
                 let target = words.next().unwrap_or_default();
-                kind.starts_with(['C', 'L', 'f', 'w']) && target.starts_with("/etc/containerd/") && target.ends_with(".toml")
+                kind.starts_with(['C', 'L', 'f', 'w'])
+                    && target.starts_with("/etc/containerd/")
+                    && target.ends_with(".toml")
             };
             if let Some(line) = text.lines().find(|line| writes(line)) {
                 breaches.push(Breach::of(extension).at(path).saying(format!("`{line}`")));
@@ -172,7 +183,9 @@ pub(super) fn sandbox(merge: &Merge) -> Result<Vec<Breach>, Error> {
             let of = version_in_force(merge)?.and_then(|version| since(&CONTAINERD_PAUSE, version));
             let (Some(default), false) = (of, imports.is_empty()) else { return Ok(Vec::new()) };
             let kubelet = || Some(Breach::of(merge.extensions()[merge.entry("usr/bin/kubelet")?.0]));
-            let Some(breach) = found.map(|(breach, _)| breach).or_else(kubelet) else { return Ok(Vec::new()) };
+            let Some(breach) = found.map(|(breach, _)| breach).or_else(kubelet) else {
+                return Ok(Vec::new());
+            };
             (breach.doubtful(), default.to_owned(), "its default")
         }
     };

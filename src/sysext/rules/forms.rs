@@ -33,7 +33,8 @@ fn is_unmountable(extension: &Extension) -> bool {
 
 pub(super) fn compression(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let Form::Image(Format::Squashfs(superblock)) = extension.form else { return Ok(Vec::new()) };
-    let breach = || Breach::of(extension).saying(format!("it is compressed with {}", superblock.compression()));
+    let breach =
+        || Breach::of(extension).saying(format!("it is compressed with {}", superblock.compression()));
     Ok((!superblock.is_mountable()).then(breach).into_iter().collect())
 }
 
@@ -49,9 +50,14 @@ pub(super) fn file_name(_: &Merge, extension: &Extension) -> Result<Vec<Breach>,
         return Ok(Vec::new());
     }
     let name = extension.name();
-    let detail = format!("it will be found as `{name}`, but holds extension-release.{}", names.join(", extension-release."));
+    let detail = format!(
+        "it will be found as `{name}`, but holds extension-release.{}",
+        names.join(", extension-release.")
+    );
     let fix = match names.as_slice() {
-        [only] => format!("call it {only}.raw or {only}-VERSION-ARCH.raw, and link it as /etc/extensions/{only}.raw"),
+        [only] => format!(
+            "call it {only}.raw or {only}-VERSION-ARCH.raw, and link it as /etc/extensions/{only}.raw"
+        ),
         _ => String::new(),
     };
     Ok(vec![Breach::of(extension).saying(detail).fix(fix)])
@@ -63,7 +69,9 @@ pub(super) fn is_lenient(extension: &Extension) -> bool {
     let seen = extension.entries.get(&release::path(only));
     let lenient = |xattr: &String| {
         let value = xattr.strip_prefix("user.extension-release.strict=");
-        value.is_some_and(|value| ["0", "no", "n", "false", "f", "off"].contains(&value.trim_end_matches('\0')))
+        value.is_some_and(|value| {
+            ["0", "no", "n", "false", "f", "off"].contains(&value.trim_end_matches('\0'))
+        })
     };
     seen.is_some_and(|seen| seen.xattrs.iter().any(lenient))
 }
@@ -71,7 +79,8 @@ pub(super) fn is_lenient(extension: &Extension) -> bool {
 pub(super) fn owner(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     // A folder on disk belongs to who works in it; what is built from it belongs to root.
     let foreign = extension.entries.iter().filter(|(_, seen)| (seen.uid, seen.gid) != (0, 0));
-    let paths: Vec<String> = foreign.map(|(path, seen)| format!("/{path} ({}:{})", seen.uid, seen.gid)).collect();
+    let paths: Vec<String> =
+        foreign.map(|(path, seen)| format!("/{path} ({}:{})", seen.uid, seen.gid)).collect();
     let breach = || Breach::of(extension).saying(format!("{} does not belong to root", some(&paths)));
     Ok((!paths.is_empty()).then(breach).into_iter().collect())
 }

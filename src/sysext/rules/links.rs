@@ -12,11 +12,15 @@ pub(super) fn dangling(merge: &Merge, extension: &Extension) -> Result<Vec<Breac
             true => target.clone(),
             false => format!("/{}/{target}", path.rsplit_once('/').map_or("", |(dir, _)| dir)),
         };
-        let breach = |words: &str| Breach::of(extension).at(path).saying(format!("{target} is in none of the extensions{words}"));
+        let breach = |words: &str| {
+            Breach::of(extension).at(path).saying(format!("{target} is in none of the extensions{words}"))
+        };
         match merge.presence(&absolute) {
             Presence::Here | Presence::Elsewhere => {}
             Presence::Missing => breaches.push(breach(" and not in the release")),
-            Presence::Doubtful => breaches.push(breach(", and prebake knows no such file of Flatcar").doubtful()),
+            Presence::Doubtful => {
+                breaches.push(breach(", and prebake knows no such file of Flatcar").doubtful())
+            }
         }
     }
     Ok(breaches)

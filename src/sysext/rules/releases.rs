@@ -18,8 +18,10 @@ pub(super) fn file(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Erro
 
 pub(super) fn one_file(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let names = extension.release_names();
-    let others: Vec<String> = names.iter().filter(|name| **name != extension.name()).map(|n| (*n).to_owned()).collect();
-    let breach = || Breach::of(extension).at(release::DIR).saying(format!("it is that of {} too", some(&others)));
+    let others: Vec<String> =
+        names.iter().filter(|name| **name != extension.name()).map(|n| (*n).to_owned()).collect();
+    let breach =
+        || Breach::of(extension).at(release::DIR).saying(format!("it is that of {} too", some(&others)));
     Ok((names.len() > 1).then(breach).into_iter().collect())
 }
 

@@ -39,7 +39,8 @@ fn is_true(text: &str) -> bool {
 }
 
 /// Directories that are read once, early.
-const EARLY: [&str; 4] = ["usr/lib/sysctl.d", "usr/lib/modules-load.d", "usr/lib/udev/rules.d", "usr/lib/sysusers.d"];
+const EARLY: [&str; 4] =
+    ["usr/lib/sysctl.d", "usr/lib/modules-load.d", "usr/lib/udev/rules.d", "usr/lib/sysusers.d"];
 
 pub(super) fn too_early(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     if merge.release.is_some_and(quirks::merges_in_initrd) {
@@ -72,7 +73,9 @@ pub(super) fn upheld_oneshot(merge: &Merge) -> Result<Vec<Breach>, Error> {
         let Some(unit) = units.get(name) else { continue };
         let stays = unit.last("Service", "RemainAfterExit").is_some_and(is_true);
         if unit.last("Service", "Type") == Some("oneshot") && !stays {
-            breaches.extend(at_line(merge, line).map(|breach| breach.saying(format!("{name} is `Type=oneshot`"))));
+            breaches.extend(
+                at_line(merge, line).map(|breach| breach.saying(format!("{name} is `Type=oneshot`"))),
+            );
         }
     }
     Ok(breaches)
@@ -111,7 +114,9 @@ struct Command<'u> {
 fn commands(units: &BTreeMap<String, Unit>) -> Vec<Command<'_>> {
     let lines = units.values().flat_map(|unit| STARTING.into_iter().flat_map(|key| unit.commands(key)));
     let of_extensions = lines.filter(|line| line.home.extension.is_some());
-    of_extensions.filter_map(|line| Some(Command { program: program(&line.assignment.value)?, line })).collect()
+    of_extensions
+        .filter_map(|line| Some(Command { program: program(&line.assignment.value)?, line }))
+        .collect()
 }
 
 /// The program that a command must succeed to run; nothing where its failure is ignored, or where only systemd knows
@@ -169,10 +174,14 @@ pub(super) fn exec(merge: &Merge) -> Result<Vec<Breach>, Error> {
         match presence {
             Presence::Here | Presence::Elsewhere => {}
             Presence::Missing => {
-                breaches.push(breach.saying(format!("{what} is in none of the extensions and not in the release")));
+                breaches.push(
+                    breach.saying(format!("{what} is in none of the extensions and not in the release")),
+                );
             }
             Presence::Doubtful => {
-                let detail = format!("{what} is in none of the extensions, and prebake knows no such program of Flatcar");
+                let detail = format!(
+                    "{what} is in none of the extensions, and prebake knows no such program of Flatcar"
+                );
                 breaches.push(breach.saying(detail).doubtful());
             }
         }
@@ -185,7 +194,9 @@ pub(super) fn exec_mode(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let mut breaches = Vec::new();
     for Command { line, program } in commands(units) {
         let entry = locate(merge, &program).0.and_then(|path| merge.entry(&path));
-        let Some((_, seen)) = entry.filter(|(_, seen)| matches!(seen.kind, Kind::File(_)) && !seen.is_program()) else {
+        let Some((_, seen)) =
+            entry.filter(|(_, seen)| matches!(seen.kind, Kind::File(_)) && !seen.is_program())
+        else {
             continue;
         };
         let detail = format!("{program} has the mode {:04o}", seen.mode);
