@@ -24,6 +24,7 @@ mod kubernetes;
 mod lint;
 mod locks;
 mod oci;
+mod outputs;
 mod recipes;
 mod registry;
 mod releases;
