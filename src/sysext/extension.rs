@@ -3,7 +3,7 @@
 //! Owns the forms: an image (also through a link), a plain directory, a tree that is about to become an image. Nothing
 //! here judges; that is [`super::rules`]'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -36,6 +36,8 @@ pub struct Extension {
     pub entries: BTreeMap<String, Seen>,
     /// Directories in which more will lie than is known yet: members of archives that are not fetched.
     pub unknown: Vec<String>,
+    /// Names of the release's extensions that its folder's `node.bu` masks.
+    pub masks: BTreeSet<String>,
     /// Why nothing is known of what it holds.
     pub fault: Option<Fault>,
     bytes: Bytes,
@@ -223,8 +225,8 @@ impl Extension {
     }
 
     fn new(subject: String, stem: String, form: Form, bytes: Bytes) -> Self {
-        let (entries, unknown) = (BTreeMap::new(), Vec::new());
-        Extension { subject, stem, exact: false, form, size: 0, entries, unknown, fault: None, bytes }
+        let (entries, unknown, masks) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Extension { subject, stem, exact: false, form, size: 0, entries, unknown, masks, fault: None, bytes }
     }
 
     fn fill(&mut self, entries: BTreeMap<String, Seen>) {

@@ -9,10 +9,11 @@ use super::base::Base;
 use super::description::{Description, FILE_NAME};
 use super::extension::{self, Extension};
 use super::image;
-use super::merge::Merge;
+use super::merge::{Merge, NodeConfig};
 use super::rules::{self, Breach};
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
+use crate::ignition::{self, Transpile};
 use crate::recipe::Version;
 use crate::report::Severity;
 
@@ -127,7 +128,12 @@ pub fn folder(path: &Path) -> Result<Extension> {
     // Digests may be pinned for one architecture only.
     let [first, other] = Arch::ALL;
     let (tree, unknown) = outline(first).or_else(|error| outline(other).map_err(|_| error))?;
-    Ok(Extension::of_tree(&description.name, &tree).with_unknown(unknown))
+    let mut extension = Extension::of_tree(&description.name, &tree).with_unknown(unknown);
+    if let Some(layer) = &description.node_layer {
+        let config = ignition::load(layer, &Transpile::default())?.config;
+        extension.masks = NodeConfig::of_ignition(config.to_json().as_bytes()).masked;
+    }
+    Ok(extension)
 }
 
 /// Judges a group on its own, for a release if one is named.

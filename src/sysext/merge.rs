@@ -117,6 +117,12 @@ impl<'m> Merge<'m> {
         &self.extensions
     }
 
+    /// Whether the node leaves out an extension of the release, as far as is known.
+    pub fn is_masked(&self, stock: &str) -> bool {
+        self.config.is_some_and(|config| config.masked.contains(stock))
+            || self.extensions.iter().any(|extension| extension.masks.contains(stock))
+    }
+
     /// The topmost entry at a path, and whose it is.
     pub fn entry(&self, path: &str) -> Option<(usize, &'m Seen)> {
         let found = |(index, extension): (usize, &&'m Extension)| Some((index, extension.entries.get(path)?));

@@ -390,7 +390,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "collision",
         severity: Severity::Error,
-        why: "of two extensions with the same path the one whose name sorts last wins, without a word",
+        why: "systemd-sysext takes the file of the name that sorts last, without a word",
         fix: "let only one of them ship it",
         check: Check::Whole(collisions::between),
     },
@@ -404,7 +404,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "stock-collision",
         severity: Severity::Error,
-        why: "Flatcar's own extension has the path too, and the name that sorts last wins without a word",
+        why: "a node merges both unless Flatcar's own is masked, so it gets a mixture of two",
         fix: "mask Flatcar's: a link /etc/extensions/NAME.raw to /dev/null with `overwrite: true` in node.bu",
         check: Check::Whole(collisions::with_stock),
     },

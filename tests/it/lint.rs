@@ -461,6 +461,20 @@ fn a_mask_in_the_nodes_config_settles_a_collision_with_flatcars_own() {
 }
 
 #[test]
+fn a_folder_that_masks_flatcars_own_may_ship_its_files_and_others_may_not() {
+    let world = World::new();
+    let containerd = repository("sysext/containerd").display().to_string();
+    let run = world.prebake(&["sysext", "lint", "--strict", &containerd]).ok();
+    assert!(run.stdout.contains("nothing is wrong"), "{}", run.stdout);
+    let copy = world.path("sysext/containerd");
+    let status = Command::new("cp").args(["-r", &containerd]).arg(&copy).status().unwrap();
+    assert!(status.success());
+    fs::remove_file(copy.join("node.bu")).unwrap();
+    let run = world.prebake(&["sysext", "lint", "sysext/containerd"]).ok();
+    assert!(run.stdout.contains("stock-collision: containerd-flatcar ships /usr/bin/runc"), "{}", run.stdout);
+}
+
+#[test]
 fn a_release_decides_what_its_containerd_reads_and_what_is_too_early() {
     let shelf = Shelf::new();
     shelf

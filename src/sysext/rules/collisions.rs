@@ -26,12 +26,10 @@ pub(super) fn between(merge: &Merge) -> Result<Vec<Breach>, Error> {
         for pair in owners.windows(2) {
             let [(low, below), (high, above)] = [pair[0], pair[1]];
             let (lower, upper) = (merge.extensions()[low], merge.extensions()[high]);
+            let is_file = matches!(above.kind, Kind::File(_));
+            let to_come = is_file && [lower, upper].iter().any(|e| e.unknown.iter().any(|open| open == path));
             let severity = match () {
-                _ if same_entry(below, above)
-                    && [lower, upper].iter().any(|e| e.unknown.iter().any(|p| p == path)) =>
-                {
-                    Severity::Warning
-                }
+                _ if same_entry(below, above) && to_come => Severity::Warning,
                 _ if !same_entry(below, above) || !same_bytes(path, below, lower, upper)? => Severity::Error,
                 _ => continue,
             };
@@ -97,7 +95,7 @@ pub(super) fn with_stock(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let mut breaches = Vec::new();
     for extension in merge.extensions() {
         for (stock, files) in &merge.base.stock {
-            if merge.config.is_some_and(|config| config.masked.contains(stock)) || stock == extension.name() {
+            if merge.is_masked(stock) || stock == extension.name() {
                 continue;
             }
             let shared: Vec<String> =
@@ -109,8 +107,7 @@ pub(super) fn with_stock(merge: &Merge) -> Result<Vec<Breach>, Error> {
             let fix = format!(
                 "mask Flatcar's in node.bu: a link /etc/extensions/{stock}.raw to /dev/null with `overwrite: true`"
             );
-            let detail =
-                format!("{stock} ships {} as well, and `{winner}` wins unless it is masked", some(&all));
+            let detail = format!("{stock} ships {} as well, and `{winner}` wins", some(&all));
             let breach = Breach::of(extension).at(path).saying(detail).fix(fix);
             // To lie over Flatcar's file may be what is wanted; to lie under it never is.
             let sure = loses && merge.config.is_some();
