@@ -120,7 +120,8 @@ impl Runner<'_> {
         let assembled = carried.assemble(&packed)?;
         let mut scratch = self.store.scratch()?;
         // Layers are compressed already: more than the least effort gains nothing.
-        let options = squashfs::Options { level: squashfs::Level::LEAST, ..Default::default() };
+        let options =
+            squashfs::Options { compression: squashfs::Compression::default().least(), ..Default::default() };
         assembled.write(&carried.name, self.lock.epoch(), options, scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::error::{Advice, Exit};
-use crate::format::squashfs;
+use crate::format::squashfs::{self, Listed};
 use crate::format::tree::{Content, Tree};
 
 /// Most entries of a directory that are looked at.
@@ -76,6 +76,8 @@ pub struct Seen {
     pub kind: Kind,
     /// Extended attributes, `name=value` with what is not text replaced.
     pub xattrs: Vec<String>,
+    /// Number of the inode, if it has more names than this one.
+    pub inode: Option<u64>,
 }
 
 /// What an entry is.
@@ -179,7 +181,8 @@ impl Extension {
                 Content::File(contents) => Kind::File(contents.size()),
                 Content::Symlink(target) => Kind::Symlink(target.clone()),
             };
-            (path.to_owned(), Seen { mode: entry.mode, uid: 0, gid: 0, kind, xattrs: Vec::new() })
+            let xattrs = entry.xattrs.iter().map(shown_xattr).collect();
+            (path.to_owned(), Seen { mode: entry.mode, uid: 0, gid: 0, kind, xattrs, inode: None })
         });
         let subject = format!("sysext {name}");
         let mut extension = Extension::new(subject, name.into(), Form::Tree, Bytes::Tree(tree.clone()));
@@ -317,10 +320,7 @@ impl Extension {
                 let file = File::open(root.join(path)).map_err(inside)?;
                 file.take(limit).read_to_end(&mut bytes).map_err(inside)?;
             }
-            Bytes::Squashfs(image) => {
-                bytes = image.read(path)?;
-                bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            }
+            Bytes::Squashfs(image) => bytes = image.head(path, limit)?,
         }
         Ok(bytes)
     }
@@ -334,6 +334,19 @@ impl Extension {
     /// All bytes of a file.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
         self.head(path, MAX_FILE)
+    }
+
+    /// Writes all that is in an image below `target`, which must not exist yet and appears when it is complete.
+    pub fn extract(&self, target: &Path) -> Result<(), Error> {
+        let no_image = |why: &str| Error::Broken { subject: self.subject.clone(), why: why.into() };
+        match (&self.bytes, &self.fault) {
+            (Bytes::Squashfs(image), _) => Ok(image.extract(target)?),
+            (_, Some(Fault::Broken(why))) => Err(no_image(why)),
+            (_, Some(Fault::Opaque(what))) => {
+                Err(no_image(&format!("it is {what}, which prebake does not read")))
+            }
+            (Bytes::None | Bytes::Tree(_) | Bytes::Directory(_), None) => Err(no_image("it is a directory")),
+        }
     }
 
     /// Seconds since 1970 at which an image says it was made.
@@ -380,14 +393,21 @@ fn fault(format: Format, length: u64) -> Option<Fault> {
     }
 }
 
-fn seen(listed: squashfs::Listed) -> Seen {
+fn shown_xattr((name, value): (&String, &Vec<u8>)) -> String {
+    format!("{name}={}", String::from_utf8_lossy(value))
+}
+
+fn seen(listed: Listed) -> Seen {
     let kind = match listed.kind {
         squashfs::Kind::Dir => Kind::Dir,
         squashfs::Kind::File(size) => Kind::File(size),
         squashfs::Kind::Symlink(target) => Kind::Symlink(target),
+        squashfs::Kind::Whiteout => Kind::Whiteout,
         squashfs::Kind::Special => Kind::Special,
     };
-    Seen { mode: listed.mode, uid: listed.uid, gid: listed.gid, kind, xattrs: Vec::new() }
+    let xattrs = listed.xattrs.iter().map(shown_xattr).collect();
+    let Listed { mode, uid, gid, inode, nlink, .. } = listed;
+    Seen { mode, uid, gid, kind, xattrs, inode: (nlink > 1).then_some(inode.into()) }
 }
 
 fn walk(root: &Path, dir: &str, entries: &mut BTreeMap<String, Seen>) -> Result<(), Error> {
@@ -414,7 +434,8 @@ fn walk(root: &Path, dir: &str, entries: &mut BTreeMap<String, Seen>) -> Result<
         let is_dir = kind == Kind::Dir;
         let xattrs = xattrs(&path);
         let mode = (metadata.mode() & 0o7777) as u16;
-        let seen = Seen { mode, uid: metadata.uid(), gid: metadata.gid(), kind, xattrs };
+        let inode = (!is_dir && metadata.nlink() > 1).then(|| metadata.ino());
+        let seen = Seen { mode, uid: metadata.uid(), gid: metadata.gid(), kind, xattrs, inode };
         entries.insert(inside.clone(), seen);
         if entries.len() > MAX_ENTRIES {
             return Err(Error::TooMany { path: root.to_owned() });

@@ -53,6 +53,9 @@ pub struct Row {
     /// What a link points at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Number of the inode, where several names are one file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
 }
 
 /// Looks at an image or directory, and judges what is in it by the rules as if it lay under the name that it wants.
@@ -82,7 +85,7 @@ pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
                 Kind::Symlink(target) => ("link", None, Some(target.clone())),
                 Kind::Whiteout | Kind::Special => ("special", None, None),
             };
-            Row { path: format!("/{path}"), kind, mode: seen.mode, size, target }
+            Row { path: format!("/{path}"), kind, mode: seen.mode, size, target, inode: seen.inode }
         })
         .collect();
     let inspected = Inspected {

@@ -299,6 +299,29 @@ const FLAWS: &[Flaw] = flaws![
     };
 ];
 
+/// Flaws that a folder and its image show in the same way, so reading images is judged too.
+const SEEN_IN_IMAGES: [&str; 6] =
+    ["strict-xattr", "whiteout", "no-special-files", "setuid", "world-writable", "xattrs"];
+
+#[test]
+fn what_a_folder_shows_an_image_of_it_shows_too() {
+    for flaw in FLAWS.iter().filter(|flaw| SEEN_IN_IMAGES.contains(&flaw.rule)) {
+        let shelf = Shelf::new();
+        (flaw.make)(&shelf);
+        let folder = Folder { path: shelf.path("flaw"), name: "flaw".into() };
+        shelf.pack(folder, "flaw.raw", &[]);
+        let breaches = lint(shelf.dir.path());
+        assert!(names(&breaches).contains(&flaw.rule), "{}: {:?}", flaw.what, names(&breaches));
+    }
+    let shelf = Shelf::new();
+    let folder = shelf.extension("flaw").shell("chown -R 1000:1000 . && rm -f ../flaw.raw");
+    let mut command = Command::new("mksquashfs");
+    command.arg(&folder.path).arg(shelf.path("flaw.raw")).args(["-noappend", "-quiet", "-no-progress"]);
+    assert!(command.output().unwrap().status.success());
+    fs::remove_dir_all(folder.path).unwrap();
+    assert_eq!(names(&lint(shelf.dir.path())), ["owner"]);
+}
+
 /// Bytes that do not compress.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
@@ -617,6 +640,35 @@ fn a_sysext_without_components_is_built_without_a_network_and_the_same_twice() {
     let (inspected, findings) = inspect(&world.path("out/hello-1-arm64.raw")).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!(inspected.release["ARCHITECTURE"], "arm64");
+}
+
+#[test]
+fn an_image_is_inspected_and_extracted_and_nothing_is_written_over() {
+    let shelf = Shelf::new();
+    shelf.pack(
+        shelf.extension("x").program("usr/bin/tool", "tool").shell("ln usr/bin/tool usr/bin/alias"),
+        "x-v1-x86-64.raw",
+        &["-comp", "xz", "-b", "262144"],
+    );
+    let world = World::new();
+    let image = shelf.path("x-v1-x86-64.raw").display().to_string();
+    let run = world.prebake(&["sysext", "inspect", &image]).ok();
+    for words in ["name    x\n", "ID=_any", "format  squashfs xz, blocks of 256 KiB", "/usr/bin/tool"] {
+        assert!(run.stdout.contains(words), "no {words:?} in {}", run.stdout);
+    }
+    let json = world.prebake(&["sysext", "inspect", &image, "--json"]).ok().stdout;
+    let seen: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = seen["entries"].as_array().unwrap();
+    let inode = |path: &str| rows.iter().find(|row| row["path"] == path).unwrap()["inode"].clone();
+    assert!(inode("/usr/bin/tool").is_u64() && inode("/usr/bin/tool") == inode("/usr/bin/alias"));
+    world.prebake(&["sysext", "extract", &image, "out"]).ok();
+    assert_eq!(fs::read_to_string(world.path("out/usr/bin/alias")).unwrap(), "tool");
+    world.prebake(&["sysext", "extract", &image, "out"]).fails(1, &["out is not an empty directory"]);
+    fs::write(world.path("empty.raw"), "").unwrap();
+    world
+        .prebake(&["sysext", "extract", "empty.raw", "new"])
+        .fails(4, &["empty.raw is no image", "it is empty"]);
+    assert!(!world.path("new").exists());
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod recipes;
 mod registry;
 mod releases;
 mod serve;
+mod squashfs;
 mod store;
 mod sysexts;
 mod updates;

@@ -1,6 +1,7 @@
 //! `prebake sysext`: system extensions on their own, without a recipe; what is in them, and what is wrong with them.
 
 mod build;
+mod extract;
 mod inspect;
 mod lint;
 mod ls;
@@ -20,6 +21,7 @@ pub struct SysextArgs {
 #[derive(Subcommand)]
 enum SysextVerb {
     Build(build::SysextBuildArgs),
+    Extract(extract::ExtractArgs),
     Inspect(inspect::InspectArgs),
     Lint(lint::LintArgs),
     Ls(ls::LsArgs),
@@ -30,6 +32,7 @@ impl SysextArgs {
     pub fn run(self) -> Result<()> {
         match self.verb {
             SysextVerb::Build(args) => args.run(),
+            SysextVerb::Extract(args) => args.run(),
             SysextVerb::Inspect(args) => args.run(),
             SysextVerb::Lint(args) => args.run(),
             SysextVerb::Ls(args) => args.run(),
