@@ -336,6 +336,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     persist(file, path)
 }
 
+/// Gives a finished file its name for everybody to read: mode 0644, sync, rename, sync the directory.
+pub fn persist_public(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    let public = fs::Permissions::from_mode(0o644);
+    file.as_file().set_permissions(public).map_err(Error::io("make readable", path))?;
+    persist(file, path)
+}
+
 fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(Error::io("create", directory))?;

@@ -4,5 +4,6 @@
 #![allow(dead_code)]
 
 pub mod machine;
+pub mod merge;
 pub mod mirror;
 pub mod release;
