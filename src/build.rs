@@ -223,7 +223,9 @@ pub async fn build(
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let plan = Plan::new(&lock, recipe, sysexts, &needs, &boots)?;
-    let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
+    let outcomes =
+        Runner { store, lock: &lock, sysexts, packaging: &recipe.packaging, boots: &boots, observer }
+            .run(&plan)?;
     warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 

@@ -27,6 +27,7 @@ use crate::source::fetch::{Check, Fetcher, Want};
 use crate::source::http::Http;
 use crate::store::{self, Object, Store};
 use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::{self, Selected};
 
 /// Components that are fetched at the same time.
@@ -143,6 +144,7 @@ pub fn select(folder: &Path, archs: &[Arch], values: &BTreeMap<String, String>) 
 /// Fetches what is needed and builds the images into the store.
 pub async fn build(
     sysexts: &[Selected],
+    packaging: &Packaging,
     store: &Store,
     limits: build::Limits,
     observer: &dyn Observer,
@@ -151,8 +153,8 @@ pub async fn build(
     let entries = pinned.iter().map(|pin| (pin.id.clone(), Entry::plain(&pin.url, pin.object)));
     // No release: these images are for any.
     let lock = Lock { inputs: entries.collect(), ..Lock::empty() };
-    let plan = Plan { steps: plan::sysext_steps(&lock, sysexts)? };
-    let outcomes = Runner { store, lock: &lock, sysexts, boots: &[], observer }.run(&plan)?;
+    let plan = Plan { steps: plan::sysext_steps(&lock, sysexts, packaging)? };
+    let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &[], observer }.run(&plan)?;
     let made = sysexts.iter().zip(outcomes).map(|(sysext, outcome)| Made {
         name: sysext.description.name.clone(),
         version: sysext.version().to_owned(),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive, squashfs};
+use crate::format::{cpio, oci_archive};
 use crate::images;
 use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
@@ -22,6 +22,7 @@ use crate::resolve::component_id;
 use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::Selected;
 
 /// Steps in an order in which each comes after what it needs.
@@ -88,11 +89,11 @@ impl Plan {
         needs: &Needs,
         boots: &[BootWish],
     ) -> Result<Plan> {
-        let mut steps = sysext_steps(lock, sysexts)?;
+        let (epoch, packaging) = (lock.epoch(), &recipe.packaging);
+        let mut steps = sysext_steps(lock, sysexts, packaging)?;
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
         let mut keys: BTreeMap<(String, Arch), Sha256> =
             booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
-        let epoch = lock.epoch();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");
@@ -106,7 +107,7 @@ impl Plan {
             let in_it = *carriage == Carriage::Sysext;
             let params = json!({
                 "name": name, "version": version, "arch": arch, "archives_inside": in_it, "epoch": epoch,
-                "format": squashfs::REVISION,
+                "packaging": packaging.least().key(),
             });
             let key = step_key("carried", carried::REVISION, &params, &archives);
             keys.insert((name.clone(), *arch), key);
@@ -128,7 +129,7 @@ impl Plan {
 ///
 /// # Errors
 /// A file of a sysext's folder that cannot be read.
-pub fn sysext_steps(lock: &Lock, sysexts: &[Selected]) -> Result<Vec<Step>> {
+pub fn sysext_steps(lock: &Lock, sysexts: &[Selected], packaging: &Packaging) -> Result<Vec<Step>> {
     let epoch = lock.epoch();
     let mut steps = Vec::new();
     for (index, sysext) in sysexts.iter().enumerate() {
@@ -145,7 +146,7 @@ pub fn sysext_steps(lock: &Lock, sysexts: &[Selected]) -> Result<Vec<Step>> {
         let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
         let params = json!({
             "name": name, "arch": arch, "folder": folder, "variables": variables,
-            "components": components, "epoch": epoch, "format": squashfs::REVISION,
+            "components": components, "epoch": epoch, "packaging": packaging.key(),
         });
         let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
         steps.push(Step {

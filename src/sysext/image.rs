@@ -8,6 +8,7 @@ use super::base::Base;
 use super::description::{self, Description, Placement};
 use super::extension::{self, Extension};
 use super::merge::Merge;
+use super::packaging::Packaging;
 use super::release::{self, Release};
 use super::rules::{self, Breach};
 use super::template::Variables;
@@ -15,7 +16,7 @@ use super::unit;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits, Selection};
-use crate::format::squashfs::{self, Options};
+use crate::format::squashfs;
 use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings};
 
@@ -233,8 +234,8 @@ impl Assembled {
     }
 
     /// Writes the image over `out` and returns its length. `name` is the sysext's, for errors.
-    pub fn write(&self, name: &str, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
-        squashfs::write(&self.tree, epoch, options, out)
-            .map_err(|source| Error::Write { name: name.into(), source })
+    pub fn write(&self, name: &str, epoch: u64, packaging: &Packaging, out: &mut File) -> Result<u64, Error> {
+        let written = packaging.write(&self.tree, epoch, out);
+        written.map_err(|source| Error::Write { name: name.into(), source })
     }
 }

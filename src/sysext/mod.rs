@@ -6,7 +6,7 @@
 //! files/      ─┘    └────▶ extension ─┘ └─ the node's config
 //! ```
 //! `description` says what a folder holds and which components it needs, `schema` reads its `sysext.yaml`; `image`
-//! puts the fetched components, the `files/` and the generated files together and writes the image. `extension` is any
+//! puts the fetched components, the `files/` and the generated files together; `packaging` says what the image is made with. `extension` is any
 //! extension that is looked at, `merge` all that meet on a node, and `rules` knows what goes wrong there; `release` is
 //! the file by which systemd judges an image; `unit` parses systemd units as far as a check needs; `values`
 //! knows what a version is made of. Fetching is `source`'s, bytes of images are `format`'s.
@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod lint;
 pub mod merge;
 pub mod order;
+pub mod packaging;
 pub mod published;
 pub mod release;
 pub mod rules;

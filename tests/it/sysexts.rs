@@ -15,6 +15,7 @@ use prebake::report::Severity;
 use prebake::sysext::description::{Description, Error, Expected, Placement};
 use prebake::sysext::image::{self, Assembled, assemble};
 use prebake::sysext::inspect::inspect;
+use prebake::sysext::packaging::Packaging;
 
 const HEAD: &str = "schema: 1\nname: demo\nversion: v1.2\n";
 
@@ -87,7 +88,8 @@ fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+/// A .tgz with these files, all executable.
+pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, body) in files {
         let mut header = tar::Header::new_gnu();
@@ -214,12 +216,12 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
         ("crictl", world.file("fetched/5", tgz(&[("crictl", b"cri")]))),
     ];
     let compression = Compression::Zstd(Level::new(1).unwrap());
-    let options = Options { compression, ..Options::default() };
+    let packaging = Options { compression, ..Options::default() }.into();
     let build = |file: &str| {
         let assembled = world.assemble_as(&kubernetes, Arch::Amd64, &fetched).unwrap();
         assert!(assembled.warnings.is_empty(), "{:?}", assembled.warnings);
         let path = world.dir.path().join(file);
-        assembled.write("kubernetes", 1_700_000_000, options, &mut File::create(&path).unwrap()).unwrap();
+        assembled.write("kubernetes", 1_700_000_000, &packaging, &mut File::create(&path).unwrap()).unwrap();
         path
     };
     let image = build("one.raw");
@@ -399,7 +401,7 @@ fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
     world.file("demo/files/usr/bin/tool", "12345");
     let image = world.dir.path().join("x.raw");
     let assembled = world.assemble(&[]).unwrap();
-    assembled.write("demo", 7, Options::default(), &mut File::create(&image).unwrap()).unwrap();
+    assembled.write("demo", 7, &Packaging::default(), &mut File::create(&image).unwrap()).unwrap();
     let (code, json, story) = prebake(&["sysext", "inspect", "--json", image.to_str().unwrap()]);
     assert_eq!((code, story.as_str()), (0, ""));
     let seen: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -237,7 +237,7 @@ impl BlockSize {
 pub struct Level<const MAX: u8>(u8);
 
 impl<const MAX: u8> Level<MAX> {
-    /// For what hardly compresses.
+    /// 1, for what hardly compresses.
     pub const LEAST: Self = Level(1);
     /// The highest.
     pub const MAX: Self = Level(MAX);
@@ -269,7 +269,16 @@ impl Compression {
     /// (`cargo bench --bench sysext`).
     pub const DEFAULT_ZSTD: Level<22> = Level(9);
 
-    /// The number of the level, where there are levels.
+    /// Without the level.
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Compression::Zstd(_) => Algorithm::Zstd,
+            Compression::Gzip(_) => Algorithm::Gzip,
+            Compression::Xz => Algorithm::Xz,
+        }
+    }
+
+    /// The level, where the compression has levels.
     pub const fn level(self) -> Option<u8> {
         match self {
             Compression::Zstd(level) => Some(level.get()),
@@ -278,21 +287,12 @@ impl Compression {
         }
     }
 
-    /// The same with the least effort, for what hardly compresses.
+    /// The same with the least effort, for what is compressed already.
     pub const fn least(self) -> Self {
         match self {
             Compression::Zstd(_) => Compression::Zstd(Level::LEAST),
             Compression::Gzip(_) => Compression::Gzip(Level::LEAST),
             Compression::Xz => Compression::Xz,
-        }
-    }
-
-    /// Without the level.
-    pub const fn algorithm(self) -> Algorithm {
-        match self {
-            Compression::Zstd(_) => Algorithm::Zstd,
-            Compression::Gzip(_) => Algorithm::Gzip,
-            Compression::Xz => Algorithm::Xz,
         }
     }
 }
