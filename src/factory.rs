@@ -144,6 +144,7 @@ pub fn select(folder: &Path, archs: &[Arch], values: &BTreeMap<String, String>) 
 /// Fetches what is needed and builds the images into the store.
 pub async fn build(
     sysexts: &[Selected],
+    packaging: &Packaging,
     store: &Store,
     limits: build::Limits,
     observer: &dyn Observer,
@@ -152,7 +153,6 @@ pub async fn build(
     let entries = pinned.iter().map(|pin| (pin.id.clone(), Entry::plain(&pin.url, pin.object)));
     // No release: these images are for any.
     let lock = Lock { inputs: entries.collect(), ..Lock::empty() };
-    let packaging = &Packaging::default();
     let plan = Plan { steps: plan::sysext_steps(&lock, sysexts, packaging)? };
     let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &[], observer }.run(&plan)?;
     let made = sysexts.iter().zip(outcomes).map(|(sysext, outcome)| Made {

@@ -89,12 +89,11 @@ impl Plan {
         needs: &Needs,
         boots: &[BootWish],
     ) -> Result<Plan> {
-        let packaging = &recipe.packaging;
+        let (epoch, packaging) = (lock.epoch(), &recipe.packaging);
         let mut steps = sysext_steps(lock, sysexts, packaging)?;
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
         let mut keys: BTreeMap<(String, Arch), Sha256> =
             booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
-        let epoch = lock.epoch();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");

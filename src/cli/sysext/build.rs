@@ -15,6 +15,7 @@ use crate::cli::project::{FetchArgs, StoreArg, block_on};
 use crate::cli::table::Table;
 use crate::error::Result;
 use crate::factory::{self, Made, Pinned};
+use crate::sysext::packaging::Packaging;
 
 /// Build sysexts on their own, without a recipe
 ///
@@ -70,7 +71,8 @@ impl SysextBuildArgs {
         }
         let store = self.fetch.trusting(self.store.open()?);
         let limits = Limits { offline: self.offline, http: self.fetch.options(), ..Limits::default() };
-        let (pinned, made) = block_on(factory::build(&sysexts, &store, limits, &Progress::new()))?;
+        let (pinned, made) =
+            block_on(factory::build(&sysexts, &Packaging::default(), &store, limits, &Progress::new()))?;
         factory::publish(&made, &store, &self.output)?;
         match self.json {
             true => print_json(&as_json(&self.output, &pinned, &made)),
