@@ -25,7 +25,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     skopeo:skopeo containerd:containerd docker-registry:docker-registry
     grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext)
 # The peers of the races.
-BENCH=("${TEST[@]}" aria2:aria2c curl:curl)
+BENCH=("${TEST[@]}" aria2:aria2c curl:curl time:/usr/bin/time)
 
 PATH=$PATH:/usr/sbin:/sbin
 

@@ -128,6 +128,18 @@ fn the_kernel_mounts_every_compression_and_block_size() {
 }
 
 #[test]
+fn the_kernel_mounts_trees_without_data_or_without_anything() {
+    let mut empty_file = Tree::new();
+    empty_file.insert("a/empty", file("")).unwrap();
+    for tree in [Tree::new(), empty_file] {
+        let scratch = Scratch::new();
+        let (image, at) = (scratch.image(&tree, quick()), scratch.path("at"));
+        let Some(_mounted) = mount(&image, &at) else { return };
+        assert_eq!(sight_of_directory(&at), sight_of_tree(&tree));
+    }
+}
+
+#[test]
 fn the_kernel_sees_links_attributes_times_owners_and_large_directories() {
     let tree = full();
     let scratch = Scratch::new();
