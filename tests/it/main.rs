@@ -19,6 +19,7 @@ mod images;
 mod judges;
 mod keys;
 mod locks;
+mod node;
 mod oci;
 mod recipes;
 mod registry;

@@ -3,6 +3,8 @@
 //! Used by `demo.rs` and by the integration tests, each of which needs only some of it.
 #![allow(dead_code)]
 
+pub mod cluster;
 pub mod machine;
 pub mod mirror;
 pub mod release;
+pub mod upstream;
