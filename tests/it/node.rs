@@ -58,6 +58,7 @@ release: {channel: stable}
 trust: {primary_fingerprint: 9B368570AEFD715B83A15ACE4F564163D3EA328A, key: lab.asc}
 kubernetes: {version: v1.33.13}
 sysexts: [kubernetes, containerd]
+images: [registry.k8s.io/pause:3.10, registry.k8s.io/kube-proxy:v1.33.13]
 profiles: {worker: {kernel_args: ['console=ttyS0,115200n8']}}
 default_profile: worker
 ";
@@ -68,25 +69,23 @@ fn upstream(directory: &Path) -> Upstream {
     let peers = cluster::peer("kubernetes").unwrap();
     for program in ["kubeadm", "kubelet", "kubectl"] {
         let path = format!("kubernetes/{}/bin/linux/amd64/{program}", cluster::VERSION);
-        upstream.publish(&path, &peers.join(program), ".sha256").unwrap();
+        upstream.publish(&path, &peers.join(program), &format!("{program}.sha256")).unwrap();
     }
     let plugins = cluster::debian("containernetworking-plugins").unwrap();
     let plugin = |name: &&str| (format!("./{name}"), plugins.join("usr/lib/cni").join(name));
     let files: Vec<_> = ["bridge", "host-local", "loopback"].iter().map(plugin).collect();
-    let path = format!(
-        "github/containernetworking/plugins/releases/download/{CNI}/cni-plugins-linux-amd64-{CNI}.tgz"
-    );
-    upstream.publish_archive(&path, &files, ".sha256").unwrap();
+    let archive = format!("cni-plugins-linux-amd64-{CNI}.tgz");
+    let path = format!("github/containernetworking/plugins/releases/download/{CNI}/{archive}");
+    upstream.publish_archive(&path, &files, &format!("{archive}.sha256")).unwrap();
     let containerd = cluster::debian("containerd").unwrap();
     let program = |name: &&str| (format!("bin/{name}"), containerd.join("usr/bin").join(name));
     let files: Vec<_> = ["containerd", "containerd-shim-runc-v2", "ctr"].iter().map(program).collect();
-    let path = format!(
-        "github/containerd/containerd/releases/download/v{CONTAINERD}/containerd-static-{CONTAINERD}-linux-amd64.tar.gz"
-    );
-    upstream.publish_archive(&path, &files, ".sha256sum").unwrap();
+    let archive = format!("containerd-static-{CONTAINERD}-linux-amd64.tar.gz");
+    let path = format!("github/containerd/containerd/releases/download/v{CONTAINERD}/{archive}");
+    upstream.publish_archive(&path, &files, &format!("{archive}.sha256sum")).unwrap();
     let runc = cluster::debian("runc").unwrap().join("usr/sbin/runc");
     let path = format!("github/opencontainers/runc/releases/download/{RUNC}/runc.amd64");
-    upstream.publish(&path, &runc, ".sha256sum").unwrap();
+    upstream.publish(&path, &runc, "runc.sha256sum").unwrap();
     upstream
 }
 
@@ -138,6 +137,7 @@ systemd:
         RemainAfterExit=yes
         StandardOutput=journal+console
         StandardError=journal+console
+        ExecStartPre=/usr/bin/bash -c 'for i in pause-3.10 kube-proxy-v1.33.13; do curl -fsSo /tmp/x.tar SERVER/assets/images/$i-amd64.tar && ctr -n k8s.io images import /tmp/x.tar; done'
         ExecStart=/usr/bin/kubeadm join {endpoint} --node-name node1 --token {token} --discovery-token-ca-cert-hash {ca_cert_hash} --cri-socket unix:///run/containerd/containerd.sock
         [Install]
         WantedBy=multi-user.target
@@ -197,10 +197,29 @@ fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
 
     let _turn = machine::turn();
     let cluster = Cluster::start(&work.join("cluster")).unwrap();
-    fs::write(work.join("join.bu"), layer(&cluster.invitation().unwrap(), nonce)).unwrap();
+    let t = std::time::Instant::now();
+    fs::write(work.join("join.bu"), layer(&cluster.invitation().unwrap(), nonce).replace("SERVER", "http://10.0.2.2:18099")).unwrap();
     prebake(work, &["build", "node.yaml", "--layer", "join.bu"], &mirrors);
+    println!("build {:?}", t.elapsed());
     drop(mirror);
-    println!("{}", cluster.logs());
+    Command::new("sh").args(["-c", "find output -type f | xargs ls -la"]).current_dir(work).status().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+    let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:18099", "output/node/current"]).current_dir(work));
+    server.says("listening on");
+    let address: std::net::SocketAddr = "127.0.0.1:18099".parse().unwrap();
+    let harness = Mirror::builder()
+        .directory("/", &release.harness)
+        .page("/start.ipxe", machine::start_script(address))
+        .start()
+        .unwrap();
+    let url = format!("{}/start.ipxe", machine::seen_from_inside(harness.address()));
+    let mut machine = Machine::builder(&url, Path::new("/tmp/cluster/console")).memory_mib(4096).start().unwrap();
+    println!("{:?}", machine.wait_for(&["LAB-NODE"], PATIENCE));
+    println!("{:?}", cluster.await_output(&["get", "nodes", "-o", "wide"], PATIENCE, |x| x.contains(" Ready ")));
+    std::thread::sleep(Duration::from_secs(5));
+    println!("{}", cluster.kubectl(&["get", "nodes", "-o", "yaml"]).unwrap());
+    println!("{}", cluster.kubectl(&["get", "events", "-A"]).unwrap());
+    let _: Option<Value> = None;
 }
 
 #[test]

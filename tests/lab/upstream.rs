@@ -22,15 +22,15 @@ impl Upstream {
         Upstream { directory: directory.to_owned() }
     }
 
-    /// A file, and its digest under `path` and this ending, as `sha256sum` prints it.
-    pub fn publish(&self, path: &str, file: &Path, ending: &str) -> io::Result<()> {
+    /// A file, and beside it another, `digests`, that has its digest as `sha256sum` prints it.
+    pub fn publish(&self, path: &str, file: &Path, digests: &str) -> io::Result<()> {
         let published = self.place(path)?;
         symlink(file, &published)?;
-        self.digest(&published, ending)
+        write_digest(&published, digests)
     }
 
     /// A `.tar.gz` of these files, each under a name, and its digest as above.
-    pub fn publish_archive(&self, path: &str, files: &[(String, PathBuf)], ending: &str) -> io::Result<()> {
+    pub fn publish_archive(&self, path: &str, files: &[(String, PathBuf)], digests: &str) -> io::Result<()> {
         let published = self.place(path)?;
         let gzip = GzEncoder::new(File::create(&published)?, Compression::fast());
         let mut archive = tar::Builder::new(gzip);
@@ -38,7 +38,7 @@ impl Upstream {
             archive.append_path_with_name(file, name)?;
         }
         archive.into_inner()?.finish()?;
-        self.digest(&published, ending)
+        write_digest(&published, digests)
     }
 
     fn place(&self, path: &str) -> io::Result<PathBuf> {
@@ -46,11 +46,10 @@ impl Upstream {
         fs::create_dir_all(path.parent().unwrap_or(&self.directory))?;
         Ok(path)
     }
+}
 
-    fn digest(&self, published: &Path, ending: &str) -> io::Result<()> {
-        let (digest, _) = Sha256::of_reader(File::open(published)?)?;
-        let name = published.file_name().unwrap_or_default().to_string_lossy();
-        let beside = published.with_file_name(format!("{name}{ending}"));
-        fs::write(beside, format!("{digest}  {name}\n"))
-    }
+fn write_digest(published: &Path, digests: &str) -> io::Result<()> {
+    let (digest, _) = Sha256::of_reader(File::open(published)?)?;
+    let name = published.file_name().unwrap_or_default().to_string_lossy();
+    fs::write(published.with_file_name(digests), format!("{digest}  {name}\n"))
 }
