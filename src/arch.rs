@@ -34,6 +34,11 @@ impl Arch {
         ["x86-64", "arm64"][self as usize]
     }
 
+    /// iPXE's `buildarch` on UEFI machines; a BIOS says `i386`.
+    pub const fn ipxe(self) -> &'static str {
+        ["x86_64", "arm64"][self as usize]
+    }
+
     /// The kernel's and `uname -m`'s: `x86_64`.
     pub const fn uname(self) -> &'static str {
         ["x86_64", "aarch64"][self as usize]

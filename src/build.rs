@@ -5,16 +5,18 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
 use crate::images;
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
+use crate::memory::{self, Bytes};
 use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
 use crate::plan::{Plan, Step};
 use crate::publish::{self, Output, Published};
-use crate::recipe::{Recipe, Version};
+use crate::recipe::{Node, Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::{Outcome, Runner};
@@ -66,8 +68,8 @@ pub struct Project {
     pub lock_path: PathBuf,
     /// Its lock, if there is one.
     pub lock: Option<Lock>,
-    /// The release's board.
-    pub board: Board,
+    /// The release's boards, at least one.
+    pub boards: Vec<Board>,
     /// The sysexts it uses.
     pub sysexts: Vec<Selected>,
 }
@@ -86,7 +88,9 @@ pub struct Report {
     pub fetched: Vec<String>,
     /// Each step, and what came of it.
     pub steps: Vec<(Step, Outcome)>,
-    /// Warnings about the layers.
+    /// Each boot's id, and the memory that a machine needs for it.
+    pub memory: Vec<(String, Bytes)>,
+    /// Warnings about the layers, and about machines that are too small.
     pub warnings: Vec<Finding>,
 }
 
@@ -95,10 +99,10 @@ impl Project {
     pub fn load(recipe: &Path) -> Result<Project> {
         let lock_path = Lock::path_of(recipe);
         let recipe = Recipe::load(recipe)?;
-        let board = resolve::board(&recipe)?;
+        let boards = resolve::boards(&recipe)?;
         let sysexts = sysexts::load(&recipe)?;
         let lock = Lock::load(&lock_path)?;
-        Ok(Project { recipe, lock_path, lock, board, sysexts })
+        Ok(Project { recipe, lock_path, lock, boards, sysexts })
     }
 
     /// The version and every input, as far as they are known without a network.
@@ -106,7 +110,7 @@ impl Project {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
         let directory = version.map_or(flatcar::CURRENT.into(), |version| version.to_string());
         let (images, _) = images::split(&self.recipe, self.lock.as_ref());
-        (version, resolve::wants(&self.recipe, &self.board, &directory, &self.sysexts, &images))
+        (version, resolve::wants(&self.recipe, &self.boards, &directory, &self.sysexts, &images))
     }
 
     /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
@@ -130,17 +134,21 @@ impl Project {
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,
             None if limits.offline => {
-                let missing = vec![self.board.url(flatcar::CURRENT, flatcar::VERSION_TXT)];
+                let missing = self
+                    .boards
+                    .iter()
+                    .map(|board| board.url(flatcar::CURRENT, flatcar::VERSION_TXT))
+                    .collect();
                 return Err(Error::Offline { missing }.into());
             }
-            None => self.board.resolve(&self.recipe.release.version, &http).await?,
+            None => resolve::version(&self.recipe, &self.boards, &http).await?,
         };
         if limits.offline {
             let users = resolve::unlocked_users(&self.recipe, self.lock.as_ref());
             let (_, images) = images::split(&self.recipe, self.lock.as_ref());
             let missing: Vec<String> = users
                 .map(|user| format!("github:{user}"))
-                .chain(images.iter().map(|image| format!("image/{image}")))
+                .chain(images.iter().map(|(image, arch)| format!("image/{image}/{arch}")))
                 .collect();
             if !missing.is_empty() {
                 return Err(Error::Offline { missing }.into());
@@ -151,7 +159,7 @@ impl Project {
         let locked = self.lock.as_ref();
         let resolver = Resolver { http: &http, store, observer };
         let images = images::pin(&self.recipe, locked, &resolver).await?;
-        let wants = resolve::wants(&self.recipe, &self.board, &version.to_string(), &self.sysexts, &images);
+        let wants = resolve::wants(&self.recipe, &self.boards, &version.to_string(), &self.sysexts, &images);
         let stock = Stock::take(&wants, locked, store);
         let missing = stock.missing();
         for corrupt in store.take_corrupt() {
@@ -165,7 +173,7 @@ impl Project {
             return Err(Error::Offline { missing }.into());
         }
         let lock =
-            resolve::update(&self.recipe, &self.board, version, stock, ssh_keys, locked, &fetcher).await?;
+            resolve::update(&self.recipe, &self.boards, version, stock, ssh_keys, locked, &fetcher).await?;
         Ok((lock, missing, checked))
     }
 
@@ -195,16 +203,16 @@ pub async fn build(
         |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
-    let Compiled { boots, warnings } = compiled;
-    let arch = recipe.release.arch;
+    let Compiled { boots, mut warnings } = compiled;
     let plan = Plan::new(&lock, recipe, sysexts, &boots)?;
-    let outcomes = Runner { store, lock: &lock, recipe, sysexts, boots: &boots, observer }.run(&plan)?;
+    let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, then the overlays, then the images, each in the order they were planned in.
     let (of_sysexts, rest) = steps.split_at(sysexts.len());
     let (of_boots, of_images) = rest.split_at(boots.len());
     let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
+        arch: sysext.arch,
         name: sysext.description.name.clone(),
         version: sysext.version().to_owned(),
         object: outcome.object,
@@ -212,6 +220,7 @@ pub async fn build(
     });
     let booted = boots.into_iter().zip(of_boots).map(|(boot, (step, outcome))| Boot {
         id: boot.id,
+        arch: boot.arch,
         profile: boot.profile,
         node: boot.node,
         kernel_args: boot.kernel_args,
@@ -219,10 +228,8 @@ pub async fn build(
         overlay: outcome.object,
         step: step.key,
     });
-    let archives = recipe.images.iter().zip(of_images).map(|(image, (step, outcome))| ImageArchive {
-        reference: image.value.clone(),
-        object: outcome.object,
-        step: step.key,
+    let archives = images::wanted(recipe).zip(of_images).map(|((reference, arch), (step, outcome))| {
+        ImageArchive { reference: reference.clone(), arch, object: outcome.object, step: step.key }
     });
     let built = Built {
         recipe,
@@ -232,20 +239,44 @@ pub async fn build(
         sysexts: images.collect(),
         images: archives.collect(),
     };
+    let memory = memory_of(&built);
+    warnings.extend(too_small(&built, &memory));
+    let lock::Release { channel, version: locked } = &lock.release;
+    let release =
+        |arch: &Arch| manifest::Release { channel: channel.clone(), version: locked.clone(), arch: *arch };
     let head = Manifest {
         schema: manifest::SCHEMA,
         name: recipe.name.clone(),
         epoch: lock.epoch(),
-        releases: vec![manifest::Release {
-            channel: lock.release.channel.clone(),
-            version: lock.release.version.clone(),
-            arch,
-        }],
+        releases: recipe.release.archs.iter().map(release).collect(),
         files: Default::default(),
     };
     let tree = publish::Tree::new(head, output::rows(&built))?;
     let published = output.publish(&tree, store)?;
     store.keep_tree(&output.current())?;
     drop(built);
-    Ok(Report { published, version, lock, lock_moved, fetched, steps, warnings })
+    Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
+}
+
+/// What each boot needs; nothing without the stock initrd, which is then not booted.
+fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
+    let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, flatcar::INITRD))?.size);
+    let boots = built.boots.iter();
+    boots
+        .filter_map(|boot| Some((boot.id.clone(), memory::needed([base(boot.arch)?, boot.overlay.size]))))
+        .collect()
+}
+
+/// Warnings about nodes that have less memory than their boot needs.
+fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
+    let warn = |node: &Node| {
+        let has = node.memory.as_ref()?;
+        let boot = built.boot_of(node)?;
+        let (_, needed) = needed.iter().find(|(id, _)| *id == boot.id)?;
+        let text =
+            format!("node `{}` has {} of memory, and its boot needs {needed}", node.name.value, has.value);
+        let hint = "what does not fit is cut off at the boot without a word: fewer sysexts, images as assets, or more memory";
+        (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
+    };
+    built.recipe.nodes.iter().filter_map(warn).collect()
 }

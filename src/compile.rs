@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::lock;
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{Profile, Recipe, SshKeys, Version};
+use crate::recipe::{Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysexts::{self, Selected};
-use crate::yaml::decode::Spanned;
 
 /// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
 const MATCHBOX_CEILING: Spec = Spec::V3_4;
@@ -60,7 +60,7 @@ impl Advice for Error {
 
 /// What the compiled configs are, and what a person should know about their layers.
 pub struct Compiled {
-    /// One for each profile, and one for each node with layers of its own.
+    /// One for each profile and architecture, and one for each node with layers of its own.
     pub boots: Vec<BootWish>,
     /// Warnings of all layers.
     pub warnings: Vec<Finding>,
@@ -86,11 +86,12 @@ pub fn compile(
     let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
-        boots.extend(compiler.boot(name, profile, None));
-        for node in
-            recipe.nodes.iter().filter(|node| node.profile.value == *name && !node.ignition.is_empty())
-        {
-            boots.extend(compiler.boot(name, profile, Some((&node.name.value, &node.ignition))));
+        for arch in recipe.release.archs.iter().copied() {
+            boots.extend(compiler.boot(name, profile, arch, None));
+        }
+        let nodes = recipe.nodes.iter().filter(|node| node.profile.value == *name);
+        for node in nodes.filter(|node| !node.ignition.is_empty()) {
+            boots.extend(compiler.boot(name, profile, node.arch, Some(node)));
         }
     }
     let (boots, warnings) = Findings::settle(compiler.findings, boots)?;
@@ -107,18 +108,14 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
-    fn boot(
-        &mut self,
-        name: &str,
-        profile: &Profile,
-        node: Option<(&str, &[Spanned<PathBuf>])>,
-    ) -> Option<BootWish> {
+    fn boot(&mut self, name: &str, profile: &Profile, arch: Arch, node: Option<&Node>) -> Option<BootWish> {
         let spelled = self.recipe.sysexts_of(profile).into_iter();
         let names: Vec<String> =
             spelled.map(|spelling| sysexts::name_of(&spelling.value).to_owned()).collect();
-        let of_sysexts = self.sysexts.iter().filter(|sysext| names.contains(&sysext.description.name));
+        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
+        let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));
         let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());
-        let own = node.map(|(_, layers)| layers).unwrap_or_default();
+        let own = node.map(|node| node.ignition.as_slice()).unwrap_or_default();
         let named = profile.ignition.iter().chain(own).map(|layer| (layer.value.clone(), Some(&layer.place)));
         let files: Vec<(PathBuf, Option<&Place>)> = node_sides
             .map(|path| (path, None))
@@ -132,10 +129,7 @@ impl Compiler<'_> {
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
         self.note(lint::pxe(&config));
-        let id = match node {
-            Some((node, _)) => format!("{name}+{node}"),
-            None => name.to_owned(),
-        };
+        let node = node.map(|node| node.name.value.as_str());
         let ignition = match config.at_most(self.ceiling) {
             Ok(config) => config.to_json().into_bytes(),
             Err(Findings(findings)) => {
@@ -144,9 +138,10 @@ impl Compiler<'_> {
             }
         };
         Some(BootWish {
-            id,
+            id: self.recipe.boot_id(name, arch, node),
+            arch,
             profile: name.to_owned(),
-            node: node.map(|(node, _)| node.to_owned()),
+            node: node.map(str::to_owned),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
             sysexts: names,

@@ -19,6 +19,8 @@ use crate::store::{self, Object, Store};
 /// An image whose meaning is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
+    /// For which machines.
+    pub arch: Arch,
     /// As the recipe names it.
     pub reference: ImageRef,
     /// What it means.
@@ -67,15 +69,21 @@ fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) ->
     reference.digest().is_none_or(|digest| *digest == top).then_some(image)
 }
 
+/// Every image of a recipe for each of its architectures.
+pub fn wanted(recipe: &Recipe) -> impl Iterator<Item = (&ImageRef, Arch)> {
+    let archs = &recipe.release.archs;
+    recipe.images.iter().flat_map(move |image| archs.iter().map(move |arch| (&image.value, *arch)))
+}
+
 /// The images of a recipe that the lock pins, and those that it does not.
-pub fn split(recipe: &Recipe, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<ImageRef>) {
+pub fn split(recipe: &Recipe, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<(ImageRef, Arch)>) {
     let none = BTreeMap::new();
     let inputs = lock.map_or(&none, |lock| &lock.inputs);
     let (mut pinned, mut open) = (Vec::new(), Vec::new());
-    for reference in recipe.images.iter().map(|image| image.value.clone()) {
-        match locked(&reference, recipe.release.arch, inputs) {
-            Some(image) => pinned.push(Pinned { reference, image }),
-            None => open.push(reference),
+    for (reference, arch) in wanted(recipe) {
+        match locked(reference, arch, inputs) {
+            Some(image) => pinned.push(Pinned { arch, reference: reference.clone(), image }),
+            None => open.push((reference.clone(), arch)),
         }
     }
     (pinned, open)
@@ -84,17 +92,17 @@ pub fn split(recipe: &Recipe, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<ImageRef
 /// Pins every image of a recipe: as it is locked, else as its registry says now.
 pub async fn pin(recipe: &Recipe, lock: Option<&Lock>, resolver: &Resolver<'_>) -> Result<Vec<Pinned>> {
     let (mut pinned, open) = split(recipe, lock);
-    for reference in open {
-        let image = resolver.resolve(&reference, recipe.release.arch).await?;
-        pinned.push(Pinned { reference, image });
+    for (reference, arch) in open {
+        let image = resolver.resolve(&reference, arch).await?;
+        pinned.push(Pinned { arch, reference, image });
     }
     Ok(pinned)
 }
 
 /// The inputs of an image.
-pub fn wants(pinned: &Pinned, arch: Arch) -> Vec<Want> {
-    let Pinned { reference, image } = pinned;
-    let prefix = prefix(reference, arch);
+pub fn wants(pinned: &Pinned) -> Vec<Want> {
+    let Pinned { arch, reference, image } = pinned;
+    let prefix = prefix(reference, *arch);
     let want = move |name: &str, url, object| Want {
         id: format!("{prefix}{name}"),
         url,

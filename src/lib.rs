@@ -18,6 +18,7 @@ pub mod ignition;
 pub mod images;
 pub mod lock;
 pub mod manifest;
+pub mod memory;
 pub mod openpgp;
 pub mod output;
 pub mod plan;

@@ -102,6 +102,8 @@ pub enum Role {
     Overlay,
     /// A system extension image.
     Sysext,
+    /// A transfer definition for systemd-sysupdate.
+    Transfer,
     /// A container image, as an OCI archive.
     ContainerImage,
     /// A compiled Ignition config.

@@ -7,6 +7,7 @@ mod disk;
 mod ipxe;
 mod matchbox;
 mod pxe;
+mod sysupdate;
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
@@ -32,7 +33,8 @@ pub trait OutputFormat: Sync {
 }
 
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [&dyn OutputFormat; 4] = [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe];
+pub const FORMATS: [&dyn OutputFormat; 5] =
+    [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe, &sysupdate::Updates];
 
 /// What a recipe without `outputs:` gets.
 pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
@@ -45,18 +47,20 @@ pub struct Built<'b> {
     pub lock: &'b Lock,
     /// The Flatcar version.
     pub version: Version,
-    /// One for each profile, and one for each node with layers of its own.
+    /// One for each profile and architecture, and one for each node with layers of its own.
     pub boots: Vec<Boot>,
-    /// The sysext images, each once.
+    /// The sysext images, each once for each architecture.
     pub sysexts: Vec<SysextImage>,
-    /// The container images, each once.
+    /// The container images, each once for each architecture.
     pub images: Vec<ImageArchive>,
 }
 
 /// What one class of machines, or one machine, boots.
 pub struct Boot {
-    /// `PROFILE` or `PROFILE+NODE`; file names and Matchbox ids are made of it.
+    /// [`Recipe::boot_id`]; file names and Matchbox ids are made of it.
     pub id: String,
+    /// For which machines.
+    pub arch: Arch,
     /// The profile.
     pub profile: String,
     /// The node, if it has a boot of its own.
@@ -73,6 +77,8 @@ pub struct Boot {
 
 /// A built sysext.
 pub struct SysextImage {
+    /// For which machines.
+    pub arch: Arch,
     /// Its name.
     pub name: String,
     /// Its version.
@@ -83,10 +89,24 @@ pub struct SysextImage {
     pub step: Sha256,
 }
 
+impl SysextImage {
+    /// Where the images of a sysext lie in the tree.
+    fn directory(name: &str) -> String {
+        format!("assets/sysext/{name}")
+    }
+
+    /// The name of the image in its directory.
+    fn file_name(&self) -> String {
+        format!("{}-{}-{}.raw", self.name, self.version, self.arch.systemd())
+    }
+}
+
 /// A container image in an archive.
 pub struct ImageArchive {
     /// As the recipe names it.
     pub reference: ImageRef,
+    /// For which machines.
+    pub arch: Arch,
     /// The archive.
     pub object: Object,
     /// The step that packed it.
@@ -150,17 +170,30 @@ impl Built<'_> {
     /// The boot of a node: its own, else its profile's.
     pub fn boot_of(&self, node: &crate::recipe::Node) -> Option<&Boot> {
         let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
-        own.or_else(|| self.boot_of_profile(&node.profile.value))
+        own.or_else(|| self.boot_of_profile(&node.profile.value, node.arch))
     }
 
     /// The boot that all nodes of a profile share.
-    pub fn boot_of_profile(&self, profile: &str) -> Option<&Boot> {
-        self.boots.iter().find(|boot| boot.node.is_none() && boot.profile == profile)
+    pub fn boot_of_profile(&self, profile: &str, arch: Arch) -> Option<&Boot> {
+        let mut own = self.boots.iter().filter(|boot| boot.node.is_none() && boot.arch == arch);
+        own.find(|boot| boot.profile == profile)
     }
 
-    /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it.
-    pub fn stock_path(&self, file: &str) -> String {
-        format!("assets/flatcar/{}/{file}", self.version)
+    /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
+    /// several architectures `-b URL/assets/flatcar/BOARD`.
+    pub fn stock_path(&self, arch: Arch, file: &str) -> String {
+        let version = self.version;
+        match self.recipe.release.archs.len() {
+            1 => format!("assets/flatcar/{version}/{file}"),
+            _ => format!("assets/flatcar/{}/{version}/{file}", arch.board()),
+        }
+    }
+
+    /// What machines boot that no node names, for each architecture.
+    pub fn default_boots(&self) -> Vec<&Boot> {
+        let Some(profile) = &self.recipe.default_profile else { return Vec::new() };
+        let archs = self.recipe.release.archs.iter();
+        archs.filter_map(|arch| self.boot_of_profile(profile, *arch)).collect()
     }
 }
 
@@ -186,7 +219,34 @@ pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
 
 /// Every file of the tree, sorted by path.
 pub fn rows(built: &Built<'_>) -> Vec<Row> {
-    let arch = built.recipe.release.arch;
+    let mut rows = Vec::new();
+    for arch in built.recipe.release.archs.iter().copied() {
+        rows.extend(stock_rows(built, arch));
+    }
+    rows.extend(built.sysexts.iter().map(|image| Row {
+        arch: Some(image.arch),
+        step: Some(image.step),
+        ..Row::stored(
+            format!("{}/{}", SysextImage::directory(&image.name), image.file_name()),
+            Role::Sysext,
+            image.object,
+        )
+    }));
+    rows.extend(built.images.iter().map(|image| {
+        let path = format!("assets/images/{}", image.reference.file_name(image.arch));
+        Row {
+            arch: Some(image.arch),
+            origin: images::manifest(built.lock, &image.reference, image.arch).map(Entry::origin),
+            step: Some(image.step),
+            ..Row::stored(path, Role::ContainerImage, image.object)
+        }
+    }));
+    rows.extend(wanted(built.recipe).flat_map(|format| format.emit(built)));
+    rows.sort_by(|a, b| a.path.cmp(&b.path));
+    rows
+}
+
+fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
     let mut rows = Vec::new();
     for (file, role) in stock_files(built.recipe) {
         for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
@@ -194,20 +254,9 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
             rows.push(Row {
                 arch: Some(arch),
                 origin: Some(entry.origin()),
-                ..Row::stored(built.stock_path(&name), role, entry.object())
+                ..Row::stored(built.stock_path(arch, &name), role, entry.object())
             });
         }
     }
-    rows.extend(built.images.iter().map(|image| {
-        let path = format!("assets/images/{}", image.reference.file_name(arch));
-        Row {
-            arch: Some(arch),
-            origin: images::manifest(built.lock, &image.reference, arch).map(Entry::origin),
-            step: Some(image.step),
-            ..Row::stored(path, Role::ContainerImage, image.object)
-        }
-    }));
-    rows.extend(wanted(built.recipe).flat_map(|format| format.emit(built)));
-    rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::format::{cpio, oci_archive, squashfs};
@@ -16,6 +17,7 @@ use crate::lock::Lock;
 use crate::recipe::Recipe;
 use crate::repro::canonical_json;
 use crate::resolve::component_id;
+use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
 use crate::sysexts::Selected;
@@ -30,7 +32,7 @@ pub struct Plan {
 /// One thing to build.
 #[derive(Debug)]
 pub struct Step {
-    /// Such as `sysext/kubernetes` or `overlay/worker`.
+    /// Such as `sysext/kubernetes/amd64` or `overlay/worker`.
     pub id: String,
     /// SHA-256 of everything that its bytes depend on.
     pub key: Sha256,
@@ -47,15 +49,17 @@ pub enum Work {
     Sysext(usize),
     /// Builds the overlay of the boot at this index from its config and the sysexts it needs.
     Overlay(usize),
-    /// Packs the container image at this index of the recipe.
-    Image(usize),
+    /// Packs a container image.
+    Image(ImageRef, Arch),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
 #[derive(Debug)]
 pub struct BootWish {
-    /// `PROFILE` or `PROFILE+NODE`.
+    /// [`Recipe::boot_id`].
     pub id: String,
+    /// For which machines.
+    pub arch: Arch,
     /// The profile.
     pub profile: String,
     /// The node, if the boot is its own.
@@ -74,17 +78,16 @@ impl Plan {
     /// # Errors
     /// A file of a sysext's folder that cannot be read.
     pub fn new(lock: &Lock, recipe: &Recipe, sysexts: &[Selected], boots: &[BootWish]) -> Result<Plan> {
-        let arch = recipe.release.arch;
         let epoch = lock.epoch();
         let mut keys = BTreeMap::new();
         let mut steps = Vec::new();
         for (index, sysext) in sysexts.iter().enumerate() {
-            let name = &sysext.description.name;
+            let (name, arch) = (&sysext.description.name, sysext.arch);
             let components: BTreeMap<&str, Option<Sha256>> = sysext
                 .components
                 .iter()
                 .map(|component| {
-                    let entry = lock.inputs.get(&component_id(name, arch, &component.name));
+                    let entry = lock.inputs.get(&component_id(sysext, &component.name));
                     (component.name.as_str(), entry.map(|entry| entry.sha256))
                 })
                 .collect();
@@ -95,9 +98,11 @@ impl Plan {
                 "components": components, "epoch": epoch, "format": squashfs::REVISION,
             });
             let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
-            keys.insert(name.clone(), key);
+            if sysext.booted {
+                keys.insert((name.clone(), arch), key);
+            }
             steps.push(Step {
-                id: format!("sysext/{name}"),
+                id: format!("sysext/{}/{arch}", sysext.id()),
                 key,
                 needs: BTreeMap::new(),
                 work: Work::Sysext(index),
@@ -105,19 +110,19 @@ impl Plan {
         }
         for (index, boot) in boots.iter().enumerate() {
             let needs: BTreeMap<String, Sha256> =
-                boot.sysexts.iter().map(|name| (name.clone(), keys[name])).collect();
+                boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
             let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
             let key = step_key("overlay", cpio::REVISION, &params, &needs);
             steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
         }
-        for (index, image) in recipe.images.iter().enumerate() {
-            let reference = &image.value;
+        for (reference, arch) in images::wanted(recipe) {
             let manifest = images::manifest(lock, reference, arch).map(|entry| entry.sha256);
             // The manifest's digest covers config and layers.
             let params = json!({"name": reference.to_string(), "tag": reference.tag(), "manifest": manifest});
             let key = step_key("image", oci_archive::REVISION, &params, &BTreeMap::new());
-            let id = format!("image/{reference}");
-            steps.push(Step { id, key, needs: BTreeMap::new(), work: Work::Image(index) });
+            let id = format!("image/{reference}/{arch}");
+            let work = Work::Image(reference.clone(), arch);
+            steps.push(Step { id, key, needs: BTreeMap::new(), work });
         }
         Ok(Plan { steps })
     }

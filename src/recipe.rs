@@ -4,6 +4,7 @@
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
 
 mod decode;
+mod kernel_args;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::arch::Arch;
+use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
@@ -53,6 +55,19 @@ pub struct Recipe {
     pub default_profile: Option<String>,
     /// What the tree shall hold.
     pub outputs: Vec<Spanned<String>>,
+    /// How nodes update their sysexts from the tree, where `outputs` has it.
+    pub sysupdate: Option<Sysupdate>,
+}
+
+/// What systemd-sysupdate on a node is told.
+#[derive(Debug)]
+pub struct Sysupdate {
+    /// Where the node finds the root of the tree, without a final slash.
+    pub base_url: Spanned<String>,
+    /// Versions that a node keeps, the running one included; at least 2.
+    pub instances: u32,
+    /// Versions that are published beside those that profiles boot, by sysext.
+    pub versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
 }
 
 /// Which Flatcar release is wanted.
@@ -62,8 +77,8 @@ pub struct Release {
     pub channel: Spanned<String>,
     /// One version, or the newest of the channel.
     pub version: VersionWish,
-    /// For which machines.
-    pub arch: Arch,
+    /// For which machines: at least one, each once, in the order of [`Arch::ALL`].
+    pub archs: Vec<Arch>,
 }
 
 /// `latest` or a version.
@@ -121,6 +136,10 @@ pub struct Node {
     pub uuid: Option<Spanned<String>>,
     /// The profile it boots.
     pub profile: Spanned<String>,
+    /// What its processor is.
+    pub arch: Arch,
+    /// How much memory it has, where that is known.
+    pub memory: Option<Spanned<Bytes>>,
     /// Its address with prefix length, handed to templates as metadata.
     pub ip: Option<String>,
     /// Ignition layers of its own, on top of the profile's.
@@ -160,6 +179,22 @@ impl Recipe {
         let mut seen = std::collections::BTreeSet::new();
         let all = self.sysexts.iter().chain(&profile.sysexts);
         all.filter(|sysext| seen.insert(sysext.value.as_str())).collect()
+    }
+
+    /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
+    /// architectures `worker.arm64`, `worker.arm64+n1`.
+    pub fn boot_id(&self, profile: &str, arch: Arch, node: Option<&str>) -> String {
+        let arch = if self.release.archs.len() > 1 { format!(".{arch}") } else { String::new() };
+        let node = node.map_or(String::new(), |node| format!("+{node}"));
+        format!("{profile}{arch}{node}")
+    }
+
+    /// What the default boot of an architecture is called: the first is for every machine that does not say another.
+    pub fn default_name(&self, arch: Arch) -> String {
+        match self.release.archs.first() {
+            Some(first) if *first != arch => format!("default-{arch}"),
+            _ => "default".into(),
+        }
     }
 }
 
@@ -249,7 +284,7 @@ mod tests {
     fn the_smallest_recipe_gets_the_defaults() {
         let recipe = Recipe::parse(&Source::new("r.yaml", GOOD), PathBuf::new()).unwrap();
         assert_eq!(recipe.release.version, VersionWish::Latest);
-        assert_eq!(recipe.release.arch, Arch::Amd64);
+        assert_eq!(recipe.release.archs, [Arch::Amd64]);
         assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
         let outputs: Vec<&str> = recipe.outputs.iter().map(|o| o.value.as_str()).collect();
         assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);

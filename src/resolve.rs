@@ -31,31 +31,35 @@ pub fn stock_id(arch: Arch, file: &str) -> String {
 }
 
 /// The lock's id of a sysext's component.
-pub fn component_id(sysext: &str, arch: Arch, component: &str) -> String {
-    format!("sysext/{sysext}/{arch}/{component}")
+pub fn component_id(sysext: &Selected, component: &str) -> String {
+    format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
 }
 
-/// The board a recipe builds for.
-pub fn board(recipe: &Recipe) -> Result<Board, flatcar::Error> {
-    Board::new(&recipe.release.channel, recipe.release.arch)
+/// The boards a recipe builds for, at least one.
+pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, flatcar::Error> {
+    let release = &recipe.release;
+    release.archs.iter().map(|arch| Board::new(&release.channel, *arch)).collect()
 }
 
 /// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
 pub fn wants(
     recipe: &Recipe,
-    board: &Board,
+    boards: &[Board],
     version: &str,
     sysexts: &[Selected],
     images: &[Pinned],
 ) -> Vec<Want> {
-    let stock = output::stock_files(recipe).into_iter().map(|(file, _)| Want {
-        id: stock_id(board.arch, file),
-        url: board.url(version, file),
-        check: Check::Signature(board.signature_urls(version, file)),
+    let files = output::stock_files(recipe);
+    let stock = boards.iter().flat_map(|board| {
+        files.iter().map(|(file, _)| Want {
+            id: stock_id(board.arch, file),
+            url: board.url(version, file),
+            check: Check::Signature(board.signature_urls(version, file)),
+        })
     });
     let components = sysexts.iter().flat_map(|sysext| {
         sysext.components.iter().map(|component| Want {
-            id: component_id(&sysext.description.name, board.arch, &component.name),
+            id: component_id(sysext, &component.name),
             url: component.url.clone(),
             check: match &component.digest {
                 Expected::Pinned(sha256) => Check::Pinned(*sha256),
@@ -63,7 +67,7 @@ pub fn wants(
             },
         })
     });
-    let images = images.iter().flat_map(|image| images::wants(image, board.arch));
+    let images = images.iter().flat_map(images::wants);
     let mut wants: Vec<Want> = stock.chain(components).chain(images).collect();
     wants.sort_by(|a, b| a.id.cmp(&b.id));
     wants
@@ -85,7 +89,7 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String
     let users = unlocked_users(recipe, Some(lock));
     drift.extend(users.map(|user| format!("the SSH keys of github:{user} are not locked")));
     let (_, open) = images::split(recipe, Some(lock));
-    drift.extend(open.iter().map(|image| format!("the image {image} is not locked")));
+    drift.extend(open.iter().map(|(image, arch)| format!("the image {image} is not locked for {arch}")));
     for want in wants {
         match lock.inputs.get(&want.id) {
             None => drift.push(format!("{} is not locked", want.id)),
@@ -109,6 +113,16 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
             lock.filter(|lock| lock.release.channel == recipe.release.channel.value)?.version()
         }
     }
+}
+
+/// The version that a recipe wishes for; of `latest` the one that every board has, should they differ.
+pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http) -> Result<Version> {
+    let mut found = Vec::new();
+    for board in boards {
+        found.push(board.resolve(&recipe.release.version, http).await?);
+    }
+    let newest_of_all = found.into_iter().min();
+    Ok(newest_of_all.expect("a recipe has at least one architecture"))
 }
 
 /// The GitHub users whose SSH keys a recipe takes.
@@ -176,7 +190,7 @@ impl<'w> Stock<'w> {
 /// bind the bytes; the others are taken anew.
 pub async fn update(
     recipe: &Recipe,
-    board: &Board,
+    boards: &[Board],
     version: Version,
     stock: Stock<'_>,
     ssh_keys: lock::SshKeys,
@@ -192,8 +206,12 @@ pub async fn update(
     let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
         Some(entries) => Ok(entries),
         None => fetcher.fetch(want, locked).await.map_err(|error| match error {
-            crate::source::fetch::Error::Http(error) if want.id.starts_with("flatcar/") => {
-                board.missing(&version.to_string(), error)
+            crate::source::fetch::Error::Http(error) => {
+                let of_board = |board: &&Board| want.id.starts_with(&stock_id(board.arch, ""));
+                match boards.iter().find(of_board) {
+                    Some(board) => board.missing(&version.to_string(), error),
+                    None => crate::source::fetch::Error::Http(error).into(),
+                }
             }
             error => error.into(),
         }),
@@ -203,7 +221,9 @@ pub async fn update(
     let inputs = here.into_iter().chain(fetched.into_iter().flatten()).collect();
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
     let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs };
-    check_version_file(board, version, &lock, fetcher)?;
+    for board in boards {
+        check_version_file(board, version, &lock, fetcher)?;
+    }
     Ok(lock)
 }
 

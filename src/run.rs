@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::event::{Event, Observer};
@@ -14,7 +15,6 @@ use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::images;
 use crate::lock::Lock;
 use crate::plan::{BootWish, Plan, Step, Work};
-use crate::recipe::Recipe;
 use crate::resolve::component_id;
 use crate::source::oci::ImageRef;
 use crate::store::{self, Object, Store};
@@ -30,8 +30,6 @@ pub struct Runner<'r> {
     pub store: &'r Store,
     /// The inputs.
     pub lock: &'r Lock,
-    /// What is built.
-    pub recipe: &'r Recipe,
     /// The sysexts, in the plan's order.
     pub sysexts: &'r [Selected],
     /// The boots, in the plan's order.
@@ -78,10 +76,10 @@ impl Runner<'_> {
     }
 
     fn build(&self, step: &Step) -> Result<Object> {
-        match step.work {
-            Work::Sysext(index) => self.sysext(&self.sysexts[index]),
-            Work::Overlay(index) => self.overlay(&self.boots[index], step),
-            Work::Image(index) => self.image(&self.recipe.images[index].value),
+        match &step.work {
+            Work::Sysext(index) => self.sysext(&self.sysexts[*index]),
+            Work::Overlay(index) => self.overlay(&self.boots[*index], step),
+            Work::Image(reference, arch) => self.image(reference, *arch),
         }
     }
 
@@ -89,30 +87,21 @@ impl Runner<'_> {
         let description = &sysext.description;
         let mut fetched = BTreeMap::new();
         for component in &sysext.components {
-            if let Some(entry) = self.lock.inputs.get(&component_id(
-                &description.name,
-                self.recipe.release.arch,
-                &component.name,
-            )) {
+            let id = component_id(sysext, &component.name);
+            if let Some(entry) = self.lock.inputs.get(&id) {
                 fetched.insert(component.name.clone(), self.store.path(&entry.sha256));
             }
         }
         let spool = self.store.spool()?;
-        let assembled = image::assemble(
-            description,
-            self.recipe.release.arch,
-            &sysext.variables,
-            &fetched,
-            spool.path(),
-        )?;
+        let assembled = image::assemble(description, sysext.arch, &sysext.variables, &fetched, spool.path())?;
         let mut scratch = self.store.scratch()?;
         let options = squashfs::Options::default();
         assembled.write(&description.name, self.lock.epoch(), options, scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
-    fn image(&self, reference: &ImageRef) -> Result<Object> {
-        let archive = images::archive(reference, self.recipe.release.arch, self.lock, self.store)?;
+    fn image(&self, reference: &ImageRef, arch: Arch) -> Result<Object> {
+        let archive = images::archive(reference, arch, self.lock, self.store)?;
         let mut incoming = self.store.incoming()?;
         archive.write(&mut incoming)?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)

@@ -81,6 +81,10 @@ fn summary(report: &Report, lock_path: &Path, current: &Path) {
     for (signer, count) in signed {
         println!("  verified  {count} files signed by {signer}");
     }
+    let most = report.memory.iter().max_by_key(|(_, needed)| *needed);
+    if let Some((boot, needed)) = most {
+        println!("  memory    {needed} for {boot}, the most of {} boots", report.memory.len());
+    }
     let cached = report.steps.iter().filter(|(_, outcome)| outcome.cached).count();
     println!("  steps     {} built, {cached} cached", report.steps.len() - cached);
     if report.lock_moved {
@@ -103,6 +107,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
         "release": report.lock.release,
         "lock_moved": report.lock_moved,
         "fetched": report.fetched,
+        "memory": report.memory.iter().map(|(boot, needed)| (boot, needed.0)).collect::<BTreeMap<_, _>>(),
         "steps": steps,
     })
 }

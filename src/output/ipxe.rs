@@ -28,14 +28,16 @@ impl OutputFormat for Ipxe {
                 });
             }
         }
-        let default = built.recipe.default_profile.as_ref().and_then(|name| built.boot_of_profile(name));
-        if let Some(boot) = default {
-            let row = Row::text("boot/ipxe/default.ipxe".into(), Role::Boot, script(boot, built));
+        let defaults = built.default_boots();
+        for boot in &defaults {
+            let name = built.recipe.default_name(boot.arch);
+            let row = Row::text(format!("boot/ipxe/{name}.ipxe"), Role::Boot, script(boot, built));
             rows.push(row.of(boot));
         }
-        let otherwise = match default {
-            Some(_) => "chain boot/ipxe/default.ipxe",
-            None => "echo No node of this tree has MAC ${mac} or UUID ${uuid} && shell",
+        let otherwise = match defaults.len() {
+            0 => "echo No node of this tree has MAC ${mac} or UUID ${uuid} && shell",
+            1 => "chain boot/ipxe/default.ipxe",
+            _ => "chain boot/ipxe/default-${buildarch}.ipxe || chain boot/ipxe/default.ipxe",
         };
         let entry = format!(
             "#!ipxe\nchain boot/ipxe/mac-${{mac:hexhyp}}.ipxe || chain boot/ipxe/uuid-${{uuid}}.ipxe || {otherwise}\n"

@@ -56,10 +56,15 @@ impl OutputFormat for Matchbox {
                 ..row
             });
         }
-        if let Some(boot) = built.recipe.default_profile.as_ref().and_then(|name| built.boot_of_profile(name))
-        {
-            let group = json!({"id": "default", "name": "default", "profile": boot.id});
-            rows.push(Row::text("groups/default.json".into(), Role::Group, canonical_json(&group)).of(boot));
+        for (index, boot) in built.default_boots().into_iter().enumerate() {
+            let name = built.recipe.default_name(boot.arch);
+            let mut group = json!({"id": name, "name": name, "profile": boot.id});
+            if index > 0 {
+                // iPXE's `buildarch`, which `/boot.ipxe` hands on. The first group takes all that say nothing, or another.
+                group["selector"] = json!({"arch": boot.arch.ipxe()});
+            }
+            let path = format!("groups/{name}.json");
+            rows.push(Row::text(path, Role::Group, canonical_json(&group)).of(boot));
         }
         rows
     }

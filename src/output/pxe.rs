@@ -1,4 +1,4 @@
-//! PXE: the stock kernel and initrd as released, the overlays, and the sysext images for nodes that fetch them.
+//! PXE: the stock kernel and initrd as released, and the overlays.
 
 use super::{Boot, Built, OutputFormat, Row};
 use crate::manifest::Role;
@@ -17,21 +17,12 @@ impl OutputFormat for Pxe {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let arch = built.recipe.release.arch;
         let overlays = built.boots.iter().map(|boot| Row {
-            arch: Some(arch),
+            arch: Some(boot.arch),
             step: Some(boot.step),
             ..Row::stored(boot.overlay_path(), Role::Overlay, boot.overlay).of(boot)
         });
-        let sysexts = built.sysexts.iter().map(|image| {
-            let file = format!("{}-{}-{}.raw", image.name, image.version, arch.systemd());
-            Row {
-                arch: Some(arch),
-                step: Some(image.step),
-                ..Row::stored(format!("assets/sysext/{}/{file}", image.name), Role::Sysext, image.object)
-            }
-        });
-        overlays.chain(sysexts).collect()
+        overlays.collect()
     }
 }
 
@@ -46,11 +37,11 @@ impl Load {
     /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only what
     /// is named there. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
-        let initrds = [built.stock_path(INITRD), boot.overlay_path()];
+        let initrds = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
         let base_name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
         let named = initrds.iter().map(|path| format!("initrd={}", base_name(path)));
         let args =
             named.chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned()).collect();
-        Load { kernel: built.stock_path(KERNEL), initrds, args }
+        Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 }

@@ -4,12 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use url::Url;
+
 use super::*;
 use crate::ignition::ssh_keys;
 use crate::output;
 use crate::report::{Finding, nearest};
 use crate::yaml::decode::{Decoder, Fields};
 use crate::yaml::{self, Node as Yaml};
+
+/// The output that systemd-sysupdate on a node takes its updates from.
+const SYSUPDATE: &str = "sysupdate";
+/// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
+const INSTANCES: u32 = 3;
+/// systemd-sysupdate raises anything lower to it.
+const MIN_INSTANCES: u32 = 2;
 
 pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
     let root = yaml::parse(source)?;
@@ -31,6 +40,7 @@ impl Reader<'_> {
         {
             self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
         }
+        let release = self.release(fields.need("release").unwrap_or(root), root);
         let list =
             |key, what| fields.get(key).map(|node| self.decoder.strings(node, what)).unwrap_or_default();
         let recipe = Recipe {
@@ -40,7 +50,6 @@ impl Reader<'_> {
                 .unwrap_or_default(),
             source: source.clone(),
             directory: self.directory.to_owned(),
-            release: self.release(fields.need("release").unwrap_or(root), root),
             trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
             kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
@@ -48,9 +57,11 @@ impl Reader<'_> {
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
-            nodes: fields.get("nodes").map(|node| self.nodes(node)).unwrap_or_default(),
+            nodes: fields.get("nodes").map(|node| self.nodes(node, &release.archs)).unwrap_or_default(),
+            release,
             default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
             outputs: self.outputs(fields.get("outputs"), root),
+            sysupdate: fields.get("outputs").and_then(|node| self.sysupdate(node)),
         };
         self.check_nodes(&recipe);
         self.check_images(&recipe);
@@ -65,28 +76,36 @@ impl Reader<'_> {
         let missing = std::ptr::eq(node, root);
         let nothing = self.decoder.spanned(node, String::new());
         if missing {
-            return Release { channel: nothing, version: VersionWish::Latest, arch: Arch::Amd64 };
+            return Release { channel: nothing, version: VersionWish::Latest, archs: vec![Arch::Amd64] };
         }
         let fields = self.decoder.fields(node, "`release`");
         let channel =
             fields.need("channel").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
-        let arch = fields.get("arch").map(|list| (list, self.decoder.items(list, "`arch`")));
-        if let Some((list, items)) = arch
-            && items.len() != 1
-        {
-            self.decoder.error(list, "`arch` takes one architecture; write one recipe for each");
-        }
         Release {
             channel: channel.unwrap_or(nothing),
             version: fields
                 .get("version")
                 .and_then(|n| self.decoder.parsed(n))
                 .unwrap_or(VersionWish::Latest),
-            arch: arch
-                .and_then(|(_, items)| items.first())
-                .and_then(|node| self.decoder.parsed(node))
-                .unwrap_or(Arch::Amd64),
+            archs: fields.get("arch").map_or_else(|| vec![Arch::Amd64], |node| self.archs(node)),
         }
+    }
+
+    fn archs(&self, node: &Yaml) -> Vec<Arch> {
+        let mut archs: Vec<Arch> = Vec::new();
+        for item in self.decoder.items(node, "`arch`") {
+            let Some(arch) = self.decoder.parsed(item) else { continue };
+            match archs.contains(&arch) {
+                true => self.decoder.error(item, format!("`{arch}` is listed twice")),
+                false => archs.push(arch),
+            }
+        }
+        if archs.is_empty() {
+            self.decoder.error(node, "`arch` needs at least one architecture: amd64 or arm64");
+            archs.push(Arch::Amd64);
+        }
+        archs.sort_unstable();
+        archs
     }
 
     fn trust(&self, node: &Yaml) -> Trust {
@@ -146,7 +165,7 @@ impl Reader<'_> {
     fn check_images(&self, recipe: &Recipe) {
         let mut names: BTreeMap<String, &Spanned<ImageRef>> = BTreeMap::new();
         for image in &recipe.images {
-            let file = image.value.file_name(recipe.release.arch);
+            let file = image.value.file_name(recipe.release.archs[0]);
             let Some(first) = names.insert(file.clone(), image) else { continue };
             let finding = match first.value.to_string() == image.value.to_string() {
                 true => {
@@ -218,24 +237,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses what would break or silently change the boot; see `facts` behind `output::pxe`.
     fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
         let args = self.decoder.strings(node, "`kernel_args`");
-        for arg in &args {
-            let key = arg.value.split('=').next().unwrap_or_default();
-            let why = match key {
-                _ if arg.value.chars().any(char::is_control) => "has a control character in it",
-                _ if arg.value.is_empty() => "is empty",
-                "root" => "makes Flatcar expect a root disk; PXE boots run from memory",
-                "usr" | "mount.usr" => "turns Flatcar's PXE mode off",
-                "initrd" => "is written by prebake, one for each initrd",
-                "flatcar.first_boot" => "is written by prebake, as PXE needs it",
-                _ => continue,
-            };
-            let finding =
-                Finding::error(format!("kernel argument `{}` {why}", arg.value)).at(arg.place.clone());
-            self.decoder.push(finding.hint("leave it out"));
-        }
+        kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args
     }
 
@@ -245,11 +249,11 @@ impl Reader<'_> {
         layers.map(|layer| Spanned { value: self.directory.join(&layer.value), place: layer.place }).collect()
     }
 
-    fn nodes(&self, node: &Yaml) -> Vec<Node> {
-        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node)).collect()
+    fn nodes(&self, node: &Yaml, archs: &[Arch]) -> Vec<Node> {
+        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node, archs)).collect()
     }
 
-    fn node(&self, node: &Yaml) -> Option<Node> {
+    fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
         let fields = self.decoder.fields(node, "a node");
         let name = fields.need("name").map(|n| self.name(n, "a node's name"));
         let profile =
@@ -265,12 +269,35 @@ impl Reader<'_> {
             ignition: self.layers(&fields),
             name: name?,
             profile: profile?,
+            arch: self.arch_of(node, &fields, archs),
+            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         };
         if !selected {
             let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
             self.decoder.push(Finding::error(text).at(node.name.place.clone()));
         }
         Some(node)
+    }
+
+    /// What a machine is known by does not say what its processor is, so a node says it where the recipe has several.
+    fn arch_of(&self, node: &Yaml, fields: &Fields<'_>, archs: &[Arch]) -> Arch {
+        let listed = || archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(" and ");
+        match (fields.get("arch"), archs) {
+            (Some(given), _) => {
+                let arch = self.decoder.parsed(given);
+                if let Some(arch) = arch.filter(|arch| !archs.contains(arch)) {
+                    self.decoder
+                        .error(given, format!("the recipe's release is for {}, not {arch}", listed()));
+                }
+                arch.unwrap_or(Arch::Amd64)
+            }
+            (None, [only]) => *only,
+            (None, _) => {
+                self.decoder
+                    .error(node, format!("this node needs an `arch`: the release is for {}", listed()));
+                Arch::Amd64
+            }
+        }
     }
 
     /// iPXE sends UUIDs in lower case and Matchbox compares text.
@@ -293,7 +320,7 @@ impl Reader<'_> {
         };
         let mut outputs = Vec::new();
         for (name, options) in self.decoder.entries(node, "`outputs`") {
-            if !options.is_null() {
+            if !options.is_null() && name.value != SYSUPDATE {
                 self.decoder.fields(options, "this output's options");
             }
             let known = output::FORMATS.iter().map(|format| format.name());
@@ -310,6 +337,51 @@ impl Reader<'_> {
         outputs
     }
 
+    /// The one output with options: nodes fetch from it long after a boot, so it must know where the tree will be.
+    fn sysupdate(&self, outputs: &Yaml) -> Option<Sysupdate> {
+        let (name, options) =
+            self.decoder.entries(outputs, "`outputs`").into_iter().find(|(n, _)| n.value == SYSUPDATE)?;
+        if options.is_null() {
+            let text = "`sysupdate` needs a `base_url`: where nodes will find this tree";
+            let hint = "sysupdate: {base_url: \"http://10.0.0.1:8080\"}";
+            self.decoder.push(Finding::error(text).at(name.place).hint(hint));
+            return None;
+        }
+        let fields = self.decoder.fields(options, "`sysupdate`");
+        let base_url = fields.need("base_url").map(|node| self.base_url(node));
+        let instances = fields.get("instances").and_then(|node| {
+            let instances = self.decoder.parsed(node)?;
+            if instances < MIN_INSTANCES {
+                let text =
+                    format!("`instances` must be at least {MIN_INSTANCES}: the running version and the next");
+                self.decoder.error(node, text);
+            }
+            Some(instances)
+        });
+        let versions = fields.get("versions").map(|node| self.decoder.entries(node, "`versions`"));
+        let versions = versions.unwrap_or_default().into_iter();
+        let versions =
+            versions.map(|(sysext, list)| (sysext, self.decoder.strings(list, "a sysext's versions")));
+        Some(Sysupdate {
+            base_url: base_url?,
+            instances: instances.unwrap_or(INSTANCES),
+            versions: versions.collect(),
+        })
+    }
+
+    fn base_url(&self, node: &Yaml) -> Spanned<String> {
+        let text = self.decoder.string(node).unwrap_or_default();
+        let url = Url::parse(&text).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        if url.is_none() {
+            let text = format!("`{text}` is not an http or https URL such as http://10.0.0.1:8080");
+            self.decoder.error(node, text);
+        }
+        let base = url.map(String::from).unwrap_or_default();
+        self.decoder.spanned(node, base.trim_end_matches('/').to_owned())
+    }
+
     fn check_nodes(&self, recipe: &Recipe) {
         let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
         let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
@@ -321,10 +393,11 @@ impl Reader<'_> {
                     Finding::error(format!("node `{name}` is listed twice")).at(node.name.place.clone());
                 self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
             }
-            if name == "default" && recipe.default_profile.is_some() {
-                let finding = Finding::error("a node cannot be called `default` beside a `default_profile`");
-                self.decoder
-                    .push(finding.at(node.name.place.clone()).hint("both would be the group `default`"));
+            let taken = recipe.release.archs.iter().any(|arch| recipe.default_name(*arch) == name);
+            if taken && recipe.default_profile.is_some() {
+                let text = format!("a node cannot be called `{name}` beside a `default_profile`");
+                let finding = Finding::error(text).at(node.name.place.clone());
+                self.decoder.push(finding.hint(format!("both would be the group `{name}`")));
             }
             let same = |first: &Node, what: String| {
                 Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))

@@ -7,6 +7,7 @@
 mod lab;
 
 mod archives;
+mod archs;
 mod boots;
 mod build;
 mod downloads;
@@ -27,5 +28,6 @@ mod releases;
 mod serve;
 mod store;
 mod sysexts;
+mod updates;
 mod vectors;
 mod world;

@@ -212,7 +212,7 @@ fn plan_shows_the_inputs_and_the_step_of_a_locked_image() {
     };
     let inputs = ["config", "index", "layer-1", "layer-2", "manifest"];
     assert_eq!(ids("inputs"), inputs.map(|name| format!("image/{PAUSE}/amd64/{name}")));
-    assert_eq!(ids("steps"), [format!("image/{PAUSE}")]);
+    assert_eq!(ids("steps"), [format!("image/{PAUSE}/amd64")]);
 }
 
 #[test]

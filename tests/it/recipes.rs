@@ -159,3 +159,17 @@ fn a_component_other_than_its_published_digest_is_refused() {
     assert!(stderr.contains("kubelet has sha256"), "{stderr}");
     assert!(!world.path("output/kubernetes/current").exists());
 }
+
+#[test]
+fn a_node_with_less_memory_than_its_boot_needs_is_warned_about() {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "00:01, profile: worker}", "00:01, profile: worker, memory: 2GiB}");
+    let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
+    let warned = "node `n1` has 2.00 GiB of memory, and its boot needs 3.00 GiB";
+    assert!(run.stderr.contains(warned) && run.stderr.contains("small.yaml:13:"), "{}", run.stderr);
+    assert!(run.stdout.contains("memory    3.00 GiB for "), "{}", run.stdout);
+    world.edit("recipes/small.yaml", "memory: 2GiB", "memory: 4GiB");
+    assert!(!world.prebake(&["build", "recipes/small.yaml"]).ok().stderr.contains("memory"));
+    world.edit("recipes/small.yaml", "memory: 4GiB", "memory: 4");
+    world.prebake(&["build", "recipes/small.yaml"]).fails(3, &["`4` is not an amount such as 8GiB"]);
+}

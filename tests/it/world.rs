@@ -105,7 +105,12 @@ impl World {
 
     /// Replaces a file of the release, with a signature by the lab's current key.
     pub fn release_file(&self, file: &str, bytes: &[u8]) {
-        let path = self.path("release/stable/amd64-usr").join(VERSION).join(file);
+        self.release_file_of("amd64-usr", file, bytes);
+    }
+
+    /// The same for any board.
+    pub fn release_file_of(&self, board: &str, file: &str, bytes: &[u8]) {
+        let path = self.path("release/stable").join(board).join(VERSION).join(file);
         fs::write(&path, bytes).unwrap();
         fs::write(path.with_file_name(format!("{file}.sig")), sign(bytes)).unwrap();
     }

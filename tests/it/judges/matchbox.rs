@@ -269,7 +269,8 @@ fn spellings(group: &Value) -> Vec<String> {
         selector.iter().map(word).collect::<Vec<_>>().join("&")
     };
     let hyphens = query(|mac| mac.replace(':', "-"));
-    let all = format!("{hyphens}&domain=&hostname=&serial=&arch=i386");
+    let bios = if hyphens.contains("arch=") { "" } else { "&arch=i386" };
+    let all = format!("{hyphens}&domain=&hostname=&serial={bios}");
     vec![
         query(str::to_owned),
         hyphens,

@@ -20,16 +20,25 @@ use serde_json::Value;
 
 /// Builds a peer and returns the directory of its binaries, or nothing where judges are skipped on purpose.
 pub(crate) fn build(peer: &str) -> Option<PathBuf> {
+    prepare(peer, "build.sh", &[peer])
+}
+
+/// The root of a file system with systemd 257, or nothing where judges are skipped on purpose.
+pub(crate) fn systemd() -> Option<PathBuf> {
+    prepare("systemd", "systemd.sh", &[])
+}
+
+fn prepare(judge: &str, script: &str, args: &[&str]) -> Option<PathBuf> {
     let ci = env::var("CI").is_ok_and(|ci| ci == "true");
     if !ci && env::var("PREBAKE_SKIP_JUDGES").is_ok_and(|skip| skip == "1") {
-        eprintln!("skipped: PREBAKE_SKIP_JUDGES=1, the judge {peer} was not asked");
+        eprintln!("skipped: PREBAKE_SKIP_JUDGES=1, the judge {judge} was not asked");
         return None;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/build.sh");
-    let output = Command::new(script).arg(peer).stderr(Stdio::inherit()).output().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
+    let output = Command::new(script).args(args).stderr(Stdio::inherit()).output().unwrap();
     assert!(
         output.status.success(),
-        "the judge {peer} could not be built; PREBAKE_SKIP_JUDGES=1 does without"
+        "the judge {judge} could not be had; PREBAKE_SKIP_JUDGES=1 does without"
     );
     Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
 }

@@ -1,0 +1,78 @@
+//! How much memory a machine needs to boot into RAM, and the sizes that people write.
+//!
+//! The kernel unpacks all initrds into a file system that may fill half of the memory, while the files as loaded still take
+//! the other half (Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst; tmpfs's default size). The base's payload is
+//! an already compressed squashfs and overlays are stored uncompressed, so what is unpacked is as big as what is loaded.
+//! Payload that does not fit is cut off, and the boot goes on without it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use indicatif::BinaryBytes;
+
+/// What Flatcar itself asks for at a PXE boot (its documentation, "Booting with PXE").
+const FLATCAR: Bytes = Bytes(3 << 30);
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// What a machine needs to load and unpack these initrds, in all.
+pub fn needed(initrds: impl IntoIterator<Item = u64>) -> Bytes {
+    let loaded = initrds.into_iter().fold(0, u64::saturating_add);
+    FLATCAR.max(Bytes(loaded.saturating_mul(2)))
+}
+
+/// Units that people write after a number.
+const UNITS: [(&str, u64); 6] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+];
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit =
+            UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim_end(), factor)));
+        let bytes = unit.and_then(|(number, factor)| number.parse::<u64>().ok()?.checked_mul(*factor));
+        bytes.map(Bytes).ok_or_else(|| format!("`{text}` is not an amount such as 8GiB or 4096MiB"))
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        BinaryBytes(self.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_need_a_unit() {
+        for (text, expected) in [
+            ("8GiB", Some(8 << 30)),
+            ("4096 MiB", Some(4 << 30)),
+            ("16GB", Some(16_000_000_000)),
+            ("8", None),
+            ("8G", None),
+            ("-1GiB", None),
+            ("99999999999TiB", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected.map(Bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn twice_the_initrds_and_never_less_than_flatcar_itself() {
+        assert_eq!(needed([1000, 1000]), FLATCAR);
+        assert_eq!(needed([1 << 30, 1 << 30]), Bytes(4 << 30));
+        assert_eq!(needed([u64::MAX, 1]), Bytes(u64::MAX));
+    }
+}
