@@ -5,6 +5,7 @@
 
 mod decode;
 mod kernel_args;
+mod kubernetes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,10 @@ use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
+use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
+
+pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 
 /// Version of the format that this prebake reads.
 pub const SCHEMA: u32 = 1;
@@ -39,11 +43,11 @@ pub struct Recipe {
     pub trust: Trust,
     /// Base URLs to ask instead of a source's public host, in order.
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
-    /// The Kubernetes version, which sets the version of the sysext of that name.
-    pub kubernetes: Option<Spanned<String>>,
+    /// What is said of Kubernetes.
+    pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Spanned<String>>,
-    /// Container images that the tree shall hold as archives.
+    /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
@@ -123,6 +127,8 @@ pub struct Profile {
     pub sysexts: Vec<Spanned<String>>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+    /// What its nodes do in a cluster; without it they may do everything.
+    pub role: Option<Role>,
 }
 
 /// A machine that is known by name.
@@ -174,10 +180,18 @@ impl Recipe {
         decode::recipe(source, directory)
     }
 
-    /// The sysexts of a profile: the recipe's own first, each once.
+    /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
+    pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
+        let images = self.kubernetes.as_ref()?.images.as_ref()?;
+        let mut all = self.sysexts.iter().chain(&profile.sysexts);
+        all.any(|sysext| name_of(sysext) == "kubernetes").then_some(images)
+    }
+
+    /// The sysexts of a profile: the recipe's own first, each once, and what imports its images.
     pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Spanned<String>> {
         let mut seen = std::collections::BTreeSet::new();
-        let all = self.sysexts.iter().chain(&profile.sysexts);
+        let importer = self.images_of(profile).map(|images| &images.importer);
+        let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
         all.filter(|sysext| seen.insert(sysext.value.as_str())).collect()
     }
 

@@ -59,8 +59,8 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
         };
         let description = Description::load(&directory)?;
         let mut overrides = BTreeMap::new();
-        if let (Some(version), "kubernetes") = (&recipe.kubernetes, description.name.as_str()) {
-            overrides.insert("version".to_owned(), version.value.clone());
+        if let (Some(kubernetes), "kubernetes") = (&recipe.kubernetes, description.name.as_str()) {
+            overrides.insert("version".to_owned(), kubernetes.version.value.clone());
         }
         let booted = overrides.get("version").unwrap_or(&description.version).clone();
         let mut seen = BTreeSet::from([booted]);
@@ -91,9 +91,9 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
             }
         }
     }
-    if let (Some(version), false) = (&recipe.kubernetes, selected.contains_key("kubernetes")) {
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, selected.contains_key("kubernetes")) {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
-        findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
     for (name, _) in recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions) {
         if !selected.contains_key(&name.value) {

@@ -52,7 +52,7 @@ impl Reader<'_> {
             directory: self.directory.to_owned(),
             trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
-            kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
+            kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
             sysexts: list("sysexts", "`sysexts`"),
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
@@ -145,17 +145,6 @@ impl Reader<'_> {
         mirrors
     }
 
-    fn kubernetes(&self, node: &Yaml) -> Option<Spanned<String>> {
-        let fields = self.decoder.fields(node, "`kubernetes`");
-        let version = fields.need("version")?;
-        let text = self.decoder.string(version)?;
-        let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-        if numbers.len() != 3 || numbers.iter().any(|n| n.parse::<u16>().is_err()) {
-            self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
-        }
-        Some(self.decoder.spanned(version, text))
-    }
-
     fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
         let items = self.decoder.items(node, "`images`").iter();
         items.filter_map(|item| Some(self.decoder.spanned(item, self.decoder.parsed(item)?))).collect()
@@ -234,6 +223,7 @@ impl Reader<'_> {
             ignition: self.layers(&fields),
             sysexts: fields.get("sysexts").map(|n| self.decoder.strings(n, "`sysexts`")).unwrap_or_default(),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
         }
     }
 

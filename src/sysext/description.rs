@@ -333,6 +333,11 @@ impl Description {
         Ok(Component { name: template.name.clone(), url, digest, placement })
     }
 
+    /// Lists of container images (until the real one lands).
+    pub fn images(&self, _: &Variables) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        Ok(BTreeMap::new())
+    }
+
     /// Generated files: path inside the image and contents.
     pub fn texts(&self, variables: &Variables) -> Result<Vec<(String, String)>, Error> {
         let expanded = self.text.iter().map(|(path, text)| {
