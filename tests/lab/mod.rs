@@ -8,3 +8,14 @@ pub mod machine;
 pub mod mirror;
 pub mod release;
 pub mod upstream;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prebake::digest::Sha256;
+
+/// A run's own value, that no earlier run's tree can carry.
+pub fn nonce() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let digest = Sha256::of(format!("{}-{}", now.as_nanos(), std::process::id()).as_bytes());
+    digest.to_string()[..16].to_owned()
+}
