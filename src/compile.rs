@@ -113,7 +113,7 @@ impl Compiler<'_> {
     fn boot(&mut self, name: &str, profile: &Profile, arch: Arch, node: Option<&Node>) -> Option<BootWish> {
         let spelled = self.recipe.sysexts_of(profile).into_iter();
         let mut names: Vec<String> =
-            spelled.map(|spelling| sysexts::name_of(&spelling.value).to_owned()).collect();
+            spelled.map(|spelling| sysexts::name_of(&spelling.name).to_owned()).collect();
         names.extend(kubernetes::sysext_of(self.recipe, profile).map(str::to_owned));
         let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
         let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));

@@ -12,13 +12,12 @@ use crate::arch::Arch;
 use crate::error::Result;
 use crate::images::carried::Carried;
 use crate::lock::{self, Lock};
-use crate::recipe::{Carriage, Profile, Recipe, Role};
+use crate::recipe::{Carriage, Profile, Recipe, Role, Sysext};
 use crate::report::{Finding, Findings, Place};
 use crate::resolve::{self, component_id};
 use crate::source::fetch::Fetcher;
 use crate::source::oci::ImageRef;
 use crate::sysexts::{Selected, name_of};
-use crate::yaml::decode::Spanned;
 
 /// The sysext that the lists belong to.
 pub const SYSEXT: &str = "kubernetes";
@@ -189,7 +188,7 @@ pub fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
 pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
     let images = recipe.kubernetes.as_ref()?.images.as_ref()?;
     let lacking = recipe.profiles.iter().filter(|(_, profile)| {
-        let configured = |sysext: &&Spanned<String>| name_of(sysext) == "containerd-config";
+        let configured = |sysext: &&Sysext| name_of(&sysext.name) == "containerd-config";
         recipe.images_of(profile).is_some() && !recipe.sysexts_of(profile).iter().any(configured)
     });
     let lacking: Vec<&str> = lacking.map(|(name, _)| name.as_str()).collect();

@@ -1,7 +1,9 @@
 //! The recipe's key `kubernetes:` and the key `role:` of a profile.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::Sysext;
 use crate::yaml::Node as Yaml;
 use crate::yaml::decode::{Decoder, Spanned};
 
@@ -24,7 +26,7 @@ pub struct Images {
     /// Where the archives lie.
     pub carriage: Spanned<Carriage>,
     /// The sysext that imports them, as if the recipe had named it.
-    pub importer: Spanned<String>,
+    pub importer: Sysext,
 }
 
 /// The sysext that imports images.
@@ -112,7 +114,7 @@ fn images(decoder: &Decoder, node: &Yaml) -> Option<Images> {
         Some("true") => Carriage::Sysext,
         _ => decoder.parsed(node)?,
     };
-    let importer = decoder.spanned(node, IMPORTER.to_owned());
+    let importer = Sysext { name: decoder.spanned(node, IMPORTER.to_owned()), set: BTreeMap::new() };
     Some(Images { carriage: decoder.spanned(node, carriage), importer })
 }
 

@@ -147,6 +147,14 @@ pub fn assemble(
         let contents = Contents::Bytes(text.into_bytes());
         tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
     }
+    for (path, target) in description.links(variables)? {
+        tree.insert(&path, Entry::symlink(target, "`links` of sysext.yaml")).map_err(in_tree)?;
+    }
+    if !description.upholds.is_empty() {
+        let contents = Contents::Bytes(unit::upholds(&description.upholds).into_bytes());
+        let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
+        tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
+    }
     Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
 }
 

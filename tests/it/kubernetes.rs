@@ -10,6 +10,11 @@ use std::process::Command;
 use prebake::digest::Sha256;
 use prebake::format::cpio;
 use prebake::format::squashfs;
+use prebake::kubernetes::{Needs, needs};
+use prebake::recipe::Recipe;
+use prebake::report::Source;
+use prebake::source::oci::ImageRef;
+use prebake::sysexts;
 use serde_json::Value;
 
 use crate::registry::{Builder, Pushed, Registry};
@@ -296,4 +301,54 @@ fn a_plugin_whose_images_no_list_names_is_refused_where_it_is_asked_for() {
     let world = world("images: true, cni: cilium", &list());
     let (registry, _) = registry();
     build(&world, &registry).fails(3, &["recipes/small.yaml:5", "no list `cilium`"]);
+}
+
+/// What the shipped lists say that a recipe with this `kubernetes:` needs.
+fn shipped(kubernetes: &str) -> Needs {
+    let text = format!(
+        "schema: 1\nname: x\nrelease: {{channel: stable}}\nkubernetes: {{{kubernetes}}}\nsysexts: [kubernetes]\n\
+         profiles: {{all: }}\n"
+    );
+    let recipe = Recipe::parse(&Source::new("x.yaml", text), repository("recipes")).unwrap();
+    needs(&recipe, &sysexts::load(&recipe).unwrap(), None).unwrap()
+}
+
+fn references(images: &[ImageRef]) -> Vec<String> {
+    images.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_shipped_table_knows_the_images_of_a_version_by_role() {
+    let needs = shipped("version: v1.34.4, images: true");
+    assert!(!needs.open && needs.kubeadm.is_none());
+    let node = ["coredns/coredns:v1.12.1", "kube-proxy:v1.34.4", "pause:3.10.1"];
+    assert_eq!(references(&needs.node), node.map(|image| format!("registry.k8s.io/{image}")));
+    let control = [
+        "etcd:3.6.5-0",
+        "kube-apiserver:v1.34.4",
+        "kube-controller-manager:v1.34.4",
+        "kube-scheduler:v1.34.4",
+    ];
+    assert_eq!(references(&needs.control_plane), control.map(|image| format!("registry.k8s.io/{image}")));
+}
+
+#[test]
+fn a_network_plugin_is_for_every_node_and_kube_vip_for_control_planes() {
+    let plain = shipped("version: v1.34.4, images: true");
+    for (cni, image) in [("cilium", "quay.io/cilium/cilium:"), ("flannel", "ghcr.io/flannel-io/flannel:")] {
+        let needs = shipped(&format!("version: v1.34.4, images: true, cni: {cni}, kube_vip: true"));
+        let more = |list: &[ImageRef], than: &[ImageRef]| -> Vec<String> {
+            references(list).into_iter().filter(|image| !references(than).contains(image)).collect()
+        };
+        let node = more(&needs.node, &plain.node);
+        assert!(node.len() == 2 && node.iter().any(|found| found.starts_with(image)), "{node:?}");
+        let control = more(&needs.control_plane, &plain.control_plane);
+        assert!(control.len() == 1 && control[0].starts_with("ghcr.io/kube-vip/kube-vip:"), "{control:?}");
+    }
+}
+
+#[test]
+fn a_patch_version_that_the_shipped_table_does_not_know_is_left_to_kubeadm() {
+    assert!(shipped("version: v1.34.99, images: true").open);
+    assert_eq!(shipped("version: v1.34.99"), Needs::default());
 }
