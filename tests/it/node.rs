@@ -112,7 +112,7 @@ fn upstream(directory: &Path) -> Upstream {
     let project = format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}");
     let files = [("crictl".to_owned(), peers.join("kubectl"))];
     archive(format!("{project}/crictl-{CRICTL}-linux-amd64.tar.gz"), &files, ".sha256");
-    let containerd = cluster::debian("containerd").unwrap().join("usr/bin");
+    let containerd = cluster::peer("containerd").unwrap();
     let program = |name| (format!("bin/{name}"), containerd.join(name));
     let project = format!("containerd/containerd/releases/download/v{CONTAINERD}");
     let files = ["containerd", "containerd-shim-runc-v2", "ctr"].map(program);
@@ -281,14 +281,14 @@ fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
         .start()
         .unwrap();
     let site = Site::new(work, &mirror, &registry);
-    site.prebake(&["fetch", "node.yaml"]);
+    site.prebake(&["lock", "node.yaml"]);
     // From here on there is no registry, and nothing of upstream.
     drop((registry, mirror));
 
     let _turn = machine::turn();
     let cluster = Cluster::start(&work.join("cluster")).unwrap();
     fs::write(work.join("join.bu"), layer(&cluster.invitation().unwrap(), &nonce)).unwrap();
-    site.prebake(&["build", "node.yaml", "--layer", "join.bu"]);
+    site.prebake(&["build", "node.yaml", "--locked", "--offline", "--layer", "join.bu"]);
     let (_server, address) = Server::prebake(&work.join("output/node/current"));
     let harness = Mirror::builder()
         .directory("/", &release.harness)
