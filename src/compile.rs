@@ -79,7 +79,7 @@ pub fn compile(
     if quirks::drops_injected_config(version) {
         return Err(Error::InjectionLost { version, place: place() }.into());
     }
-    let matchbox = recipe.outputs.iter().any(|output| output.value == "matchbox");
+    let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
     let release =
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };

@@ -6,6 +6,7 @@
 mod decode;
 mod kernel_args;
 mod kubernetes;
+mod network;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::arch::Arch;
 use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+use crate::output::OutputFormat;
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
@@ -24,6 +26,7 @@ use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
 
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
+pub use network::{AddressRange, Cidr, Network};
 
 /// Version of the format that this prebake reads.
 pub const SCHEMA: u32 = 1;
@@ -58,20 +61,16 @@ pub struct Recipe {
     /// What machines boot that no node names.
     pub default_profile: Option<String>,
     /// What the tree shall hold.
-    pub outputs: Vec<Spanned<String>>,
-    /// How nodes update their sysexts from the tree, where `outputs` has it.
-    pub sysupdate: Option<Sysupdate>,
+    pub outputs: Vec<Output>,
 }
 
-/// What systemd-sysupdate on a node is told.
+/// An output that is asked for.
 #[derive(Debug)]
-pub struct Sysupdate {
-    /// Where the node finds the root of the tree, without a final slash.
-    pub base_url: Spanned<String>,
-    /// Versions that a node keeps, the running one included; at least 2.
-    pub instances: u32,
-    /// Versions that are published beside those that profiles boot, by sysext.
-    pub versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
+pub struct Output {
+    /// Its name in [`crate::output::FORMATS`].
+    pub name: &'static str,
+    /// Its options, and what it makes.
+    pub format: Box<dyn OutputFormat>,
 }
 
 /// Which Flatcar release is wanted.
@@ -155,8 +154,8 @@ pub struct Node {
     pub arch: Arch,
     /// How much memory it has, where that is known.
     pub memory: Option<Spanned<Bytes>>,
-    /// Its address with prefix length, handed to templates as metadata.
-    pub ip: Option<String>,
+    /// Its address: DHCP servers give it, templates get it as metadata.
+    pub ip: Option<Spanned<Cidr>>,
     /// Ignition layers of its own, on top of the profile's.
     pub ignition: Vec<Spanned<PathBuf>>,
 }
@@ -316,7 +315,7 @@ mod tests {
         assert_eq!(recipe.release.version, VersionWish::Latest);
         assert_eq!(recipe.release.archs, [Arch::Amd64]);
         assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
-        let outputs: Vec<&str> = recipe.outputs.iter().map(|o| o.value.as_str()).collect();
+        let outputs: Vec<&str> = recipe.outputs.iter().map(|output| output.name).collect();
         assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);
     }
 

@@ -85,7 +85,7 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
         findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
-    for (name, _) in recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions) {
+    for (name, _) in recipe.outputs.iter().flat_map(|output| output.format.sysext_versions()) {
         if !found.contains_key(&name.value) {
             let finding = Finding::error(format!("no profile has a sysext `{}`", name.value));
             findings.push(finding.at(name.place.clone()));
@@ -153,9 +153,9 @@ fn select(
     Ok(Selected { arch, booted, description: description.clone(), variables, components })
 }
 
-/// Versions of a sysext that the recipe publishes for systemd-sysupdate beside the one that profiles boot.
+/// Versions of a sysext that outputs publish beside the one that profiles boot.
 fn published_only<'r>(recipe: &'r Recipe, name: &'r str) -> impl Iterator<Item = &'r Spanned<String>> {
-    let lists = recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions);
+    let lists = recipe.outputs.iter().flat_map(|output| output.format.sysext_versions());
     lists.filter(move |(sysext, _)| sysext.value == name).flat_map(|(_, versions)| versions)
 }
 

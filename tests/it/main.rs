@@ -24,6 +24,7 @@ mod kubernetes;
 mod locks;
 mod node;
 mod oci;
+mod outputs;
 mod recipes;
 mod registry;
 mod releases;
