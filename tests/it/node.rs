@@ -31,16 +31,30 @@ const CONTAINERD: &str = "2.1.5";
 const RUNC: &str = "v1.3.3";
 
 /// What a worker of that version needs, and the recipe's own image: registry, repository, tag.
-const IMAGES: [(&str, &str, &str); 4] = [
+const WORKER: [(&str, &str, &str); 4] = [
     ("registry.k8s.io", "kube-proxy", cluster::VERSION),
     ("registry.k8s.io", "coredns/coredns", "v1.12.0"),
     ("registry.k8s.io", "pause", "3.10"),
     ("ghcr.io", "lab/say", "1.0"),
 ];
 
+/// What only a control plane needs; it is published all the same.
+const CONTROL_PLANE: [(&str, &str, &str); 4] = [
+    ("registry.k8s.io", "kube-apiserver", cluster::VERSION),
+    ("registry.k8s.io", "kube-controller-manager", cluster::VERSION),
+    ("registry.k8s.io", "kube-scheduler", cluster::VERSION),
+    ("registry.k8s.io", "etcd", "3.5.24-0"),
+];
+
 /// What must be merged, and nothing else.
-const SYSEXTS: [&str; 5] =
-    ["containerd", "containerd-config", "kubernetes", "kubernetes-images-worker", "prebake-images"];
+const SYSEXTS: [&str; 6] = [
+    "containerd",
+    "containerd-config",
+    "kubernetes",
+    "kubernetes-config",
+    "kubernetes-images-worker",
+    "prebake-images",
+];
 
 const RECIPE: &str = "\
 schema: 1
@@ -48,7 +62,7 @@ name: node
 release: {channel: stable}
 trust: {primary_fingerprint: 9B368570AEFD715B83A15ACE4F564163D3EA328A, key: lab.asc}
 kubernetes: {version: v1.33.13, images: asset}
-sysexts: [kubernetes, containerd, containerd-config]
+sysexts: [kubernetes, kubernetes-config, containerd, containerd-config]
 images: [ghcr.io/lab/say:1.0]
 profiles:
   worker: {role: worker, kernel_args: ['console=ttyS0,115200n8']}
@@ -94,6 +108,7 @@ spec:
 /// What upstream publishes, made of the peers and of Debian's packages. (Of crictl there are no sources to be had here;
 /// nothing in this test runs it.)
 fn upstream(directory: &Path) -> Upstream {
+    fs::create_dir(directory).unwrap();
     let upstream = Upstream::new(directory);
     let peers = cluster::peer("kubernetes").unwrap();
     for program in ["kubeadm", "kubelet", "kubectl"] {
@@ -110,7 +125,9 @@ fn upstream(directory: &Path) -> Upstream {
     let files = ["bridge", "host-local", "loopback"].map(plugin);
     archive(format!("{project}/cni-plugins-linux-amd64-{CNI}.tgz"), &files, ".sha256");
     let project = format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}");
-    let files = [("crictl".to_owned(), peers.join("kubectl"))];
+    let crictl = directory.join("crictl");
+    fs::write(&crictl, "there is no crictl in the lab\n").unwrap();
+    let files = [("crictl".to_owned(), crictl)];
     archive(format!("{project}/crictl-{CRICTL}-linux-amd64.tar.gz"), &files, ".sha256");
     let containerd = cluster::peer("containerd").unwrap();
     let program = |name| (format!("bin/{name}"), containerd.join(name));
@@ -132,7 +149,7 @@ fn registry(work: &Path, nonce: &str) -> registry::Registry {
     assert!(compiler.status().unwrap().success());
     let program = fs::read(program).unwrap();
     let mut registry = registry::Builder::default();
-    for (_, repository, tag) in IMAGES {
+    for (_, repository, tag) in WORKER.into_iter().chain(CONTROL_PLANE) {
         // containerd starts the sandbox image by its entry point, which is /pause.
         let files = vec![
             ("program", &program[..]),
@@ -301,7 +318,7 @@ fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
 
     let (merged, pinned) = follow(&mut machine, &nonce);
     assert_eq!(merged, BTreeSet::from(SYSEXTS.map(str::to_owned)));
-    let names = IMAGES.map(|(host, repository, tag)| format!("{host}/{repository}:{tag}"));
+    let names = WORKER.map(|(host, repository, tag)| format!("{host}/{repository}:{tag}"));
     assert_eq!(pinned, BTreeSet::from(names));
 
     let ready = r#""reason": "KubeletReady""#;
