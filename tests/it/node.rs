@@ -140,8 +140,9 @@ fn upstream(directory: &Path) -> Upstream {
     upstream
 }
 
-/// A registry with the images, each of the program and a file that holds the nonce.
-fn registry(work: &Path, nonce: &str) -> registry::Registry {
+/// A registry with the images, each of the program and a file that holds the nonce; and the digest of the config of the
+/// one that sandboxes are started with, by which CRI knows it.
+fn registry(work: &Path, nonce: &str) -> (registry::Registry, String) {
     let (source, program) = (work.join("program.c"), work.join("program"));
     fs::write(&source, PROGRAM).unwrap();
     let mut compiler = Command::new("cc");
@@ -149,6 +150,7 @@ fn registry(work: &Path, nonce: &str) -> registry::Registry {
     assert!(compiler.status().unwrap().success());
     let program = fs::read(program).unwrap();
     let mut registry = registry::Builder::default();
+    let mut sandbox = String::new();
     for (_, repository, tag) in WORKER.into_iter().chain(CONTROL_PLANE) {
         // containerd starts the sandbox image by its entry point, which is /pause.
         let files = vec![
@@ -157,9 +159,12 @@ fn registry(work: &Path, nonce: &str) -> registry::Registry {
             ("nonce", nonce.as_bytes()),
             ("name", repository.as_bytes()),
         ];
-        registry.push_files(repository, tag, &[("amd64", files)]);
+        let pushed = registry.push_files(repository, tag, &[("amd64", files)]);
+        if repository == "pause" {
+            sandbox = pushed.configs["amd64"].clone();
+        }
     }
-    registry.start()
+    (registry.start(), sandbox)
 }
 
 /// The layer of one run: how this machine joins, and what it says on its console.
@@ -193,7 +198,8 @@ fn layer(invitation: &Invitation, nonce: &str) -> String {
          [Install]\n\
          WantedBy=multi-user.target\n"
     );
-    let file = |path: &str, text: &str| json!({"path": path, "overwrite": true, "contents": {"inline": text}});
+    let file =
+        |path: &str, text: &str| json!({"path": path, "overwrite": true, "contents": {"inline": text}});
     let layer = json!({
         "variant": "flatcar",
         "version": "1.0.0",
@@ -291,7 +297,7 @@ fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
 
     let release = release::build(&work.join("lab")).unwrap();
     let upstream = upstream(&work.join("upstream"));
-    let registry = registry(work, &nonce);
+    let (registry, sandbox) = registry(work, &nonce);
     let mirror = Mirror::builder()
         .directory("/flatcar/", &release.server)
         .directory("/", &upstream.directory)
@@ -319,7 +325,9 @@ fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
     let (merged, pinned) = follow(&mut machine, &nonce);
     assert_eq!(merged, BTreeSet::from(SYSEXTS.map(str::to_owned)));
     let names = WORKER.map(|(host, repository, tag)| format!("{host}/{repository}:{tag}"));
-    assert_eq!(pinned, BTreeSet::from(names));
+    // What containerd is configured to start sandboxes with it pins by itself.
+    let wanted: BTreeSet<String> = names.into_iter().chain([sandbox]).collect();
+    assert_eq!(pinned, wanted);
 
     let ready = r#""reason": "KubeletReady""#;
     let node = ask(&cluster, &["get", "node", "node1"], ready);
