@@ -79,6 +79,9 @@ pub struct Builder {
     hook: Option<Box<Hook>>,
 }
 
+/// What an image holds: paths and contents.
+pub type Files<'f> = Vec<(&'f str, &'f [u8])>;
+
 /// Digests of an image that was pushed, as `sha256:…`.
 #[derive(Clone, Debug, Default)]
 pub struct Pushed {
@@ -175,12 +178,7 @@ impl Builder {
     }
 
     /// Holds an image of these files for each architecture under a tag, each file a layer, and an index.
-    pub fn push_files(
-        &mut self,
-        repository: &str,
-        tag: &str,
-        images: &[(&str, Vec<(&str, &[u8])>)],
-    ) -> Pushed {
+    pub fn push_files(&mut self, repository: &str, tag: &str, images: &[(&str, Files<'_>)]) -> Pushed {
         let mut pushed = Pushed::default();
         let mut entries = Vec::new();
         for (arch, files) in images {

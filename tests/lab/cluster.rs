@@ -51,36 +51,24 @@ pub struct Invitation {
     pub ca_cert_hash: String,
 }
 
-/// The directories of peers, built when they are not there; the builder tells its story on stderr.
-pub fn peer(name: &str) -> io::Result<PathBuf> {
-    printed(Command::new(script("tests/peers/build.sh")).arg(name))
-}
-
-/// The directory of an unpacked Debian package.
+/// The directory of an unpacked Debian package; the builder tells its story on stderr.
 pub fn debian(package: &str) -> io::Result<PathBuf> {
-    printed(Command::new(script("tests/lab/tools.sh")).arg(package))
-}
-
-fn script(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn printed(command: &mut Command) -> io::Result<PathBuf> {
-    let output = command.stderr(Stdio::inherit()).output()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/tools.sh");
+    let output = Command::new(script).arg(package).stderr(Stdio::inherit()).output()?;
     match output.status.success() {
         true => Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())),
-        false => Err(io::Error::other(format!("{command:?}: {}", output.status))),
+        false => Err(io::Error::other(format!("{package} could not be had ({})", output.status))),
     }
 }
 
 impl Cluster {
-    /// Starts the servers with all they write in `directory`, which must not be there yet, and waits until nodes can
-    /// join.
-    pub fn start(directory: &Path) -> io::Result<Cluster> {
+    /// Starts the servers and waits until nodes can join. `programs` holds the peer `kubernetes`; `directory`, which must
+    /// not be there yet, all that is written.
+    pub fn start(programs: &Path, directory: &Path) -> io::Result<Cluster> {
         fs::create_dir(directory)?;
         let [port, etcd, etcd_peer] = free_ports()?;
         let mut cluster = Cluster {
-            programs: peer("kubernetes")?,
+            programs: programs.to_owned(),
             directory: directory.to_owned(),
             port,
             token: String::new(),

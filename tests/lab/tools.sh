@@ -4,7 +4,7 @@
 #   tools.sh PACKAGE…    prints for each PACKAGE the directory that it is unpacked in
 #
 # Packages come from the machine's own package lists; without a network the last unpacked ones serve.
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR source-path=SCRIPTDIR/release
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/release/common.sh"
 source "$HERE/debs.sh"

@@ -1,4 +1,4 @@
-# /usr/lib/modules: what a node's services load after the boot. What the boot itself needs is the bootengine's. Sourced.
+# The kernel modules in /usr, which a node's services load. What the boot itself needs is the bootengine's. Sourced.
 # shellcheck shell=bash
 
 # Files and directories below `kernel/`: pods' networks, verity and erofs images, with what they depend on.
