@@ -222,7 +222,9 @@ pub async fn build(
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let plan = Plan::new(&lock, recipe, sysexts, &needs, &boots)?;
-    let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
+    let outcomes =
+        Runner { store, lock: &lock, sysexts, packaging: &recipe.packaging, boots: &boots, observer }
+            .run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, the container images, what carries them, and the overlays, each as they were planned.

@@ -25,6 +25,7 @@ mod locks;
 mod node;
 mod oci;
 mod outputs;
+mod packaging;
 mod recipes;
 mod registry;
 mod releases;
