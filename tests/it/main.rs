@@ -23,6 +23,7 @@ mod keys;
 mod kubernetes;
 mod lint;
 mod locks;
+mod node;
 mod oci;
 mod outputs;
 mod packaging;
