@@ -21,6 +21,8 @@ use crate::report::{Finding, Findings, Place, Source};
 pub const REVISION: u32 = 1;
 /// Longest unit that is looked at, in bytes.
 const MAX_UNIT: u64 = 1 << 20;
+/// A file of this many bytes is refused: the overlay that brings an image is a cpio archive, whose sizes have 32 bits.
+const TOO_LARGE: u64 = 1 << 32;
 
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
@@ -62,6 +64,16 @@ pub enum Error {
         /// Why.
         source: tree::Error,
     },
+    /// A file that no overlay can bring to a machine.
+    #[error("`/{path}` of sysext `{name}` has {size} bytes; a file in a sysext must be smaller than 4 GiB")]
+    TooLarge {
+        /// The sysext.
+        name: String,
+        /// Inside the image.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// A unit could not be read.
     #[error("cannot read `{path}` of sysext `{name}`")]
     Unit {
@@ -93,6 +105,7 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.exit(),
             Error::Write { source, .. } => source.exit(),
             Error::Rules(findings) => findings.exit(),
+            Error::TooLarge { .. } => Exit::Config,
             Error::Missing { .. } | Error::Unit { .. } => Exit::Failed,
         }
     }
@@ -104,6 +117,9 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.hint(),
             Error::Write { source, .. } => source.hint(),
             Error::Rules(findings) => findings.hint(),
+            Error::TooLarge { .. } => {
+                Some("machines boot from memory: fetch data of that size on the node".into())
+            }
             Error::Missing { .. } | Error::Unit { .. } => None,
         }
     }
@@ -182,6 +198,13 @@ impl Assembled {
         let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
         let in_tree = |source| Error::Tree { name: name.into(), source };
         tree.insert(&release::path(name), generated).map_err(in_tree)?;
+        for (path, entry) in tree.iter() {
+            if let Content::File(contents) = &entry.content
+                && contents.size() >= TOO_LARGE
+            {
+                return Err(Error::TooLarge { name: name.into(), path: path.into(), size: contents.size() });
+            }
+        }
         let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
         for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
             if let Content::File(contents) = &entry.content {

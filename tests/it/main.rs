@@ -31,6 +31,8 @@ mod releases;
 mod serve;
 mod shipped;
 mod store;
+mod sysext_flaws;
+mod sysext_settings;
 mod sysexts;
 mod updates;
 mod vectors;
