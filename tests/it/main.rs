@@ -29,6 +29,7 @@ mod recipes;
 mod registry;
 mod releases;
 mod serve;
+mod squashfs;
 mod shipped;
 mod store;
 mod sysext_flaws;
