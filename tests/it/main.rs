@@ -34,6 +34,8 @@ mod serve;
 mod shipped;
 mod squashfs;
 mod store;
+mod sysext_flaws;
+mod sysext_settings;
 mod sysexts;
 mod updates;
 mod vectors;
