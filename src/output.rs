@@ -288,7 +288,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
         )
     }));
     rows.extend(built.images.iter().map(|image| {
-        let path = format!("assets/images/{}", image.reference.file_name(image.arch));
+        let path = images::carried::published_path(&image.reference, image.arch);
         Row {
             arch: Some(image.arch),
             origin: images::manifest(built.lock, &image.reference, image.arch).map(Entry::origin),

@@ -5,6 +5,7 @@
 
 mod decode;
 mod kernel_args;
+mod kubernetes;
 mod network;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,10 @@ use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
+use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
 
+pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 pub use network::{AddressRange, Cidr, Network};
 
 /// Version of the format that this prebake reads.
@@ -43,11 +46,11 @@ pub struct Recipe {
     pub trust: Trust,
     /// Base URLs to ask instead of a source's public host, in order.
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
-    /// The Kubernetes version, which sets the version of the sysext of that name.
-    pub kubernetes: Option<Spanned<String>>,
+    /// What is said of Kubernetes.
+    pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
-    pub sysexts: Vec<Spanned<String>>,
-    /// Container images that the tree shall hold as archives.
+    pub sysexts: Vec<Sysext>,
+    /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
@@ -120,9 +123,20 @@ pub struct Profile {
     /// Butane or Ignition files, merged in order, the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
     /// Sysexts beside the recipe's own.
-    pub sysexts: Vec<Spanned<String>>,
+    pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+    /// What its nodes do in a cluster; without it they may do everything.
+    pub role: Option<Role>,
+}
+
+/// A sysext that is wanted, and what is set for it.
+#[derive(Clone, Debug)]
+pub struct Sysext {
+    /// Its name, or the path of its folder.
+    pub name: Spanned<String>,
+    /// Values for its variables, `version` among them.
+    pub set: BTreeMap<String, Spanned<String>>,
 }
 
 /// A machine that is known by name.
@@ -156,6 +170,13 @@ impl Default for Trust {
     }
 }
 
+impl Sysext {
+    /// What is set, without places.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.set.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect()
+    }
+}
+
 impl Recipe {
     /// Reads and checks a recipe file.
     ///
@@ -174,11 +195,19 @@ impl Recipe {
         decode::recipe(source, directory)
     }
 
-    /// The sysexts of a profile: the recipe's own first, each once.
-    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Spanned<String>> {
+    /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
+    pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
+        let images = self.kubernetes.as_ref()?.images.as_ref()?;
+        let mut all = self.sysexts.iter().chain(&profile.sysexts);
+        all.any(|sysext| name_of(&sysext.name) == "kubernetes").then_some(images)
+    }
+
+    /// The sysexts of a profile: the recipe's own first, each once, and what imports its images.
+    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
         let mut seen = std::collections::BTreeSet::new();
-        let all = self.sysexts.iter().chain(&profile.sysexts);
-        all.filter(|sysext| seen.insert(sysext.value.as_str())).collect()
+        let importer = self.images_of(profile).map(|images| &images.importer);
+        let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
+        all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
     }
 
     /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several

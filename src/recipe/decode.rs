@@ -32,8 +32,6 @@ impl Reader<'_> {
             self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
         }
         let release = self.release(fields.need("release").unwrap_or(root), root);
-        let list =
-            |key, what| fields.get(key).map(|node| self.decoder.strings(node, what)).unwrap_or_default();
         let recipe = Recipe {
             name: fields
                 .need("name")
@@ -43,8 +41,8 @@ impl Reader<'_> {
             directory: self.directory.to_owned(),
             trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
-            kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
-            sysexts: list("sysexts", "`sysexts`"),
+            kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
+            sysexts: self.sysexts(&fields),
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
@@ -137,15 +135,29 @@ impl Reader<'_> {
         mirrors
     }
 
-    fn kubernetes(&self, node: &Yaml) -> Option<Spanned<String>> {
-        let fields = self.decoder.fields(node, "`kubernetes`");
-        let version = fields.need("version")?;
-        let text = self.decoder.string(version)?;
-        let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-        if numbers.len() != 3 || numbers.iter().any(|n| n.parse::<u16>().is_err()) {
-            self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
+    /// `NAME`, or `{name: NAME, version: V, set: {VARIABLE: VALUE}}`.
+    fn sysexts(&self, fields: &Fields<'_>) -> Vec<Sysext> {
+        let items = fields.get("sysexts").map_or(&[][..], |list| self.decoder.items(list, "`sysexts`"));
+        items.iter().filter_map(|item| self.sysext(item)).collect()
+    }
+
+    fn sysext(&self, node: &Yaml) -> Option<Sysext> {
+        let text = |node: &Yaml| Some(self.decoder.spanned(node, self.decoder.string(node)?));
+        if node.scalar().is_some() {
+            return Some(Sysext { name: text(node)?, set: BTreeMap::new() });
         }
-        Some(self.decoder.spanned(version, text))
+        let fields = self.decoder.fields(node, "a sysext");
+        let mut set = BTreeMap::new();
+        let values = fields.get("set").map_or(Vec::new(), |n| self.decoder.entries(n, "`set`"));
+        for (variable, value) in values {
+            if variable.value == "version" {
+                let finding = Finding::error("`version` stands beside `set`, not in it");
+                self.decoder.push(finding.at(variable.place.clone()));
+            }
+            set.extend(text(value).map(|value| (variable.value, value)));
+        }
+        set.extend(fields.get("version").and_then(text).map(|version| ("version".to_owned(), version)));
+        Some(Sysext { name: fields.need("name").and_then(text)?, set })
     }
 
     fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
@@ -224,8 +236,9 @@ impl Reader<'_> {
         }
         Profile {
             ignition: self.layers(&fields),
-            sysexts: fields.get("sysexts").map(|n| self.decoder.strings(n, "`sysexts`")).unwrap_or_default(),
+            sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
         }
     }
 

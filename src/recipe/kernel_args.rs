@@ -59,7 +59,7 @@ const SINGLE: &[&str] = &[
 
 /// The findings on the arguments of one profile.
 pub(super) fn findings(args: &[Spanned<String>]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = args.iter().filter_map(|arg| fault(arg)).collect();
+    let mut findings: Vec<Finding> = args.iter().filter_map(fault).collect();
     let mut seen: BTreeMap<&str, &Spanned<String>> = BTreeMap::new();
     for arg in args {
         let key = key(&arg.value);

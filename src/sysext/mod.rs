@@ -3,7 +3,7 @@
 //! `description` says what a folder holds and which components it needs, `schema` reads its `sysext.yaml`; `image`
 //! puts the fetched components, the `files/` and the generated files together and writes the image; `rules` knows
 //! what must not be in one; `release` is the file by which systemd judges it; `unit` parses systemd units as far as a
-//! check needs. Fetching is `source`'s, bytes of images are `format`'s.
+//! check needs; `values` knows what a version is made of. Fetching is `source`'s, bytes of images are `format`'s.
 
 pub mod description;
 pub mod image;
@@ -14,3 +14,4 @@ pub mod rules;
 pub mod schema;
 pub mod template;
 pub mod unit;
+pub mod values;
