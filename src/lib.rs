@@ -11,6 +11,7 @@ pub mod build;
 pub mod cli;
 pub mod compile;
 pub mod digest;
+pub mod early;
 pub mod error;
 pub mod event;
 pub mod format;

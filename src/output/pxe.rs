@@ -1,5 +1,7 @@
 //! PXE: the stock kernel and initrd as released, and the overlays.
 
+use std::collections::BTreeMap;
+
 use super::{Boot, Built, OutputFormat, Row};
 use crate::manifest::Role;
 use crate::source::flatcar::{INITRD, KERNEL, VERSION_TXT};
@@ -19,14 +21,22 @@ impl OutputFormat for Pxe {
             step: Some(boot.step),
             ..Row::stored(boot.overlay_path(), Role::Overlay, boot.overlay).of(boot)
         });
-        overlays.collect()
+        let early: BTreeMap<_, _> = built.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
+        let early =
+            early.into_iter().map(|(name, object)| Row::stored(early_path(&name), Role::EarlyInitrd, object));
+        overlays.chain(early).collect()
     }
+}
+
+/// Path of an early initrd in the tree.
+fn early_path(name: &str) -> String {
+    format!("assets/early/{name}")
 }
 
 /// What a loader loads for a boot: the kernel, the initrds in order, the arguments. Paths are inside the tree.
 pub(super) struct Load {
     pub kernel: String,
-    pub initrds: [String; 2],
+    pub initrds: Vec<String>,
     pub args: Vec<String>,
 }
 
@@ -34,7 +44,8 @@ impl Load {
     /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only what
     /// is named there. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
-        let initrds = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
+        let own = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
+        let initrds: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).chain(own).collect();
         let base_name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
         let named = initrds.iter().map(|path| format!("initrd={}", base_name(path)));
         let args =
