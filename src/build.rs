@@ -225,7 +225,9 @@ pub async fn build(
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let plan = Plan::new(&lock, recipe, sysexts, &needs, &boots)?;
     let early = early::admit(recipe, store)?;
-    let outcomes = Runner { store, lock: &lock, sysexts, boots: &boots, observer }.run(&plan)?;
+    let outcomes =
+        Runner { store, lock: &lock, sysexts, packaging: &recipe.packaging, boots: &boots, observer }
+            .run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, the container images, what carries them, the overlays, and these with all that they boot in

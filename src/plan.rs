@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive, pe, squashfs};
+use crate::format::{cpio, oci_archive, pe};
 use crate::images;
 use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
@@ -94,7 +94,7 @@ impl Plan {
         needs: &Needs,
         boots: &[BootWish],
     ) -> Result<Plan> {
-        let epoch = lock.epoch();
+        let (epoch, packaging) = (lock.epoch(), &recipe.packaging);
         let mut keys = BTreeMap::new();
         let mut steps = Vec::new();
         let mut overlays = Vec::new();
@@ -112,7 +112,7 @@ impl Plan {
             let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
             let params = json!({
                 "name": name, "arch": arch, "folder": folder, "variables": variables,
-                "components": components, "epoch": epoch, "format": squashfs::REVISION,
+                "components": components, "epoch": epoch, "packaging": packaging.key(),
             });
             let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
             if sysext.booted {
@@ -138,7 +138,7 @@ impl Plan {
             let in_it = *carriage == Carriage::Sysext;
             let params = json!({
                 "name": name, "version": version, "arch": arch, "archives_inside": in_it, "epoch": epoch,
-                "format": squashfs::REVISION,
+                "packaging": packaging.least().key(),
             });
             let key = step_key("carried", carried::REVISION, &params, &archives);
             keys.insert((name.clone(), *arch), key);

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::event::{Event, Observer};
 use crate::format::cpio;
 use crate::format::pe;
-use crate::format::squashfs;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::images;
 use crate::images::carried::{Carried, Packed};
@@ -23,6 +22,7 @@ use crate::resolve::component_id;
 use crate::source::oci::ImageRef;
 use crate::store::{self, Object, Store};
 use crate::sysext::image;
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::Selected;
 
 /// The one output that each step has so far.
@@ -36,6 +36,8 @@ pub struct Runner<'r> {
     pub lock: &'r Lock,
     /// The sysexts, in the plan's order.
     pub sysexts: &'r [Selected],
+    /// What the sysexts' images are made with.
+    pub packaging: &'r Packaging,
     /// The boots, in the plan's order.
     pub boots: &'r [BootWish],
     /// Who listens.
@@ -101,8 +103,7 @@ impl Runner<'_> {
         let spool = self.store.spool()?;
         let assembled = image::assemble(description, sysext.arch, &sysext.variables, &fetched, spool.path())?;
         let mut scratch = self.store.scratch()?;
-        let options = squashfs::Options::default();
-        assembled.write(&description.name, self.lock.epoch(), options, scratch.as_file_mut())?;
+        assembled.write(&description.name, self.lock.epoch(), self.packaging, scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
@@ -125,8 +126,7 @@ impl Runner<'_> {
         let assembled = carried.assemble(&packed)?;
         let mut scratch = self.store.scratch()?;
         // Layers are compressed already: more than the least effort gains nothing.
-        let options = squashfs::Options { level: squashfs::Level::LEAST, ..Default::default() };
-        assembled.write(&carried.name, self.lock.epoch(), options, scratch.as_file_mut())?;
+        assembled.write(&carried.name, self.lock.epoch(), &self.packaging.least(), scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 

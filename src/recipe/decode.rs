@@ -43,6 +43,10 @@ impl Reader<'_> {
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
             kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
             sysexts: self.sysexts(&fields),
+            packaging: fields
+                .get("packaging")
+                .map(|node| Packaging::decode(self.decoder, node))
+                .unwrap_or_default(),
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),

@@ -6,13 +6,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::description::{self, Description, Placement};
+use super::packaging::Packaging;
 use super::release::{self, Release};
 use super::template::Variables;
 use super::{rules, unit};
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits};
-use crate::format::squashfs::{self, Options};
+use crate::format::squashfs;
 use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings, Place, Source};
 
@@ -198,8 +199,8 @@ impl Assembled {
     }
 
     /// Writes the image over `out` and returns its length. `name` is the sysext's, for errors.
-    pub fn write(&self, name: &str, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
-        squashfs::write(&self.tree, epoch, options, out)
-            .map_err(|source| Error::Write { name: name.into(), source })
+    pub fn write(&self, name: &str, epoch: u64, packaging: &Packaging, out: &mut File) -> Result<u64, Error> {
+        let written = packaging.write(&self.tree, epoch, out);
+        written.map_err(|source| Error::Write { name: name.into(), source })
     }
 }

@@ -24,6 +24,7 @@ mod kubernetes;
 mod locks;
 mod oci;
 mod outputs;
+mod packaging;
 mod recipes;
 mod registry;
 mod releases;

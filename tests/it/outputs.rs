@@ -146,10 +146,11 @@ fn a_unified_kernel_image_holds_kernel_initrds_and_arguments_and_can_be_signed()
         Run::of(output).ok().stdout
     };
     let section = |name: &str| {
-        run(
-            "objcopy",
-            &["-O", "binary", "--only-section", name, "--dump-section", &format!("{name}=section")],
-        );
+        let dump = format!("{name}=section");
+        let mut objcopy = Command::new("objcopy");
+        let output =
+            objcopy.args(["--dump-section", &dump]).arg(&image).arg("copy").current_dir(world.path(""));
+        Run::of(output.output().unwrap()).ok();
         fs::read(world.path("section")).unwrap()
     };
     let headers = run("objdump", &["-h"]);

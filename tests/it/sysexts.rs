@@ -15,6 +15,7 @@ use prebake::report::Severity;
 use prebake::sysext::description::{Description, Error, Expected, Placement};
 use prebake::sysext::image::{self, Assembled, assemble};
 use prebake::sysext::inspect::inspect;
+use prebake::sysext::packaging::Packaging;
 
 const HEAD: &str = "schema: 1\nname: demo\nversion: v1.2\n";
 
@@ -213,12 +214,12 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
         ("cni-plugins", world.file("fetched/4", plugins)),
         ("crictl", world.file("fetched/5", tgz(&[("crictl", b"cri")]))),
     ];
-    let options = Options { level: Level::new(1).unwrap(), ..Options::default() };
+    let packaging = Options { level: Level::new(1).unwrap(), ..Options::default() }.into();
     let build = |file: &str| {
         let assembled = world.assemble_as(&kubernetes, Arch::Amd64, &fetched).unwrap();
         assert!(assembled.warnings.is_empty(), "{:?}", assembled.warnings);
         let path = world.dir.path().join(file);
-        assembled.write("kubernetes", 1_700_000_000, options, &mut File::create(&path).unwrap()).unwrap();
+        assembled.write("kubernetes", 1_700_000_000, &packaging, &mut File::create(&path).unwrap()).unwrap();
         path
     };
     let image = build("one.raw");
@@ -398,7 +399,7 @@ fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
     world.file("demo/files/usr/bin/tool", "12345");
     let image = world.dir.path().join("x.raw");
     let assembled = world.assemble(&[]).unwrap();
-    assembled.write("demo", 7, Options::default(), &mut File::create(&image).unwrap()).unwrap();
+    assembled.write("demo", 7, &Packaging::default(), &mut File::create(&image).unwrap()).unwrap();
     let (code, json, story) = prebake(&["sysext", "inspect", "--json", image.to_str().unwrap()]);
     assert_eq!((code, story.as_str()), (0, ""));
     let seen: serde_json::Value = serde_json::from_str(&json).unwrap();
