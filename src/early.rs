@@ -33,7 +33,7 @@ impl Advice for Error {
     }
 }
 
-/// Reads one.
+/// Reads one, filled up with zeros to a multiple of four bytes, which not every loader does before the next initrd.
 ///
 /// # Errors
 /// It cannot be read, is too large, or is no initrd.
@@ -43,9 +43,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     if length > MAX_BYTES {
         return Err(error(format!("has {length} bytes, and an early initrd at most {MAX_BYTES}")));
     }
-    let bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
+    let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
     match MAGICS.iter().any(|magic| bytes.starts_with(magic)) {
-        true => Ok(bytes),
+        true => {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            Ok(bytes)
+        }
         false => Err(error("is neither a cpio archive nor a compressed one".into())),
     }
 }

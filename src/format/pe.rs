@@ -23,6 +23,8 @@ const PAGE: u64 = 4096;
 mod offset {
     pub const MACHINE: usize = 4;
     pub const SECTION_COUNT: usize = 6;
+    /// Where the symbol table is, and its length.
+    pub const SYMBOLS: usize = 12;
     pub const OPTIONAL_SIZE: usize = 20;
     pub const OPTIONAL: usize = 24;
     pub const INITIALIZED_DATA: usize = OPTIONAL + 8;
@@ -205,6 +207,8 @@ impl Image {
         self.put(offset::SECTION_COUNT, &count.to_le_bytes());
         self.put(offset::INITIALIZED_DATA, &(data as u32).to_le_bytes());
         self.put(offset::IMAGE_SIZE, &(size as u32).to_le_bytes());
+        // The symbols of a debugger lay where the first new section is now.
+        self.put(offset::SYMBOLS, &[0; 8]);
         // UEFI looks at no checksum, and zero says that there is none.
         self.put(offset::CHECKSUM, &[0; 4]);
         self.put(offset::CERTIFICATES, &[0; 8]);

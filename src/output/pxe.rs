@@ -42,14 +42,19 @@ pub(super) struct Load {
 
 impl Load {
     /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only what
-    /// is named there. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE boot.
+    /// is named there, and puts one right behind the other (`handle_cmdline_files`), where other loaders align each to
+    /// four bytes. An uncompressed cpio must begin at a multiple of four and the base has any length, so the base is named
+    /// last; no two of them hold the same path. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE
+    /// boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
-        let own = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
-        let initrds: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).chain(own).collect();
-        let base_name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
-        let named = initrds.iter().map(|path| format!("initrd={}", base_name(path)));
+        let base_name = |path: &String| format!("initrd={}", path.rsplit('/').next().unwrap_or(path));
+        let early = boot.early.iter().map(|(name, _)| early_path(name));
+        let (base, overlay) = (built.stock_path(boot.arch, INITRD), boot.overlay_path());
+        let named: Vec<String> =
+            early.clone().chain([overlay.clone(), base.clone()]).map(|p| base_name(&p)).collect();
         let args =
-            named.chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned()).collect();
+            named.into_iter().chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned());
+        let (args, initrds) = (args.collect(), early.chain([base, overlay]).collect());
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 
