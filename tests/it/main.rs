@@ -29,6 +29,8 @@ mod recipes;
 mod registry;
 mod releases;
 mod serve;
+mod squashfs;
+mod shipped;
 mod store;
 mod sysexts;
 mod updates;

@@ -9,7 +9,7 @@ use prebake::arch::Arch;
 use prebake::digest::Sha256;
 use prebake::error::{Advice, Exit};
 use prebake::format::archive::{Kind, Selection};
-use prebake::format::squashfs::{Level, Options};
+use prebake::format::squashfs::{Compression, Level, Options};
 use prebake::format::tree::{self, Content};
 use prebake::report::Severity;
 use prebake::sysext::description::{Description, Error, Expected, Placement};
@@ -88,7 +88,8 @@ fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+/// A .tgz with these files, all executable.
+pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, body) in files {
         let mut header = tar::Header::new_gnu();
@@ -214,7 +215,8 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
         ("cni-plugins", world.file("fetched/4", plugins)),
         ("crictl", world.file("fetched/5", tgz(&[("crictl", b"cri")]))),
     ];
-    let packaging = Options { level: Level::new(1).unwrap(), ..Options::default() }.into();
+    let compression = Compression::Zstd(Level::new(1).unwrap());
+    let packaging = Options { compression, ..Options::default() }.into();
     let build = |file: &str| {
         let assembled = world.assemble_as(&kubernetes, Arch::Amd64, &fetched).unwrap();
         assert!(assembled.warnings.is_empty(), "{:?}", assembled.warnings);
