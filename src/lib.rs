@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod compile;
 pub mod digest;
+pub mod early;
 pub mod error;
 pub mod event;
 pub mod factory;

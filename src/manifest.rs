@@ -100,6 +100,10 @@ pub enum Role {
     Version,
     /// The cpio that carries Ignition and sysexts.
     Overlay,
+    /// An initrd of the user that the kernel unpacks before Flatcar's.
+    EarlyInitrd,
+    /// Kernel, initrds and arguments in one UEFI program.
+    UnifiedKernel,
     /// A system extension image.
     Sysext,
     /// A transfer definition for systemd-sysupdate.

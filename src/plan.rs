@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive};
+use crate::format::{cpio, oci_archive, pe};
 use crate::images;
 use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
+use crate::output::{self, uki};
 use crate::recipe::{Carriage, Recipe};
 use crate::repro::canonical_json;
 use crate::resolve::component_id;
@@ -45,6 +46,9 @@ pub struct Step {
     pub work: Work,
 }
 
+/// What a unified kernel image calls the step that it needs.
+pub const OVERLAY: &str = "overlay";
+
 /// The kinds of steps.
 #[derive(Debug)]
 pub enum Work {
@@ -56,6 +60,8 @@ pub enum Work {
     Image(ImageRef, Arch),
     /// Builds the sysext that carries container images.
     Carried(Carried),
+    /// Puts a boot into one UEFI program.
+    Uki(Box<uki::Wish>),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
@@ -81,7 +87,7 @@ impl Plan {
     /// Computes all steps and keys.
     ///
     /// # Errors
-    /// A file of a sysext's folder that cannot be read.
+    /// A file of a sysext's folder, a stub or an early initrd that cannot be read.
     pub fn new(
         lock: &Lock,
         recipe: &Recipe,
@@ -94,6 +100,7 @@ impl Plan {
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
         let mut keys: BTreeMap<(String, Arch), Sha256> =
             booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
+        let mut overlays = Vec::new();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");
@@ -120,6 +127,20 @@ impl Plan {
             let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
             let key = step_key("overlay", cpio::REVISION, &params, &needs);
             steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
+            overlays.push(key);
+        }
+        if let Some(uki) = output::uki(recipe) {
+            for (boot, overlay) in boots.iter().zip(overlays) {
+                let wish = uki.wish(recipe, lock, boot)?;
+                let needs = BTreeMap::from([(OVERLAY.to_owned(), overlay)]);
+                let key = step_key("uki", pe::REVISION, &wish.params(), &needs);
+                steps.push(Step {
+                    id: format!("uki/{}", boot.id),
+                    key,
+                    needs,
+                    work: Work::Uki(Box::new(wish)),
+                });
+            }
         }
         Ok(Plan { steps })
     }

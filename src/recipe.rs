@@ -129,6 +129,8 @@ pub struct Profile {
     pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+    /// Initrds that the kernel unpacks before Flatcar's own, such as microcode.
+    pub early_initrds: Vec<Spanned<PathBuf>>,
     /// What its nodes do in a cluster; without it they may do everything.
     pub role: Option<Role>,
 }

@@ -47,7 +47,7 @@ pub(super) fn boot(boot: &Boot, built: &Built<'_>) -> Value {
     let load = Load::of(boot, built);
     json!({
         "kernel": format!("/{}", load.kernel),
-        "initrd": load.initrds.map(|path| format!("/{path}")),
+        "initrd": load.initrds.iter().map(|path| format!("/{path}")).collect::<Vec<_>>(),
         "args": load.args,
     })
 }
