@@ -124,7 +124,13 @@ fn everything_is_taken_with_normal_modes_whether_gzipped_or_not() {
         "usr/x/dir/deep 644 D",
         "usr/x/dir/link -> ../bridge",
     ];
-    assert_eq!(shown(&tar().take("./*", "usr/x/").unwrap()), expected);
+    let taken = tar().take("./*", "usr/x/").unwrap();
+    assert_eq!(shown(&taken), expected);
+    assert_eq!(
+        taken.get("usr/x/copy").unwrap().link.as_deref(),
+        Some("usr/x/bridge"),
+        "a hard link stays one"
+    );
     let gzipped = unpack(&tar().gzipped(), Kind::TarGz, &[("*", "usr/x/")], Limits::default());
     assert_eq!(shown(&gzipped.unwrap()), expected);
 }
