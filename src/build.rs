@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
+use crate::check;
 use crate::compile::{self, Compiled};
 use crate::early;
 use crate::error::{Advice, Exit, Result};
@@ -228,6 +229,7 @@ pub async fn build(
     let outcomes =
         Runner { store, lock: &lock, sysexts, packaging: &recipe.packaging, boots: &boots, observer }
             .run(&plan)?;
+    warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, the container images, what carries them, the overlays, and these with all that they boot in

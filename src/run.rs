@@ -76,9 +76,8 @@ impl Runner<'_> {
         Ok(outcomes)
     }
 
-    /// What a step made, if the store has it.
     fn made(&self, key: &Sha256) -> Option<Object> {
-        self.store.step(key)?.get(OUTPUT).copied()
+        made(self.store, key)
     }
 
     fn build(&self, step: &Step) -> Result<Object> {
@@ -175,6 +174,11 @@ impl Runner<'_> {
         cpio::write(&tree, self.lock.epoch(), &mut incoming)?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)
     }
+}
+
+/// What a step made, if the store has it.
+pub fn made(store: &Store, key: &Sha256) -> Option<Object> {
+    store.step(key)?.get(OUTPUT).copied()
 }
 
 /// Initrds one after the other, each filled up with zeros to a multiple of four, where a cpio must begin.
