@@ -265,6 +265,7 @@ pub async fn build(
         node: boot.node,
         kernel_args: boot.kernel_args,
         ignition: boot.ignition,
+        installed: boot.installed,
         overlay: outcome.object,
         step: step.key,
     });

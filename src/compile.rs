@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
 use serde_json::json;
 
 use crate::arch::Arch;
@@ -16,7 +17,7 @@ use crate::kubernetes;
 use crate::lock;
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{Node, Profile, Recipe, SshKeys, Version};
+use crate::recipe::{INSTALL_SYSEXTS, Install, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysexts::{self, Selected};
 
@@ -84,7 +85,7 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
-    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    let mut compiler = Compiler { recipe, version, sysexts, keys, extra, ceiling, findings: Vec::new() };
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
@@ -102,6 +103,7 @@ pub fn compile(
 
 struct Compiler<'c> {
     recipe: &'c Recipe,
+    version: Version,
     sysexts: &'c [Selected],
     keys: Option<Config>,
     extra: &'c [PathBuf],
@@ -125,23 +127,27 @@ impl Compiler<'_> {
             .chain(named)
             .chain(self.extra.iter().map(|path| (path.clone(), None)))
             .collect();
-        let mut layers = vec![links(&names)];
+        let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
+        let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
+        let mut layers = vec![links(&linked)];
         layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
-        self.note(lint::pxe(&config));
         let node = node.map(|node| node.name.value.as_str());
-        let ignition = match config.at_most(self.ceiling) {
-            Ok(config) => config.to_json().into_bytes(),
-            Err(Findings(findings)) => {
-                self.note(findings);
-                return None;
+        let id = self.recipe.boot_id(name, arch, node);
+        let (config, installed) = match &profile.install {
+            None => {
+                self.note(lint::pxe(&config));
+                (config, None)
             }
+            Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),
         };
+        let ignition = self.emitted(config)?;
         Some(BootWish {
-            id: self.recipe.boot_id(name, arch, node),
+            id,
+            installed,
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
@@ -149,6 +155,32 @@ impl Compiler<'_> {
             ignition,
             sysexts: names,
         })
+    }
+
+    /// A config as it is emitted, or nothing where the release cannot read it.
+    fn emitted(&mut self, config: Config) -> Option<Vec<u8>> {
+        match config.at_most(self.ceiling) {
+            Ok(config) => Some(config.to_json().into_bytes()),
+            Err(Findings(findings)) => {
+                self.note(findings);
+                None
+            }
+        }
+    }
+
+    /// The config of a machine that runs in memory to install itself: the two sysexts that do it, what they are told, and
+    /// the SSH keys.
+    fn installer(&self, install: &Install, id: &str, arch: Arch) -> Option<Config> {
+        let conf = install.conf(
+            self.version,
+            &self.recipe.stock_root(arch),
+            &format!("ignition/{}.ign", installed_id(id)),
+        );
+        let conf = format!("data:;base64,{}", base64::prelude::BASE64_STANDARD.encode(conf));
+        let file = json!({"path": "/etc/prebake/install.conf", "mode": 0o600, "contents": {"source": conf}});
+        let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}});
+        let layers = [links(&INSTALL_SYSEXTS.map(str::to_owned)), Config::from_json(&config).ok()];
+        Some(ignition::merge_all(layers.into_iter().chain([self.keys.clone()]).flatten()))
     }
 
     /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
@@ -182,6 +214,11 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// What the system that a boot installs is called in file names.
+pub fn installed_id(boot: &str) -> String {
+    format!("{boot}.installed")
 }
 
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.

@@ -32,6 +32,8 @@ use crate::source::oci::ImageRef;
 use crate::store::Object;
 use crate::yaml::decode::Spanned;
 
+pub use ipxe::LOCAL as IPXE_LOCAL;
+pub use matchbox::GENERATION;
 pub use options::{BaseUrl, Options};
 
 /// An output that a recipe asks for, with its options.
@@ -119,6 +121,8 @@ pub struct Boot {
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config: one line of JSON.
     pub ignition: Vec<u8>,
+    /// The config of the system that this boot installs, if it does.
+    pub installed: Option<Vec<u8>>,
     /// The overlay initrd.
     pub overlay: Object,
     /// The step that built it.
@@ -248,15 +252,7 @@ impl Built<'_> {
     /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
     /// several architectures `-b URL/assets/flatcar/BOARD`.
     pub fn stock_path(&self, arch: Arch, file: &str) -> String {
-        format!("{}/{}/{file}", self.stock_root(arch), self.version)
-    }
-
-    /// What `flatcar-install -b` is given, below the root of the tree.
-    pub fn stock_root(&self, arch: Arch) -> String {
-        match self.recipe.release.archs.len() {
-            1 => "assets/flatcar".into(),
-            _ => format!("assets/flatcar/{}", arch.board()),
-        }
+        format!("{}/{}/{file}", self.recipe.stock_root(arch), self.version)
     }
 
     /// What machines boot that no node names, for each architecture.
@@ -324,7 +320,7 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
             let Some(entry) = built.lock.inputs.get(&crate::resolve::stock_id(arch, &name)) else { continue };
             // `flatcar-install -V current` and update engines read the version there, then go to its own directory.
             let current =
-                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.stock_root(arch)));
+                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.recipe.stock_root(arch)));
             let paths = [built.stock_path(arch, &name)].into_iter().chain(current);
             rows.extend(paths.map(|path| Row {
                 arch: Some(arch),

@@ -79,6 +79,8 @@ pub struct BootWish {
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config.
     pub ignition: Vec<u8>,
+    /// The config of the system that this boot installs, if it does.
+    pub installed: Option<Vec<u8>>,
     /// Names of its sysexts.
     pub sysexts: Vec<String>,
 }

@@ -4,6 +4,7 @@
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
 
 mod decode;
+mod install;
 mod kernel_args;
 mod kubernetes;
 mod network;
@@ -26,6 +27,7 @@ use crate::sysext::packaging::Packaging;
 use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
 
+pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 pub use network::{AddressRange, Cidr, Network};
 
@@ -133,6 +135,8 @@ pub struct Profile {
     pub early_initrds: Vec<Spanned<PathBuf>>,
     /// What its nodes do in a cluster; without it they may do everything.
     pub role: Option<Role>,
+    /// To which disk its nodes install themselves; without it they run in memory.
+    pub install: Option<Install>,
 }
 
 /// A sysext that is wanted, and what is set for it.
@@ -221,6 +225,14 @@ impl Recipe {
         let arch = if self.release.archs.len() > 1 { format!(".{arch}") } else { String::new() };
         let node = node.map_or(String::new(), |node| format!("+{node}"));
         format!("{profile}{arch}{node}")
+    }
+
+    /// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
+    pub fn stock_root(&self, arch: Arch) -> String {
+        match self.release.archs.len() {
+            1 => "assets/flatcar".into(),
+            _ => format!("assets/flatcar/{}", arch.board()),
+        }
     }
 
     /// What the default boot of an architecture is called: the first is for every machine that does not say another.

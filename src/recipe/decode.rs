@@ -58,6 +58,7 @@ impl Reader<'_> {
         self.check_nodes(&recipe);
         self.check_images(&recipe);
         self.check_early_initrds(&recipe);
+        self.check_installs(&recipe);
         let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
         of_outputs.for_each(|finding| self.decoder.push(finding));
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
@@ -239,12 +240,37 @@ impl Reader<'_> {
         {
             self.decoder.error(layout, "the only layout this prebake knows is `overlay`");
         }
-        Profile {
+        let mut profile = Profile {
             ignition: self.layers(&fields),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
             early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
+            install: None,
+        };
+        if let Some(node) = fields.get("install") {
+            let install = Install::read(self.decoder, node);
+            let sysext = |name: &&str| Sysext {
+                name: self.decoder.spanned(node, (*name).to_owned()),
+                set: BTreeMap::new(),
+            };
+            profile.sysexts.extend(INSTALL_SYSEXTS.iter().map(sysext));
+            profile.install = Some(install);
+        }
+        profile
+    }
+
+    /// An installation takes the disk image, and the config of the installed system, from the tree.
+    fn check_installs(&self, recipe: &Recipe) {
+        for profile in recipe.profiles.values().filter(|profile| profile.install.is_some()) {
+            let missing = ["disk", "matchbox"].into_iter();
+            let missing = missing.filter(|name| !recipe.outputs.iter().any(|output| output.name == *name));
+            let place = profile.sysexts.last().map(|sysext| sysext.name.place.clone());
+            for (name, place) in missing.zip(place.into_iter().cycle()) {
+                let text = format!("`install` takes what only the output `{name}` publishes");
+                let finding = Finding::error(text).at(place);
+                self.decoder.push(finding.hint(format!("add `{name}: {{}}` to the outputs")));
+            }
         }
     }
 

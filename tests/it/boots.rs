@@ -42,7 +42,9 @@ fn lab(outputs: &str) -> World {
     }
     let release = release::build(&world.path("lab")).unwrap();
     fs::copy(release.harness.join("bootengine.cpio.gz"), world.path("recipes/bootengine.cpio.gz")).unwrap();
-    let early = "kernel_args: [\"console=ttyS0,115200n8\"]\n    early_initrds: [bootengine.cpio.gz]";
+    // Without KVM, on a busy machine, the kernel may find its timer too late and give up.
+    let early =
+        "kernel_args: [\"console=ttyS0,115200n8\", no_timer_check]\n    early_initrds: [bootengine.cpio.gz]";
     world.edit("recipes/lab.yaml", "kernel_args: [\"console=ttyS0,115200n8\"]", early);
     let recipe = fs::read_to_string(world.path("recipes/lab.yaml")).unwrap();
     fs::write(world.path("recipes/lab.yaml"), format!("{recipe}outputs: {{pxe: {{}}, {outputs}}}\n"))

@@ -18,6 +18,7 @@ mod harness;
 mod http;
 mod ignition_flaws;
 mod images;
+mod install;
 mod judges;
 mod keys;
 mod kubernetes;
