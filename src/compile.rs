@@ -7,11 +7,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
+use crate::initrd::overlay::links_layer;
 use crate::lock;
 use crate::plan::BootWish;
 use crate::quirks;
@@ -122,7 +121,7 @@ impl Compiler<'_> {
             .chain(named)
             .chain(self.extra.iter().map(|path| (path.clone(), None)))
             .collect();
-        let mut layers = vec![links(&names)];
+        let mut layers = vec![links_layer(&names)];
         layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
@@ -198,14 +197,4 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
-}
-
-/// The overlay brings images to `/oem/sysext`; systemd-sysext looks in `/etc/extensions`, and takes the image's name
-/// from the link. A link moves no bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
-fn links(sysexts: &[String]) -> Option<Config> {
-    let link = |name: &String| json!({"path": format!("/etc/extensions/{name}.raw"), "target": format!("/oem/sysext/{name}.raw")});
-    let links: Vec<_> = sysexts.iter().map(link).collect();
-    let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
-    // Names are plain, so the config is valid.
-    Config::from_json(&config).ok()
 }
