@@ -12,9 +12,11 @@ use crate::error::{Advice, Exit, Result};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::lock;
+use crate::manifest::Role;
+use crate::output;
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{Node, Profile, Recipe, SshKeys, Version};
+use crate::recipe::{Layout, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysexts::{self, Selected};
 
@@ -82,7 +84,8 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
-    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    let findings = judge_layouts(recipe);
+    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings };
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
         for arch in recipe.release.archs.iter().copied() {
@@ -141,6 +144,7 @@ impl Compiler<'_> {
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
+            layout: profile.layout(),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
             sysexts: names,
@@ -178,6 +182,29 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Layouts that an output cannot serve.
+fn judge_layouts(recipe: &Recipe) -> Vec<Finding> {
+    let has_base = output::stock_files(recipe).iter().any(|(_, role)| *role == Role::BaseInitrd);
+    let matchbox = recipe.outputs.iter().any(|output| output.value == "matchbox");
+    let judge = |profile: &Profile| {
+        let layout = profile.layout.as_ref()?;
+        let finding = match layout.value {
+            Layout::Overlay => return None,
+            _ if !has_base => {
+                Finding::error("this layout joins the release's initrd, and no output has that")
+                    .hint("add `pxe` to `outputs`")
+            }
+            Layout::Virtual if matchbox => Finding::warning(
+                "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
+            )
+            .hint("choose `single` if another server than prebake's shall serve the tree"),
+            Layout::Virtual | Layout::Single => return None,
+        };
+        Some(finding.at(layout.place.clone()))
+    };
+    recipe.profiles.values().filter_map(judge).collect()
 }
 
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.

@@ -14,7 +14,7 @@ use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
-use crate::recipe::{Recipe, Version};
+use crate::recipe::{Layout, Recipe, Version};
 use crate::source::oci::ImageRef;
 use crate::store::Object;
 
@@ -69,7 +69,9 @@ pub struct Boot {
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config: one line of JSON.
     pub ignition: Vec<u8>,
-    /// The overlay initrd.
+    /// How its initrd comes to the machine.
+    pub layout: Layout,
+    /// The overlay initrd; with [`Layout::Single`], base and overlay in one.
     pub overlay: Object,
     /// The step that built it.
     pub step: Sha256,
@@ -141,6 +143,9 @@ pub enum Contents {
     Stored(Object),
     /// Here.
     Text(Vec<u8>),
+    /// Nowhere: a server joins two files of the tree, with zeros between them where the first does not end at a multiple
+    /// of four.
+    Joined([String; 2]),
 }
 
 impl Row {
@@ -201,6 +206,11 @@ impl Boot {
     /// Path of the overlay in the tree.
     pub fn overlay_path(&self) -> String {
         format!("assets/overlay/{}.cpio", self.id)
+    }
+
+    /// Path of base and overlay in one, where the layout has that.
+    pub fn joined_path(&self) -> String {
+        format!("assets/initrd/{}.img", self.id)
     }
 }
 

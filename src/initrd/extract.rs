@@ -47,11 +47,18 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
     if entries.next().is_some() {
         return Err(Error::Exists { path: directory.into() });
     }
-    let root = unix::openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let root =
+        unix::openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = root.map_err(|errno| store::Error::io("open", directory)(errno.into()))?;
     let subject = path.display().to_string();
-    let mut unpacker =
-        Unpacker { subject: &subject, directory, root, options, links: HashMap::new(), done: Extracted::default() };
+    let mut unpacker = Unpacker {
+        subject: &subject,
+        directory,
+        root,
+        options,
+        links: HashMap::new(),
+        done: Extracted::default(),
+    };
     let mut segments = Segments::new(&subject, file, options.limits).starting_at(options.only.unwrap_or(0));
     while segments.next(&mut |place, member, body| unpacker.member(place, member, body))?.is_some() {
         if options.only.is_some() {
@@ -74,7 +81,9 @@ struct Unpacker<'u> {
 impl Unpacker<'_> {
     fn member(&mut self, place: &Place, member: &Member, body: &mut dyn Read) -> Result<(), Error> {
         let path = self.contained(&member.path)?;
-        let Some((parent, name)) = path.rsplit_once('/').or(Some((".", path.as_str()))) else { return Ok(()) };
+        let Some((parent, name)) = path.rsplit_once('/').or(Some((".", path.as_str()))) else {
+            return Ok(());
+        };
         if name.is_empty() {
             return Ok(()); // the root itself
         }
@@ -171,9 +180,7 @@ impl Unpacker<'_> {
         // The first may have become something else since; a mode given to a symlink would be given to what it points at.
         let stat = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                unix::chmodat(parent, name, Mode::RUSR | Mode::WUSR, AtFlags::empty())
-            }
+            FileType::RegularFile => unix::chmodat(parent, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()),
             _ => unix::unlinkat(parent, name, AtFlags::empty()).and(Err(Errno::LOOP)),
         }
     }

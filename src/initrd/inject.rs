@@ -11,7 +11,7 @@ use std::thread;
 
 use tempfile::NamedTempFile;
 
-use super::seal::{Search, Seal};
+use super::seal::{Seal, Search};
 use super::segments::{Limits, Segments};
 use super::{Error, padding};
 use crate::digest::{Hashing, Sha256};
@@ -102,7 +102,8 @@ pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
 pub fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64, Error> {
     let mut out = BufWriter::with_capacity(CHUNK, target.begin()?);
     let length = cpio::write(overlay, epoch, &mut out)?;
-    let out = out.into_inner().map_err(|error| store::Error::io("write", &target.path)(error.into_error()))?;
+    let out =
+        out.into_inner().map_err(|error| store::Error::io("write", &target.path)(error.into_error()))?;
     target.finish(out)?;
     Ok(length)
 }

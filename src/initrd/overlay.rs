@@ -66,7 +66,9 @@ impl Overlay {
             // Other formats than squashfs can be extensions, too, but not looked into.
             Err(squashfs::Error::Foreign { why, .. }) => {
                 let text = format!("{} could not be looked into: {why}", image.display());
-                let hint = format!("the node will merge it as `{stem}`; its extension-release file must have that name");
+                let hint = format!(
+                    "the node will merge it as `{stem}`; its extension-release file must have that name"
+                );
                 self.findings.push(Finding::warning(text).hint(hint));
                 stem.to_owned()
             }
@@ -85,7 +87,16 @@ impl Overlay {
     /// Adds any file.
     pub fn file(&mut self, path: &str, from: &Path, mode: u16) -> Result<(), Error> {
         let entry = Entry::file(mode, Contents::on_disk(from)?, format!("{}", from.display()));
-        Ok(self.tree.insert(path, entry)?)
+        self.tree.insert(path, entry)?;
+        if !path.starts_with(&format!("{OEM}/")) {
+            let text = format!(
+                "`{path}` is seen in the initramfs only: nothing but {OEM} reaches the booted system"
+            );
+            let hint =
+                "Flatcar from 4487 on (Stable from 4593) unpacks it into a first stage that ends at once";
+            self.findings.push(Finding::warning(text).hint(hint));
+        }
+        Ok(())
     }
 
     /// Adds a layer of the config, on top of those before.

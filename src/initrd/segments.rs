@@ -90,7 +90,8 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
     /// its first bytes.
     pub fn probe(&mut self) -> Result<(), Error> {
         let foreign = |why| Error::Foreign { subject: self.subject.into(), why };
-        let (empty, unknown) = (foreign("it has no bytes but zeros"), foreign("no cpio archive begins in it"));
+        let (empty, unknown) =
+            (foreign("it has no bytes but zeros"), foreign("no cpio archive begins in it"));
         let inside = foreign("what is compressed there is no cpio archive in newc format");
         let start = match self.peek() {
             Ok(Some(start)) => start,
@@ -177,7 +178,9 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let mut input = Counted { inner: BufReader::with_capacity(CHUNK, &mut self.file), count: 0 };
         let decoder = match compression.decoder(&mut input).map_err(damaged)? {
             Some(decoder) => decoder,
-            None => return Err(Error::Unreadable { subject: name.into(), offset: start.offset, compression }),
+            None => {
+                return Err(Error::Unreadable { subject: name.into(), offset: start.offset, compression });
+            }
         };
         let limited = Limited { inner: decoder, left: self.limits.bytes };
         let mut unpacked = BufReader::with_capacity(CHUNK, limited);
@@ -291,7 +294,9 @@ impl<R: Read> Read for Limited<R> {
         let read = self.inner.read(buffer)?;
         match self.left.checked_sub(read as u64) {
             Some(left) => self.left = left,
-            None => return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it unpacks to more than the limit")),
+            None => {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it unpacks to more than the limit"));
+            }
         }
         Ok(read)
     }

@@ -128,7 +128,12 @@ pub fn show(path: &Path, mut file: impl Read + Seek, size: u64) -> Result<Shown,
 }
 
 /// Shows all of a file, which is unpacked for that. What stands before a fault is shown beside it.
-pub fn contents(path: &Path, mut file: impl Read + Seek, size: u64, limits: Limits) -> (Shown, Option<Error>) {
+pub fn contents(
+    path: &Path,
+    mut file: impl Read + Seek,
+    size: u64,
+    limits: Limits,
+) -> (Shown, Option<Error>) {
     let mut shown = Shown::new(size);
     let subject = path.display().to_string();
     let fault = (|| {
@@ -175,7 +180,7 @@ impl Shown {
         let overlay = seal.base_length + padding(seal.base_length);
         self.push(What::Base, 0, seal.base_length, compression, None);
         self.push(What::Overlay, overlay, seal.overlay_length, None, None);
-        self.push(What::Seal, overlay + seal.overlay_length, seal::length(), None, Some(1));
+        self.push(What::Seal, overlay + seal.overlay_length, seal::length(), None, None);
     }
 
     /// Takes in the next archive; whether there was one.
@@ -208,7 +213,9 @@ impl Shown {
             let path = row.path.trim_start_matches(['/', '.']).to_owned();
             match path.rsplit_once('/') {
                 // Whatever lies behind a link may be there.
-                Some((parent, _)) if !known.contains(parent) && !known.iter().any(|link| behind(parent, link)) => {
+                Some((parent, _))
+                    if !known.contains(parent) && !known.iter().any(|link| behind(parent, link)) =>
+                {
                     orphans.push(row.path.clone());
                 }
                 _ => {}
@@ -220,9 +227,11 @@ impl Shown {
             };
         }
         let Some(first) = orphans.first() else { return };
-        let others = if orphans.len() > 1 { format!(" and {} more", orphans.len() - 1) } else { String::new() };
+        let others =
+            if orphans.len() > 1 { format!(" and {} more", orphans.len() - 1) } else { String::new() };
         let text = format!("{subject}: no archive before `{first}`{others} makes the directory it lies in");
-        let hint = "the kernel drops such a member without a word, unless its own initramfs has the directory";
+        let hint =
+            "the kernel drops such a member without a word, unless its own initramfs has the directory";
         self.findings.push(Finding::warning(text).hint(hint));
     }
 }

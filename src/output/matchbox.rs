@@ -29,7 +29,7 @@ impl OutputFormat for Matchbox {
                 "name": boot.id,
                 "boot": {
                     "kernel": format!("/{}", load.kernel),
-                    "initrd": load.initrds.map(|path| format!("/{path}")),
+                    "initrd": load.initrds.iter().map(|path| format!("/{path}")).collect::<Vec<_>>(),
                     "args": load.args,
                 },
                 "ignition_id": ignition_id,

@@ -225,15 +225,11 @@ impl Reader<'_> {
 
     fn profile(&self, node: &Yaml) -> Profile {
         let fields = self.decoder.fields(node, "a profile");
-        if let Some(layout) = fields.get("layout")
-            && layout.scalar() != Some("overlay")
-        {
-            self.decoder.error(layout, "the only layout this prebake knows is `overlay`");
-        }
         Profile {
             ignition: self.layers(&fields),
             sysexts: fields.get("sysexts").map(|n| self.decoder.strings(n, "`sysexts`")).unwrap_or_default(),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            layout: fields.get("layout").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         }
     }
 

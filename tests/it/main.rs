@@ -17,6 +17,7 @@ mod harness;
 mod http;
 mod ignition_flaws;
 mod images;
+mod initrd;
 mod judges;
 mod keys;
 mod locks;

@@ -69,7 +69,8 @@ fn print(shown: &Shown) {
     println!();
     let mut table = Table::new([">ARCHIVE", "MODE", ">SIZE", "NAME"]);
     for row in &shown.members {
-        let target = row.target.as_deref().map_or(String::new(), |target| format!(" -> {}", target.escape_debug()));
+        let target =
+            row.target.as_deref().map_or(String::new(), |target| format!(" -> {}", target.escape_debug()));
         let name = format!("{}{target}", row.path.escape_debug());
         table.row([row.archive.to_string(), row.mode.clone(), row.size.to_string(), name]);
     }
