@@ -1,7 +1,7 @@
 //! Initrds as the kernel takes them: cpio archives one after the other, each plain or compressed, with zeros between.
 //!
 //! ```text
-//! base, as released      0–3 zeros   overlay            seal
+//! base, as released      4–7 zeros   overlay            seal
 //! ├──────────────────────┼───────────┼──────────────────┤
 //! gzip, xz, zstd, plain …            plain cpio         plain cpio with one record: length and SHA-256 of the base
 //! ```
@@ -26,9 +26,10 @@ use crate::format::tree;
 use crate::report::Findings;
 use crate::store;
 
-/// Zeros that bring a base of this length to the multiple of four that a plain archive must begin at.
+/// Zeros between a base of this length and an overlay: up to the multiple of four that a plain archive must begin at, and four
+/// more, since the kernel finds the end of an lz4 archive by a block of length zero (`lib/decompress_unlz4.c`).
 pub fn padding(base: u64) -> u64 {
-    base.next_multiple_of(4) - base
+    4 + (4 - base % 4) % 4
 }
 
 /// Why an initrd cannot be read, made or taken apart.

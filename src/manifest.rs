@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
+use crate::initrd::padding;
 use crate::repro;
 
 /// Version of the schema; raised when the meaning of a field changes.
@@ -38,7 +39,7 @@ pub struct Manifest {
     pub joined: BTreeMap<String, Joined>,
 }
 
-/// Two published files in one: the first, zeros up to a multiple of four bytes, the second.
+/// Two published files in one: the first, [`padding`], the second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joined {
@@ -237,7 +238,8 @@ impl Manifest {
     /// How long two files are with the zeros between them; nothing if one is not in the tree.
     pub fn joined_size(&self, parts: &[String; 2]) -> Option<u64> {
         let [first, second] = parts.each_ref().map(|part| self.files.get(part).map(|file| file.size));
-        first?.checked_next_multiple_of(4)?.checked_add(second?)
+        let first = first?;
+        first.checked_add(padding(first))?.checked_add(second?)
     }
 
     /// The canonical bytes: sorted keys, two blanks, a final newline. The BUILD-ID is taken over these.

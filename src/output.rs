@@ -143,8 +143,7 @@ pub enum Contents {
     Stored(Object),
     /// Here.
     Text(Vec<u8>),
-    /// Nowhere: a server joins two files of the tree, with zeros between them where the first does not end at a multiple
-    /// of four.
+    /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
     Joined([String; 2]),
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -14,8 +14,11 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::segments::{Limits, Place, Segments};
-use crate::format::cpio::Member;
+use crate::format::cpio::{self, Member};
 use crate::store;
+
+/// How much of a body is in memory at a time, in bytes.
+const CHUNK: usize = 64 << 10;
 
 /// What is taken of an initrd.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,9 +118,7 @@ impl Unpacker<'_> {
                         OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                         Mode::empty(),
                     );
-                    let mut file = File::from(file.map_err(failed)?);
-                    io::copy(body, &mut file)
-                        .map_err(store::Error::io("write", &self.directory.join(&path)))?;
+                    self.copy(body, File::from(file.map_err(failed)?), place, &path)?;
                 }
                 // Last, since it may take the right to write away.
                 unix::chmodat(&parent, name, mode, AtFlags::empty()).map_err(failed)?;
@@ -142,6 +143,20 @@ impl Unpacker<'_> {
         }
         self.done.written += 1;
         Ok(())
+    }
+
+    fn copy(&self, body: &mut dyn Read, mut file: File, place: &Place, path: &str) -> Result<(), Error> {
+        let (subject, offset) = (self.subject, place.start.offset);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = body.read(&mut chunk);
+            match read.map_err(|source| cpio::Error::Damaged { subject: subject.into(), offset, source })? {
+                0 => return Ok(()),
+                read => file
+                    .write_all(&chunk[..read])
+                    .map_err(store::Error::io("write", &self.directory.join(path)))?,
+            }
+        }
     }
 
     /// The name without what stands for the root; empty for the root itself.

@@ -109,7 +109,13 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         });
         match read {
             Ok(true) => Ok(()),
-            _ => Err(inside),
+            Ok(false) => Err(inside),
+            Err(source) => Err(Error::Damaged {
+                subject: self.subject.into(),
+                offset: start.offset,
+                compression,
+                source,
+            }),
         }
     }
 

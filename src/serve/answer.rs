@@ -54,7 +54,7 @@ pub enum Piece {
         /// Its length in bytes.
         size: u64,
     },
-    /// So many zeros, at most three.
+    /// So many zeros, a few.
     Zeros(u64),
 }
 

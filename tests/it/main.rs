@@ -28,6 +28,7 @@ mod releases;
 mod serve;
 mod store;
 mod sysexts;
+mod unpack;
 mod updates;
 mod vectors;
 mod world;

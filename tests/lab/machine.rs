@@ -49,8 +49,16 @@ pub struct Builder {
     mac: String,
     uuid: Option<String>,
     memory_mib: u32,
-    boot_url: String,
+    from: From,
     console: PathBuf,
+}
+
+/// What a machine boots from.
+enum From {
+    /// The network, beginning with the script at this URL.
+    Url(String),
+    /// Files that QEMU hands to it, as a loader would.
+    Files { kernel: PathBuf, initrd: PathBuf, args: String },
 }
 
 impl Builder {
@@ -74,7 +82,7 @@ impl Builder {
 
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder { mac, uuid, memory_mib, boot_url, console } = self;
+        let Builder { mac, uuid, memory_mib, from, console } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = Command::new("setpriv");
@@ -91,8 +99,16 @@ impl Builder {
         ]);
         command.args(["-nographic", "-nodefaults", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
-        command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24,bootfile={boot_url}"));
-        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1"));
+        match from {
+            From::Url(url) => {
+                command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24,bootfile={url}"));
+                command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1"));
+            }
+            From::Files { kernel, initrd, args } => {
+                command.args(["-nic", "none", "-append", &args]);
+                command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+            }
+        }
         if let Some(uuid) = uuid {
             command.args(["-uuid", &uuid]);
         }
@@ -152,9 +168,15 @@ impl Machine {
             mac: "52:54:00:00:00:01".into(),
             uuid: None,
             memory_mib: 2048,
-            boot_url: boot_url.into(),
+            from: From::Url(boot_url.into()),
             console: console.into(),
         }
+    }
+
+    /// A machine without a network that boots a kernel with one initrd.
+    pub fn of_files(kernel: &Path, initrd: &Path, args: &str, console: &Path) -> Builder {
+        let from = From::Files { kernel: kernel.into(), initrd: initrd.into(), args: args.into() };
+        Builder { from, memory_mib: 1024, ..Machine::builder("", console) }
     }
 
     /// Waits for the next line that holds one of the patterns. Lines that were passed over do not come again.
