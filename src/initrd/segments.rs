@@ -127,10 +127,10 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let compression = Compression::of(&first);
         let is_plain = first[0] == b'0';
         match compression {
-            _ if self.after_plain && offset % 4 != 0 => {
+            _ if self.after_plain && !offset.is_multiple_of(4) => {
                 return lost("behind a plain archive the next one must begin at a multiple of four".into());
             }
-            None if is_plain && offset % 4 != 0 => {
+            None if is_plain && !offset.is_multiple_of(4) => {
                 return lost("a plain archive must begin at a multiple of four".into());
             }
             None if is_plain && !cpio::MAGICS.iter().any(|magic| first.starts_with(magic)) => {
