@@ -17,6 +17,7 @@ pub mod format;
 pub mod ignition;
 pub mod images;
 pub mod initrd;
+pub mod kubernetes;
 pub mod lock;
 pub mod manifest;
 pub mod memory;

@@ -221,7 +221,7 @@ impl Manifest {
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(syntax)?;
         let mut paths = manifest.files.keys().chain(manifest.joined.keys());
-        if let Some(path) = paths.find(|path| !repro::is_contained(path)) {
+        if let Some(path) = paths.find(|path| !repro::is_contained_in_url(path)) {
             return Err(Error::Path { subject: subject.into(), path: path.clone() });
         }
         let fits = |path: &str, row: &Joined| {

@@ -5,6 +5,8 @@
 
 mod decode;
 mod kernel_args;
+mod kubernetes;
+mod network;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,11 +17,17 @@ use std::sync::Arc;
 use crate::arch::Arch;
 use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+use crate::output::OutputFormat;
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
+use crate::sysext::packaging::Packaging;
+use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
+
+pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
+pub use network::{AddressRange, Cidr, Network};
 
 /// Version of the format that this prebake reads.
 pub const SCHEMA: u32 = 1;
@@ -39,11 +47,13 @@ pub struct Recipe {
     pub trust: Trust,
     /// Base URLs to ask instead of a source's public host, in order.
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
-    /// The Kubernetes version, which sets the version of the sysext of that name.
-    pub kubernetes: Option<Spanned<String>>,
+    /// What is said of Kubernetes.
+    pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
-    pub sysexts: Vec<Spanned<String>>,
-    /// Container images that the tree shall hold as archives.
+    pub sysexts: Vec<Sysext>,
+    /// What the images of its sysexts are made with.
+    pub packaging: Packaging,
+    /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
@@ -54,20 +64,16 @@ pub struct Recipe {
     /// What machines boot that no node names.
     pub default_profile: Option<String>,
     /// What the tree shall hold.
-    pub outputs: Vec<Spanned<String>>,
-    /// How nodes update their sysexts from the tree, where `outputs` has it.
-    pub sysupdate: Option<Sysupdate>,
+    pub outputs: Vec<Output>,
 }
 
-/// What systemd-sysupdate on a node is told.
+/// An output that is asked for.
 #[derive(Debug)]
-pub struct Sysupdate {
-    /// Where the node finds the root of the tree, without a final slash.
-    pub base_url: Spanned<String>,
-    /// Versions that a node keeps, the running one included; at least 2.
-    pub instances: u32,
-    /// Versions that are published beside those that profiles boot, by sysext.
-    pub versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
+pub struct Output {
+    /// Its name in [`crate::output::FORMATS`].
+    pub name: &'static str,
+    /// Its options, and what it makes.
+    pub format: Box<dyn OutputFormat>,
 }
 
 /// Which Flatcar release is wanted.
@@ -120,11 +126,13 @@ pub struct Profile {
     /// Butane or Ignition files, merged in order, the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
     /// Sysexts beside the recipe's own.
-    pub sysexts: Vec<Spanned<String>>,
+    pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
     /// How base and overlay come to the machine, if the recipe says it.
     pub layout: Option<Spanned<Layout>>,
+    /// What its nodes do in a cluster; without it they may do everything.
+    pub role: Option<Role>,
 }
 
 /// How the initrd of a boot comes to the machine.
@@ -137,6 +145,15 @@ pub enum Layout {
     Single,
     /// As one URL that the server answers by joining the two; nothing more is stored.
     Virtual,
+}
+
+/// A sysext that is wanted, and what is set for it.
+#[derive(Clone, Debug)]
+pub struct Sysext {
+    /// Its name, or the path of its folder.
+    pub name: Spanned<String>,
+    /// Values for its variables, `version` among them.
+    pub set: BTreeMap<String, Spanned<String>>,
 }
 
 /// A machine that is known by name.
@@ -154,8 +171,8 @@ pub struct Node {
     pub arch: Arch,
     /// How much memory it has, where that is known.
     pub memory: Option<Spanned<Bytes>>,
-    /// Its address with prefix length, handed to templates as metadata.
-    pub ip: Option<String>,
+    /// Its address: DHCP servers give it, templates get it as metadata.
+    pub ip: Option<Spanned<Cidr>>,
     /// Ignition layers of its own, on top of the profile's.
     pub ignition: Vec<Spanned<PathBuf>>,
 }
@@ -167,6 +184,13 @@ pub struct Mac([u8; 6]);
 impl Default for Trust {
     fn default() -> Self {
         Trust { primary: FLATCAR_PRIMARY, key: None }
+    }
+}
+
+impl Sysext {
+    /// What is set, without places.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.set.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect()
     }
 }
 
@@ -188,11 +212,19 @@ impl Recipe {
         decode::recipe(source, directory)
     }
 
-    /// The sysexts of a profile: the recipe's own first, each once.
-    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Spanned<String>> {
+    /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
+    pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
+        let images = self.kubernetes.as_ref()?.images.as_ref()?;
+        let mut all = self.sysexts.iter().chain(&profile.sysexts);
+        all.any(|sysext| name_of(&sysext.name) == "kubernetes").then_some(images)
+    }
+
+    /// The sysexts of a profile: the recipe's own first, each once, and what imports its images.
+    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
         let mut seen = std::collections::BTreeSet::new();
-        let all = self.sysexts.iter().chain(&profile.sysexts);
-        all.filter(|sysext| seen.insert(sysext.value.as_str())).collect()
+        let importer = self.images_of(profile).map(|images| &images.importer);
+        let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
+        all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
     }
 
     /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
@@ -320,7 +352,7 @@ mod tests {
         assert_eq!(recipe.release.version, VersionWish::Latest);
         assert_eq!(recipe.release.archs, [Arch::Amd64]);
         assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
-        let outputs: Vec<&str> = recipe.outputs.iter().map(|o| o.value.as_str()).collect();
+        let outputs: Vec<&str> = recipe.outputs.iter().map(|output| output.name).collect();
         assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);
     }
 

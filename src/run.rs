@@ -10,8 +10,8 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::event::{Event, Observer};
 use crate::format::cpio;
-use crate::format::squashfs;
 use crate::images;
+use crate::images::carried::{Carried, Packed};
 use crate::initrd::inject;
 use crate::initrd::overlay::Overlay;
 use crate::lock::{Entry, Lock};
@@ -22,6 +22,7 @@ use crate::source::flatcar::INITRD;
 use crate::source::oci::ImageRef;
 use crate::store::{self, Object, Store};
 use crate::sysext::image;
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::Selected;
 
 /// The one output that each step has so far.
@@ -35,6 +36,8 @@ pub struct Runner<'r> {
     pub lock: &'r Lock,
     /// The sysexts, in the plan's order.
     pub sysexts: &'r [Selected],
+    /// What the sysexts' images are made with.
+    pub packaging: &'r Packaging,
     /// The boots, in the plan's order.
     pub boots: &'r [BootWish],
     /// Who listens.
@@ -83,6 +86,7 @@ impl Runner<'_> {
             Work::Sysext(index) => self.sysext(&self.sysexts[*index]),
             Work::Overlay(index) => self.overlay(&self.boots[*index], step),
             Work::Image(reference, arch) => self.image(reference, *arch),
+            Work::Carried(carried) => self.carried(carried, step),
         }
     }
 
@@ -98,8 +102,7 @@ impl Runner<'_> {
         let spool = self.store.spool()?;
         let assembled = image::assemble(description, sysext.arch, &sysext.variables, &fetched, spool.path())?;
         let mut scratch = self.store.scratch()?;
-        let options = squashfs::Options::default();
-        assembled.write(&description.name, self.lock.epoch(), options, scratch.as_file_mut())?;
+        assembled.write(&description.name, self.lock.epoch(), self.packaging, scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
@@ -108,6 +111,22 @@ impl Runner<'_> {
         let mut incoming = self.store.incoming()?;
         archive.write(&mut incoming)?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    fn carried(&self, carried: &Carried, step: &Step) -> Result<Object> {
+        let mut packed = Vec::new();
+        for reference in &carried.images {
+            let key = &step.needs[&reference.to_string()];
+            let archive = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
+            let manifest = images::pinned_manifest(self.lock, reference, carried.arch)?;
+            let file = self.store.path(&archive.sha256);
+            packed.push(Packed { reference, manifest, archive, file });
+        }
+        let assembled = carried.assemble(&packed)?;
+        let mut scratch = self.store.scratch()?;
+        // Layers are compressed already: more than the least effort gains nothing.
+        assembled.write(&carried.name, self.lock.epoch(), &self.packaging.least(), scratch.as_file_mut())?;
+        Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
     /// The images are found through the links that the config makes (`compile`).

@@ -1,19 +1,24 @@
 //! The sysexts that a recipe uses: found by name, with their variables filled in.
 //!
 //! A name is looked up as `sysext/NAME` beside the recipe and in the directories above it; anything with a slash is a
-//! path relative to the recipe.
+//! path relative to the recipe. What a recipe sets for each is [`settings`]'s.
+
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use self::settings::Settings;
 use crate::arch::Arch;
-use crate::error::Result;
-use crate::recipe::Recipe;
+use crate::error::{Advice, Result};
+use crate::recipe::{Recipe, Sysext};
 use crate::report::{Finding, Findings, nearest};
-use crate::sysext::description::{Component, Description, FILE_NAME};
+use crate::sysext::description::{self, Component, Description, FILE_NAME};
 use crate::sysext::template::Variables;
 use crate::yaml::decode::Spanned;
 
+/// The sysext whose version a recipe's `kubernetes:` sets.
+const KUBERNETES: &str = "kubernetes";
 /// A sysext as one recipe uses it on one architecture.
 #[derive(Debug)]
 pub struct Selected {
@@ -44,86 +49,146 @@ impl Selected {
     }
 }
 
+/// A sysext that a recipe names, with its folder.
+struct Found<'r> {
+    wish: &'r Sysext,
+    directory: PathBuf,
+    description: Description,
+}
+
 /// Loads every sysext that a recipe names, each once for each architecture, sorted by name.
 ///
 /// # Errors
-/// A finding for each name that leads nowhere, or the faults of a description.
+/// A finding for each name that leads nowhere and each value that does not fit, or the faults of a description.
 pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
-    let mut selected: BTreeMap<String, (PathBuf, Vec<Selected>)> = BTreeMap::new();
-    let mut findings = Vec::new();
-    let all = recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile));
-    for name in all {
-        let Some(directory) = find(&recipe.directory, name) else {
-            findings.push(unknown(&recipe.directory, name));
+    let mut findings = contradictions(recipe);
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for wish in recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile)) {
+        let Some(directory) = find(&recipe.directory, &wish.name) else {
+            findings.push(unknown(&recipe.directory, &wish.name));
             continue;
         };
         let description = Description::load(&directory)?;
-        let mut overrides = BTreeMap::new();
-        if let (Some(version), "kubernetes") = (&recipe.kubernetes, description.name.as_str()) {
-            overrides.insert("version".to_owned(), version.value.clone());
-        }
-        let booted = overrides.get("version").unwrap_or(&description.version).clone();
-        let mut seen = BTreeSet::from([booted]);
-        let mut of_sysext = of_archs(recipe, &description, &overrides, true)?;
-        for version in published_only(recipe, &description.name) {
-            if !seen.insert(version.value.clone()) {
-                let finding = Finding::error(format!("{} is published already", version.value));
-                findings.push(
-                    finding.at(version.place.clone()).hint("list only what no profile boots, each once"),
-                );
-                continue;
+        match found.get(&description.name) {
+            Some(first) if first.directory != directory => {
+                let (name, first, second) =
+                    (&description.name, first.directory.display(), directory.display());
+                let text = format!("two folders are called `{name}`: {first} and {second}");
+                findings.push(Finding::error(text).at(wish.name.place.clone()));
             }
-            overrides.insert("version".to_owned(), version.value.clone());
-            of_sysext.extend(of_archs(recipe, &description, &overrides, false)?);
-        }
-        match selected.get(&description.name) {
-            Some((other, _)) if *other != directory => findings.push(
-                Finding::error(format!(
-                    "two folders are called `{}`: {} and {}",
-                    description.name,
-                    other.display(),
-                    directory.display()
-                ))
-                .at(name.place.clone()),
-            ),
             _ => {
-                selected.insert(description.name, (directory, of_sysext));
+                found.insert(description.name.clone(), Found { wish, directory, description });
             }
         }
     }
-    if let (Some(version), false) = (&recipe.kubernetes, selected.contains_key("kubernetes")) {
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
-        findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
-    for (name, _) in recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions) {
-        if !selected.contains_key(&name.value) {
+    for (name, _) in recipe.outputs.iter().flat_map(|output| output.format.sysext_versions()) {
+        if !found.contains_key(&name.value) {
             let finding = Finding::error(format!("no profile has a sysext `{}`", name.value));
             findings.push(finding.at(name.place.clone()));
         }
     }
+    let settings = Settings::new(recipe, found.get(KUBERNETES));
+    let mut selected = Vec::new();
+    for sysext in found.values() {
+        match settings.of(sysext) {
+            Ok(overrides) => selected.extend(versions(recipe, sysext, overrides, &mut findings)),
+            Err(finding) => findings.push(finding),
+        }
+    }
     Findings::settle(findings, ())?;
-    Ok(selected.into_values().flat_map(|(_, of_sysext)| of_sysext).collect())
+    Ok(selected)
 }
 
-/// A sysext at one version, for each architecture of the recipe.
-fn of_archs(
+/// A sysext as profiles boot it, then the versions that are only published, each for all architectures.
+fn versions(
     recipe: &Recipe,
+    sysext: &Found,
+    mut overrides: BTreeMap<String, String>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Selected> {
+    let Found { wish, description, .. } = sysext;
+    let mut selected = Vec::new();
+    let mut seen = BTreeSet::new();
+    for published in std::iter::once(None).chain(published_only(recipe, &description.name).map(Some)) {
+        overrides.extend(published.map(|version| ("version".to_owned(), version.value.clone())));
+        let version = overrides.get("version").unwrap_or(&description.version).clone();
+        if let (false, Some(published)) = (seen.insert(version), published) {
+            let finding = Finding::error(format!("{} is published already", published.value));
+            let finding = finding.at(published.place.clone());
+            findings.push(finding.hint("list only what no profile boots, each once"));
+            continue;
+        }
+        for arch in recipe.release.archs.iter().copied() {
+            let finding = match select(description, arch, &overrides, published.is_none()) {
+                Ok(one) => {
+                    selected.push(one);
+                    continue;
+                }
+                Err(error) => refused(&error, wish, published),
+            };
+            // Most faults are the same on every architecture.
+            if !findings.iter().any(|known| known.message == finding.message) {
+                findings.push(finding);
+            }
+        }
+    }
+    selected
+}
+
+fn select(
     description: &Description,
+    arch: Arch,
     overrides: &BTreeMap<String, String>,
     booted: bool,
-) -> Result<Vec<Selected>> {
-    let of_arch = |arch: &Arch| {
-        let variables = description.variables(*arch, overrides)?;
-        let components = description.components(*arch, &variables)?;
-        Ok(Selected { arch: *arch, booted, description: description.clone(), variables, components })
-    };
-    recipe.release.archs.iter().map(of_arch).collect()
+) -> Result<Selected, description::Error> {
+    let variables = description.variables(arch, overrides)?;
+    let components = description.components(arch, &variables)?;
+    Ok(Selected { arch, booted, description: description.clone(), variables, components })
 }
 
-/// Versions of a sysext that the recipe publishes for systemd-sysupdate beside the one that profiles boot.
+/// Versions of a sysext that outputs publish beside the one that profiles boot.
 fn published_only<'r>(recipe: &'r Recipe, name: &'r str) -> impl Iterator<Item = &'r Spanned<String>> {
-    let lists = recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions);
+    let lists = recipe.outputs.iter().flat_map(|output| output.format.sysext_versions());
     lists.filter(move |(sysext, _)| sysext.value == name).flat_map(|(_, versions)| versions)
+}
+
+/// One image of each name is built, so that two entries for it must set the same.
+fn contradictions(recipe: &Recipe) -> Vec<Finding> {
+    let mut firsts: BTreeMap<&str, &Sysext> = BTreeMap::new();
+    let mut findings = Vec::new();
+    let profiles = recipe.profiles.values().flat_map(|profile| &profile.sysexts);
+    for sysext in recipe.sysexts.iter().chain(profiles) {
+        let name = name_of(&sysext.name);
+        let first = firsts.entry(name).or_insert(sysext);
+        if first.values() != sysext.values() {
+            let finding =
+                Finding::error(format!("`{name}` is set up in two ways, but there is one image of it"));
+            let finding = finding.at(sysext.name.place.clone());
+            findings.push(finding.related(first.name.place.clone(), "first named here"));
+        }
+    }
+    findings
+}
+
+/// A description's error as a finding in the recipe, at what asks for it: a version to publish, a value that is set, or
+/// the sysext's name.
+fn refused(error: &description::Error, wish: &Sysext, published: Option<&Spanned<String>>) -> Finding {
+    let set = match error {
+        description::Error::Variable { variable, .. } | description::Error::Value { variable, .. } => {
+            wish.set.get(variable)
+        }
+        _ => None,
+    };
+    let place = published.or(set).unwrap_or(&wish.name).place.clone();
+    let finding = Finding::error(error.to_string()).at(place);
+    match error.hint() {
+        Some(hint) => finding.hint(hint),
+        None => finding,
+    }
 }
 
 /// The name under which a sysext is known in a profile, given how the recipe spells it.

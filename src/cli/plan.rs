@@ -37,8 +37,9 @@ impl PlanArgs {
     /// Prints inputs, then steps.
     pub fn run(self) -> Result<()> {
         let (project, store) = self.project.open()?;
-        let (version, wants) = project.wants();
-        let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &wants);
+        let needs = project.needs()?;
+        let (version, wants) = project.wants(&needs);
+        let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &needs, &wants);
         let missing = Stock::take(&wants, project.lock.as_ref(), &store).missing();
         let inputs: Vec<Line> = wants
             .iter()
@@ -52,7 +53,7 @@ impl PlanArgs {
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
             let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
-            let plan = Plan::new(lock, &project.recipe, &project.sysexts, &compiled.boots)?;
+            let plan = Plan::new(lock, &project.recipe, &project.sysexts, &needs, &compiled.boots)?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);
                 let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());

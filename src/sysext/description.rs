@@ -13,6 +13,7 @@ use url::Url;
 
 use super::schema;
 use super::template::{Variables, is_plain_value};
+use super::values::Values;
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
@@ -37,14 +38,19 @@ pub struct Description {
     pub os: Os,
     /// `EXTENSION_RELOAD_MANAGER=1`: systemd reads the new units at the merge.
     pub reload: bool,
-    /// Further template variables and their defaults.
-    pub variables: BTreeMap<String, String>,
+    /// Further template variables.
+    pub values: Values,
     /// What `files/` holds.
     pub files: Tree,
     /// `node.bu`, a Butane layer for the node that goes below the user's own, where the folder has one.
     pub node_layer: Option<PathBuf>,
     pub(super) components: Vec<ComponentTemplate>,
     pub(super) text: BTreeMap<String, String>,
+    /// Symlinks in the image: where, and to what.
+    pub(super) links: BTreeMap<String, String>,
+    /// Units that shall run as soon as the image is merged.
+    pub upholds: Vec<String>,
+    pub(super) images: BTreeMap<String, Vec<String>>,
     /// The text of `sysext.yaml`, for [`Description::digest`].
     pub(super) source: String,
 }
@@ -202,11 +208,11 @@ pub enum Error {
         url: String,
     },
     /// A template that does not expand to something usable with the values given.
-    #[error("component `{component}` of sysext `{name}`: {why}")]
+    #[error("`{component}` of sysext `{name}`: {why}")]
     Template {
         /// The sysext.
         name: String,
-        /// The component, or the path of a text.
+        /// The component, the path of a text or link, or the list of images.
         component: String,
         /// What is wrong.
         why: String,
@@ -261,25 +267,24 @@ impl Description {
 
     /// The variables for one build. `overrides` are a recipe's values by name, `version` among them.
     pub fn variables(&self, arch: Arch, overrides: &BTreeMap<String, String>) -> Result<Variables, Error> {
-        let mut own = self.variables.clone();
-        let mut version = self.version.clone();
+        let version = overrides.get("version").unwrap_or(&self.version);
+        let mut own = self.values.at(version, arch);
         for (variable, value) in overrides {
             let (name, variable, value) = (self.name.clone(), variable.clone(), value.clone());
-            let slot = match own.get_mut(&variable) {
-                Some(slot) => slot,
-                None if variable == "version" => &mut version,
-                None => {
-                    let own = self.variables.keys().map(String::as_str);
-                    let known = std::iter::once("version").chain(own).collect::<Vec<_>>().join(", ");
-                    return Err(Error::Variable { name, variable, known });
-                }
-            };
             if !is_plain_value(&value) {
                 return Err(Error::Value { name, variable, value });
             }
-            *slot = value;
+            match own.get_mut(&variable) {
+                Some(slot) => *slot = Some(value),
+                None if variable == "version" => {}
+                None => {
+                    let all = std::iter::once("version").chain(self.values.names());
+                    let known = all.collect::<Vec<_>>().join(", ");
+                    return Err(Error::Variable { name, variable, known });
+                }
+            }
         }
-        Ok(Variables::new(&version, arch, &own))
+        Ok(Variables::new(version, arch, own))
     }
 
     /// The files to fetch, sorted by name. Pure: no network, no disk.
@@ -298,7 +303,7 @@ impl Description {
         let (name, component) = (self.name.clone(), template.name.clone());
         let digest = match &template.digest {
             DigestTemplate::Pinned(digests) => {
-                let pinned = Variables::new(&self.version, arch, &self.variables);
+                let pinned = Variables::new(&self.version, arch, self.values.at(&self.version, arch));
                 if expand_url(&pinned, &template.url).map_err(wrong)? != url {
                     return Err(Error::Moved { name, component, url });
                 }
@@ -341,6 +346,30 @@ impl Description {
             Ok((inside, variables.expand(text).map_err(wrong)?))
         });
         expanded.collect()
+    }
+
+    /// Symlinks: path inside the image and target.
+    pub fn links(&self, variables: &Variables) -> Result<Vec<(String, String)>, Error> {
+        let expanded = self.links.iter().map(|(path, target)| {
+            let wrong = |why| Error::Template { name: self.name.clone(), component: path.clone(), why };
+            let inside = expand_path(variables, path).map_err(wrong)?;
+            Ok((inside, variables.expand(target).map_err(wrong)?))
+        });
+        expanded.collect()
+    }
+
+    /// The container images that this version needs at run time, by the name of their list. A list that needs a
+    /// variable without a value is left out: nothing is known of that version.
+    pub fn images(&self, variables: &Variables) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let mut lists = BTreeMap::new();
+        for (list, templates) in &self.images {
+            let wrong = |why| Error::Template { name: self.name.clone(), component: list.clone(), why };
+            let expanded = templates.iter().map(|template| variables.expand_if_set(template));
+            if let Some(images) = expanded.collect::<Result<Option<Vec<_>>, _>>().map_err(wrong)? {
+                lists.insert(list.clone(), images);
+            }
+        }
+        Ok(lists)
     }
 
     /// Digest of all that the folder puts into an image beside the components: for step keys. Reads `files/`.

@@ -6,13 +6,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::description::{self, Description, Placement};
+use super::packaging::Packaging;
 use super::release::{self, Release};
 use super::template::Variables;
 use super::{rules, unit};
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits};
-use crate::format::squashfs::{self, Options};
+use crate::format::squashfs;
 use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings, Place, Source};
 
@@ -147,19 +148,15 @@ pub fn assemble(
         let contents = Contents::Bytes(text.into_bytes());
         tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
     }
-    let release = Release::new(description.os, arch, description.reload).text().into_bytes();
-    let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
-    tree.insert(&release::path(name), generated).map_err(in_tree)?;
-
-    let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
-    for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
-        if let Content::File(contents) = &entry.content {
-            let unit = |source| Error::Unit { name: name.clone(), path: path.into(), source };
-            findings.extend(unit_findings(path, contents).map_err(unit)?);
-        }
+    for (path, target) in description.links(variables)? {
+        tree.insert(&path, Entry::symlink(target, "`links` of sysext.yaml")).map_err(in_tree)?;
     }
-    let (tree, warnings) = Findings::settle(findings, tree)?;
-    Ok(Assembled { tree, warnings })
+    if !description.upholds.is_empty() {
+        let contents = Contents::Bytes(unit::upholds(&description.upholds).into_bytes());
+        let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
+        tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
+    }
+    Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
 }
 
 fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
@@ -179,14 +176,31 @@ fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
 }
 
 impl Assembled {
+    /// Adds the extension-release file to a tree and judges the whole.
+    pub fn new(name: &str, mut tree: Tree, release: Release) -> Result<Self, Error> {
+        let contents = Contents::Bytes(release.text().into_bytes());
+        let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
+        let in_tree = |source| Error::Tree { name: name.into(), source };
+        tree.insert(&release::path(name), generated).map_err(in_tree)?;
+        let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
+        for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
+            if let Content::File(contents) = &entry.content {
+                let unit = |source| Error::Unit { name: name.into(), path: path.into(), source };
+                findings.extend(unit_findings(path, contents).map_err(unit)?);
+            }
+        }
+        let (tree, warnings) = Findings::settle(findings, tree)?;
+        Ok(Assembled { tree, warnings })
+    }
+
     /// What is in the image.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
     /// Writes the image over `out` and returns its length. `name` is the sysext's, for errors.
-    pub fn write(&self, name: &str, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
-        squashfs::write(&self.tree, epoch, options, out)
-            .map_err(|source| Error::Write { name: name.into(), source })
+    pub fn write(&self, name: &str, epoch: u64, packaging: &Packaging, out: &mut File) -> Result<u64, Error> {
+        let written = packaging.write(&self.tree, epoch, out);
+        written.map_err(|source| Error::Write { name: name.into(), source })
     }
 }

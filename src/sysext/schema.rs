@@ -11,11 +11,13 @@ use super::description::{
     expand_url,
 };
 use super::template::{self, Variables, is_plain_value};
+use super::unit;
+use super::values::{Default, Values};
 use crate::arch::Arch;
-use crate::digest::Sha256;
 use crate::format::archive::Selection;
 use crate::format::tree::{EXECUTABLE, Tree};
-use crate::report::{Finding, Findings, Source};
+use crate::report::{Finding, Findings, Source, nearest};
+use crate::source::oci::ImageRef;
 use crate::yaml::decode::{Decoder, Spanned};
 use crate::yaml::{self, Node};
 
@@ -60,28 +62,18 @@ fn decode(decoder: &Decoder, root: &Node, folder: &str, source: String) -> Descr
             .hint("systemd-sysext merges an image only under the name in its extension-release file; name both alike");
         decoder.push(finding);
     }
-    let value = |spanned: Spanned<String>| {
-        if !is_plain_value(&spanned) {
-            let finding = Finding::error(format!("`{}` cannot stand in URLs and file names", spanned.value));
-            decoder.push(finding.at(spanned.place.clone()).hint("letters, digits and . _ + ~ - can"));
-        }
-        spanned.value
-    };
-    let name = name.map(value).unwrap_or_default();
-    let version = fields.need("version").and_then(|n| decoder.string(n).map(|v| decoder.spanned(n, v)));
-    let version = version.map(value).unwrap_or_default();
-    let mut variables = BTreeMap::new();
-    for (key, node) in fields.get("variables").map_or(Vec::new(), |n| decoder.entries(n, "`variables`")) {
-        if template::BUILT_IN.contains(&key.as_str()) {
-            decoder.push(Finding::error(format!("`{}` is always there", key.value)).at(key.place.clone()));
-        }
-        if let Some(text) = decoder.string(node) {
-            variables.insert(key.value, value(decoder.spanned(node, text)));
+    let name = name.map(|name| plain(decoder, name)).unwrap_or_default();
+    let version = fields.need("version").and_then(|n| value(decoder, n)).unwrap_or_default();
+    let values = values(decoder, fields.get("variables"), fields.get("versions"));
+    let os = fields.get("os").and_then(|n| decoder.parsed(n)).unwrap_or(Os::Any);
+    // Any architecture will do to see whether the templates expand; one that lacks a value is told when it is built.
+    let mut sample = values.at(&version, Arch::Amd64);
+    for (name, default) in &values.defaults {
+        if let (Default::ByArch(values), Some(slot)) = (default, sample.get_mut(name)) {
+            *slot = slot.take().or_else(|| values.values().next().cloned());
         }
     }
-    let os = fields.get("os").and_then(|n| decoder.parsed(n)).unwrap_or(Os::Any);
-    // Any architecture will do to see whether the templates expand.
-    let checker = Checker { decoder, variables: Variables::new(&version, Arch::Amd64, &variables) };
+    let checker = Checker { decoder, variables: Variables::new(&version, Arch::Amd64, sample) };
     let components = fields.get("components").map_or(Vec::new(), |n| decoder.entries(n, "`components`"));
     let mut components: Vec<_> =
         components.into_iter().filter_map(|(name, node)| checker.component(name.value, node)).collect();
@@ -95,19 +87,100 @@ fn decode(decoder: &Decoder, root: &Node, folder: &str, source: String) -> Descr
             text.insert(path.value, contents);
         }
     }
+    let mut links = BTreeMap::new();
+    for (path, node) in fields.get("links").map_or(Vec::new(), |n| decoder.entries(n, "`links`")) {
+        if let Err(why) = expand_path(&checker.variables, &path) {
+            decoder.push(Finding::error(why).at(path.place.clone()));
+        }
+        if let Some(target) = checker.expands(node, |v, t| v.expand(t)) {
+            links.insert(path.value, target);
+        }
+    }
+    let upholds = fields.get("upholds").map_or(Vec::new(), |n| decoder.strings(n, "`upholds`"));
+    for unit in upholds.iter().filter(|unit| !unit::is_startable(unit)) {
+        let finding =
+            Finding::error(format!("`{}` is not the name of a unit that can be started", unit.value));
+        decoder.push(finding.at(unit.place.clone()).hint("such as kubelet.service, in full"));
+    }
+    let images = fields.get("images").map_or(Vec::new(), |n| decoder.entries(n, "`images`"));
+    let images = images.into_iter().map(|(list, node)| (list.value, checker.images(node))).collect();
     Description {
         name,
         version,
         description: fields.get("description").and_then(|n| decoder.string(n)).unwrap_or_default(),
         os,
         reload: fields.get("reload").and_then(|n| decoder.boolean(n)).unwrap_or_default(),
-        variables,
+        values,
         files: Tree::new(),
         node_layer: None,
         components,
         text,
+        links,
+        upholds: upholds.into_iter().map(|unit| unit.value).collect(),
+        images,
         source,
     }
+}
+
+/// A value that may stand in URLs and file names.
+fn value(decoder: &Decoder, node: &Node) -> Option<String> {
+    decoder.string(node).map(|text| plain(decoder, decoder.spanned(node, text)))
+}
+
+fn plain(decoder: &Decoder, spanned: Spanned<String>) -> String {
+    if !is_plain_value(&spanned) {
+        let finding = Finding::error(format!("`{}` cannot stand in URLs and file names", spanned.value));
+        decoder.push(finding.at(spanned.place.clone()).hint("letters, digits and . _ + ~ - can"));
+    }
+    spanned.value
+}
+
+/// `variables:` and `versions:`. A row may set only what is declared, so that a slip of the pen is seen.
+fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) -> Values {
+    let mut values = Values::default();
+    for (key, node) in variables.map_or(Vec::new(), |n| decoder.entries(n, "`variables`")) {
+        if template::BUILT_IN.contains(&key.as_str()) {
+            decoder.push(Finding::error(format!("`{}` is always there", key.value)).at(key.place.clone()));
+        }
+        let default = match &node.kind {
+            _ if node.is_null() => Some(Default::Unset),
+            yaml::Kind::Mapping(_) => {
+                Some(Default::ByArch(by_arch(decoder, node, "a variable by architecture", |n| {
+                    value(decoder, n)
+                })))
+            }
+            _ => value(decoder, node).map(Default::Plain),
+        };
+        values.defaults.extend(default.map(|default| (key.value, default)));
+    }
+    for (version, node) in versions.map_or(Vec::new(), |n| decoder.entries(n, "`versions`")) {
+        let mut row = BTreeMap::new();
+        for (key, node) in decoder.entries(node, "the row of a version") {
+            if !values.defaults.contains_key(&key.value) {
+                let finding = Finding::error(format!("`{}` is not one of the `variables`", key.value));
+                let finding = finding.at(key.place.clone());
+                decoder.push(match nearest(&key, values.names()) {
+                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                    None => finding.hint(format!("add `{}: null` there if only versions have it", key.value)),
+                });
+            }
+            row.extend(value(decoder, node).map(|value| (key.value, value)));
+        }
+        values.versions.insert(plain(decoder, version), row);
+    }
+    values
+}
+
+/// A mapping with a key for each architecture, spelt as Go does; any other key is refused.
+fn by_arch<T>(
+    decoder: &Decoder,
+    node: &Node,
+    what: &'static str,
+    read: impl Fn(&Node) -> Option<T>,
+) -> BTreeMap<Arch, T> {
+    let fields = decoder.fields(node, what);
+    let one = |arch: Arch| Some((arch, fields.get(arch.go()).and_then(&read)?));
+    Arch::ALL.into_iter().filter_map(one).collect()
 }
 
 /// Decodes templates and sees to it that they expand.
@@ -132,7 +205,9 @@ impl Checker<'_> {
     fn component(&self, name: String, node: &Node) -> Option<ComponentTemplate> {
         let fields = self.decoder.fields(node, "a component");
         let url = fields.need("url").and_then(|n| self.expands(n, expand_url));
-        let pinned = fields.get("sha256").map(|n| DigestTemplate::Pinned(self.pinned(n)));
+        let pinned = fields.get("sha256").map(|n| {
+            DigestTemplate::Pinned(by_arch(self.decoder, n, "`sha256`", |n| self.decoder.parsed(n)))
+        });
         let published = fields.get("sha256_url").and_then(|n| self.expands(n, expand_url));
         let digest = match (pinned, published) {
             (Some(pinned), None) => Some(pinned),
@@ -168,10 +243,21 @@ impl Checker<'_> {
         Some(ComponentTemplate { name, url: url?, digest: digest?, placement: placement? })
     }
 
-    fn pinned(&self, node: &Node) -> BTreeMap<Arch, Sha256> {
-        let fields = self.decoder.fields(node, "`sha256`");
-        let digest = |arch: Arch| Some((arch, fields.get(arch.go()).and_then(|n| self.decoder.parsed(n))?));
-        Arch::ALL.into_iter().filter_map(digest).collect()
+    /// The templates of a list of container images. A variable may lack a value: then the list is unknown for this
+    /// version, but its name must be known.
+    fn images(&self, node: &Node) -> Vec<String> {
+        let images = self.decoder.strings(node, "a list of images");
+        for image in &images {
+            let wrong = match self.variables.expand_if_set(image) {
+                Err(why) => Some(why),
+                Ok(Some(name)) => name.parse::<ImageRef>().err().map(|why| why.to_string()),
+                Ok(None) => None,
+            };
+            if let Some(why) = wrong {
+                self.decoder.push(Finding::error(why).at(image.place.clone()));
+            }
+        }
+        images.into_iter().map(|image| image.value).collect()
     }
 
     fn selections(&self, node: &Node) -> Vec<Selection> {

@@ -8,31 +8,59 @@ use crate::report::nearest;
 /// Variables that every description has. `arch` is spelt as Go and Kubernetes do.
 pub const BUILT_IN: [&str; 4] = ["version", "arch", "arch_uname", "arch_systemd"];
 
-/// Names and values for one build of a sysext.
+/// Names and values for one build of a sysext. A name may be known without a value: only other versions have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variables(BTreeMap<String, String>);
+pub struct Variables(BTreeMap<String, Option<String>>);
+
+/// Why a template does not expand.
+enum Fault<'t> {
+    /// A variable without a value.
+    Unset(&'t str),
+    /// Anything else, in words.
+    Wrong(String),
+}
 
 impl Variables {
     /// The built-in variables and the description's own.
-    pub fn new(version: &str, arch: Arch, own: &BTreeMap<String, String>) -> Self {
+    pub fn new(version: &str, arch: Arch, own: BTreeMap<String, Option<String>>) -> Self {
         let built_in = BUILT_IN.into_iter().zip([version, arch.go(), arch.uname(), arch.systemd()]);
-        let mut all = own.clone();
-        all.extend(built_in.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut all = own;
+        all.extend(built_in.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
         Variables(all)
     }
 
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name)?.as_deref()
     }
 
-    /// All of them, sorted by name.
+    /// All that have a value, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
     }
 
     /// The text with its variables replaced, or what is wrong with it.
     pub fn expand(&self, template: &str) -> Result<String, String> {
+        self.fill(template).map_err(|fault| match fault {
+            Fault::Wrong(why) => why,
+            Fault::Unset(name) => {
+                let version = self.get("version").unwrap_or_default();
+                let arch = self.get("arch").unwrap_or_default();
+                format!("`{{{name}}}` has no value for version {version} on {arch}: add it to `versions:`, or set it")
+            }
+        })
+    }
+
+    /// The same, but nothing where a variable has no value.
+    pub fn expand_if_set(&self, template: &str) -> Result<Option<String>, String> {
+        match self.fill(template) {
+            Ok(text) => Ok(Some(text)),
+            Err(Fault::Unset(_)) => Ok(None),
+            Err(Fault::Wrong(why)) => Err(why),
+        }
+    }
+
+    fn fill<'t>(&self, template: &'t str) -> Result<String, Fault<'t>> {
         let mut text = String::with_capacity(template.len());
         let mut rest = template;
         while let Some(brace) = rest.find(['{', '}']) {
@@ -45,9 +73,11 @@ impl Variables {
             }
             let name = here.strip_prefix('{').and_then(|open| open.split_once('}'));
             let Some((name, after)) = name else {
-                return Err(format!("`{template}` has a lone brace; a brace itself is written twice"));
+                let why = format!("`{template}` has a lone brace; a brace itself is written twice");
+                return Err(Fault::Wrong(why));
             };
-            text += self.get(name).ok_or_else(|| self.unknown(name))?;
+            let value = self.0.get(name).ok_or_else(|| Fault::Wrong(self.unknown(name)))?;
+            text += value.as_deref().ok_or(Fault::Unset(name))?;
             rest = after;
         }
         Ok(text + rest)

@@ -26,6 +26,21 @@ pub fn is_unit(path: &str) -> bool {
     }
 }
 
+/// Whether a name is that of a unit which a target can uphold: no path, no template without its instance.
+pub fn is_startable(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let of_kind = |(suffix, _): &(&str, _)| {
+        name.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty() && !stem.ends_with('@'))
+    };
+    name.chars().all(plain) && KINDS.iter().any(of_kind)
+}
+
+/// A drop-in of a target that keeps units running, as far as each one's own `Restart=` lets it. Links in `.wants` would
+/// be read before extensions are merged.
+pub fn upholds(units: &[String]) -> String {
+    format!("[Unit]\nUpholds={}\n", units.join(" "))
+}
+
 /// What follows the directory of system units, in either place that systemd looks below `/usr`.
 pub fn unit_path(path: &str) -> Option<&str> {
     ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/"].iter().find_map(|dir| path.strip_prefix(dir))

@@ -58,6 +58,17 @@ pub fn connect(address: &str) -> TcpStream {
     stream
 }
 
+/// Appends one chunk of a body whose length was not known when it began, as Go sends from about 2 KB on; whether
+/// another follows.
+fn chunk(input: &mut impl BufRead, body: &mut Vec<u8>) -> bool {
+    let mut line = String::new();
+    input.read_line(&mut line).unwrap();
+    let length = u64::from_str_radix(line.trim_end(), 16).unwrap_or_else(|_| panic!("no length: {line:?}"));
+    input.by_ref().take(length).read_to_end(body).unwrap();
+    input.read_line(&mut String::new()).unwrap();
+    length > 0
+}
+
 /// Reads one answer; its body only where one is due.
 pub fn read_reply(input: &mut impl BufRead, has_body: bool) -> Reply {
     let mut line = String::new();
@@ -71,7 +82,9 @@ pub fn read_reply(input: &mut impl BufRead, has_body: bool) -> Reply {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut reply = Reply { status, headers, body: Vec::new() };
-    if has_body {
+    if has_body && reply.header("transfer-encoding") == Some("chunked") {
+        while chunk(input, &mut reply.body) {}
+    } else if has_body {
         let length = reply.header("content-length").map_or(u64::MAX, |length| length.parse().unwrap());
         input.take(length).read_to_end(&mut reply.body).unwrap();
     }

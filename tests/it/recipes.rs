@@ -16,6 +16,7 @@ use crate::world::{World, repository};
 
 const KUBERNETES: &str = "v1.34.4";
 const CNI: &str = "v1.7.1";
+const CRICTL: &str = "v1.33.0";
 
 /// A world with the shipped recipe for Kubernetes in it. The lab's key stands in for Flatcar's, whose secret we lack.
 fn kubernetes() -> World {
@@ -49,16 +50,21 @@ fn upstream(directory: &Path) {
         let text = format!("#!/bin/sh\necho {binary} {KUBERNETES}\n");
         write(format!("{KUBERNETES}/bin/linux/amd64/{binary}"), text.as_bytes());
     }
-    let plugins = tempfile::tempdir().unwrap();
-    for plugin in ["bridge", "loopback", "host-local"] {
-        fs::write(plugins.path().join(plugin), plugin).unwrap();
-    }
-    let archive = directory.join("cni.tgz");
-    let tar = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(plugins.path()).arg(".").status();
-    assert!(tar.unwrap().success());
+    let packed = |files: &[&str], what: &str| {
+        let unpacked = tempfile::tempdir().unwrap();
+        for file in files {
+            fs::write(unpacked.path().join(file), file).unwrap();
+        }
+        let tar = Command::new("tar").arg("-cz").arg("-C").arg(unpacked.path()).arg(what).output().unwrap();
+        assert!(tar.status.success());
+        tar.stdout
+    };
     let name =
         format!("containernetworking/plugins/releases/download/{CNI}/cni-plugins-linux-amd64-{CNI}.tgz");
-    write(name, &fs::read(&archive).unwrap());
+    write(name, &packed(&["bridge", "loopback", "host-local"], "."));
+    let name =
+        format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}/crictl-{CRICTL}-linux-amd64.tar.gz");
+    write(name, &packed(&["crictl"], "crictl"));
 }
 
 fn build(world: &World, mirror: &Mirror) -> std::process::Output {
@@ -88,6 +94,7 @@ fn the_recipe_for_kubernetes_plans_without_a_network_as_a_user_gets_it() {
             "flatcar/amd64/flatcar_production_pxe_image.cpio.gz",
             "flatcar/amd64/version.txt",
             "sysext/kubernetes/amd64/cni-plugins",
+            "sysext/kubernetes/amd64/crictl",
             "sysext/kubernetes/amd64/kubeadm",
             "sysext/kubernetes/amd64/kubectl",
             "sysext/kubernetes/amd64/kubelet",

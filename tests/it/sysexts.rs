@@ -9,12 +9,13 @@ use prebake::arch::Arch;
 use prebake::digest::Sha256;
 use prebake::error::{Advice, Exit};
 use prebake::format::archive::{Kind, Selection};
-use prebake::format::squashfs::{Level, Options};
+use prebake::format::squashfs::{Compression, Level, Options};
 use prebake::format::tree::{self, Content};
 use prebake::report::Severity;
 use prebake::sysext::description::{Description, Error, Expected, Placement};
 use prebake::sysext::image::{self, Assembled, assemble};
 use prebake::sysext::inspect::inspect;
+use prebake::sysext::packaging::Packaging;
 
 const HEAD: &str = "schema: 1\nname: demo\nversion: v1.2\n";
 
@@ -87,7 +88,8 @@ fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+/// A .tgz with these files, all executable.
+pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, body) in files {
         let mut header = tar::Header::new_gnu();
@@ -108,9 +110,9 @@ fn components_follow_architecture_and_version() {
     let variables = kubernetes.variables(Arch::Arm64, &overrides(&[("version", "v1.33.1")])).unwrap();
     let components = kubernetes.components(Arch::Arm64, &variables).unwrap();
     let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
-    assert_eq!(names, ["cni-plugins", "kubeadm", "kubectl", "kubelet"]);
+    assert_eq!(names, ["cni-plugins", "crictl", "kubeadm", "kubectl", "kubelet"]);
 
-    let kubeadm = &components[1];
+    let kubeadm = &components[2];
     assert_eq!(kubeadm.url, "https://dl.k8s.io/v1.33.1/bin/linux/arm64/kubeadm");
     let published = Expected::Published { url: format!("{}.sha256", kubeadm.url) };
     assert_eq!(kubeadm.digest, published);
@@ -211,13 +213,15 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
         ("kubelet", world.file("fetched/2", "let")),
         ("kubectl", world.file("fetched/3", "ctl")),
         ("cni-plugins", world.file("fetched/4", plugins)),
+        ("crictl", world.file("fetched/5", tgz(&[("crictl", b"cri")]))),
     ];
-    let options = Options { level: Level::new(1).unwrap(), ..Options::default() };
+    let compression = Compression::Zstd(Level::new(1).unwrap());
+    let packaging = Options { compression, ..Options::default() }.into();
     let build = |file: &str| {
         let assembled = world.assemble_as(&kubernetes, Arch::Amd64, &fetched).unwrap();
         assert!(assembled.warnings.is_empty(), "{:?}", assembled.warnings);
         let path = world.dir.path().join(file);
-        assembled.write("kubernetes", 1_700_000_000, options, &mut File::create(&path).unwrap()).unwrap();
+        assembled.write("kubernetes", 1_700_000_000, &packaging, &mut File::create(&path).unwrap()).unwrap();
         path
     };
     let image = build("one.raw");
@@ -239,15 +243,15 @@ fn the_kubernetes_image_is_what_a_node_needs_and_the_same_bytes_twice() {
             "/usr/lib/extension-release.d/extension-release.kubernetes 644",
             "/usr/lib/systemd/system/kubelet.service 644",
             "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf 644",
-            "/usr/lib/systemd/system/multi-user.target.d/10-kubelet.conf 644",
+            "/usr/lib/systemd/system/multi-user.target.d/10-kubernetes.conf 644",
             "/usr/libexec/kubernetes/kubelet-plugins/volume/exec 777",
             "/usr/local/bin/cni/LICENSE 755",
             "/usr/local/bin/cni/bridge 755",
+            "/usr/local/bin/crictl 755",
             "/usr/local/share/kubernetes-cni-version 644",
             "/usr/local/share/kubernetes-version 644",
         ]
     );
-    assert!(kubernetes.node_layer.is_some());
 }
 
 #[test]
@@ -397,7 +401,7 @@ fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
     world.file("demo/files/usr/bin/tool", "12345");
     let image = world.dir.path().join("x.raw");
     let assembled = world.assemble(&[]).unwrap();
-    assembled.write("demo", 7, Options::default(), &mut File::create(&image).unwrap()).unwrap();
+    assembled.write("demo", 7, &Packaging::default(), &mut File::create(&image).unwrap()).unwrap();
     let (code, json, story) = prebake(&["sysext", "inspect", "--json", image.to_str().unwrap()]);
     assert_eq!((code, story.as_str()), (0, ""));
     let seen: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -105,11 +105,11 @@ fn the_kernel_unpacks_every_compression_and_what_was_injected_behind_them() {
     let path = work.path().join("base");
     fs::write(&path, &base).unwrap();
     fs::write(work.path().join("image"), "an image at two places").unwrap();
-    let image = || Contents::on_disk(work.path().join("image")).unwrap();
+    let image = Contents::on_disk(work.path().join("image")).unwrap();
     let mut overlay = Tree::new();
+    overlay.insert("found/two", Entry::file(0o644, image, "test")).unwrap();
+    overlay.link("found/one", "found/two", "test").unwrap();
     let mut add = |path: &str, entry| overlay.insert(path, entry).unwrap();
-    add("found/one", Entry::file(0o644, image(), "test"));
-    add("found/two", Entry::file(0o644, image(), "test"));
     add("found/link", Entry::symlink("gzip", "test"));
     // What the base has, too: the later one wins.
     add("found/xz", Entry::file(0o600, Contents::Bytes(b"replaced".to_vec()), "test"));

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 use cpio::newc;
 
 use super::{Error, HEADER, TRAILER, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, padded};
-use crate::format::tree::{Content, Contents, Entry, Tree};
+use crate::format::tree::{Content, Entry, Tree};
 
 /// Writes a tree as one archive and returns its length, a multiple of four, so that another archive may follow.
 ///
 /// Entries come in the tree's order, parents first; inodes count from 1; owner 0:0; every time is `epoch` (seconds
-/// since 1970). Files are streamed. A file on disk that stands at several paths with one mode is one inode: its bytes come
-/// with the last of its links, as GNU cpio has it. `out` must stand at a multiple of four in the final initrd.
+/// since 1970). Files are streamed; those of a hard link come with the last of its names, as GNU cpio has it. Extended
+/// attributes are not written. `out` must stand at a multiple of four in the final initrd.
 pub fn write(tree: &Tree, epoch: u64, out: &mut impl Write) -> Result<u64, Error> {
     let length = length(tree)?;
     let mtime = u32::try_from(epoch).map_err(|_| Error::Epoch(epoch))?;
@@ -21,11 +20,11 @@ pub fn write(tree: &Tree, epoch: u64, out: &mut impl Write) -> Result<u64, Error
     let mut free_ino = 1;
     for (path, entry) in tree.iter() {
         let failed = |source| Error::Write { path: path.into(), source };
-        let link = links.next(entry);
+        let link = links.next(path, entry);
         let ino = link.as_ref().and_then(|link| link.ino).unwrap_or(free_ino);
         if ino == free_ino {
             free_ino += 1;
-            links.number(entry, ino);
+            links.number(path, entry, ino);
         }
         let header = newc::Builder::new(path).ino(ino).uid(0).gid(0).mtime(mtime);
         let mode = u32::from(entry.mode);
@@ -81,14 +80,14 @@ pub fn length(tree: &Tree) -> Result<u64, Error> {
         if size > u64::from(u32::MAX) {
             return Err(Error::TooBig { path: path.into(), size });
         }
-        let has_body = links.next(entry).is_none_or(|link| link.last);
+        let has_body = links.next(path, entry).is_none_or(|link| link.last);
         length += padded(HEADER + path.len() as u64 + 1) + if has_body { padded(size) } else { 0 };
     }
     Ok(length)
 }
 
-/// The files on disk that a tree has at several paths. An inode has one mode, so the mode parts them.
-struct Links<'t>(BTreeMap<(&'t Path, u16), Inode>);
+/// The files of a tree that have several names, by the path of the one that the others link to.
+struct Links<'t>(BTreeMap<&'t str, Inode>);
 
 struct Inode {
     count: u32,
@@ -96,7 +95,7 @@ struct Inode {
     ino: Option<u32>,
 }
 
-/// One path of an inode with several.
+/// One name of a file with several.
 struct Link {
     count: u32,
     ino: Option<u32>,
@@ -106,29 +105,26 @@ struct Link {
 impl<'t> Links<'t> {
     fn of(tree: &'t Tree) -> Self {
         let mut inodes = BTreeMap::new();
-        for key in tree.iter().filter_map(|(_, entry)| Links::key(entry)) {
-            inodes.entry(key).or_insert(Inode { count: 0, passed: 0, ino: None }).count += 1;
+        for first in tree.iter().filter_map(|(_, entry)| entry.link.as_deref()) {
+            // The first name links to nothing and counts, too.
+            inodes.entry(first).or_insert(Inode { count: 1, passed: 0, ino: None }).count += 1;
         }
-        inodes.retain(|_, inode| inode.count > 1);
         Links(inodes)
     }
 
-    fn key(entry: &Entry) -> Option<(&Path, u16)> {
-        match &entry.content {
-            Content::File(Contents::OnDisk { path, .. }) => Some((path.as_path(), entry.mode)),
-            _ => None,
-        }
+    fn inode(&mut self, path: &str, entry: &Entry) -> Option<&mut Inode> {
+        self.0.get_mut(entry.link.as_deref().unwrap_or(path))
     }
 
-    /// Passes an entry, if it is a link.
-    fn next(&mut self, entry: &'t Entry) -> Option<Link> {
-        let inode = self.0.get_mut(&Links::key(entry)?)?;
+    /// Passes an entry, if it is one of several names.
+    fn next(&mut self, path: &str, entry: &Entry) -> Option<Link> {
+        let inode = self.inode(path, entry)?;
         inode.passed += 1;
         Some(Link { count: inode.count, ino: inode.ino, last: inode.passed == inode.count })
     }
 
-    fn number(&mut self, entry: &'t Entry, ino: u32) {
-        if let Some(inode) = Links::key(entry).and_then(|key| self.0.get_mut(&key)) {
+    fn number(&mut self, path: &str, entry: &Entry, ino: u32) {
+        if let Some(inode) = self.inode(path, entry) {
             inode.ino = Some(ino);
         }
     }
