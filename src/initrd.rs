@@ -114,6 +114,12 @@ pub enum Error {
         /// Of the file.
         size: u64,
     },
+    /// A directory, perhaps a published tree.
+    #[error("{} is a directory, and not an initrd", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The output is there already.
     #[error("{} exists", path.display())]
     Exists {
@@ -157,6 +163,7 @@ impl Advice for Error {
             Error::Io(error) => error.exit(),
             Error::Findings(_) | Error::Unfit { .. } => Exit::Config,
             Error::NoInjection { .. } | Error::Exists { .. } => Exit::Failed,
+            Error::Directory { .. } => Exit::Usage,
             _ => Exit::Integrity,
         }
     }
@@ -181,6 +188,10 @@ impl Advice for Error {
             Error::NoInjection { .. } => "`prebake initrd show` says what is in the file".into(),
             Error::Buried { path, end, .. } => {
                 format!("`head -c {end} {}` gives the file as prebake made it", path.display())
+            }
+            Error::Directory { .. } => {
+                "name a file of it; a published tree is never changed, `prebake build RECIPE --layer FILE` makes another"
+                    .into()
             }
             Error::Exists { .. } => "choose another name, or replace it with --force".into(),
             Error::Unsafe { .. } => "nothing was written of it; look at the file with `prebake initrd show --contents`".into(),

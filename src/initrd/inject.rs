@@ -175,6 +175,9 @@ impl Target {
 }
 
 fn open(path: &Path) -> Result<(File, u64), Error> {
+    if path.is_dir() {
+        return Err(Error::Directory { path: path.into() });
+    }
     let open = || {
         let file = File::open(path)?;
         let metadata = file.metadata()?;

@@ -32,8 +32,17 @@ pub struct Overlay {
     sysexts: Vec<String>,
     /// Layers of its config, lowest first.
     layers: Vec<Config>,
-    certificates: Vec<Value>,
+    certificates: Vec<Certificates>,
     findings: Vec<Finding>,
+}
+
+/// A file of authorities.
+#[derive(Debug)]
+struct Certificates {
+    /// Where the booted system has it.
+    path: String,
+    /// A data URL.
+    source: String,
 }
 
 impl Overlay {
@@ -121,9 +130,7 @@ impl Overlay {
         }
         let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
         let source = format!("data:;base64,{}", STANDARD.encode(bytes));
-        self.certificates.push(json!({
-            "path": format!("/etc/ssl/certs/{stem}.pem"), "mode": 0o644, "source": source,
-        }));
+        self.certificates.push(Certificates { path: format!("/etc/ssl/certs/{stem}.pem"), source });
         Ok(())
     }
 
@@ -153,13 +160,10 @@ impl Overlay {
     }
 
     fn certificates_layer(&self) -> Result<Config, Error> {
-        let files: Vec<Value> = self
-            .certificates
-            .iter()
-            .map(|file| json!({"path": file["path"], "mode": file["mode"], "overwrite": true, "contents": {"source": file["source"]}}))
-            .collect();
+        let file = |file: &Certificates| json!({"path": file.path, "mode": 0o644, "overwrite": true, "contents": {"source": file.source}});
+        let files: Vec<Value> = self.certificates.iter().map(file).collect();
         let sources: Vec<Value> =
-            self.certificates.iter().map(|file| json!({"source": file["source"]})).collect();
+            self.certificates.iter().map(|file| json!({"source": file.source})).collect();
         Ok(Config::from_json(&json!({
             "ignition": {"version": "3.3.0", "security": {"tls": {"certificateAuthorities": sources}}},
             "storage": {"files": files},

@@ -331,7 +331,7 @@ const FLAWS: [Flaw; 18] = [
         4,
         &["no cpio archive in newc format"],
     ),
-    ("directory", &["inject", ".", "-o", "out", "--file", "a=note"], 1, &["no regular file"]),
+    ("directory", &["inject", ".", "-o", "out", "--file", "a=note"], 2, &[". is a directory", "--layer"]),
     ("missing", &["inject", "absent", "-o", "out", "--file", "a=note"], 1, &["cannot read absent"]),
     ("nothing to inject", &["inject", "base", "-o", "out"], 2, &["required"]),
     ("there already", &["inject", "base", "-o", "note", "--file", "a=note"], 1, &["note exists", "--force"]),
@@ -704,7 +704,7 @@ fn an_unknown_layout_and_one_without_a_base_are_findings_where_they_stand() {
     world.edit(
         "recipes/small.yaml",
         "default_profile: worker\n",
-        "default_profile: worker\noutputs: {matchbox: {}}\n",
+        "default_profile: worker\noutputs: {disk: {}}\n",
     );
     let run = world.prebake(&["build", "recipes/small.yaml"]);
     assert_eq!(run.code, Some(3), "{}", run.stderr);
