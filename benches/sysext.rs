@@ -17,7 +17,7 @@ use race::Race;
 const ROUNDS: usize = 3;
 /// Where the binaries come from, and how many bytes of each.
 const SOURCES: [(&str, u64); 3] =
-    [("/usr/bin", 150 << 20), ("/usr/local/go", 150 << 20), ("/usr/lib/x86_64-linux-gnu", 150 << 20)];
+    [("/usr/bin", 150 << 20), ("/usr/local/go", 150 << 20), ("/usr/lib", 150 << 20)];
 /// A prebake that only writes an image, so that its memory can be measured like that of mksquashfs.
 const WRITE: &str = "--write";
 
@@ -63,38 +63,48 @@ fn parse(text: &str) -> Options {
 fn race(title: &str, work: &Path, options: &str, peer: &[&str]) {
     let (ours, theirs, tree) = (work.join("ours"), work.join("theirs"), work.join("tree"));
     let mut race = Race::new(title);
-    let (mut our_memory, mut their_memory) = (0, 0);
+    let mut used = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         let mut prebake = Command::new(std::env::current_exe().unwrap());
         prebake.arg(WRITE).args([&tree, &ours]).arg(options);
-        race.turn("prebake", || our_memory = peak_of(&mut prebake));
+        race.turn("prebake", || used[0].push(measured(&prebake)));
         let _ = fs::remove_file(&theirs);
         let mut mksquashfs = Command::new("mksquashfs");
         mksquashfs.args([&tree, &theirs]).args(["-all-root", "-noappend", "-quiet", "-no-progress"]);
         mksquashfs.args(peer);
-        race.turn("mksquashfs", || their_memory = peak_of(&mut mksquashfs));
+        race.turn("mksquashfs", || used[1].push(measured(&mksquashfs)));
     }
     race.finish();
     let size = |path: &Path| fs::metadata(path).unwrap().len();
     let (ours, theirs) = (size(&ours), size(&theirs));
     println!("  size: {ours} and {theirs} bytes, {:.3}×", ours as f64 / theirs as f64);
-    println!("  memory at its peak: {our_memory} and {their_memory} MiB");
+    let [(our_cpu, our_memory), (cpu, memory)] = used.map(|mut used| {
+        used.sort_by(|a, b| a.0.total_cmp(&b.0));
+        used[used.len() / 2]
+    });
+    println!(
+        "  processor time, which neighbours disturb less: {our_cpu:.1} and {cpu:.1} s, {:.2}×",
+        our_cpu / cpu
+    );
+    println!("  memory at its peak: {our_memory} and {memory} MiB");
 }
 
-/// Runs a contestant and asks GNU time for its resident set at its peak, in MiB.
-fn peak_of(command: &mut Command) -> u64 {
+/// Runs a contestant and asks GNU time for its processor time in seconds and its peak of memory in MiB.
+fn measured(command: &Command) -> (f64, u64) {
     let mut timed = Command::new("/usr/bin/time");
-    timed.args(["--quiet", "-f", "%M"]).arg(command.get_program()).args(command.get_args());
+    timed.args(["--quiet", "-f", "%U %S %M"]).arg(command.get_program()).args(command.get_args());
     let output = timed.output().unwrap();
-    assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8_lossy(&output.stderr);
-    said.lines().last().and_then(|line| line.parse::<u64>().ok()).unwrap() >> 10
+    assert!(output.status.success(), "{command:?}:\n{said}");
+    let numbers: Vec<f64> =
+        said.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
+    (numbers[0] + numbers[1], numbers[2] as u64 >> 10)
 }
 
 /// Copies files in the order of their names until each source has given its share.
 fn collect(tree: &Path) -> u64 {
     let mut total = 0;
-    for (source, share) in SOURCES {
+    for (source, share) in SOURCES.into_iter().filter(|(source, _)| Path::new(source).exists()) {
         let mut left = share;
         let mut open = vec![PathBuf::from(source)];
         while let Some(path) = open.pop() {

@@ -3,10 +3,13 @@
 //! The spine's order lives here and nowhere else; each stage is a room of its own. Everything that a person can have
 //! written wrongly is found before the first large download.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
+use crate::check;
 use crate::compile::{self, Compiled};
+use crate::early;
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
 use crate::images;
@@ -26,7 +29,7 @@ use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::source::oci::Resolver;
-use crate::store::Store;
+use crate::store::{Object, Store};
 use crate::sysexts::{self, Selected};
 
 /// What a build may do.
@@ -222,14 +225,19 @@ pub async fn build(
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let plan = Plan::new(&lock, recipe, sysexts, &needs, &boots)?;
+    let early = early::admit(recipe, store)?;
     let outcomes =
         Runner { store, lock: &lock, sysexts, packaging: &recipe.packaging, boots: &boots, observer }
             .run(&plan)?;
+    warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
-    // Steps are the sysexts, the container images, what carries them, and the overlays, each as they were planned.
+    // Steps are the sysexts, the container images, what carries them, the overlays, and these with all that they boot in
+    // one, each as they were planned.
     let (of_sysexts, rest) = steps.split_at(sysexts.len());
     let (of_images, rest) = rest.split_at(images::wanted(recipe, &needs).count());
+    let ukis = output::uki(recipe).map_or(0, |_| boots.len());
+    let (rest, of_ukis) = rest.split_at(rest.len() - ukis);
     let (of_carried, of_boots) = rest.split_at(rest.len() - boots.len());
     let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
         arch: sysext.arch,
@@ -248,7 +256,9 @@ pub async fn build(
         }),
         _ => None,
     });
-    let booted = boots.into_iter().zip(of_boots).map(|(boot, (step, outcome))| Boot {
+    let booted = boots.into_iter().zip(of_boots).enumerate().map(|(index, (boot, (step, outcome)))| Boot {
+        early: of_profile(recipe, &boot.profile, &early),
+        uki: of_ukis.get(index).map(|(step, outcome)| (outcome.object, step.key)),
         id: boot.id,
         arch: boot.arch,
         profile: boot.profile,
@@ -294,6 +304,12 @@ pub async fn build(
     store.keep_tree(&output.current())?;
     drop(built);
     Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
+}
+
+/// The early initrds of a profile, in its order.
+fn of_profile(recipe: &Recipe, profile: &str, objects: &BTreeMap<String, Object>) -> Vec<(String, Object)> {
+    let names = recipe.profiles[profile].early_initrds.iter().map(early::file_name);
+    names.filter_map(|name| objects.get(&name).map(|object| (name, *object))).collect()
 }
 
 /// What each boot needs; nothing without the stock initrd, which is then not booted.

@@ -25,6 +25,7 @@ use crate::format::cpio::{self, Compression};
 use crate::format::tree;
 use crate::report::Findings;
 use crate::store;
+use crate::sysext::extension;
 
 /// Zeros between a base of this length and an overlay: up to the multiple of four that a plain archive must begin at, and four
 /// more, since the kernel finds the end of an lz4 archive by a block of length zero (`lib/decompress_unlz4.c`).
@@ -144,6 +145,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// What shall be a sysext is none.
+    #[error(transparent)]
+    Sysext(#[from] extension::Error),
     /// Two things want one path in the overlay.
     #[error(transparent)]
     Tree(#[from] tree::Error),
@@ -160,6 +164,7 @@ impl Advice for Error {
         match self {
             Error::Cpio(error) => error.exit(),
             Error::Tree(error) => error.exit(),
+            Error::Sysext(error) => error.exit(),
             Error::Io(error) => error.exit(),
             Error::Findings(_) | Error::Unfit { .. } => Exit::Config,
             Error::NoInjection { .. } | Error::Exists { .. } => Exit::Failed,
@@ -172,6 +177,7 @@ impl Advice for Error {
         Some(match self {
             Error::Cpio(error) => return error.hint(),
             Error::Tree(error) => return error.hint(),
+            Error::Sysext(error) => return error.hint(),
             Error::Io(error) => return error.hint(),
             Error::Findings(_) | Error::Unfit { .. } => return None,
             Error::Foreign { .. } => {

@@ -128,6 +128,10 @@ pub enum Role {
     Overlay,
     /// Base and overlay in one.
     Initrd,
+    /// An initrd of the user that the kernel unpacks before Flatcar's.
+    EarlyInitrd,
+    /// Kernel, initrds and arguments in one UEFI program.
+    UnifiedKernel,
     /// A system extension image.
     Sysext,
     /// A transfer definition for systemd-sysupdate.

@@ -16,6 +16,7 @@ mod pxelinux;
 mod sysupdate;
 mod terraform;
 mod udhcpd;
+pub mod uki;
 
 use std::fmt;
 
@@ -45,6 +46,11 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Whether and how boots shall be unified kernel images, which are built before any output is made.
+    fn uki(&self) -> Option<&uki::Uki> {
+        None
+    }
+
     /// What the rest of the recipe says that this output cannot express.
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let _ = recipe;
@@ -66,7 +72,7 @@ pub struct Format {
 }
 
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [Format; 10] = [
+pub const FORMATS: [Format; 11] = [
     Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
     Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
     Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
@@ -74,6 +80,7 @@ pub const FORMATS: [Format; 10] = [
     Format { name: "ipxe", needs: &["pxe"], read: ipxe::read },
     Format { name: "grub", needs: &["pxe"], read: grub::read },
     Format { name: "pxelinux", needs: &["pxe"], read: pxelinux::read },
+    Format { name: "uki", needs: &["pxe"], read: uki::read },
     Format { name: "dnsmasq", needs: &["ipxe"], read: dnsmasq::read },
     Format { name: "udhcpd", needs: &["ipxe"], read: udhcpd::read },
     Format { name: "sysupdate", needs: &[], read: sysupdate::read },
@@ -118,6 +125,10 @@ pub struct Boot {
     pub overlay: Object,
     /// The step that built it.
     pub step: Sha256,
+    /// File names and bytes of the initrds that come before Flatcar's.
+    pub early: Vec<(String, Object)>,
+    /// All of it in one UEFI program, and the step that built that, where the recipe asks for it.
+    pub uki: Option<(Object, Sha256)>,
 }
 
 /// A built sysext.
@@ -270,6 +281,11 @@ impl Boot {
     pub fn joined_path(&self) -> String {
         format!("assets/initrd/{}.img", self.id)
     }
+}
+
+/// Whether and how a recipe wants unified kernel images.
+pub fn uki(recipe: &Recipe) -> Option<&uki::Uki> {
+    recipe.outputs.iter().find_map(|output| output.format.uki())
 }
 
 /// The stock files that a recipe's formats publish, each once.

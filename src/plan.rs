@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive};
+use crate::format::{cpio, oci_archive, pe};
 use crate::images;
 use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
+use crate::output::{self, uki};
 use crate::recipe::{Carriage, Layout, Recipe};
 use crate::repro::canonical_json;
 use crate::resolve::{component_id, stock_id};
@@ -23,6 +24,7 @@ use crate::source::flatcar::INITRD;
 use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
+use crate::sysext::packaging::Packaging;
 use crate::sysexts::Selected;
 
 /// Steps in an order in which each comes after what it needs.
@@ -45,6 +47,9 @@ pub struct Step {
     pub work: Work,
 }
 
+/// What a unified kernel image calls the step that it needs.
+pub const OVERLAY: &str = "overlay";
+
 /// The kinds of steps.
 #[derive(Debug)]
 pub enum Work {
@@ -57,6 +62,8 @@ pub enum Work {
     Image(ImageRef, Arch),
     /// Builds the sysext that carries container images.
     Carried(Carried),
+    /// Puts a boot into one UEFI program.
+    Uki(Box<uki::Wish>),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
@@ -84,7 +91,7 @@ impl Plan {
     /// Computes all steps and keys.
     ///
     /// # Errors
-    /// A file of a sysext's folder that cannot be read.
+    /// A file of a sysext's folder, a stub or an early initrd that cannot be read.
     pub fn new(
         lock: &Lock,
         recipe: &Recipe,
@@ -93,35 +100,11 @@ impl Plan {
         boots: &[BootWish],
     ) -> Result<Plan> {
         let (epoch, packaging) = (lock.epoch(), &recipe.packaging);
-        let mut keys = BTreeMap::new();
-        let mut steps = Vec::new();
-        for (index, sysext) in sysexts.iter().enumerate() {
-            let (name, arch) = (&sysext.description.name, sysext.arch);
-            let components: BTreeMap<&str, Option<Sha256>> = sysext
-                .components
-                .iter()
-                .map(|component| {
-                    let entry = lock.inputs.get(&component_id(sysext, &component.name));
-                    (component.name.as_str(), entry.map(|entry| entry.sha256))
-                })
-                .collect();
-            let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
-            let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
-            let params = json!({
-                "name": name, "arch": arch, "folder": folder, "variables": variables,
-                "components": components, "epoch": epoch, "packaging": packaging.key(),
-            });
-            let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
-            if sysext.booted {
-                keys.insert((name.clone(), arch), key);
-            }
-            steps.push(Step {
-                id: format!("sysext/{}/{arch}", sysext.id()),
-                key,
-                needs: BTreeMap::new(),
-                work: Work::Sysext(index),
-            });
-        }
+        let mut steps = sysext_steps(lock, sysexts, packaging)?;
+        let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
+        let mut keys: BTreeMap<(String, Arch), Sha256> =
+            booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
+        let mut overlays = Vec::new();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");
@@ -154,9 +137,57 @@ impl Plan {
             }
             let key = step_key(kind, cpio::REVISION, &params, &needs);
             steps.push(Step { id: format!("{kind}/{}", boot.id), key, needs, work: Work::Overlay(index) });
+            overlays.push(key);
+        }
+        if let Some(uki) = output::uki(recipe) {
+            for (boot, overlay) in boots.iter().zip(overlays) {
+                let wish = uki.wish(recipe, lock, boot)?;
+                let needs = BTreeMap::from([(OVERLAY.to_owned(), overlay)]);
+                let key = step_key("uki", pe::REVISION, &wish.params(), &needs);
+                steps.push(Step {
+                    id: format!("uki/{}", boot.id),
+                    key,
+                    needs,
+                    work: Work::Uki(Box::new(wish)),
+                });
+            }
         }
         Ok(Plan { steps })
     }
+}
+
+/// The steps that build these sysexts from what a lock says of their components, in the same order.
+///
+/// # Errors
+/// A file of a sysext's folder that cannot be read.
+pub fn sysext_steps(lock: &Lock, sysexts: &[Selected], packaging: &Packaging) -> Result<Vec<Step>> {
+    let epoch = lock.epoch();
+    let mut steps = Vec::new();
+    for (index, sysext) in sysexts.iter().enumerate() {
+        let (name, arch) = (&sysext.description.name, sysext.arch);
+        let components: BTreeMap<&str, Option<Sha256>> = sysext
+            .components
+            .iter()
+            .map(|component| {
+                let entry = lock.inputs.get(&component_id(sysext, &component.name));
+                (component.name.as_str(), entry.map(|entry| entry.sha256))
+            })
+            .collect();
+        let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
+        let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
+        let params = json!({
+            "name": name, "arch": arch, "folder": folder, "variables": variables,
+            "components": components, "epoch": epoch, "packaging": packaging.key(),
+        });
+        let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
+        steps.push(Step {
+            id: format!("sysext/{}/{arch}", sysext.id()),
+            key,
+            needs: BTreeMap::new(),
+            work: Work::Sysext(index),
+        });
+    }
+    Ok(steps)
 }
 
 /// The manifest's digest covers config and layers.

@@ -131,6 +131,8 @@ pub struct Profile {
     pub kernel_args: Vec<Spanned<String>>,
     /// How base and overlay come to the machine, if the recipe says it.
     pub layout: Option<Spanned<Layout>>,
+    /// Initrds that the kernel unpacks before Flatcar's own, such as microcode.
+    pub early_initrds: Vec<Spanned<PathBuf>>,
     /// What its nodes do in a cluster; without it they may do everything.
     pub role: Option<Role>,
 }

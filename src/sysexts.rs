@@ -76,7 +76,8 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
                 let text = format!("two folders are called `{name}`: {first} and {second}");
                 findings.push(Finding::error(text).at(wish.name.place.clone()));
             }
-            _ => {
+            Some(_) => {}
+            None => {
                 found.insert(description.name.clone(), Found { wish, directory, description });
             }
         }
@@ -205,9 +206,18 @@ fn find(directory: &Path, name: &Spanned<String>) -> Option<PathBuf> {
 }
 
 /// `sysext/` beside the recipe and in every directory above it.
-fn shelves(directory: &Path) -> Vec<PathBuf> {
+pub fn shelves(directory: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(directory.join(".")).unwrap_or_else(|_| directory.to_owned());
     absolute.ancestors().map(|above| above.join("sysext")).filter(|shelf| shelf.is_dir()).collect()
+}
+
+/// What lies on these shelves, sorted.
+pub fn names(shelves: &[PathBuf]) -> Vec<String> {
+    let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
@@ -216,11 +226,7 @@ fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
         return finding.hint(format!("no {FILE_NAME} in {}", directory.join(&name.value).display()));
     }
     let shelves = shelves(directory);
-    let mut names: Vec<String> = Vec::new();
-    for entry in shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten() {
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
+    let names = names(&shelves);
     finding.hint(match nearest(&name.value, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None if names.is_empty() => "no `sysext/` folder lies beside or above the recipe".into(),

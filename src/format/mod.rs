@@ -7,5 +7,6 @@
 pub mod archive;
 pub mod cpio;
 pub mod oci_archive;
+pub mod pe;
 pub mod squashfs;
 pub mod tree;

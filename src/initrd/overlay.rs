@@ -12,7 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::Error;
-use crate::format::squashfs;
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
 use crate::ignition::{self, Config, Transpile, lint};
 use crate::report::Finding;
@@ -63,26 +62,12 @@ impl Overlay {
     /// Adds the image of a sysext that somebody built. Its name is the one that it says itself, else that of the file.
     pub fn foreign_sysext(&mut self, image: &Path) -> Result<(), Error> {
         let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let name = match inspect(image) {
-            Ok((inspected, findings)) => {
-                let name = inspected.name.unwrap_or_else(|| stem.to_owned());
-                self.findings.extend(findings.into_iter().map(|finding| Finding {
-                    message: format!("{}: {}", image.display(), finding.message),
-                    ..finding
-                }));
-                name
-            }
-            // Other formats than squashfs can be extensions, too, but not looked into.
-            Err(squashfs::Error::Foreign { why, .. }) => {
-                let text = format!("{} could not be looked into: {why}", image.display());
-                let hint = format!(
-                    "the node will merge it as `{stem}`; its extension-release file must have that name"
-                );
-                self.findings.push(Finding::warning(text).hint(hint));
-                stem.to_owned()
-            }
-            Err(error) => return Err(Error::Unfit { path: image.into(), why: error.to_string() }),
-        };
+        let (inspected, findings) = inspect(image)?;
+        let name = inspected.name.unwrap_or_else(|| stem.to_owned());
+        self.findings.extend(findings.into_iter().map(|finding| Finding {
+            message: format!("{}: {}", image.display(), finding.message),
+            ..finding
+        }));
         Ok(self.sysext(&name, image)?)
     }
 

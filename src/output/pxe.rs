@@ -1,5 +1,7 @@
 //! PXE: the stock kernel and initrd as released, and the overlays, or both in one, as each profile's layout has it.
 
+use std::collections::BTreeMap;
+
 use super::{Boot, Built, Contents, OutputFormat, Row};
 use crate::manifest::Role;
 use crate::recipe::Layout;
@@ -34,8 +36,16 @@ impl OutputFormat for Pxe {
                 }
             }
         });
-        rows.collect()
+        let early: BTreeMap<_, _> = built.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
+        let early =
+            early.into_iter().map(|(name, object)| Row::stored(early_path(&name), Role::EarlyInitrd, object));
+        rows.chain(early).collect()
     }
+}
+
+/// Path of an early initrd in the tree.
+fn early_path(name: &str) -> String {
+    format!("assets/early/{name}")
 }
 
 /// What a loader loads for a boot: the kernel, the initrds in order, the arguments. Paths are inside the tree.
@@ -47,16 +57,21 @@ pub(super) struct Load {
 
 impl Load {
     /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only what
-    /// is named there. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE boot.
+    /// is named there, and puts one right behind the other (`handle_cmdline_files`), where other loaders align each to
+    /// four bytes. An uncompressed cpio must begin at a multiple of four and the base has any length, so the base is named
+    /// last; no two of them hold the same path. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE
+    /// boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
-        let initrds = match boot.layout {
+        let base_name = |path: &String| format!("initrd={}", path.rsplit('/').next().unwrap_or(path));
+        let early: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).collect();
+        let own = match boot.layout {
             Layout::Overlay => vec![built.stock_path(boot.arch, INITRD), boot.overlay_path()],
             Layout::Single | Layout::Virtual => vec![boot.joined_path()],
         };
-        let base_name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
-        let named = initrds.iter().map(|path| format!("initrd={}", base_name(path)));
+        let named: Vec<String> = early.iter().chain(own.iter().rev()).map(base_name).collect();
         let args =
-            named.chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned()).collect();
+            named.into_iter().chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned());
+        let (args, initrds) = (args.collect(), early.into_iter().chain(own).collect());
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 

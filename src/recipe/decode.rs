@@ -57,6 +57,7 @@ impl Reader<'_> {
         };
         self.check_nodes(&recipe);
         self.check_images(&recipe);
+        self.check_early_initrds(&recipe);
         let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
         of_outputs.for_each(|finding| self.decoder.push(finding));
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
@@ -238,6 +239,7 @@ impl Reader<'_> {
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
             layout: fields.get("layout").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
+            early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
         }
     }
@@ -246,6 +248,38 @@ impl Reader<'_> {
         let args = self.decoder.strings(node, "`kernel_args`");
         kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args
+    }
+
+    fn early_initrds(&self, node: &Yaml) -> Vec<Spanned<PathBuf>> {
+        let files = self.decoder.strings(node, "`early_initrds`").into_iter();
+        files
+            .map(|file| {
+                let path = self.directory.join(&file.value);
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = Spanned { value: name.unwrap_or_default(), place: file.place.clone() };
+                self.plain_name(&name, "the file name of an early initrd");
+                Spanned { value: path, place: file.place }
+            })
+            .collect()
+    }
+
+    /// Two files with one name would be one in the tree, and a loader tells initrds apart by their names.
+    fn check_early_initrds(&self, recipe: &Recipe) {
+        let mut seen: BTreeMap<_, &Spanned<PathBuf>> = BTreeMap::new();
+        for (profile, path) in
+            recipe.profiles.iter().flat_map(|(name, p)| p.early_initrds.iter().map(move |path| (name, path)))
+        {
+            let name = crate::early::file_name(path);
+            let twice = seen.get(&(name.clone(), Some(profile))).copied();
+            let other = seen.get(&(name.clone(), None)).copied().filter(|first| first.value != path.value);
+            if let Some(first) = twice.or(other) {
+                let finding = Finding::error(format!("two early initrds are called `{name}`"));
+                let finding = finding.at(path.place.clone());
+                self.decoder.push(finding.related(first.place.clone(), "the other one"));
+            }
+            seen.insert((name.clone(), Some(profile)), path);
+            seen.entry((name, None)).or_insert(path);
+        }
     }
 
     fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {

@@ -122,7 +122,7 @@ fn sight_of_squashfs(path: &Path) -> Sight {
                 assert_eq!(bytes.len() as u64, size);
                 Seen::File(mode, Sha256::of(&bytes))
             }
-            squashfs::Kind::Special => panic!("{} is special", listed.path),
+            squashfs::Kind::Special | squashfs::Kind::Whiteout => panic!("{} is special", listed.path),
         };
         (listed.path, seen)
     };

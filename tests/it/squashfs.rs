@@ -128,6 +128,18 @@ fn the_kernel_mounts_every_compression_and_block_size() {
 }
 
 #[test]
+fn the_kernel_mounts_trees_without_data_or_without_anything() {
+    let mut empty_file = Tree::new();
+    empty_file.insert("a/empty", file("")).unwrap();
+    for tree in [Tree::new(), empty_file] {
+        let scratch = Scratch::new();
+        let (image, at) = (scratch.image(&tree, quick()), scratch.path("at"));
+        let Some(_mounted) = mount(&image, &at) else { return };
+        assert_eq!(sight_of_directory(&at), sight_of_tree(&tree));
+    }
+}
+
+#[test]
 fn the_kernel_sees_links_attributes_times_owners_and_large_directories() {
     let tree = full();
     let scratch = Scratch::new();
@@ -268,7 +280,7 @@ fn sight_of_image(image: &Image) -> Sight {
             Kind::Dir => Seen::Dir(listed.mode.into()),
             Kind::Symlink(target) => Seen::Link(target),
             Kind::File(_) => Seen::File(listed.mode.into(), Sha256::of(&image.read(&listed.path).unwrap())),
-            Kind::Special => panic!("{} is special", listed.path),
+            Kind::Special | Kind::Whiteout => panic!("{} is special", listed.path),
         };
         (listed.path, seen)
     };
@@ -383,6 +395,25 @@ fn an_image_inside_of_a_file_is_read_in_its_place() {
     for (offset, length) in [(offset, 5000), (offset, u64::MAX), (offset, length + 20_000), (0, length)] {
         let refused = open(offset, length).map(drop).unwrap_err();
         assert!(matches!(&refused, Error::Foreign { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn the_head_of_a_file_is_its_beginning_whether_blocks_holes_or_fragments_hold_it() {
+    let mut tree = Tree::new();
+    let noise = |length: usize| (0..length).map(|n| (n as u32).wrapping_mul(2_654_435_761).to_le_bytes()[3]);
+    for length in [0, 10, 128 << 10, (128 << 10) + 10, 300 << 10] {
+        tree.insert(&format!("usr/{length}"), file(noise(length).collect::<Vec<u8>>())).unwrap();
+    }
+    tree.insert("usr/zeros", file(vec![0; 300 << 10])).unwrap();
+    let scratch = Scratch::new();
+    let image = open(&scratch.image(&tree, Options::default()));
+    for listed in image.list().filter(|listed| matches!(listed.kind, Kind::File(_))) {
+        let whole = image.read(&listed.path).unwrap();
+        for most in [0, 1, 10, (128 << 10) - 1, 128 << 10, (128 << 10) + 5, 256 << 10, 1 << 30] {
+            let head = image.head(&listed.path, most).unwrap();
+            assert_eq!(head, whole[..whole.len().min(most as usize)], "{} {most}", listed.path);
+        }
     }
 }
 

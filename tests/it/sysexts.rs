@@ -305,7 +305,7 @@ fn a_sysctl_that_comes_too_late_is_a_warning() {
 #[test]
 fn an_extension_release_of_another_name_is_refused() {
     let path = "usr/lib/extension-release.d/extension-release.demo-v1";
-    assert_eq!(World::broken_rule(path, "ID=_any\n"), (Severity::Error, "release-file".into()));
+    assert_eq!(World::broken_rule(path, "ID=_any\n"), (Severity::Error, "one-release-file".into()));
 }
 
 #[test]
@@ -354,6 +354,27 @@ fn a_component_that_was_not_fetched_is_named() {
 }
 
 #[test]
+fn links_are_kept_as_they_are_written_and_upheld_units_get_a_drop_in() {
+    let world = World::new(&format!(
+        "{HEAD}links: {{/usr/bin/demo: \"tool-{{version}}\"}}\nupholds: [a.service, b.socket]\n"
+    ));
+    let assembled = world.assemble(&[]).unwrap();
+    let Content::Symlink(target) = &assembled.tree().get("usr/bin/demo").unwrap().content else {
+        panic!("a link")
+    };
+    assert_eq!(target, "tool-v1.2");
+    let path = "usr/lib/systemd/system/multi-user.target.d/10-demo.conf";
+    let Content::File(tree::Contents::Bytes(text)) = &assembled.tree().get(path).unwrap().content else {
+        panic!("a file")
+    };
+    assert_eq!(text, b"[Unit]\nUpholds=a.service b.socket\n");
+
+    world.file(&format!("demo/files/{path}"), "[Unit]\nUpholds=a.service\n");
+    let refused = world.assemble(&[]).unwrap_err();
+    assert!(matches!(refused, image::Error::Tree { source: tree::Error::Conflict { .. }, .. }), "{refused}");
+}
+
+#[test]
 fn texts_are_expanded_and_doubled_braces_are_kept() {
     let world = World::new(&format!("{HEAD}text: {{/usr/share/x.json: '{{{{\"v\": \"{{version}}\"}}}}'}}\n"));
     let assembled = world.assemble(&[]).unwrap();
@@ -389,10 +410,10 @@ fn prebake(args: &[&str]) -> (i32, String, String) {
 fn sysext_ls_lists_what_is_shipped() {
     let (code, table, _) = prebake(&["sysext", "ls"]);
     assert_eq!(code, 0);
-    assert!(table.lines().any(|line| line.starts_with("kubernetes  v")), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("kubernetes ")), "{table}");
     let (_, json, _) = prebake(&["sysext", "ls", "--json"]);
     let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(rows.as_array().unwrap().len(), table.lines().count());
+    assert_eq!(rows.as_array().unwrap().len() + 1, table.lines().count(), "a heading and a line for each");
 }
 
 #[test]
@@ -423,5 +444,5 @@ fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
 
     let (code, _, story) = prebake(&["sysext", "inspect", "Cargo.toml"]);
     assert_eq!(code, 4);
-    assert!(story.contains("Cargo.toml is not a squashfs image"), "{story}");
+    assert!(story.contains("Cargo.toml is no image of a system extension"), "{story}");
 }

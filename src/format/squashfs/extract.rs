@@ -83,7 +83,7 @@ impl<'i> Extraction<'i> {
                         plan.files.push(index);
                     }
                 },
-                Body::Special => {
+                Body::Special { .. } => {
                     let path = String::from_utf8_lossy(&image.path(index)).into_owned();
                     return Err(Error::Special { subject: image.subject.clone(), path });
                 }

@@ -32,7 +32,9 @@ pub enum Kind {
     File(u64),
     /// A symlink and its target.
     Symlink(String),
-    /// Device, socket or pipe, none of which prebake ever writes.
+    /// The character device 0:0, with which overlayfs marks what is removed.
+    Whiteout,
+    /// Any other device, socket or pipe, none of which prebake ever writes.
     Special,
 }
 
@@ -198,7 +200,7 @@ impl Image {
                 for entry in found {
                     let at = self.inodes.find(entry.inode)?;
                     let inode = self.judged(at)?;
-                    if inode.form() != entry.form && !matches!(inode.body, Body::Special) {
+                    if inode.form() != entry.form && !matches!(inode.body, Body::Special { .. }) {
                         return Err(Fault::Damaged("an entry says that its inode is of another kind"));
                     }
                     if matches!(inode.body, Body::Dir(_)) && !seen.insert(at) {
@@ -311,24 +313,54 @@ impl Image {
                 Body::Dir(_) => Kind::Dir,
                 Body::File(file) => Kind::File(file.size),
                 Body::Symlink(target) => Kind::Symlink(String::from_utf8_lossy(target).into_owned()),
-                Body::Special => Kind::Special,
+                Body::Special { whiteout: true } => Kind::Whiteout,
+                Body::Special { whiteout: false } => Kind::Special,
             },
         }
     }
 
     /// The bytes of one file, named without a leading slash. Symlinks are not followed.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
-        let missing = || Error::NoFile { subject: self.subject.clone(), path: path.into() };
-        let index = self.find(path.as_bytes()).ok_or_else(missing)?;
-        let inode = self.inode(self.nodes[index].at).map_err(|fault| fault.of(&self.subject))?;
-        let Body::File(file) = inode.body else { return Err(missing()) };
+        let file = self.file(path)?;
         let limit = self.limits.file;
         if file.size > limit {
             let what = format!("the length of `{path}`");
             return Err(Error::Limit { subject: self.subject.clone(), what, limit });
         }
+        self.bytes_of(&file)
+    }
+
+    /// The first bytes of a file, `most` at most: no more blocks are unpacked than hold them.
+    pub fn head(&self, path: &str, most: u64) -> Result<Vec<u8>, Error> {
+        let most = most.min(self.limits.file);
+        let mut file = self.file(path)?;
+        let blocks = most.div_ceil(self.block_size().into());
+        if most < file.size
+            && let Some(sizes) = usize::try_from(blocks * 4).ok().and_then(|length| file.sizes.get(..length))
+        {
+            file.sizes = sizes;
+            file.size = file.size.min(blocks * u64::from(self.block_size()));
+            // It would be in the fragment only if all of the blocks came first.
+            file.fragment = None;
+        }
+        let mut bytes = self.bytes_of(&file)?;
+        bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    fn file(&self, path: &str) -> Result<inode::File<'_>, Error> {
+        let missing = || Error::NoFile { subject: self.subject.clone(), path: path.into() };
+        let index = self.find(path.as_bytes()).ok_or_else(missing)?;
+        let inode = self.inode(self.nodes[index].at).map_err(|fault| fault.of(&self.subject))?;
+        match inode.body {
+            Body::File(file) => Ok(file),
+            _ => Err(missing()),
+        }
+    }
+
+    fn bytes_of(&self, file: &inode::File<'_>) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        self.pieces(&file, |piece| {
+        self.pieces(file, |piece| {
             match piece {
                 Piece::Data(data) => bytes.extend(data),
                 Piece::Hole(length) => bytes.resize(bytes.len() + length as usize, 0),

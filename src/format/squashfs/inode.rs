@@ -51,8 +51,11 @@ pub enum Body<'t> {
     File(File<'t>),
     /// A symlink and its target.
     Symlink(&'t [u8]),
-    /// Devices, pipes and sockets, which are read and never written.
-    Special,
+    /// Device, pipe or socket.
+    Special {
+        /// The character device 0:0, with which overlayfs marks what is removed.
+        whiteout: bool,
+    },
 }
 
 /// A directory.
@@ -95,7 +98,7 @@ impl<'t> Inode<'t> {
             Body::Dir(_) => form::DIR,
             Body::File(_) => form::FILE,
             Body::Symlink(_) => form::SYMLINK,
-            Body::Special => form::PIPE,
+            Body::Special { .. } => form::PIPE,
         }
     }
 
@@ -106,7 +109,7 @@ impl<'t> Inode<'t> {
                 let wide = |number| number > u64::from(u32::MAX);
                 self.nlink > 1 || file.sparse > 0 || wide(file.start) || wide(file.size)
             }
-            Body::Symlink(_) | Body::Special => false,
+            Body::Symlink(_) | Body::Special { .. } => false,
         };
         wide || self.xattr != NONE
     }
@@ -152,7 +155,7 @@ impl<'t> Inode<'t> {
                     out.extend(self.xattr.to_le_bytes());
                 }
             }
-            Body::Special => put(&[self.nlink]),
+            Body::Special { .. } => put(&[self.nlink]),
         }
         out
     }
@@ -229,6 +232,8 @@ fn file<'t>(
     Ok(Body::File(File { start, size, sparse, fragment, sizes }))
 }
 
+const CHARACTER_DEVICE: u16 = 5;
+
 /// All that begins with the number of links, extended or not: symlinks (3), devices (4, 5), pipes and sockets (6, 7).
 fn special<'t>(form: u16, fields: &mut Fields<'t>) -> Result<(u32, Body<'t>), Fault> {
     let nlink = fields.u32()?;
@@ -241,11 +246,8 @@ fn special<'t>(form: u16, fields: &mut Fields<'t>) -> Result<(u32, Body<'t>), Fa
             }
             Body::Symlink(fields.bytes(length)?)
         }
-        4 | 5 => {
-            fields.u32()?;
-            Body::Special
-        }
-        6 | 7 => Body::Special,
+        4 | 5 => Body::Special { whiteout: fields.u32()? == 0 && form == CHARACTER_DEVICE },
+        6 | 7 => Body::Special { whiteout: false },
         _ => return Err(Fault::Damaged("an inode is of no known kind")),
     };
     Ok((nlink, body))
@@ -280,7 +282,7 @@ mod tests {
             (form::FILE + form::EXTENDED, inode(1, 0, Body::File(file))),
             (form::SYMLINK, inode(2, NONE, Body::Symlink(b"target"))),
             (form::SYMLINK + form::EXTENDED, inode(1, 0, Body::Symlink(b"target"))),
-            (form::PIPE, inode(1, NONE, Body::Special)),
+            (form::PIPE, inode(1, NONE, Body::Special { whiteout: false })),
         ];
         for (form, inode) in cases {
             let bytes = inode.encode();
