@@ -20,7 +20,7 @@ use crate::memory::{self, Bytes};
 use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
 use crate::plan::{Plan, Step, Work};
 use crate::publish::{self, Output, Published};
-use crate::recipe::{Node, Recipe, Version};
+use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::{Outcome, Runner};
@@ -263,6 +263,7 @@ pub async fn build(
         arch: boot.arch,
         profile: boot.profile,
         node: boot.node,
+        layout: boot.layout,
         kernel_args: boot.kernel_args,
         ignition: boot.ignition,
         installed: boot.installed,
@@ -297,6 +298,7 @@ pub async fn build(
         epoch: lock.epoch(),
         releases: recipe.release.archs.iter().map(release).collect(),
         files: Default::default(),
+        joined: Default::default(),
     };
     let tree = publish::Tree::new(head, output::rows(&built))?;
     let published = output.publish(&tree, store)?;
@@ -314,10 +316,11 @@ fn of_profile(recipe: &Recipe, profile: &str, objects: &BTreeMap<String, Object>
 /// What each boot needs; nothing without the stock initrd, which is then not booted.
 fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
     let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, flatcar::INITRD))?.size);
-    let boots = built.boots.iter();
-    boots
-        .filter_map(|boot| Some((boot.id.clone(), memory::needed([base(boot.arch)?, boot.overlay.size]))))
-        .collect()
+    let needed = |boot: &Boot| {
+        let base = if boot.layout == Layout::Single { 0 } else { base(boot.arch)? };
+        Some((boot.id.clone(), memory::needed([base, boot.overlay.size])))
+    };
+    built.boots.iter().filter_map(needed).collect()
 }
 
 /// Warnings about nodes that have less memory than their boot needs.

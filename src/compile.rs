@@ -13,11 +13,14 @@ use serde_json::json;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
+use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
 use crate::lock;
+use crate::manifest::Role;
+use crate::output;
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{INSTALL_SYSEXTS, Install, Node, Profile, Recipe, SshKeys, Version};
+use crate::recipe::{INSTALL_SYSEXTS, Install, Layout, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysexts::{self, Selected};
 
@@ -85,7 +88,8 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
-    let mut compiler = Compiler { recipe, version, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    let findings = judge_layouts(recipe);
+    let mut compiler = Compiler { recipe, version, sysexts, keys, extra, ceiling, findings };
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
@@ -129,7 +133,7 @@ impl Compiler<'_> {
             .collect();
         let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
         let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
-        let mut layers = vec![links(&linked)];
+        let mut layers = vec![links_layer(&linked)];
         layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
@@ -151,6 +155,7 @@ impl Compiler<'_> {
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
+            layout: profile.layout(),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
             sysexts: names,
@@ -179,7 +184,7 @@ impl Compiler<'_> {
         let conf = format!("data:;base64,{}", base64::prelude::BASE64_STANDARD.encode(conf));
         let file = json!({"path": "/etc/prebake/install.conf", "mode": 0o600, "contents": {"source": conf}});
         let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}});
-        let layers = [links(&INSTALL_SYSEXTS.map(str::to_owned)), Config::from_json(&config).ok()];
+        let layers = [links_layer(&INSTALL_SYSEXTS.map(str::to_owned)), Config::from_json(&config).ok()];
         Some(ignition::merge_all(layers.into_iter().chain([self.keys.clone()]).flatten()))
     }
 
@@ -221,6 +226,29 @@ pub fn installed_id(boot: &str) -> String {
     format!("{boot}.installed")
 }
 
+/// Layouts that an output cannot serve.
+fn judge_layouts(recipe: &Recipe) -> Vec<Finding> {
+    let has_base = output::stock_files(recipe).iter().any(|(_, role)| *role == Role::BaseInitrd);
+    let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
+    let judge = |profile: &Profile| {
+        let layout = profile.layout.as_ref()?;
+        let finding = match layout.value {
+            Layout::Overlay => return None,
+            _ if !has_base => {
+                Finding::error("this layout joins the release's initrd, and no output has that")
+                    .hint("add `pxe` to `outputs`")
+            }
+            Layout::Virtual if matchbox => Finding::warning(
+                "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
+            )
+            .hint("choose `single` if another server than prebake's shall serve the tree"),
+            Layout::Virtual | Layout::Single => return None,
+        };
+        Some(finding.at(layout.place.clone()))
+    };
+    recipe.profiles.values().filter_map(judge).collect()
+}
+
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.
 fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>, Findings> {
     let mut keys = Vec::new();
@@ -238,14 +266,4 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
-}
-
-/// The overlay brings images to `/oem/sysext`; systemd-sysext looks in `/etc/extensions`, and takes the image's name
-/// from the link. A link moves no bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
-fn links(sysexts: &[String]) -> Option<Config> {
-    let link = |name: &String| json!({"path": format!("/etc/extensions/{name}.raw"), "target": format!("/oem/sysext/{name}.raw")});
-    let links: Vec<_> = sysexts.iter().map(link).collect();
-    let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
-    // Names are plain, so the config is valid.
-    Config::from_json(&config).ok()
 }

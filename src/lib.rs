@@ -19,6 +19,7 @@ pub mod factory;
 pub mod format;
 pub mod ignition;
 pub mod images;
+pub mod initrd;
 pub mod kubernetes;
 pub mod lock;
 pub mod manifest;

@@ -25,7 +25,7 @@ use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
-use crate::recipe::{Node, Recipe, Version};
+use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
 use crate::source::flatcar::{CURRENT, VERSION_TXT};
 use crate::source::oci::ImageRef;
@@ -123,7 +123,9 @@ pub struct Boot {
     pub ignition: Vec<u8>,
     /// The config of the system that this boot installs, if it does.
     pub installed: Option<Vec<u8>>,
-    /// The overlay initrd.
+    /// How its initrd comes to the machine.
+    pub layout: Layout,
+    /// The overlay initrd; with [`Layout::Single`], base and overlay in one.
     pub overlay: Object,
     /// The step that built it.
     pub step: Sha256,
@@ -199,6 +201,8 @@ pub enum Contents {
     Stored(Object),
     /// Here.
     Text(Vec<u8>),
+    /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
+    Joined([String; 2]),
 }
 
 impl Row {
@@ -267,6 +271,11 @@ impl Boot {
     /// Path of the overlay in the tree.
     pub fn overlay_path(&self) -> String {
         format!("assets/overlay/{}.cpio", self.id)
+    }
+
+    /// Path of base and overlay in one, where the layout has that.
+    pub fn joined_path(&self) -> String {
+        format!("assets/initrd/{}.img", self.id)
     }
 }
 

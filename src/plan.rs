@@ -17,9 +17,10 @@ use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
 use crate::output::{self, uki};
-use crate::recipe::{Carriage, Recipe};
+use crate::recipe::{Carriage, Layout, Recipe};
 use crate::repro::canonical_json;
-use crate::resolve::component_id;
+use crate::resolve::{component_id, stock_id};
+use crate::source::flatcar::INITRD;
 use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
@@ -54,7 +55,8 @@ pub const OVERLAY: &str = "overlay";
 pub enum Work {
     /// Builds the image of the selected sysext at this index.
     Sysext(usize),
-    /// Builds the overlay of the boot at this index from its config and the sysexts it needs.
+    /// Builds the overlay of the boot at this index from its config and the sysexts it needs, joined to its base or
+    /// sealed for it where the layout asks for that.
     Overlay(usize),
     /// Packs a container image.
     Image(ImageRef, Arch),
@@ -75,6 +77,8 @@ pub struct BootWish {
     pub profile: String,
     /// The node, if the boot is its own.
     pub node: Option<String>,
+    /// How it comes to the machine.
+    pub layout: Layout,
     /// Kernel arguments of the recipe.
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config.
@@ -126,9 +130,15 @@ impl Plan {
         for (index, boot) in boots.iter().enumerate() {
             let needs: BTreeMap<String, Sha256> =
                 boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
-            let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
-            let key = step_key("overlay", cpio::REVISION, &params, &needs);
-            steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
+            let mut params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
+            let mut kind = "overlay";
+            if boot.layout != Layout::Overlay {
+                kind = "initrd";
+                let base = lock.inputs.get(&stock_id(boot.arch, INITRD)).map(|entry| entry.sha256);
+                params["base"] = json!({"sha256": base, "joined": boot.layout == Layout::Single});
+            }
+            let key = step_key(kind, cpio::REVISION, &params, &needs);
+            steps.push(Step { id: format!("{kind}/{}", boot.id), key, needs, work: Work::Overlay(index) });
             overlays.push(key);
         }
         if let Some(uki) = output::uki(recipe) {

@@ -131,12 +131,26 @@ pub struct Profile {
     pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+    /// How base and overlay come to the machine, if the recipe says it.
+    pub layout: Option<Spanned<Layout>>,
     /// Initrds that the kernel unpacks before Flatcar's own, such as microcode.
     pub early_initrds: Vec<Spanned<PathBuf>>,
     /// What its nodes do in a cluster; without it they may do everything.
     pub role: Option<Role>,
     /// To which disk its nodes install themselves; without it they run in memory.
     pub install: Option<Install>,
+}
+
+/// How the initrd of a boot comes to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// As two files: the release's own, which all boots share, and a small overlay.
+    #[default]
+    Overlay,
+    /// As one file on the disk, for loaders that take one initrd.
+    Single,
+    /// As one URL that the server answers by joining the two; nothing more is stored.
+    Virtual,
 }
 
 /// A sysext that is wanted, and what is set for it.
@@ -246,6 +260,26 @@ impl Recipe {
 
 fn not_text(name: &str) -> Findings {
     crate::report::Finding::error(format!("{name} is not UTF-8 text")).into()
+}
+
+impl Profile {
+    /// Its layout, or the default.
+    pub fn layout(&self) -> Layout {
+        self.layout.as_ref().map_or(Layout::default(), |layout| layout.value)
+    }
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "overlay" => Ok(Layout::Overlay),
+            "single" => Ok(Layout::Single),
+            "virtual" => Ok(Layout::Virtual),
+            _ => Err(format!("`{text}` is not a layout: overlay, single or virtual")),
+        }
+    }
 }
 
 impl FromStr for VersionWish {

@@ -12,13 +12,16 @@ use crate::error::Result;
 use crate::event::{Event, Observer};
 use crate::format::cpio;
 use crate::format::pe;
-use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::images;
 use crate::images::carried::{Carried, Packed};
-use crate::lock::Lock;
+use crate::initrd::inject;
+use crate::initrd::overlay::Overlay;
+use crate::lock::{Entry, Lock};
 use crate::output::uki;
 use crate::plan::{BootWish, OVERLAY, Plan, Step, Work};
-use crate::resolve::component_id;
+use crate::recipe::Layout;
+use crate::resolve::{component_id, stock_id};
+use crate::source::flatcar::INITRD;
 use crate::source::oci::ImageRef;
 use crate::store::{self, Object, Store};
 use crate::sysext::image;
@@ -156,23 +159,34 @@ impl Runner<'_> {
         Ok(self.store.admit(incoming.finish()?.made_here())?)
     }
 
-    /// Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition, and
-    /// finds the images through the links that the config makes (`compile`).
+    /// The images are found through the links that the config makes (`compile`).
     fn overlay(&self, boot: &BootWish, step: &Step) -> Result<Object> {
-        let mut tree = Tree::new();
-        let config = Contents::Bytes(boot.ignition.clone());
-        tree.insert("usr/share/oem/config.ign", Entry::file(PLAIN, config, "the compiled Ignition config"))?;
+        let mut overlay = Overlay::default();
+        overlay.config(boot.ignition.clone())?;
         for (name, key) in &step.needs {
             let object = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
-            let image = Contents::on_disk(self.store.path(&object.sha256))?;
-            tree.insert(
-                &format!("usr/share/oem/sysext/{name}.raw"),
-                Entry::file(PLAIN, image, format!("sysext {name}")),
-            )?;
+            overlay.sysext(name, self.store.path(&object.sha256))?;
+        }
+        let (tree, epoch) = (overlay.into_tree(), self.lock.epoch());
+        if boot.layout == Layout::Single {
+            let base = self.base(boot.arch)?.sha256;
+            let mut scratch = self.store.scratch()?;
+            inject::join(&self.store.path(&base), base, &tree, epoch, &mut scratch)?;
+            return Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?);
         }
         let mut incoming = self.store.incoming()?;
-        cpio::write(&tree, self.lock.epoch(), &mut incoming)?;
+        match boot.layout {
+            Layout::Virtual => inject::sealed_overlay(self.base(boot.arch)?, &tree, epoch, &mut incoming)?,
+            Layout::Overlay | Layout::Single => drop(cpio::write(&tree, epoch, &mut incoming)?),
+        }
         Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    /// The release's initrd; `compile` has seen to it that a recipe which joins it has it.
+    fn base(&self, arch: Arch) -> Result<Object> {
+        let id = stock_id(arch, INITRD);
+        let entry = self.lock.inputs.get(&id);
+        Ok(entry.map(Entry::object).ok_or_else(|| gone(id.into()))?)
     }
 }
 

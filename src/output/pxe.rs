@@ -1,9 +1,10 @@
-//! PXE: the stock kernel and initrd as released, and the overlays.
+//! PXE: the stock kernel and initrd as released, and the overlays, or both in one, as each profile's layout has it.
 
 use std::collections::BTreeMap;
 
-use super::{Boot, Built, OutputFormat, Row};
+use super::{Boot, Built, Contents, OutputFormat, Row};
 use crate::manifest::Role;
+use crate::recipe::Layout;
 use crate::source::flatcar::{INITRD, KERNEL, VERSION_TXT};
 
 /// The format.
@@ -16,15 +17,29 @@ impl OutputFormat for Pxe {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let overlays = built.boots.iter().map(|boot| Row {
-            arch: Some(boot.arch),
-            step: Some(boot.step),
-            ..Row::stored(boot.overlay_path(), Role::Overlay, boot.overlay).of(boot)
+        let rows = built.boots.iter().flat_map(|boot| {
+            let row = |path, role, contents, step| Row {
+                arch: Some(boot.arch),
+                step,
+                ..Row::new(path, role, contents).of(boot)
+            };
+            let object = Contents::Stored(boot.overlay);
+            let step = Some(boot.step);
+            let overlay = |object| row(boot.overlay_path(), Role::Overlay, object, step);
+            match boot.layout {
+                Layout::Overlay => vec![overlay(object)],
+                Layout::Single => vec![row(boot.joined_path(), Role::Initrd, object, step)],
+                Layout::Virtual => {
+                    let parts = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
+                    let joined = row(boot.joined_path(), Role::Initrd, Contents::Joined(parts), None);
+                    vec![overlay(object), joined]
+                }
+            }
         });
         let early: BTreeMap<_, _> = built.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
         let early =
             early.into_iter().map(|(name, object)| Row::stored(early_path(&name), Role::EarlyInitrd, object));
-        overlays.chain(early).collect()
+        rows.chain(early).collect()
     }
 }
 
@@ -48,13 +63,15 @@ impl Load {
     /// boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
         let base_name = |path: &String| format!("initrd={}", path.rsplit('/').next().unwrap_or(path));
-        let early = boot.early.iter().map(|(name, _)| early_path(name));
-        let (base, overlay) = (built.stock_path(boot.arch, INITRD), boot.overlay_path());
-        let named: Vec<String> =
-            early.clone().chain([overlay.clone(), base.clone()]).map(|p| base_name(&p)).collect();
+        let early: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).collect();
+        let own = match boot.layout {
+            Layout::Overlay => vec![built.stock_path(boot.arch, INITRD), boot.overlay_path()],
+            Layout::Single | Layout::Virtual => vec![boot.joined_path()],
+        };
+        let named: Vec<String> = early.iter().chain(own.iter().rev()).map(base_name).collect();
         let args =
             named.into_iter().chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned());
-        let (args, initrds) = (args.collect(), early.chain([base, overlay]).collect());
+        let (args, initrds) = (args.collect(), early.into_iter().chain(own).collect());
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 

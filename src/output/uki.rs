@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::lock::Lock;
 use crate::manifest::Role;
 use crate::plan::BootWish;
-use crate::recipe::Recipe;
+use crate::recipe::{Layout, Recipe};
 use crate::resolve::stock_id;
 use crate::source::flatcar::{INITRD, KERNEL};
 use crate::store::{self, Object};
@@ -102,7 +102,10 @@ impl Uki {
         for path in &recipe.profiles[&boot.profile].early_initrds {
             initrds.push(Object::of(&early::read(&path.value)?));
         }
-        initrds.extend(stock(INITRD));
+        // With that layout the overlay's step has put the base in front already.
+        if boot.layout != Layout::Single {
+            initrds.extend(stock(INITRD));
+        }
         let url = self.base_url.as_ref().map(|url| format!("prebake.url={url}"));
         let args = ["flatcar.first_boot=1".to_owned()].into_iter().chain(boot.kernel_args.iter().cloned());
         let args: Vec<String> = args.chain(url).collect();

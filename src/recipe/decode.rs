@@ -235,15 +235,11 @@ impl Reader<'_> {
 
     fn profile(&self, node: &Yaml) -> Profile {
         let fields = self.decoder.fields(node, "a profile");
-        if let Some(layout) = fields.get("layout")
-            && layout.scalar() != Some("overlay")
-        {
-            self.decoder.error(layout, "the only layout this prebake knows is `overlay`");
-        }
         let mut profile = Profile {
             ignition: self.layers(&fields),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            layout: fields.get("layout").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
             early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
             install: None,

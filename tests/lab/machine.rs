@@ -53,9 +53,17 @@ pub struct Builder {
     uuid: Option<String>,
     memory_mib: u32,
     boot_url: Option<String>,
+    direct: Option<Direct>,
     uefi: bool,
     disk: Option<PathBuf>,
     console: PathBuf,
+}
+
+/// Files that QEMU hands to a machine, as a loader would.
+struct Direct {
+    kernel: PathBuf,
+    initrd: PathBuf,
+    args: String,
 }
 
 impl Builder {
@@ -97,7 +105,7 @@ impl Builder {
 
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder { mac, uuid, memory_mib, boot_url, uefi, disk, console } = self;
+        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, console } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = Command::new("setpriv");
@@ -126,6 +134,9 @@ impl Builder {
         }
         if uefi {
             command.args(["-bios", "/usr/share/ovmf/OVMF.fd"]);
+        }
+        if let Some(Direct { kernel, initrd, args }) = direct {
+            command.args(["-append", &args]).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
         }
         if let Some(uuid) = uuid {
             command.args(["-uuid", &uuid]);
@@ -187,10 +198,17 @@ impl Machine {
             uuid: None,
             memory_mib: 2048,
             boot_url: Some(boot_url.into()),
+            direct: None,
             uefi: false,
             disk: None,
             console: console.into(),
         }
+    }
+
+    /// A machine that boots a kernel with one initrd, without a loader.
+    pub fn of_files(kernel: &Path, initrd: &Path, args: &str, console: &Path) -> Builder {
+        let direct = Direct { kernel: kernel.into(), initrd: initrd.into(), args: args.into() };
+        Builder { direct: Some(direct), memory_mib: 1024, ..Machine::builder("", console).no_network_boot() }
     }
 
     /// Waits for the next line that holds one of the patterns. Lines that were passed over do not come again.
