@@ -83,7 +83,8 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
-    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    let mut compiler =
+        Compiler { recipe, sysexts, keys, extra, ceiling, findings: recipe.packaging.findings(version) };
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
         for arch in recipe.release.archs.iter().copied() {

@@ -20,6 +20,15 @@ pub fn newest_spec(major: u32) -> Option<Spec> {
     SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
 }
 
+/// First major version whose kernel is known to have EROFS, as a module (coreos-modules, `commonconfig`): the LTS 4081
+/// has none.
+const MOUNTS_EROFS: u32 = 4593;
+
+/// Whether a release's kernel mounts EROFS.
+pub fn mounts_erofs(version: Version) -> bool {
+    version.0[0] >= MOUNTS_EROFS
+}
+
 /// Whether a release loses what is injected through a second initrd.
 pub fn drops_injected_config(version: Version) -> bool {
     let [_, channel, _] = version.0;
@@ -44,6 +53,12 @@ mod tests {
         for lost in ["4487.0.0", "4668.0.0", "4515.1.0", "4593.1.0"] {
             assert!(drops_injected_config(version(lost)), "{lost}");
         }
+    }
+
+    #[test]
+    fn erofs_is_for_4593_and_newer() {
+        assert!(!mounts_erofs(version("4081.3.10")));
+        assert!(mounts_erofs(version("4593.2.5")));
     }
 
     #[test]

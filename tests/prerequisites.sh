@@ -22,6 +22,7 @@ DEMO=(
 )
 # What the judges are built with (the real Ignition links libblkid), and the judges of container images.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
+    erofs-utils:fsck.erofs
     skopeo:skopeo containerd:containerd docker-registry:docker-registry)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c curl:curl)

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod cpio;
+pub mod erofs;
 pub mod oci_archive;
 pub mod squashfs;
 pub mod tree;

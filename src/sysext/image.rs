@@ -6,18 +6,17 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::description::{self, Description, Placement};
-use super::packaging::Packaging;
+use super::packaging::{self, Packaging};
 use super::release::{self, Release};
 use super::template::Variables;
 use super::{rules, unit};
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits};
-use crate::format::squashfs;
 use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings, Place, Source};
 
-/// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
+/// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 2;
 /// Longest unit that is looked at, in bytes.
 const MAX_UNIT: u64 = 1 << 20;
@@ -81,7 +80,7 @@ pub enum Error {
         /// The sysext.
         name: String,
         /// Why.
-        source: squashfs::Error,
+        source: packaging::Error,
     },
 }
 

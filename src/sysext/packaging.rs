@@ -6,10 +6,14 @@ use std::fs::File;
 
 use serde_json::{Value, json};
 
+use crate::error::{Advice, Exit};
+use crate::format::erofs;
 use crate::format::squashfs::{self, BlockSize, Level};
 use crate::format::tree::Tree;
 use crate::memory::Bytes;
-use crate::report::{Finding, nearest};
+use crate::quirks;
+use crate::recipe::Version;
+use crate::report::{Finding, Place, nearest};
 use crate::yaml::Node as Yaml;
 use crate::yaml::decode::{Decoder, Fields};
 
@@ -18,6 +22,35 @@ use crate::yaml::decode::{Decoder, Fields};
 pub struct Packaging {
     /// The file system with the files.
     pub filesystem: Filesystem,
+    /// Where a recipe asks for it.
+    pub place: Option<Place>,
+}
+
+/// Why an image cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The squashfs image.
+    #[error(transparent)]
+    Squashfs(#[from] squashfs::Error),
+    /// The erofs image.
+    #[error(transparent)]
+    Erofs(#[from] erofs::Error),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Squashfs(error) => error.exit(),
+            Error::Erofs(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Squashfs(error) => error.hint(),
+            Error::Erofs(error) => error.hint(),
+        }
+    }
 }
 
 /// The file system of an image.
@@ -25,6 +58,8 @@ pub struct Packaging {
 pub enum Filesystem {
     /// Squashfs, which every release reads.
     Squashfs(squashfs::Options),
+    /// EROFS, which newer releases read.
+    Erofs(erofs::Options),
 }
 
 impl Default for Filesystem {
@@ -35,7 +70,7 @@ impl Default for Filesystem {
 
 impl From<squashfs::Options> for Packaging {
     fn from(options: squashfs::Options) -> Self {
-        Packaging { filesystem: Filesystem::Squashfs(options) }
+        Packaging { filesystem: Filesystem::Squashfs(options), place: None }
     }
 }
 
@@ -47,24 +82,56 @@ impl Packaging {
                 "format": "squashfs", "revision": squashfs::REVISION, "compression": "zstd",
                 "level": level.get(), "block": block.bytes(),
             }),
+            Filesystem::Erofs(erofs::Options::Plain) => {
+                json!({"format": "erofs", "revision": erofs::REVISION, "compression": "none"})
+            }
         }
     }
 
     /// Writes a tree as an image over `out`, which is truncated, and returns its length in bytes.
-    pub fn write(&self, tree: &Tree, epoch: u64, out: &mut File) -> Result<u64, squashfs::Error> {
+    pub fn write(&self, tree: &Tree, epoch: u64, out: &mut File) -> Result<u64, Error> {
         match self.filesystem {
-            Filesystem::Squashfs(options) => squashfs::write(tree, epoch, options, out),
+            Filesystem::Squashfs(options) => Ok(squashfs::write(tree, epoch, options, out)?),
+            Filesystem::Erofs(options) => Ok(erofs::write(tree, epoch, options, out)?),
         }
+    }
+
+    /// What a release would not mount.
+    pub fn findings(&self, version: Version) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if matches!(self.filesystem, Filesystem::Erofs(_)) && !quirks::mounts_erofs(version) {
+            let finding =
+                Finding::error(format!("the kernel of Flatcar {version} cannot mount erofs images"));
+            let finding = finding.hint("leave `format` out: every release mounts squashfs");
+            findings.push(match &self.place {
+                Some(place) => finding.at(place.clone()),
+                None => finding,
+            });
+        }
+        findings
     }
 
     /// Reads the value of the key `packaging` of a recipe.
     pub fn decode(decoder: &Decoder, node: &Yaml) -> Self {
         let fields = decoder.fields(node, "`packaging`");
-        let formats = ["squashfs"];
-        if let Some(format) = fields.get("format") {
-            one_of(decoder, format, "format", &formats);
-        }
-        Packaging { filesystem: Filesystem::Squashfs(squashfs_options(decoder, &fields)) }
+        let format = fields.get("format");
+        let filesystem = match format.and_then(|node| one_of(decoder, node, "format", &["squashfs", "erofs"]))
+        {
+            Some(1) => {
+                for (key, node) in ["compression", "level", "block"].map(|key| (key, fields.get(key))) {
+                    if let Some(node) = node {
+                        let what =
+                            format!("`{key}` is squashfs's; files in erofs images are stored as they are");
+                        decoder.push(
+                            Finding::error(what).at(decoder.spanned(node, ()).place).hint("leave it out"),
+                        );
+                    }
+                }
+                Filesystem::Erofs(erofs::Options::Plain)
+            }
+            _ => Filesystem::Squashfs(squashfs_options(decoder, &fields)),
+        };
+        Packaging { filesystem, place: format.map(|node| decoder.spanned(node, ()).place) }
     }
 }
 

@@ -1,9 +1,17 @@
 //! `packaging:` of a recipe, and the images that it makes.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use prebake::digest::Sha256;
+use prebake::format::erofs;
+use prebake::format::squashfs::{Kind, Limits, Listed};
+use prebake::format::tree::{Content, Contents, Entry, Tree};
 use prebake::recipe::Recipe;
 use prebake::report::{Findings, Source};
+use prebake::sysext::packaging::{Filesystem, Packaging};
 
 const HEAD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {worker: {}}\npackaging: ";
 
@@ -28,8 +36,186 @@ fn a_packaging_that_no_format_has_is_refused_where_it_stands() {
         ("{level: 0}", "5:20: the levels of zstd are 1 to 22"),
         ("{block: 64KiB}", "5:20: a block of squashfs has 128KiB, 256KiB, 512KiB or 1MiB"),
         ("{block: 131072}", "5:20: `131072` is not an amount such as 8GiB or 4096MiB"),
+        (
+            "{format: erofs, level: 3}",
+            "5:35: `level` is squashfs's; files in erofs images are stored as they are",
+        ),
         ("{blocks: 1MiB}", "5:13: unknown key `blocks` in `packaging`"),
     ] {
         assert_eq!(faults(packaging), [expected], "{packaging}");
     }
+}
+
+/// A tree with what formats find hard: sizes around a block, many names in one directory, deep paths, long targets.
+fn tree() -> Tree {
+    let mut tree = Tree::new();
+    let mut put = |path: &str, entry| tree.insert(path, entry).unwrap();
+    for size in [0, 1, 4031, 4032, 4033, 4095, 4096, 4097, 8192, 8200, 131_071, 131_072, 131_073, 700_001] {
+        put(&format!("usr/share/sizes/{size}"), Entry::file(0o644, Contents::Bytes(noise(size)), "test"));
+    }
+    for number in 0..3000 {
+        let text = Contents::Bytes(format!("number {number}\n").into_bytes());
+        put(&format!("usr/share/many/{:1$}", number, 1 + number % 40), Entry::file(0o600, text, "test"));
+    }
+    put("usr/share/again", Entry::file(0o644, Contents::Bytes(noise(700_001)), "test"));
+    put("usr/bin/tool", Entry::file(0o755, Contents::Bytes(b"#!/bin/sh\n".repeat(9000)), "test"));
+    put("usr/bin/-first", Entry::symlink("tool", "test"));
+    put("usr/share/long", Entry::symlink("x/".repeat(2040), "test"));
+    put("usr/share/empty", Entry::dir("test"));
+    put(&format!("usr/{}z", "d/".repeat(100)), Entry::symlink("..", "test"));
+    tree
+}
+
+/// Bytes that do not compress, the same for every run.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+/// A line for each entry: path, type, mode, owner, time, target or digest of the content.
+fn described(tree: &Tree, epoch: u64) -> Vec<String> {
+    let line = |(path, entry): (&str, &Entry)| {
+        let (kind, what) = match &entry.content {
+            Content::Dir => ('d', String::new()),
+            Content::Symlink(target) => ('l', target.clone()),
+            Content::File(contents) => ('f', contents.sha256().unwrap().to_string()),
+        };
+        format!("{path}|{kind}|{:o}|0:0|{epoch}|{what}", entry.mode)
+    };
+    let mut lines: Vec<String> = tree.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+/// Runs a shell script as root in a mount namespace of its own, in `dir`. A machine that allows none skips the test, but
+/// never in CI.
+fn in_namespace(dir: &Path, script: &str) -> Option<String> {
+    let allowed = Command::new("unshare").args(["-m", "losetup", "-f"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "no loop devices: the kernel cannot be asked");
+        eprintln!("SKIPPED: this machine allows no loop devices");
+        return None;
+    }
+    let output =
+        Command::new("unshare").args(["-m", "bash", "-euc", script]).current_dir(dir).output().unwrap();
+    let (text, story) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{story}\n{text}");
+    Some(text)
+}
+
+/// What the kernel shows of an image, as [`described`] says it; `options` are mount's.
+fn mounted(image: &Path, options: &str) -> Option<Vec<String>> {
+    let script = format!(
+        "mkdir mnt; mount -o ro,loop{options} '{}' mnt; cd mnt
+        find . -mindepth 1 -printf '%P|%y|%m|%U:%G|%T@|%l\n'; echo; find . -type f -exec sha256sum {{}} +",
+        image.display()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let text = in_namespace(dir.path(), &script)?;
+    let (rows, digests) = text.split_once("\n\n").unwrap();
+    let digests: HashMap<&str, &str> =
+        digests.lines().map(|line| line.split_once("  ./").unwrap()).map(|(sum, path)| (path, sum)).collect();
+    let line = |row: &str| {
+        let path = row.split('|').next().unwrap();
+        format!("{}{}", row.replace(".0000000000|", "|"), digests.get(path).unwrap_or(&""))
+    };
+    let mut lines: Vec<String> = rows.lines().map(line).collect();
+    lines.sort();
+    Some(lines)
+}
+
+fn image(packaging: &Packaging, tree: &Tree, epoch: u64, path: &Path) -> PathBuf {
+    let mut file = File::options().create(true).read(true).write(true).truncate(true).open(path).unwrap();
+    let length = packaging.write(tree, epoch, &mut file).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), length);
+    path.to_owned()
+}
+
+const EPOCH: u64 = 1_700_000_000;
+
+fn erofs() -> Packaging {
+    Packaging { filesystem: Filesystem::Erofs(erofs::Options::Plain), place: None }
+}
+
+#[test]
+fn the_kernel_shows_an_erofs_image_as_the_tree_it_was_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = image(&erofs(), &tree(), EPOCH, &dir.path().join("x.raw"));
+    let Some(seen) = mounted(&image, "") else { return };
+    assert_eq!(seen, described(&tree(), EPOCH));
+}
+
+#[test]
+fn the_tools_of_erofs_find_nothing_wrong_with_an_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = image(&erofs(), &tree(), EPOCH, &dir.path().join("x.raw"));
+    let output = Command::new("fsck.erofs").arg(&image).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let output = Command::new("dump.erofs").args(["-s", "-S"]).arg(&image).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn an_erofs_image_is_read_back_as_it_was_written_and_is_the_same_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = image(&erofs(), &tree(), EPOCH, &dir.path().join("x.raw"));
+    let again = image(&erofs(), &tree(), EPOCH, &dir.path().join("again.raw"));
+    assert_eq!(fs::read(&path).unwrap(), fs::read(again).unwrap());
+    let read = erofs::Image::open(&path, Limits::default()).unwrap();
+    assert_eq!(read.time(), EPOCH);
+    assert_eq!(listed(&read), described(&tree(), EPOCH));
+}
+
+/// A line for each entry, as [`described`] says it.
+fn listed(image: &erofs::Image) -> Vec<String> {
+    let line = |entry: &Listed| {
+        let (kind, what) = match &entry.kind {
+            Kind::Dir => ('d', String::new()),
+            Kind::Symlink(target) => ('l', target.clone()),
+            Kind::File(_) => ('f', Sha256::of(&image.read(&entry.path).unwrap()).to_string()),
+            Kind::Special => ('?', String::new()),
+        };
+        let Listed { path, mode, uid, gid, mtime, .. } = entry;
+        format!("{path}|{kind}|{mode:o}|{uid}:{gid}|{mtime}|{what}")
+    };
+    let mut lines: Vec<String> = image.list().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_damaged_erofs_image_never_brings_the_reader_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tree = Tree::new();
+    for number in 0..20 {
+        let text = Contents::Bytes(noise(number * 300));
+        tree.insert(&format!("usr/{number}/file"), Entry::file(0o644, text, "test")).unwrap();
+    }
+    let path = image(&erofs(), &tree, EPOCH, &dir.path().join("x.raw"));
+    let sound = fs::read(&path).unwrap();
+    let limits = Limits { inodes: 100, ..Limits::default() };
+    let mut refused = 0;
+    for (round, random) in noise(8 * 4000).chunks(8).enumerate() {
+        let random = u64::from_le_bytes(random.try_into().unwrap());
+        let mut bytes = sound.clone();
+        // The superblock's checksum is switched off: what it protects shall be doubted too.
+        bytes[1032] = 0;
+        let at = 1024 + (random >> 16) as usize % (bytes.len() - 1024);
+        bytes[at] = random as u8;
+        if round % 7 == 0 {
+            bytes.truncate(at);
+        }
+        fs::write(&path, &bytes).unwrap();
+        match erofs::Image::open(&path, limits) {
+            Ok(image) => image.list().for_each(|entry| drop(image.read(&entry.path))),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 500, "{refused}");
 }
