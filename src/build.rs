@@ -10,11 +10,12 @@ use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
 use crate::images;
+use crate::kubernetes::{self, Needs};
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
 use crate::memory::{self, Bytes};
 use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, Work};
 use crate::publish::{self, Output, Published};
 use crate::recipe::{Node, Recipe, Version};
 use crate::report::Finding;
@@ -105,11 +106,16 @@ impl Project {
         Ok(Project { recipe, lock_path, lock, boards, sysexts })
     }
 
+    /// The container images that Kubernetes needs, as far as they are known without a network.
+    pub fn needs(&self) -> Result<Needs> {
+        kubernetes::needs(&self.recipe, &self.sysexts, self.lock.as_ref())
+    }
+
     /// The version and every input, as far as they are known without a network.
-    pub fn wants(&self) -> (Option<Version>, Vec<Want>) {
+    pub fn wants(&self, needs: &Needs) -> (Option<Version>, Vec<Want>) {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
         let directory = version.map_or(flatcar::CURRENT.into(), |version| version.to_string());
-        let (images, _) = images::split(&self.recipe, self.lock.as_ref());
+        let (images, _) = images::split(&self.recipe, needs, self.lock.as_ref());
         (version, resolve::wants(&self.recipe, &self.boards, &directory, &self.sysexts, &images))
     }
 
@@ -123,8 +129,9 @@ impl Project {
         observer: &dyn Observer,
         check: impl FnOnce(Version, &lock::SshKeys) -> Result<T>,
     ) -> Result<(Lock, Vec<String>, T)> {
+        let needs = self.needs()?;
         if limits.locked {
-            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &self.wants().1);
+            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &needs, &self.wants(&needs).1);
             if !drift.is_empty() {
                 return Err(lock::Error::Drift { path: self.lock_path.clone(), drift }.into());
             }
@@ -145,9 +152,10 @@ impl Project {
         };
         if limits.offline {
             let users = resolve::unlocked_users(&self.recipe, self.lock.as_ref());
-            let (_, images) = images::split(&self.recipe, self.lock.as_ref());
+            let (_, images) = images::split(&self.recipe, &needs, self.lock.as_ref());
             let missing: Vec<String> = users
                 .map(|user| format!("github:{user}"))
+                .chain(needs.open.then(|| "kubeadm's list of images".into()))
                 .chain(images.iter().map(|(image, arch)| format!("image/{image}/{arch}")))
                 .collect();
             if !missing.is_empty() {
@@ -156,9 +164,17 @@ impl Project {
         }
         let ssh_keys = resolve::ssh_keys(&self.recipe, self.lock.as_ref(), &http).await?;
         let checked = check(version, &ssh_keys)?;
-        let locked = self.lock.as_ref();
+        let mut locked = self.lock.clone();
+        let mut needs = needs;
+        if needs.open {
+            let lock = locked.unwrap_or_else(Lock::empty);
+            let lock = kubernetes::ask(&self.recipe, &self.sysexts, lock, &fetcher).await?;
+            needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
+            locked = Some(lock);
+        }
+        let locked = locked.as_ref();
         let resolver = Resolver { http: &http, store, observer };
-        let images = images::pin(&self.recipe, locked, &resolver).await?;
+        let images = images::pin(&self.recipe, &needs, locked, &resolver).await?;
         let wants = resolve::wants(&self.recipe, &self.boards, &version.to_string(), &self.sysexts, &images);
         let stock = Stock::take(&wants, locked, store);
         let missing = stock.missing();
@@ -174,7 +190,7 @@ impl Project {
         }
         let lock =
             resolve::update(&self.recipe, &self.boards, version, stock, ssh_keys, locked, &fetcher).await?;
-        Ok((lock, missing, checked))
+        Ok((Lock { kubeadm: needs.kubeadm, ..lock }, missing, checked))
     }
 
     /// Writes the lock if it moved, and has the store keep what it names.
@@ -204,20 +220,32 @@ pub async fn build(
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings } = compiled;
+    let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let packaging = &recipe.packaging;
-    let plan = Plan::new(&lock, recipe, sysexts, packaging, &boots)?;
+    let plan = Plan::new(&lock, recipe, sysexts, packaging, &needs, &boots)?;
     let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &boots, observer }.run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
-    // Steps are the sysexts, then the overlays, then the images, each in the order they were planned in.
+    // Steps are the sysexts, the container images, what carries them, and the overlays, each as they were planned.
     let (of_sysexts, rest) = steps.split_at(sysexts.len());
-    let (of_boots, of_images) = rest.split_at(boots.len());
+    let (of_images, rest) = rest.split_at(images::wanted(recipe, &needs).count());
+    let (of_carried, of_boots) = rest.split_at(rest.len() - boots.len());
     let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
         arch: sysext.arch,
         name: sysext.description.name.clone(),
         version: sysext.version().to_owned(),
         object: outcome.object,
         step: step.key,
+    });
+    let carried = of_carried.iter().filter_map(|(step, outcome)| match &step.work {
+        Work::Carried(carried) => Some(SysextImage {
+            arch: carried.arch,
+            name: carried.name.clone(),
+            version: carried.version.clone(),
+            object: outcome.object,
+            step: step.key,
+        }),
+        _ => None,
     });
     let booted = boots.into_iter().zip(of_boots).map(|(boot, (step, outcome))| Boot {
         id: boot.id,
@@ -229,15 +257,21 @@ pub async fn build(
         overlay: outcome.object,
         step: step.key,
     });
-    let archives = images::wanted(recipe).zip(of_images).map(|((reference, arch), (step, outcome))| {
-        ImageArchive { reference: reference.clone(), arch, object: outcome.object, step: step.key }
+    let published = images::wanted(recipe, &needs)
+        .zip(of_images)
+        .filter(|((reference, _), _)| kubernetes::is_published(recipe, reference));
+    let archives = published.map(|((reference, arch), (step, outcome))| ImageArchive {
+        reference: reference.clone(),
+        arch,
+        object: outcome.object,
+        step: step.key,
     });
     let built = Built {
         recipe,
         lock: &lock,
         version,
         boots: booted.collect(),
-        sysexts: images.collect(),
+        sysexts: images.chain(carried).collect(),
         images: archives.collect(),
     };
     let memory = memory_of(&built);

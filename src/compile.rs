@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
+use crate::kubernetes;
 use crate::lock;
 use crate::plan::BootWish;
 use crate::quirks;
@@ -78,13 +79,14 @@ pub fn compile(
     if quirks::drops_injected_config(version) {
         return Err(Error::InjectionLost { version, place: place() }.into());
     }
-    let matchbox = recipe.outputs.iter().any(|output| output.value == "matchbox");
+    let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
     let release =
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
-    let mut compiler =
-        Compiler { recipe, sysexts, keys, extra, ceiling, findings: recipe.packaging.findings(version) };
+    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    compiler.note(recipe.packaging.findings(version));
+    compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
         for arch in recipe.release.archs.iter().copied() {
@@ -111,8 +113,9 @@ struct Compiler<'c> {
 impl Compiler<'_> {
     fn boot(&mut self, name: &str, profile: &Profile, arch: Arch, node: Option<&Node>) -> Option<BootWish> {
         let spelled = self.recipe.sysexts_of(profile).into_iter();
-        let names: Vec<String> =
+        let mut names: Vec<String> =
             spelled.map(|spelling| sysexts::name_of(&spelling.name).to_owned()).collect();
+        names.extend(kubernetes::sysext_of(self.recipe, profile).map(str::to_owned));
         let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
         let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));
         let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());

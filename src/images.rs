@@ -4,11 +4,15 @@
 //! `config`, `layer-1`, `layer-2` …. What a reference means is `source::oci`'s, how an archive is written
 //! `format::oci_archive`'s.
 
+pub mod carried;
+
 use std::collections::BTreeMap;
 
 use crate::arch::Arch;
+use crate::digest::Sha256;
 use crate::error::{Advice, Exit, Result};
 use crate::format::oci_archive::Archive;
+use crate::kubernetes::Needs;
 use crate::lock::{self, Entry, Lock};
 use crate::recipe::Recipe;
 use crate::source::fetch::{Check, Want};
@@ -69,18 +73,20 @@ fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) ->
     reference.digest().is_none_or(|digest| *digest == top).then_some(image)
 }
 
-/// Every image of a recipe for each of its architectures.
-pub fn wanted(recipe: &Recipe) -> impl Iterator<Item = (&ImageRef, Arch)> {
+/// Every image of a recipe, its own and those that Kubernetes needs, each once for each of its architectures.
+pub fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
     let archs = &recipe.release.archs;
-    recipe.images.iter().flat_map(move |image| archs.iter().map(move |arch| (&image.value, *arch)))
+    let own = recipe.images.iter().map(|image| &image.value);
+    let needed = needs.iter().filter(|need| !recipe.images.iter().any(|image| image.value == **need));
+    own.chain(needed).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
 }
 
 /// The images of a recipe that the lock pins, and those that it does not.
-pub fn split(recipe: &Recipe, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<(ImageRef, Arch)>) {
+pub fn split(recipe: &Recipe, needs: &Needs, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<(ImageRef, Arch)>) {
     let none = BTreeMap::new();
     let inputs = lock.map_or(&none, |lock| &lock.inputs);
     let (mut pinned, mut open) = (Vec::new(), Vec::new());
-    for (reference, arch) in wanted(recipe) {
+    for (reference, arch) in wanted(recipe, needs) {
         match locked(reference, arch, inputs) {
             Some(image) => pinned.push(Pinned { arch, reference: reference.clone(), image }),
             None => open.push((reference.clone(), arch)),
@@ -90,8 +96,13 @@ pub fn split(recipe: &Recipe, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<(ImageRe
 }
 
 /// Pins every image of a recipe: as it is locked, else as its registry says now.
-pub async fn pin(recipe: &Recipe, lock: Option<&Lock>, resolver: &Resolver<'_>) -> Result<Vec<Pinned>> {
-    let (mut pinned, open) = split(recipe, lock);
+pub async fn pin(
+    recipe: &Recipe,
+    needs: &Needs,
+    lock: Option<&Lock>,
+    resolver: &Resolver<'_>,
+) -> Result<Vec<Pinned>> {
+    let (mut pinned, open) = split(recipe, needs, lock);
     for (reference, arch) in open {
         let image = resolver.resolve(&reference, arch).await?;
         pinned.push(Pinned { arch, reference, image });
@@ -121,6 +132,12 @@ pub fn wants(pinned: &Pinned) -> Vec<Want> {
 /// The manifest of a locked image.
 pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
+}
+
+/// The digest that containerd knows a locked image by.
+pub fn pinned_manifest(lock: &Lock, reference: &ImageRef, arch: Arch) -> Result<Sha256, Error> {
+    let why = || Error::Incomplete { image: reference.clone(), why: "it names no manifest".into() };
+    Ok(manifest(lock, reference, arch).ok_or_else(why)?.sha256)
 }
 
 /// Puts a locked image together from the store. Every blob that the manifest names must be in the lock, so that nothing

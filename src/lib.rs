@@ -16,6 +16,7 @@ pub mod event;
 pub mod format;
 pub mod ignition;
 pub mod images;
+pub mod kubernetes;
 pub mod lock;
 pub mod manifest;
 pub mod memory;

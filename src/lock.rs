@@ -32,12 +32,25 @@ pub struct Lock {
     /// GitHub user → the SSH public keys that were taken.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ssh_keys: SshKeys,
+    /// What kubeadm said that it needs, where no table knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeadm: Option<Kubeadm>,
     /// Input id → what it is.
     pub inputs: BTreeMap<String, Entry>,
 }
 
 /// GitHub user → SSH public keys, as lines of `authorized_keys`.
 pub type SshKeys = BTreeMap<String, Vec<String>>;
+
+/// What the kubeadm of a version says that it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kubeadm {
+    /// The version of Kubernetes.
+    pub version: String,
+    /// Its container images, by their full names.
+    pub images: Vec<String>,
+}
 
 /// The release that the wish resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +156,12 @@ impl Advice for Error {
 }
 
 impl Lock {
+    /// A lock that promises nothing yet.
+    pub fn empty() -> Lock {
+        let release = Release { channel: String::new(), version: String::new() };
+        Lock { schema: SCHEMA, release, ssh_keys: SshKeys::new(), kubeadm: None, inputs: BTreeMap::new() }
+    }
+
     /// The lock's path beside a recipe: `edge.yaml` → `edge.lock`.
     pub fn path_of(recipe: &Path) -> PathBuf {
         recipe.with_extension("lock")

@@ -1,40 +1,83 @@
 //! What a tree holds besides what was built: one file a format, one line in [`FORMATS`].
 //!
-//! A format says which stock files of the release it needs and turns what was built into published files. It never
-//! reads or writes a disk: `publish` does.
+//! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
+//! built into published files. It never reads or writes a disk: `publish` does.
 
+mod dhcp;
 mod disk;
+mod dnsmasq;
+mod grub;
 mod ipxe;
 mod matchbox;
+
+mod options;
 mod pxe;
+mod pxelinux;
 mod sysupdate;
+mod terraform;
+mod udhcpd;
+
+use std::fmt;
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
-use crate::recipe::{Recipe, Version};
+use crate::recipe::{Node, Recipe, Version};
+use crate::report::Finding;
+use crate::source::flatcar::{CURRENT, VERSION_TXT};
 use crate::source::oci::ImageRef;
 use crate::store::Object;
+use crate::yaml::decode::Spanned;
 
-/// A kind of output.
-pub trait OutputFormat: Sync {
-    /// As recipes name it under `outputs:`.
-    fn name(&self) -> &'static str;
+pub use options::{BaseUrl, Options};
 
+/// An output that a recipe asks for, with its options.
+pub trait OutputFormat: fmt::Debug + Send + Sync {
     /// The stock files of the release that it publishes.
     fn stock_files(&self) -> &'static [(&'static str, Role)] {
         &[]
+    }
+
+    /// Versions of sysexts that it publishes beside those that profiles boot, by sysext.
+    fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
+        &[]
+    }
+
+    /// What the rest of the recipe says that this output cannot express.
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        let _ = recipe;
+        Vec::new()
     }
 
     /// The files that it makes of what was built, beside the stock files.
     fn emit(&self, built: &Built<'_>) -> Vec<Row>;
 }
 
+/// A line of the table of formats.
+pub struct Format {
+    /// As recipes name it under `outputs:`.
+    pub name: &'static str,
+    /// Formats whose files it speaks of, so that a recipe needs them, too.
+    pub needs: &'static [&'static str],
+    /// Reads its options; nothing where a finding says why not.
+    pub read: fn(&Options<'_>) -> Option<Box<dyn OutputFormat>>,
+}
+
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [&dyn OutputFormat; 5] =
-    [&pxe::Pxe, &disk::Disk, &matchbox::Matchbox, &ipxe::Ipxe, &sysupdate::Updates];
+pub const FORMATS: [Format; 10] = [
+    Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
+    Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
+    Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
+    Format { name: "terraform", needs: &["pxe", "matchbox"], read: |_| Some(Box::new(terraform::Terraform)) },
+    Format { name: "ipxe", needs: &["pxe"], read: ipxe::read },
+    Format { name: "grub", needs: &["pxe"], read: grub::read },
+    Format { name: "pxelinux", needs: &["pxe"], read: pxelinux::read },
+    Format { name: "dnsmasq", needs: &["ipxe"], read: dnsmasq::read },
+    Format { name: "udhcpd", needs: &["ipxe"], read: udhcpd::read },
+    Format { name: "sysupdate", needs: &[], read: sysupdate::read },
+];
 
 /// What a recipe without `outputs:` gets.
 pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
@@ -164,11 +207,18 @@ impl Row {
         self.node = boot.node.clone();
         self
     }
+
+    /// Says that the file belongs to a node, whether it shares its boot with others or not.
+    fn for_node(mut self, node: &Node, boot: &Boot) -> Self {
+        self.profile = Some(boot.profile.clone());
+        self.node = Some(node.name.value.clone());
+        self
+    }
 }
 
 impl Built<'_> {
     /// The boot of a node: its own, else its profile's.
-    pub fn boot_of(&self, node: &crate::recipe::Node) -> Option<&Boot> {
+    pub fn boot_of(&self, node: &Node) -> Option<&Boot> {
         let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
         own.or_else(|| self.boot_of_profile(&node.profile.value, node.arch))
     }
@@ -179,13 +229,22 @@ impl Built<'_> {
         own.find(|boot| boot.profile == profile)
     }
 
+    /// The boots that profiles have for all their nodes.
+    pub fn profile_boots(&self) -> impl Iterator<Item = &Boot> {
+        self.boots.iter().filter(|boot| boot.node.is_none())
+    }
+
     /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
     /// several architectures `-b URL/assets/flatcar/BOARD`.
     pub fn stock_path(&self, arch: Arch, file: &str) -> String {
-        let version = self.version;
+        format!("{}/{}/{file}", self.stock_root(arch), self.version)
+    }
+
+    /// What `flatcar-install -b` is given, below the root of the tree.
+    pub fn stock_root(&self, arch: Arch) -> String {
         match self.recipe.release.archs.len() {
-            1 => format!("assets/flatcar/{version}/{file}"),
-            _ => format!("assets/flatcar/{}/{version}/{file}", arch.board()),
+            1 => "assets/flatcar".into(),
+            _ => format!("assets/flatcar/{}", arch.board()),
         }
     }
 
@@ -204,14 +263,10 @@ impl Boot {
     }
 }
 
-/// The formats that a recipe asks for, in the order of the table.
-pub fn wanted(recipe: &Recipe) -> impl Iterator<Item = &'static dyn OutputFormat> {
-    FORMATS.into_iter().filter(|format| recipe.outputs.iter().any(|output| output.value == format.name()))
-}
-
 /// The stock files that a recipe's formats publish, each once.
 pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
-    let mut files: Vec<_> = wanted(recipe).flat_map(|format| format.stock_files()).copied().collect();
+    let outputs = recipe.outputs.iter();
+    let mut files: Vec<_> = outputs.flat_map(|output| output.format.stock_files()).copied().collect();
     files.sort_unstable();
     files.dedup();
     files
@@ -233,7 +288,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
         )
     }));
     rows.extend(built.images.iter().map(|image| {
-        let path = format!("assets/images/{}", image.reference.file_name(image.arch));
+        let path = images::carried::published_path(&image.reference, image.arch);
         Row {
             arch: Some(image.arch),
             origin: images::manifest(built.lock, &image.reference, image.arch).map(Entry::origin),
@@ -241,7 +296,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
             ..Row::stored(path, Role::ContainerImage, image.object)
         }
     }));
-    rows.extend(wanted(built.recipe).flat_map(|format| format.emit(built)));
+    rows.extend(built.recipe.outputs.iter().flat_map(|output| output.format.emit(built)));
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows
 }
@@ -251,11 +306,15 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
     for (file, role) in stock_files(built.recipe) {
         for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
             let Some(entry) = built.lock.inputs.get(&crate::resolve::stock_id(arch, &name)) else { continue };
-            rows.push(Row {
+            // `flatcar-install -V current` and update engines read the version there, then go to its own directory.
+            let current =
+                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.stock_root(arch)));
+            let paths = [built.stock_path(arch, &name)].into_iter().chain(current);
+            rows.extend(paths.map(|path| Row {
                 arch: Some(arch),
                 origin: Some(entry.origin()),
-                ..Row::stored(built.stock_path(arch, &name), role, entry.object())
-            });
+                ..Row::stored(path, role, entry.object())
+            }));
         }
     }
     rows

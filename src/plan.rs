@@ -13,8 +13,10 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::format::{cpio, oci_archive};
 use crate::images;
+use crate::images::carried::{self, Carried};
+use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
-use crate::recipe::Recipe;
+use crate::recipe::{Carriage, Recipe};
 use crate::repro::canonical_json;
 use crate::resolve::component_id;
 use crate::source::oci::ImageRef;
@@ -52,6 +54,8 @@ pub enum Work {
     Overlay(usize),
     /// Packs a container image.
     Image(ImageRef, Arch),
+    /// Builds the sysext that carries container images.
+    Carried(Carried),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
@@ -83,6 +87,7 @@ impl Plan {
         recipe: &Recipe,
         sysexts: &[Selected],
         packaging: &Packaging,
+        needs: &Needs,
         boots: &[BootWish],
     ) -> Result<Plan> {
         let epoch = lock.epoch();
@@ -115,6 +120,26 @@ impl Plan {
                 work: Work::Sysext(index),
             });
         }
+        for (reference, arch) in images::wanted(recipe, needs) {
+            let key = image_key(lock, reference, arch);
+            let id = format!("image/{reference}/{arch}");
+            let work = Work::Image(reference.clone(), arch);
+            steps.push(Step { id, key, needs: BTreeMap::new(), work });
+        }
+        for carried in kubernetes::carried(recipe, needs) {
+            let Carried { name, version, arch, carriage, images } = &carried;
+            let archives = images.iter().map(|image| (image.to_string(), image_key(lock, image, *arch)));
+            let archives = archives.collect();
+            let in_it = *carriage == Carriage::Sysext;
+            let params = json!({
+                "name": name, "version": version, "arch": arch, "archives_inside": in_it, "epoch": epoch,
+                "packaging": packaging.least_effort().key(),
+            });
+            let key = step_key("carried", carried::REVISION, &params, &archives);
+            keys.insert((name.clone(), *arch), key);
+            let id = format!("sysext/{name}/{arch}");
+            steps.push(Step { id, key, needs: archives, work: Work::Carried(carried) });
+        }
         for (index, boot) in boots.iter().enumerate() {
             let needs: BTreeMap<String, Sha256> =
                 boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
@@ -122,17 +147,15 @@ impl Plan {
             let key = step_key("overlay", cpio::REVISION, &params, &needs);
             steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
         }
-        for (reference, arch) in images::wanted(recipe) {
-            let manifest = images::manifest(lock, reference, arch).map(|entry| entry.sha256);
-            // The manifest's digest covers config and layers.
-            let params = json!({"name": reference.to_string(), "tag": reference.tag(), "manifest": manifest});
-            let key = step_key("image", oci_archive::REVISION, &params, &BTreeMap::new());
-            let id = format!("image/{reference}/{arch}");
-            let work = Work::Image(reference.clone(), arch);
-            steps.push(Step { id, key, needs: BTreeMap::new(), work });
-        }
         Ok(Plan { steps })
     }
+}
+
+/// The manifest's digest covers config and layers.
+fn image_key(lock: &Lock, reference: &ImageRef, arch: Arch) -> Sha256 {
+    let manifest = images::manifest(lock, reference, arch).map(|entry| entry.sha256);
+    let params = json!({"name": reference.to_string(), "tag": reference.tag(), "manifest": manifest});
+    step_key("image", oci_archive::REVISION, &params, &BTreeMap::new())
 }
 
 /// `revision` is raised beside a builder when its bytes change for the same inputs.

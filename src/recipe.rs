@@ -5,6 +5,8 @@
 
 mod decode;
 mod kernel_args;
+mod kubernetes;
+mod network;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +17,17 @@ use std::sync::Arc;
 use crate::arch::Arch;
 use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+use crate::output::OutputFormat;
 use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::packaging::Packaging;
+use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
+
+pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
+pub use network::{AddressRange, Cidr, Network};
 
 /// Version of the format that this prebake reads.
 pub const SCHEMA: u32 = 1;
@@ -40,13 +47,13 @@ pub struct Recipe {
     pub trust: Trust,
     /// Base URLs to ask instead of a source's public host, in order.
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
-    /// The Kubernetes version, which sets the version of the sysext of that name.
-    pub kubernetes: Option<Spanned<String>>,
+    /// What is said of Kubernetes.
+    pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Sysext>,
     /// What the images of its sysexts are made with.
     pub packaging: Packaging,
-    /// Container images that the tree shall hold as archives.
+    /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
@@ -57,20 +64,16 @@ pub struct Recipe {
     /// What machines boot that no node names.
     pub default_profile: Option<String>,
     /// What the tree shall hold.
-    pub outputs: Vec<Spanned<String>>,
-    /// How nodes update their sysexts from the tree, where `outputs` has it.
-    pub sysupdate: Option<Sysupdate>,
+    pub outputs: Vec<Output>,
 }
 
-/// What systemd-sysupdate on a node is told.
+/// An output that is asked for.
 #[derive(Debug)]
-pub struct Sysupdate {
-    /// Where the node finds the root of the tree, without a final slash.
-    pub base_url: Spanned<String>,
-    /// Versions that a node keeps, the running one included; at least 2.
-    pub instances: u32,
-    /// Versions that are published beside those that profiles boot, by sysext.
-    pub versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
+pub struct Output {
+    /// Its name in [`crate::output::FORMATS`].
+    pub name: &'static str,
+    /// Its options, and what it makes.
+    pub format: Box<dyn OutputFormat>,
 }
 
 /// Which Flatcar release is wanted.
@@ -126,6 +129,8 @@ pub struct Profile {
     pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+    /// What its nodes do in a cluster; without it they may do everything.
+    pub role: Option<Role>,
 }
 
 /// A sysext that is wanted, and what is set for it.
@@ -152,8 +157,8 @@ pub struct Node {
     pub arch: Arch,
     /// How much memory it has, where that is known.
     pub memory: Option<Spanned<Bytes>>,
-    /// Its address with prefix length, handed to templates as metadata.
-    pub ip: Option<String>,
+    /// Its address: DHCP servers give it, templates get it as metadata.
+    pub ip: Option<Spanned<Cidr>>,
     /// Ignition layers of its own, on top of the profile's.
     pub ignition: Vec<Spanned<PathBuf>>,
 }
@@ -193,10 +198,18 @@ impl Recipe {
         decode::recipe(source, directory)
     }
 
-    /// The sysexts of a profile: the recipe's own first, each once.
+    /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
+    pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
+        let images = self.kubernetes.as_ref()?.images.as_ref()?;
+        let mut all = self.sysexts.iter().chain(&profile.sysexts);
+        all.any(|sysext| name_of(&sysext.name) == "kubernetes").then_some(images)
+    }
+
+    /// The sysexts of a profile: the recipe's own first, each once, and what imports its images.
     pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
         let mut seen = std::collections::BTreeSet::new();
-        let all = self.sysexts.iter().chain(&profile.sysexts);
+        let importer = self.images_of(profile).map(|images| &images.importer);
+        let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
         all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
     }
 
@@ -305,7 +318,7 @@ mod tests {
         assert_eq!(recipe.release.version, VersionWish::Latest);
         assert_eq!(recipe.release.archs, [Arch::Amd64]);
         assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
-        let outputs: Vec<&str> = recipe.outputs.iter().map(|o| o.value.as_str()).collect();
+        let outputs: Vec<&str> = recipe.outputs.iter().map(|output| output.name).collect();
         assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);
     }
 

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::ignition::ssh_keys;
 use crate::images::{self, Pinned};
+use crate::kubernetes::Needs;
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
 use crate::output;
 use crate::recipe::{Recipe, SshKeys, Version, VersionWish};
@@ -57,24 +58,27 @@ pub fn wants(
             check: Check::Signature(board.signature_urls(version, file)),
         })
     });
-    let components = sysexts.iter().flat_map(|sysext| {
-        sysext.components.iter().map(|component| Want {
-            id: component_id(sysext, &component.name),
-            url: component.url.clone(),
-            check: match &component.digest {
-                Expected::Pinned(sha256) => Check::Pinned(*sha256),
-                Expected::Published { url } => Check::Published(url.clone()),
-            },
-        })
-    });
+    let components = sysexts.iter().flat_map(components);
     let images = images.iter().flat_map(images::wants);
     let mut wants: Vec<Want> = stock.chain(components).chain(images).collect();
     wants.sort_by(|a, b| a.id.cmp(&b.id));
     wants
 }
 
+/// The components of a sysext.
+pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
+    sysext.components.iter().map(|component| Want {
+        id: component_id(sysext, &component.name),
+        url: component.url.clone(),
+        check: match &component.digest {
+            Expected::Pinned(sha256) => Check::Pinned(*sha256),
+            Expected::Published { url } => Check::Published(url.clone()),
+        },
+    })
+}
+
 /// In what a lock differs from what a recipe needs, in words; nothing if it does not.
-pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String> {
+pub fn drift(lock: Option<&Lock>, recipe: &Recipe, needs: &Needs, wants: &[Want]) -> Vec<String> {
     let Some(lock) = lock else { return vec!["there is no lock".into()] };
     let mut drift = Vec::new();
     if let VersionWish::Exactly(version) = recipe.release.version
@@ -88,8 +92,13 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, wants: &[Want]) -> Vec<String
     }
     let users = unlocked_users(recipe, Some(lock));
     drift.extend(users.map(|user| format!("the SSH keys of github:{user} are not locked")));
-    let (_, open) = images::split(recipe, Some(lock));
+    let (_, open) = images::split(recipe, needs, Some(lock));
     drift.extend(open.iter().map(|(image, arch)| format!("the image {image} is not locked for {arch}")));
+    if needs.open {
+        drift.push("kubeadm was not asked for the images of this Kubernetes version".into());
+    } else if needs.kubeadm != lock.kubeadm {
+        drift.push("what kubeadm was asked is not needed".into());
+    }
     for want in wants {
         match lock.inputs.get(&want.id) {
             None => drift.push(format!("{} is not locked", want.id)),
@@ -220,11 +229,23 @@ pub async fn update(
         stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
     let inputs = here.into_iter().chain(fetched.into_iter().flatten()).collect();
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, ssh_keys, inputs };
+    let lock = Lock { schema: SCHEMA, release, ssh_keys, kubeadm: None, inputs };
     for board in boards {
         check_version_file(board, version, &lock, fetcher)?;
     }
     Ok(lock)
+}
+
+/// Brings one input into the store, unless it is there.
+pub async fn bring(
+    want: &Want,
+    locked: &BTreeMap<String, Entry>,
+    fetcher: &Fetcher<'_>,
+) -> Result<BTreeMap<String, Entry>> {
+    match at_hand(want, locked, fetcher.store) {
+        Some(entries) => Ok(entries),
+        None => Ok(fetcher.fetch(want, locked).await?),
+    }
 }
 
 /// The locked entries of a want whose objects are all in the store already.

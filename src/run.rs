@@ -12,6 +12,7 @@ use crate::event::{Event, Observer};
 use crate::format::cpio;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::images;
+use crate::images::carried::{Carried, Packed};
 use crate::lock::Lock;
 use crate::plan::{BootWish, Plan, Step, Work};
 use crate::resolve::component_id;
@@ -82,6 +83,7 @@ impl Runner<'_> {
             Work::Sysext(index) => self.sysext(&self.sysexts[*index]),
             Work::Overlay(index) => self.overlay(&self.boots[*index], step),
             Work::Image(reference, arch) => self.image(reference, *arch),
+            Work::Carried(carried) => self.carried(carried, step),
         }
     }
 
@@ -106,6 +108,23 @@ impl Runner<'_> {
         let mut incoming = self.store.incoming()?;
         archive.write(&mut incoming)?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    fn carried(&self, carried: &Carried, step: &Step) -> Result<Object> {
+        let mut packed = Vec::new();
+        for reference in &carried.images {
+            let key = &step.needs[&reference.to_string()];
+            let archive = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
+            let manifest = images::pinned_manifest(self.lock, reference, carried.arch)?;
+            let file = self.store.path(&archive.sha256);
+            packed.push(Packed { reference, manifest, archive, file });
+        }
+        let assembled = carried.assemble(&packed)?;
+        let mut scratch = self.store.scratch()?;
+        // Layers are compressed already: more than the least effort gains nothing.
+        let packaging = self.packaging.least_effort();
+        assembled.write(&carried.name, self.lock.epoch(), &packaging, scratch.as_file_mut())?;
+        Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
     /// Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition, and

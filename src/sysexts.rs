@@ -1,12 +1,14 @@
 //! The sysexts that a recipe uses: found by name, with their variables filled in.
 //!
 //! A name is looked up as `sysext/NAME` beside the recipe and in the directories above it; anything with a slash is a
-//! path relative to the recipe. Owns the order of what sets a variable: the folder's own value, the Kubernetes version
-//! that the recipe names and its pause image, then what the recipe sets for this one sysext.
+//! path relative to the recipe. What a recipe sets for each is [`settings`]'s.
+
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use self::settings::Settings;
 use crate::arch::Arch;
 use crate::error::{Advice, Result};
 use crate::recipe::{Recipe, Sysext};
@@ -17,9 +19,6 @@ use crate::yaml::decode::Spanned;
 
 /// The sysext whose version a recipe's `kubernetes:` sets.
 const KUBERNETES: &str = "kubernetes";
-/// The variable that Kubernetes decides for all.
-const PAUSE: &str = "pause";
-
 /// A sysext as one recipe uses it on one architecture.
 #[derive(Debug)]
 pub struct Selected {
@@ -82,51 +81,65 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
             }
         }
     }
-    if let (Some(version), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
-        findings.push(finding.at(version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
-    let settings = Settings::new(recipe, found.get(KUBERNETES));
-    let mut selected = Vec::new();
-    for sysext in found.values() {
-        let mut overrides = match settings.of(sysext) {
-            Ok(overrides) => overrides,
-            Err(finding) => {
-                findings.push(finding);
-                continue;
-            }
-        };
-        let mut published = BTreeSet::new();
-        let versions = [None].into_iter().chain(published_only(recipe, &sysext.description.name).map(Some));
-        for version in versions {
-            overrides.extend(version.map(|version| ("version".to_owned(), version.value.clone())));
-            let at_fault = |error| match version {
-                Some(version) => refused_at(&error, &version.place),
-                None => refused(&error, sysext.wish),
-            };
-            for arch in recipe.release.archs.iter().copied() {
-                match select(&sysext.description, arch, &overrides, version.is_none()) {
-                    Ok(one) => selected.push(one),
-                    Err(error) => findings.push(at_fault(error)),
-                }
-            }
-            let built = overrides.get("version").unwrap_or(&sysext.description.version).clone();
-            if let (Some(version), false) = (version, published.insert(built)) {
-                let finding = Finding::error(format!("{} is published already", version.value));
-                findings.push(
-                    finding.at(version.place.clone()).hint("list only what no profile boots, each once"),
-                );
-            }
-        }
-    }
-    for (name, _) in recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions) {
+    for (name, _) in recipe.outputs.iter().flat_map(|output| output.format.sysext_versions()) {
         if !found.contains_key(&name.value) {
             let finding = Finding::error(format!("no profile has a sysext `{}`", name.value));
             findings.push(finding.at(name.place.clone()));
         }
     }
+    let settings = Settings::new(recipe, found.get(KUBERNETES));
+    let mut selected = Vec::new();
+    for sysext in found.values() {
+        match settings.of(sysext) {
+            Ok(overrides) => selected.extend(versions(recipe, sysext, overrides, &mut findings)),
+            Err(finding) => findings.push(finding),
+        }
+    }
     Findings::settle(findings, ())?;
     Ok(selected)
+}
+
+/// A sysext as profiles boot it, then the versions that are only published, each for all architectures.
+fn versions(
+    recipe: &Recipe,
+    sysext: &Found,
+    mut overrides: BTreeMap<String, String>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Selected> {
+    let description = &sysext.description;
+    let mut selected = Vec::new();
+    let mut add = |overrides: &BTreeMap<String, String>, booted, findings: &mut Vec<Finding>| {
+        for arch in recipe.release.archs.iter().copied() {
+            match select(description, arch, overrides, booted) {
+                Ok(one) => selected.push(one),
+                Err(error) => {
+                    let finding = refused(&error, sysext.wish);
+                    // Most faults are the same on every architecture.
+                    if !findings.iter().any(|known| known.message == finding.message) {
+                        findings.push(finding);
+                    }
+                }
+            }
+        }
+    };
+    add(&overrides, true, findings);
+    let booted = overrides.get("version").unwrap_or(&description.version).clone();
+    let mut seen = BTreeSet::from([booted]);
+    for version in published_only(recipe, &description.name) {
+        if !seen.insert(version.value.clone()) {
+            let finding = Finding::error(format!("{} is published already", version.value));
+            let finding = finding.at(version.place.clone());
+            findings.push(finding.hint("list only what no profile boots, each once"));
+            continue;
+        }
+        overrides.insert("version".to_owned(), version.value.clone());
+        add(&overrides, false, findings);
+    }
+    selected
 }
 
 fn select(
@@ -140,9 +153,9 @@ fn select(
     Ok(Selected { arch, booted, description: description.clone(), variables, components })
 }
 
-/// Versions of a sysext that the recipe publishes for systemd-sysupdate beside the one that profiles boot.
+/// Versions of a sysext that outputs publish beside the one that profiles boot.
 fn published_only<'r>(recipe: &'r Recipe, name: &'r str) -> impl Iterator<Item = &'r Spanned<String>> {
-    let lists = recipe.sysupdate.iter().flat_map(|sysupdate| &sysupdate.versions);
+    let lists = recipe.outputs.iter().flat_map(|output| output.format.sysext_versions());
     lists.filter(move |(sysext, _)| sysext.value == name).flat_map(|(_, versions)| versions)
 }
 
@@ -162,66 +175,6 @@ fn contradictions(recipe: &Recipe) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// What a recipe sets for its sysexts.
-struct Settings<'r> {
-    kubernetes: Option<&'r Spanned<String>>,
-    /// The pause image's tag that kubeadm wants at this version, for every sysext with a variable of that name:
-    /// kubeadm and containerd must agree on it, or a node without a registry can start no pod.
-    pause: Option<Result<String, String>>,
-}
-
-impl<'r> Settings<'r> {
-    fn new(recipe: &'r Recipe, sysext: Option<&Found>) -> Self {
-        let mut settings = Settings { kubernetes: recipe.kubernetes.as_ref(), pause: None };
-        let Some(sysext) =
-            sysext.filter(|sysext| sysext.description.values.names().any(|name| name == PAUSE))
-        else {
-            return settings;
-        };
-        // What is wrong with its own settings is told when its turn comes.
-        let arch = recipe.release.archs.first().copied().unwrap_or(Arch::Amd64);
-        let variables = settings.of(sysext).ok();
-        let variables = variables.and_then(|overrides| sysext.description.variables(arch, &overrides).ok());
-        settings.pause = variables.map(|variables| {
-            let version = variables.get("version").unwrap_or_default();
-            variables.get(PAUSE).map(str::to_owned).ok_or_else(|| version.to_owned())
-        });
-        settings
-    }
-
-    fn of(&self, sysext: &Found) -> Result<BTreeMap<String, String>, Finding> {
-        let Found { wish, description, .. } = sysext;
-        let mut overrides = wish.values();
-        let name = description.name.as_str();
-        if let (Some(version), KUBERNETES) = (self.kubernetes, name) {
-            if let Some(other) = wish.set.get("version").filter(|other| other.value != version.value) {
-                let text = format!("`kubernetes:` sets version {} of this sysext", version.value);
-                let finding = Finding::error(text).at(other.place.clone());
-                return Err(finding.related(version.place.clone(), "here"));
-            }
-            overrides.insert("version".to_owned(), version.value.clone());
-        }
-        let wanted = description.values.names().any(|name| name == PAUSE) && !overrides.contains_key(PAUSE);
-        match &self.pause {
-            Some(Ok(tag)) if wanted && name != KUBERNETES => {
-                overrides.insert(PAUSE.to_owned(), tag.clone());
-            }
-            Some(Err(version)) if wanted && name != KUBERNETES => {
-                let text = format!(
-                    "`{name}` needs the tag of Kubernetes {version}'s pause image, which is not known"
-                );
-                let hint = format!(
-                    "`kubeadm config images list --kubernetes-version {version}` says it: write it as \
-                     `{{name: {name}, set: {{pause: TAG}}}}`, or into `versions:` of sysext/kubernetes"
-                );
-                return Err(Finding::error(text).at(wish.name.place.clone()).hint(hint));
-            }
-            _ => {}
-        }
-        Ok(overrides)
-    }
 }
 
 /// A description's error as a finding in the recipe that set the value.

@@ -90,6 +90,12 @@ impl Node {
             if self.tag.is_none() && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// A null where another node stands, for what may be left out.
+    pub fn null_at(place: &Node) -> Node {
+        let kind = Kind::Scalar(String::new(), Style::Plain);
+        Node { start: place.start, end: place.start, aliased: false, tag: None, kind }
+    }
+
     /// The value under a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.kind {

@@ -20,10 +20,11 @@ DEMO=(
     mtools:mcopy
     util-linux:setpriv
 )
-# What the judges are built with (the real Ignition links libblkid), and the judges of container images.
+# What the judges are built with (the real Ignition links libblkid), and the judges of container images and boot configs.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
     erofs-utils:fsck.erofs
-    skopeo:skopeo containerd:containerd docker-registry:docker-registry)
+    skopeo:skopeo containerd:containerd docker-registry:docker-registry
+    grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c curl:curl)
 

@@ -5,6 +5,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::project::ProjectArgs;
+use crate::build::Project;
 use crate::compile;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -37,8 +38,9 @@ impl PlanArgs {
     /// Prints inputs, then steps.
     pub fn run(self) -> Result<()> {
         let (project, store) = self.project.open()?;
-        let (version, wants) = project.wants();
-        let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &wants);
+        let needs = project.needs()?;
+        let (version, wants) = project.wants(&needs);
+        let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &needs, &wants);
         let missing = Stock::take(&wants, project.lock.as_ref(), &store).missing();
         let inputs: Vec<Line> = wants
             .iter()
@@ -52,13 +54,8 @@ impl PlanArgs {
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
             let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
-            let plan = Plan::new(
-                lock,
-                &project.recipe,
-                &project.sysexts,
-                &project.recipe.packaging,
-                &compiled.boots,
-            )?;
+            let Project { recipe, sysexts, .. } = &project;
+            let plan = Plan::new(lock, recipe, sysexts, &recipe.packaging, &needs, &compiled.boots)?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);
                 let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());

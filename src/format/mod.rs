@@ -7,6 +7,8 @@
 pub mod archive;
 pub mod cpio;
 pub mod erofs;
+pub mod gpt;
 pub mod oci_archive;
 pub mod squashfs;
 pub mod tree;
+pub mod verity;

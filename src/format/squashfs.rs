@@ -132,6 +132,9 @@ impl BlockSize {
 pub struct Level(u8);
 
 impl Level {
+    /// 1, for what hardly compresses.
+    pub const LEAST: Level = Level(1);
+
     /// A level, unless zstd has no such.
     pub const fn new(level: u8) -> Option<Self> {
         if matches!(level, 1..=22) { Some(Level(level)) } else { None }

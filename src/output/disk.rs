@@ -5,13 +5,10 @@ use crate::manifest::Role;
 use crate::source::flatcar::{DISK, VERSION_TXT};
 
 /// The format.
+#[derive(Debug)]
 pub struct Disk;
 
 impl OutputFormat for Disk {
-    fn name(&self) -> &'static str {
-        "disk"
-    }
-
     fn stock_files(&self) -> &'static [(&'static str, Role)] {
         &[(DISK, Role::DiskImage), (VERSION_TXT, Role::Version)]
     }

@@ -6,68 +6,89 @@
 use serde_json::{Map, Value, json};
 
 use super::pxe::Load;
-use super::{Built, OutputFormat, Row};
+use super::{Boot, Built, OutputFormat, Row};
 use crate::manifest::Role;
 use crate::recipe::Node;
 use crate::repro::canonical_json;
 
 /// The format.
+#[derive(Debug)]
 pub struct Matchbox;
 
 impl OutputFormat for Matchbox {
-    fn name(&self) -> &'static str {
-        "matchbox"
-    }
-
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
         for boot in &built.boots {
-            let load = Load::of(boot, built);
             let ignition_id = format!("{}.ign", boot.id);
-            let profile = json!({
-                "id": boot.id,
-                "name": boot.id,
-                "boot": {
-                    "kernel": format!("/{}", load.kernel),
-                    "initrd": load.initrds.map(|path| format!("/{path}")),
-                    "args": load.args,
-                },
-                "ignition_id": ignition_id,
-            });
             let ignition = format!("ignition/{ignition_id}");
             rows.push(Row::text(ignition, Role::Ignition, boot.ignition.clone()).of(boot));
+            let loads = self::boot(boot, built);
+            let profile = json!({"id": boot.id, "name": boot.id, "boot": loads, "ignition_id": ignition_id});
             let path = format!("profiles/{}.json", boot.id);
             rows.push(Row::text(path, Role::Profile, canonical_json(&profile)).of(boot));
         }
-        for node in &built.recipe.nodes {
-            let Some(boot) = built.boot_of(node) else { continue };
-            let group = json!({
-                "id": node.name.value,
-                "name": node.name.value,
-                "profile": boot.id,
-                "selector": selector(node),
-                "metadata": metadata(node),
-            });
-            let path = format!("groups/{}.json", node.name.value);
-            let row = Row::text(path, Role::Group, canonical_json(&group));
-            rows.push(Row {
-                profile: Some(boot.profile.clone()),
-                node: Some(node.name.value.clone()),
-                ..row
-            });
-        }
-        for (index, boot) in built.default_boots().into_iter().enumerate() {
-            let name = built.recipe.default_name(boot.arch);
-            let mut group = json!({"id": name, "name": name, "profile": boot.id});
-            if index > 0 {
-                // iPXE's `buildarch`, which `/boot.ipxe` hands on. The first group takes all that say nothing, or another.
-                group["selector"] = json!({"arch": boot.arch.ipxe()});
+        rows.extend(groups(built).map(|group| {
+            let mut file = group.to_json();
+            file["id"] = json!(group.id);
+            file["name"] = json!(group.id);
+            let path = format!("groups/{}.json", group.id);
+            let row = Row::text(path, Role::Group, canonical_json(&file));
+            match group.node {
+                Some(node) => row.for_node(node, group.boot),
+                None => row.of(group.boot),
             }
-            let path = format!("groups/{name}.json");
-            rows.push(Row::text(path, Role::Group, canonical_json(&group)).of(boot));
-        }
+        }));
         rows
     }
+}
+
+/// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from.
+pub(super) fn boot(boot: &Boot, built: &Built<'_>) -> Value {
+    let load = Load::of(boot, built);
+    json!({
+        "kernel": format!("/{}", load.kernel),
+        "initrd": load.initrds.map(|path| format!("/{path}")),
+        "args": load.args,
+    })
+}
+
+/// Which machines boot what.
+pub(super) struct Group<'b> {
+    pub id: String,
+    pub boot: &'b Boot,
+    /// None is for machines that no node names.
+    pub node: Option<&'b Node>,
+    /// All of these labels must match; none match every machine.
+    selector: Map<String, Value>,
+    metadata: Map<String, Value>,
+}
+
+impl Group<'_> {
+    /// As Matchbox reads it, without its own name.
+    pub fn to_json(&self) -> Value {
+        let mut group = json!({"profile": self.boot.id});
+        for (key, map) in [("selector", &self.selector), ("metadata", &self.metadata)] {
+            if !map.is_empty() {
+                group[key] = json!(map);
+            }
+        }
+        group
+    }
+}
+
+/// The groups of all nodes, then the default ones.
+pub(super) fn groups<'b>(built: &'b Built<'_>) -> impl Iterator<Item = Group<'b>> {
+    let nodes = built.recipe.nodes.iter().filter_map(|node| {
+        let (id, selector, metadata) = (node.name.value.clone(), selector(node), metadata(node));
+        Some(Group { id, boot: built.boot_of(node)?, node: Some(node), selector, metadata })
+    });
+    let defaults = built.default_boots().into_iter().enumerate().map(|(index, boot)| {
+        // iPXE's `buildarch`, which `/boot.ipxe` hands on. The first group takes all that say nothing, or another.
+        let arch = (index > 0).then(|| ("arch".to_owned(), boot.arch.ipxe().into()));
+        let (selector, metadata) = (arch.into_iter().collect(), Map::new());
+        Group { id: built.recipe.default_name(boot.arch), boot, node: None, selector, metadata }
+    });
+    nodes.chain(defaults)
 }
 
 /// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.
@@ -79,6 +100,6 @@ fn selector(node: &Node) -> Map<String, Value> {
 
 fn metadata(node: &Node) -> Map<String, Value> {
     let name = ("name".to_owned(), node.name.value.clone().into());
-    let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.clone().into()));
+    let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.value.to_string().into()));
     [name].into_iter().chain(ip).collect()
 }

@@ -5,13 +5,10 @@ use crate::manifest::Role;
 use crate::source::flatcar::{INITRD, KERNEL, VERSION_TXT};
 
 /// The format.
+#[derive(Debug)]
 pub struct Pxe;
 
 impl OutputFormat for Pxe {
-    fn name(&self) -> &'static str {
-        "pxe"
-    }
-
     fn stock_files(&self) -> &'static [(&'static str, Role)] {
         &[(KERNEL, Role::Kernel), (INITRD, Role::BaseInitrd), (VERSION_TXT, Role::Version)]
     }
@@ -43,5 +40,10 @@ impl Load {
         let args =
             named.chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned()).collect();
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
+    }
+
+    /// The arguments for a loader that hands the initrds over itself, and would take their names for something else.
+    pub(super) fn plain_args(&self) -> impl Iterator<Item = &str> {
+        self.args.iter().map(String::as_str).filter(|arg| !arg.starts_with("initrd="))
     }
 }

@@ -6,29 +6,63 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Built, OutputFormat, Row, SysextImage};
+use super::{BaseUrl, Built, Options, OutputFormat, Row, SysextImage};
 use crate::manifest::Role;
-use crate::recipe::Sysupdate;
+use crate::yaml::decode::Spanned;
 
-/// The format.
-pub struct Updates;
+/// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
+const INSTANCES: u32 = 3;
+/// systemd-sysupdate raises anything lower to it.
+const MIN_INSTANCES: u32 = 2;
+
+/// The format: what systemd-sysupdate on a node is told.
+#[derive(Debug)]
+struct Updates {
+    /// Where the node finds the root of the tree.
+    base_url: BaseUrl,
+    /// Versions that a node keeps, the running one included.
+    instances: u32,
+    /// Versions that are published beside those that profiles boot, by sysext.
+    versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
+}
+
+pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
+    let decoder = options.decoder;
+    let base_url = options.base_url();
+    let instances = options.get("instances").and_then(|node| {
+        let instances = decoder.parsed(node)?;
+        if instances < MIN_INSTANCES {
+            let text =
+                format!("`instances` must be at least {MIN_INSTANCES}: the running version and the next");
+            decoder.error(node, text);
+        }
+        Some(instances)
+    });
+    let versions = options.get("versions").map(|node| decoder.entries(node, "`versions`"));
+    let versions = versions.unwrap_or_default().into_iter();
+    let versions = versions.map(|(sysext, list)| (sysext, decoder.strings(list, "a sysext's versions")));
+    Some(Box::new(Updates {
+        instances: instances.unwrap_or(INSTANCES),
+        versions: versions.collect(),
+        base_url: base_url?,
+    }))
+}
 
 impl OutputFormat for Updates {
-    fn name(&self) -> &'static str {
-        "sysupdate"
+    fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
+        &self.versions
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let Some(options) = &built.recipe.sysupdate else { return Vec::new() };
         let mut images: BTreeMap<&str, Vec<&SysextImage>> = BTreeMap::new();
         for image in &built.sysexts {
             images.entry(&image.name).or_default().push(image);
         }
-        images.into_iter().flat_map(|(name, images)| rows(name, &images, options)).collect()
+        images.into_iter().flat_map(|(name, images)| rows(name, &images, self)).collect()
     }
 }
 
-fn rows(name: &str, images: &[&SysextImage], options: &Sysupdate) -> Vec<Row> {
+fn rows(name: &str, images: &[&SysextImage], options: &Updates) -> Vec<Row> {
     let directory = SysextImage::directory(name);
     let sums: BTreeSet<String> =
         images.iter().map(|image| format!("{}  {}\n", image.object.sha256, image.file_name())).collect();
@@ -56,9 +90,8 @@ fn minor(version: &str) -> Option<&str> {
 /// `Verify=no`: the list of digests is not signed with a key that systemd's keyring has; it is as good as the way to it.
 /// `%a` is the machine's architecture in systemd's spelling, as in the images' names. The link in /etc/extensions gives the
 /// image the name that its extension-release file has.
-fn transfer(name: &str, fixed: &str, directory: &str, options: &Sysupdate) -> String {
-    let base = &options.base_url.value;
-    let instances = options.instances;
+fn transfer(name: &str, fixed: &str, directory: &str, options: &Updates) -> String {
+    let Updates { base_url: base, instances, .. } = options;
     format!(
         "[Transfer]\nVerify=no\n\n\
          [Source]\nType=url-file\nPath={base}/{directory}/\nMatchPattern={name}-{fixed}@v-%a.raw\n\n\

@@ -4,21 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use url::Url;
-
 use super::*;
 use crate::ignition::ssh_keys;
 use crate::output;
 use crate::report::{Finding, nearest};
 use crate::yaml::decode::{Decoder, Fields};
 use crate::yaml::{self, Node as Yaml};
-
-/// The output that systemd-sysupdate on a node takes its updates from.
-const SYSUPDATE: &str = "sysupdate";
-/// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
-const INSTANCES: u32 = 3;
-/// systemd-sysupdate raises anything lower to it.
-const MIN_INSTANCES: u32 = 2;
 
 pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
     let root = yaml::parse(source)?;
@@ -50,7 +41,7 @@ impl Reader<'_> {
             directory: self.directory.to_owned(),
             trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
-            kubernetes: fields.get("kubernetes").and_then(|node| self.kubernetes(node)),
+            kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
             sysexts: self.sysexts(&fields),
             packaging: fields
                 .get("packaging")
@@ -63,10 +54,11 @@ impl Reader<'_> {
             release,
             default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
             outputs: self.outputs(fields.get("outputs"), root),
-            sysupdate: fields.get("outputs").and_then(|node| self.sysupdate(node)),
         };
         self.check_nodes(&recipe);
         self.check_images(&recipe);
+        let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
+        of_outputs.for_each(|finding| self.decoder.push(finding));
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
             self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
         }
@@ -145,17 +137,6 @@ impl Reader<'_> {
             mirrors.insert(*source, bases);
         }
         mirrors
-    }
-
-    fn kubernetes(&self, node: &Yaml) -> Option<Spanned<String>> {
-        let fields = self.decoder.fields(node, "`kubernetes`");
-        let version = fields.need("version")?;
-        let text = self.decoder.string(version)?;
-        let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-        if numbers.len() != 3 || numbers.iter().any(|n| n.parse::<u16>().is_err()) {
-            self.decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
-        }
-        Some(self.decoder.spanned(version, text))
     }
 
     /// `NAME`, or `{name: NAME, version: V, set: {VARIABLE: VALUE}}`.
@@ -261,6 +242,7 @@ impl Reader<'_> {
             ignition: self.layers(&fields),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
         }
     }
 
@@ -292,7 +274,7 @@ impl Reader<'_> {
         let node = Node {
             mac,
             uuid,
-            ip: fields.get("ip").and_then(|n| self.decoder.string(n)),
+            ip: fields.get("ip").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
             ignition: self.layers(&fields),
             name: name?,
             profile: profile?,
@@ -338,75 +320,40 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, text))
     }
 
-    fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Spanned<String>> {
+    fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Output> {
         let Some(node) = node else {
-            return output::DEFAULT
-                .iter()
-                .map(|name| self.decoder.spanned(root, (*name).to_owned()))
-                .collect();
+            let nothing = Yaml::null_at(root);
+            let defaults = output::FORMATS.iter().filter(|format| output::DEFAULT.contains(&format.name));
+            return defaults.filter_map(|format| self.output(format, &nothing)).collect();
         };
+        let entries = self.decoder.entries(node, "`outputs`");
         let mut outputs = Vec::new();
-        for (name, options) in self.decoder.entries(node, "`outputs`") {
-            if !options.is_null() && name.value != SYSUPDATE {
-                self.decoder.fields(options, "this output's options");
-            }
-            let known = output::FORMATS.iter().map(|format| format.name());
-            if !known.clone().any(|known| known == name.value) {
+        for (name, options) in &entries {
+            let known = output::FORMATS.iter().map(|format| format.name);
+            let Some(format) = output::FORMATS.iter().find(|format| format.name == name.value) else {
                 let finding =
                     Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
                 self.decoder.push(match nearest(&name.value, known.clone()) {
                     Some(near) => finding.hint(format!("did you mean `{near}`?")),
                     None => finding.hint(format!("outputs: {}", known.collect::<Vec<_>>().join(", "))),
                 });
+                continue;
+            };
+            for missing in format.needs.iter().filter(|need| !entries.iter().any(|(n, _)| n.value == **need))
+            {
+                let text =
+                    format!("`{}` speaks of files that only the output `{missing}` publishes", format.name);
+                let finding = Finding::error(text).at(name.place.clone());
+                self.decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
             }
-            outputs.push(name);
+            outputs.extend(self.output(format, options));
         }
         outputs
     }
 
-    /// The one output with options: nodes fetch from it long after a boot, so it must know where the tree will be.
-    fn sysupdate(&self, outputs: &Yaml) -> Option<Sysupdate> {
-        let (name, options) =
-            self.decoder.entries(outputs, "`outputs`").into_iter().find(|(n, _)| n.value == SYSUPDATE)?;
-        if options.is_null() {
-            let text = "`sysupdate` needs a `base_url`: where nodes will find this tree";
-            let hint = "sysupdate: {base_url: \"http://10.0.0.1:8080\"}";
-            self.decoder.push(Finding::error(text).at(name.place).hint(hint));
-            return None;
-        }
-        let fields = self.decoder.fields(options, "`sysupdate`");
-        let base_url = fields.need("base_url").map(|node| self.base_url(node));
-        let instances = fields.get("instances").and_then(|node| {
-            let instances = self.decoder.parsed(node)?;
-            if instances < MIN_INSTANCES {
-                let text =
-                    format!("`instances` must be at least {MIN_INSTANCES}: the running version and the next");
-                self.decoder.error(node, text);
-            }
-            Some(instances)
-        });
-        let versions = fields.get("versions").map(|node| self.decoder.entries(node, "`versions`"));
-        let versions = versions.unwrap_or_default().into_iter();
-        let versions =
-            versions.map(|(sysext, list)| (sysext, self.decoder.strings(list, "a sysext's versions")));
-        Some(Sysupdate {
-            base_url: base_url?,
-            instances: instances.unwrap_or(INSTANCES),
-            versions: versions.collect(),
-        })
-    }
-
-    fn base_url(&self, node: &Yaml) -> Spanned<String> {
-        let text = self.decoder.string(node).unwrap_or_default();
-        let url = Url::parse(&text).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
-        });
-        if url.is_none() {
-            let text = format!("`{text}` is not an http or https URL such as http://10.0.0.1:8080");
-            self.decoder.error(node, text);
-        }
-        let base = url.map(String::from).unwrap_or_default();
-        self.decoder.spanned(node, base.trim_end_matches('/').to_owned())
+    fn output(&self, format: &'static output::Format, options: &Yaml) -> Option<Output> {
+        let options = output::Options::new(self.decoder, options, format.name);
+        (format.read)(&options).map(|read| Output { name: format.name, format: read })
     }
 
     fn check_nodes(&self, recipe: &Recipe) {

@@ -17,7 +17,7 @@ use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings, Place, Source};
 
 /// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 1;
 /// Longest unit that is looked at, in bytes.
 const MAX_UNIT: u64 = 1 << 20;
 
@@ -155,19 +155,7 @@ pub fn assemble(
         let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
         tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
     }
-    let release = Release::new(description.os, arch, description.reload).text().into_bytes();
-    let generated = Entry::file(PLAIN, Contents::Bytes(release), "prebake, which generates it");
-    tree.insert(&release::path(name), generated).map_err(in_tree)?;
-
-    let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
-    for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
-        if let Content::File(contents) = &entry.content {
-            let unit = |source| Error::Unit { name: name.clone(), path: path.into(), source };
-            findings.extend(unit_findings(path, contents).map_err(unit)?);
-        }
-    }
-    let (tree, warnings) = Findings::settle(findings, tree)?;
-    Ok(Assembled { tree, warnings })
+    Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
 }
 
 fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
@@ -187,6 +175,23 @@ fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
 }
 
 impl Assembled {
+    /// Adds the extension-release file to a tree and judges the whole.
+    pub fn new(name: &str, mut tree: Tree, release: Release) -> Result<Self, Error> {
+        let contents = Contents::Bytes(release.text().into_bytes());
+        let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
+        let in_tree = |source| Error::Tree { name: name.into(), source };
+        tree.insert(&release::path(name), generated).map_err(in_tree)?;
+        let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
+        for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
+            if let Content::File(contents) = &entry.content {
+                let unit = |source| Error::Unit { name: name.into(), path: path.into(), source };
+                findings.extend(unit_findings(path, contents).map_err(unit)?);
+            }
+        }
+        let (tree, warnings) = Findings::settle(findings, tree)?;
+        Ok(Assembled { tree, warnings })
+    }
+
     /// What is in the image.
     pub fn tree(&self) -> &Tree {
         &self.tree

@@ -88,6 +88,17 @@ impl Packaging {
         }
     }
 
+    /// The same for data that is compressed already, where more than the least effort gains nothing.
+    pub fn least_effort(&self) -> Packaging {
+        let filesystem = match self.filesystem {
+            Filesystem::Squashfs(options) => {
+                Filesystem::Squashfs(squashfs::Options { level: Level::LEAST, ..options })
+            }
+            erofs => erofs,
+        };
+        Packaging { filesystem, ..self.clone() }
+    }
+
     /// Writes a tree as an image over `out`, which is truncated, and returns its length in bytes.
     pub fn write(&self, tree: &Tree, epoch: u64, out: &mut File) -> Result<u64, Error> {
         match self.filesystem {

@@ -3,6 +3,7 @@
 //! A decoder asks a [`Fields`] for each key it knows; what it never asked for is an unknown key and is refused with
 //! the nearest known one. A value that does not fit leaves a finding and its default, so that one run tells all.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -48,15 +49,30 @@ impl Decoder {
     }
 
     /// Opens a mapping. Anything else leaves a finding and an empty mapping.
-    pub fn fields<'n>(&'n self, node: &'n Node, what: &'static str) -> Fields<'n> {
+    pub fn fields<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
+        let what = what.into();
         let entries = match &node.kind {
-            Kind::Mapping(entries) => entries.as_slice(),
+            Kind::Mapping(entries) => Some(entries.as_slice()),
             _ => {
                 self.error(node, format!("{what} must be a mapping of keys"));
-                &[]
+                None
             }
         };
         Fields { decoder: self, node, what, entries, known: RefCell::default() }
+    }
+
+    /// The same for a mapping that may be left out altogether.
+    pub fn options<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
+        match node.is_null() {
+            true => Fields {
+                decoder: self,
+                node,
+                what: what.into(),
+                entries: Some(&[]),
+                known: RefCell::default(),
+            },
+            false => self.fields(node, what),
+        }
     }
 
     /// The entries of a mapping whose keys are names the user chose, in the order written.
@@ -138,8 +154,9 @@ impl Decoder {
 pub struct Fields<'n> {
     decoder: &'n Decoder,
     node: &'n Node,
-    what: &'static str,
-    entries: &'n [(Node, Node)],
+    what: Cow<'static, str>,
+    /// Nothing of what should have been a mapping and is none, which is a finding already.
+    entries: Option<&'n [(Node, Node)]>,
     known: RefCell<Vec<&'static str>>,
 }
 
@@ -147,14 +164,14 @@ impl<'n> Fields<'n> {
     /// The value of an optional key; null counts as absent.
     pub fn get(&self, key: &'static str) -> Option<&'n Node> {
         self.known.borrow_mut().push(key);
-        let (_, value) = self.entries.iter().find(|(k, _)| k.scalar() == Some(key))?;
+        let (_, value) = self.entries?.iter().find(|(k, _)| k.scalar() == Some(key))?;
         (!value.is_null()).then_some(value)
     }
 
     /// The value of a key that must be there.
     pub fn need(&self, key: &'static str) -> Option<&'n Node> {
         let value = self.get(key);
-        if value.is_none() && matches!(self.node.kind, Kind::Mapping(_)) {
+        if value.is_none() && self.entries.is_some() {
             self.decoder.error(self.node, format!("{} needs the key `{key}`", self.what));
         }
         value
@@ -164,7 +181,7 @@ impl<'n> Fields<'n> {
 impl Drop for Fields<'_> {
     fn drop(&mut self) {
         let known = self.known.take();
-        for (key, _) in self.entries {
+        for (key, _) in self.entries.unwrap_or_default() {
             let name = key.scalar().unwrap_or_default();
             if known.contains(&name) {
                 continue;

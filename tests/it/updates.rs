@@ -122,7 +122,7 @@ fn an_image_that_is_not_the_one_of_the_list_is_not_installed() {
 fn options_that_cannot_work_are_refused_where_they_stand() {
     for (options, words) in [
         ("{}", "`sysupdate` needs the key `base_url`"),
-        ("", "`sysupdate` needs a `base_url`: where nodes will find this tree"),
+        ("", "`sysupdate` needs the key `base_url`"),
         ("{base_url: \"ftp://x\"}", "`ftp://x` is not an http or https URL"),
         ("{base_url: \"http://x\", instances: 1}", "`instances` must be at least 2"),
         ("{base_url: \"http://x\", versions: {helo: [v1]}}", "no profile has a sysext `helo`"),

@@ -39,6 +39,11 @@ impl ImageRef {
         }
     }
 
+    /// The name inside its registry, such as `coredns/coredns`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
     /// The digest, if the reference names one.
     pub fn digest(&self) -> Option<&Sha256> {
         self.digest.as_ref()

@@ -2,29 +2,14 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::{ARCHIVE, PASSWORD, PAUSE, USER, build, docker_config, lock, pause, tree, world};
+use crate::containerd::{Containerd, Daemon, containerd_runs, there_is};
 use crate::registry::basic;
 use crate::world::Run;
-
-/// Whether a judge may be missing: never in CI.
-fn there_is(judge: &str) -> bool {
-    let found =
-        Command::new("sh").args(["-c", &format!("command -v {judge}")]).output().unwrap().status.success();
-    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    let skipped = std::env::var("PREBAKE_SKIP_JUDGES").is_ok_and(|skip| skip == "1");
-    assert!(
-        found || (skipped && !ci),
-        "the judge {judge} is missing; tests/prerequisites.sh test installs it"
-    );
-    found
-}
 
 #[test]
 fn skopeo_reads_the_archive_and_finds_the_registrys_digests() {
@@ -100,69 +85,9 @@ fn a_real_registry_gives_the_same_archive_back() {
     assert_eq!(fs::read(tree(&second, ARCHIVE)).unwrap(), fs::read(archive).unwrap());
 }
 
-/// A process that ends with the test.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Daemon {
-    /// Starts it, with its words in a file, and waits until it is ready.
-    fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool) -> Self {
-        let file = fs::File::create(log).unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        let mut daemon = Daemon(command.spawn().unwrap());
-        let said = || fs::read_to_string(log).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !ready() {
-            assert!(daemon.0.try_wait().unwrap().is_none(), "it ended:\n{}", said());
-            assert!(Instant::now() < deadline, "it does not answer:\n{}", said());
-            thread::sleep(Duration::from_millis(100));
-        }
-        daemon
-    }
-}
-
-/// A containerd of our own.
-struct Containerd {
-    _daemon: Daemon,
-    socket: PathBuf,
-}
-
-impl Containerd {
-    fn start(root: &Path) -> Self {
-        let socket = root.join("containerd.sock");
-        let config = format!(
-            "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\n\
-             disabled_plugins = ['io.containerd.grpc.v1.cri']\n[grpc]\naddress = '{0}/containerd.sock'\n",
-            root.display()
-        );
-        fs::create_dir_all(root).unwrap();
-        fs::write(root.join("config.toml"), config).unwrap();
-        let ready = || ctr(&socket, &["version"]).status.success();
-        let mut command = Command::new("containerd");
-        let daemon =
-            Daemon::start(command.arg("--config").arg(root.join("config.toml")), &root.join("log"), ready);
-        Containerd { _daemon: daemon, socket }
-    }
-}
-
-fn ctr(socket: &Path, args: &[&str]) -> Output {
-    Command::new("ctr").arg("--address").arg(socket).args(args).output().unwrap()
-}
-
 #[test]
 fn containerd_imports_the_archive_under_its_full_name() {
-    if !there_is("containerd") || !there_is("ctr") {
-        return;
-    }
-    if !rustix::process::geteuid().is_root() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "containerd needs root");
-        eprintln!("skipped: containerd runs as root only");
+    if !containerd_runs() {
         return;
     }
     let world = world(PAUSE);
@@ -170,7 +95,7 @@ fn containerd_imports_the_archive_under_its_full_name() {
     build(&world, &registry).ok();
     let containerd = Containerd::start(&world.path("containerd"));
     let ok = |args: &[&str]| {
-        let output = ctr(&containerd.socket, args);
+        let output = containerd.ctr(args);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         text

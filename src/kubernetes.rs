@@ -1,0 +1,205 @@
+//! The container images that Kubernetes and its network need, where nodes shall have them without a registry.
+//!
+//! A version's list comes from the table of the sysext `kubernetes`; of a version that the table does not know, the
+//! locked and verified kubeadm is asked once, and the lock remembers what it said. Leaves references and archives to
+//! `images`, and what the node does to `sysext/prebake-images`.
+
+pub mod kubeadm;
+
+use std::collections::BTreeMap;
+
+use crate::arch::Arch;
+use crate::error::Result;
+use crate::images::carried::Carried;
+use crate::lock::{self, Lock};
+use crate::recipe::{Carriage, Profile, Recipe, Role, Sysext};
+use crate::report::{Finding, Findings, Place};
+use crate::resolve::{self, component_id};
+use crate::source::fetch::Fetcher;
+use crate::source::oci::ImageRef;
+use crate::sysexts::{Selected, name_of};
+
+/// The sysext that the lists belong to.
+pub const SYSEXT: &str = "kubernetes";
+/// Names of its lists: what only control planes need, what every node does.
+const CONTROL_PLANE: &str = "control-plane";
+const NODE: &str = "node";
+const KUBE_VIP: &str = "kube-vip";
+
+/// The images that the nodes of a recipe need. No image is in both lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// On every node: kube-proxy, CoreDNS (wherever it is scheduled), the sandbox image, and the network plugin's.
+    pub node: Vec<ImageRef>,
+    /// On control planes beside those.
+    pub control_plane: Vec<ImageRef>,
+    /// What the lock has to remember, where kubeadm was asked.
+    pub kubeadm: Option<lock::Kubeadm>,
+    /// Whether kubeadm has to be asked first: the lists are empty.
+    pub open: bool,
+}
+
+impl Needs {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ImageRef> {
+        self.node.iter().chain(&self.control_plane)
+    }
+}
+
+/// What a recipe needs, as far as its sysexts and its lock know.
+///
+/// # Errors
+/// Findings at the recipe's `kubernetes:` where a list is missing or wrong.
+pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Result<Needs> {
+    let Some(kubernetes) = &recipe.kubernetes else { return Ok(Needs::default()) };
+    // No image list depends on the architecture.
+    let sysext = booted(sysexts).next();
+    let (Some(images), Some(sysext)) = (&kubernetes.images, sysext) else {
+        return Ok(Needs::default());
+    };
+    let lists = Lists { place: &images.carriage.place, lists: sysext.description.images(&sysext.variables)? };
+    let (mut node, mut control_plane, mut kubeadm) = (lists.get(NODE)?, lists.get(CONTROL_PLANE)?, None);
+    if node.is_empty() || control_plane.is_empty() {
+        let locked = lock.and_then(|lock| lock.kubeadm.as_ref());
+        let Some(said) = locked.filter(|said| said.version == kubernetes.version.value) else {
+            return Ok(Needs { open: true, ..Needs::default() });
+        };
+        (node, control_plane) = kubeadm::lists(&said.images).map_err(|why| lists.wrong(why))?;
+        kubeadm = Some(said.clone());
+    }
+    if let Some(cni) = kubernetes.cni {
+        node.extend(lists.need(cni.as_str())?);
+    }
+    if kubernetes.kube_vip {
+        control_plane.extend(lists.need(KUBE_VIP)?);
+    }
+    for list in [&mut node, &mut control_plane] {
+        list.sort_by_key(ToString::to_string);
+        list.dedup();
+    }
+    control_plane.retain(|image| !node.contains(image));
+    Ok(Needs { node, control_plane, kubeadm, open: false })
+}
+
+/// Asks the kubeadm of the recipe's Kubernetes: the lock with its answer, and with kubeadm itself.
+pub async fn ask(recipe: &Recipe, sysexts: &[Selected], lock: Lock, fetcher: &Fetcher<'_>) -> Result<Lock> {
+    let Some(kubernetes) = &recipe.kubernetes else { return Ok(lock) };
+    let version = &kubernetes.version;
+    let unknown = |hint: String| {
+        let finding = Finding::error(format!("no table knows the images of Kubernetes {}", version.value));
+        Findings::from(finding.at(version.place.clone()).hint(hint))
+    };
+    let here: Option<Arch> = std::env::consts::ARCH.parse().ok();
+    let want = booted(sysexts).find(|sysext| Some(sysext.arch) == here).and_then(|sysext| {
+        let id = component_id(sysext, "kubeadm");
+        resolve::components(sysext).find(|want| want.id == id)
+    });
+    let want = want.ok_or_else(|| {
+        unknown(format!(
+            "its kubeadm can be asked on a machine of an architecture that the recipe builds for; or add the version to \
+             `versions:` in sysext/{SYSEXT}/sysext.yaml"
+        ))
+    })?;
+    let mut lock = lock;
+    let entries = resolve::bring(&want, &lock.inputs, fetcher).await?;
+    let spool = fetcher.store.spool()?;
+    let file = fetcher.store.path(&entries[&want.id].sha256);
+    let images = kubeadm::ask(&file, version, spool.path())?;
+    lock.inputs.extend(entries);
+    lock.kubeadm = Some(lock::Kubeadm { version: version.value.clone(), images });
+    Ok(lock)
+}
+
+/// The sysext `kubernetes` as nodes boot it, for each architecture.
+fn booted(sysexts: &[Selected]) -> impl Iterator<Item = &Selected> {
+    sysexts.iter().filter(|sysext| sysext.booted && sysext.description.name == SYSEXT)
+}
+
+/// The image lists of a sysext, and where the recipe asks for them.
+struct Lists<'r> {
+    place: &'r Place,
+    lists: BTreeMap<String, Vec<String>>,
+}
+
+impl Lists<'_> {
+    /// A list; empty where the sysext has none of that name.
+    fn get(&self, name: &str) -> Result<Vec<ImageRef>, Findings> {
+        let images = self.lists.get(name).into_iter().flatten();
+        images.map(|image| image.parse()).collect::<Result<_, String>>().map_err(|why| self.wrong(why))
+    }
+
+    fn need(&self, name: &str) -> Result<Vec<ImageRef>, Findings> {
+        let list = self.get(name)?;
+        if list.is_empty() {
+            let known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
+            let why = format!("it has no list `{name}`, only {}", known.join(", "));
+            return Err(self.wrong(why));
+        }
+        Ok(list)
+    }
+
+    fn wrong(&self, why: String) -> Findings {
+        let finding = Finding::error(format!("the image lists of sysext `{SYSEXT}`: {why}"));
+        finding.at(self.place.clone()).hint("correct `images:` in its sysext.yaml").into()
+    }
+}
+
+/// The sysext with the images of a profile's nodes, where they carry any. Control planes may run everything that
+/// workers do, so there are two sets.
+pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
+    recipe.images_of(profile)?;
+    Some(match profile.role {
+        Some(Role::Worker) => "kubernetes-images-worker",
+        Some(Role::ControlPlane) | None => "kubernetes-images",
+    })
+}
+
+/// What is to be carried to nodes: one sysext for each set that a profile uses, for each architecture.
+pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
+    let mut sets = BTreeMap::new();
+    for profile in recipe.profiles.values() {
+        if let (Some(name), Some(images), Some(kubernetes)) =
+            (sysext_of(recipe, profile), recipe.images_of(profile), &recipe.kubernetes)
+        {
+            sets.insert(name, (profile.role, images.carriage.value, &kubernetes.version.value));
+        }
+    }
+    let carried = |(name, (role, carriage, version)): (&&str, &(Option<Role>, Carriage, &String)),
+                   arch: Arch| {
+        let own = if *role == Some(Role::Worker) { &[][..] } else { &needs.control_plane };
+        let mut images: Vec<ImageRef> = recipe.images.iter().map(|image| image.value.clone()).collect();
+        images.extend(
+            needs.node.iter().chain(own).filter(|need| !images.contains(need)).cloned().collect::<Vec<_>>(),
+        );
+        Carried { name: (*name).to_owned(), version: (*version).clone(), arch, carriage: *carriage, images }
+    };
+    let archs = &recipe.release.archs;
+    sets.iter().flat_map(|set| archs.iter().map(move |arch| carried(set, *arch))).collect()
+}
+
+/// Whether an image's archive is a file of the tree: what the recipe itself names, and what nodes fetch.
+pub fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
+    let images = recipe.kubernetes.as_ref().and_then(|kubernetes| kubernetes.images.as_ref());
+    images.is_some_and(|images| images.carriage.value == Carriage::Asset)
+        || recipe.images.iter().any(|image| image.value == *reference)
+}
+
+/// The warning about profiles whose containerd would ask a registry for its own sandbox image, which no list names.
+pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
+    let images = recipe.kubernetes.as_ref()?.images.as_ref()?;
+    let lacking = recipe.profiles.iter().filter(|(_, profile)| {
+        let configured = |sysext: &&Sysext| name_of(&sysext.name) == "containerd-config";
+        recipe.images_of(profile).is_some() && !recipe.sysexts_of(profile).iter().any(configured)
+    });
+    let lacking: Vec<&str> = lacking.map(|(name, _)| name.as_str()).collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "nodes of {} carry images, but their containerd starts every pod with a sandbox image of its own choice, which a \
+         registry must have",
+        lacking.join(", ")
+    );
+    let hint = "add the sysext `containerd-config`, which names the one that kubeadm wants";
+    Some(Finding::warning(text).at(images.carriage.place.clone()).hint(hint))
+}

@@ -1,0 +1,144 @@
+//! Addresses as recipes write them: with the length of their network's prefix.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+/// An address in its network: `10.0.0.11/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    /// The address.
+    pub address: IpAddr,
+    /// How many leading bits name the network.
+    pub prefix: u8,
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (address, prefix) = text.split_once('/')?;
+            let address: IpAddr = address.parse().ok()?;
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = Some(prefix).filter(|p| p.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
+            (prefix <= longest).then_some(Cidr { address, prefix })
+        };
+        parse()
+            .ok_or_else(|| format!("`{text}` is not an address with its prefix length such as 10.0.0.11/24"))
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// An IPv4 network: `10.0.0.0/24`, or any address in it with the prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its first address.
+    pub base: Ipv4Addr,
+    /// How many leading bits name it.
+    prefix: u8,
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(Cidr { address: IpAddr::V4(address), prefix }) => {
+                let base = Ipv4Addr::from_bits(address.to_bits() & mask(prefix));
+                Ok(Network { base, prefix })
+            }
+            _ => Err(format!("`{text}` is not an IPv4 network such as 10.0.0.0/24")),
+        }
+    }
+}
+
+impl Network {
+    /// Such as 255.255.255.0.
+    pub fn netmask(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(mask(self.prefix))
+    }
+
+    /// Whether an address lies in it.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        address.to_bits() & mask(self.prefix) == self.base.to_bits()
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
+    }
+}
+
+/// The leading bits set.
+fn mask(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+}
+
+/// A range of IPv4 addresses, both ends included: `10.0.0.100-10.0.0.200`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    /// The first.
+    pub first: Ipv4Addr,
+    /// The last; not before the first.
+    pub last: Ipv4Addr,
+}
+
+impl FromStr for AddressRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text.split_once('-').map(|(first, last)| (first.trim().parse(), last.trim().parse()));
+        match ends {
+            Some((Ok(first), Ok(last))) if first <= last => Ok(AddressRange { first, last }),
+            _ => Err(format!("`{text}` is not a range of addresses such as 10.0.0.100-10.0.0.200")),
+        }
+    }
+}
+
+impl AddressRange {
+    /// Whether an address is one of them.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_their_prefix_length() {
+        assert_eq!("10.0.0.11/24".parse::<Cidr>().unwrap().to_string(), "10.0.0.11/24");
+        assert_eq!("fd00::1/64".parse::<Cidr>().unwrap().prefix, 64);
+        for bad in ["10.0.0.11", "10.0.0.11/33", "10.0.0/24", "10.0.0.11/+24", "10.0.0.11/", "x/8"] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_network_knows_its_addresses() {
+        let network: Network = "10.1.2.3/20".parse().unwrap();
+        assert_eq!(
+            (network.to_string(), network.netmask()),
+            ("10.1.0.0/20".into(), [255, 255, 240, 0].into())
+        );
+        assert!(network.contains([10, 1, 15, 255].into()) && !network.contains([10, 1, 16, 0].into()));
+        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains([8, 8, 8, 8].into()));
+        assert_eq!("10.0.0.1/32".parse::<Network>().unwrap().netmask(), Ipv4Addr::BROADCAST);
+    }
+
+    #[test]
+    fn a_range_runs_upwards() {
+        assert!("10.0.0.1-10.0.0.9".parse::<AddressRange>().is_ok());
+        for bad in ["10.0.0.9-10.0.0.1", "10.0.0.1", "10.0.0.1-9"] {
+            assert!(bad.parse::<AddressRange>().is_err(), "{bad}");
+        }
+    }
+}

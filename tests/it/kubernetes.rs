@@ -1,0 +1,354 @@
+//! The images of a Kubernetes version, from the recipe to the node: which are chosen, how they are pinned and carried,
+//! and what the node's script does with them.
+
+mod importer;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use prebake::digest::Sha256;
+use prebake::format::cpio;
+use prebake::format::squashfs;
+use prebake::kubernetes::{Needs, needs};
+use prebake::recipe::Recipe;
+use prebake::report::Source;
+use prebake::source::oci::ImageRef;
+use prebake::sysexts;
+use serde_json::Value;
+
+use crate::registry::{Builder, Pushed, Registry};
+use crate::world::{Run, World, repository};
+
+const KUBERNETES: &str = "v1.33.13";
+/// What kubeadm of that version lists, as repository and tag below registry.k8s.io.
+const IMAGES: [(&str, &str); 7] = [
+    ("kube-apiserver", KUBERNETES),
+    ("kube-controller-manager", KUBERNETES),
+    ("kube-scheduler", KUBERNETES),
+    ("kube-proxy", KUBERNETES),
+    ("coredns/coredns", "v1.12.0"),
+    ("pause", "3.10"),
+    ("etcd", "3.5.24-0"),
+];
+/// What the shell of a stand-in for kubeadm runs.
+const KUBEADM: &str = "[ \"$*\" = 'config images list --kubernetes-version v1.33.13' ] || exit 1\n";
+const LISTS: &str = "usr/share/prebake/images";
+
+/// A world whose recipe carries the images of a version that no table knows; `say` is what its kubeadm does.
+fn world(kubernetes: &str, say: &str) -> World {
+    let world = World::new();
+    let write = |path: &str, text: &str| {
+        let path = world.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let kubeadm = format!("#!/bin/sh\n{KUBEADM}{say}\n");
+    let place = format!("release/{KUBERNETES}/bin/linux/amd64/kubeadm");
+    write(&place, &kubeadm);
+    write(&format!("{place}.sha256"), &Sha256::of(kubeadm.as_bytes()).to_string());
+    let url = "https://dl.k8s.io/{version}/bin/linux/{arch}/kubeadm";
+    let description = format!(
+        "schema: 1\nname: kubernetes\nversion: v1.0.0\ncomponents:\n  kubeadm:\n    url: '{url}'\n    \
+         sha256_url: '{url}.sha256'\n    install: /usr/bin/kubeadm\n"
+    );
+    write("sysext/kubernetes/sysext.yaml", &description);
+    std::os::unix::fs::symlink(repository("sysext/prebake-images"), world.path("sysext/prebake-images"))
+        .unwrap();
+    let recipe = format!("kubernetes: {{version: {KUBERNETES}, {kubernetes}}}\nsysexts: [kubernetes]");
+    world.edit("recipes/small.yaml", "sysexts: [hello]", &recipe);
+    world.edit("recipes/small.yaml", "kernel_args: [console=ttyS0]", "role: worker");
+    world
+}
+
+/// What an honest kubeadm says.
+fn list() -> String {
+    let lines: Vec<String> =
+        IMAGES.iter().map(|(name, tag)| format!("registry.k8s.io/{name}:{tag}")).collect();
+    format!("echo '{}'", lines.join("\n"))
+}
+
+fn registry() -> (Registry, Vec<Pushed>) {
+    let mut builder = Builder::default();
+    let pushed = IMAGES.iter().map(|(name, tag)| builder.push(name, tag, &["amd64"])).collect();
+    (builder.start(), pushed)
+}
+
+fn command(world: &World, registry: &Registry, args: &[&str]) -> Command {
+    let mut command = world.command(args);
+    command.env("PREBAKE_MIRROR_OCI", registry.url()).env("PREBAKE_MIRROR_KUBERNETES", world.mirror.url());
+    command
+}
+
+fn run(world: &World, registry: &Registry, args: &[&str]) -> Run {
+    Run::of(command(world, registry, args).output().unwrap())
+}
+
+fn build(world: &World, registry: &Registry) -> Run {
+    run(world, registry, &["build", "recipes/small.yaml"])
+}
+
+fn tree(world: &World, path: &str) -> PathBuf {
+    world.path("output/small/current").join(path)
+}
+
+/// A published sysext of images.
+fn carried(world: &World, name: &str) -> squashfs::Image {
+    let path = tree(world, &format!("assets/sysext/{name}/{name}-{KUBERNETES}-x86-64.raw"));
+    squashfs::Image::open(&path, squashfs::Limits::default()).unwrap()
+}
+
+/// The lines of its list, in fields.
+fn lines(image: &squashfs::Image, name: &str) -> Vec<Vec<String>> {
+    let list = String::from_utf8(image.read(&format!("{LISTS}/{name}.list")).unwrap()).unwrap();
+    list.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+}
+
+/// The names of the images in it, without registry and tag.
+fn names(lines: &[Vec<String>]) -> Vec<&str> {
+    let name = |line: &'_ Vec<String>| -> usize { line[3].rfind(':').unwrap() };
+    lines.iter().map(|line| &line[3]["registry.k8s.io/".len()..name(line)]).collect()
+}
+
+#[test]
+fn kubeadm_is_asked_once_for_a_version_that_no_table_knows_and_the_lock_remembers() {
+    let world = world("images: true", &list());
+    let (registry, pushed) = registry();
+    build(&world, &registry).ok();
+    let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
+    assert!(lock.contains(&format!("kubeadm:\n  version: {KUBERNETES}\n  images:\n")), "{lock}");
+    for ((name, tag), pushed) in IMAGES.iter().zip(&pushed) {
+        assert!(lock.contains(&format!("image/registry.k8s.io/{name}:{tag}/amd64/manifest:")), "{lock}");
+        assert!(lock.contains(pushed.manifests["amd64"].trim_start_matches("sha256:")), "{lock}");
+    }
+    let id = world.current();
+    let asked = (registry.requests().len(), world.mirror.requests().len());
+    for args in [&["--locked"][..], &["--offline"], &["--locked", "--offline"], &[]] {
+        run(&world, &registry, &[&["build", "recipes/small.yaml"], args].concat()).ok();
+    }
+    assert_eq!((registry.requests().len(), world.mirror.requests().len()), asked, "nothing is asked again");
+    assert_eq!(world.current(), id);
+    assert_eq!(fs::read_to_string(world.path("recipes/small.lock")).unwrap(), lock);
+
+    let before = fs::read(world.path("recipes/small.lock")).unwrap();
+    run(&world, &registry, &["lock", "recipes/small.yaml", "--update"]).ok();
+    assert_eq!(fs::read(world.path("recipes/small.lock")).unwrap(), before, "nothing moved");
+}
+
+#[test]
+fn a_lock_for_another_version_is_drift_and_its_list_is_not_used() {
+    let world = world("images: true", &list());
+    let (registry, _) = registry();
+    build(&world, &registry).ok();
+    world.edit("recipes/small.yaml", KUBERNETES, "v1.33.14");
+    run(&world, &registry, &["build", "recipes/small.yaml", "--locked"])
+        .fails(9, &["kubeadm was not asked for the images of this Kubernetes version"]);
+    run(&world, &registry, &["build", "recipes/small.yaml", "--offline"])
+        .fails(6, &["kubeadm's list of images"]);
+}
+
+#[test]
+fn workers_carry_what_pods_need_and_all_others_the_control_plane_too() {
+    let world = world("images: sysext", &list());
+    let (registry, pushed) = registry();
+    build(&world, &registry).ok();
+    let all = carried(&world, "kubernetes-images");
+    let control = lines(&all, "kubernetes-images");
+    assert_eq!(control.len(), 7);
+    let worker = lines(&carried(&world, "kubernetes-images-worker"), "kubernetes-images-worker");
+    assert_eq!(names(&worker), ["coredns/coredns", "kube-proxy", "pause"]);
+    // Each archive lies beside the list, with the digest, size and manifest that the list says.
+    for line in &control {
+        let [sha256, size, place, reference, manifest] = line.as_slice() else { panic!("{line:?}") };
+        let bytes = all.read(place.strip_prefix('/').unwrap()).unwrap();
+        assert_eq!((&Sha256::of(&bytes).to_string(), &bytes.len().to_string()), (sha256, size));
+        let index =
+            IMAGES.iter().position(|(name, tag)| *reference == format!("registry.k8s.io/{name}:{tag}"));
+        assert_eq!(*manifest, pushed[index.unwrap()].manifests["amd64"]);
+    }
+    assert!(!tree(&world, "assets/images").exists(), "nobody fetches what is carried");
+}
+
+#[test]
+fn an_overlay_holds_the_images_of_its_profile_their_importer_and_links_to_both() {
+    let world = world("images: sysext", &list());
+    let (registry, _) = registry();
+    build(&world, &registry).ok();
+    let overlay = fs::read(tree(&world, "assets/overlay/worker.cpio")).unwrap();
+    let listing = cpio::list("overlay", &mut overlay.as_slice(), cpio::Limits::default()).unwrap();
+    let sysexts =
+        listing.members.iter().filter_map(|member| member.path.strip_prefix("usr/share/oem/sysext/"));
+    let expected = ["kubernetes-images-worker.raw", "kubernetes.raw", "prebake-images.raw"];
+    assert_eq!(sysexts.collect::<Vec<_>>(), expected);
+    let config: Value =
+        serde_json::from_slice(&fs::read(tree(&world, "ignition/worker.ign")).unwrap()).unwrap();
+    let links = config["storage"]["links"].as_array().unwrap().iter();
+    let mut links: Vec<&str> = links.map(|link| link["path"].as_str().unwrap()).collect();
+    links.sort_unstable();
+    assert_eq!(links, expected.map(|name| format!("/etc/extensions/{name}")));
+}
+
+#[test]
+fn as_assets_the_archives_are_published_and_nodes_carry_only_the_list() {
+    let world = world("images: asset", &list());
+    let (registry, _) = registry();
+    build(&world, &registry).ok();
+    assert_eq!(world.names("output/small/current/assets/images").len(), 7);
+    let image = carried(&world, "kubernetes-images");
+    let inside: Vec<String> =
+        image.list().map(|listed| listed.path).filter(|path| path.starts_with(LISTS)).collect();
+    assert_eq!(inside, [LISTS, &format!("{LISTS}/kubernetes-images.list")]);
+    for line in lines(&image, "kubernetes-images") {
+        let bytes = fs::read(tree(&world, &line[2])).unwrap();
+        assert_eq!(
+            (Sha256::of(&bytes).to_string(), bytes.len().to_string()),
+            (line[0].clone(), line[1].clone())
+        );
+    }
+}
+
+#[test]
+fn images_that_the_recipe_names_itself_are_carried_too_and_published_as_ever() {
+    let world = world("images: sysext", &list());
+    world.edit(
+        "recipes/small.yaml",
+        "sysexts:",
+        "images: [registry.k8s.io/site/app:1, registry.k8s.io/pause:3.10]\nsysexts:",
+    );
+    let mut builder = Builder::default();
+    builder.push("site/app", "1", &["amd64"]);
+    for (name, tag) in IMAGES {
+        builder.push(name, tag, &["amd64"]);
+    }
+    build(&world, &builder.start()).ok();
+    let worker = lines(&carried(&world, "kubernetes-images-worker"), "kubernetes-images-worker");
+    assert_eq!(names(&worker), ["site/app", "pause", "coredns/coredns", "kube-proxy"], "each once");
+    let published = world.names("output/small/current/assets/images");
+    assert_eq!(published, ["pause-3.10-amd64.tar", "site-app-1-amd64.tar"]);
+}
+
+#[test]
+fn the_same_lock_gives_the_same_bytes_and_no_images_are_carried_unasked() {
+    let (registry, _) = registry();
+    let ids = ["first", "second"].map(|_| {
+        let world = world("images: true", &list());
+        build(&world, &registry).ok();
+        world.current().unwrap()
+    });
+    assert_eq!(ids[0], ids[1]);
+    let world = world("images: false", "exit 1");
+    build(&world, &registry).ok();
+    assert_eq!(world.names("output/small/current/assets/sysext"), ["kubernetes"]);
+}
+
+#[test]
+fn profiles_whose_containerd_picks_its_own_sandbox_image_are_told_of() {
+    let world = world("images: true", &list());
+    let (registry, _) = registry();
+    let said = build(&world, &registry).ok().stderr;
+    for expected in
+        ["warning: nodes of control, worker carry images", "recipes/small.yaml:5", "`containerd-config`"]
+    {
+        assert!(said.contains(expected), "no {expected} in {said}");
+    }
+    let config = "schema: 1\nname: containerd-config\nversion: '1'\n";
+    fs::create_dir_all(world.path("sysext/containerd-config/files/usr/share/x")).unwrap();
+    fs::write(world.path("sysext/containerd-config/sysext.yaml"), config).unwrap();
+    world.edit("recipes/small.yaml", "role: worker", "role: worker\n    sysexts: [containerd-config]");
+    let said = build(&world, &registry).ok().stderr;
+    assert!(said.contains("warning: nodes of control carry images"), "{said}");
+}
+
+#[test]
+fn a_kubeadm_that_does_not_answer_as_it_should_stops_the_lock() {
+    let (registry, _) = registry();
+    let without = list().replace("registry.k8s.io/pause:3.10\n", "");
+    let other = list().replace(&format!("kube-proxy:{KUBERNETES}"), "kube-proxy:v1.33.12");
+    let cases = [
+        ("echo 'too old for that' >&2; exit 1", "does not list its images: too old for that"),
+        ("echo 'I1121 warning: nothing'", "is not an image reference"),
+        (&without, "there is no pause among them"),
+        (&other, "kube-proxy:v1.33.12 is not of the version that was asked for"),
+    ];
+    for (say, expected) in cases {
+        let world = world("images: true", say);
+        build(&world, &registry).fails(1, &[expected, "hint:", "versions:"]);
+        assert!(!world.path("recipes/small.lock").exists());
+        assert_eq!(world.current(), None);
+    }
+}
+
+#[test]
+fn a_kubeadm_of_a_foreign_architecture_cannot_be_asked() {
+    let world = world("images: true", &list());
+    let foreign = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
+    let release = world.path("release/stable");
+    let _ = fs::rename(release.join("amd64-usr"), release.join(format!("{foreign}-usr")));
+    world.edit("recipes/small.yaml", "channel: stable", &format!("channel: stable, arch: [{foreign}]"));
+    let (registry, _) = registry();
+    build(&world, &registry).fails(
+        3,
+        &[
+            "recipes/small.yaml:5",
+            "no table knows the images of Kubernetes v1.33.13",
+            "help: its kubeadm can be asked on",
+        ],
+    );
+}
+
+#[test]
+fn a_plugin_whose_images_no_list_names_is_refused_where_it_is_asked_for() {
+    let world = world("images: true, cni: cilium", &list());
+    let (registry, _) = registry();
+    build(&world, &registry).fails(3, &["recipes/small.yaml:5", "no list `cilium`"]);
+}
+
+/// What the shipped lists say that a recipe with this `kubernetes:` needs.
+fn shipped(kubernetes: &str) -> Needs {
+    let text = format!(
+        "schema: 1\nname: x\nrelease: {{channel: stable}}\nkubernetes: {{{kubernetes}}}\nsysexts: [kubernetes]\n\
+         profiles: {{all: }}\n"
+    );
+    let recipe = Recipe::parse(&Source::new("x.yaml", text), repository("recipes")).unwrap();
+    needs(&recipe, &sysexts::load(&recipe).unwrap(), None).unwrap()
+}
+
+fn references(images: &[ImageRef]) -> Vec<String> {
+    images.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_shipped_table_knows_the_images_of_a_version_by_role() {
+    let needs = shipped("version: v1.34.4, images: true");
+    assert!(!needs.open && needs.kubeadm.is_none());
+    let node = ["coredns/coredns:v1.12.1", "kube-proxy:v1.34.4", "pause:3.10.1"];
+    assert_eq!(references(&needs.node), node.map(|image| format!("registry.k8s.io/{image}")));
+    let control = [
+        "etcd:3.6.5-0",
+        "kube-apiserver:v1.34.4",
+        "kube-controller-manager:v1.34.4",
+        "kube-scheduler:v1.34.4",
+    ];
+    assert_eq!(references(&needs.control_plane), control.map(|image| format!("registry.k8s.io/{image}")));
+}
+
+#[test]
+fn a_network_plugin_is_for_every_node_and_kube_vip_for_control_planes() {
+    let plain = shipped("version: v1.34.4, images: true");
+    for (cni, image) in [("cilium", "quay.io/cilium/cilium:"), ("flannel", "ghcr.io/flannel-io/flannel:")] {
+        let needs = shipped(&format!("version: v1.34.4, images: true, cni: {cni}, kube_vip: true"));
+        let more = |list: &[ImageRef], than: &[ImageRef]| -> Vec<String> {
+            references(list).into_iter().filter(|image| !references(than).contains(image)).collect()
+        };
+        let node = more(&needs.node, &plain.node);
+        assert!(node.len() == 2 && node.iter().any(|found| found.starts_with(image)), "{node:?}");
+        let control = more(&needs.control_plane, &plain.control_plane);
+        assert!(control.len() == 1 && control[0].starts_with("ghcr.io/kube-vip/kube-vip:"), "{control:?}");
+    }
+}
+
+#[test]
+fn a_patch_version_that_the_shipped_table_does_not_know_is_left_to_kubeadm() {
+    assert!(shipped("version: v1.34.99, images: true").open);
+    assert_eq!(shipped("version: v1.34.99"), Needs::default());
+}

@@ -1,0 +1,217 @@
+//! The node's script against a real containerd: `sysext/prebake-images`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use prebake::digest::Sha256;
+
+use super::{IMAGES, build, list, registry, tree, world};
+use crate::containerd::{Containerd, containerd_runs};
+use crate::lab::mirror::{Fault, Mirror};
+use crate::world::{World, repository};
+
+/// A node with a containerd, and the tree that its server publishes.
+struct Node {
+    world: World,
+    containerd: Containerd,
+    lists: PathBuf,
+    cmdline: String,
+}
+
+impl Node {
+    /// A node whose archives lie below `assets/` of its server; nothing where no containerd may run.
+    fn new() -> Option<Self> {
+        if !containerd_runs() {
+            return None;
+        }
+        let world = world("images: asset", &list());
+        build(&world, &registry().0).ok();
+        let containerd = Containerd::start(&world.path("containerd"));
+        let lists = world.path("lists");
+        fs::create_dir(&lists).unwrap();
+        let carried = super::carried(&world, "kubernetes-images-worker");
+        let list = carried.read("usr/share/prebake/images/kubernetes-images-worker.list").unwrap();
+        fs::write(lists.join("kubernetes-images-worker.list"), list).unwrap();
+        Some(Node { world, containerd, lists, cmdline: "quiet".into() })
+    }
+
+    /// The same with archives that lie on the node, as an image sysext has them.
+    fn with_archives() -> Option<Self> {
+        let node = Node::new()?;
+        let assets = format!(" {}/", tree(&node.world, "assets").display());
+        node.edit(|list| list.replace(" assets/", &assets));
+        Some(node)
+    }
+
+    fn edit(&self, change: impl FnOnce(String) -> String) {
+        let path = self.lists.join("kubernetes-images-worker.list");
+        let list = fs::read_to_string(&path).unwrap();
+        fs::write(path, change(list)).unwrap();
+    }
+
+    /// Runs the script.
+    fn import(&self) -> Output {
+        let cmdline = self.world.path("cmdline");
+        fs::write(&cmdline, format!("{}\n", self.cmdline)).unwrap();
+        Command::new(repository("sysext/prebake-images/files/usr/libexec/prebake-images"))
+            .env("CONTAINERD_ADDRESS", &self.containerd.socket)
+            .env("PREBAKE_LISTS", &self.lists)
+            .env("PREBAKE_CMDLINE", cmdline)
+            .env("PREBAKE_RETRIES", "3")
+            .env("PREBAKE_RETRY_DELAY", "1")
+            .env("CACHE_DIRECTORY", self.world.path("cache"))
+            .output()
+            .unwrap()
+    }
+
+    fn imports(&self) -> String {
+        let output = self.import();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    #[track_caller]
+    fn fails(&self, words: &[&str]) {
+        let output = self.import();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for word in words.iter().chain(&["Kubernetes must not start"]) {
+            assert!(said.contains(word), "no {word:?} in {said}");
+        }
+    }
+
+    fn ctr(&self, args: &[&str]) -> String {
+        let output = self.containerd.ctr(&[&["--namespace", "k8s.io"], args].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The rows of `ctr images list`, without its head.
+    fn images(&self) -> Vec<String> {
+        self.ctr(&["images", "list"]).lines().skip(1).map(str::to_owned).collect()
+    }
+
+    fn archive(&self, name: &str) -> PathBuf {
+        tree(&self.world, "assets/images").join(name)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Published files are read-only links into the store: a flaw goes into a new file.
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+const PINNED: &str = "io.cri-containerd.pinned=pinned";
+const PAUSE: &str = "registry.k8s.io/pause:3.10";
+
+#[test]
+fn every_image_is_imported_whole_and_pinned_and_a_second_run_does_nothing() {
+    let Some(node) = Node::with_archives() else { return };
+    let said = node.imports();
+    assert_eq!(said.matches("importing").count(), 3, "{said}");
+    let images = node.images();
+    assert_eq!(images.len(), 3, "{images:?}");
+    for (name, tag) in &IMAGES[3..6] {
+        let name = format!("registry.k8s.io/{name}:{tag} ");
+        assert!(
+            images.iter().any(|row| row.starts_with(&name) && row.contains(PINNED)),
+            "no {name} in {images:?}"
+        );
+    }
+    assert_eq!(node.ctr(&["images", "check"]).matches("complete (").count(), 3);
+    assert_eq!(node.imports(), "", "all is there");
+}
+
+#[test]
+fn an_image_that_was_removed_comes_back_and_one_that_lost_its_pin_is_pinned_again() {
+    let Some(node) = Node::with_archives() else { return };
+    node.imports();
+    node.ctr(&["images", "remove", "--sync", PAUSE]);
+    assert_eq!(node.imports(), format!("importing {PAUSE}\n"));
+    node.ctr(&["images", "label", PAUSE, "io.cri-containerd.pinned="]);
+    assert_eq!(node.imports(), "", "its bytes are there");
+    assert!(node.images().iter().all(|row| row.contains(PINNED)));
+}
+
+#[test]
+fn a_damaged_archive_fails_though_containerd_imports_it() {
+    let Some(node) = Node::with_archives() else { return };
+    let path = node.archive("pause-3.10-amd64.tar");
+    let mut bytes = fs::read(&path).unwrap();
+    // The layers are the only gzip in it.
+    let layer = bytes.windows(3).position(|window| window == [0x1f, 0x8b, 0x08]).unwrap();
+    bytes[layer + 20] ^= 0xff;
+    replace(&path, &bytes);
+    node.fails(&[&format!("containerd does not have {PAUSE} whole"), "1 container images are missing"]);
+    assert_eq!(node.ctr(&["images", "check"]).matches(" complete (").count(), 2, "the others are there");
+}
+
+#[test]
+fn an_archive_of_another_image_fails() {
+    let Some(node) = Node::with_archives() else { return };
+    let other = fs::read(node.archive("kube-proxy-v1.33.13-amd64.tar")).unwrap();
+    replace(&node.archive("pause-3.10-amd64.tar"), &other);
+    node.fails(&[&format!("cannot import {PAUSE}")]);
+    fs::remove_file(node.archive("pause-3.10-amd64.tar")).unwrap();
+    node.fails(&[&format!("cannot import {PAUSE}")]);
+}
+
+#[test]
+fn archives_are_fetched_from_the_server_that_booted_the_machine() {
+    let Some(mut node) = Node::new() else { return };
+    node.fails(&["no prebake.url= to fetch assets/images/"]);
+    let mirror = Mirror::builder().directory("/tree/", &tree(&node.world, "")).start().unwrap();
+    node.cmdline = format!("quiet prebake.url={}/tree/ splash", mirror.url());
+    let said = node.imports();
+    assert_eq!(said.matches("fetching").count(), 3, "{said}");
+    assert_eq!(node.images().len(), 3);
+    assert!(node.world.names("cache").is_empty(), "what was imported takes no room");
+    let asked = mirror.requests().len();
+    assert_eq!(node.imports(), "");
+    assert_eq!(mirror.requests().len(), asked);
+}
+
+#[test]
+fn a_server_that_loses_an_archive_for_a_while_is_asked_again() {
+    let Some(mut node) = Node::new() else { return };
+    let lost = |request: &crate::lab::mirror::Request| match request.earlier {
+        0 if request.path.contains("pause") => Some(Fault::Status(404)),
+        1 if request.path.contains("pause") => Some(Fault::Truncate(700)),
+        _ => None,
+    };
+    let mirror = Mirror::builder().directory("/", &tree(&node.world, "")).faults(lost).start().unwrap();
+    node.cmdline = format!("prebake.url={}", mirror.url());
+    node.imports();
+    assert_eq!(node.images().len(), 3);
+}
+
+#[test]
+fn fetched_bytes_that_are_others_never_reach_containerd() {
+    let Some(mut node) = Node::new() else { return };
+    let corrupt =
+        |request: &crate::lab::mirror::Request| request.path.contains("pause").then_some(Fault::Corrupt(600));
+    let mirror = Mirror::builder().directory("/", &tree(&node.world, "")).faults(corrupt).start().unwrap();
+    node.cmdline = format!("prebake.url={}", mirror.url());
+    let sha256 = Sha256::of(&fs::read(node.archive("pause-3.10-amd64.tar")).unwrap());
+    node.fails(&[&format!("its sha256 is not {sha256}"), &format!("cannot import {PAUSE}")]);
+    assert_eq!(node.images().len(), 2);
+    assert!(node.world.names("cache").is_empty());
+}
+
+#[test]
+fn a_server_that_stays_without_an_archive_is_named() {
+    let Some(mut node) = Node::new() else { return };
+    let absent =
+        |request: &crate::lab::mirror::Request| request.path.contains("pause").then_some(Fault::Status(404));
+    let mirror = Mirror::builder().directory("/", &tree(&node.world, "")).faults(absent).start().unwrap();
+    node.cmdline = format!("prebake.url={}", mirror.url());
+    node.fails(&["error: 404", "assets/images/pause-3.10-amd64.tar"]);
+    let asked = mirror.requests().iter().filter(|request| request.path.contains("pause")).count();
+    assert_eq!(asked, 4, "once, and as often as it may retry");
+}

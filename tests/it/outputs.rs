@@ -1,0 +1,288 @@
+//! The configs of boot loaders and DHCP servers, judged by the programs that read them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::world::{Run, World};
+
+const DHCP: &str = "base_url: \"http://10.0.0.1:8080\", subnet: 10.0.0.0/24, interface: lo";
+
+/// The small world with these outputs beside `pxe`, `matchbox` and `ipxe`, its nodes with addresses and a UUID.
+fn world(outputs: &str) -> World {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "profile: worker}", "profile: worker, ip: 10.0.0.11/24}");
+    let uuid = "uuid: 0D1E2A3B-0000-4000-8000-00000000000A, ip: 10.0.0.12/24, profile: control,";
+    world.edit("recipes/small.yaml", "profile: control,", uuid);
+    let outputs = format!("outputs:\n  pxe: {{}}\n  matchbox: {{}}\n{outputs}\ndefault_profile:");
+    world.edit("recipes/small.yaml", "default_profile:", &outputs);
+    world
+}
+
+fn tree(world: &World, path: &str) -> String {
+    let path = world.path("output/small/current").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every file that a config loads must be in the tree; their names begin with one of these.
+#[track_caller]
+fn assert_loads(world: &World, config: &str, beginnings: &[&str]) {
+    let words = config.split(|c: char| c.is_whitespace() || c == ',' || c == '\'');
+    let named: BTreeSet<&str> = words
+        .filter_map(|word| beginnings.iter().find_map(|start| word.strip_prefix(start)))
+        .filter(|path| path.starts_with("assets/"))
+        .collect();
+    assert!(named.len() >= 3, "a kernel and two initrds: {named:?}");
+    for path in named {
+        assert!(world.path("output/small/current").join(path).is_file(), "{path}");
+    }
+}
+
+#[test]
+fn grub_itself_takes_every_config_and_each_node_has_its_own() {
+    let world = world("  ipxe: {}\n  grub: {base_url: \"http://10.0.0.1/edge/\"}");
+    world.build();
+    let names = world.names("output/small/current/boot/grub");
+    let expected = [
+        "grub.cfg",
+        "grub.cfg-01-52-54-00-00-00-01",
+        "grub.cfg-01-52-54-00-00-00-02",
+        "grub.cfg-0d1e2a3b-0000-4000-8000-00000000000a",
+    ];
+    assert_eq!(names, expected);
+    for name in names {
+        let path = world.path("output/small/current/boot/grub").join(name);
+        let judged = Command::new("grub-script-check").arg(&path).output().unwrap();
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    }
+    let n2 = tree(&world, "boot/grub/grub.cfg-01-52-54-00-00-00-02");
+    assert!(n2.contains("set root='http,10.0.0.1'\n"), "{n2}");
+    assert!(n2.contains("menuentry 'control+n2'") && n2.contains("'/edge/assets/overlay/control+n2.cpio'"));
+    assert!(!n2.contains("initrd="), "GRUB hands the initrds over itself");
+    assert_loads(&world, &n2, &["/edge/"]);
+    let menu = tree(&world, "boot/grub/grub.cfg");
+    let entries: Vec<&str> = menu.lines().filter_map(|line| line.strip_prefix("menuentry ")).collect();
+    assert_eq!(entries, ["'worker' {", "'Boot from the local disk' {", "'control' {"]);
+}
+
+#[test]
+fn grub_finds_the_tree_of_its_own_server_when_no_address_is_given() {
+    let world = world("  grub: {timeout: 0}");
+    world.build();
+    let n1 = tree(&world, "boot/grub/grub.cfg-01-52-54-00-00-00-01");
+    assert!(n1.starts_with("set default=0\nset timeout=0\nmenuentry 'worker' {\n  linux '/assets/"), "{n1}");
+    assert_loads(&world, &n1, &["/"]);
+}
+
+#[test]
+fn pxelinux_gets_one_line_of_initrds_and_none_of_them_as_an_argument() {
+    let world = world("  pxelinux: {}");
+    world.build();
+    let n1 = tree(&world, "boot/pxelinux/pxelinux.cfg/01-52-54-00-00-00-01");
+    let stock = "::assets/flatcar/4593.2.5/flatcar_production_pxe";
+    let expected = format!(
+        "DEFAULT worker\nPROMPT 0\nLABEL worker\n  KERNEL {stock}.vmlinuz\n  \
+         INITRD {stock}_image.cpio.gz,::assets/overlay/worker.cpio\n  APPEND flatcar.first_boot=1 console=ttyS0\n"
+    );
+    assert_eq!(n1, expected);
+    assert_loads(&world, &n1, &["::"]);
+    let names = world.names("output/small/current/boot/pxelinux/pxelinux.cfg");
+    let uuid = "0d1e2a3b-0000-4000-8000-00000000000a";
+    assert_eq!(names, ["01-52-54-00-00-00-01", "01-52-54-00-00-00-02", uuid, "default"]);
+    let default = tree(&world, "boot/pxelinux/pxelinux.cfg/default");
+    assert!(
+        default.starts_with("DEFAULT worker\nPROMPT 1\nTIMEOUT 30\nSAY small: local control worker\n"),
+        "{default}"
+    );
+}
+
+#[test]
+fn dnsmasq_itself_takes_both_modes() {
+    for (options, expected) in [
+        (
+            format!("mode: proxy, {DHCP}"),
+            "pxe-service=tag:ipxe,x86PC,\"prebake\",http://10.0.0.1:8080/boot.ipxe\n",
+        ),
+        (format!("mode: full, {DHCP}"), "dhcp-range=10.0.0.0,static,255.255.255.0,43200\n"),
+        (
+            format!(
+                "mode: full, {DHCP}, range: 10.0.0.100-10.0.0.200, gateway: 10.0.0.1, dns: [10.0.0.1, 9.9.9.9], \
+                 domain: lab.example, lease: 1h, loaders: {{http: \"http://10.0.0.1/ipxe.efi\"}}"
+            ),
+            "dhcp-host=52:54:00:00:00:02,10.0.0.12,n2\nhost-record=n2.lab.example,n2,10.0.0.12\n",
+        ),
+    ] {
+        let world = world(&format!("  ipxe: {{}}\n  dnsmasq: {{{options}}}"));
+        world.build();
+        let config = tree(&world, "boot/dnsmasq/dnsmasq.conf");
+        assert!(config.contains(expected), "{config}");
+        let path = world.path("output/small/current/boot/dnsmasq/dnsmasq.conf");
+        let conf_file = format!("--conf-file={}", path.display());
+        let judged = Run::of(Command::new("dnsmasq").args(["--test", &conf_file]).output().unwrap());
+        assert_eq!((judged.code, judged.stderr.trim()), (Some(0), "dnsmasq: syntax check OK."), "{config}");
+    }
+}
+
+/// What udhcpd says while it reads a config. It serves until it is ended.
+fn udhcpd(config: &Path) -> String {
+    let mut child = Command::new("udhcpd")
+        .arg("-f")
+        .arg(config)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn udhcpd_itself_reads_every_line() {
+    let world = world(&format!(
+        "  ipxe: {{}}\n  udhcpd: {{{DHCP}, range: 10.0.0.100-10.0.0.200, gateway: 10.0.0.1, dns: [10.0.0.1], domain: lab.example}}"
+    ));
+    world.build();
+    let config = tree(&world, "boot/udhcpd/udhcpd.conf");
+    assert!(config.contains("static_lease 52:54:00:00:00:01 10.0.0.11\n"), "{config}");
+    // Its own files go where this test may write.
+    let own = format!("lease_file {0}\npidfile {0}.pid\n", world.path("leases").display());
+    fs::write(world.path("leases"), "").unwrap();
+    let path = world.path("udhcpd.conf");
+    fs::write(&path, config.clone() + &own).unwrap();
+    let said = udhcpd(&path);
+    assert_eq!(said, "udhcpd: started, v1.35.0\n".replace("1.35.0", version(&said)));
+    // It passes over words that it does not know, so each of ours must be one whose value it judges.
+    let values = ["start", "end", "siaddr", "max_leases", "opt", "static_lease"];
+    let (mut broken, mut lines) = (String::new(), Vec::new());
+    for (number, line) in config.lines().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match values.contains(&words[0]) && words[1] != "domain" {
+            true => {
+                let key = if words[0] == "opt" { words[..2].join(" ") } else { words[0].to_owned() };
+                broken += &format!("{key} nonsense\n");
+                lines.push(number + 1);
+            }
+            false => broken += &format!("{line}\n"),
+        }
+    }
+    assert_eq!(lines.len(), 10, "{config}");
+    fs::write(&path, broken).unwrap();
+    let said = udhcpd(&path);
+    for line in lines {
+        assert!(said.contains(&format!("can't parse line {line} in")), "line {line} of {config}: {said}");
+    }
+}
+
+/// `udhcpd: started, v1.35.0` → `1.35.0`
+fn version(said: &str) -> &str {
+    said.lines().next().and_then(|line| line.split(", v").nth(1)).unwrap_or_default()
+}
+
+#[test]
+fn terraform_makes_the_same_profiles_and_groups_as_the_tree_has() {
+    let world = world("  ipxe: {}\n  terraform: {}");
+    world.build();
+    let module: Value = serde_json::from_str(&tree(&world, "boot/terraform/matchbox.tf.json")).unwrap();
+    let locals = &module["locals"];
+    for kind in ["profiles", "groups"] {
+        let made = locals[kind].as_object().unwrap();
+        let mut names: Vec<String> = made.keys().map(|id| format!("{id}.json")).collect();
+        names.sort();
+        assert_eq!(names, world.names(&format!("output/small/current/{kind}")));
+        for (id, made) in made {
+            let file: Value = serde_json::from_str(&tree(&world, &format!("{kind}/{id}.json"))).unwrap();
+            match kind {
+                "groups" => {
+                    let keys = ["profile", "selector", "metadata"];
+                    assert!(keys.iter().all(|key| made.get(*key) == file.get(*key)), "{made} and {file}");
+                }
+                _ => {
+                    let boot =
+                        json!({"kernel": made["kernel"], "initrd": made["initrd"], "args": made["args"]});
+                    assert_eq!(boot, file["boot"]);
+                    let ignition =
+                        made["ignition"].as_str().unwrap().strip_prefix("${path.module}/").unwrap();
+                    tree(&world, &format!("boot/terraform/{ignition}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_menu_offers_every_profile_and_boots_the_default_in_time() {
+    let world = world("  ipxe: {menu: {timeout: 5, default: control}, base_url: \"http://10.0.0.1:8080\"}");
+    world.build();
+    let menu = tree(&world, "boot/ipxe/menu.ipxe");
+    for line in [
+        "set target control",
+        "item worker worker",
+        "choose --default ${target} --timeout 5000 target || goto shell",
+        "chain profile-control.ipxe || goto failed",
+    ] {
+        assert!(menu.lines().any(|found| found == line), "no {line:?} in:\n{menu}");
+    }
+    assert!(tree(&world, "boot.ipxe").ends_with("|| chain boot/ipxe/menu.ipxe\n"));
+    assert!(tree(&world, "autoexec.ipxe").contains("\nchain http://10.0.0.1:8080/boot.ipxe || shell\n"));
+    assert_loads(&world, &tree(&world, "boot/ipxe/profile-worker.ipxe"), &["../../"]);
+}
+
+#[test]
+fn options_that_cannot_work_are_refused_where_they_stand() {
+    let dnsmasq = |options: &str| format!("  ipxe: {{}}\n  dnsmasq: {{mode: full, {DHCP}{options}}}");
+    for (outputs, line, words) in [
+        ("  grub: {bse_url: x}".to_owned(), 18, "unknown key `bse_url` in `grub`"),
+        ("  grub: {bse_url: x}".to_owned(), 18, "did you mean `base_url`?"),
+        ("  grub: {base_url: \"https://x\"}".to_owned(), 18, "GRUB speaks http and tftp, not https"),
+        ("  grub: [1]".to_owned(), 18, "`grub` must be a mapping of keys"),
+        ("  grbu: {}".to_owned(), 18, "did you mean `grub`?"),
+        ("  dnsmasq: {}".to_owned(), 18, "`dnsmasq` speaks of files that only the output `ipxe` publishes"),
+        ("  ipxe: {menu: {default: wroker}}".to_owned(), 18, "there is no profile `wroker`"),
+        ("  ipxe: {}\n  dnsmasq:".to_owned(), 19, "`dnsmasq` needs the key `mode`"),
+        ("  ipxe: {}\n  dnsmasq: {mode: prxy}".to_owned(), 19, "did you mean `proxy`?"),
+        (dnsmasq(", range: 10.0.1.1-10.0.1.9"), 19, "10.0.1.1 is not in the subnet 10.0.0.0/24"),
+        (dnsmasq(", gateway: nowhere"), 19, "`nowhere` is not an IPv4 address"),
+        (dnsmasq(", domain: \"a b\""), 19, "`a b` is not a domain"),
+        (dnsmasq(", lease: 5s"), 19, "a lease must last two minutes at least"),
+        (format!("  ipxe: {{}}\n  udhcpd: {{{DHCP}}}"), 19, "`udhcpd` needs the key `range`"),
+    ] {
+        let world = world(&outputs);
+        world
+            .prebake(&["build", "recipes/small.yaml"])
+            .fails(3, &[words, &format!("recipes/small.yaml:{line}:")]);
+    }
+}
+
+#[test]
+fn nodes_that_a_network_cannot_hold_are_refused_where_they_stand() {
+    for (from, to, words) in [
+        ("10.0.0.12/24", "10.0.0.11/24", "nodes `n1` and `n2` have the same address"),
+        ("10.0.0.12/24", "10.0.9.12/24", "10.0.9.12 is not in the subnet 10.0.0.0/24"),
+        ("10.0.0.12/24", "10.0.0.12", "`10.0.0.12` is not an address with its prefix length"),
+        ("name: n2", "name: n_2", "`n_2` is not a host name"),
+        ("mac: 52:54:00:00:00:02, ", "", "node `n2` has an address but no `mac`"),
+    ] {
+        let world = world(&format!("  ipxe: {{}}\n  dnsmasq: {{mode: full, {DHCP}}}"));
+        world.edit("recipes/small.yaml", from, to);
+        world.prebake(&["build", "recipes/small.yaml"]).fails(3, &[words, "recipes/small.yaml:14:"]);
+    }
+}
+
+#[test]
+fn arguments_that_a_loader_would_change_are_refused() {
+    for (outputs, arg, words) in [
+        ("  grub: {}", "'sshkey=\"ssh-ed25519 AAA\"'", "GRUB cannot pass on the quotes"),
+        ("  ipxe: {}", "\"a=${b}\"", "iPXE would expand the `${`"),
+    ] {
+        let world = world(outputs);
+        world.edit("recipes/small.yaml", "console=ttyS0", arg);
+        world.prebake(&["build", "recipes/small.yaml"]).fails(3, &[words, "recipes/small.yaml:9:"]);
+    }
+}
