@@ -4,6 +4,7 @@
 //! written wrongly is found before the first large download.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::arch::Arch;
 use crate::compile::{self, Compiled};
@@ -27,6 +28,7 @@ use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::source::oci::Resolver;
 use crate::store::Store;
+use crate::sysext::ddi;
 use crate::sysexts::{self, Selected};
 
 /// What a build may do.
@@ -215,15 +217,17 @@ pub async fn build(
 ) -> Result<Report> {
     let Project { recipe, sysexts, .. } = project;
     let output = Output::acquire(output, &recipe.name)?;
-    let compile =
-        |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
+    let packaging = recipe.packaging.load(SystemTime::now())?;
+    let compile = |version, keys: &_| {
+        Ok((version, compile::compile(recipe, version, sysexts, &packaging, keys, layers)?))
+    };
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
-    let packaging = &recipe.packaging;
-    let plan = Plan::new(&lock, recipe, sysexts, packaging, &needs, &boots)?;
-    let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &boots, observer }.run(&plan)?;
+    let plan = Plan::new(&lock, recipe, sysexts, &packaging, &needs, &boots)?;
+    let outcomes =
+        Runner { store, lock: &lock, sysexts, packaging: &packaging, boots: &boots, observer }.run(&plan)?;
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, the container images, what carries them, and the overlays, each as they were planned.
@@ -236,6 +240,7 @@ pub async fn build(
         version: sysext.version().to_owned(),
         object: outcome.object,
         step: step.key,
+        verity: None,
     });
     let carried = of_carried.iter().filter_map(|(step, outcome)| match &step.work {
         Work::Carried(carried) => Some(SysextImage {
@@ -244,9 +249,16 @@ pub async fn build(
             version: carried.version.clone(),
             object: outcome.object,
             step: step.key,
+            verity: None,
         }),
         _ => None,
     });
+    let mut images: Vec<SysextImage> = images.chain(carried).collect();
+    if packaging.verity.is_some() {
+        for image in &mut images {
+            image.verity = ddi::protection(&store.path(&image.object.sha256))?;
+        }
+    }
     let booted = boots.into_iter().zip(of_boots).map(|(boot, (step, outcome))| Boot {
         id: boot.id,
         arch: boot.arch,
@@ -271,7 +283,7 @@ pub async fn build(
         lock: &lock,
         version,
         boots: booted.collect(),
-        sysexts: images.chain(carried).collect(),
+        sysexts: images,
         images: archives.collect(),
     };
     let memory = memory_of(&built);

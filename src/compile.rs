@@ -7,10 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
+use crate::format::tree::PLAIN;
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::kubernetes;
 use crate::lock;
@@ -18,6 +21,8 @@ use crate::plan::BootWish;
 use crate::quirks;
 use crate::recipe::{Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
+use crate::sysext::packaging::Packaging;
+use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
 
 /// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
@@ -72,6 +77,7 @@ pub fn compile(
     recipe: &Recipe,
     version: Version,
     sysexts: &[Selected],
+    packaging: &Packaging,
     github_keys: &lock::SshKeys,
     extra: &[PathBuf],
 ) -> Result<Compiled> {
@@ -84,7 +90,8 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
-    let mut compiler = Compiler { recipe, sysexts, keys, extra, ceiling, findings: Vec::new() };
+    let signer = packaging.verity.as_ref();
+    let mut compiler = Compiler { recipe, sysexts, signer, keys, extra, ceiling, findings: Vec::new() };
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
@@ -104,6 +111,7 @@ pub fn compile(
 struct Compiler<'c> {
     recipe: &'c Recipe,
     sysexts: &'c [Selected],
+    signer: Option<&'c Signer>,
     keys: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
@@ -127,6 +135,7 @@ impl Compiler<'_> {
             .chain(self.extra.iter().map(|path| (path.clone(), None)))
             .collect();
         let mut layers = vec![links(&names)];
+        layers.extend(self.signer.filter(|_| !names.is_empty()).map(trusted));
         layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
@@ -212,4 +221,14 @@ fn links(sysexts: &[String]) -> Option<Config> {
     let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
     // Names are plain, so the config is valid.
     Config::from_json(&config).ok()
+}
+
+/// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others
+/// from being merged too.
+fn trusted(signer: &Signer) -> Option<Config> {
+    let pem = STANDARD.encode(signer.certificate_pem().ok()?);
+    let path = format!("/etc/verity.d/prebake-{}.crt", &signer.fingerprint().to_string()[..16]);
+    let contents = json!({"source": format!("data:;base64,{pem}")});
+    let file = json!({"path": path, "mode": PLAIN, "contents": contents});
+    Config::from_json(&json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}})).ok()
 }

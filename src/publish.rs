@@ -100,8 +100,8 @@ impl Tree {
                 Contents::Stored(object) => (object.sha256, object.size),
                 Contents::Text(bytes) => (Sha256::of(bytes), bytes.len() as u64),
             };
-            let Row { path, contents: bytes, role, profile, node, arch, origin, step } = row;
-            let file = manifest::File { role, size, sha256, profile, node, arch, origin, step };
+            let Row { path, contents: bytes, role, profile, node, arch, origin, step, verity } = row;
+            let file = manifest::File { role, size, sha256, profile, node, arch, origin, step, verity };
             if head.files.insert(path.clone(), file).is_some() {
                 return Err(Error::Collision { path });
             }
@@ -119,6 +119,7 @@ impl Tree {
             arch: None,
             origin: None,
             step: None,
+            verity: None,
         };
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));

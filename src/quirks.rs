@@ -29,6 +29,23 @@ pub fn mounts_erofs(version: Version) -> bool {
     version.0[0] >= MOUNTS_EROFS
 }
 
+/// From this major on systemd merges sysexts in the initrd, where no certificate of ours is: what Ignition writes lies in
+/// the root to be. Found in Flatcar's changelog (alpha 4628.0.0, beta 4628.1.0).
+const MERGES_IN_INITRD: u32 = 4628;
+/// First major version whose systemd (255) is known to judge a dm-verity signature by `/etc/verity.d`.
+const JUDGES_SIGNATURES: u32 = 4081;
+
+/// Why a release would refuse an image whose signer only `/etc/verity.d` knows, if it would. systemd merges nothing then.
+pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
+    match version.0[0] {
+        ..JUDGES_SIGNATURES => Some("its systemd is not known to judge signatures by /etc/verity.d"),
+        MERGES_IN_INITRD.. => {
+            Some("it merges sysexts in the initrd, which knows Flatcar's own certificate only")
+        }
+        _ => None,
+    }
+}
+
 /// Whether a release loses what is injected through a second initrd.
 pub fn drops_injected_config(version: Version) -> bool {
     let [_, channel, _] = version.0;
@@ -59,6 +76,13 @@ mod tests {
     fn erofs_is_for_4593_and_newer() {
         assert!(!mounts_erofs(version("4081.3.10")));
         assert!(mounts_erofs(version("4593.2.5")));
+    }
+
+    #[test]
+    fn signed_sysexts_are_for_releases_that_find_the_certificate() {
+        let refused = |text| refuses_signed_sysexts(version(text)).is_some();
+        assert!(!refused("4081.3.10") && !refused("4593.2.5"));
+        assert!(refused("3510.2.0") && refused("4628.0.0") && refused("4757.1.0"));
     }
 
     #[test]

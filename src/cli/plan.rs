@@ -1,5 +1,7 @@
 //! `prebake plan`
 
+use std::time::SystemTime;
+
 use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -53,9 +55,10 @@ impl PlanArgs {
             .collect();
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
-            let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
             let Project { recipe, sysexts, .. } = &project;
-            let plan = Plan::new(lock, recipe, sysexts, &recipe.packaging, &needs, &compiled.boots)?;
+            let packaging = recipe.packaging.load(SystemTime::now())?;
+            let compiled = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?;
+            let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &compiled.boots)?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);
                 let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());

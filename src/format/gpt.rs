@@ -156,7 +156,9 @@ impl Table {
         }
         let (count, size) = (u32_at(80), u32_at(84));
         if count > MAX_ENTRIES || size as usize != ENTRY {
-            return Err(Error::Damaged("it has more than 1024 entries, or entries of another size than 128 bytes"));
+            return Err(Error::Damaged(
+                "it has more than 1024 entries, or entries of another size than 128 bytes",
+            ));
         }
         let mut entries = vec![0; count as usize * ENTRY];
         let at = u64_at(72).checked_mul(SECTOR).filter(|at| *at < length);
@@ -251,7 +253,9 @@ mod tests {
 
     #[test]
     fn guids_are_printed_as_uefi_spells_them() {
-        let guid = Guid([0x4f, 0x68, 0xbc, 0xe3, 0xe8, 0xcd, 0x4d, 0xb1, 0x96, 0xe7, 0xfb, 0xca, 0xf9, 0x84, 0xb7, 9]);
+        let guid = Guid([
+            0x4f, 0x68, 0xbc, 0xe3, 0xe8, 0xcd, 0x4d, 0xb1, 0x96, 0xe7, 0xfb, 0xca, 0xf9, 0x84, 0xb7, 9,
+        ]);
         assert_eq!(guid.to_string(), "4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
     }
 }

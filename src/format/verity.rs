@@ -14,8 +14,6 @@ use sha2::{Digest as _, Sha256};
 
 /// Bytes of a block of data and of a block of digests.
 pub const BLOCK: usize = 4096;
-/// Digests in a block.
-const FANOUT: usize = BLOCK / 32;
 /// Blocks that a thread reads at once.
 const BATCH: usize = 256;
 
@@ -62,16 +60,6 @@ pub fn hash(file: &File, start: u64, length: u64, salt: &Hash, uuid: [u8; 16]) -
     let mut area = superblock(blocks as u64, salt, uuid);
     levels.iter().rev().for_each(|level| area.extend(level));
     Ok(Verity { root: level[0], area })
-}
-
-/// Length in bytes of the hash area over so many bytes of data.
-pub fn area_length(length: u64) -> u64 {
-    let (mut blocks, mut area) = (length / BLOCK as u64, 1);
-    while blocks > 1 {
-        blocks = blocks.div_ceil(FANOUT as u64);
-        area += blocks;
-    }
-    area * BLOCK as u64
 }
 
 fn hash_blocks(file: &File, start: u64, count: usize, salt: &Hash) -> io::Result<Vec<Hash>> {

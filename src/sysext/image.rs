@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::description::{self, Description, Placement};
+use super::description::{self, Description, Os, Placement};
 use super::packaging::{self, Packaging};
 use super::release::{self, Release};
 use super::template::Variables;
@@ -24,6 +24,7 @@ const MAX_UNIT: u64 = 1 << 20;
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
 pub struct Assembled {
+    arch: Arch,
     tree: Tree,
     /// What a person should know about it.
     pub warnings: Vec<Finding>,
@@ -155,7 +156,7 @@ pub fn assemble(
         let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
         tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
     }
-    Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
+    Assembled::new(name, tree, description.os, arch, description.reload)
 }
 
 fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
@@ -176,8 +177,8 @@ fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
 
 impl Assembled {
     /// Adds the extension-release file to a tree and judges the whole.
-    pub fn new(name: &str, mut tree: Tree, release: Release) -> Result<Self, Error> {
-        let contents = Contents::Bytes(release.text().into_bytes());
+    pub fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
+        let contents = Contents::Bytes(Release::new(os, arch, reload).text().into_bytes());
         let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
         let in_tree = |source| Error::Tree { name: name.into(), source };
         tree.insert(&release::path(name), generated).map_err(in_tree)?;
@@ -189,7 +190,7 @@ impl Assembled {
             }
         }
         let (tree, warnings) = Findings::settle(findings, tree)?;
-        Ok(Assembled { tree, warnings })
+        Ok(Assembled { arch, tree, warnings })
     }
 
     /// What is in the image.
@@ -199,7 +200,7 @@ impl Assembled {
 
     /// Writes the image over `out` and returns its length. `name` is the sysext's, for errors.
     pub fn write(&self, name: &str, epoch: u64, packaging: &Packaging, out: &mut File) -> Result<u64, Error> {
-        let written = packaging.write(&self.tree, epoch, out);
+        let written = packaging.write(&self.tree, self.arch, epoch, out);
         written.map_err(|source| Error::Write { name: name.into(), source })
     }
 }

@@ -6,6 +6,7 @@
 //! units as far as a check needs; `values` knows what a version is made of. Fetching is `source`'s, bytes of images are
 //! `format`'s.
 
+pub mod ddi;
 pub mod description;
 pub mod image;
 pub mod inspect;
@@ -14,6 +15,7 @@ pub mod published;
 pub mod release;
 pub mod rules;
 pub mod schema;
+pub mod signing;
 pub mod template;
 pub mod unit;
 pub mod values;

@@ -4,14 +4,21 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prebake::arch::Arch;
 use prebake::digest::Sha256;
 use prebake::format::erofs;
+use prebake::format::gpt::Table;
 use prebake::format::squashfs::{Kind, Limits, Listed};
 use prebake::format::tree::{Content, Contents, Entry, Tree};
 use prebake::recipe::Recipe;
 use prebake::report::{Findings, Source};
+use prebake::sysext::ddi;
 use prebake::sysext::packaging::{Filesystem, Packaging};
+use prebake::sysext::signing::{self, Signer};
 
 const HEAD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {worker: {}}\npackaging: ";
 
@@ -40,6 +47,8 @@ fn a_packaging_that_no_format_has_is_refused_where_it_stands() {
             "{format: erofs, level: 3}",
             "5:35: `level` is squashfs's; files in erofs images are stored as they are",
         ),
+        ("{verity: {key: sign.key}}", "5:21: `verity` needs the key `certificate`"),
+        ("{verity: {certificate: sign.crt}}", "5:21: `verity` needs the key `key`"),
         ("{blocks: 1MiB}", "5:13: unknown key `blocks` in `packaging`"),
     ] {
         assert_eq!(faults(packaging), [expected], "{packaging}");
@@ -132,7 +141,7 @@ fn mounted(image: &Path, options: &str) -> Option<Vec<String>> {
 
 fn image(packaging: &Packaging, tree: &Tree, epoch: u64, path: &Path) -> PathBuf {
     let mut file = File::options().create(true).read(true).write(true).truncate(true).open(path).unwrap();
-    let length = packaging.write(tree, epoch, &mut file).unwrap();
+    let length = packaging.write(tree, Arch::Amd64, epoch, &mut file).unwrap();
     assert_eq!(file.metadata().unwrap().len(), length);
     path.to_owned()
 }
@@ -140,7 +149,7 @@ fn image(packaging: &Packaging, tree: &Tree, epoch: u64, path: &Path) -> PathBuf
 const EPOCH: u64 = 1_700_000_000;
 
 fn erofs() -> Packaging {
-    Packaging { filesystem: Filesystem::Erofs(erofs::Options::Plain), place: None }
+    Packaging { filesystem: Filesystem::Erofs(erofs::Options::Plain), verity: None }
 }
 
 #[test]
@@ -218,4 +227,84 @@ fn a_damaged_erofs_image_never_brings_the_reader_down() {
         }
     }
     assert!(refused > 500, "{refused}");
+}
+
+/// A signer of its own in a directory.
+fn signer(dir: &Path) -> Signer {
+    signing::generate(dir, SystemTime::now()).unwrap();
+    Signer::load(&dir.join(signing::KEY), &dir.join(signing::CERTIFICATE), SystemTime::now()).unwrap()
+}
+
+/// An image with a partition table: erofs, its tree and its signature, and beside it each partition as a file.
+fn signed(dir: &Path) -> (PathBuf, [PathBuf; 3]) {
+    let packaging = Packaging { verity: Some(signer(dir)), ..erofs() };
+    let path = image(&packaging, &tree(), EPOCH, &dir.join("x.raw"));
+    let table = Table::read(&File::open(&path).unwrap()).unwrap().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let part = |index: usize| {
+        let partition = &table.partitions[index];
+        let file = dir.join(format!("part{index}"));
+        fs::write(&file, &bytes[partition.start as usize..][..partition.length as usize]).unwrap();
+        file
+    };
+    (path, [0, 1, 2].map(part))
+}
+
+fn run(command: &str, args: &[&str]) -> String {
+    let output =
+        Command::new(command).args(args).output().unwrap_or_else(|error| panic!("{command}: {error}"));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command} {args:?}: {text}");
+    text
+}
+
+#[test]
+fn the_tools_of_gpt_dm_verity_and_pkcs7_agree_with_a_signed_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, [data, tree, signature]) = signed(dir.path());
+    let protection = ddi::protection(&image).unwrap().unwrap();
+    let root_hash = protection.root_hash.to_string();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+
+    let told = run("/usr/sbin/sgdisk", &["-v", &text(&image)]);
+    assert!(told.contains("No problems found"), "{told}");
+    let told = run("/usr/sbin/sgdisk", &["-i", "1", &text(&image)]);
+    let half = |at: usize| {
+        let hex = &root_hash[at..at + 32].to_uppercase();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    };
+    assert!(told.contains(&half(0)), "{told}");
+    assert!(told.contains("4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"), "{told}");
+    let told = run("/usr/sbin/sgdisk", &["-i", "2", &text(&image)]);
+    assert!(told.contains(&half(32)), "{told}");
+
+    run("/usr/sbin/veritysetup", &["verify", &text(&data), &text(&tree), &root_hash]);
+    let mut flipped = fs::read(&data).unwrap();
+    flipped[9000] ^= 1;
+    fs::write(&data, flipped).unwrap();
+    let verdict =
+        Command::new("/usr/sbin/veritysetup").arg("verify").args([&data, &tree]).arg(&root_hash).output();
+    assert!(!verdict.unwrap().status.success());
+
+    let json = fs::read(signature).unwrap();
+    let end = json.iter().position(|byte| *byte == 0).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json[..end]).unwrap();
+    assert_eq!(json["rootHash"], root_hash);
+    let pem = dir.path().join(signing::CERTIFICATE);
+    let shown = run("openssl", &["x509", "-in", &text(&pem), "-noout", "-fingerprint", "-sha256"]);
+    let shown = shown.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase();
+    assert_eq!(json["certificateFingerprint"], shown);
+    let (der, message) = (dir.path().join("p7"), dir.path().join("message"));
+    fs::write(&der, STANDARD.decode(json["signature"].as_str().unwrap()).unwrap()).unwrap();
+    for (content, good) in [(root_hash.clone(), true), (root_hash.replace('0', "1"), false)] {
+        fs::write(&message, content).unwrap();
+        for tool in ["cms", "smime"] {
+            let args = ["-verify", "-binary", "-inform", "DER", "-CAfile", &text(&pem), "-purpose", "any"];
+            let mut command = Command::new("openssl");
+            command.arg(tool).args(args).arg("-content").arg(&message).arg("-in").arg(&der);
+            let output = command.output().unwrap();
+            assert_eq!(output.status.success(), good, "{tool}: {output:?}");
+        }
+    }
 }
