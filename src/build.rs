@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::arch::Arch;
+use crate::check;
 use crate::compile::{self, Compiled};
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
@@ -228,6 +229,7 @@ pub async fn build(
     let plan = Plan::new(&lock, recipe, sysexts, &packaging, &needs, &boots)?;
     let outcomes =
         Runner { store, lock: &lock, sysexts, packaging: &packaging, boots: &boots, observer }.run(&plan)?;
+    warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
     // Steps are the sysexts, the container images, what carries them, and the overlays, each as they were planned.

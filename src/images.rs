@@ -76,9 +76,16 @@ fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) ->
 /// Every image of a recipe, its own and those that Kubernetes needs, each once for each of its architectures.
 pub fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
     let archs = &recipe.release.archs;
-    let own = recipe.images.iter().map(|image| &image.value);
-    let needed = needs.iter().filter(|need| !recipe.images.iter().any(|image| image.value == **need));
-    own.chain(needed).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
+    with_own(recipe, needs.of(None)).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
+}
+
+/// A recipe's own images, and those that are needed beside them.
+pub fn with_own<'r>(
+    recipe: &'r Recipe,
+    needed: impl Iterator<Item = &'r ImageRef>,
+) -> impl Iterator<Item = &'r ImageRef> {
+    let is_own = |need: &ImageRef| recipe.images.iter().any(|image| image.value == *need);
+    recipe.images.iter().map(|image| &image.value).chain(needed.filter(move |need| !is_own(need)))
 }
 
 /// The images of a recipe that the lock pins, and those that it does not.

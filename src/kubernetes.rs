@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::arch::Arch;
 use crate::error::Result;
+use crate::images;
 use crate::images::carried::Carried;
 use crate::lock::{self, Lock};
 use crate::recipe::{Carriage, Profile, Recipe, Role, Sysext};
@@ -18,6 +19,7 @@ use crate::resolve::{self, component_id};
 use crate::source::fetch::Fetcher;
 use crate::source::oci::ImageRef;
 use crate::sysexts::{Selected, name_of};
+use crate::yaml::decode::Spanned;
 
 /// The sysext that the lists belong to.
 pub const SYSEXT: &str = "kubernetes";
@@ -40,9 +42,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &ImageRef> {
-        self.node.iter().chain(&self.control_plane)
+    /// Those of the nodes of a role; without one, all.
+    pub fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
+        let control_plane = match role {
+            Some(Role::Worker) => &[][..],
+            Some(Role::ControlPlane) | None => &self.control_plane,
+        };
+        self.node.iter().chain(control_plane)
     }
 }
 
@@ -78,29 +84,49 @@ pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Resu
         list.dedup();
     }
     control_plane.retain(|image| !node.contains(image));
-    Ok(Needs { node, control_plane, kubeadm, open: false })
+    let needs = Needs { node, control_plane, kubeadm, open: false };
+    let (needs, _) = Findings::settle(collisions(recipe, &needs), needs)?;
+    Ok(needs)
+}
+
+/// Images of the recipe whose archives would have the names of others that Kubernetes needs.
+fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
+    // Any architecture will do: each name ends in it.
+    let file = |image: &ImageRef| image.file_name(Arch::Amd64);
+    let collision = |own: &Spanned<ImageRef>| {
+        let other = needs.of(None).find(|need| **need != own.value && file(need) == file(&own.value))?;
+        let text = format!("`{}` and Kubernetes' own `{other}` would have archives of one name", own.value);
+        let hint = "leave it out, or name it by digest, without a tag";
+        Some(Finding::error(text).at(own.place.clone()).hint(hint))
+    };
+    recipe.images.iter().filter_map(collision).collect()
 }
 
 /// Asks the kubeadm of the recipe's Kubernetes: the lock with its answer, and with kubeadm itself.
-pub async fn ask(recipe: &Recipe, sysexts: &[Selected], lock: Lock, fetcher: &Fetcher<'_>) -> Result<Lock> {
+///
+/// # Errors
+/// A finding at the version where no kubeadm of this machine's architecture is built for, else what fetching and asking
+/// it come to.
+pub async fn ask(
+    recipe: &Recipe,
+    sysexts: &[Selected],
+    mut lock: Lock,
+    fetcher: &Fetcher<'_>,
+) -> Result<Lock> {
     let Some(kubernetes) = &recipe.kubernetes else { return Ok(lock) };
     let version = &kubernetes.version;
-    let unknown = |hint: String| {
-        let finding = Finding::error(format!("no table knows the images of Kubernetes {}", version.value));
-        Findings::from(finding.at(version.place.clone()).hint(hint))
-    };
     let here: Option<Arch> = std::env::consts::ARCH.parse().ok();
     let want = booted(sysexts).find(|sysext| Some(sysext.arch) == here).and_then(|sysext| {
         let id = component_id(sysext, "kubeadm");
         resolve::components(sysext).find(|want| want.id == id)
     });
     let want = want.ok_or_else(|| {
-        unknown(format!(
+        let finding = Finding::error(format!("no table knows the images of Kubernetes {}", version.value));
+        Findings::from(finding.at(version.place.clone()).hint(format!(
             "its kubeadm can be asked on a machine of an architecture that the recipe builds for; or add the version to \
              `versions:` in sysext/{SYSEXT}/sysext.yaml"
-        ))
+        )))
     })?;
-    let mut lock = lock;
     let entries = resolve::bring(&want, &lock.inputs, fetcher).await?;
     let spool = fetcher.store.spool()?;
     let file = fetcher.store.path(&entries[&want.id].sha256);
@@ -156,25 +182,24 @@ pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
 
 /// What is to be carried to nodes: one sysext for each set that a profile uses, for each architecture.
 pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
+    let Some(kubernetes) = &recipe.kubernetes else { return Vec::new() };
     let mut sets = BTreeMap::new();
     for profile in recipe.profiles.values() {
-        if let (Some(name), Some(images), Some(kubernetes)) =
-            (sysext_of(recipe, profile), recipe.images_of(profile), &recipe.kubernetes)
-        {
-            sets.insert(name, (profile.role, images.carriage.value, &kubernetes.version.value));
+        if let (Some(name), Some(images)) = (sysext_of(recipe, profile), recipe.images_of(profile)) {
+            sets.insert(name, (profile.role, images.carriage.value));
         }
     }
-    let carried = |(name, (role, carriage, version)): (&&str, &(Option<Role>, Carriage, &String)),
-                   arch: Arch| {
-        let own = if *role == Some(Role::Worker) { &[][..] } else { &needs.control_plane };
-        let mut images: Vec<ImageRef> = recipe.images.iter().map(|image| image.value.clone()).collect();
-        images.extend(
-            needs.node.iter().chain(own).filter(|need| !images.contains(need)).cloned().collect::<Vec<_>>(),
-        );
-        Carried { name: (*name).to_owned(), version: (*version).clone(), arch, carriage: *carriage, images }
+    let of_arch = |name: &str, role, carriage, arch| Carried {
+        name: name.to_owned(),
+        version: kubernetes.version.value.clone(),
+        arch,
+        carriage,
+        images: images::with_own(recipe, needs.of(role)).cloned().collect(),
     };
-    let archs = &recipe.release.archs;
-    sets.iter().flat_map(|set| archs.iter().map(move |arch| carried(set, *arch))).collect()
+    let archs = recipe.release.archs.iter();
+    let of_set =
+        |(name, (role, carriage))| archs.clone().map(move |arch| of_arch(name, role, carriage, *arch));
+    sets.into_iter().flat_map(of_set).collect()
 }
 
 /// Whether an image's archive is a file of the tree: what the recipe itself names, and what nodes fetch.

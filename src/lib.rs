@@ -8,11 +8,13 @@
 
 pub mod arch;
 pub mod build;
+pub mod check;
 pub mod cli;
 pub mod compile;
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod factory;
 pub mod format;
 pub mod ignition;
 pub mod images;

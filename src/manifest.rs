@@ -186,7 +186,7 @@ impl Manifest {
             return Err(Error::Schema { subject: subject.into(), found });
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(syntax)?;
-        match manifest.files.keys().find(|path| !repro::is_contained(path)) {
+        match manifest.files.keys().find(|path| !repro::is_contained_in_url(path)) {
             Some(path) => Err(Error::Path { subject: subject.into(), path: path.clone() }),
             None => Ok(manifest),
         }

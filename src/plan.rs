@@ -91,35 +91,10 @@ impl Plan {
         boots: &[BootWish],
     ) -> Result<Plan> {
         let epoch = lock.epoch();
-        let mut keys = BTreeMap::new();
-        let mut steps = Vec::new();
-        for (index, sysext) in sysexts.iter().enumerate() {
-            let (name, arch) = (&sysext.description.name, sysext.arch);
-            let components: BTreeMap<&str, Option<Sha256>> = sysext
-                .components
-                .iter()
-                .map(|component| {
-                    let entry = lock.inputs.get(&component_id(sysext, &component.name));
-                    (component.name.as_str(), entry.map(|entry| entry.sha256))
-                })
-                .collect();
-            let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
-            let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
-            let params = json!({
-                "name": name, "arch": arch, "folder": folder, "variables": variables,
-                "components": components, "epoch": epoch, "packaging": packaging.key(),
-            });
-            let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
-            if sysext.booted {
-                keys.insert((name.clone(), arch), key);
-            }
-            steps.push(Step {
-                id: format!("sysext/{}/{arch}", sysext.id()),
-                key,
-                needs: BTreeMap::new(),
-                work: Work::Sysext(index),
-            });
-        }
+        let mut steps = sysext_steps(lock, sysexts, packaging)?;
+        let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
+        let mut keys: BTreeMap<(String, Arch), Sha256> =
+            booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");
@@ -133,7 +108,7 @@ impl Plan {
             let in_it = *carriage == Carriage::Sysext;
             let params = json!({
                 "name": name, "version": version, "arch": arch, "archives_inside": in_it, "epoch": epoch,
-                "packaging": packaging.least_effort().key(),
+                "packaging": packaging.least().key(),
             });
             let key = step_key("carried", carried::REVISION, &params, &archives);
             keys.insert((name.clone(), *arch), key);
@@ -149,6 +124,40 @@ impl Plan {
         }
         Ok(Plan { steps })
     }
+}
+
+/// The steps that build these sysexts from what a lock says of their components, in the same order.
+///
+/// # Errors
+/// A file of a sysext's folder that cannot be read.
+pub fn sysext_steps(lock: &Lock, sysexts: &[Selected], packaging: &Packaging) -> Result<Vec<Step>> {
+    let epoch = lock.epoch();
+    let mut steps = Vec::new();
+    for (index, sysext) in sysexts.iter().enumerate() {
+        let (name, arch) = (&sysext.description.name, sysext.arch);
+        let components: BTreeMap<&str, Option<Sha256>> = sysext
+            .components
+            .iter()
+            .map(|component| {
+                let entry = lock.inputs.get(&component_id(sysext, &component.name));
+                (component.name.as_str(), entry.map(|entry| entry.sha256))
+            })
+            .collect();
+        let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
+        let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
+        let params = json!({
+            "name": name, "arch": arch, "folder": folder, "variables": variables,
+            "components": components, "epoch": epoch, "packaging": packaging.key(),
+        });
+        let key = step_key("sysext", image::REVISION, &params, &BTreeMap::new());
+        steps.push(Step {
+            id: format!("sysext/{}/{arch}", sysext.id()),
+            key,
+            needs: BTreeMap::new(),
+            work: Work::Sysext(index),
+        });
+    }
+    Ok(steps)
 }
 
 /// The manifest's digest covers config and layers.

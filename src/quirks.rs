@@ -15,6 +15,25 @@ const SPECS: [(u32, Spec); 3] = [(4152, Spec::V3_5), (3535, Spec::V3_4), (3185, 
 const DROPS_INJECTED_CONFIG: [(u32, Version, Version); 2] =
     [(0, Version([4487, 0, 0]), Version([4669, 0, 0])), (1, Version([4515, 1, 0]), Version([4628, 1, 0]))];
 
+/// First release of each channel (by its digit) whose initrd merges extensions, so that what is read early in the boot
+/// works from them too.
+const MERGES_IN_INITRD: [(u32, Version); 2] = [(0, Version([4628, 0, 0])), (1, Version([4628, 1, 0]))];
+
+/// containerd of the releases whose release notes are known, by major version.
+const CONTAINERD: [(u32, (u32, u32)); 4] = [(4757, (2, 2)), (4593, (2, 1)), (4459, (2, 0)), (4081, (1, 7))];
+
+/// Whether a release merges extensions in the initrd.
+pub fn merges_in_initrd(version: Version) -> bool {
+    let [_, channel, _] = version.0;
+    let first = MERGES_IN_INITRD.iter().find(|(digit, _)| *digit == channel);
+    first.is_some_and(|(_, first)| version >= *first)
+}
+
+/// `MAJOR.MINOR` of a release's own containerd, where it is known.
+pub fn containerd(version: Version) -> Option<(u32, u32)> {
+    CONTAINERD.iter().find(|(major, _)| version.0[0] == *major).map(|(_, containerd)| *containerd)
+}
+
 /// The newest stable Ignition spec that releases of a major version read; nothing where Ignition is too old for spec 3.
 pub fn newest_spec(major: u32) -> Option<Spec> {
     SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
@@ -29,9 +48,9 @@ pub fn mounts_erofs(version: Version) -> bool {
     version.0[0] >= MOUNTS_EROFS
 }
 
-/// From this major on systemd merges sysexts in the initrd, where no certificate of ours is: what Ignition writes lies in
-/// the root to be. Found in Flatcar's changelog (alpha 4628.0.0, beta 4628.1.0).
-const MERGES_IN_INITRD: u32 = 4628;
+/// From this major on a release counts as one that merges in the initrd where certificates are asked for, whatever its
+/// channel: to be wrong there would cost a node all of its extensions.
+const TRUSTS_FLATCAR_ALONE: u32 = MERGES_IN_INITRD[0].1.0[0];
 /// First major version whose systemd (255) is known to judge a dm-verity signature by `/etc/verity.d`.
 const JUDGES_SIGNATURES: u32 = 4081;
 
@@ -39,7 +58,7 @@ const JUDGES_SIGNATURES: u32 = 4081;
 pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
     match version.0[0] {
         ..JUDGES_SIGNATURES => Some("its systemd is not known to judge signatures by /etc/verity.d"),
-        MERGES_IN_INITRD.. => {
+        TRUSTS_FLATCAR_ALONE.. => {
             Some("it merges sysexts in the initrd, which knows Flatcar's own certificate only")
         }
         _ => None,

@@ -17,12 +17,17 @@ pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Whether a name from outside stays below the directory it is joined to: relative, no `..`, no `.`, not empty, no
-/// NUL or backslash, no doubled or final slash.
+/// NUL, no doubled or final slash. A backslash is a letter like any other, as in `dev-disk-by\x2dlabel.mount`.
 pub fn is_contained(path: &str) -> bool {
     let plain = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
     plain
-        && !path.contains(['\0', '\\'])
+        && !path.contains('\0')
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+/// The same for a path that is part of a URL as well. There a backslash is a slash (WHATWG URL, path state).
+pub fn is_contained_in_url(path: &str) -> bool {
+    is_contained(path) && !path.contains('\\')
 }
 
 #[cfg(test)]
@@ -32,10 +37,17 @@ mod tests {
     #[test]
     fn contained_paths_never_leave() {
         for good in ["a", "a/b.c", "ü/+x"] {
-            assert!(is_contained(good), "{good}");
+            assert!(is_contained(good) && is_contained_in_url(good), "{good}");
         }
-        for bad in ["", "/a", "a//b", "a/", "./a", "a/../b", "..", "a\0", "a\\b"] {
-            assert!(!is_contained(bad), "{bad:?}");
+        for bad in ["", "/a", "a//b", "a/", "./a", "a/../b", "..", "a\0"] {
+            assert!(!is_contained(bad) && !is_contained_in_url(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_is_a_letter_on_disk_and_a_slash_in_urls() {
+        for name in ["a\\b", r"dev-disk-by\x2dlabel.mount", r"..\..\etc"] {
+            assert!(is_contained(name) && !is_contained_in_url(name), "{name}");
         }
     }
 

@@ -73,9 +73,8 @@ impl Runner<'_> {
         Ok(outcomes)
     }
 
-    /// What a step made, if the store has it.
     fn made(&self, key: &Sha256) -> Option<Object> {
-        self.store.step(key)?.get(OUTPUT).copied()
+        made(self.store, key)
     }
 
     fn build(&self, step: &Step) -> Result<Object> {
@@ -122,8 +121,7 @@ impl Runner<'_> {
         let assembled = carried.assemble(&packed)?;
         let mut scratch = self.store.scratch()?;
         // Layers are compressed already: more than the least effort gains nothing.
-        let packaging = self.packaging.least_effort();
-        assembled.write(&carried.name, self.lock.epoch(), &packaging, scratch.as_file_mut())?;
+        assembled.write(&carried.name, self.lock.epoch(), &self.packaging.least(), scratch.as_file_mut())?;
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
@@ -145,6 +143,11 @@ impl Runner<'_> {
         cpio::write(&tree, self.lock.epoch(), &mut incoming)?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)
     }
+}
+
+/// What a step made, if the store has it.
+pub fn made(store: &Store, key: &Sha256) -> Option<Object> {
+    store.step(key)?.get(OUTPUT).copied()
 }
 
 /// Someone emptied the store under a running build.

@@ -325,7 +325,7 @@ fn fan_out(digest: &Sha256) -> String {
 /// Writes a small file so that readers see the old bytes or the new ones, never half: a temporary file beside the
 /// target, sync, rename, sync the directory. Missing parent directories are made.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
     let mut file = tempfile::Builder::new()
         .prefix(".tmp-")
@@ -336,12 +336,24 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     persist(file, path)
 }
 
+/// Gives a finished file its name for everybody to read: mode 0644, sync, rename, sync the directory.
+pub fn persist_public(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    let public = fs::Permissions::from_mode(0o644);
+    file.as_file().set_permissions(public).map_err(Error::io("make readable", path))?;
+    persist(file, path)
+}
+
 fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
     file.as_file().sync_all().map_err(Error::io("write", path))?;
     file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
     sync_directory(directory)
+}
+
+/// The directory that a file is in; the parent of a bare name is an empty path, which no call takes.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a rename inside a directory last through a power cut.

@@ -12,7 +12,7 @@ use self::settings::Settings;
 use crate::arch::Arch;
 use crate::error::{Advice, Result};
 use crate::recipe::{Recipe, Sysext};
-use crate::report::{Finding, Findings, Place, nearest};
+use crate::report::{Finding, Findings, nearest};
 use crate::sysext::description::{self, Component, Description, FILE_NAME};
 use crate::sysext::template::Variables;
 use crate::yaml::decode::Spanned;
@@ -110,34 +110,31 @@ fn versions(
     mut overrides: BTreeMap<String, String>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Selected> {
-    let description = &sysext.description;
+    let Found { wish, description, .. } = sysext;
     let mut selected = Vec::new();
-    let mut add = |overrides: &BTreeMap<String, String>, booted, findings: &mut Vec<Finding>| {
-        for arch in recipe.release.archs.iter().copied() {
-            match select(description, arch, overrides, booted) {
-                Ok(one) => selected.push(one),
-                Err(error) => {
-                    let finding = refused(&error, sysext.wish);
-                    // Most faults are the same on every architecture.
-                    if !findings.iter().any(|known| known.message == finding.message) {
-                        findings.push(finding);
-                    }
-                }
-            }
-        }
-    };
-    add(&overrides, true, findings);
-    let booted = overrides.get("version").unwrap_or(&description.version).clone();
-    let mut seen = BTreeSet::from([booted]);
-    for version in published_only(recipe, &description.name) {
-        if !seen.insert(version.value.clone()) {
-            let finding = Finding::error(format!("{} is published already", version.value));
-            let finding = finding.at(version.place.clone());
+    let mut seen = BTreeSet::new();
+    for published in std::iter::once(None).chain(published_only(recipe, &description.name).map(Some)) {
+        overrides.extend(published.map(|version| ("version".to_owned(), version.value.clone())));
+        let version = overrides.get("version").unwrap_or(&description.version).clone();
+        if let (false, Some(published)) = (seen.insert(version), published) {
+            let finding = Finding::error(format!("{} is published already", published.value));
+            let finding = finding.at(published.place.clone());
             findings.push(finding.hint("list only what no profile boots, each once"));
             continue;
         }
-        overrides.insert("version".to_owned(), version.value.clone());
-        add(&overrides, false, findings);
+        for arch in recipe.release.archs.iter().copied() {
+            let finding = match select(description, arch, &overrides, published.is_none()) {
+                Ok(one) => {
+                    selected.push(one);
+                    continue;
+                }
+                Err(error) => refused(&error, wish, published),
+            };
+            // Most faults are the same on every architecture.
+            if !findings.iter().any(|known| known.message == finding.message) {
+                findings.push(finding);
+            }
+        }
     }
     selected
 }
@@ -177,19 +174,17 @@ fn contradictions(recipe: &Recipe) -> Vec<Finding> {
     findings
 }
 
-/// A description's error as a finding in the recipe that set the value.
-fn refused(error: &description::Error, wish: &Sysext) -> Finding {
-    let at_fault = match error {
+/// A description's error as a finding in the recipe, at what asks for it: a version to publish, a value that is set, or
+/// the sysext's name.
+fn refused(error: &description::Error, wish: &Sysext, published: Option<&Spanned<String>>) -> Finding {
+    let set = match error {
         description::Error::Variable { variable, .. } | description::Error::Value { variable, .. } => {
             wish.set.get(variable)
         }
         _ => None,
     };
-    refused_at(error, &at_fault.unwrap_or(&wish.name).place)
-}
-
-fn refused_at(error: &description::Error, place: &Place) -> Finding {
-    let finding = Finding::error(error.to_string()).at(place.clone());
+    let place = published.or(set).unwrap_or(&wish.name).place.clone();
+    let finding = Finding::error(error.to_string()).at(place);
     match error.hint() {
         Some(hint) => finding.hint(hint),
         None => finding,
@@ -210,9 +205,18 @@ fn find(directory: &Path, name: &Spanned<String>) -> Option<PathBuf> {
 }
 
 /// `sysext/` beside the recipe and in every directory above it.
-fn shelves(directory: &Path) -> Vec<PathBuf> {
+pub fn shelves(directory: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(directory.join(".")).unwrap_or_else(|_| directory.to_owned());
     absolute.ancestors().map(|above| above.join("sysext")).filter(|shelf| shelf.is_dir()).collect()
+}
+
+/// What lies on these shelves, sorted.
+pub fn names(shelves: &[PathBuf]) -> Vec<String> {
+    let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
@@ -221,11 +225,7 @@ fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
         return finding.hint(format!("no {FILE_NAME} in {}", directory.join(&name.value).display()));
     }
     let shelves = shelves(directory);
-    let mut names: Vec<String> = Vec::new();
-    for entry in shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten() {
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
+    let names = names(&shelves);
     finding.hint(match nearest(&name.value, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None if names.is_empty() => "no `sysext/` folder lies beside or above the recipe".into(),

@@ -24,9 +24,9 @@ DEMO=(
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
     erofs-utils:fsck.erofs
     skopeo:skopeo containerd:containerd docker-registry:docker-registry
-    grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd)
+    grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext)
 # The peers of the races.
-BENCH=("${TEST[@]}" aria2:aria2c curl:curl)
+BENCH=("${TEST[@]}" aria2:aria2c curl:curl time:/usr/bin/time)
 
 PATH=$PATH:/usr/sbin:/sbin
 

@@ -268,8 +268,8 @@ struct Unpacking<'a> {
     spool: &'a Path,
     origin: &'a str,
     tree: Tree,
-    /// Chosen regular files by their name in the archive, for hard links to them.
-    files: HashMap<String, (u16, Contents)>,
+    /// Where chosen regular files are in the tree, by their name in the archive, for hard links to them.
+    files: HashMap<String, String>,
 }
 
 impl Unpacking<'_> {
@@ -305,18 +305,23 @@ impl Unpacking<'_> {
             };
             used[index] = true;
             let out = || Error::Link { subject: subject.into(), member: raw.clone(), target: link.clone() };
-            let entry = match kind {
-                EntryType::Directory => Entry::dir(self.origin),
-                EntryType::Symlink if stays_below(&to, base, &link) => Entry::symlink(link, self.origin),
+            let inserted = match kind {
+                EntryType::Directory => self.tree.insert(&to, Entry::dir(self.origin)),
+                EntryType::Symlink if stays_below(&to, base, &link) => {
+                    self.tree.insert(&to, Entry::symlink(link, self.origin))
+                }
                 EntryType::Symlink => return Err(out()),
                 EntryType::Link => {
-                    let target = self.name(&link)?.and_then(|target| self.files.get(&target).cloned());
-                    let (mode, contents) = target.ok_or_else(out)?;
-                    Entry::file(mode, contents, self.origin)
+                    let target = self.name(&link)?.and_then(|target| self.files.get(&target));
+                    self.tree.link(&to, target.ok_or_else(out)?, self.origin)
                 }
-                _ => self.file(&mut member, name)?,
+                _ => {
+                    let entry = self.file(&mut member, &name)?;
+                    self.files.insert(name, to.clone());
+                    self.tree.insert(&to, entry)
+                }
             };
-            self.tree.insert(&to, entry).map_err(|source| Error::Tree { subject: subject.into(), source })?;
+            inserted.map_err(|source| Error::Tree { subject: subject.into(), source })?;
         }
         // Past the end mark of the tar, so that gzip's own checksum is looked at.
         copy(&mut archive.into_inner(), &mut io::sink(), subject)?;
@@ -328,7 +333,7 @@ impl Unpacking<'_> {
         }
     }
 
-    fn file(&mut self, member: &mut tar::Entry<'_, impl Read>, name: String) -> Result<Entry, Error> {
+    fn file(&self, member: &mut tar::Entry<'_, impl Read>, name: &str) -> Result<Entry, Error> {
         let executable = member.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
         let mode = if executable { EXECUTABLE } else { PLAIN };
         let size = member.size();
@@ -337,7 +342,6 @@ impl Unpacking<'_> {
             let source = io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{name}` is cut off"));
             return Err(Error::Damaged { subject: self.subject.into(), source });
         }
-        self.files.insert(name, (mode, contents.clone()));
         Ok(Entry::file(mode, contents, self.origin))
     }
 

@@ -94,7 +94,7 @@ impl Advice for Error {
 /// Writes a tree as one archive and returns its length, a multiple of four, so that another archive may follow.
 ///
 /// Entries come in the tree's order, parents first; inodes count from 1; owner 0:0; every time is `epoch` (seconds
-/// since 1970). Files are streamed. `out` must stand at a multiple of four in the final initrd.
+/// since 1970). Files are streamed; a hard link is written as a copy, extended attributes are not. `out` must stand at a multiple of four in the final initrd.
 pub fn write(tree: &Tree, epoch: u64, out: &mut impl Write) -> Result<u64, Error> {
     let length = length(tree)?;
     let mtime = u32::try_from(epoch).map_err(|_| Error::Epoch(epoch))?;

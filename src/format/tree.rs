@@ -1,15 +1,16 @@
 //! A file tree as a value: what the writers of images and archives are given.
 //!
-//! Owns what a tree may hold (contained UTF-8 paths; directories, files and symlinks; no owners, times, devices or
-//! xattrs) and how a directory on disk becomes one. Leaves the bytes of each format to its writer.
+//! Owns what a tree may hold (contained UTF-8 paths; directories, files, symlinks and hard links; extended attributes
+//! where they are asked for; no owners, times or devices) and how a directory on disk becomes one. Leaves the bytes
+//! of each format to its writer.
 //!
 //! A tree is sorted bytewise and always holds the parents of its entries, so a writer that walks it in order emits
 //! each directory once and before what lies in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Hashing, Sha256};
@@ -39,8 +40,23 @@ pub struct Entry {
     pub mode: u16,
     /// What it is.
     pub content: Content,
+    /// Extended attributes by their full names, such as `user.extension-release.strict`. A cpio has none.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
+    /// Of a hard link, the path of the file that it is another name of. Its content and mode are that file's, so a
+    /// writer without hard links writes a copy.
+    pub link: Option<String>,
     /// Who put it there ("component kubeadm"), for the report of a conflict. Never part of an image.
     pub origin: String,
+}
+
+/// What [`Tree::of_directory_with`] takes over from a directory beside contents and executable bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Hard links among the files of the directory. A copy of the directory has often lost them.
+    pub links: bool,
+    /// Extended attributes of the `user` namespace. The others say something about the machine: labels, capabilities,
+    /// the marks of an overlay.
+    pub xattrs: bool,
 }
 
 /// What an entry is.
@@ -201,17 +217,21 @@ impl Read for Reader<'_> {
 impl Entry {
     /// A directory, 0755.
     pub fn dir(origin: impl Into<String>) -> Self {
-        Entry { mode: EXECUTABLE, content: Content::Dir, origin: origin.into() }
+        Self::new(EXECUTABLE, Content::Dir, origin)
     }
 
     /// A file.
     pub fn file(mode: u16, contents: Contents, origin: impl Into<String>) -> Self {
-        Entry { mode, content: Content::File(contents), origin: origin.into() }
+        Self::new(mode, Content::File(contents), origin)
     }
 
     /// A symlink to `target`, which is kept as it is written.
     pub fn symlink(target: impl Into<String>, origin: impl Into<String>) -> Self {
-        Entry { mode: 0o777, content: Content::Symlink(target.into()), origin: origin.into() }
+        Self::new(0o777, Content::Symlink(target.into()), origin)
+    }
+
+    fn new(mode: u16, content: Content, origin: impl Into<String>) -> Self {
+        Entry { mode, content, xattrs: BTreeMap::new(), link: None, origin: origin.into() }
     }
 }
 
@@ -222,38 +242,17 @@ impl Tree {
     }
 
     /// Everything below a directory: sorted, modes normalised to 0755 or 0644 by the owner's executable bit, so that
-    /// umask, times and owners of the working copy do not matter. `origin` is noted with every entry.
+    /// umask, times and owners of the working copy do not matter; neither do hard links and extended attributes.
+    /// `origin` is noted with every entry.
     pub fn of_directory(root: &Path, origin: &str) -> Result<Self, Error> {
-        let mut tree = Tree::new();
-        tree.walk(root, "", origin)?;
-        Ok(tree)
+        Self::of_directory_with(root, origin, Keep::default())
     }
 
-    fn walk(&mut self, dir: &Path, prefix: &str, origin: &str) -> Result<(), Error> {
-        let read = |source| Error::Read { path: dir.to_owned(), source };
-        for item in fs::read_dir(dir).map_err(read)? {
-            let item = item.map_err(read)?;
-            let path = item.path();
-            let not_utf8 = |_| Error::NotUtf8 { path: path.clone() };
-            let name = item.file_name().into_string().map_err(not_utf8)?;
-            let inside = format!("{prefix}{name}");
-            let kind = item.file_type().map_err(read)?;
-            if kind.is_dir() {
-                self.insert(&inside, Entry::dir(origin))?;
-                self.walk(&path, &format!("{inside}/"), origin)?;
-            } else if kind.is_symlink() {
-                let target = fs::read_link(&path).map_err(read)?;
-                let target = target.into_os_string().into_string().map_err(not_utf8)?;
-                self.insert(&inside, Entry::symlink(target, origin))?;
-            } else if kind.is_file() {
-                let executable = item.metadata().map_err(read)?.permissions().mode() & 0o100 != 0;
-                let mode = if executable { EXECUTABLE } else { PLAIN };
-                self.insert(&inside, Entry::file(mode, Contents::on_disk(path)?, origin))?;
-            } else {
-                return Err(Error::Special { path, kind: kind_of(kind) });
-            }
-        }
-        Ok(())
+    /// The same with what else is asked for.
+    pub fn of_directory_with(root: &Path, origin: &str, keep: Keep) -> Result<Self, Error> {
+        let mut walk = Walk { tree: Tree::new(), origin, keep, links: HashMap::new() };
+        walk.directory(root, "")?;
+        Ok(walk.tree)
     }
 
     /// Adds an entry and, where they are missing, its parents (0755). A directory may be added twice; the first mode
@@ -262,7 +261,7 @@ impl Tree {
         entry.mode &= 0o777;
         let refuse = |why| Error::Path { path: path.into(), origin: entry.origin.clone(), why };
         if !repro::is_contained(path) {
-            return Err(refuse("it must be relative, without `..`, `.`, empty parts, NUL or backslash"));
+            return Err(refuse("it must be relative, without `..`, `.`, empty parts or NUL"));
         }
         if path.len() > MAX_PATH || path.split('/').any(|name| name.len() > MAX_NAME) {
             return Err(refuse("Linux allows 255 bytes for a name and 4095 for a path"));
@@ -276,6 +275,18 @@ impl Tree {
             self.put(&path[..end], Entry::dir(entry.origin.as_str()))?;
         }
         self.put(path, entry)
+    }
+
+    /// Adds a hard link to a file that is in the tree already.
+    pub fn link(&mut self, path: &str, file: &str, origin: impl Into<String>) -> Result<(), Error> {
+        let origin = origin.into();
+        let Some(first @ Entry { content: Content::File(_), .. }) = self.entries.get(file) else {
+            let why = "what it is a hard link to is not a file of the tree";
+            return Err(Error::Path { path: path.into(), origin, why });
+        };
+        let link = first.link.clone().unwrap_or_else(|| file.to_owned());
+        let entry = Entry { link: Some(link), origin, ..first.clone() };
+        self.insert(path, entry)
     }
 
     fn put(&mut self, path: &str, entry: Entry) -> Result<(), Error> {
@@ -302,7 +313,7 @@ impl Tree {
     }
 
     /// All entries, sorted bytewise by path, without the root.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 
@@ -316,7 +327,8 @@ impl Tree {
         self.entries.is_empty()
     }
 
-    /// Digest over all that an image shows of the tree (paths, kinds, modes, targets, contents), for step keys.
+    /// Digest over all that an image shows of the tree (paths, kinds, modes, targets, contents, hard links, extended
+    /// attributes), for step keys.
     /// Reads every file.
     pub fn digest(&self) -> io::Result<Sha256> {
         let mut summary = String::new();
@@ -326,10 +338,96 @@ impl Tree {
                 Content::Symlink(target) => format!("link {target:?}"),
                 Content::File(contents) => format!("file {}", contents.sha256()?),
             };
-            summary += &format!("{path:?} {:o} {content}\n", entry.mode);
+            summary += &format!("{path:?} {:o} {content}", entry.mode);
+            if let Some(link) = &entry.link {
+                summary += &format!(" same {link:?}");
+            }
+            for (name, value) in &entry.xattrs {
+                summary += &format!(" {name:?}={value:?}");
+            }
+            summary.push('\n');
         }
         Ok(Sha256::of(summary.as_bytes()))
     }
+}
+
+/// A directory on disk on its way into a tree.
+struct Walk<'a> {
+    tree: Tree,
+    origin: &'a str,
+    keep: Keep,
+    /// The first path of each inode with several names, by device and number.
+    links: HashMap<(u64, u64), String>,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, dir: &Path, prefix: &str) -> Result<(), Error> {
+        let read = |source| Error::Read { path: dir.to_owned(), source };
+        let mut items = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(read)?;
+        // Which name of a file comes first must not depend on the disk.
+        items.sort_by_key(fs::DirEntry::file_name);
+        for item in items {
+            let path = item.path();
+            let not_utf8 = |_| Error::NotUtf8 { path: path.clone() };
+            let name = item.file_name().into_string().map_err(not_utf8)?;
+            let inside = format!("{prefix}{name}");
+            let kind = item.file_type().map_err(read)?;
+            if kind.is_dir() {
+                self.tree.insert(&inside, self.with_xattrs(Entry::dir(self.origin), &path)?)?;
+                self.directory(&path, &format!("{inside}/"))?;
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path).map_err(read)?;
+                let target = target.into_os_string().into_string().map_err(not_utf8)?;
+                self.tree.insert(&inside, Entry::symlink(target, self.origin))?;
+            } else if kind.is_file() {
+                self.file(path, inside, &item.metadata().map_err(read)?)?;
+            } else {
+                return Err(Error::Special { path, kind: kind_of(kind) });
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: PathBuf, inside: String, metadata: &fs::Metadata) -> Result<(), Error> {
+        if self.keep.links && metadata.nlink() > 1 {
+            match self.links.get(&(metadata.dev(), metadata.ino())) {
+                Some(first) => return self.tree.link(&inside, first, self.origin),
+                None => drop(self.links.insert((metadata.dev(), metadata.ino()), inside.clone())),
+            }
+        }
+        let mode = if metadata.permissions().mode() & 0o100 != 0 { EXECUTABLE } else { PLAIN };
+        let entry = Entry::file(mode, Contents::on_disk(&path)?, self.origin);
+        self.tree.insert(&inside, self.with_xattrs(entry, &path)?)
+    }
+
+    fn with_xattrs(&self, mut entry: Entry, path: &Path) -> Result<Entry, Error> {
+        if self.keep.xattrs {
+            let read = |source: io::Error| Error::Read { path: path.to_owned(), source };
+            entry.xattrs = user_xattrs(path).map_err(read)?;
+        }
+        Ok(entry)
+    }
+}
+
+/// Linux' limits, XATTR_LIST_MAX and XATTR_SIZE_MAX.
+const MAX_XATTR: usize = 65536;
+
+fn user_xattrs(path: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut buffer = vec![0_u8; MAX_XATTR];
+    let listed = match rustix::fs::llistxattr(path, &mut buffer[..]) {
+        Ok(length) => buffer[..length].to_vec(),
+        Err(rustix::io::Errno::NOTSUP) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let names = listed.split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
+    names
+        .map(|name| {
+            let name = String::from_utf8(name.to_vec())
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let length = rustix::fs::lgetxattr(path, name.as_str(), &mut buffer[..])?;
+            Ok((name, buffer[..length].to_vec()))
+        })
+        .collect()
 }
 
 fn kind_of(kind: fs::FileType) -> &'static str {

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::description::{self, Description, Os, Placement};
+use super::extension::{self, Extension};
+use super::merge::Merge;
 use super::packaging::{self, Packaging};
 use super::release::{self, Release};
+use super::rules::{self, Breach};
 use super::template::Variables;
-use super::{rules, unit};
+use super::unit;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
-use crate::format::archive::{self, Limits};
-use crate::format::tree::{self, Content, Contents, Entry, PLAIN, Tree};
-use crate::report::{Finding, Findings, Place, Source};
+use crate::format::archive::{self, Limits, Selection};
+use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
+use crate::report::{Finding, Findings};
 
 /// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;
-/// Longest unit that is looked at, in bytes.
-const MAX_UNIT: u64 = 1 << 20;
 
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
@@ -62,15 +63,13 @@ pub enum Error {
         /// Why.
         source: tree::Error,
     },
-    /// A unit could not be read.
-    #[error("cannot read `{path}` of sysext `{name}`")]
-    Unit {
+    /// What is in it could not be read.
+    #[error("sysext `{name}` cannot be judged")]
+    Judge {
         /// The sysext.
         name: String,
-        /// Inside the image.
-        path: String,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: extension::Error,
     },
     /// What is in it breaks the rules of system extensions.
     #[error(transparent)]
@@ -93,7 +92,8 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.exit(),
             Error::Write { source, .. } => source.exit(),
             Error::Rules(findings) => findings.exit(),
-            Error::Missing { .. } | Error::Unit { .. } => Exit::Failed,
+            Error::Judge { source, .. } => source.exit(),
+            Error::Missing { .. } => Exit::Failed,
         }
     }
 
@@ -104,7 +104,8 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.hint(),
             Error::Write { source, .. } => source.hint(),
             Error::Rules(findings) => findings.hint(),
-            Error::Missing { .. } | Error::Unit { .. } => None,
+            Error::Judge { source, .. } => source.hint(),
+            Error::Missing { .. } => None,
         }
     }
 }
@@ -144,6 +145,56 @@ pub fn assemble(
             }
         }
     }
+    generate(description, variables, &mut tree)?;
+    Assembled::new(name, tree, description.os, arch, description.reload)
+}
+
+/// What is known of an image before its components are fetched: the tree, with empty files in place of components, and
+/// the paths that will be other than they are in it, or hold more.
+pub fn outline(
+    description: &Description,
+    arch: Arch,
+    variables: &Variables,
+) -> Result<(Tree, Vec<String>), Error> {
+    let in_tree = |source| Error::Tree { name: description.name.clone(), source };
+    let mut tree = description.files.clone();
+    let mut open = Vec::new();
+    for component in description.components(arch, variables)? {
+        let origin = format!("component {}", component.name);
+        let empty = |mode| Entry::file(mode, Contents::Bytes(Vec::new()), origin.as_str());
+        match &component.placement {
+            Placement::File { path, mode, .. } => {
+                tree.insert(path, empty(*mode)).map_err(in_tree)?;
+                open.push(path.clone());
+            }
+            Placement::Members { selections, .. } => {
+                for Selection { members, to } in selections {
+                    let path = match (to.strip_suffix('/'), members.ends_with('*')) {
+                        (Some(dir), true) => dir.to_owned(),
+                        (Some(dir), false) => {
+                            format!("{dir}/{}", members.rsplit('/').next().unwrap_or(members))
+                        }
+                        (None, _) => to.clone(),
+                    };
+                    // Members keep their modes; programs are what is mostly extracted.
+                    let entry =
+                        if members.ends_with('*') { Entry::dir(origin.as_str()) } else { empty(EXECUTABLE) };
+                    tree.insert(&path, entry).map_err(in_tree)?;
+                    open.push(path);
+                }
+            }
+        }
+    }
+    generate(description, variables, &mut tree)?;
+    let release = Release::new(description.os, arch, description.reload);
+    add_release(&description.name, &mut tree, &release)?;
+    Ok((tree, open))
+}
+
+/// Adds what is made from the description alone.
+fn generate(description: &Description, variables: &Variables, tree: &mut Tree) -> Result<(), Error> {
+    let name = &description.name;
+    let in_tree = |source| Error::Tree { name: name.clone(), source };
     for (path, text) in description.texts(variables)? {
         let contents = Contents::Bytes(text.into_bytes());
         tree.insert(&path, Entry::file(PLAIN, contents, "`text` of sysext.yaml")).map_err(in_tree)?;
@@ -156,39 +207,23 @@ pub fn assemble(
         let path = format!("usr/lib/systemd/system/multi-user.target.d/10-{name}.conf");
         tree.insert(&path, Entry::file(PLAIN, contents, "`upholds` of sysext.yaml")).map_err(in_tree)?;
     }
-    Assembled::new(name, tree, description.os, arch, description.reload)
+    Ok(())
 }
 
-fn unit_findings(path: &str, contents: &Contents) -> io::Result<Vec<Finding>> {
-    let mut bytes = Vec::new();
-    contents.reader().take(MAX_UNIT).read_to_end(&mut bytes)?;
-    let shown = match contents {
-        Contents::OnDisk { path, .. } => path.display().to_string(),
-        Contents::Bytes(_) => format!("/{path}"),
-    };
-    let source = Source::new(shown, String::from_utf8_lossy(&bytes));
-    let faults = unit::faults(path, &source.text);
-    let finding = |(line, message)| {
-        let place = Place { source: source.clone(), line, column: 1 };
-        Finding::error(format!("unit: {message}")).path(format!("/{path}")).at(place)
-    };
-    Ok(faults.into_iter().map(finding).collect())
+fn add_release(name: &str, tree: &mut Tree, release: &Release) -> Result<(), Error> {
+    let contents = Contents::Bytes(release.text().into_bytes());
+    let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
+    tree.insert(&release::path(name), generated).map_err(|source| Error::Tree { name: name.into(), source })
 }
 
 impl Assembled {
     /// Adds the extension-release file to a tree and judges the whole.
     pub fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
-        let contents = Contents::Bytes(Release::new(os, arch, reload).text().into_bytes());
-        let generated = Entry::file(PLAIN, contents, "prebake, which generates it");
-        let in_tree = |source| Error::Tree { name: name.into(), source };
-        tree.insert(&release::path(name), generated).map_err(in_tree)?;
-        let mut findings = rules::findings(name, tree.iter().map(|(path, entry)| (path, entry.into())));
-        for (path, entry) in tree.iter().filter(|(path, _)| unit::is_unit(path)) {
-            if let Content::File(contents) = &entry.content {
-                let unit = |source| Error::Unit { name: name.into(), path: path.into(), source };
-                findings.extend(unit_findings(path, contents).map_err(unit)?);
-            }
-        }
+        add_release(name, &mut tree, &Release::new(os, arch, reload))?;
+        let (alone, base) = ([Extension::of_tree(name, &tree)], Base::well_known());
+        let judged = rules::judge(&Merge::new(&alone, &base));
+        let breaches = judged.map_err(|source| Error::Judge { name: name.into(), source })?;
+        let findings = breaches.iter().map(Breach::finding).collect();
         let (tree, warnings) = Findings::settle(findings, tree)?;
         Ok(Assembled { arch, tree, warnings })
     }

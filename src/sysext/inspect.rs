@@ -1,30 +1,44 @@
-//! What an image says of itself, whoever built it.
+//! What an extension says of itself, whoever built it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::release::{self, Release};
-use super::rules;
-use crate::format::squashfs::{Error, Image, Kind, Limits};
+use super::base::Base;
+use super::extension::{Error, Extension, Fault, Form, Kind};
+use super::identify::Format;
+use super::merge::Merge;
+use super::rules::{self, Breach};
 use crate::report::Finding;
 
-/// An image, looked at.
+/// An extension, looked at.
 #[derive(Debug, Serialize)]
 pub struct Inspected {
-    /// The name that the image must be merged under, by its extension-release file, where it has one.
+    /// The name that it must be merged under, by its extension-release file, where it has one.
     pub name: Option<String>,
     /// The fields of that file.
-    pub release: std::collections::BTreeMap<String, String>,
-    /// Seconds since 1970 at which the image says it was made.
-    pub epoch: u32,
-    /// Files, links and directories, sorted by path.
-    pub entries: Vec<Row>,
+    pub release: BTreeMap<String, String>,
+    /// `squashfs`, `erofs`, `gpt`, `directory` or the name of another file system.
+    pub format: &'static str,
+    /// What its data is compressed with, where the format says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<&'static str>,
+    /// Block size in bytes, where the format has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
+    /// Bytes of the image; of a directory, of its files.
+    pub length: u64,
     /// Bytes of all files together, uncompressed.
     pub size: u64,
+    /// Seconds since 1970 at which the image says it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Files, links and directories, sorted by path.
+    pub entries: Vec<Row>,
 }
 
-/// One entry of an image.
+/// One entry.
 #[derive(Debug, Serialize)]
 pub struct Row {
     /// Absolute, as it will be on the node.
@@ -39,37 +53,53 @@ pub struct Row {
     /// What a link points at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Number of the inode, where several names are one file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
 }
 
-/// Reads the tables of an image and its extension-release file, and judges what is in it by the rules.
+/// Looks at an image or directory, and judges what is in it by the rules as if it lay under the name that it wants.
 pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
-    let image = Image::open(path, Limits::default())?;
-    let listed: Vec<_> = image.list().collect();
-    let prefix = release::path("");
-    let file =
-        listed.iter().find(|entry| entry.path.starts_with(&prefix) && matches!(entry.kind, Kind::File(_)));
-    let release = match file {
-        Some(file) => Release::parse(&String::from_utf8_lossy(&image.read(&file.path)?)),
-        None => Release::default(),
-    };
-    let name = file.map(|file| file.path[prefix.len()..].to_owned());
-    let entries = listed.iter().map(|entry| (entry.path.as_str(), rules::Kind::from(&entry.kind)));
-    let mut findings = rules::findings(name.as_deref().unwrap_or_default(), entries);
-    if file.is_some() {
-        findings.extend(release.faults().into_iter().map(|(message, fix)| Finding::error(message).hint(fix)));
+    let extension = Extension::open(path)?.under_its_own_name();
+    if let Some(Fault::Broken(why)) = &extension.fault {
+        return Err(Error::Broken { subject: extension.subject.clone(), why: why.clone() });
     }
-    let sizes = listed.iter().map(|entry| if let Kind::File(size) = entry.kind { size } else { 0 });
-    let size = sizes.fold(0, u64::saturating_add);
-    let rows = listed.into_iter().map(|entry| {
-        let (kind, size, target) = match entry.kind {
-            Kind::Dir => ("dir", None, None),
-            Kind::File(size) => ("file", Some(size), None),
-            Kind::Symlink(target) => ("link", None, Some(target)),
-            Kind::Special => ("special", None, None),
-        };
-        Row { path: format!("/{}", entry.path), kind, mode: entry.mode, size, target }
-    });
-    let inspected =
-        Inspected { name, release: release.0, epoch: image.time(), entries: rows.collect(), size };
-    Ok((inspected, findings))
+    let release = extension.release()?;
+    let (format, compression, block) = match extension.form {
+        Form::Image(Format::Squashfs(superblock)) => {
+            ("squashfs", Some(superblock.compression()), Some(superblock.block))
+        }
+        Form::Image(Format::Erofs) => ("erofs", None, None),
+        Form::Image(Format::Gpt) => ("gpt", None, None),
+        Form::Image(Format::Filesystem(name)) => (name, None, None),
+        Form::Image(Format::Empty | Format::Foreign(_) | Format::Unknown) => ("unknown", None, None),
+        Form::Directory | Form::Tree => ("directory", None, None),
+    };
+    let rows: Vec<Row> = extension
+        .entries
+        .iter()
+        .map(|(path, seen)| {
+            let (kind, size, target) = match &seen.kind {
+                Kind::Dir => ("dir", None, None),
+                Kind::File(size) => ("file", Some(*size), None),
+                Kind::Symlink(target) => ("link", None, Some(target.clone())),
+                Kind::Whiteout | Kind::Special => ("special", None, None),
+            };
+            Row { path: format!("/{path}"), kind, mode: seen.mode, size, target, inode: seen.inode }
+        })
+        .collect();
+    let inspected = Inspected {
+        name: extension.release_names().first().map(|_| extension.name().to_owned()),
+        release: release.unwrap_or_default().0,
+        format,
+        compression,
+        block,
+        length: extension.size,
+        size: rows.iter().filter_map(|row| row.size).fold(0, u64::saturating_add),
+        epoch: extension.time(),
+        entries: rows,
+    };
+    let (base, alone) = (Base::well_known(), [extension]);
+    let breaches = rules::judge(&Merge::new(&alone, &base))?;
+    Ok((inspected, breaches.iter().map(Breach::finding).collect()))
 }

@@ -13,7 +13,7 @@ use super::signing::Signer;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::erofs;
-use crate::format::squashfs::{self, BlockSize, Level};
+use crate::format::squashfs::{self, BlockSize, Compression, Level};
 use crate::format::tree::Tree;
 use crate::memory::Bytes;
 use crate::quirks;
@@ -88,9 +88,9 @@ impl Packaging {
     /// What step keys hold of it.
     pub fn key(&self) -> Value {
         let mut key = match self.filesystem {
-            Filesystem::Squashfs(squashfs::Options { block, level }) => json!({
-                "format": "squashfs", "revision": squashfs::REVISION, "compression": "zstd",
-                "level": level.get(), "block": block.bytes(),
+            Filesystem::Squashfs(squashfs::Options { block, compression }) => json!({
+                "format": "squashfs", "revision": squashfs::REVISION, "compression": compression.algorithm().name(),
+                "level": compression.level(), "block": block.bytes(),
             }),
             Filesystem::Erofs(erofs::Options::Plain) => {
                 json!({"format": "erofs", "revision": erofs::REVISION, "compression": "none"})
@@ -102,11 +102,12 @@ impl Packaging {
         key
     }
 
-    /// The same for data that is compressed already, where more than the least effort gains nothing.
-    pub fn least_effort(&self) -> Packaging {
+    /// The same with the least effort at compression, for what is compressed already.
+    pub fn least(&self) -> Self {
         let filesystem = match self.filesystem {
             Filesystem::Squashfs(options) => {
-                Filesystem::Squashfs(squashfs::Options { level: Level::LEAST, ..options })
+                let compression = options.compression.least();
+                Filesystem::Squashfs(squashfs::Options { compression, ..options })
             }
             erofs => erofs,
         };
@@ -218,26 +219,43 @@ impl Wish {
 }
 
 fn squashfs_options(decoder: &Decoder, fields: &Fields<'_>) -> squashfs::Options {
-    if let Some(compression) = fields.get("compression") {
-        one_of(decoder, compression, "compression", &["zstd"]);
-    }
-    let level = fields.get("level").and_then(|node| {
-        let level = decoder.parsed(node).and_then(Level::new);
-        if level.is_none() {
-            decoder.error(node, "the levels of zstd are 1 to 22");
+    let known = ["zstd", "gzip", "xz"];
+    let wanted = fields.get("compression").and_then(|node| one_of(decoder, node, "compression", &known));
+    let level = fields.get("level");
+    let compression = match wanted {
+        None | Some(0) => {
+            let level = level_of(decoder, level, "the levels of zstd are 1 to 22");
+            Compression::Zstd(level.unwrap_or(Compression::DEFAULT_ZSTD))
         }
-        level
-    });
+        Some(1) => {
+            let level = level_of(decoder, level, "the levels of gzip are 1 to 9");
+            Compression::Gzip(level.unwrap_or(Level::MAX))
+        }
+        Some(_) => {
+            if let Some(node) = level {
+                decoder.error(node, "xz has no levels");
+            }
+            Compression::Xz
+        }
+    };
     let block = fields.get("block").and_then(|node| {
-        let sizes = [BlockSize::Kib128, BlockSize::Kib256, BlockSize::Kib512, BlockSize::Mib1];
         let Bytes(wanted) = decoder.parsed(node)?;
-        let block = sizes.into_iter().find(|size| u64::from(size.bytes()) == wanted);
+        let block = BlockSize::ALL.into_iter().find(|size| u64::from(size.bytes()) == wanted);
         if block.is_none() {
             decoder.error(node, "a block of squashfs has 128KiB, 256KiB, 512KiB or 1MiB");
         }
         block
     });
-    squashfs::Options { block: block.unwrap_or_default(), level: level.unwrap_or_default() }
+    squashfs::Options { block: block.unwrap_or_default(), compression }
+}
+
+fn level_of<const MAX: u8>(decoder: &Decoder, node: Option<&Yaml>, fault: &str) -> Option<Level<MAX>> {
+    let node = node?;
+    let level = decoder.parsed(node).and_then(Level::new);
+    if level.is_none() {
+        decoder.error(node, fault);
+    }
+    level
 }
 
 /// The index of a word among those that may stand there.

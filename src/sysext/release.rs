@@ -55,31 +55,6 @@ impl Release {
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
-
-    /// The reasons why systemd-sysext would skip the image everywhere, with the fix of each.
-    pub fn faults(&self) -> Vec<(String, &'static str)> {
-        let mut faults = Vec::new();
-        match self.get("ID") {
-            None => faults
-                .push(("ID is missing, so every host skips it".into(), "`ID=_any` fits static binaries")),
-            Some("_any") => {}
-            Some(id) if self.get("SYSEXT_LEVEL").is_none() && self.get("VERSION_ID").is_none() => faults
-                .push((
-                    format!("ID={id} has neither SYSEXT_LEVEL nor VERSION_ID, so every host skips it"),
-                    "add `SYSEXT_LEVEL=1.0`, or use `ID=_any`",
-                )),
-            Some(_) => {}
-        }
-        if let Some(arch) = self.get("ARCHITECTURE")
-            && !Arch::ALL.iter().any(|known| known.systemd() == arch)
-        {
-            faults.push((
-                format!("ARCHITECTURE={arch} is no name that systemd knows for amd64 or arm64"),
-                "systemd spells them `x86-64` and `arm64`",
-            ));
-        }
-        faults
-    }
 }
 
 #[cfg(test)]
@@ -98,13 +73,5 @@ mod tests {
         let release = Release::parse("# c\nID='flatcar'\nVERSION_ID=\"4593.2.5\"\nnonsense\n");
         assert_eq!(release.get("ID"), Some("flatcar"));
         assert_eq!(release.get("VERSION_ID"), Some("4593.2.5"));
-        assert_eq!(release.faults(), []);
-    }
-
-    #[test]
-    fn what_systemd_would_skip_in_silence_is_a_fault() {
-        for text in ["", "ID=flatcar\n", "ID=_any\nARCHITECTURE=x86_64\n", "ID=_any\nARCHITECTURE=amd64\n"] {
-            assert_eq!(Release::parse(text).faults().len(), 1, "{text:?}");
-        }
     }
 }

@@ -4,6 +4,19 @@
 /// What is wrong with a unit, and on which line (from 1).
 pub type Fault = (usize, String);
 
+/// One `Key=value` of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Line, from 1.
+    pub line: usize,
+    /// The section it stands in.
+    pub section: String,
+    /// The key.
+    pub key: String,
+    /// The value with its continued lines joined by blanks.
+    pub value: String,
+}
+
 /// Kinds of unit that a sysext may bring, and the section that each must have.
 const KINDS: [(&str, Option<&str>); 9] = [
     (".service", Some("Service")),
@@ -44,6 +57,31 @@ pub fn upholds(units: &[String]) -> String {
 /// What follows the directory of system units, in either place that systemd looks below `/usr`.
 pub fn unit_path(path: &str) -> Option<&str> {
     ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/"].iter().find_map(|dir| path.strip_prefix(dir))
+}
+
+/// The assignments of a unit or drop-in, in the order of its lines; lines that are faulty are left out.
+pub fn assignments(text: &str) -> Vec<Assignment> {
+    let mut assignments: Vec<Assignment> = Vec::new();
+    let mut section = String::new();
+    let mut continued = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        let plain = line.strip_suffix('\\').unwrap_or(line).trim_end();
+        if std::mem::replace(&mut continued, line.ends_with('\\')) {
+            if let Some(last) = assignments.last_mut() {
+                last.value = format!("{} {plain}", last.value).trim_end().to_owned();
+            }
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, value)) = plain.split_once('=') {
+            let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
+            assignments.push(Assignment { line: number, section: section.clone(), key, value });
+        }
+    }
+    assignments
 }
 
 /// The faults of a unit or drop-in at a path, in the order of its lines.
@@ -102,6 +140,14 @@ mod tests {
         assert_eq!(faults("usr/lib/systemd/system/a.service.d/10-x.conf", "[Unit]\nAfter=b\n"), []);
         assert_eq!(faults("usr/lib/systemd/system/a.target", "[Unit]\n"), []);
         assert_eq!(faults(PATH, "[Unit]\nAfter=b\n")[0].1, "the section `[Service]` is missing");
+    }
+
+    #[test]
+    fn continued_lines_are_one_value() {
+        let text = "[Service]\nExecStart=/bin/x \\\n; c\n  --flag \\\n  last\nRestart=\n";
+        let values: Vec<_> = assignments(text).into_iter().map(|a| (a.line, a.key, a.value)).collect();
+        let expected = [(2, "ExecStart", "/bin/x --flag last"), (6, "Restart", "")];
+        assert_eq!(values, expected.map(|(line, key, value)| (line, key.to_owned(), value.to_owned())));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A real containerd in a directory of its own, and whether the machine has one.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -64,11 +65,21 @@ pub struct Containerd {
     _daemon: Daemon,
     /// Its socket.
     pub socket: PathBuf,
+    /// Where its programs are found first.
+    pub path: OsString,
 }
 
 impl Containerd {
-    /// Starts it with everything it has below `root`.
+    /// Starts the machine's own with everything it has below `root`.
     pub fn start(root: &Path) -> Self {
+        Containerd::start_of(root, None)
+    }
+
+    /// Starts the one whose programs lie in a directory, else the machine's own.
+    pub fn start_of(root: &Path, programs: Option<&Path>) -> Self {
+        let known = std::env::var_os("PATH").unwrap_or_default();
+        let path = programs.map(Path::to_owned).into_iter().chain(std::env::split_paths(&known));
+        let path = std::env::join_paths(path).unwrap();
         let socket = root.join("containerd.sock");
         let config = format!(
             "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\n\
@@ -77,19 +88,19 @@ impl Containerd {
         );
         fs::create_dir_all(root).unwrap();
         fs::write(root.join("config.toml"), config).unwrap();
-        let ready = || ctr(&socket, &["version"]).status.success();
+        let ready = || ctr(&path, &socket, &["version"]).status.success();
         let mut command = Command::new("containerd");
-        let daemon =
-            Daemon::start(command.arg("--config").arg(root.join("config.toml")), &root.join("log"), ready);
-        Containerd { _daemon: daemon, socket }
+        command.env("PATH", &path).arg("--config").arg(root.join("config.toml"));
+        let daemon = Daemon::start(&mut command, &root.join("log"), ready);
+        Containerd { _daemon: daemon, socket, path }
     }
 
     /// Runs `ctr` on it.
     pub fn ctr(&self, args: &[&str]) -> Output {
-        ctr(&self.socket, args)
+        ctr(&self.path, &self.socket, args)
     }
 }
 
-fn ctr(socket: &Path, args: &[&str]) -> Output {
-    Command::new("ctr").arg("--address").arg(socket).args(args).output().unwrap()
+fn ctr(path: &OsStr, socket: &Path, args: &[&str]) -> Output {
+    Command::new("ctr").env("PATH", path).arg("--address").arg(socket).args(args).output().unwrap()
 }

@@ -13,10 +13,10 @@ use prebake::format::{cpio, squashfs};
 use proptest::prelude::*;
 
 /// A Saturday in 2023, so that a wrong time is seen.
-const EPOCH: u64 = 1_700_000_000;
+pub const EPOCH: u64 = 1_700_000_000;
 
 /// Whether a tool is there. A missing one fails, unless PREBAKE_SKIP_JUDGES=1 allows to go without outside of CI.
-fn judge(tool: &str, package: &str) -> bool {
+pub fn judge(tool: &str, package: &str) -> bool {
     let there =
         Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
@@ -25,7 +25,7 @@ fn judge(tool: &str, package: &str) -> bool {
     there
 }
 
-fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -33,15 +33,15 @@ fn run(command: &mut Command) -> String {
 
 /// What one entry of a tree looks like from outside, whatever it was read with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
+pub enum Seen {
     Dir(u32),
     File(u32, Sha256),
     Link(String),
 }
 
-type Sight = BTreeMap<String, Seen>;
+pub type Sight = BTreeMap<String, Seen>;
 
-fn sight_of_tree(tree: &Tree) -> Sight {
+pub fn sight_of_tree(tree: &Tree) -> Sight {
     let see = |entry: &Entry| match &entry.content {
         Content::Dir => Seen::Dir(entry.mode.into()),
         Content::File(contents) => Seen::File(entry.mode.into(), contents.sha256().unwrap()),
@@ -51,7 +51,7 @@ fn sight_of_tree(tree: &Tree) -> Sight {
 }
 
 /// Looks at an unpacked tree; every file must carry `EPOCH`. (GNU cpio sets a directory's time too early.)
-fn sight_of_directory(root: &Path) -> Sight {
+pub fn sight_of_directory(root: &Path) -> Sight {
     let mut sight = Sight::new();
     let mut open = vec![root.to_owned()];
     while let Some(dir) = open.pop() {
@@ -122,7 +122,7 @@ fn sight_of_squashfs(path: &Path) -> Sight {
                 assert_eq!(bytes.len() as u64, size);
                 Seen::File(mode, Sha256::of(&bytes))
             }
-            squashfs::Kind::Special => panic!("{} is special", listed.path),
+            squashfs::Kind::Special | squashfs::Kind::Whiteout => panic!("{} is special", listed.path),
         };
         (listed.path, seen)
     };
@@ -130,12 +130,13 @@ fn sight_of_squashfs(path: &Path) -> Sight {
 }
 
 /// Low levels keep the tests quick; the level changes sizes, not what is in the image.
-fn quick() -> squashfs::Options {
-    squashfs::Options { level: squashfs::Level::new(1).unwrap(), ..Default::default() }
+pub fn quick() -> squashfs::Options {
+    let compression = squashfs::Compression::Zstd(squashfs::Level::new(1).unwrap());
+    squashfs::Options { compression, ..Default::default() }
 }
 
 /// A tree that has one of everything: empty and large files, deep and empty directories, names that sort badly, links.
-fn sample() -> Tree {
+pub fn sample() -> Tree {
     // A linear congruence (Knuth's MMIX) is noise enough not to be compressed.
     let next =
         |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
@@ -158,7 +159,7 @@ fn sample() -> Tree {
 }
 
 /// Any tree of up to 24 entries; what conflicts is left out.
-fn any_tree() -> impl Strategy<Value = Tree> {
+pub fn any_tree() -> impl Strategy<Value = Tree> {
     let name = prop_oneof!["[a-c]", "[a-c]-[a-c]", "[ -.0-\\[\\]-~äß]{1,12}"];
     let path = prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"));
     let entry = prop_oneof![
@@ -249,8 +250,8 @@ fn squashfs_says_zstd_128_kib_blocks_and_no_xattrs() {
     let image = dir.path().join("x.raw");
     squashfs_image(&sample(), &image, squashfs::Options::default());
     let said = run(Command::new("unsquashfs").arg("-s").arg(&image));
-    for expected in ["Compression zstd", "compression-level 15", "Block size 131072", "Number of xattr ids 0"]
-    {
+    let level = format!("compression-level {}", squashfs::Compression::DEFAULT_ZSTD.get());
+    for expected in ["Compression zstd", &level, "Block size 131072", "Number of xattr ids 0"] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
 }

@@ -352,3 +352,38 @@ fn a_patch_version_that_the_shipped_table_does_not_know_is_left_to_kubeadm() {
     assert!(shipped("version: v1.34.99, images: true").open);
     assert_eq!(shipped("version: v1.34.99"), Needs::default());
 }
+
+#[test]
+fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
+    let world = world("images: maybe, cni: calico, kube_vip: 1, image: true", "exit 1");
+    world.edit("recipes/small.yaml", "role: worker", "role: boss");
+    let words = [
+        "small.yaml:5:41",
+        "`maybe` is no way to carry images: true, sysext, asset or false",
+        "the images of `calico` are not known",
+        "must be `true` or `false`",
+        "unknown key `image` in `kubernetes`",
+        "did you mean `images`?",
+        "unknown role `boss`: control-plane or worker",
+    ];
+    world.prebake(&["build", "recipes/small.yaml"]).fails(3, &words);
+}
+
+#[test]
+fn an_image_of_the_recipe_with_the_archive_name_of_another_is_refused_before_anything_is_fetched() {
+    let world = world("images: true", &list());
+    let digest = Sha256::of(b"x");
+    let images =
+        format!("images: ['registry.k8s.io/pause:3.10@sha256:{digest}', ghcr.io/pause:3.10]\nsysexts:");
+    world.edit("recipes/small.yaml", "sysexts:", &images);
+    let (registry, _) = registry();
+    let run = build(&world, &registry);
+    // The recipe's own two have one name already.
+    run.fails(3, &["would both be pause-3.10-amd64.tar"]);
+    world.edit("recipes/small.yaml", ", ghcr.io/pause:3.10", "");
+    let run = build(&world, &registry);
+    let expected =
+        format!("`registry.k8s.io/pause@sha256:{digest}` and Kubernetes' own `registry.k8s.io/pause:3.10`");
+    run.fails(3, &[&expected, "leave it out"]);
+    assert!(registry.requests().is_empty());
+}

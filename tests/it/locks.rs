@@ -135,3 +135,13 @@ fn a_file_that_was_signed_anew_is_not_the_locked_one() {
             .fails(4, &["flatcar_production_pxe.vmlinuz.sig has size", "was expected"]);
     }
 }
+
+#[test]
+fn a_recipe_in_the_working_directory_is_locked_beside_itself() {
+    let world = World::new();
+    for name in world.names("recipes") {
+        fs::rename(world.path(&format!("recipes/{name}")), world.path(&name)).unwrap();
+    }
+    world.prebake(&["lock", "small.yaml"]).ok();
+    assert!(world.path("small.lock").is_file());
+}

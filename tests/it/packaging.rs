@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -19,6 +20,8 @@ use prebake::report::{Findings, Source};
 use prebake::sysext::ddi;
 use prebake::sysext::packaging::{Filesystem, Packaging};
 use prebake::sysext::signing::{self, Signer};
+
+use crate::world::World;
 
 const HEAD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {worker: {}}\npackaging: ";
 
@@ -41,6 +44,8 @@ fn a_packaging_that_no_format_has_is_refused_where_it_stands() {
         ("{compression: lzo}", "5:26: unknown compression `lzo`"),
         ("{level: 23}", "5:20: the levels of zstd are 1 to 22"),
         ("{level: 0}", "5:20: the levels of zstd are 1 to 22"),
+        ("{compression: gzip, level: 10}", "5:39: the levels of gzip are 1 to 9"),
+        ("{compression: xz, level: 1}", "5:37: xz has no levels"),
         ("{block: 64KiB}", "5:20: a block of squashfs has 128KiB, 256KiB, 512KiB or 1MiB"),
         ("{block: 131072}", "5:20: `131072` is not an amount such as 8GiB or 4096MiB"),
         (
@@ -72,6 +77,12 @@ fn tree() -> Tree {
     put("usr/share/long", Entry::symlink("x/".repeat(2040), "test"));
     put("usr/share/empty", Entry::dir("test"));
     put(&format!("usr/{}z", "d/".repeat(100)), Entry::symlink("..", "test"));
+    let mut marked = Entry::file(0o644, Contents::Bytes(noise(4000)), "test");
+    marked.xattrs.insert("user.extension-release.strict".into(), b"0".to_vec());
+    marked.xattrs.insert("security.capability".into(), noise(20));
+    put("usr/share/marked", marked);
+    tree.link("usr/bin/another", "usr/bin/tool", "test").unwrap();
+    tree.link("usr/share/zz", "usr/bin/tool", "test").unwrap();
     tree
 }
 
@@ -158,6 +169,16 @@ fn the_kernel_shows_an_erofs_image_as_the_tree_it_was_made_of() {
     let image = image(&erofs(), &tree(), EPOCH, &dir.path().join("x.raw"));
     let Some(seen) = mounted(&image, "") else { return };
     assert_eq!(seen, described(&tree(), EPOCH));
+    let script = format!(
+        "mkdir mnt; mount -o ro,loop '{}' mnt; stat -c '%h %i' mnt/usr/bin/{{tool,another}} mnt/usr/share/zz | uniq
+        python3 -c 'import os; print(sorted((n, len(os.getxattr(\"mnt/usr/share/marked\", n))) for n in os.listxattr(\"mnt/usr/share/marked\")))'",
+        image.display()
+    );
+    let told = in_namespace(dir.path(), &script).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert!(lines[0].starts_with("3 "), "{told}");
+    assert_eq!(lines[1], "[('security.capability', 20), ('user.extension-release.strict', 1)]");
 }
 
 #[test]
@@ -179,6 +200,9 @@ fn an_erofs_image_is_read_back_as_it_was_written_and_is_the_same_twice() {
     let read = erofs::Image::open(&path, Limits::default()).unwrap();
     assert_eq!(read.time(), EPOCH);
     assert_eq!(listed(&read), described(&tree(), EPOCH));
+    let entry = |path: &str| read.list().find(|entry| entry.path == path).unwrap();
+    assert_eq!(*entry("usr/share/marked").xattrs, tree().get("usr/share/marked").unwrap().xattrs);
+    assert_eq!((entry("usr/bin/tool").nlink, entry("usr/share/zz").inode), (3, entry("usr/bin/tool").inode));
 }
 
 /// A line for each entry, as [`described`] says it.
@@ -307,4 +331,183 @@ fn the_tools_of_gpt_dm_verity_and_pkcs7_agree_with_a_signed_image() {
             assert_eq!(output.status.success(), good, "{tool}: {output:?}");
         }
     }
+}
+
+#[test]
+fn the_kernel_mounts_the_first_partition_of_a_signed_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, _) = signed(dir.path());
+    let (start, length) = ddi::filesystem(&File::open(&image).unwrap()).unwrap().unwrap();
+    let options = format!(",offset={start},sizelimit={length}");
+    let Some(seen) = mounted(&image, &options) else { return };
+    assert_eq!(seen, described(&tree(), EPOCH));
+}
+
+#[test]
+fn two_signed_images_of_one_tree_and_key_are_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    for filesystem in [Filesystem::default(), Filesystem::Erofs(erofs::Options::Plain)] {
+        let keys = dir.path().join(format!("{filesystem:?}"));
+        let packaging = Packaging { filesystem, verity: Some(signer(&keys)) };
+        let [one, two] = ["one", "two"].map(|name| image(&packaging, &tree(), EPOCH, &dir.path().join(name)));
+        assert_eq!(ddi::protection(&one).unwrap(), ddi::protection(&two).unwrap());
+        assert!(fs::read(one).unwrap() == fs::read(two).unwrap(), "{filesystem:?}");
+    }
+}
+
+#[test]
+fn only_the_owner_may_read_a_generated_key_and_it_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let fingerprint = signer(dir.path()).fingerprint();
+    let key = dir.path().join(signing::KEY);
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = fs::read(&key).unwrap();
+    assert!(matches!(signing::generate(dir.path(), SystemTime::now()), Err(signing::Error::Exists(_))));
+    assert_eq!(fs::read(&key).unwrap(), before);
+    let pem = dir.path().join(signing::CERTIFICATE);
+    let der =
+        Command::new("openssl").args(["x509", "-outform", "DER", "-in"]).arg(pem).output().unwrap().stdout;
+    assert_eq!(Sha256::of(&der), fingerprint);
+}
+
+#[test]
+fn a_key_or_certificate_that_does_not_serve_is_refused_at_the_line_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    signer(&path("ours"));
+    signer(&path("theirs"));
+    signing::generate(&path("old"), SystemTime::UNIX_EPOCH).unwrap();
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    openssl(&["genrsa", "-out", "small.key", "1024"]);
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ec.key"]);
+    openssl(&["genrsa", "-traditional", "-out", "old.key", "2048"]);
+    openssl(&["req", "-x509", "-key", "old.key", "-days", "2", "-subj", "/CN=x", "-out", "pkcs1.crt"]);
+    openssl(&["pkey", "-aes256", "-passout", "pass:x", "-in", "old.key", "-out", "locked.key"]);
+    fs::write(path("text"), "no key at all\n").unwrap();
+
+    let load = |key: &str, certificate: &str| {
+        let text = format!("{HEAD}\n  verity:\n    key: {key}\n    certificate: {certificate}\n");
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), dir.path().to_owned()).unwrap();
+        recipe.packaging.load(SystemTime::now())
+    };
+    assert!(load("ours/sysext.key", "ours/sysext.crt").unwrap().verity.is_some());
+    assert!(load("old.key", "pkcs1.crt").is_ok());
+    for (key, certificate, line, expected) in [
+        ("ours/sysext.key", "theirs/sysext.crt", 8, "does not belong to the key"),
+        ("old/sysext.key", "old/sysext.crt", 8, "it expired at 1979-12-30"),
+        ("small.key", "ours/sysext.crt", 7, "not a usable private key"),
+        ("ec.key", "ours/sysext.crt", 7, "not a private RSA key"),
+        ("locked.key", "ours/sysext.crt", 7, "it is encrypted"),
+        ("text", "ours/sysext.crt", 7, "it is not a PEM file"),
+        ("nothing", "ours/sysext.crt", 7, "cannot read"),
+        ("ours/sysext.key", "text", 8, "it is not one X.509 certificate in PEM"),
+    ] {
+        let Err(Findings(findings)) = load(key, certificate) else {
+            panic!("{key} {certificate} were taken")
+        };
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].place.as_ref().unwrap().line, line, "{key} {certificate}");
+        assert!(findings[0].message.contains(expected), "{}", findings[0].message);
+    }
+}
+
+#[test]
+fn a_signed_build_tells_its_root_hash_brings_the_certificate_and_keeps_the_key_to_itself() {
+    let world = World::new();
+    let fingerprint = signer(&world.path("recipes/keys")).fingerprint().to_string();
+    let packaging = "packaging:\n  format: erofs\n  verity: {key: keys/sysext.key, certificate: keys/sysext.crt}\nprofiles:";
+    world.edit("recipes/small.yaml", "profiles:", packaging);
+    let first = world.build();
+
+    let tree = world.path("output/small/current");
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(tree.join("manifest.json")).unwrap()).unwrap();
+    let image = "assets/sysext/hello/hello-1-x86-64.raw";
+    let protection = ddi::protection(&tree.join(image)).unwrap().unwrap();
+    let row = &manifest["files"][image]["verity"];
+    assert_eq!(row["root_hash"], protection.root_hash.to_string());
+    assert_eq!(row["certificate_sha256"], fingerprint);
+
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(tree.join("ignition/worker.ign")).unwrap()).unwrap();
+    let files = config["storage"]["files"].as_array().unwrap();
+    let path = format!("/etc/verity.d/prebake-{}.crt", &fingerprint[..16]);
+    let file = files.iter().find(|file| file["path"] == path.as_str()).unwrap();
+    let source = file["contents"]["source"].as_str().unwrap().strip_prefix("data:;base64,").unwrap();
+    assert_eq!(STANDARD.decode(source).unwrap(), fs::read(world.path("recipes/keys/sysext.crt")).unwrap());
+
+    // A second build, with nothing in the store, is the same; the key is in nothing that was made.
+    let secret = fs::read_to_string(world.path("recipes/keys/sysext.key")).unwrap();
+    let line = secret.lines().nth(5).unwrap();
+    let grep = Command::new("grep")
+        .args(["-rlF", line, "store", "output", "recipes"])
+        .current_dir(world.path(""))
+        .output();
+    assert_eq!(String::from_utf8_lossy(&grep.unwrap().stdout), "recipes/keys/sysext.key\n");
+    fs::remove_dir_all(world.path("store")).unwrap();
+    fs::remove_dir_all(world.path("output")).unwrap();
+    assert_eq!(world.build(), first);
+}
+
+#[test]
+fn what_a_release_would_not_take_is_refused_where_the_recipe_asks_for_it() {
+    let source = |packaging: &str| Source::new("r.yaml", format!("{HEAD}{packaging}\n"));
+    let wish = |packaging| Recipe::parse(&source(packaging), PathBuf::new()).unwrap().packaging;
+    let erofs = wish("{format: erofs}");
+    let verity = wish("{verity: {key: k, certificate: c}}");
+    for (wish, version, expected) in [
+        (&erofs, "4081.3.10", Some("5:22: the kernel of Flatcar 4081.3.10 cannot mount erofs images")),
+        (&erofs, "4593.2.5", None),
+        (&verity, "4081.3.10", None),
+        (&verity, "4593.2.5", None),
+        (
+            &verity,
+            "3510.2.0",
+            Some(
+                "5:43: Flatcar 3510.2.0 would merge no sysext at all: its systemd is not known to judge signatures by /etc/verity.d",
+            ),
+        ),
+        (
+            &verity,
+            "4757.1.0",
+            Some(
+                "5:43: Flatcar 4757.1.0 would merge no sysext at all: it merges sysexts in the initrd, which knows Flatcar's own certificate only",
+            ),
+        ),
+    ] {
+        let findings = wish.findings(version.parse().unwrap());
+        let shown = findings.iter().map(|finding| {
+            let place = finding.place.as_ref().unwrap();
+            format!("{}:{}: {}", place.line, place.column, finding.message)
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), Vec::from_iter(expected), "{version}");
+        assert!(findings.iter().all(|finding| finding.hint.is_some()));
+    }
+}
+
+#[test]
+fn an_image_of_mkfs_erofs_is_read_unless_it_is_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    fs::create_dir_all(source.join("usr/lib")).unwrap();
+    fs::write(source.join("usr/lib/large"), noise(50_000)).unwrap();
+    fs::write(source.join("usr/lib/small"), b"x".repeat(9000)).unwrap();
+    std::os::unix::fs::symlink("small", source.join("usr/lib/link")).unwrap();
+    let path = dir.path().join("x.raw");
+    let make = |options: &[&str]| {
+        let output = Command::new("mkfs.erofs").args(options).arg(&path).arg(&source).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    make(&["-T7", "--all-root", "-U00000000-0000-0000-0000-000000000000"]);
+    let read = erofs::Image::open(&path, Limits::default()).unwrap();
+    let names: Vec<&str> = read.list().map(|entry| entry.path.as_str()).collect();
+    assert_eq!(names, ["usr", "usr/lib", "usr/lib/large", "usr/lib/link", "usr/lib/small"]);
+    assert_eq!(read.read("usr/lib/large").unwrap(), noise(50_000));
+    assert_eq!(read.head("usr/lib/large", 49_999).unwrap(), &noise(50_000)[..49_999]);
+    assert_eq!(read.head("usr/lib/small", 5000).unwrap(), b"x".repeat(5000));
+    make(&["-zlz4"]);
+    assert!(matches!(erofs::Image::open(&path, Limits::default()), Err(erofs::Error::Feature { .. })));
 }

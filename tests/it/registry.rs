@@ -79,6 +79,9 @@ pub struct Builder {
     hook: Option<Box<Hook>>,
 }
 
+/// What an image holds: paths and contents.
+pub type Files<'f> = Vec<(&'f str, &'f [u8])>;
+
 /// Digests of an image that was pushed, as `sha256:…`.
 #[derive(Clone, Debug, Default)]
 pub struct Pushed {
@@ -167,12 +170,19 @@ impl Builder {
 
     /// Holds an image for several architectures under a tag: an index, and a manifest for each.
     pub fn push(&mut self, repository: &str, tag: &str, archs: &[&str]) -> Pushed {
+        let pause = |arch: &&str| format!("pause of {repository} for {arch}");
+        let pauses: Vec<String> = archs.iter().map(pause).collect();
+        let files = |pause| vec![("base", &b"the same everywhere"[..]), ("pause", str::as_bytes(pause))];
+        let images: Vec<_> = archs.iter().zip(&pauses).map(|(arch, pause)| (*arch, files(pause))).collect();
+        self.push_files(repository, tag, &images)
+    }
+
+    /// Holds an image of these files for each architecture under a tag, each file a layer, and an index.
+    pub fn push_files(&mut self, repository: &str, tag: &str, images: &[(&str, Files<'_>)]) -> Pushed {
         let mut pushed = Pushed::default();
         let mut entries = Vec::new();
-        for arch in archs {
-            let pause = format!("pause of {repository} for {arch}");
-            let files: [(&str, &[u8]); 2] = [("base", b"the same everywhere"), ("pause", pause.as_bytes())];
-            let bytes = self.manifest(arch, &files, &mut pushed);
+        for (arch, files) in images {
+            let bytes = self.manifest(arch, files, &mut pushed);
             let digest = self.document(repository, "", MANIFEST, &bytes);
             let platform = json!({"os": "linux", "architecture": arch});
             entries.push(

@@ -194,6 +194,13 @@ impl Run {
     }
 }
 
+/// The names in an output directory after one build. An id may begin with any hex digit, so it may stand anywhere.
+pub fn after_one(build: &str) -> Vec<String> {
+    let mut names = [".lock", build, "current"].map(str::to_owned);
+    names.sort();
+    names.into()
+}
+
 /// The most memory that a run of the binary had, in KiB; waits for its end.
 pub fn peak_memory(child: &mut Child) -> u64 {
     let mut peak = 0;

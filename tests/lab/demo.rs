@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use prebake::digest::Sha256;
 
@@ -61,7 +61,7 @@ fn demo(timeline: &Timeline) -> Result<()> {
     let mirror = Mirror::builder().directory("/", &release.server).start()?;
     timeline.stage("release", "a mini-Flatcar release, signed by the lab's key, is served");
 
-    let nonce = nonce();
+    let nonce = lab::nonce();
     let layer = work.join("nonce.bu");
     fs::write(&layer, nonce_layer(&nonce))?;
     // The lab's release is made here and changes with its packages, so a lock of an older one means nothing.
@@ -134,13 +134,6 @@ fn boot(
 fn stalled(node: &str, stage: &str, why: impl Display, machine: &Machine) -> Box<dyn Error> {
     let console = machine.last_lines(15).join("\n    ");
     format!("{node} stalled at {stage}: {why}\n  its console ends with\n    {console}").into()
-}
-
-/// A run's own value, that no earlier run's tree can carry.
-fn nonce() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let digest = Sha256::of(format!("{}-{}", now.as_nanos(), std::process::id()).as_bytes());
-    digest.to_string()[..16].to_owned()
 }
 
 fn nonce_layer(nonce: &str) -> String {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Failure, FindingArgs, load, write};
 use crate::ignition::Transpile;
 use crate::ignition::closure::{self, Remote, Replacement};
-use crate::repro::is_contained;
+use crate::repro::is_contained_in_url;
 
 /// List what a boot with this config would fetch, or rewrite the config so that it need not.
 ///
@@ -106,7 +106,7 @@ impl ClosureArgs {
             let rest = rest.split(['?', '#']).next().unwrap_or_default();
             let path = rest.split_once('/').map_or("", |(_, path)| path);
             let last = rest.rsplit('/').next().unwrap_or_default();
-            let names = [rest, path, last].into_iter().filter(|name| is_contained(name));
+            let names = [rest, path, last].into_iter().filter(|name| is_contained_in_url(name));
             names.map(|name| dir.join(name)).find(|file| file.is_file())
         })
     }

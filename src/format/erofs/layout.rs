@@ -1,5 +1,7 @@
 //! The fixed structures of the format: superblock, inode, directory entry. All numbers are little-endian.
 
+use super::xattr;
+
 /// Bytes of a block. Linux mounts images whose blocks are at most as large as its pages.
 pub(super) const BLOCK: usize = 4096;
 /// Where the superblock begins.
@@ -28,6 +30,8 @@ pub(super) struct Superblock {
     pub blocks: u32,
     /// The block at which the slots begin.
     pub meta: u32,
+    /// The block from which shared extended attributes are counted.
+    pub xattrs: u32,
     /// Features that a reader must know.
     pub incompat: u32,
 }
@@ -73,6 +77,7 @@ impl Superblock {
             time: u64_at(at(24), 0),
             blocks: u32_at(at(36), 0),
             meta: u32_at(at(40), 0),
+            xattrs: u32_at(at(44), 0),
             incompat: u32_at(at(80), 0),
         })
     }
@@ -108,8 +113,8 @@ pub(super) struct Inode {
     pub gid: u32,
     /// Seconds since 1970.
     pub time: u64,
-    /// Bytes of the inode itself and of its extended attributes: where its data continues, if inline.
-    pub head: usize,
+    /// Bytes of extended attributes that follow it; behind them its data continues, if inline.
+    pub xattrs: usize,
 }
 
 impl Inode {
@@ -123,13 +128,16 @@ impl Inode {
         if self.is_long() { 64 } else { 32 }
     }
 
-    /// The bytes of an inode without extended attributes whose owner is 0:0 and whose time is the superblock's.
+    /// The bytes of an inode whose owner is 0:0 and whose time is the superblock's.
     pub(super) fn encode(&self) -> Vec<u8> {
         let long = self.is_long();
         let format = (self.layout as u16) << 1 | u16::from(long);
         let mut bytes = vec![0; self.encoded_len()];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(0, &format.to_le_bytes());
+        if self.xattrs > 0 {
+            put(2, &((self.xattrs - xattr::HEADER) as u16 / 4 + 1).to_le_bytes());
+        }
         put(4, &self.mode.to_le_bytes());
         put(16, &self.data.to_le_bytes());
         put(20, &self.number.to_le_bytes());
@@ -144,8 +152,8 @@ impl Inode {
         bytes
     }
 
-    /// Reads an inode from at least 64 bytes, or fewer where the image ends.
-    pub(super) fn parse(bytes: &[u8], time: u64) -> Result<Self, String> {
+    /// Reads an inode from at least 64 bytes, or fewer where the image ends; also gives its length.
+    pub(super) fn parse(bytes: &[u8], time: u64) -> Result<(Self, usize), String> {
         let short = || "an inode is cut off".to_owned();
         if bytes.len() < 32 {
             return Err(short());
@@ -159,7 +167,7 @@ impl Inode {
         };
         let xattrs = match u16_at(bytes, 2) {
             0 => 0,
-            words => 12 + 4 * (usize::from(words) - 1),
+            words => xattr::HEADER + 4 * (usize::from(words) - 1),
         };
         let common = Inode {
             layout,
@@ -171,23 +179,23 @@ impl Inode {
             uid: u16_at(bytes, 24).into(),
             gid: u16_at(bytes, 26).into(),
             time,
-            head: 32 + xattrs,
+            xattrs,
         };
         if !long {
-            return Ok(common);
+            return Ok((common, 32));
         }
         if bytes.len() < 64 {
             return Err(short());
         }
-        Ok(Inode {
+        let inode = Inode {
             size: u64_at(bytes, 8),
             uid: u32_at(bytes, 24),
             gid: u32_at(bytes, 28),
             time: u64_at(bytes, 32),
             links: u32_at(bytes, 44),
-            head: 64 + xattrs,
             ..common
-        })
+        };
+        Ok((inode, 64))
     }
 }
 
@@ -228,7 +236,8 @@ mod tests {
 
     #[test]
     fn a_changed_superblock_is_told() {
-        let superblock = Superblock { root: 1, inodes: 2, time: 3, blocks: 4, meta: 5, incompat: 0 };
+        let superblock =
+            Superblock { root: 1, inodes: 2, time: 3, blocks: 4, meta: 5, xattrs: 0, incompat: 0 };
         let mut block = superblock.encode();
         assert_eq!(Superblock::parse(&block).unwrap().blocks, 4);
         block[SUPER + 36] ^= 1;

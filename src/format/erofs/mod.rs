@@ -9,6 +9,7 @@
 mod layout;
 mod read;
 mod write;
+mod xattr;
 
 use std::io;
 
@@ -36,6 +37,14 @@ pub enum Error {
     /// More than the format can address.
     #[error("the tree does not fit into an erofs image, which ends at 16 TiB")]
     TooLarge,
+    /// An extended attribute that cannot be stored.
+    #[error("`{path}` has the extended attribute `{name}`, which an erofs image cannot hold")]
+    Xattr {
+        /// Inside the image.
+        path: String,
+        /// The attribute.
+        name: String,
+    },
     /// The image file could not be used.
     #[error("cannot read {subject}")]
     Read {
@@ -44,13 +53,21 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// Not an erofs image, a damaged one, or one with a feature that is not read here.
+    /// Not an erofs image, or a damaged one.
     #[error("{subject} is not an intact erofs image: {why}")]
     Damaged {
         /// The image.
         subject: String,
         /// What is wrong.
         why: String,
+    },
+    /// An image with a feature that is not read here, though kernels may.
+    #[error("{subject} is an erofs image with a feature that is not read here: {what}")]
+    Feature {
+        /// The image.
+        subject: String,
+        /// The feature.
+        what: String,
     },
     /// A limit of [`Limits`](crate::format::squashfs::Limits).
     #[error("{subject}: {what} exceeds the limit of {limit}")]
@@ -76,6 +93,7 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Damaged { .. } | Error::Limit { .. } => Exit::Integrity,
+            Error::Xattr { .. } => Exit::Config,
             _ => Exit::Failed,
         }
     }

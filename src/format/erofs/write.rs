@@ -8,6 +8,7 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 
 use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock};
+use super::xattr;
 use super::{Error, Options};
 use crate::format::tree::{Content, Contents, EXECUTABLE, Tree};
 
@@ -15,6 +16,8 @@ use crate::format::tree::{Content, Contents, EXECUTABLE, Tree};
 const FILE: (u8, u16) = (1, 0o100_000);
 const DIR: (u8, u16) = (2, 0o040_000);
 const LINK: (u8, u16) = (7, 0o120_000);
+/// Most bytes of an inode's extended attributes: they lie in one block with it.
+const MAX_XATTRS: usize = 2048;
 /// Blocks of metadata whose free room is looked at for a small inode.
 const WINDOW: usize = 256;
 
@@ -26,19 +29,20 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
     let Options::Plain = options;
     out.set_len(0).and_then(|()| out.seek(SeekFrom::Start(BLOCK as u64))).map_err(Error::Write)?;
     let mut data = Data { out: BufWriter::with_capacity(1 << 20, out), blocks: 1, stored: HashMap::new() };
-    let mut nodes = nodes(tree);
+    let mut nodes = nodes(tree)?;
     for node in &mut nodes {
+        let head = node.xattrs.len();
         let stored = match &node.source {
-            Source::File(contents) => data.file(contents),
-            Source::Link(target) => data.bytes(target.as_bytes()),
-            Source::Dir(names) => data.reserve(directory_len(names)),
+            Source::File(contents) => data.file(contents, head),
+            Source::Link(target) => data.bytes(target.as_bytes(), head),
+            Source::Dir(names) => data.reserve(directory_len(names), head),
         };
         node.stored = stored.map_err(Error::Write)?;
     }
     let mut meta = Meta::default();
     for (number, node) in nodes.iter_mut().enumerate() {
         let inode = node.inode(number, epoch);
-        node.nid = meta.place(inode.encoded_len() + node.stored.tail_len()) as u64;
+        node.nid = meta.place(inode.encoded_len() + node.xattrs.len() + node.stored.tail_len()) as u64;
     }
     for number in 0..nodes.len() {
         if let Source::Dir(names) = &nodes[number].source {
@@ -49,6 +53,7 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
         }
         let node = &nodes[number];
         let mut bytes = node.inode(number, epoch).encode();
+        bytes.extend_from_slice(&node.xattrs);
         if let Tail::Bytes(tail) = &node.stored.tail {
             bytes.extend_from_slice(tail);
         }
@@ -61,6 +66,7 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
         time: epoch,
         blocks: u32::try_from(blocks).map_err(|_| Error::TooLarge)?,
         meta: data.blocks as u32,
+        xattrs: 0,
         incompat: 0,
     };
     data.put_at(data.blocks as u32, &meta.bytes)
@@ -78,6 +84,8 @@ struct Node<'t> {
     mode: u16,
     links: u32,
     source: Source<'t>,
+    /// The extended attributes as they follow the inode.
+    xattrs: Vec<u8>,
     stored: Stored,
     /// The slot of its inode.
     nid: u64,
@@ -127,7 +135,13 @@ impl Stored {
     }
 }
 
-impl Node<'_> {
+impl<'t> Node<'t> {
+    fn name(&mut self, name: Name<'t>) {
+        if let Source::Dir(names) = &mut self.source {
+            names.push(name);
+        }
+    }
+
     fn inode(&self, number: usize, epoch: u64) -> Inode {
         Inode {
             layout: if self.stored.tail_len() > 0 { Layout::Inline } else { Layout::Plain },
@@ -139,17 +153,18 @@ impl Node<'_> {
             uid: 0,
             gid: 0,
             time: epoch,
-            head: 0,
+            xattrs: self.xattrs.len(),
         }
     }
 }
 
-/// The root and everything below it, in path order.
-fn nodes(tree: &Tree) -> Vec<Node<'_>> {
+/// The root and everything below it, in path order. A hard link is one more name of its file's node.
+fn nodes(tree: &Tree) -> Result<Vec<Node<'_>>, Error> {
     let node = |(_, kind): (u8, u16), mode: u16, source| Node {
         mode: kind | mode,
         links: 1,
         source,
+        xattrs: Vec::new(),
         stored: Stored::default(),
         nid: 0,
     };
@@ -158,32 +173,46 @@ fn nodes(tree: &Tree) -> Vec<Node<'_>> {
         Node { links: 2, ..node(DIR, mode, Source::Dir(vec![name(".", this), name("..", parent)])) }
     };
     let mut nodes = vec![dir(EXECUTABLE, 0, 0)];
-    let mut directories = HashMap::from([("", 0)]);
-    for (path, entry) in tree.iter() {
-        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let mut places = HashMap::from([("", 0)]);
+    for (path, entry) in tree.iter().filter(|(_, entry)| entry.link.is_none()) {
         // A tree always holds the parents of its entries, and gives them first.
-        let parent = directories[above];
+        let (parent, name) = split(path, &places);
         let this = nodes.len();
-        let (kind, new) = match &entry.content {
+        places.insert(path, this);
+        let (kind, mut new) = match &entry.content {
             Content::Dir => {
-                directories.insert(path, this);
                 nodes[parent].links += 1;
                 (DIR.0, dir(entry.mode, this, parent))
             }
             Content::File(contents) => (FILE.0, node(FILE, entry.mode, Source::File(contents))),
             Content::Symlink(target) => (LINK.0, node(LINK, entry.mode, Source::Link(target))),
         };
-        nodes.push(new);
-        if let Source::Dir(names) = &mut nodes[parent].source {
-            names.push(Name { name, node: this, kind });
+        let refused = |name| Error::Xattr { path: path.into(), name };
+        new.xattrs = xattr::encode(&entry.xattrs).map_err(refused)?;
+        if new.xattrs.len() > MAX_XATTRS {
+            return Err(refused(entry.xattrs.keys().next_back().cloned().unwrap_or_default()));
         }
+        nodes.push(new);
+        nodes[parent].name(Name { name, node: this, kind });
+    }
+    let links = tree.iter().filter_map(|(path, entry)| Some((path, entry.link.as_deref()?)));
+    for (path, file) in links {
+        let ((parent, name), node) = (split(path, &places), places[file]);
+        nodes[node].links += 1;
+        nodes[parent].name(Name { name, node, kind: FILE.0 });
     }
     for node in &mut nodes {
         if let Source::Dir(names) = &mut node.source {
             names.sort_unstable_by_key(|name| name.name);
         }
     }
-    nodes
+    Ok(nodes)
+}
+
+/// The directory that a path lies in, and its name there.
+fn split<'t>(path: &'t str, places: &HashMap<&str, usize>) -> (usize, &'t str) {
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+    (places[above], name)
 }
 
 /// Which entries share a block.
@@ -235,13 +264,13 @@ struct Data<'o> {
     out: BufWriter<&'o mut File>,
     /// The next free block.
     blocks: u64,
-    /// What lies where, by digest and length.
-    stored: HashMap<([u8; 32], u64), Stored>,
+    /// What lies where, by digest, length, and whether all of it lies in blocks.
+    stored: HashMap<([u8; 32], u64, bool), Stored>,
 }
 
 impl Data<'_> {
-    /// A file, whose last partial block is kept with the inode where that fits.
-    fn file(&mut self, contents: &Contents) -> io::Result<Stored> {
+    /// A file, whose last partial block is kept with the inode where that fits behind `head` bytes of attributes.
+    fn file(&mut self, contents: &Contents, head: usize) -> io::Result<Stored> {
         let size = contents.size();
         let mut reader = contents.reader();
         let mut stored = Stored { size, block: self.blocks as u32, tail: Tail::None };
@@ -251,7 +280,7 @@ impl Data<'_> {
             let length = fill(&mut reader, &mut buffer)?;
             hasher.update(&buffer[..length]);
             let tail = length % BLOCK;
-            let inline = tail > 0 && fits_inline(tail);
+            let inline = tail > 0 && fits_inline(head + tail);
             let blocks = if inline { length - tail } else { length };
             self.out.write_all(&buffer[..blocks])?;
             self.blocks += blocks.div_ceil(BLOCK) as u64;
@@ -267,7 +296,8 @@ impl Data<'_> {
         if self.blocks == start {
             return Ok(stored);
         }
-        let key = (hasher.finalize().into(), size);
+        // Attributes decide whether the tail lies with the inode.
+        let key = (hasher.finalize().into(), size, matches!(stored.tail, Tail::None));
         if let Some(same) = self.stored.get(&key) {
             self.out.seek(SeekFrom::Start(start * BLOCK as u64))?;
             self.blocks = start;
@@ -277,8 +307,8 @@ impl Data<'_> {
         Ok(stored)
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> io::Result<Stored> {
-        let mut stored = self.reserve(bytes.len() as u64)?;
+    fn bytes(&mut self, bytes: &[u8], head: usize) -> io::Result<Stored> {
+        let mut stored = self.reserve(bytes.len() as u64, head)?;
         match stored.tail {
             Tail::Reserved(_) => stored.tail = Tail::Bytes(bytes.to_vec()),
             _ => self.put_at(stored.block, bytes)?,
@@ -287,13 +317,13 @@ impl Data<'_> {
     }
 
     /// Room for data that is written later, by [`Data::put_at`].
-    fn reserve(&mut self, size: u64) -> io::Result<Stored> {
+    fn reserve(&mut self, size: u64, head: usize) -> io::Result<Stored> {
         let mut stored = Stored { size, block: self.blocks as u32, tail: Tail::None };
         let tail = (size % BLOCK as u64) as usize;
         self.blocks += size / BLOCK as u64;
         match tail {
             0 => {}
-            _ if fits_inline(tail) => stored.tail = Tail::Reserved(tail),
+            _ if fits_inline(head + tail) => stored.tail = Tail::Reserved(tail),
             _ => self.blocks += 1,
         }
         self.out.seek(SeekFrom::Start(self.blocks * BLOCK as u64))?;
@@ -313,9 +343,9 @@ impl Data<'_> {
     }
 }
 
-/// Whether a tail of so many bytes lies in one block with an inode of either form.
-fn fits_inline(tail: usize) -> bool {
-    tail + 64 <= BLOCK
+/// Whether so many bytes lie in one block with an inode of either form.
+fn fits_inline(behind: usize) -> bool {
+    behind + 64 <= BLOCK
 }
 
 /// Reads until the buffer is full or the reader at its end.

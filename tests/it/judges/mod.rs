@@ -7,7 +7,7 @@ mod configs;
 mod ignition;
 mod inputs;
 pub(crate) mod matchbox;
-mod properties;
+pub mod properties;
 
 use std::cell::RefCell;
 use std::env;

@@ -2,8 +2,12 @@
 //!
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
+use prebake::format::squashfs::{Image, Kind, Limits};
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::report::{Finding, Findings, Source};
 
@@ -52,6 +56,39 @@ pub fn merge(bytes: &[u8]) {
     let raised = layers.into_iter().map(|layer| layer.raised(merged.spec()));
     let one_by_one = raised.reduce(ignition::merge);
     assert!(one_by_one.is_none_or(|config| config.to_json() == json), "one by one");
+}
+
+/// An image is refused or can be read; what it lists is bounded; reading a file gives as many bytes as listed; and
+/// extracting it makes what is listed, below the target and nowhere else.
+pub fn squashfs(bytes: &[u8]) {
+    let limits = Limits { inodes: 500, table: 1 << 20, depth: 16, file: 1 << 20, total: 4 << 20, ratio: 200 };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let mut file = tempfile::tempfile().expect("a scratch file");
+    file.write_all(bytes).expect("space for an image");
+    let Ok(image) = Image::open_at("fuzzed.raw", file, 0, bytes.len() as u64, limits) else { return };
+    let listed: Vec<_> = image.list().collect();
+    assert!(listed.len() <= limits.inodes as usize, "{} entries", listed.len());
+    for entry in &listed {
+        if let Ok(read) = image.read(&entry.path) {
+            assert_eq!(entry.kind, Kind::File(read.len() as u64), "{}", entry.path);
+        }
+    }
+    let target = scratch.path().join("target");
+    let extracted = image.extract(&target);
+    let around: Vec<_> = fs::read_dir(scratch.path()).expect("the scratch directory").collect();
+    assert_eq!(around.len(), usize::from(extracted.is_ok()), "{around:?}, {extracted:?}");
+    if extracted.is_ok() {
+        assert_eq!(count(&target), listed.len(), "entries on disk");
+    }
+}
+
+fn count(directory: &Path) -> usize {
+    let items = fs::read_dir(directory).into_iter().flatten().flatten();
+    items
+        .map(|item| {
+            1 + if item.file_type().is_ok_and(|kind| kind.is_dir()) { count(&item.path()) } else { 0 }
+        })
+        .sum()
 }
 
 /// The JSON, or what was found. Whatever was found stands in the text that was handed in.

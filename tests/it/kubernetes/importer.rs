@@ -8,6 +8,7 @@ use prebake::digest::Sha256;
 
 use super::{IMAGES, build, list, registry, tree, world};
 use crate::containerd::{Containerd, containerd_runs};
+use crate::judges;
 use crate::lab::mirror::{Fault, Mirror};
 use crate::world::{World, repository};
 
@@ -22,26 +23,37 @@ struct Node {
 impl Node {
     /// A node whose archives lie below `assets/` of its server; nothing where no containerd may run.
     fn new() -> Option<Self> {
-        if !containerd_runs() {
-            return None;
-        }
+        containerd_runs().then(|| Node::of(None))
+    }
+
+    /// The same with the containerd whose programs lie in a directory.
+    fn of(programs: Option<&Path>) -> Self {
         let world = world("images: asset", &list());
         build(&world, &registry().0).ok();
-        let containerd = Containerd::start(&world.path("containerd"));
+        let containerd = Containerd::start_of(&world.path("containerd"), programs);
         let lists = world.path("lists");
         fs::create_dir(&lists).unwrap();
         let carried = super::carried(&world, "kubernetes-images-worker");
         let list = carried.read("usr/share/prebake/images/kubernetes-images-worker.list").unwrap();
         fs::write(lists.join("kubernetes-images-worker.list"), list).unwrap();
-        Some(Node { world, containerd, lists, cmdline: "quiet".into() })
+        Node { world, containerd, lists, cmdline: "quiet".into() }
     }
 
-    /// The same with archives that lie on the node, as an image sysext has them.
-    fn with_archives() -> Option<Self> {
-        let node = Node::new()?;
-        let assets = format!(" {}/", tree(&node.world, "assets").display());
-        node.edit(|list| list.replace(" assets/", &assets));
-        Some(node)
+    /// Nodes whose archives lie on them, as an image sysext has them: with the machine's containerd, and with that of
+    /// Flatcar's stable channel.
+    fn with_archives() -> Vec<Self> {
+        if !containerd_runs() {
+            return Vec::new();
+        }
+        let newer = judges::build("containerd");
+        let all = [None].into_iter().chain(newer.as_deref().map(Some));
+        let all = all.map(|programs| {
+            let node = Node::of(programs);
+            let assets = format!(" {}/", tree(&node.world, "assets").display());
+            node.edit(|list| list.replace(" assets/", &assets));
+            node
+        });
+        all.collect()
     }
 
     fn edit(&self, change: impl FnOnce(String) -> String) {
@@ -55,6 +67,7 @@ impl Node {
         let cmdline = self.world.path("cmdline");
         fs::write(&cmdline, format!("{}\n", self.cmdline)).unwrap();
         Command::new(repository("sysext/prebake-images/files/usr/libexec/prebake-images"))
+            .env("PATH", &self.containerd.path)
             .env("CONTAINERD_ADDRESS", &self.containerd.socket)
             .env("PREBAKE_LISTS", &self.lists)
             .env("PREBAKE_CMDLINE", cmdline)
@@ -112,54 +125,58 @@ const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
 #[test]
 fn every_image_is_imported_whole_and_pinned_and_a_second_run_does_nothing() {
-    let Some(node) = Node::with_archives() else { return };
-    let said = node.imports();
-    assert_eq!(said.matches("importing").count(), 3, "{said}");
-    let images = node.images();
-    assert_eq!(images.len(), 3, "{images:?}");
-    for (name, tag) in &IMAGES[3..6] {
-        let name = format!("registry.k8s.io/{name}:{tag} ");
-        assert!(
-            images.iter().any(|row| row.starts_with(&name) && row.contains(PINNED)),
-            "no {name} in {images:?}"
-        );
+    for node in Node::with_archives() {
+        let said = node.imports();
+        assert_eq!(said.matches("importing").count(), 3, "{said}");
+        let images = node.images();
+        assert_eq!(images.len(), 3, "{images:?}");
+        for (name, tag) in &IMAGES[3..6] {
+            let name = format!("registry.k8s.io/{name}:{tag} ");
+            assert!(
+                images.iter().any(|row| row.starts_with(&name) && row.contains(PINNED)),
+                "no {name} in {images:?}"
+            );
+        }
+        assert_eq!(node.ctr(&["images", "check"]).matches("complete (").count(), 3);
+        assert_eq!(node.imports(), "", "all is there");
     }
-    assert_eq!(node.ctr(&["images", "check"]).matches("complete (").count(), 3);
-    assert_eq!(node.imports(), "", "all is there");
 }
 
 #[test]
 fn an_image_that_was_removed_comes_back_and_one_that_lost_its_pin_is_pinned_again() {
-    let Some(node) = Node::with_archives() else { return };
-    node.imports();
-    node.ctr(&["images", "remove", "--sync", PAUSE]);
-    assert_eq!(node.imports(), format!("importing {PAUSE}\n"));
-    node.ctr(&["images", "label", PAUSE, "io.cri-containerd.pinned="]);
-    assert_eq!(node.imports(), "", "its bytes are there");
-    assert!(node.images().iter().all(|row| row.contains(PINNED)));
+    for node in Node::with_archives() {
+        node.imports();
+        node.ctr(&["images", "remove", "--sync", PAUSE]);
+        assert_eq!(node.imports(), format!("importing {PAUSE}\n"));
+        node.ctr(&["images", "label", PAUSE, "io.cri-containerd.pinned="]);
+        assert_eq!(node.imports(), "", "its bytes are there");
+        assert!(node.images().iter().all(|row| row.contains(PINNED)));
+    }
 }
 
 #[test]
 fn a_damaged_archive_fails_though_containerd_imports_it() {
-    let Some(node) = Node::with_archives() else { return };
-    let path = node.archive("pause-3.10-amd64.tar");
-    let mut bytes = fs::read(&path).unwrap();
-    // The layers are the only gzip in it.
-    let layer = bytes.windows(3).position(|window| window == [0x1f, 0x8b, 0x08]).unwrap();
-    bytes[layer + 20] ^= 0xff;
-    replace(&path, &bytes);
-    node.fails(&[&format!("containerd does not have {PAUSE} whole"), "1 container images are missing"]);
-    assert_eq!(node.ctr(&["images", "check"]).matches(" complete (").count(), 2, "the others are there");
+    for node in Node::with_archives() {
+        let path = node.archive("pause-3.10-amd64.tar");
+        let mut bytes = fs::read(&path).unwrap();
+        // The layers are the only gzip in it.
+        let layer = bytes.windows(3).position(|window| window == [0x1f, 0x8b, 0x08]).unwrap();
+        bytes[layer + 20] ^= 0xff;
+        replace(&path, &bytes);
+        node.fails(&[&format!("containerd does not have {PAUSE} whole"), "1 container images are missing"]);
+        assert_eq!(node.ctr(&["images", "check"]).matches(" complete (").count(), 2, "the others are there");
+    }
 }
 
 #[test]
 fn an_archive_of_another_image_fails() {
-    let Some(node) = Node::with_archives() else { return };
-    let other = fs::read(node.archive("kube-proxy-v1.33.13-amd64.tar")).unwrap();
-    replace(&node.archive("pause-3.10-amd64.tar"), &other);
-    node.fails(&[&format!("cannot import {PAUSE}")]);
-    fs::remove_file(node.archive("pause-3.10-amd64.tar")).unwrap();
-    node.fails(&[&format!("cannot import {PAUSE}")]);
+    for node in Node::with_archives() {
+        let other = fs::read(node.archive("kube-proxy-v1.33.13-amd64.tar")).unwrap();
+        replace(&node.archive("pause-3.10-amd64.tar"), &other);
+        node.fails(&[&format!("cannot import {PAUSE}")]);
+        fs::remove_file(node.archive("pause-3.10-amd64.tar")).unwrap();
+        node.fails(&[&format!("cannot import {PAUSE}")]);
+    }
 }
 
 #[test]
@@ -214,4 +231,40 @@ fn a_server_that_stays_without_an_archive_is_named() {
     node.fails(&["error: 404", "assets/images/pause-3.10-amd64.tar"]);
     let asked = mirror.requests().iter().filter(|request| request.path.contains("pause")).count();
     assert_eq!(asked, 4, "once, and as often as it may retry");
+}
+
+#[test]
+fn systemd_starts_nothing_of_kubernetes_without_the_images_and_before_they_are_there() {
+    if judges::systemd().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let units = "usr/lib/systemd/system";
+    let (shipped, node) = (repository("sysext/prebake-images/files"), directory.path().join("files"));
+    let copy = |path: &str| {
+        fs::create_dir_all(node.join(path).parent().unwrap()).unwrap();
+        fs::copy(shipped.join(path), node.join(path)).unwrap();
+    };
+    copy("usr/libexec/prebake-images");
+    copy(&format!("{units}/prebake-images.service"));
+    let stands_in = "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n";
+    fs::write(node.join(units).join("containerd.service"), stands_in).unwrap();
+    for unit in ["kubelet", "kubeadm", "kubeadm-init", "kubeadm-join"] {
+        fs::write(node.join(units).join(format!("{unit}.service")), stands_in).unwrap();
+        copy(&format!("{units}/{unit}.service.d/20-prebake-images.conf"));
+        let output = Command::new(repository("tests/peers/systemd-node.sh"))
+            .arg(directory.path())
+            .args(["env", "SYSTEMD_LOG_LEVEL=debug", "systemd-analyze", "verify", "--man=no"])
+            .arg(format!("{unit}.service"))
+            .output()
+            .unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let (_, dump) = said.split_once(&format!("Unit {unit}.service:\n")).unwrap();
+        let dump = dump.split(" Unit ").next().unwrap();
+        for dependency in ["Requires: prebake-images.service", "After: prebake-images.service"] {
+            assert!(dump.contains(dependency), "{unit}: no {dependency:?} in {dump}");
+        }
+        assert!(said.contains("prebake-images.service: Installed new job prebake-images.service/start"));
+    }
 }

@@ -14,6 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$HERE/debs.sh"
 source "$HERE/ignition.sh"
 source "$HERE/usr.sh"
+source "$HERE/modules.sh"
 source "$HERE/bootengine.sh"
 source "$HERE/pxe.sh"
 source "$HERE/disk.sh"
@@ -81,10 +82,12 @@ build_tree() {
 full_artifacts() {
     local work=$1 version=$2 date=$3 dir=$4 harness=$5 vmlinuz
     mkdir -p "$work/kernel" "$harness"
+    unpack "$(deb linux-image-)" "$work/kernel"
     build_usr "$work/root" "$version" "$date" "$IGNITION"
+    add_modules "$work/kernel" "$work/root"
+    set_times "$date" "$work/root/usr"
     squash "$work/root/usr" "$date" "$work/usr.squashfs"
     build_pxe_image "$work/usr.squashfs" "$work/pxe" "$date" "$dir/flatcar_production_pxe_image.cpio.gz"
-    unpack "$(deb linux-image-)" "$work/kernel"
     build_bootengine "$work/bootengine" "$work/kernel" "$date" "$harness/bootengine.cpio.gz"
     vmlinuz=$(echo "$work"/kernel/boot/vmlinuz-*)
     write_kernels "$vmlinuz" "$dir"

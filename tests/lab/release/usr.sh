@@ -8,7 +8,7 @@ PRUNED=(usr/share/{doc,man,info,locale,bash-completion,lintian,zsh,bug,common-li
 
 # build_usr ROOT VERSION DATE IGNITION: fills ROOT/usr.
 build_usr() {
-    local root=$1 version=$2 date=$3 ignition=$4 dir kind file
+    local root=$1 version=$2 date=$3 ignition=$4 dir kind file name
     mkdir -p "$root"/usr/{bin,sbin,lib,lib64}
     for dir in bin sbin lib lib64; do ln -s usr/$dir "$root/$dir"; done
     while read -r kind file _; do
@@ -20,6 +20,7 @@ build_usr() {
     write_os_release "$root" amd64-usr "$version" "$date"
     write_units "$root/usr/lib/systemd"
     ln -sf bash "$root/usr/bin/sh"
+    for name in {ip,ip6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$root/usr/sbin/$name"; done
     install -m 755 "$ignition" "$root/usr/bin/ignition"
     write_selinux_dummies "$root"
     rm -rf "${PRUNED[@]/#/$root/}" "$root"/etc/{systemd/system,machine-id,hostname,debian_version}
@@ -30,7 +31,6 @@ build_usr() {
     printf 'GROUP=stable\n' >"$root/usr/share/flatcar/update.conf"
     printf 'FLATCAR_RELEASE_VERSION=%s\nFLATCAR_RELEASE_BOARD=amd64-usr\n' "$version" >"$root/usr/share/flatcar/release"
     : >"$root/usr/.noupdate" && chmod 444 "$root/usr/.noupdate"
-    set_times "$date" "$root/usr"
 }
 
 # What the maintainer scripts of base-passwd, PAM and others would have written.

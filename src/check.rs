@@ -1,0 +1,191 @@
+//! The last look before a tree is published: what lies together on each machine is judged together.
+//!
+//! Collisions and missing partners only show between sysexts, so no single step can find them. Verdicts are remembered in
+//! the store by the keys of the sysexts' steps, so that a build that changes nothing opens no image.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::arch::Arch;
+use crate::build::Project;
+use crate::compile;
+use crate::digest::Sha256;
+use crate::error::Result;
+use crate::plan::{BootWish, Plan, Work};
+use crate::recipe::Version;
+use crate::report::{Finding, Findings, Severity};
+use crate::repro::canonical_json;
+use crate::run;
+use crate::store::Store;
+use crate::sysext::base::Base;
+use crate::sysext::extension::Extension;
+use crate::sysext::image;
+use crate::sysext::merge::{Merge, NodeConfig};
+use crate::sysext::rules::{self, Breach};
+use crate::sysexts::{self, Selected};
+
+/// The one output of a verdict.
+const OUTPUT: &str = "verdict";
+
+/// A finding as the store remembers it; images have no places to point at.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    message: String,
+    path: Option<String>,
+    hint: Option<String>,
+}
+
+/// Judges the sysexts of every boot together, from their images in the store.
+///
+/// # Errors
+/// What breaks a node. Warnings come back, each once.
+pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -> Result<Vec<Finding>> {
+    let base = Base::well_known();
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (boot, sysexts) in of_boots(plan, boots) {
+        let config = NodeConfig::of_ignition(&boot.ignition);
+        let params = json!({
+            "kind": "verdict", "revision": rules::REVISION, "release": version.to_string(), "sysexts": sysexts, "config": config,
+        });
+        let key = Sha256::of(&canonical_json(&params));
+        if sysexts.is_empty() || !seen.insert(key) {
+            continue;
+        }
+        if let Some(told) = remembered(store, &key) {
+            findings.extend(told.into_iter().map(Told::warning));
+            continue;
+        }
+        let mut extensions = Vec::new();
+        for (name, step) in sysexts {
+            extensions.extend(built(store, name, step)?);
+        }
+        let mut merge = Merge::new(&extensions, &base);
+        (merge.config, merge.release) = (Some(&config), Some(version));
+        let found: Vec<Finding> = rules::judge(&merge)?.iter().map(Breach::finding).collect();
+        if found.iter().all(|finding| finding.severity == Severity::Warning) {
+            let told: Vec<Told> = found.iter().map(Told::of).collect();
+            let object = store.put(&canonical_json(&told))?;
+            store.record_step(&key, &BTreeMap::from([(OUTPUT.to_owned(), object)]))?;
+        }
+        findings.extend(found);
+    }
+    let mut once = BTreeSet::new();
+    findings.retain(|finding| once.insert(finding.to_string()));
+    Ok(Findings::settle(findings, ())?.1)
+}
+
+/// Every boot with the steps of its sysexts by name, as its overlay needs them.
+fn of_boots<'p>(
+    plan: &'p Plan,
+    boots: &'p [BootWish],
+) -> impl Iterator<Item = (&'p BootWish, &'p BTreeMap<String, Sha256>)> {
+    plan.steps.iter().filter_map(|step| match step.work {
+        Work::Overlay(index) => Some((&boots[index], &step.needs)),
+        _ => None,
+    })
+}
+
+/// The image that a step made, under the name of its link on the node; nothing if it is not built.
+fn built(store: &Store, name: &str, step: &Sha256) -> Result<Option<Extension>> {
+    let Some(object) = run::made(store, step) else { return Ok(None) };
+    Ok(Some(Extension::open(&store.path(&object.sha256))?.named(name)))
+}
+
+fn remembered(store: &Store, key: &Sha256) -> Option<Vec<Told>> {
+    let object = store.step(key)?.get(OUTPUT).copied()?;
+    serde_json::from_slice(&std::fs::read(store.path(&object.sha256)).ok()?).ok()
+}
+
+impl Told {
+    fn of(finding: &Finding) -> Self {
+        Told { message: finding.message.clone(), path: finding.path.clone(), hint: finding.hint.clone() }
+    }
+
+    fn warning(self) -> Finding {
+        Finding { path: self.path, hint: self.hint, ..Finding::warning(self.message) }
+    }
+}
+
+/// Judges the sysexts of every boot of a recipe without building it: by what is built already, else by their folders.
+/// Each boot's id comes with what is wrong there.
+pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<(String, Vec<Breach>)>> {
+    let Project { recipe, sysexts, .. } = project;
+    let needs = project.needs()?;
+    let (version, _) = project.wants(&needs);
+    let well_known = Base::well_known();
+    let base = base.unwrap_or(&well_known);
+    let mut verdicts = Vec::new();
+    let mut judge = |id: String, extensions: &[Extension], config: Option<&NodeConfig>| -> Result<()> {
+        let mut merge = Merge::new(extensions, base);
+        (merge.config, merge.release) = (config, version);
+        verdicts.push((id, rules::judge(&merge)?));
+        Ok(())
+    };
+    let selected = |name: &str, arch: Arch| {
+        let meant =
+            |sysext: &&Selected| sysext.booted && sysext.arch == arch && sysext.description.name == name;
+        sysexts.iter().find(meant)
+    };
+    // Without a lock the config cannot be compiled, and no step has a key.
+    let (Some(lock), Some(version)) = (&project.lock, version) else {
+        for (id, profile) in &recipe.profiles {
+            let names =
+                recipe.sysexts_of(profile).into_iter().map(|sysext| sysexts::name_of(&sysext.name.value));
+            let first = names.filter_map(|name| selected(name, *recipe.release.archs.first()?));
+            judge(id.clone(), &first.map(outline).collect::<Result<Vec<_>>>()?, None)?;
+        }
+        return Ok(verdicts);
+    };
+    let packaging = recipe.packaging.load(SystemTime::now())?;
+    let boots = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
+    let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &boots)?;
+    for (boot, of_boot) in of_boots(&plan, &boots) {
+        let mut extensions = Vec::new();
+        for (name, step) in of_boot {
+            match built(store, name, step)? {
+                Some(image) => extensions.push(image),
+                None => extensions.extend(selected(name, boot.arch).map(outline).transpose()?),
+            }
+        }
+        judge(boot.id.clone(), &extensions, Some(&NodeConfig::of_ignition(&boot.ignition)))?;
+    }
+    Ok(verdicts)
+}
+
+/// A sysext as far as it is known before its components are fetched.
+fn outline(sysext: &Selected) -> Result<Extension> {
+    let Selected { description, arch, variables, .. } = sysext;
+    let (tree, unknown) = image::outline(description, *arch, variables)?;
+    Ok(Extension::of_tree(&description.name, &tree).with_unknown(unknown))
+}
+
+/// What the release of a recipe has in `/usr`, from its stock initrd if the store has it; read once and remembered.
+pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
+    let Some(lock) = &project.lock else { return Ok(None) };
+    let initrd = project.boards.iter().find_map(|board| {
+        let id = crate::resolve::stock_id(board.arch, crate::source::flatcar::INITRD);
+        lock.inputs.get(&id).map(|entry| entry.object()).filter(|object| store.has(object))
+    });
+    let Some(initrd) = initrd else { return Ok(None) };
+    let key = Sha256::of(&canonical_json(
+        &json!({"kind": "base", "revision": rules::REVISION, "initrd": initrd.sha256}),
+    ));
+    let remembered = store.step(&key).and_then(|outputs| {
+        let object = outputs.get(OUTPUT)?;
+        serde_json::from_slice(&std::fs::read(store.path(&object.sha256)).ok()?).ok()
+    });
+    if let Some(base) = remembered {
+        return Ok(Some(base));
+    }
+    let spool = store.spool()?;
+    let path = store.path(&initrd.sha256);
+    // What is in a signed file and cannot be read is no fault of the recipe; the table serves then.
+    let Ok(base) = Base::open(&path, spool.path()) else { return Ok(None) };
+    let object = store.put(&canonical_json(&base))?;
+    store.record_step(&key, &BTreeMap::from([(OUTPUT.to_owned(), object)]))?;
+    Ok(Some(base))
+}

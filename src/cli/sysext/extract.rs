@@ -1,0 +1,30 @@
+//! `prebake sysext extract`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::Result;
+use crate::sysext::extension::Extension;
+
+/// Write what is in an image to a new directory
+///
+/// Needs no root. Modes, times and hard links are kept; owners, setuid bits and extended attributes are not. An image that
+/// would leave the directory, or fill the disk, is refused.
+#[derive(Args)]
+pub struct ExtractArgs {
+    /// The image
+    image: PathBuf,
+    /// The directory, which must not exist yet
+    directory: PathBuf,
+}
+
+impl ExtractArgs {
+    /// Extracts, or leaves nothing behind.
+    pub fn run(self) -> Result<()> {
+        let extension = Extension::open(&self.image)?;
+        extension.extract(&self.directory)?;
+        println!("{}: {} entries", self.directory.display(), extension.entries.len());
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! `prebake sysext lint`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::print_json;
+use crate::build::Project;
+use crate::check;
+use crate::cli::project::StoreArg;
+use crate::error::{Advice, Exit, Result};
+use crate::recipe::Version;
+use crate::report::Severity;
+use crate::sysext::base::Base;
+use crate::sysext::lint::{self, Row};
+use crate::sysext::rules::Breach;
+
+/// Judge images, folders or recipes: would nodes merge them, and would they work
+///
+/// Takes images that anybody built (NAME.raw, NAME-VERSION-ARCH.raw, a link as in /etc/extensions), unpacked
+/// extensions, folders with a sysext.yaml, directories full of images, and recipes. What is named together is judged
+/// together, as if one node merged it; a recipe is judged profile by profile, with its Ignition.
+///
+/// Nothing wrong, or warnings only: exit code 0. Errors: 3. The rules are explained in docs/guides/sysexts.md.
+#[derive(Args)]
+pub struct LintArgs {
+    /// Images, folders, directories of images, recipes
+    #[arg(required = true, value_name = "IMAGE|DIR|RECIPE")]
+    targets: Vec<PathBuf>,
+    /// Judge for this Flatcar release, such as 4593.2.5; a recipe names its own
+    #[arg(long, value_name = "VERSION", value_parser = |text: &str| text.parse::<Version>())]
+    target: Option<Version>,
+    /// What the release has in /usr: its PXE image (cpio.gz), its usr.squashfs, or a folder with usr/ in it
+    #[arg(long, value_name = "IMAGE")]
+    base: Option<PathBuf>,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArg,
+}
+
+/// Something is wrong; it has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{errors} errors, {warnings} warnings")]
+struct Refused {
+    errors: usize,
+    warnings: usize,
+}
+
+impl Advice for Refused {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("each rule is explained in docs/guides/sysexts.md".into())
+    }
+}
+
+impl LintArgs {
+    /// Prints what is wrong, group by group.
+    pub fn run(self) -> Result<()> {
+        let (recipes, others): (Vec<PathBuf>, Vec<PathBuf>) =
+            self.targets.iter().cloned().partition(|path| is_recipe(path));
+        let base = self.base.as_deref().map(read_base).transpose()?;
+        let mut verdicts: Vec<(String, Vec<Breach>)> = Vec::new();
+        let well_known = Base::well_known();
+        for group in lint::open(&others)? {
+            let breaches = lint::judge(&group, base.as_ref().unwrap_or(&well_known), self.target)?;
+            verdicts.push((group.subject, breaches));
+        }
+        for recipe in recipes {
+            let project = Project::load(&recipe)?;
+            let store = self.store.open()?;
+            let own = match &base {
+                None => check::base_of(&project, &store)?,
+                Some(_) => None,
+            };
+            for (id, breaches) in check::recipe(&project, &store, base.as_ref().or(own.as_ref()))? {
+                verdicts.push((format!("{}: {id}", recipe.display()), breaches));
+            }
+        }
+        match self.json {
+            true => print_json(&as_json(&verdicts)),
+            false => print(&verdicts),
+        }
+        let all = || verdicts.iter().flat_map(|(_, breaches)| breaches);
+        let errors = all().filter(|breach| breach.severity == Severity::Error).count();
+        let warnings = all().count() - errors;
+        match errors > 0 || (self.strict && warnings > 0) {
+            true => Err(Refused { errors, warnings }.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Recipes are YAML; a `sysext.yaml` stands for its folder.
+fn is_recipe(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+fn read_base(path: &Path) -> Result<Base> {
+    let spool = tempfile::tempdir()
+        .map_err(crate::store::Error::io("create a directory in", &std::env::temp_dir()))?;
+    Ok(Base::open(path, spool.path())?)
+}
+
+fn print(verdicts: &[(String, Vec<Breach>)]) {
+    for (subject, breaches) in verdicts {
+        match breaches.len() {
+            0 => println!("{subject}: nothing is wrong"),
+            count => println!("{subject}: {count} findings"),
+        }
+        for breach in breaches {
+            print!("{}", breach.finding());
+        }
+    }
+}
+
+fn as_json(verdicts: &[(String, Vec<Breach>)]) -> Vec<serde_json::Value> {
+    let one = |(subject, breaches): &(String, Vec<Breach>)| json!({"subject": subject, "findings": breaches.iter().map(Row::from).collect::<Vec<_>>()});
+    verdicts.iter().map(one).collect()
+}

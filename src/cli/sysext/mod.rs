@@ -1,0 +1,50 @@
+//! `prebake sysext`: system extensions on their own, without a recipe; what is in them, and what is wrong with them.
+
+mod build;
+mod extract;
+mod inspect;
+mod lint;
+mod ls;
+
+use clap::{Args, Subcommand};
+
+use crate::error::Result;
+use crate::repro::canonical_json;
+
+/// Build, judge and look into system extensions
+#[derive(Args)]
+pub struct SysextArgs {
+    #[command(subcommand)]
+    verb: SysextVerb,
+}
+
+#[derive(Subcommand)]
+enum SysextVerb {
+    Build(build::SysextBuildArgs),
+    Extract(extract::ExtractArgs),
+    Inspect(inspect::InspectArgs),
+    Lint(lint::LintArgs),
+    Ls(ls::LsArgs),
+}
+
+impl SysextArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        match self.verb {
+            SysextVerb::Build(args) => args.run(),
+            SysextVerb::Extract(args) => args.run(),
+            SysextVerb::Inspect(args) => args.run(),
+            SysextVerb::Lint(args) => args.run(),
+            SysextVerb::Ls(args) => args.run(),
+        }
+    }
+}
+
+/// Foreign names may hold what moves a terminal's cursor.
+fn escaped(text: &str) -> String {
+    text.escape_debug().to_string()
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    print!("{}", String::from_utf8_lossy(&canonical_json(value)));
+}

@@ -1,0 +1,244 @@
+//! The data of an image: files are cut into blocks, packed by several threads and written in order.
+//!
+//! One thread reads, some pack, and the caller's writes. They hand around a fixed number of buffers, so memory does
+//! not depend on the files; and every block is packed by itself and numbered, so the bytes do not depend on the
+//! threads.
+//!
+//! Files shorter than a block share fragment blocks. The end of a longer file, which mksquashfs stores as a short
+//! block unless it is told `-always-use-fragments`, goes into a fragment too: that saves space, and costs one more
+//! block to unpack for whoever reads the end of the file alone.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::Options;
+use super::codec::Encoder;
+use super::layout::STORED;
+use crate::format::tree::Contents;
+
+/// Buffers for each packing thread: one that it packs, and others that wait on either side.
+const BUFFERS: usize = 4;
+
+/// Where a file was stored.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// Position of its first block.
+    pub start: u64,
+    /// Sizes of its blocks as they are stored, four bytes each.
+    pub sizes: Vec<u8>,
+    /// Bytes of zeros that are not stored.
+    pub sparse: u64,
+    /// The fragment block of its end, and the byte in it.
+    pub fragment: Option<(u32, u32)>,
+}
+
+/// All data of an image.
+#[derive(Default)]
+pub struct Packed {
+    /// As they were given.
+    pub files: Vec<Stored>,
+    /// Position and stored size of each fragment block.
+    pub fragments: Vec<(u64, u32)>,
+    /// Position behind the last block.
+    pub end: u64,
+}
+
+/// What a block is part of.
+#[derive(Clone, Copy)]
+enum Part {
+    File(usize),
+    Fragment,
+}
+
+/// A block on its way, and its buffers.
+#[derive(Default)]
+struct Block {
+    number: u64,
+    part: Option<Part>,
+    raw: Vec<u8>,
+    packed: Vec<u8>,
+    /// As the format has it.
+    size: u32,
+}
+
+/// Packs files and writes them to `out`, whose next byte is at `at` in the image.
+pub fn pack(
+    files: &[&Contents],
+    options: Options,
+    threads: NonZeroUsize,
+    at: u64,
+    out: &mut impl Write,
+) -> io::Result<Packed> {
+    let (free, buffers) = mpsc::channel();
+    let (raw, work) = mpsc::channel();
+    let (done, blocks) = mpsc::channel();
+    for _ in 0..threads.get() * BUFFERS {
+        // The receiver is right here.
+        let _ = free.send(Block::default());
+    }
+    let work = &Mutex::new(work);
+    let encoders = (0..threads.get()).map(|_| Encoder::new(options)).collect::<io::Result<Vec<_>>>()?;
+    thread::scope(|scope| {
+        for encoder in encoders {
+            let done = done.clone();
+            scope.spawn(move || pack_blocks(encoder, work, &done));
+        }
+        drop(done);
+        let block = options.block.bytes() as usize;
+        let mut cutter = Cutter { block, buffers, raw, next: 0, fragment: Vec::new(), fragments: 0 };
+        let reading = scope.spawn(move || cutter.cut_all(files));
+        let written = write_blocks(files.len(), at, block, blocks, free, out);
+        let ends = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let mut packed = written?;
+        for (file, fragment) in packed.files.iter_mut().zip(ends?) {
+            file.fragment = fragment;
+        }
+        Ok(packed)
+    })
+}
+
+/// The reading thread.
+struct Cutter {
+    block: usize,
+    buffers: Receiver<Block>,
+    raw: Sender<Block>,
+    next: u64,
+    fragment: Vec<u8>,
+    fragments: u32,
+}
+
+/// The fragment of each file, as far as it has one.
+type Ends = Vec<Option<(u32, u32)>>;
+
+impl Cutter {
+    fn cut_all(&mut self, files: &[&Contents]) -> io::Result<Ends> {
+        let mut ends = Vec::with_capacity(files.len());
+        for (index, contents) in files.iter().enumerate() {
+            match self.cut(index, contents)? {
+                Some(end) => ends.push(end),
+                None => return Ok(Vec::new()),
+            }
+        }
+        self.send_fragment();
+        Ok(ends)
+    }
+
+    /// Nothing once the writer has given up.
+    fn cut(&mut self, index: usize, contents: &Contents) -> io::Result<Option<Option<(u32, u32)>>> {
+        let mut reader = contents.reader();
+        let mut left = contents.size();
+        while left >= self.block as u64 {
+            let Ok(mut block) = self.buffers.recv() else { return Ok(None) };
+            block.raw.resize(self.block, 0);
+            reader.read_exact(&mut block.raw)?;
+            left -= self.block as u64;
+            self.send(block, Part::File(index));
+        }
+        let end = left as usize;
+        if self.fragment.len() + end > self.block && !self.send_fragment() {
+            return Ok(None);
+        }
+        let start = self.fragment.len();
+        self.fragment.resize(start + end, 0);
+        reader.read_exact(&mut self.fragment[start..])?;
+        // Nothing is left, but the reader fails where the file has become longer.
+        io::copy(&mut reader, &mut io::sink())?;
+        Ok(Some((end > 0).then_some((self.fragments, start as u32))))
+    }
+
+    /// Whether the writer still wants it.
+    fn send_fragment(&mut self) -> bool {
+        if self.fragment.is_empty() {
+            return true;
+        }
+        let Ok(mut block) = self.buffers.recv() else { return false };
+        std::mem::swap(&mut block.raw, &mut self.fragment);
+        self.fragment.clear();
+        self.fragments += 1;
+        self.send(block, Part::Fragment);
+        true
+    }
+
+    fn send(&mut self, mut block: Block, part: Part) {
+        block.number = self.next;
+        block.part = Some(part);
+        self.next += 1;
+        // Without a receiver the next buffer does not come either.
+        let _ = self.raw.send(block);
+    }
+}
+
+/// A packing thread.
+fn pack_blocks(mut encoder: Encoder, work: &Mutex<Receiver<Block>>, done: &Sender<io::Result<Block>>) {
+    loop {
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut block) = next else { return };
+        let result = pack_block(&mut encoder, &mut block).map(|()| block);
+        if done.send(result).is_err() {
+            return;
+        }
+    }
+}
+
+fn pack_block(encoder: &mut Encoder, block: &mut Block) -> io::Result<()> {
+    block.size = match block.part {
+        Some(Part::File(_)) if is_zero(&block.raw) => 0,
+        _ if encoder.encode(&block.raw, &mut block.packed)? => block.packed.len() as u32,
+        _ => block.raw.len() as u32 | STORED,
+    };
+    Ok(())
+}
+
+/// Whether a block has zeros only: the first byte is one, and each other is like the one before.
+fn is_zero(block: &[u8]) -> bool {
+    block.first() == Some(&0) && block[1..] == block[..block.len() - 1]
+}
+
+/// The writing thread.
+fn write_blocks(
+    files: usize,
+    at: u64,
+    full: usize,
+    blocks: Receiver<io::Result<Block>>,
+    free: Sender<Block>,
+    out: &mut impl Write,
+) -> io::Result<Packed> {
+    let mut packed = Packed { files: vec![Stored::default(); files], fragments: Vec::new(), end: at };
+    let mut waiting = BTreeMap::new();
+    let mut next = 0;
+    for block in blocks {
+        let block = block?;
+        waiting.insert(block.number, block);
+        while let Some(block) = waiting.remove(&next) {
+            next += 1;
+            let bytes = match block.size {
+                0 => &[][..],
+                size if size & STORED != 0 => &block.raw,
+                _ => &block.packed,
+            };
+            out.write_all(bytes)?;
+            match block.part {
+                Some(Part::File(index)) => {
+                    let file = &mut packed.files[index];
+                    if file.sizes.is_empty() {
+                        file.start = packed.end;
+                    }
+                    file.sizes.extend(block.size.to_le_bytes());
+                    if block.size == 0 {
+                        file.sparse += full as u64;
+                    }
+                }
+                Some(Part::Fragment) => packed.fragments.push((packed.end, block.size)),
+                None => {}
+            }
+            packed.end += bytes.len() as u64;
+            // Nobody takes it once everything is read.
+            let _ = free.send(block);
+        }
+    }
+    Ok(packed)
+}

@@ -1,0 +1,146 @@
+//! One block in, one block out: the compressions behind one door. Each thread has its own.
+
+use std::io;
+
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
+use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
+
+use super::{Algorithm, Compression, Fault, Options, lz4};
+
+/// Most memory for one xz block: its dictionary, at most the 1 MiB of a block, and liblzma's own tables.
+const XZ_MEMORY: u64 = 8 << 20;
+/// Preset of xz' own default, and of mksquashfs.
+const XZ_PRESET: u32 = 6;
+/// zlib's header and checksum.
+const ZLIB: bool = true;
+
+/// Packs blocks.
+pub enum Encoder {
+    /// zstd with one context for all blocks.
+    Zstd(zstd::bulk::Compressor<'static>),
+    /// zlib with one state for all blocks.
+    Gzip(Compress),
+    /// xz, which starts anew for each block, with a dictionary of so many bytes.
+    Xz(u32),
+}
+
+impl Encoder {
+    /// Makes an encoder.
+    pub fn new(options: Options) -> io::Result<Self> {
+        Ok(match options.compression {
+            Compression::Zstd(level) => Encoder::Zstd(zstd::bulk::Compressor::new(level.get().into())?),
+            Compression::Gzip(level) => {
+                Encoder::Gzip(Compress::new(flate2::Compression::new(level.get().into()), ZLIB))
+            }
+            // Linux allocates for one block and refuses a larger dictionary (fs/squashfs/xz_wrapper.c).
+            Compression::Xz => Encoder::Xz(options.block.bytes()),
+        })
+    }
+
+    /// Packs a block over `packed`. Whether it became smaller; if not, `packed` holds nothing of use.
+    pub fn encode(&mut self, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<bool> {
+        packed.clear();
+        let full = |written: usize| written > 0 && written < raw.len();
+        match self {
+            Encoder::Zstd(zstd) => {
+                packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+                let written = zstd.compress_to_buffer(raw, packed)?;
+                Ok(full(written))
+            }
+            Encoder::Gzip(zlib) => {
+                zlib.reset();
+                packed.reserve(raw.len());
+                let status = zlib.compress_vec(raw, packed, FlushCompress::Finish)?;
+                Ok(status == flate2::Status::StreamEnd && full(packed.len()))
+            }
+            Encoder::Xz(dictionary) => {
+                let mut lzma = LzmaOptions::new_preset(XZ_PRESET)?;
+                lzma.dict_size(*dictionary);
+                let mut xz = Stream::new_stream_encoder(Filters::new().lzma2(&lzma), Check::Crc32)?;
+                packed.reserve(raw.len());
+                let status = xz.process_vec(raw, packed, Action::Finish)?;
+                Ok(status == Status::StreamEnd && full(packed.len()))
+            }
+        }
+    }
+}
+
+/// Unpacks blocks.
+pub enum Decoder {
+    /// zlib streams.
+    Gzip(Decompress),
+    /// xz streams, each with a decoder of its own.
+    Xz,
+    /// Raw LZ4 blocks.
+    Lz4,
+    /// zstd frames.
+    Zstd(zstd::bulk::Decompressor<'static>),
+}
+
+impl Decoder {
+    /// Makes a decoder, where there is one.
+    pub fn new(algorithm: Algorithm) -> Result<Self, Fault> {
+        match algorithm {
+            Algorithm::Gzip => Ok(Decoder::Gzip(Decompress::new(ZLIB))),
+            Algorithm::Xz => Ok(Decoder::Xz),
+            Algorithm::Lz4 => Ok(Decoder::Lz4),
+            Algorithm::Zstd => zstd::bulk::Decompressor::new().map(Decoder::Zstd).map_err(Fault::Io),
+            Algorithm::Lzma | Algorithm::Lzo => Err(Fault::Compression(algorithm)),
+        }
+    }
+
+    /// Unpacks a block over `raw`, which never grows beyond `most` bytes.
+    pub fn decode(&mut self, packed: &[u8], most: usize, raw: &mut Vec<u8>) -> Result<(), Fault> {
+        raw.resize(most, 0);
+        let written = match self {
+            Decoder::Gzip(zlib) => {
+                zlib.reset(ZLIB);
+                let status = zlib.decompress(packed, raw, FlushDecompress::Finish);
+                (matches!(status, Ok(flate2::Status::StreamEnd))).then(|| zlib.total_out() as usize)
+            }
+            Decoder::Xz => xz(packed, raw),
+            Decoder::Lz4 => lz4::decode(packed, raw),
+            Decoder::Zstd(zstd) => zstd.decompress_to_buffer(packed, &mut raw[..]).ok(),
+        };
+        raw.truncate(written.ok_or(Fault::Damaged("a block cannot be decompressed"))?);
+        Ok(())
+    }
+}
+
+fn xz(packed: &[u8], raw: &mut [u8]) -> Option<usize> {
+    let mut stream = Stream::new_stream_decoder(XZ_MEMORY, 0).ok()?;
+    let status = stream.process(packed, raw, Action::Finish).ok()?;
+    (status == Status::StreamEnd).then(|| stream.total_out() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::squashfs::{BlockSize, Level};
+
+    const ALL: [Compression; 3] =
+        [Compression::Zstd(Level::MAX), Compression::Gzip(Level::MAX), Compression::Xz];
+
+    #[test]
+    fn blocks_come_back_and_never_outgrow_their_size() {
+        let raw = b"some text, again and again; ".repeat(300);
+        for compression in ALL {
+            let options = Options { compression, block: BlockSize::Kib128 };
+            let (mut packed, mut back) = (Vec::new(), Vec::new());
+            assert!(Encoder::new(options).unwrap().encode(&raw, &mut packed).unwrap());
+            let mut decoder = Decoder::new(compression.algorithm()).unwrap();
+            decoder.decode(&packed, 1 << 17, &mut back).unwrap();
+            assert!(back == raw, "{compression:?}");
+            assert!(decoder.decode(&packed, raw.len() - 1, &mut back).is_err(), "{compression:?}");
+            assert!(decoder.decode(&packed[..packed.len() - 1], 1 << 17, &mut back).is_err());
+        }
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_said_to_be_so() {
+        for compression in ALL {
+            let options = Options { compression, block: BlockSize::Kib128 };
+            assert!(!Encoder::new(options).unwrap().encode(b"x", &mut Vec::new()).unwrap());
+        }
+    }
+}

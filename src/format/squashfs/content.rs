@@ -1,0 +1,63 @@
+//! Which files of a tree have the same bytes: each content is stored once.
+//!
+//! Files are equal if their lengths and SHA-256 are. Only files whose length another one has are read for it.
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::digest::Sha256;
+use crate::format::tree::{Content, Contents, Entry, Tree};
+
+/// The different contents of a tree, in the order in which they are stored.
+pub struct Unique<'t> {
+    /// The first of each.
+    pub contents: Vec<&'t Contents>,
+    /// For each entry of the tree, in its order, the index of its content; nothing for what is not a file.
+    pub of: Vec<Option<usize>>,
+}
+
+impl<'t> Unique<'t> {
+    /// Finds them.
+    pub fn of(tree: &'t Tree) -> io::Result<Self> {
+        let mut lengths: HashMap<u64, u32> = HashMap::new();
+        for (_, entry) in tree.iter().filter(|(_, entry)| entry.link.is_none()) {
+            if let Content::File(contents) = &entry.content {
+                *lengths.entry(contents.size()).or_default() += 1;
+            }
+        }
+        let mut unique = Unique { contents: Vec::new(), of: Vec::new() };
+        let mut digests: HashMap<(u64, Sha256), usize> = HashMap::new();
+        let mut links: HashMap<&str, usize> = HashMap::new();
+        for (path, entry) in tree.iter() {
+            let Content::File(contents) = &entry.content else {
+                unique.of.push(None);
+                continue;
+            };
+            let name = first_name(tree, path, entry);
+            let known = links.get(name).copied();
+            let next = unique.contents.len();
+            let index = match known {
+                Some(index) => index,
+                None if lengths.get(&contents.size()).is_some_and(|count| *count > 1) => {
+                    *digests.entry((contents.size(), contents.sha256()?)).or_insert(next)
+                }
+                None => next,
+            };
+            if index == next {
+                unique.contents.push(contents);
+            }
+            links.insert(name, index);
+            unique.of.push(Some(index));
+        }
+        Ok(unique)
+    }
+}
+
+/// What the names of one inode have in common. A hard link to what is no file of the tree is a file of its own.
+pub fn first_name<'t>(tree: &Tree, path: &'t str, entry: &'t Entry) -> &'t str {
+    let first = entry.link.as_deref().unwrap_or(path);
+    match tree.get(first) {
+        Some(Entry { content: Content::File(_), link: None, .. }) => first,
+        _ => path,
+    }
+}

@@ -1,0 +1,368 @@
+//! Squashfs 4.0: the read-only file system that every Flatcar kernel mounts, written and read without its tools.
+//!
+//! Owns the bytes of an image: blocks, tables, owners, times, and the judgement on images that others built. Leaves
+//! the contents to `sysext`.
+//!
+//! An image is a superblock (`layout`), the packed data (`blocks`, which `content` chooses), and tables in metadata
+//! blocks of 8 KiB (`metadata`): inodes (`inode`), directories (`directory`), fragments, inode positions for file
+//! handles, ids and extended attributes (`xattr`). The facts are those of Linux' Documentation/filesystems/squashfs.rst
+//! and fs/squashfs/squashfs_fs.h, and of the "Squashfs Binary Format" (squashfs-tools-ng, doc/format.adoc); what a
+//! kernel refuses is in fs/squashfs/super.c, fragment.c, export.c, id.c and xattr_id.c: tables must lie in the order
+//! above, and the last three must end where the next one starts. All numbers are little-endian.
+
+mod blocks;
+mod codec;
+mod content;
+mod directory;
+mod extract;
+mod fields;
+mod image;
+mod inode;
+mod layout;
+mod lz4;
+mod metadata;
+mod source;
+mod write;
+mod xattr;
+
+use std::fmt;
+use std::io;
+
+use crate::error::{Advice, Exit};
+
+pub use image::{Image, Kind, Listed};
+pub use write::{write, write_with};
+pub use xattr::Xattrs;
+
+/// Enters step keys; raised when the bytes for the same tree change.
+pub const REVISION: u32 = 2;
+
+/// Why an image cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Squashfs has 32 bits for a time.
+    #[error("the time {0} does not fit into a squashfs image, which ends in 2106")]
+    Epoch(u64),
+    /// A file could not be read or the image not be written.
+    #[error("cannot write the squashfs image")]
+    Write(#[source] io::Error),
+    /// An extended attribute that the format cannot hold.
+    #[error("`{path}` has the extended attribute `{name}`, which a squashfs image cannot hold: {why}")]
+    Xattr {
+        /// Inside the tree.
+        path: String,
+        /// With its namespace.
+        name: String,
+        /// The rule.
+        why: &'static str,
+    },
+    /// The image file could not be used.
+    #[error("cannot read {subject}")]
+    Read {
+        /// The image.
+        subject: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A squashfs image whose parts do not fit together.
+    #[error("{subject} is not an intact squashfs image: {why}")]
+    Damaged {
+        /// The image.
+        subject: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Not a squashfs image at all, or its superblock promises what cannot be.
+    #[error("{subject} is not a squashfs image: {why}")]
+    Foreign {
+        /// The image.
+        subject: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A compression that is not built in.
+    #[error("{subject} is compressed with {algorithm}, which prebake does not read")]
+    Compression {
+        /// The image.
+        subject: String,
+        /// Its compression.
+        algorithm: Algorithm,
+    },
+    /// A limit of [`Limits`].
+    #[error("{subject}: {what} exceeds the limit of {limit}")]
+    Limit {
+        /// The image.
+        subject: String,
+        /// What is too much.
+        what: String,
+        /// How much is allowed.
+        limit: u64,
+    },
+    /// No regular file of that name.
+    #[error("{subject} has no file `{path}`")]
+    NoFile {
+        /// The image.
+        subject: String,
+        /// Inside the image.
+        path: String,
+    },
+    /// A device, socket or pipe, which is not extracted.
+    #[error("{subject} has `/{path}`, a device, socket or pipe, which is not extracted")]
+    Special {
+        /// The image.
+        subject: String,
+        /// Inside the image.
+        path: String,
+    },
+    /// The target of an extraction holds something already.
+    #[error("{target} is not an empty directory")]
+    Occupied {
+        /// The directory.
+        target: String,
+    },
+    /// A file of the extracted tree could not be made.
+    #[error("cannot extract `/{path}` below {target}")]
+    Extract {
+        /// Inside the image.
+        path: String,
+        /// The directory.
+        target: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Damaged { .. }
+            | Error::Foreign { .. }
+            | Error::Compression { .. }
+            | Error::Limit { .. }
+            | Error::Special { .. } => Exit::Integrity,
+            Error::Xattr { .. } => Exit::Config,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Epoch(_) => Some("check SOURCE_DATE_EPOCH".into()),
+            Error::Compression { .. } => {
+                Some("unsquashfs may read it; pack it again with zstd, gzip or xz".into())
+            }
+            Error::Occupied { .. } => Some("name a directory that is not there yet".into()),
+            _ => None,
+        }
+    }
+}
+
+/// The compressions that the format knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Algorithm {
+    /// zlib streams.
+    Gzip = 1,
+    /// The `.lzma` format, never supported by Linux.
+    Lzma = 2,
+    /// LZO1X.
+    Lzo = 3,
+    /// `.xz` streams with CRC32.
+    Xz = 4,
+    /// Raw LZ4 blocks.
+    Lz4 = 5,
+    /// zstd frames.
+    Zstd = 6,
+}
+
+impl Algorithm {
+    const ALL: [Algorithm; 6] =
+        [Algorithm::Gzip, Algorithm::Lzma, Algorithm::Lzo, Algorithm::Xz, Algorithm::Lz4, Algorithm::Zstd];
+
+    fn of(id: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u16 == id)
+    }
+
+    /// As mksquashfs' `-comp` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Gzip => "gzip",
+            Algorithm::Lzma => "lzma",
+            Algorithm::Lzo => "lzo",
+            Algorithm::Xz => "xz",
+            Algorithm::Lz4 => "lz4",
+            Algorithm::Zstd => "zstd",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Bytes of uncompressed data that are compressed as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockSize {
+    /// 128 KiB, the default of mksquashfs.
+    #[default]
+    Kib128,
+    /// 256 KiB.
+    Kib256,
+    /// 512 KiB, as Flatcar's own sysexts.
+    Kib512,
+    /// 1 MiB, the most that squashfs allows.
+    Mib1,
+}
+
+impl BlockSize {
+    /// All of them, smallest first.
+    pub const ALL: [BlockSize; 4] =
+        [BlockSize::Kib128, BlockSize::Kib256, BlockSize::Kib512, BlockSize::Mib1];
+
+    /// In bytes.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            BlockSize::Kib128 => 128 << 10,
+            BlockSize::Kib256 => 256 << 10,
+            BlockSize::Kib512 => 512 << 10,
+            BlockSize::Mib1 => 1 << 20,
+        }
+    }
+}
+
+/// A compression level from 1 to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level<const MAX: u8>(u8);
+
+impl<const MAX: u8> Level<MAX> {
+    /// 1, for what hardly compresses.
+    pub const LEAST: Self = Level(1);
+    /// The highest.
+    pub const MAX: Self = Level(MAX);
+
+    /// A level, unless there is no such.
+    pub const fn new(level: u8) -> Option<Self> {
+        if level >= 1 && level <= MAX { Some(Level(level)) } else { None }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// What an image is packed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// zstd, in Linux since 4.14.
+    Zstd(Level<22>),
+    /// gzip, which every kernel reads.
+    Gzip(Level<9>),
+    /// xz with a dictionary of one block: the smallest image and the slowest to read.
+    Xz,
+}
+
+impl Compression {
+    /// The level of zstd at which an image is made in half the time of `mksquashfs`' own default and is smaller
+    /// (`cargo bench --bench sysext`).
+    pub const DEFAULT_ZSTD: Level<22> = Level(9);
+
+    /// Without the level.
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Compression::Zstd(_) => Algorithm::Zstd,
+            Compression::Gzip(_) => Algorithm::Gzip,
+            Compression::Xz => Algorithm::Xz,
+        }
+    }
+
+    /// The level, where the compression has levels.
+    pub const fn level(self) -> Option<u8> {
+        match self {
+            Compression::Zstd(level) => Some(level.get()),
+            Compression::Gzip(level) => Some(level.get()),
+            Compression::Xz => None,
+        }
+    }
+
+    /// The same with the least effort, for what is compressed already.
+    pub const fn least(self) -> Self {
+        match self {
+            Compression::Zstd(_) => Compression::Zstd(Level::LEAST),
+            Compression::Gzip(_) => Compression::Gzip(Level::LEAST),
+            Compression::Xz => Compression::Xz,
+        }
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Compression::Zstd(Self::DEFAULT_ZSTD)
+    }
+}
+
+/// What an image is made with. All of it is in the bytes, so all of it belongs into a step key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Compression and its level.
+    pub compression: Compression,
+    /// Block size.
+    pub block: BlockSize,
+}
+
+/// How much of a foreign image is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most inodes, and most names of inodes.
+    pub inodes: u32,
+    /// Bytes of each table, unpacked.
+    pub table: u64,
+    /// Deepest directory.
+    pub depth: usize,
+    /// Longest file that [`Image::read`] gives, in bytes.
+    pub file: u64,
+    /// Bytes of all files that [`Image::extract`] writes.
+    pub total: u64,
+    /// How many times as long as the image these may be. The first 64 MiB are free.
+    pub ratio: u64,
+}
+
+impl Default for Limits {
+    /// A million inodes and 256 MiB for a table; 128 directories deep; 16 MiB for a file that is read as a whole;
+    /// 16 GiB and 200 times the image for what is extracted, which is many times what binaries reach.
+    fn default() -> Self {
+        Limits {
+            inodes: 1_000_000,
+            table: 256 << 20,
+            depth: 128,
+            file: 16 << 20,
+            total: 16 << 30,
+            ratio: 200,
+        }
+    }
+}
+
+/// What is wrong with an image, found by code that does not know its name.
+#[derive(Debug)]
+enum Fault {
+    Io(io::Error),
+    Damaged(&'static str),
+    Foreign(&'static str),
+    Compression(Algorithm),
+    Limit { what: String, limit: u64 },
+}
+
+impl Fault {
+    fn of(self, subject: &str) -> Error {
+        let subject = subject.to_owned();
+        match self {
+            Fault::Io(source) => Error::Read { subject, source },
+            Fault::Damaged(why) => Error::Damaged { subject, why },
+            Fault::Foreign(why) => Error::Foreign { subject, why },
+            Fault::Compression(algorithm) => Error::Compression { subject, algorithm },
+            Fault::Limit { what, limit } => Error::Limit { subject, what, limit },
+        }
+    }
+}

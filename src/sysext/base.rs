@@ -1,0 +1,240 @@
+//! What a node has in `/usr` before anything is merged: the release's own files and its own extensions.
+//!
+//! Known for sure from the release's PXE image or from an unpacked `/usr`; without either a table of well-known paths
+//! serves, which says what is surely there but not what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+
+use cpio::newc;
+use flate2::bufread::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::extension::{self, Extension, Kind};
+use crate::error::{Advice, Exit};
+
+/// The member of the PXE image that is `/usr` (`build_library/vm_image_util.sh`).
+const USR: &str = "usr.squashfs";
+/// Where a release keeps its own extensions, in `/usr`.
+const STOCK_DIR: &str = "usr/share/flatcar/sysext/";
+/// Most members of a PXE image that are passed over before [`USR`]; real ones have three.
+const MAX_MEMBERS: usize = 10_000;
+
+/// What is in `/usr`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Base {
+    /// Paths without a leading slash, and whether each is a directory.
+    paths: BTreeMap<String, bool>,
+    /// The release's own extensions by name, and the files in each.
+    pub stock: BTreeMap<String, BTreeSet<String>>,
+    /// Whether what is not in it is not there.
+    pub complete: bool,
+}
+
+/// Why the base cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk failed.
+    #[error("cannot read {subject}")]
+    Read {
+        /// The file.
+        subject: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No `/usr` in it.
+    #[error("{subject} holds no {USR} that can be read")]
+    NoUsr {
+        /// The file.
+        subject: String,
+    },
+    /// The `/usr` is no image that can be read.
+    #[error(transparent)]
+    Usr(#[from] extension::Error),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Usr(error) => error.exit(),
+            Error::NoUsr { .. } => Exit::Config,
+            Error::Read { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Usr(error) => error.hint(),
+            _ => Some("name a release's flatcar_production_pxe_image.cpio.gz, its usr.squashfs, or a folder with usr/".into()),
+        }
+    }
+}
+
+/// Programs that every Flatcar release has in `/usr/bin` (`coreos-base/coreos`, coreutils, systemd, util-linux).
+const PROGRAMS: &str = "[ arping awk base32 base64 basename bash blkid bootctl bridge bunzip2 bzip2 cat chcon chgrp chmod \
+chown chroot cmp comm conntrack cp crictl csplit curl cut date dd df diff dir dirname dmesg du ebtables echo egrep env ethtool \
+expand expr factor false fgrep find findmnt flatcar-install flock fmt fold fuser getent gpg grep groups gunzip gzip head \
+hostid hostname hostnamectl id insmod install ip ip6tables ip6tables-restore iptables iptables-restore iptables-save \
+ipset ipvsadm iscsiadm iscsid iscsistart jq journalctl join kill kmod last less ln locksmithctl logger login loginctl losetup \
+ls lsblk lsmod lsof md5sum mkdir mkfifo mkfs.ext4 mknod mktemp modinfo modprobe more mount mountpoint mv nc ncat \
+networkctl nft nice nohup nproc nsenter numfmt od openssl paste pathchk pgrep pidof ping pkill pr printenv printf ps ptx pwd \
+readlink realpath resolvectl rm rmdir rmmod rsync runcon sed seq setpriv setsid sh sha1sum sha256sum sha512sum shred \
+shuf sleep socat sort split ss ssh sshd ssh-keygen stat stdbuf strace stty su sudo sum sync sysctl systemctl systemd-analyze \
+systemd-cat systemd-detect-virt systemd-notify systemd-run systemd-sysext systemd-sysusers systemd-tmpfiles tac tail tar \
+tc tcpdump tee test timedatectl timeout toolbox touch tr true truncate tsort tty udevadm umount uname unexpand uniq \
+unlink unshare update-ca-certificates update_engine_client useradd usermod uptime vdir vim wc wget wg wg-quick who \
+whoami xargs xfs_growfs xz yes zstd";
+
+/// Units of every release that extensions lean on.
+const UNITS: &str = "basic.target coreos-metadata.service ensure-sysext.service local-fs.target multi-user.target \
+network-online.target network.target remote-fs.target sockets.target sshd.socket sysinit.target systemd-modules-load.service \
+systemd-networkd.service systemd-resolved.service systemd-sysctl.service systemd-sysext.service systemd-sysusers.service \
+systemd-timesyncd.service systemd-tmpfiles-setup.service systemd-udevd.service timers.target update-engine.service";
+
+/// Directories that are links, or that must stay what they are.
+const DIRECTORIES: &str =
+    "usr usr/bin usr/lib usr/lib64 usr/lib/systemd usr/lib/systemd/system usr/libexec usr/local usr/share";
+
+/// The extensions that come with every release since 3794, and the files in them (`coreos/sysext/{containerd,docker}`,
+/// `build_library/sysext_prod_builder`).
+const STOCK: [(&str, &[&str]); 2] = [
+    (
+        "containerd-flatcar",
+        &[
+            "usr/bin/containerd",
+            "usr/bin/containerd-shim-runc-v2",
+            "usr/bin/ctr",
+            "usr/bin/runc",
+            "usr/lib/systemd/system/containerd.service",
+            "usr/lib/systemd/system/multi-user.target.d/10-containerd-service.conf",
+            "usr/share/containerd/config.toml",
+            "usr/share/containerd/config-cgroupfs.toml",
+        ],
+    ),
+    (
+        "docker-flatcar",
+        &[
+            "usr/bin/docker",
+            "usr/bin/docker-init",
+            "usr/bin/docker-proxy",
+            "usr/bin/dockerd",
+            "usr/lib/systemd/system/docker.service",
+            "usr/lib/systemd/system/docker.socket",
+            "usr/lib/systemd/system/sockets.target.d/10-docker-socket.conf",
+            "usr/libexec/docker/cli-plugins/docker-buildx",
+        ],
+    ),
+];
+
+impl Base {
+    /// What is known without any image of the release.
+    pub fn well_known() -> Self {
+        let mut base = Base::default();
+        base.paths.extend(PROGRAMS.split_whitespace().map(|name| (format!("usr/bin/{name}"), false)));
+        let unit = |name| (format!("usr/lib/systemd/system/{name}"), false);
+        base.paths.extend(UNITS.split_whitespace().map(unit));
+        base.paths.extend(DIRECTORIES.split_whitespace().map(|path| (path.to_owned(), true)));
+        base.add_known_stock();
+        base
+    }
+
+    /// Reads what a release has in `/usr`: from its PXE image (cpio, also gzipped, with `usr.squashfs` in it), from
+    /// that image of `/usr` alone, or from a directory with `usr/` in it. `spool` holds what is unpacked meanwhile.
+    pub fn open(path: &Path, spool: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            return Base::of_usr(&Extension::open(path)?, spool);
+        }
+        let read = |source| Error::Read { subject: path.display().to_string(), source };
+        let mut file = BufReader::new(File::open(path).map_err(read)?);
+        let magic = {
+            use std::io::BufRead;
+            let buffer = file.fill_buf().map_err(read)?;
+            buffer[..buffer.len().min(6)].to_vec()
+        };
+        let archive: Box<dyn Read> = match magic.as_slice() {
+            [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(file)),
+            b"070701" => Box::new(file),
+            _ => return Base::of_usr(&Extension::open(path)?, spool),
+        };
+        let usr = unpack_usr(archive, spool).map_err(read)?;
+        let usr = usr.ok_or_else(|| Error::NoUsr { subject: path.display().to_string() })?;
+        Base::of_usr(&Extension::open(usr.path())?, spool)
+    }
+
+    fn of_usr(usr: &Extension, spool: &Path) -> Result<Self, Error> {
+        if usr.fault.is_some() {
+            return Err(Error::NoUsr { subject: usr.subject.clone() });
+        }
+        let prefix = if usr.entries.contains_key("usr") { "" } else { "usr/" };
+        let mut base = Base { complete: true, ..Base::default() };
+        let mut images = Vec::new();
+        for (path, seen) in &usr.entries {
+            let inside = format!("{prefix}{path}");
+            if let Some(name) = inside.strip_prefix(STOCK_DIR).and_then(|file| file.strip_suffix(".raw")) {
+                images.push((name.to_owned(), path));
+            }
+            base.paths.insert(inside, seen.kind == Kind::Dir);
+        }
+        for (name, path) in images {
+            let read = |source| Error::Read { subject: format!("{}: {path}", usr.subject), source };
+            let mut image = NamedTempFile::new_in(spool).map_err(read)?;
+            image.write_all(&usr.read(path)?).map_err(read)?;
+            let extension = Extension::open(image.path())?;
+            let files = extension.entries.iter().filter(|(_, seen)| seen.kind != Kind::Dir);
+            base.stock.insert(name, files.map(|(path, _)| path.clone()).collect());
+        }
+        base.add_known_stock();
+        Ok(base)
+    }
+
+    /// For extensions that are not in the image, or that are in a form that cannot be looked into.
+    fn add_known_stock(&mut self) {
+        for (name, files) in STOCK {
+            let known = self.stock.entry(name.to_owned()).or_default();
+            if known.is_empty() {
+                known.extend(files.iter().map(|path| (*path).to_owned()));
+            }
+        }
+    }
+
+    /// Whether the release has a path, be it in an extension of its own.
+    pub fn has(&self, path: &str) -> bool {
+        self.paths.contains_key(path) || self.stock.values().any(|files| files.contains(path))
+    }
+
+    /// Whether a path of the release's own `/usr` is a directory; nothing if there is no such path.
+    pub fn is_dir(&self, path: &str) -> Option<bool> {
+        self.paths.get(path).copied()
+    }
+
+    /// Number of paths.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+}
+
+/// The image of `/usr` from a PXE image, in a file of its own.
+fn unpack_usr(archive: impl Read, spool: &Path) -> io::Result<Option<NamedTempFile>> {
+    let mut archive = archive;
+    for _ in 0..MAX_MEMBERS {
+        let mut member = newc::Reader::new(archive)?;
+        if member.entry().is_trailer() {
+            break;
+        }
+        if member.entry().name().trim_start_matches("./") == USR {
+            let mut file = NamedTempFile::new_in(spool)?;
+            io::copy(&mut member, &mut file)?;
+            return Ok(Some(file));
+        }
+        archive = member.finish()?;
+    }
+    Ok(None)
+}

@@ -1,0 +1,516 @@
+//! A system extension as it is looked at, whoever made it and in whatever form: entries, and bytes on request.
+//!
+//! Owns the forms: an image (also through a link), a plain directory, a tree that is about to become an image. Nothing
+//! here judges; that is [`super::rules`]'.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::identify::{self, Format};
+use super::release::{self, Release};
+use crate::error::{Advice, Exit};
+use crate::format::erofs;
+use crate::format::squashfs::{self, Listed};
+use crate::format::tree::{Content, Tree};
+
+/// Most entries of a directory that are looked at.
+const MAX_ENTRIES: usize = 1_000_000;
+/// Longest file that is read as a whole, in bytes: a containerd or kubelet fits.
+const MAX_FILE: u64 = 256 << 20;
+
+/// One extension.
+pub struct Extension {
+    /// As the user named it, for messages.
+    pub subject: String,
+    /// The name of the file or folder, without `.raw`.
+    stem: String,
+    /// Whether systemd-sysext is sure to see `stem`: it is the name of a link, a folder, or of what is being built.
+    exact: bool,
+    /// What holds it.
+    pub form: Form,
+    /// Bytes of the image; of an unpacked one, of its files.
+    pub size: u64,
+    /// Without the root.
+    pub entries: BTreeMap<String, Seen>,
+    /// Directories in which more will lie than is known yet: members of archives that are not fetched.
+    pub unknown: Vec<String>,
+    /// Names of the release's extensions that its folder's `node.bu` masks.
+    pub masks: BTreeSet<String>,
+    /// Why nothing is known of what it holds.
+    pub fault: Option<Fault>,
+    bytes: Bytes,
+}
+
+/// What holds an extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An image file.
+    Image(Format),
+    /// A plain directory.
+    Directory,
+    /// What prebake is about to write.
+    Tree,
+}
+
+/// Why an image cannot be looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// systemd cannot either, in words: merging fails as a whole.
+    Broken(String),
+    /// Only prebake cannot.
+    Opaque(&'static str),
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u16,
+    /// Owner's user number.
+    pub uid: u32,
+    /// Owner's group number.
+    pub gid: u32,
+    /// What it is.
+    pub kind: Kind,
+    /// Extended attributes, `name=value` with what is not text replaced.
+    pub xattrs: Vec<String>,
+    /// Number of the inode, if it has more names than this one.
+    pub inode: Option<u64>,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Dir,
+    /// A file of so many bytes.
+    File(u64),
+    /// A symlink and its target.
+    Symlink(String),
+    /// overlayfs' mark of a removed file: a character device 0:0.
+    Whiteout,
+    /// Any other device, socket or pipe.
+    Special,
+}
+
+enum Bytes {
+    None,
+    Tree(Tree),
+    Directory(PathBuf),
+    Squashfs(Box<squashfs::Image>),
+    Erofs(Box<erofs::Image>),
+}
+
+/// Why an extension cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk failed, or nothing is there.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A directory of far too much.
+    #[error("{} has more than {MAX_ENTRIES} entries", path.display())]
+    TooMany {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Not an image, or a damaged one.
+    #[error("{subject} is no image of a system extension: {why}")]
+    Broken {
+        /// The file.
+        subject: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file inside could not be read.
+    #[error("cannot read `/{path}` of {subject}")]
+    Inside {
+        /// The extension.
+        subject: String,
+        /// Inside of it.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file inside an image could not be read.
+    #[error(transparent)]
+    Image(#[from] squashfs::Error),
+    /// The same of an erofs image.
+    #[error(transparent)]
+    Erofs(#[from] erofs::Error),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Read { .. } | Error::Inside { .. } => Exit::Failed,
+            Error::TooMany { .. } => Exit::Config,
+            Error::Broken { .. } => Exit::Integrity,
+            Error::Image(error) => error.exit(),
+            Error::Erofs(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
+                "name an image (.raw), a folder of an extension, a folder with a sysext.yaml, or a recipe"
+                    .into(),
+            ),
+            Error::TooMany { .. } => Some("is this the extension's own folder?".into()),
+            Error::Image(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Seen {
+    /// Whether it is a file that may be run.
+    pub fn is_program(&self) -> bool {
+        matches!(self.kind, Kind::File(_)) && self.mode & 0o111 != 0
+    }
+}
+
+impl Extension {
+    /// What a tree will be as the image `name.raw`.
+    pub fn of_tree(name: &str, tree: &Tree) -> Self {
+        let entries = tree.iter().map(|(path, entry)| {
+            let kind = match &entry.content {
+                Content::Dir => Kind::Dir,
+                Content::File(contents) => Kind::File(contents.size()),
+                Content::Symlink(target) => Kind::Symlink(target.clone()),
+            };
+            let xattrs = entry.xattrs.iter().map(shown_xattr).collect();
+            (path.to_owned(), Seen { mode: entry.mode, uid: 0, gid: 0, kind, xattrs, inode: None })
+        });
+        let subject = format!("sysext {name}");
+        let mut extension = Extension::new(subject, name.into(), Form::Tree, Bytes::Tree(tree.clone()));
+        extension.exact = true;
+        extension.fill(entries.collect());
+        extension
+    }
+
+    /// Looks at an image or a directory. What is no image comes back with its [`Fault`]: that is for rules to judge.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let read = |source| Error::Read { path: path.to_owned(), source };
+        let subject = path.display().to_string();
+        let link = fs::symlink_metadata(path).map_err(read)?.is_symlink();
+        // A path such as `.` or `x/..` has no name of its own.
+        let named = match path.file_name() {
+            Some(_) => path.to_owned(),
+            None => fs::canonicalize(path).map_err(read)?,
+        };
+        let name = named.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.strip_suffix(".raw").unwrap_or(&name).to_owned();
+        let metadata = fs::metadata(path).map_err(read)?;
+        if metadata.is_dir() {
+            let mut extension =
+                Extension::new(subject, stem, Form::Directory, Bytes::Directory(path.to_owned()));
+            extension.exact = true;
+            let mut entries = BTreeMap::new();
+            walk(path, "", &mut entries)?;
+            extension.fill(entries);
+            return Ok(extension);
+        }
+        let mut head = Vec::new();
+        let file = File::open(path).map_err(read)?;
+        file.take(identify::HEAD as u64).read_to_end(&mut head).map_err(read)?;
+        let format = Format::of(&head);
+        let mut extension = Extension::new(subject, stem, Form::Image(format), Bytes::None);
+        extension.exact = link;
+        extension.size = metadata.len();
+        match fault(format, metadata.len()) {
+            Some(fault) => extension.fault = Some(fault),
+            None if format == Format::Erofs => extension.unpack_erofs(path)?,
+            None => extension.unpack(path)?,
+        }
+        Ok(extension)
+    }
+
+    fn new(subject: String, stem: String, form: Form, bytes: Bytes) -> Self {
+        let (entries, unknown, masks) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Extension { subject, stem, exact: false, form, size: 0, entries, unknown, masks, fault: None, bytes }
+    }
+
+    fn fill(&mut self, entries: BTreeMap<String, Seen>) {
+        let sizes = entries.values().map(|seen| if let Kind::File(size) = seen.kind { size } else { 0 });
+        self.size = sizes.fold(0, u64::saturating_add);
+        self.entries = entries;
+    }
+
+    fn unpack_erofs(&mut self, path: &Path) -> Result<(), Error> {
+        let limits = squashfs::Limits { file: MAX_FILE, ..squashfs::Limits::default() };
+        match erofs::Image::open(path, limits) {
+            Ok(image) => {
+                self.entries =
+                    image.list().map(|listed| (listed.path.clone(), seen(listed.clone()))).collect();
+                self.bytes = Bytes::Erofs(Box::new(image));
+            }
+            Err(error @ erofs::Error::Read { .. }) => return Err(error.into()),
+            // The kernel reads more features of the format than prebake does.
+            Err(erofs::Error::Feature { .. }) => self.fault = Some(Fault::Opaque("compressed erofs")),
+            Err(error) => self.fault = Some(Fault::Broken(error.to_string())),
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, path: &Path) -> Result<(), Error> {
+        let limits = squashfs::Limits { file: MAX_FILE, ..squashfs::Limits::default() };
+        let image = match squashfs::Image::open(path, limits) {
+            Ok(image) => image,
+            Err(error @ squashfs::Error::Read { .. }) => return Err(error.into()),
+            Err(error) => {
+                self.fault =
+                    Some(Fault::Broken(crate::error::Error::from(error).chain().pop().unwrap_or_default()));
+                return Ok(());
+            }
+        };
+        self.entries = image.list().map(|listed| (listed.path.clone(), seen(listed))).collect();
+        self.bytes = Bytes::Squashfs(Box::new(image));
+        Ok(())
+    }
+
+    /// A tree of which some is not known yet: paths that will be other than they are, or directories that hold more.
+    pub fn with_unknown(mut self, unknown: Vec<String>) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
+    /// Gives it the name of the link under which it will be found.
+    pub fn named(mut self, name: &str) -> Self {
+        (self.stem, self.exact) = (name.to_owned(), true);
+        self.subject = format!("sysext {name}");
+        self
+    }
+
+    /// Forgets the name of the file: it is judged as if it lay under the name in its release file.
+    pub fn under_its_own_name(mut self) -> Self {
+        if let [only] = self.release_names().as_slice() {
+            (self.stem, self.exact) = ((*only).to_owned(), true);
+        }
+        self
+    }
+
+    /// The suffixes of its extension-release files, sorted.
+    pub fn release_names(&self) -> Vec<&str> {
+        let prefix = format!("{}/extension-release.", release::DIR);
+        let of = |path: &'_ str| path.starts_with(&prefix);
+        let paths = self.entries.keys().map(String::as_str).filter(|path| of(path));
+        paths.map(|path| &path[prefix.len()..]).filter(|name| !name.contains('/')).collect()
+    }
+
+    /// The name under which systemd-sysext will find it. A file that is called `NAME-VERSION-ARCH.raw` is one that a
+    /// link `NAME.raw` shall point at.
+    pub fn name(&self) -> &str {
+        let versioned = |name: &&&str| !self.exact && is_versioned(&self.stem, name);
+        self.release_names().iter().find(versioned).copied().unwrap_or(&self.stem)
+    }
+
+    /// Whether the name is not the file's own, but that of a link to it.
+    pub fn needs_link(&self) -> bool {
+        self.name() != self.stem
+    }
+
+    /// The fields of its extension-release file: of the one that fits its name, else of the first.
+    pub fn release(&self) -> Result<Option<Release>, Error> {
+        let names = self.release_names();
+        let Some(name) = names.iter().find(|name| **name == self.name()).or(names.first()) else {
+            return Ok(None);
+        };
+        self.text(&release::path(name)).map(|text| Some(Release::parse(&text)))
+    }
+
+    /// The first bytes of a file, at most `limit`. A file that is not fetched yet is empty.
+    pub fn head(&self, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
+        let inside = |source| Error::Inside { subject: self.subject.clone(), path: path.into(), source };
+        let mut bytes = Vec::new();
+        match &self.bytes {
+            Bytes::None => return Err(inside(io::ErrorKind::Unsupported.into())),
+            Bytes::Tree(tree) => match tree.get(path).map(|entry| &entry.content) {
+                Some(Content::File(contents)) => {
+                    contents.reader().take(limit).read_to_end(&mut bytes).map_err(inside)?;
+                }
+                _ => return Err(inside(io::ErrorKind::NotFound.into())),
+            },
+            Bytes::Directory(root) => {
+                let file = File::open(root.join(path)).map_err(inside)?;
+                file.take(limit).read_to_end(&mut bytes).map_err(inside)?;
+            }
+            Bytes::Squashfs(image) => bytes = image.head(path, limit)?,
+            Bytes::Erofs(image) => bytes = image.head(path, limit)?,
+        }
+        Ok(bytes)
+    }
+
+    /// A text file of at most 1 MiB; what is longer is cut off, what is not UTF-8 replaced.
+    pub fn text(&self, path: &str) -> Result<String, Error> {
+        let bytes = self.head(path, 1 << 20)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// All bytes of a file.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.head(path, MAX_FILE)
+    }
+
+    /// Writes all that is in an image below `target`, which must not exist yet and appears when it is complete.
+    pub fn extract(&self, target: &Path) -> Result<(), Error> {
+        let no_image = |why: &str| Error::Broken { subject: self.subject.clone(), why: why.into() };
+        match (&self.bytes, &self.fault) {
+            (Bytes::Squashfs(image), _) => Ok(image.extract(target)?),
+            (Bytes::Erofs(_), _) => Err(no_image("it is erofs; `fsck.erofs --extract=DIR` unpacks it")),
+            (_, Some(Fault::Broken(why))) => Err(no_image(why)),
+            (_, Some(Fault::Opaque(what))) => {
+                Err(no_image(&format!("it is {what}, which prebake does not read")))
+            }
+            (Bytes::None | Bytes::Tree(_) | Bytes::Directory(_), None) => Err(no_image("it is a directory")),
+        }
+    }
+
+    /// Seconds since 1970 at which an image says it was made.
+    pub fn time(&self) -> Option<u32> {
+        match &self.bytes {
+            Bytes::Squashfs(image) => Some(image.time()),
+            Bytes::Erofs(image) => u32::try_from(image.time()).ok(),
+            _ => None,
+        }
+    }
+
+    /// Where a text is for people: the file on disk, where it has one of its own.
+    pub fn shown(&self, path: &str) -> String {
+        use crate::format::tree::Contents;
+        match &self.bytes {
+            Bytes::Directory(root) => root.join(path).display().to_string(),
+            Bytes::Tree(tree) => match tree.get(path).map(|entry| &entry.content) {
+                Some(Content::File(Contents::OnDisk { path, .. })) => path.display().to_string(),
+                _ => format!("/{path}"),
+            },
+            Bytes::None | Bytes::Squashfs(_) | Bytes::Erofs(_) => format!("/{path}"),
+        }
+    }
+}
+
+/// What is wrong with a file of this format and length, before anything in it is read.
+fn fault(format: Format, length: u64) -> Option<Fault> {
+    let broken = |why: &str| Some(Fault::Broken(why.into()));
+    match format {
+        Format::Squashfs(superblock) if superblock.used > length => broken(&format!(
+            "it is cut off: it has {length} bytes of {}; the download did not end, or the disk was full",
+            superblock.used
+        )),
+        // The writer's own crate cannot unpack these, and Flatcar's kernels neither: another rule names that.
+        Format::Squashfs(superblock) if !superblock.is_mountable() => {
+            Some(Fault::Opaque("squashfs of such a compression"))
+        }
+        Format::Squashfs(_) => None,
+        Format::Erofs => None,
+        Format::Gpt => Some(Fault::Opaque("a disk image with partitions")),
+        Format::Filesystem(name) => Some(Fault::Opaque(name)),
+        Format::Empty => broken("it is empty"),
+        Format::Foreign(what) => broken(&format!("it is {what}")),
+        Format::Unknown => broken("its first bytes are those of no file system and no disk image"),
+    }
+}
+
+fn shown_xattr((name, value): (&String, &Vec<u8>)) -> String {
+    format!("{name}={}", String::from_utf8_lossy(value))
+}
+
+fn seen(listed: Listed) -> Seen {
+    let kind = match listed.kind {
+        squashfs::Kind::Dir => Kind::Dir,
+        squashfs::Kind::File(size) => Kind::File(size),
+        squashfs::Kind::Symlink(target) => Kind::Symlink(target),
+        squashfs::Kind::Whiteout => Kind::Whiteout,
+        squashfs::Kind::Special => Kind::Special,
+    };
+    let xattrs = listed.xattrs.iter().map(shown_xattr).collect();
+    let Listed { mode, uid, gid, inode, nlink, .. } = listed;
+    Seen { mode, uid, gid, kind, xattrs, inode: (nlink > 1).then_some(inode.into()) }
+}
+
+fn walk(root: &Path, dir: &str, entries: &mut BTreeMap<String, Seen>) -> Result<(), Error> {
+    let here = root.join(dir);
+    let read = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
+    };
+    for item in fs::read_dir(&here).map_err(read(&here))? {
+        let item = item.map_err(read(&here))?;
+        let path = item.path();
+        let name = item.file_name().to_string_lossy().into_owned();
+        let inside = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+        let metadata = item.metadata().map_err(read(&path))?;
+        let kind = match metadata.file_type() {
+            kind if kind.is_dir() => Kind::Dir,
+            kind if kind.is_file() => Kind::File(metadata.len()),
+            kind if kind.is_symlink() => {
+                Kind::Symlink(fs::read_link(&path).map_err(read(&path))?.to_string_lossy().into_owned())
+            }
+            kind if kind.is_char_device() && metadata.rdev() == 0 => Kind::Whiteout,
+            _ => Kind::Special,
+        };
+        let is_dir = kind == Kind::Dir;
+        let xattrs = xattrs(&path);
+        let mode = (metadata.mode() & 0o7777) as u16;
+        let inode = (!is_dir && metadata.nlink() > 1).then(|| metadata.ino());
+        let seen = Seen { mode, uid: metadata.uid(), gid: metadata.gid(), kind, xattrs, inode };
+        entries.insert(inside.clone(), seen);
+        if entries.len() > MAX_ENTRIES {
+            return Err(Error::TooMany { path: root.to_owned() });
+        }
+        if is_dir {
+            walk(root, &inside, entries)?;
+        }
+    }
+    Ok(())
+}
+
+/// Extended attributes, as far as the user may see them; a file system without any has none.
+fn xattrs(path: &Path) -> Vec<String> {
+    let mut names = vec![0; 64 << 10];
+    let Ok(length) = rustix::fs::llistxattr(path, &mut names[..]) else { return Vec::new() };
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let of = |name: &[u8]| {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let mut value = vec![0; 64 << 10];
+        let length = rustix::fs::lgetxattr(path, name.as_str(), &mut value[..]).unwrap_or(0);
+        format!("{name}={}", String::from_utf8_lossy(&value[..length]))
+    };
+    names.map(of).collect()
+}
+
+/// Whether a file is called `NAME-VERSION-ARCH`, as the bakery and prebake call images.
+fn is_versioned(stem: &str, name: &str) -> bool {
+    let rest = stem.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    let version = rest.and_then(|rest| {
+        crate::arch::Arch::ALL.iter().find_map(|arch| rest.strip_suffix(arch.systemd())?.strip_suffix('-'))
+    });
+    version.is_some_and(|version| !version.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_versioned_file_name_is_understood() {
+        for (stem, fits) in [
+            ("kubernetes-v1.34.4-x86-64", true),
+            ("kubernetes-v1.34.4-arm64", true),
+            ("kubernetes-x86-64", false),
+            ("kubernetes-v1.34.4-amd64", false),
+            ("kubernetes-v1.34.4", false),
+            ("kubernetesx-v1-arm64", false),
+        ] {
+            assert_eq!(is_versioned(stem, "kubernetes"), fits, "{stem}");
+        }
+    }
+}

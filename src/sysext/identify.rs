@@ -1,0 +1,128 @@
+//! What a file is by its first bytes: the image formats that systemd-sysext mounts, and what people take for one.
+
+/// Bytes that [`Format::of`] wants to see: the magic of ext4 lies at 1080, that of btrfs at 65600.
+pub const HEAD: usize = 65_608;
+
+/// The format of a file that is meant to be an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// No bytes at all.
+    Empty,
+    /// Squashfs 4.0.
+    Squashfs(Superblock),
+    /// erofs, which some Flatcar kernels lack.
+    Erofs,
+    /// A partition table: a discoverable disk image.
+    Gpt,
+    /// A file system that the kernel mounts and prebake does not read.
+    Filesystem(&'static str),
+    /// Something that is no image, in words.
+    Foreign(&'static str),
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// What the superblock of a squashfs image says, before anything else of it is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// The compressor's number.
+    pub compressor: u16,
+    /// Block size in bytes.
+    pub block: u32,
+    /// Bytes that the image needs.
+    pub used: u64,
+}
+
+/// Squashfs' compressors by their number (`squashfs_fs.h`), and whether Flatcar's kernels have them.
+const COMPRESSORS: [(u16, &str, bool); 6] = [
+    (1, "gzip", true),
+    (2, "lzma", false),
+    (3, "lzo", false),
+    (4, "xz", true),
+    (5, "lz4", false),
+    (6, "zstd", true),
+];
+
+/// `(offset, magic, format)`, the most telling first.
+const MAGICS: &[(usize, &[u8], Format)] = &[
+    (512, b"EFI PART", Format::Gpt),
+    (1024, &[0xe2, 0xe1, 0xf5, 0xe0], Format::Erofs),
+    (1080, &[0x53, 0xef], Format::Filesystem("ext4")),
+    (65_600, b"_BHRfS_M", Format::Filesystem("btrfs")),
+    (0, b"XFSB", Format::Filesystem("xfs")),
+    (0, &[0x1f, 0x8b], Format::Foreign("a gzip file; unpack it first")),
+    (0, &[0xfd, b'7', b'z', b'X', b'Z'], Format::Foreign("an xz file; unpack it first")),
+    (0, &[0x28, 0xb5, 0x2f, 0xfd], Format::Foreign("a zstd file; unpack it first")),
+    (0, b"BZh", Format::Foreign("a bzip2 file; unpack it first")),
+    (0, b"PK\x03\x04", Format::Foreign("a zip file")),
+    (257, b"ustar", Format::Foreign("a tar archive")),
+    (0, b"070701", Format::Foreign("a cpio archive")),
+    (0, b"\x7fELF", Format::Foreign("a program")),
+    (0, b"<", Format::Foreign("a web page, most likely a server's error in place of the download")),
+    (0, b"{", Format::Foreign("a JSON text")),
+];
+
+impl Format {
+    /// Judges the first [`HEAD`] bytes of a file, or fewer if it has no more.
+    pub fn of(head: &[u8]) -> Format {
+        if head.is_empty() {
+            return Format::Empty;
+        }
+        if head.starts_with(b"hsqs") && head.len() >= 96 {
+            let u16_at = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+            let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+            let used = u64::from(u32_at(40)) | u64::from(u32_at(44)) << 32;
+            return Format::Squashfs(Superblock { block: u32_at(12), compressor: u16_at(20), used });
+        }
+        let fits = |(at, magic, _): &&(usize, &[u8], Format)| {
+            head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
+        };
+        MAGICS.iter().find(fits).map_or(Format::Unknown, |(_, _, format)| *format)
+    }
+}
+
+impl Superblock {
+    /// Such as `zstd`.
+    pub fn compression(&self) -> &'static str {
+        self.row().map_or("unknown", |(_, name, _)| name)
+    }
+
+    /// Whether Flatcar's kernels unpack it.
+    pub fn is_mountable(&self) -> bool {
+        self.row().is_some_and(|(_, _, built_in)| *built_in)
+    }
+
+    fn row(&self) -> Option<&'static (u16, &'static str, bool)> {
+        COMPRESSORS.iter().find(|(number, ..)| *number == self.compressor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_often_taken_for_an_image_is_told_apart() {
+        let at = |offset: usize, magic: &[u8]| {
+            let mut head = vec![0; offset];
+            head.extend(magic);
+            Format::of(&head)
+        };
+        assert_eq!(at(0, b""), Format::Empty);
+        assert_eq!(at(0, &[0; 200]), Format::Unknown);
+        assert_eq!(at(512, b"EFI PART"), Format::Gpt);
+        assert_eq!(at(1080, &[0x53, 0xef]), Format::Filesystem("ext4"));
+        assert_eq!(at(65_600, b"_BHRfS_M"), Format::Filesystem("btrfs"));
+        assert!(matches!(at(0, b"<!DOCTYPE html>"), Format::Foreign(what) if what.contains("web page")));
+        assert_eq!(at(0, b"hsqs"), Format::Unknown, "a superblock has 96 bytes");
+    }
+
+    #[test]
+    fn the_superblock_names_its_compressor() {
+        let mut head = vec![0; 96];
+        head[..4].copy_from_slice(b"hsqs");
+        head[20] = 3;
+        let Format::Squashfs(superblock) = Format::of(&head) else { panic!("squashfs") };
+        assert_eq!((superblock.compression(), superblock.is_mountable()), ("lzo", false));
+    }
+}

@@ -1,0 +1,178 @@
+//! From what a person names to what is judged: images, directories, folders of `sysext/`, directories full of images.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::base::Base;
+use super::description::{Description, FILE_NAME};
+use super::extension::{self, Extension};
+use super::image;
+use super::merge::{Merge, NodeConfig};
+use super::rules::{self, Breach};
+use crate::arch::Arch;
+use crate::error::{Advice, Exit, Result};
+use crate::ignition::{self, Transpile};
+use crate::recipe::Version;
+use crate::report::Severity;
+
+/// Extensions that would be merged on one machine.
+pub struct Group {
+    /// What they are, for people.
+    pub subject: String,
+    /// The extensions.
+    pub extensions: Vec<Extension>,
+}
+
+/// What was named is no extension.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory with neither `usr/` nor images nor a description in it.
+    #[error("{} is no extension: it has no usr/, no {FILE_NAME} and no images in it", path.display())]
+    NotOne {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        let Error::NotOne { path } = self;
+        let folders = fs::read_dir(path).ok()?.flatten().filter(|item| item.path().join(FILE_NAME).is_file());
+        let mut names: Vec<String> = folders.map(|item| item.path().display().to_string()).collect();
+        names.sort();
+        (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" ")))
+    }
+}
+
+/// Opens what is named, grouped by what can meet on one machine: images for the same architecture, each name once. A
+/// directory of images is one group as it is.
+pub fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
+    let mut groups: Vec<Group> = Vec::new();
+    for path in paths {
+        if let Some(images) = directory_of_images(path) {
+            let extensions = images.iter().map(|path| Extension::open(path)).collect::<Result<_, _>>()?;
+            groups.push(Group { subject: path.display().to_string(), extensions });
+            continue;
+        }
+        let extension = open_one(path)?;
+        let arch = arch_of(&extension)?;
+        let fits = |group: &Group| -> Result<bool> {
+            let mut archs = Vec::new();
+            for other in &group.extensions {
+                archs.extend(arch_of(other)?);
+            }
+            let same_arch = arch.as_ref().is_none_or(|arch| archs.iter().all(|other| other == arch));
+            Ok(same_arch && group.extensions.iter().all(|other| other.name() != extension.name()))
+        };
+        let mut place = None;
+        for (index, group) in groups.iter().enumerate() {
+            if place.is_none() && fits(group)? {
+                place = Some(index);
+            }
+        }
+        match place {
+            Some(index) => groups[index].extensions.push(extension),
+            None => groups.push(Group { subject: extension.subject.clone(), extensions: vec![extension] }),
+        }
+    }
+    Ok(groups)
+}
+
+/// The architecture that an extension is meant for.
+fn arch_of(extension: &Extension) -> Result<Option<String>> {
+    let release = extension.release()?;
+    Ok(release.and_then(|release| release.get("ARCHITECTURE").map(str::to_owned)))
+}
+
+/// The images in a directory that is no extension itself, sorted.
+fn directory_of_images(path: &Path) -> Option<Vec<PathBuf>> {
+    if path.join("usr").is_dir() || path.join(FILE_NAME).is_file() {
+        return None;
+    }
+    let mut images: Vec<PathBuf> = fs::read_dir(path).ok()?.flatten().map(|item| item.path()).collect();
+    // A mask, or a link that leads nowhere, is no image: systemd-sysext passes over both.
+    images.retain(|image| {
+        image.extension().is_some_and(|end| end == "raw") && (image.is_file()) || image.join("usr").is_dir()
+    });
+    images.sort();
+    (!images.is_empty()).then_some(images)
+}
+
+fn open_one(path: &Path) -> Result<Extension> {
+    if path.join(FILE_NAME).is_file() {
+        return folder(path);
+    }
+    let extension = Extension::open(path)?;
+    let is_directory = extension.form == extension::Form::Directory;
+    match is_directory && !extension.entries.keys().any(|path| path == "usr" || path == "opt") {
+        true => Err(Error::NotOne { path: path.to_owned() }.into()),
+        false => Ok(extension),
+    }
+}
+
+/// A folder of `sysext/`, as far as it is known before anything is fetched.
+pub fn folder(path: &Path) -> Result<Extension> {
+    // `.` has no name, and the name is judged.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let description = Description::load(&path)?;
+    let outline = |arch| {
+        let variables = description.variables(arch, &Default::default())?;
+        image::outline(&description, arch, &variables)
+    };
+    // Digests may be pinned for one architecture only.
+    let [first, other] = Arch::ALL;
+    let (tree, unknown) = outline(first).or_else(|error| outline(other).map_err(|_| error))?;
+    let mut extension = Extension::of_tree(&description.name, &tree).with_unknown(unknown);
+    if let Some(layer) = &description.node_layer {
+        let config = ignition::load(layer, &Transpile::default())?.config;
+        extension.masks = NodeConfig::of_ignition(config.to_json().as_bytes()).masked;
+    }
+    Ok(extension)
+}
+
+/// Judges a group on its own, for a release if one is named.
+pub fn judge(group: &Group, base: &Base, release: Option<Version>) -> Result<Vec<Breach>> {
+    let mut merge = Merge::new(&group.extensions, base);
+    merge.release = release;
+    Ok(rules::judge(&merge)?)
+}
+
+/// A broken rule as JSON has it.
+#[derive(Debug, Serialize)]
+pub struct Row<'b> {
+    rule: &'static str,
+    severity: &'static str,
+    extension: &'b str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'b str,
+    why: &'static str,
+    fix: &'b str,
+}
+
+impl<'b> From<&'b Breach> for Row<'b> {
+    fn from(breach: &'b Breach) -> Self {
+        Row {
+            rule: breach.rule,
+            severity: match breach.severity {
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+            },
+            extension: &breach.extension,
+            path: breach.path.as_ref().map(|path| format!("/{path}")),
+            line: breach.place.as_ref().map(|place| place.line),
+            detail: &breach.detail,
+            why: breach.why,
+            fix: &breach.fix,
+        }
+    }
+}

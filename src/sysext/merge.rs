@@ -1,0 +1,302 @@
+//! Everything that is merged on one node, and what is known of the rest of that node: what the rules look at.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::base::Base;
+use super::extension::{Extension, Kind, Seen};
+use super::order;
+use super::unit::{self, Assignment};
+use crate::recipe::Version;
+
+/// A node's extensions and what is known around them.
+pub struct Merge<'m> {
+    extensions: Vec<&'m Extension>,
+    units: OnceCell<BTreeMap<String, Unit>>,
+    /// The release's own files.
+    pub base: &'m Base,
+    /// The node's Ignition config, where it is known.
+    pub config: Option<&'m NodeConfig>,
+    /// The release, where it is known.
+    pub release: Option<Version>,
+}
+
+/// What an Ignition config does that the rules must know of.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NodeConfig {
+    /// Names of extensions that it masks: links in `/etc/extensions` to `/dev/null`.
+    pub masked: BTreeSet<String>,
+    /// Absolute paths of its files and links.
+    pub paths: BTreeSet<String>,
+    /// Units and drop-ins that it writes: path below the directory of units, and text.
+    pub units: Vec<(String, String)>,
+}
+
+/// What is known of a path on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// There.
+    Here,
+    /// Outside of `/usr`, so anything may put it there.
+    Elsewhere,
+    /// Nothing that is known has it.
+    Doubtful,
+    /// Not there.
+    Missing,
+}
+
+/// A unit with all its drop-ins, of all extensions and of the node's config.
+#[derive(Clone, Debug, Default)]
+pub struct Unit {
+    /// Where the unit itself is; none if there are only drop-ins.
+    pub home: Option<Home>,
+    /// Its assignments, the unit's before those of its drop-ins.
+    pub lines: Vec<Line>,
+}
+
+/// Where a unit or drop-in is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The extension's place in [`Merge::extensions`]; none if the node's config brings it.
+    pub extension: Option<usize>,
+    /// The path inside.
+    pub path: String,
+}
+
+/// One assignment of a unit.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Where.
+    pub home: Home,
+    /// What.
+    pub assignment: Assignment,
+}
+
+impl NodeConfig {
+    /// Reads a compiled config; what is missing in it is just not there.
+    pub fn of_ignition(json: &[u8]) -> Self {
+        let config: Value = serde_json::from_slice(json).unwrap_or_default();
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut node = NodeConfig::default();
+        for link in list(&config["storage"]["links"]) {
+            let path = text(&link["path"]);
+            let name = path.strip_prefix("/etc/extensions/").and_then(|file| file.strip_suffix(".raw"));
+            if let (Some(name), "/dev/null") = (name, text(&link["target"]).as_str()) {
+                node.masked.insert(name.to_owned());
+            }
+            node.paths.insert(path);
+        }
+        node.paths.extend(list(&config["storage"]["files"]).iter().map(|file| text(&file["path"])));
+        for unit in list(&config["systemd"]["units"]) {
+            let name = text(&unit["name"]);
+            node.units.extend(unit["contents"].as_str().map(|contents| (name.clone(), contents.to_owned())));
+            let drop_ins = list(&unit["dropins"]);
+            let of = |drop_in: &Value| {
+                (format!("{name}.d/{}", text(&drop_in["name"])), text(&drop_in["contents"]))
+            };
+            node.units.extend(drop_ins.iter().map(of));
+        }
+        node
+    }
+}
+
+impl<'m> Merge<'m> {
+    /// Puts extensions into the order in which they lie over each other.
+    pub fn new(extensions: &'m [Extension], base: &'m Base) -> Self {
+        let mut sorted: Vec<&Extension> = extensions.iter().collect();
+        sorted.sort_by(|a, b| order::compare(a.name(), b.name()));
+        Merge { extensions: sorted, units: OnceCell::new(), base, config: None, release: None }
+    }
+
+    /// The extensions, each over the ones before it.
+    pub fn extensions(&self) -> &[&'m Extension] {
+        &self.extensions
+    }
+
+    /// Whether the node leaves out an extension of the release, as far as is known.
+    pub fn is_masked(&self, stock: &str) -> bool {
+        self.config.is_some_and(|config| config.masked.contains(stock))
+            || self.extensions.iter().any(|extension| extension.masks.contains(stock))
+    }
+
+    /// The topmost entry at a path, and whose it is.
+    pub fn entry(&self, path: &str) -> Option<(usize, &'m Seen)> {
+        let found = |(index, extension): (usize, &&'m Extension)| Some((index, extension.entries.get(path)?));
+        self.extensions.iter().enumerate().rev().find_map(found)
+    }
+
+    /// The topmost file at a path as text, if it can be read.
+    pub fn text(&self, path: &str) -> Option<(usize, String)> {
+        let (index, seen) = self.entry(path)?;
+        matches!(seen.kind, Kind::File(_)).then(|| Some((index, self.extensions[index].text(path).ok()?)))?
+    }
+
+    /// What is known of an absolute path.
+    pub fn presence(&self, path: &str) -> Presence {
+        let Some(path) = usr_path(path) else { return Presence::Elsewhere };
+        let below = |dir: &String| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let to_come =
+            |extension: &&Extension| extension.fault.is_some() || extension.unknown.iter().any(below);
+        // Where a link leads through on the way is not followed: what lies behind it may well be there.
+        let links = |at: usize| {
+            let link = self.entry(&path[..at]).is_some_and(|(_, seen)| matches!(seen.kind, Kind::Symlink(_)));
+            link || self.base.is_dir(&path[..at]) == Some(false)
+        };
+        match () {
+            _ if self.entry(&path).is_some() || self.base.has(&path) => Presence::Here,
+            _ if self.extensions.iter().any(to_come) => Presence::Here,
+            _ if path.match_indices('/').any(|(at, _)| links(at)) => Presence::Here,
+            _ if self.base.complete => Presence::Missing,
+            _ => Presence::Doubtful,
+        }
+    }
+
+    /// All units that extensions and the node's config bring or change, by name.
+    pub fn units(&self) -> &BTreeMap<String, Unit> {
+        self.units.get_or_init(|| self.collect_units())
+    }
+
+    fn collect_units(&self) -> BTreeMap<String, Unit> {
+        let mut units: BTreeMap<String, Unit> = BTreeMap::new();
+        for (index, extension) in self.extensions.iter().enumerate() {
+            // Directories sort before what is in them, but `a.service` after `a.service.d`: two rounds.
+            for drop_ins in [false, true] {
+                for path in extension.entries.keys().filter(|path| unit::is_unit(path)) {
+                    let Some(name) = unit::unit_path(path) else { continue };
+                    if name.contains('/') != drop_ins {
+                        continue;
+                    }
+                    let Ok(text) = extension.text(path) else { continue };
+                    let home = Home { extension: Some(index), path: path.clone() };
+                    add(&mut units, name, home, &text);
+                }
+            }
+        }
+        for (name, text) in self.config.into_iter().flat_map(|config| &config.units) {
+            add(&mut units, name, Home { extension: None, path: format!("etc/systemd/system/{name}") }, text);
+        }
+        units
+    }
+
+    /// Whether a unit is there, as far as is known.
+    pub fn unit_presence(&self, name: &str) -> Presence {
+        let units = self.units();
+        let template = name.split_once('@').and_then(|(stem, rest)| Some((stem, rest.rsplit_once('.')?.1)));
+        let template = template.map(|(stem, suffix)| format!("{stem}@.{suffix}"));
+        let names = [Some(name.to_owned()), template];
+        let here = |name: &String| {
+            units.get(name).is_some_and(|unit| unit.home.is_some())
+                || self.base.has(&format!("usr/lib/systemd/system/{name}"))
+        };
+        match names.iter().flatten().any(here) {
+            true => Presence::Here,
+            false if self.base.complete && self.config.is_some() => Presence::Missing,
+            false => Presence::Doubtful,
+        }
+    }
+}
+
+fn add(units: &mut BTreeMap<String, Unit>, name: &str, home: Home, text: &str) {
+    let (unit_name, whole) = match name.split_once('/') {
+        Some((dir, _)) => (dir.trim_end_matches(".d"), false),
+        None => (name, true),
+    };
+    let unit = units.entry(unit_name.to_owned()).or_default();
+    if whole {
+        // A unit of a higher extension, or in /etc, takes the place of a lower one's; drop-ins stay.
+        unit.lines.retain(|line| line.home.path.contains(".d/"));
+        unit.home = Some(home.clone());
+    }
+    let lines = unit::assignments(text).into_iter();
+    unit.lines.extend(lines.map(|assignment| Line { home: home.clone(), assignment }));
+}
+
+impl Unit {
+    /// The values of a key in a section, split at blanks where systemd does so for lists. An empty one resets.
+    pub fn list<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<(&'u str, &'u Line)> {
+        let mut values = Vec::new();
+        for line in self.of(section, key) {
+            match line.assignment.value.as_str() {
+                "" => values.clear(),
+                value => values.extend(value.split_whitespace().map(|word| (word, line))),
+            }
+        }
+        values
+    }
+
+    /// The last value of a key.
+    pub fn last<'u>(&'u self, section: &'u str, key: &'u str) -> Option<&'u str> {
+        self.of(section, key).last().map(|line| line.assignment.value.as_str())
+    }
+
+    /// The assignments to a key in force, whole: an empty one resets.
+    pub fn commands<'u>(&'u self, key: &'u str) -> Vec<&'u Line> {
+        let mut commands = Vec::new();
+        for line in self.of("Service", key) {
+            match line.assignment.value.as_str() {
+                "" => commands.clear(),
+                _ => commands.push(line),
+            }
+        }
+        commands
+    }
+
+    fn of<'u>(&'u self, section: &'u str, key: &'u str) -> impl Iterator<Item = &'u Line> {
+        let fits = move |line: &&Line| line.assignment.section == section && line.assignment.key == key;
+        self.lines.iter().filter(fits)
+    }
+}
+
+/// A path below `usr` without its leading slash, by Flatcar's links: `/bin`, `/sbin`, `/lib` lead into `/usr`, and
+/// `/usr/sbin` is `/usr/bin`. Nothing for paths elsewhere.
+pub fn usr_path(absolute: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in absolute.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    if let Some(&first) = parts.first()
+        && ["bin", "sbin", "lib", "lib64"].contains(&first)
+    {
+        parts.insert(0, "usr");
+    }
+    if parts.starts_with(&["usr", "sbin"]) {
+        parts[1] = "bin";
+    }
+    (parts.first() == Some(&"usr")).then(|| parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_follow_the_links_of_flatcars_root() {
+        for (path, expected) in [
+            ("/bin/sh", Some("usr/bin/sh")),
+            ("/usr/sbin/modprobe", Some("usr/bin/modprobe")),
+            ("/usr/local/../bin/./x", Some("usr/bin/x")),
+            ("/opt/cni/bin", None),
+            ("/", None),
+        ] {
+            assert_eq!(usr_path(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_config_masks_and_brings_units() {
+        let json = br#"{"storage":{"links":[{"path":"/etc/extensions/docker-flatcar.raw","target":"/dev/null"},
+            {"path":"/etc/extensions/a.raw","target":"/oem/sysext/a.raw"}],"files":[{"path":"/etc/x"}]},
+            "systemd":{"units":[{"name":"a.service","contents":"[Service]\n","dropins":[{"name":"x.conf","contents":"[Unit]\n"}]}]}}"#;
+        let node = NodeConfig::of_ignition(json);
+        assert_eq!(node.masked, BTreeSet::from(["docker-flatcar".to_owned()]));
+        assert_eq!((node.paths.len(), node.units.len()), (3, 2));
+    }
+}

@@ -1,0 +1,174 @@
+//! Rules on nodes of Kubernetes: the order of the kubelet, imported images, kubeadm's configuration.
+
+use super::super::extension::{Error, Extension};
+use super::super::merge::{Merge, Unit, usr_path};
+use super::Breach;
+use super::forms::files;
+use crate::report::Source;
+use crate::yaml::{self, Kind as Yaml, Node};
+
+/// Where the Kubernetes sysexts, the bakery's too, say their version.
+const VERSION_FILE: &str = "usr/local/share/kubernetes-version";
+/// Units of container runtimes that a kubelet may be run with.
+const RUNTIMES: [&str; 3] = ["containerd.service", "crio.service", "cri-docker.service"];
+/// What a command that imports images says.
+const IMPORT: &str = "images import";
+/// The label by which containerd's CRI tells the kubelet that an image must stay.
+const PINNED: &str = "io.cri-containerd.pinned";
+/// First minor version of Kubernetes whose kubeadm reads v1beta4 without being forced.
+const V1BETA4_SINCE: u32 = 31;
+
+/// `MAJOR.MINOR` of the Kubernetes that the extensions bring, where they say it.
+pub(super) fn kubernetes(merge: &Merge) -> Option<(u32, u32)> {
+    minor(&merge.text(VERSION_FILE)?.1)
+}
+
+fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.trim().trim_start_matches('v').split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// Units that import images: name, and the text of what they run.
+pub(super) fn imports(merge: &Merge) -> Vec<(String, String)> {
+    let of = |(name, unit): (&String, &Unit)| {
+        let mut text = String::new();
+        for key in ["ExecStartPre", "ExecStart", "ExecStartPost"] {
+            for line in unit.commands(key) {
+                text += &line.assignment.value;
+                text.push('\n');
+                let words = line.assignment.value.split_whitespace();
+                let scripts =
+                    words.filter_map(|word| usr_path(word.trim_start_matches(['-', '@', ':', '+', '!'])));
+                for (_, script) in scripts.filter_map(|path| merge.text(&path)) {
+                    text += &script;
+                }
+            }
+        }
+        text.contains(IMPORT).then(|| (name.clone(), text))
+    };
+    merge.units().iter().filter_map(of).collect()
+}
+
+/// The extension that brings a unit.
+fn home<'m>(merge: &Merge<'m>, unit: &Unit) -> Option<(&'m Extension, String)> {
+    let home = unit.home.as_ref()?;
+    Some((merge.extensions()[home.extension?], home.path.clone()))
+}
+
+pub(super) fn kubelet_order(merge: &Merge) -> Result<Vec<Breach>, Error> {
+    let units = merge.units();
+    let Some(kubelet) = units.get("kubelet.service") else { return Ok(Vec::new()) };
+    let Some((extension, path)) = home(merge, kubelet) else { return Ok(Vec::new()) };
+    let ordered = |name: &str| {
+        let names = |list: Vec<(&str, _)>, name: &str| list.iter().any(|(word, _)| *word == name);
+        names(kubelet.list("Unit", "After"), name)
+            || units.get(name).is_some_and(|unit| names(unit.list("Unit", "Before"), "kubelet.service"))
+    };
+    let mut late = Vec::new();
+    if !RUNTIMES.iter().any(|name| ordered(name)) {
+        late.push(RUNTIMES[0].to_owned());
+    }
+    late.extend(imports(merge).into_iter().map(|(name, _)| name).filter(|name| !ordered(name)));
+    let breach = |name: String| {
+        Breach::of(extension)
+            .at(&path)
+            .saying(format!("nothing orders kubelet.service after {name}"))
+            .fix(format!("add `After={name}` to kubelet.service, or `Before=kubelet.service` to {name}"))
+    };
+    Ok(late.into_iter().map(breach).collect())
+}
+
+pub(super) fn unpinned(merge: &Merge) -> Result<Vec<Breach>, Error> {
+    let units = merge.units();
+    let imports = imports(merge).into_iter();
+    let loose = imports.filter(|(_, text)| !text.contains(PINNED));
+    let breach = |(name, _): (String, String)| {
+        let (extension, path) = home(merge, units.get(&name)?)?;
+        Some(
+            Breach::of(extension)
+                .at(&path)
+                .saying(format!("{name} imports images and does not label them {PINNED}")),
+        )
+    };
+    Ok(loose.filter_map(breach).collect())
+}
+
+pub(super) fn kubeadm_config(merge: &Merge) -> Result<Vec<Breach>, Error> {
+    let shipped = kubernetes(merge);
+    let mut breaches = Vec::new();
+    for extension in merge.extensions() {
+        let yaml = |path: &&str| path.ends_with(".yaml") || path.ends_with(".yml");
+        for path in files(extension).map(|(path, _)| path).filter(yaml) {
+            let text = extension.text(path)?;
+            if !text.contains("kubeadm.k8s.io/") {
+                continue;
+            }
+            let faults =
+                documents(&text).iter().flat_map(|document| faults(document, shipped)).collect::<Vec<_>>();
+            breaches.extend(faults.into_iter().map(|(sure, fault)| {
+                let breach = Breach::of(extension).at(path).saying(fault);
+                if sure { breach } else { breach.doubtful() }
+            }));
+        }
+    }
+    Ok(breaches)
+}
+
+/// The documents of a text that are YAML; templates mostly are not.
+pub(super) fn documents(text: &str) -> Vec<Node> {
+    let parts = text.split("\n---");
+    parts.filter_map(|part| yaml::parse(&Source::new("", part)).ok()).collect()
+}
+
+/// What kubeadm holds against a document, and whether it is sure to.
+fn faults(document: &Node, shipped: Option<(u32, u32)>) -> Vec<(bool, String)> {
+    let of = |key: &str| document.get(key).and_then(Node::scalar);
+    let Some(version) = of("apiVersion").and_then(|api| api.strip_prefix("kubeadm.k8s.io/")) else {
+        return Vec::new();
+    };
+    let mut faults = Vec::new();
+    let kubernetes = of("kubernetesVersion").and_then(minor).or(shipped);
+    if let Some((1, minor)) = kubernetes
+        && version == "v1beta4"
+        && minor < V1BETA4_SINCE
+    {
+        faults.push((true, format!("kubeadm 1.{minor} does not read {version}")));
+    }
+    if of("kind") == Some("ClusterConfiguration") && document.get("kubernetesVersion").is_none() {
+        faults.push((false, "without kubernetesVersion kubeadm asks dl.k8s.io for one".into()));
+    }
+    for (key, is_list) in arguments(document) {
+        let wants_list = version != "v1beta3";
+        if is_list != wants_list {
+            let shape = |list| if list { "a list of name and value" } else { "a map" };
+            faults.push((
+                true,
+                format!("{key} is {}, but {version} has {}", shape(is_list), shape(wants_list)),
+            ));
+        }
+    }
+    faults
+}
+
+/// Every `extraArgs` of a document, and whether it is a list.
+fn arguments(node: &Node) -> Vec<(String, bool)> {
+    let mut found = Vec::new();
+    match &node.kind {
+        Yaml::Scalar(..) => {}
+        Yaml::Sequence(items) => items.iter().for_each(|item| found.extend(arguments(item))),
+        Yaml::Mapping(entries) => {
+            for (key, value) in entries {
+                match (key.scalar().unwrap_or_default(), &value.kind) {
+                    (key @ ("extraArgs" | "kubeletExtraArgs"), Yaml::Mapping(_)) => {
+                        found.push((key.to_owned(), false))
+                    }
+                    (key @ ("extraArgs" | "kubeletExtraArgs"), Yaml::Sequence(_)) => {
+                        found.push((key.to_owned(), true))
+                    }
+                    _ => found.extend(arguments(value)),
+                }
+            }
+        }
+    }
+    found
+}
