@@ -228,6 +228,7 @@ mod tests {
             arch: None,
             origin: None,
             step: None,
+            verity: None,
         };
         let files = BTreeMap::from([("assets/a".to_owned(), file)]);
         let manifest = Manifest { schema: SCHEMA, name: "x".into(), epoch: 0, releases: Vec::new(), files };

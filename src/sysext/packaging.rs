@@ -186,7 +186,8 @@ impl Wish {
     pub fn load(&self, now: SystemTime) -> Result<Packaging, Findings> {
         let mut packaging = Packaging { filesystem: self.filesystem, verity: None };
         if let Some(VerityWish { key, certificate }) = &self.verity {
-            let signer = Signer::load(key, certificate, now).map_err(|[of_key, of_certificate]| {
+            let signer = Signer::load(key, certificate, now).map_err(|findings| {
+                let [of_key, of_certificate] = *findings;
                 let of_key = of_key.map(|finding| finding.at(key.place.clone()));
                 let of_certificate = of_certificate.map(|finding| finding.at(certificate.place.clone()));
                 Findings(of_key.into_iter().chain(of_certificate).collect())

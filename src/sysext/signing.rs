@@ -110,10 +110,14 @@ impl Signer {
     ///
     /// # Errors
     /// A finding about the key, and one about the certificate, without places.
-    pub fn load(key: &Path, certificate: &Path, now: SystemTime) -> Result<Signer, [Option<Finding>; 2]> {
+    pub fn load(
+        key: &Path,
+        certificate: &Path,
+        now: SystemTime,
+    ) -> Result<Signer, Box<[Option<Finding>; 2]>> {
         let (signing, known) = match (load_key(key), load_certificate(certificate, now)) {
             (Ok(signing), Ok(known)) => (signing, known),
-            (key, certificate) => return Err([key.err(), certificate.err()]),
+            (key, certificate) => return Err(Box::new([key.err(), certificate.err()])),
         };
         let (known, fingerprint) = known;
         let public = &known.tbs_certificate.subject_public_key_info.subject_public_key;
@@ -123,7 +127,7 @@ impl Signer {
                 certificate.display(),
                 key.display()
             ));
-            return Err([None, Some(finding.hint("name the two files that were made together"))]);
+            return Err(Box::new([None, Some(finding.hint("name the two files that were made together"))]));
         }
         Ok(Signer { key: Arc::new(signing), certificate: known, fingerprint })
     }

@@ -79,7 +79,7 @@ fn tree() -> Tree {
     put(&format!("usr/{}z", "d/".repeat(100)), Entry::symlink("..", "test"));
     let mut marked = Entry::file(0o644, Contents::Bytes(noise(4000)), "test");
     marked.xattrs.insert("user.extension-release.strict".into(), b"0".to_vec());
-    marked.xattrs.insert("security.capability".into(), noise(20));
+    marked.xattrs.insert("trusted.note".into(), noise(20));
     put("usr/share/marked", marked);
     tree.link("usr/bin/another", "usr/bin/tool", "test").unwrap();
     tree.link("usr/share/zz", "usr/bin/tool", "test").unwrap();
@@ -178,7 +178,7 @@ fn the_kernel_shows_an_erofs_image_as_the_tree_it_was_made_of() {
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines.len(), 2, "{told}");
     assert!(lines[0].starts_with("3 "), "{told}");
-    assert_eq!(lines[1], "[('security.capability', 20), ('user.extension-release.strict', 1)]");
+    assert_eq!(lines[1], "[('trusted.note', 20), ('user.extension-release.strict', 1)]");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn listed(image: &erofs::Image) -> Vec<String> {
             Kind::Dir => ('d', String::new()),
             Kind::Symlink(target) => ('l', target.clone()),
             Kind::File(_) => ('f', Sha256::of(&image.read(&entry.path).unwrap()).to_string()),
-            Kind::Special => ('?', String::new()),
+            Kind::Whiteout | Kind::Special => ('?', String::new()),
         };
         let Listed { path, mode, uid, gid, mtime, .. } = entry;
         format!("{path}|{kind}|{mode:o}|{uid}:{gid}|{mtime}|{what}")
@@ -459,7 +459,7 @@ fn what_a_release_would_not_take_is_refused_where_the_recipe_asks_for_it() {
     let erofs = wish("{format: erofs}");
     let verity = wish("{verity: {key: k, certificate: c}}");
     for (wish, version, expected) in [
-        (&erofs, "4081.3.10", Some("5:22: the kernel of Flatcar 4081.3.10 cannot mount erofs images")),
+        (&erofs, "4081.3.10", Some("5:21: the kernel of Flatcar 4081.3.10 cannot mount erofs images")),
         (&erofs, "4593.2.5", None),
         (&verity, "4081.3.10", None),
         (&verity, "4593.2.5", None),
