@@ -3,12 +3,14 @@
 //! The spine's order lives here and nowhere else; each stage is a room of its own. Everything that a person can have
 //! written wrongly is found before the first large download.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::arch::Arch;
 use crate::check;
 use crate::compile::{self, Compiled};
+use crate::early;
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
 use crate::images;
@@ -19,7 +21,7 @@ use crate::memory::{self, Bytes};
 use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
 use crate::plan::{Plan, Step, Work};
 use crate::publish::{self, Output, Published};
-use crate::recipe::{Node, Recipe, Version};
+use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::{Outcome, Runner};
@@ -28,7 +30,7 @@ use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::source::oci::Resolver;
-use crate::store::Store;
+use crate::store::{Object, Store};
 use crate::sysext::ddi;
 use crate::sysexts::{self, Selected};
 
@@ -227,14 +229,18 @@ pub async fn build(
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let plan = Plan::new(&lock, recipe, sysexts, &packaging, &needs, &boots)?;
+    let early = early::admit(recipe, store)?;
     let outcomes =
         Runner { store, lock: &lock, sysexts, packaging: &packaging, boots: &boots, observer }.run(&plan)?;
     warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
-    // Steps are the sysexts, the container images, what carries them, and the overlays, each as they were planned.
+    // Steps are the sysexts, the container images, what carries them, the overlays, and these with all that they boot in
+    // one, each as they were planned.
     let (of_sysexts, rest) = steps.split_at(sysexts.len());
     let (of_images, rest) = rest.split_at(images::wanted(recipe, &needs).count());
+    let ukis = output::uki(recipe).map_or(0, |_| boots.len());
+    let (rest, of_ukis) = rest.split_at(rest.len() - ukis);
     let (of_carried, of_boots) = rest.split_at(rest.len() - boots.len());
     let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
         arch: sysext.arch,
@@ -261,13 +267,17 @@ pub async fn build(
             image.verity = ddi::protection(&store.path(&image.object.sha256))?;
         }
     }
-    let booted = boots.into_iter().zip(of_boots).map(|(boot, (step, outcome))| Boot {
+    let booted = boots.into_iter().zip(of_boots).enumerate().map(|(index, (boot, (step, outcome)))| Boot {
+        early: of_profile(recipe, &boot.profile, &early),
+        uki: of_ukis.get(index).map(|(step, outcome)| (outcome.object, step.key)),
         id: boot.id,
         arch: boot.arch,
         profile: boot.profile,
         node: boot.node,
+        layout: boot.layout,
         kernel_args: boot.kernel_args,
         ignition: boot.ignition,
+        installed: boot.installed,
         overlay: outcome.object,
         step: step.key,
     });
@@ -299,6 +309,7 @@ pub async fn build(
         epoch: lock.epoch(),
         releases: recipe.release.archs.iter().map(release).collect(),
         files: Default::default(),
+        joined: Default::default(),
     };
     let tree = publish::Tree::new(head, output::rows(&built))?;
     let published = output.publish(&tree, store)?;
@@ -307,13 +318,20 @@ pub async fn build(
     Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
 }
 
+/// The early initrds of a profile, in its order.
+fn of_profile(recipe: &Recipe, profile: &str, objects: &BTreeMap<String, Object>) -> Vec<(String, Object)> {
+    let names = recipe.profiles[profile].early_initrds.iter().map(early::file_name);
+    names.filter_map(|name| objects.get(&name).map(|object| (name, *object))).collect()
+}
+
 /// What each boot needs; nothing without the stock initrd, which is then not booted.
 fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
     let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, flatcar::INITRD))?.size);
-    let boots = built.boots.iter();
-    boots
-        .filter_map(|boot| Some((boot.id.clone(), memory::needed([base(boot.arch)?, boot.overlay.size]))))
-        .collect()
+    let needed = |boot: &Boot| {
+        let base = if boot.layout == Layout::Single { 0 } else { base(boot.arch)? };
+        Some((boot.id.clone(), memory::needed([base, boot.overlay.size])))
+    };
+    built.boots.iter().filter_map(needed).collect()
 }
 
 /// Warnings about nodes that have less memory than their boot needs.

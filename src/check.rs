@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -26,9 +27,6 @@ use crate::sysext::image;
 use crate::sysext::merge::{Merge, NodeConfig};
 use crate::sysext::rules::{self, Breach};
 use crate::sysexts::{self, Selected};
-
-/// The one output of a verdict.
-const OUTPUT: &str = "verdict";
 
 /// A finding as the store remembers it; images have no places to point at.
 #[derive(Serialize, Deserialize)]
@@ -55,7 +53,7 @@ pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -
         if sysexts.is_empty() || !seen.insert(key) {
             continue;
         }
-        if let Some(told) = remembered(store, &key) {
+        if let Some(told) = noted::<Vec<Told>>(store, &key) {
             findings.extend(told.into_iter().map(Told::warning));
             continue;
         }
@@ -68,8 +66,7 @@ pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -
         let found: Vec<Finding> = rules::judge(&merge)?.iter().map(Breach::finding).collect();
         if found.iter().all(|finding| finding.severity == Severity::Warning) {
             let told: Vec<Told> = found.iter().map(Told::of).collect();
-            let object = store.put(&canonical_json(&told))?;
-            store.record_step(&key, &BTreeMap::from([(OUTPUT.to_owned(), object)]))?;
+            store.keep_note(&key, &canonical_json(&told))?;
         }
         findings.extend(found);
     }
@@ -95,9 +92,8 @@ fn built(store: &Store, name: &str, step: &Sha256) -> Result<Option<Extension>> 
     Ok(Some(Extension::open(&store.path(&object.sha256))?.named(name)))
 }
 
-fn remembered(store: &Store, key: &Sha256) -> Option<Vec<Told>> {
-    let object = store.step(key)?.get(OUTPUT).copied()?;
-    serde_json::from_slice(&std::fs::read(store.path(&object.sha256)).ok()?).ok()
+fn noted<T: DeserializeOwned>(store: &Store, key: &Sha256) -> Option<T> {
+    serde_json::from_slice(&store.note(key)?).ok()
 }
 
 impl Told {
@@ -174,18 +170,13 @@ pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
     let key = Sha256::of(&canonical_json(
         &json!({"kind": "base", "revision": rules::REVISION, "initrd": initrd.sha256}),
     ));
-    let remembered = store.step(&key).and_then(|outputs| {
-        let object = outputs.get(OUTPUT)?;
-        serde_json::from_slice(&std::fs::read(store.path(&object.sha256)).ok()?).ok()
-    });
-    if let Some(base) = remembered {
+    if let Some(base) = noted(store, &key) {
         return Ok(Some(base));
     }
     let spool = store.spool()?;
     let path = store.path(&initrd.sha256);
     // What is in a signed file and cannot be read is no fault of the recipe; the table serves then.
     let Ok(base) = Base::open(&path, spool.path()) else { return Ok(None) };
-    let object = store.put(&canonical_json(&base))?;
-    store.record_step(&key, &BTreeMap::from([(OUTPUT.to_owned(), object)]))?;
+    store.keep_note(&key, &canonical_json(&base))?;
     Ok(Some(base))
 }

@@ -15,11 +15,14 @@ use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
 use crate::format::tree::PLAIN;
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
+use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
 use crate::lock;
+use crate::manifest::Role;
+use crate::output;
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{Node, Profile, Recipe, SshKeys, Version};
+use crate::recipe::{INSTALL_SYSEXTS, Install, Layout, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
@@ -91,7 +94,8 @@ pub fn compile(
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
     let signer = packaging.verity.as_ref();
-    let mut compiler = Compiler { recipe, sysexts, signer, keys, extra, ceiling, findings: Vec::new() };
+    let findings = judge_layouts(recipe);
+    let mut compiler = Compiler { recipe, version, sysexts, signer, keys, extra, ceiling, findings };
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
@@ -110,6 +114,7 @@ pub fn compile(
 
 struct Compiler<'c> {
     recipe: &'c Recipe,
+    version: Version,
     sysexts: &'c [Selected],
     signer: Option<&'c Signer>,
     keys: Option<Config>,
@@ -134,31 +139,62 @@ impl Compiler<'_> {
             .chain(named)
             .chain(self.extra.iter().map(|path| (path.clone(), None)))
             .collect();
-        let mut layers = vec![links(&names)];
-        layers.extend(self.signer.filter(|_| !names.is_empty()).map(trusted));
+        let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
+        let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
+        let mut layers = vec![links_layer(&linked)];
+        layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
         layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
-        self.note(lint::pxe(&config));
         let node = node.map(|node| node.name.value.as_str());
-        let ignition = match config.at_most(self.ceiling) {
-            Ok(config) => config.to_json().into_bytes(),
-            Err(Findings(findings)) => {
-                self.note(findings);
-                return None;
+        let id = self.recipe.boot_id(name, arch, node);
+        let (config, installed) = match &profile.install {
+            None => {
+                self.note(lint::pxe(&config));
+                (config, None)
             }
+            Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),
         };
+        let ignition = self.emitted(config)?;
         Some(BootWish {
-            id: self.recipe.boot_id(name, arch, node),
+            id,
+            installed,
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
+            layout: profile.layout(),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
             sysexts: names,
         })
+    }
+
+    /// A config as it is emitted, or nothing where the release cannot read it.
+    fn emitted(&mut self, config: Config) -> Option<Vec<u8>> {
+        match config.at_most(self.ceiling) {
+            Ok(config) => Some(config.to_json().into_bytes()),
+            Err(Findings(findings)) => {
+                self.note(findings);
+                None
+            }
+        }
+    }
+
+    /// The config of a machine that runs in memory to install itself: the two sysexts that do it, what they are told, and
+    /// the SSH keys.
+    fn installer(&self, install: &Install, id: &str, arch: Arch) -> Option<Config> {
+        let conf = install.conf(
+            self.version,
+            &self.recipe.stock_root(arch),
+            &format!("ignition/{}.ign", installed_id(id)),
+        );
+        let conf = format!("data:;base64,{}", base64::prelude::BASE64_STANDARD.encode(conf));
+        let file = json!({"path": "/etc/prebake/install.conf", "mode": 0o600, "contents": {"source": conf}});
+        let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}});
+        let layers = [links_layer(&INSTALL_SYSEXTS.map(str::to_owned)), Config::from_json(&config).ok()];
+        Some(ignition::merge_all(layers.into_iter().chain([self.keys.clone()]).flatten()))
     }
 
     /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
@@ -194,6 +230,34 @@ impl Compiler<'_> {
     }
 }
 
+/// What the system that a boot installs is called in file names.
+pub fn installed_id(boot: &str) -> String {
+    format!("{boot}.installed")
+}
+
+/// Layouts that an output cannot serve.
+fn judge_layouts(recipe: &Recipe) -> Vec<Finding> {
+    let has_base = output::stock_files(recipe).iter().any(|(_, role)| *role == Role::BaseInitrd);
+    let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
+    let judge = |profile: &Profile| {
+        let layout = profile.layout.as_ref()?;
+        let finding = match layout.value {
+            Layout::Overlay => return None,
+            _ if !has_base => {
+                Finding::error("this layout joins the release's initrd, and no output has that")
+                    .hint("add `pxe` to `outputs`")
+            }
+            Layout::Virtual if matchbox => Finding::warning(
+                "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
+            )
+            .hint("choose `single` if another server than prebake's shall serve the tree"),
+            Layout::Virtual | Layout::Single => return None,
+        };
+        Some(finding.at(layout.place.clone()))
+    };
+    recipe.profiles.values().filter_map(judge).collect()
+}
+
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.
 fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>, Findings> {
     let mut keys = Vec::new();
@@ -211,16 +275,6 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
-}
-
-/// The overlay brings images to `/oem/sysext`; systemd-sysext looks in `/etc/extensions`, and takes the image's name
-/// from the link. A link moves no bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
-fn links(sysexts: &[String]) -> Option<Config> {
-    let link = |name: &String| json!({"path": format!("/etc/extensions/{name}.raw"), "target": format!("/oem/sysext/{name}.raw")});
-    let links: Vec<_> = sysexts.iter().map(link).collect();
-    let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
-    // Names are plain, so the config is valid.
-    Config::from_json(&config).ok()
 }
 
 /// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others

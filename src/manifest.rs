@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
+use crate::initrd::padding;
 use crate::repro;
 use crate::sysext::ddi::Protection;
 
@@ -33,6 +34,31 @@ pub struct Manifest {
     pub releases: Vec<Release>,
     /// Path inside the tree (no leading slash, `/` between) → file.
     pub files: BTreeMap<String, File>,
+    /// Files that lie nowhere: a server joins them of two others. They have no digest of their own, so that the first,
+    /// which many share, need not be read for each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub joined: BTreeMap<String, Joined>,
+}
+
+/// Two published files in one: the first, [`padding`], the second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// What it is for.
+    pub role: Role,
+    /// Length in bytes, zeros included.
+    pub size: u64,
+    /// Paths of the two in [`Manifest::files`].
+    pub parts: [String; 2],
+    /// The profile it belongs to, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The node it belongs to, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The architecture it is for, if for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
 }
 
 /// A Flatcar release: channel, version and board.
@@ -104,6 +130,12 @@ pub enum Role {
     Version,
     /// The cpio that carries Ignition and sysexts.
     Overlay,
+    /// Base and overlay in one.
+    Initrd,
+    /// An initrd of the user that the kernel unpacks before Flatcar's.
+    EarlyInitrd,
+    /// Kernel, initrds and arguments in one UEFI program.
+    UnifiedKernel,
     /// A system extension image.
     Sysext,
     /// A transfer definition for systemd-sysupdate.
@@ -155,6 +187,16 @@ pub enum Error {
         /// The offending row.
         path: String,
     },
+    /// A joined file of other parts than the tree has.
+    #[error("{subject} joins `{path}` of files that do not make {size} bytes")]
+    Joined {
+        /// The file.
+        subject: String,
+        /// The offending row.
+        path: String,
+        /// What the row says.
+        size: u64,
+    },
 }
 
 impl Advice for Error {
@@ -165,7 +207,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Schema { .. } => Some("build the tree again with this version of prebake".into()),
-            Error::Syntax { .. } | Error::Path { .. } => {
+            Error::Syntax { .. } | Error::Path { .. } | Error::Joined { .. } => {
                 Some("the tree was damaged or not made by prebake; build it again".into())
             }
         }
@@ -186,10 +228,26 @@ impl Manifest {
             return Err(Error::Schema { subject: subject.into(), found });
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(syntax)?;
-        match manifest.files.keys().find(|path| !repro::is_contained_in_url(path)) {
-            Some(path) => Err(Error::Path { subject: subject.into(), path: path.clone() }),
+        let mut paths = manifest.files.keys().chain(manifest.joined.keys());
+        if let Some(path) = paths.find(|path| !repro::is_contained_in_url(path)) {
+            return Err(Error::Path { subject: subject.into(), path: path.clone() });
+        }
+        let fits = |path: &str, row: &Joined| {
+            !manifest.files.contains_key(path) && manifest.joined_size(&row.parts) == Some(row.size)
+        };
+        match manifest.joined.iter().find(|(path, row)| !fits(path, row)) {
+            Some((path, row)) => {
+                Err(Error::Joined { subject: subject.into(), path: path.clone(), size: row.size })
+            }
             None => Ok(manifest),
         }
+    }
+
+    /// How long two files are with the zeros between them; nothing if one is not in the tree.
+    pub fn joined_size(&self, parts: &[String; 2]) -> Option<u64> {
+        let [first, second] = parts.each_ref().map(|part| self.files.get(part).map(|file| file.size));
+        let first = first?;
+        first.checked_add(padding(first))?.checked_add(second?)
     }
 
     /// The canonical bytes: sorted keys, two blanks, a final newline. The BUILD-ID is taken over these.

@@ -16,6 +16,7 @@ mod pxelinux;
 mod sysupdate;
 mod terraform;
 mod udhcpd;
+pub mod uki;
 
 use std::fmt;
 
@@ -24,7 +25,7 @@ use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
-use crate::recipe::{Node, Recipe, Version};
+use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
 use crate::source::flatcar::{CURRENT, VERSION_TXT};
 use crate::source::oci::ImageRef;
@@ -32,6 +33,8 @@ use crate::store::Object;
 use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
+pub use ipxe::LOCAL as IPXE_LOCAL;
+pub use matchbox::GENERATION;
 pub use options::{BaseUrl, Options};
 
 /// An output that a recipe asks for, with its options.
@@ -44,6 +47,11 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
     /// Versions of sysexts that it publishes beside those that profiles boot, by sysext.
     fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
         &[]
+    }
+
+    /// Whether and how boots shall be unified kernel images, which are built before any output is made.
+    fn uki(&self) -> Option<&uki::Uki> {
+        None
     }
 
     /// What the rest of the recipe says that this output cannot express.
@@ -67,7 +75,7 @@ pub struct Format {
 }
 
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [Format; 10] = [
+pub const FORMATS: [Format; 11] = [
     Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
     Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
     Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
@@ -75,6 +83,7 @@ pub const FORMATS: [Format; 10] = [
     Format { name: "ipxe", needs: &["pxe"], read: ipxe::read },
     Format { name: "grub", needs: &["pxe"], read: grub::read },
     Format { name: "pxelinux", needs: &["pxe"], read: pxelinux::read },
+    Format { name: "uki", needs: &["pxe"], read: uki::read },
     Format { name: "dnsmasq", needs: &["ipxe"], read: dnsmasq::read },
     Format { name: "udhcpd", needs: &["ipxe"], read: udhcpd::read },
     Format { name: "sysupdate", needs: &[], read: sysupdate::read },
@@ -113,10 +122,18 @@ pub struct Boot {
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config: one line of JSON.
     pub ignition: Vec<u8>,
-    /// The overlay initrd.
+    /// The config of the system that this boot installs, if it does.
+    pub installed: Option<Vec<u8>>,
+    /// How its initrd comes to the machine.
+    pub layout: Layout,
+    /// The overlay initrd; with [`Layout::Single`], base and overlay in one.
     pub overlay: Object,
     /// The step that built it.
     pub step: Sha256,
+    /// File names and bytes of the initrds that come before Flatcar's.
+    pub early: Vec<(String, Object)>,
+    /// All of it in one UEFI program, and the step that built that, where the recipe asks for it.
+    pub uki: Option<(Object, Sha256)>,
 }
 
 /// A built sysext.
@@ -189,6 +206,8 @@ pub enum Contents {
     Stored(Object),
     /// Here.
     Text(Vec<u8>),
+    /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
+    Joined([String; 2]),
 }
 
 impl Row {
@@ -252,15 +271,7 @@ impl Built<'_> {
     /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
     /// several architectures `-b URL/assets/flatcar/BOARD`.
     pub fn stock_path(&self, arch: Arch, file: &str) -> String {
-        format!("{}/{}/{file}", self.stock_root(arch), self.version)
-    }
-
-    /// What `flatcar-install -b` is given, below the root of the tree.
-    pub fn stock_root(&self, arch: Arch) -> String {
-        match self.recipe.release.archs.len() {
-            1 => "assets/flatcar".into(),
-            _ => format!("assets/flatcar/{}", arch.board()),
-        }
+        format!("{}/{}/{file}", self.recipe.stock_root(arch), self.version)
     }
 
     /// What machines boot that no node names, for each architecture.
@@ -276,6 +287,16 @@ impl Boot {
     pub fn overlay_path(&self) -> String {
         format!("assets/overlay/{}.cpio", self.id)
     }
+
+    /// Path of base and overlay in one, where the layout has that.
+    pub fn joined_path(&self) -> String {
+        format!("assets/initrd/{}.img", self.id)
+    }
+}
+
+/// Whether and how a recipe wants unified kernel images.
+pub fn uki(recipe: &Recipe) -> Option<&uki::Uki> {
+    recipe.outputs.iter().find_map(|output| output.format.uki())
 }
 
 /// The stock files that a recipe's formats publish, each once.
@@ -324,7 +345,7 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
             let Some(entry) = built.lock.inputs.get(&crate::resolve::stock_id(arch, &name)) else { continue };
             // `flatcar-install -V current` and update engines read the version there, then go to its own directory.
             let current =
-                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.stock_root(arch)));
+                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.recipe.stock_root(arch)));
             let paths = [built.stock_path(arch, &name)].into_iter().chain(current);
             rows.extend(paths.map(|path| Row {
                 arch: Some(arch),

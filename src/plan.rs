@@ -11,14 +11,16 @@ use serde_json::{Value, json};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::{cpio, oci_archive};
+use crate::format::{cpio, oci_archive, pe};
 use crate::images;
 use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
-use crate::recipe::{Carriage, Recipe};
+use crate::output::{self, uki};
+use crate::recipe::{Carriage, Layout, Recipe};
 use crate::repro::canonical_json;
-use crate::resolve::component_id;
+use crate::resolve::{component_id, stock_id};
+use crate::source::flatcar::INITRD;
 use crate::source::oci::ImageRef;
 use crate::store;
 use crate::sysext::image;
@@ -45,17 +47,23 @@ pub struct Step {
     pub work: Work,
 }
 
+/// What a unified kernel image calls the step that it needs.
+pub const OVERLAY: &str = "overlay";
+
 /// The kinds of steps.
 #[derive(Debug)]
 pub enum Work {
     /// Builds the image of the selected sysext at this index.
     Sysext(usize),
-    /// Builds the overlay of the boot at this index from its config and the sysexts it needs.
+    /// Builds the overlay of the boot at this index from its config and the sysexts it needs, joined to its base or
+    /// sealed for it where the layout asks for that.
     Overlay(usize),
     /// Packs a container image.
     Image(ImageRef, Arch),
     /// Builds the sysext that carries container images.
     Carried(Carried),
+    /// Puts a boot into one UEFI program.
+    Uki(Box<uki::Wish>),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
@@ -69,10 +77,14 @@ pub struct BootWish {
     pub profile: String,
     /// The node, if the boot is its own.
     pub node: Option<String>,
+    /// How it comes to the machine.
+    pub layout: Layout,
     /// Kernel arguments of the recipe.
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config.
     pub ignition: Vec<u8>,
+    /// The config of the system that this boot installs, if it does.
+    pub installed: Option<Vec<u8>>,
     /// Names of its sysexts.
     pub sysexts: Vec<String>,
 }
@@ -81,7 +93,7 @@ impl Plan {
     /// Computes all steps and keys.
     ///
     /// # Errors
-    /// A file of a sysext's folder that cannot be read.
+    /// A file of a sysext's folder, a stub or an early initrd that cannot be read.
     pub fn new(
         lock: &Lock,
         recipe: &Recipe,
@@ -95,6 +107,7 @@ impl Plan {
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
         let mut keys: BTreeMap<(String, Arch), Sha256> =
             booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
+        let mut overlays = Vec::new();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");
@@ -118,9 +131,29 @@ impl Plan {
         for (index, boot) in boots.iter().enumerate() {
             let needs: BTreeMap<String, Sha256> =
                 boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
-            let params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
-            let key = step_key("overlay", cpio::REVISION, &params, &needs);
-            steps.push(Step { id: format!("overlay/{}", boot.id), key, needs, work: Work::Overlay(index) });
+            let mut params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
+            let mut kind = "overlay";
+            if boot.layout != Layout::Overlay {
+                kind = "initrd";
+                let base = lock.inputs.get(&stock_id(boot.arch, INITRD)).map(|entry| entry.sha256);
+                params["base"] = json!({"sha256": base, "joined": boot.layout == Layout::Single});
+            }
+            let key = step_key(kind, cpio::REVISION, &params, &needs);
+            steps.push(Step { id: format!("{kind}/{}", boot.id), key, needs, work: Work::Overlay(index) });
+            overlays.push(key);
+        }
+        if let Some(uki) = output::uki(recipe) {
+            for (boot, overlay) in boots.iter().zip(overlays) {
+                let wish = uki.wish(recipe, lock, boot)?;
+                let needs = BTreeMap::from([(OVERLAY.to_owned(), overlay)]);
+                let key = step_key("uki", pe::REVISION, &wish.params(), &needs);
+                steps.push(Step {
+                    id: format!("uki/{}", boot.id),
+                    key,
+                    needs,
+                    work: Work::Uki(Box::new(wish)),
+                });
+            }
         }
         Ok(Plan { steps })
     }

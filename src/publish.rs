@@ -95,10 +95,15 @@ impl Tree {
     /// Turns the rows of all outputs into a manifest with its checksums file. `head` has no files yet.
     pub fn new(mut head: Manifest, rows: Vec<Row>) -> Result<Self, Error> {
         let mut contents = BTreeMap::new();
+        let mut joined = Vec::new();
         for row in rows {
             let (sha256, size) = match &row.contents {
                 Contents::Stored(object) => (object.sha256, object.size),
                 Contents::Text(bytes) => (Sha256::of(bytes), bytes.len() as u64),
+                Contents::Joined(parts) => {
+                    joined.push((parts.clone(), row));
+                    continue;
+                }
             };
             let Row { path, contents: bytes, role, profile, node, arch, origin, step, verity } = row;
             let file = manifest::File { role, size, sha256, profile, node, arch, origin, step, verity };
@@ -106,6 +111,13 @@ impl Tree {
                 return Err(Error::Collision { path });
             }
             contents.insert(path, bytes);
+        }
+        for (parts, Row { path, role, profile, node, arch, .. }) in joined {
+            let size = head.joined_size(&parts).unwrap_or_default();
+            let row = manifest::Joined { role, size, parts, profile, node, arch };
+            if head.files.contains_key(&path) || head.joined.insert(path.clone(), row).is_some() {
+                return Err(Error::Collision { path });
+            }
         }
         let lines: Vec<String> =
             head.files.iter().map(|(path, file)| format!("{}  {path}\n", file.sha256)).collect();
@@ -212,6 +224,7 @@ impl Output {
             match contents {
                 Contents::Stored(object) => place(&store.path(&object.sha256), &target)?,
                 Contents::Text(bytes) => write_read_only(&target, bytes)?,
+                Contents::Joined(_) => {}
             }
         }
         write_read_only(&stage.join(manifest::FILE_NAME), &tree.manifest.to_bytes())?;

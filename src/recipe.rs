@@ -4,6 +4,7 @@
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
 
 mod decode;
+mod install;
 mod kernel_args;
 mod kubernetes;
 mod network;
@@ -26,6 +27,7 @@ use crate::sysext::packaging;
 use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
 
+pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 pub use network::{AddressRange, Cidr, Network};
 
@@ -129,8 +131,26 @@ pub struct Profile {
     pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
+    /// How base and overlay come to the machine, if the recipe says it.
+    pub layout: Option<Spanned<Layout>>,
+    /// Initrds that the kernel unpacks before Flatcar's own, such as microcode.
+    pub early_initrds: Vec<Spanned<PathBuf>>,
     /// What its nodes do in a cluster; without it they may do everything.
     pub role: Option<Role>,
+    /// To which disk its nodes install themselves; without it they run in memory.
+    pub install: Option<Install>,
+}
+
+/// How the initrd of a boot comes to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// As two files: the release's own, which all boots share, and a small overlay.
+    #[default]
+    Overlay,
+    /// As one file on the disk, for loaders that take one initrd.
+    Single,
+    /// As one URL that the server answers by joining the two; nothing more is stored.
+    Virtual,
 }
 
 /// A sysext that is wanted, and what is set for it.
@@ -221,6 +241,14 @@ impl Recipe {
         format!("{profile}{arch}{node}")
     }
 
+    /// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
+    pub fn stock_root(&self, arch: Arch) -> String {
+        match self.release.archs.len() {
+            1 => "assets/flatcar".into(),
+            _ => format!("assets/flatcar/{}", arch.board()),
+        }
+    }
+
     /// What the default boot of an architecture is called: the first is for every machine that does not say another.
     pub fn default_name(&self, arch: Arch) -> String {
         match self.release.archs.first() {
@@ -232,6 +260,26 @@ impl Recipe {
 
 fn not_text(name: &str) -> Findings {
     crate::report::Finding::error(format!("{name} is not UTF-8 text")).into()
+}
+
+impl Profile {
+    /// Its layout, or the default.
+    pub fn layout(&self) -> Layout {
+        self.layout.as_ref().map_or(Layout::default(), |layout| layout.value)
+    }
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "overlay" => Ok(Layout::Overlay),
+            "single" => Ok(Layout::Single),
+            "virtual" => Ok(Layout::Virtual),
+            _ => Err(format!("`{text}` is not a layout: overlay, single or virtual")),
+        }
+    }
 }
 
 impl FromStr for VersionWish {

@@ -1,7 +1,8 @@
 //! Runs a plan: builds what is not in the store yet.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -10,12 +11,17 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::event::{Event, Observer};
 use crate::format::cpio;
-use crate::format::tree::{Contents, Entry, PLAIN, Tree};
+use crate::format::pe;
 use crate::images;
 use crate::images::carried::{Carried, Packed};
-use crate::lock::Lock;
-use crate::plan::{BootWish, Plan, Step, Work};
-use crate::resolve::component_id;
+use crate::initrd::inject;
+use crate::initrd::overlay::Overlay;
+use crate::lock::{Entry, Lock};
+use crate::output::uki;
+use crate::plan::{BootWish, OVERLAY, Plan, Step, Work};
+use crate::recipe::Layout;
+use crate::resolve::{component_id, stock_id};
+use crate::source::flatcar::INITRD;
 use crate::source::oci::ImageRef;
 use crate::store::{self, Object, Store};
 use crate::sysext::image;
@@ -83,6 +89,7 @@ impl Runner<'_> {
             Work::Overlay(index) => self.overlay(&self.boots[*index], step),
             Work::Image(reference, arch) => self.image(reference, *arch),
             Work::Carried(carried) => self.carried(carried, step),
+            Work::Uki(wish) => self.uki(wish, step),
         }
     }
 
@@ -125,29 +132,79 @@ impl Runner<'_> {
         Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?)
     }
 
-    /// Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition, and
-    /// finds the images through the links that the config makes (`compile`).
+    /// The sections that systemd-stub(7) looks for; the kernel comes last, where it has room to unpack itself.
+    fn uki(&self, wish: &uki::Wish, step: &Step) -> Result<Object> {
+        let open = |object: Object| {
+            let path = self.store.path(&object.sha256);
+            File::open(&path).map(|file| (object, file)).map_err(store::Error::io("open", &path))
+        };
+        let missing = || gone(self.store.root().to_owned());
+        let overlay = self.made(&step.needs[OVERLAY]).ok_or_else(missing)?;
+        let (kernel, vmlinuz) = open(wish.kernel.ok_or_else(missing)?)?;
+        let initrds = wish.initrds.iter().copied().chain([overlay]).map(open).collect::<Result<_, _>>()?;
+        let (size, initrd) = joined(initrds);
+        let text = |name, text: &'_ str| {
+            let bytes = text.as_bytes().to_vec();
+            pe::Section { name, size: bytes.len() as u64, bytes: Box::new(io::Cursor::new(bytes)) }
+        };
+        let sections = vec![
+            text(".osrel", &wish.os_release),
+            text(".cmdline", &wish.cmdline),
+            pe::Section { name: ".initrd", size, bytes: initrd },
+            pe::Section { name: ".linux", size: kernel.size, bytes: Box::new(vmlinuz) },
+        ];
+        let stub = pe::Image::parse(&wish.stub.display().to_string(), wish.stub_bytes()?, wish.arch)?;
+        let mut incoming = self.store.incoming()?;
+        stub.append(sections, &mut incoming).map_err(store::Error::io("write to", self.store.root()))?;
+        Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    /// The images are found through the links that the config makes (`compile`).
     fn overlay(&self, boot: &BootWish, step: &Step) -> Result<Object> {
-        let mut tree = Tree::new();
-        let config = Contents::Bytes(boot.ignition.clone());
-        tree.insert("usr/share/oem/config.ign", Entry::file(PLAIN, config, "the compiled Ignition config"))?;
+        let mut overlay = Overlay::default();
+        overlay.config(boot.ignition.clone())?;
         for (name, key) in &step.needs {
             let object = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
-            let image = Contents::on_disk(self.store.path(&object.sha256))?;
-            tree.insert(
-                &format!("usr/share/oem/sysext/{name}.raw"),
-                Entry::file(PLAIN, image, format!("sysext {name}")),
-            )?;
+            overlay.sysext(name, self.store.path(&object.sha256))?;
+        }
+        let (tree, epoch) = (overlay.into_tree(), self.lock.epoch());
+        if boot.layout == Layout::Single {
+            let base = self.base(boot.arch)?.sha256;
+            let mut scratch = self.store.scratch()?;
+            inject::join(&self.store.path(&base), base, &tree, epoch, &mut scratch)?;
+            return Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?);
         }
         let mut incoming = self.store.incoming()?;
-        cpio::write(&tree, self.lock.epoch(), &mut incoming)?;
+        match boot.layout {
+            Layout::Virtual => inject::sealed_overlay(self.base(boot.arch)?, &tree, epoch, &mut incoming)?,
+            Layout::Overlay | Layout::Single => drop(cpio::write(&tree, epoch, &mut incoming)?),
+        }
         Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    /// The release's initrd; `compile` has seen to it that a recipe which joins it has it.
+    fn base(&self, arch: Arch) -> Result<Object> {
+        let id = stock_id(arch, INITRD);
+        let entry = self.lock.inputs.get(&id);
+        Ok(entry.map(Entry::object).ok_or_else(|| gone(id.into()))?)
     }
 }
 
 /// What a step made, if the store has it.
 pub fn made(store: &Store, key: &Sha256) -> Option<Object> {
     store.step(key)?.get(OUTPUT).copied()
+}
+
+/// Initrds one after the other, each filled up with zeros to a multiple of four, where a cpio must begin.
+fn joined<'f>(initrds: Vec<(Object, File)>) -> (u64, Box<dyn Read + 'f>) {
+    let mut whole: Box<dyn Read> = Box::new(io::empty());
+    let mut size = 0;
+    for (object, file) in initrds {
+        let padded = object.size.next_multiple_of(4);
+        whole = Box::new(whole.chain(file).chain(io::repeat(0).take(padded - object.size)));
+        size += padded;
+    }
+    (size, whole)
 }
 
 /// Someone emptied the store under a running build.

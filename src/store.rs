@@ -3,6 +3,7 @@
 //! ```text
 //! ROOT/objects/ab/cdef…   read-only files, complete and verified by the time they have this name
 //! ROOT/steps/ab/cdef…     which objects a build step made, by step key
+//! ROOT/notes/ab/cdef…     what was found out once, by a key over all that it depends on; `gc` drops old ones
 //! ROOT/partial/           large bodies that are still arriving, resumed after a crash
 //! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by a later open
 //! ROOT/keys/              the vendor's key file, as it was last fetched (`source::key`)
@@ -157,7 +158,7 @@ impl Store {
     }
 
     fn open_with(root: &Path, take: impl FnOnce(&File) -> io::Result<()>) -> Result<Self, Error> {
-        for directory in ["objects", "steps", "partial", "tmp", "roots", "corrupt"] {
+        for directory in ["objects", "steps", "notes", "partial", "tmp", "roots", "corrupt"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
@@ -252,6 +253,20 @@ impl Store {
     /// Remembers what a step made.
     pub fn record_step(&self, key: &Sha256, outputs: &BTreeMap<String, Object>) -> Result<(), Error> {
         write_atomic(&self.step_path(key), &crate::repro::canonical_json(outputs))
+    }
+
+    /// What was noted under a key. A note is no object: nobody publishes it, and it can be found out again.
+    pub fn note(&self, key: &Sha256) -> Option<Vec<u8>> {
+        fs::read(self.note_path(key)).ok()
+    }
+
+    /// Notes something under a key.
+    pub fn keep_note(&self, key: &Sha256, bytes: &[u8]) -> Result<(), Error> {
+        write_atomic(&self.note_path(key), bytes)
+    }
+
+    fn note_path(&self, key: &Sha256) -> PathBuf {
+        self.root.join("notes").join(fan_out(key))
     }
 
     fn step_path(&self, key: &Sha256) -> PathBuf {

@@ -76,7 +76,8 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
                 let text = format!("two folders are called `{name}`: {first} and {second}");
                 findings.push(Finding::error(text).at(wish.name.place.clone()));
             }
-            _ => {
+            Some(_) => {}
+            None => {
                 found.insert(description.name.clone(), Found { wish, directory, description });
             }
         }

@@ -24,7 +24,9 @@ DEMO=(
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
     erofs-utils:fsck.erofs
     skopeo:skopeo containerd:containerd docker-registry:docker-registry
-    grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext)
+    grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
+    binutils:objdump sbsigntool:sbverify
+    ovmf:/usr/share/ovmf/OVMF.fd systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c curl:curl time:/usr/bin/time)
 

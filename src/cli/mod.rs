@@ -3,6 +3,7 @@
 mod build;
 mod fetch;
 mod ignition;
+mod initrd;
 mod keys;
 mod lock;
 mod plan;
@@ -37,6 +38,8 @@ enum Verb {
     Build(build::BuildArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
+    #[command(alias = "initramfs")]
+    Initrd(initrd::InitrdArgs),
     Keys(keys::KeysArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
@@ -53,6 +56,7 @@ impl Cli {
             Verb::Build(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
+            Verb::Initrd(args) => args.run(),
             Verb::Keys(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),

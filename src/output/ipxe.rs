@@ -15,8 +15,9 @@ use crate::yaml::decode::Spanned;
 /// Seconds until the menu boots its default.
 const TIMEOUT: u32 = 10;
 
-/// `exit` hands a UEFI machine to the next boot entry; a BIOS may just try the network again, so it is told the disk.
-const LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
+/// Boots the local disk. `exit` hands a UEFI machine to the next boot entry; a BIOS may just try the network again, so it
+/// is told the disk.
+pub const LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
 
 /// The format.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::pxe::Load;
 use super::{Boot, Built, OutputFormat, Row};
+use crate::compile::installed_id;
 use crate::manifest::Role;
 use crate::recipe::Node;
 use crate::repro::canonical_json;
@@ -26,6 +27,20 @@ impl OutputFormat for Matchbox {
             let profile = json!({"id": boot.id, "name": boot.id, "boot": loads, "ignition_id": ignition_id});
             let path = format!("profiles/{}.json", boot.id);
             rows.push(Row::text(path, Role::Profile, canonical_json(&profile)).of(boot));
+            if let Some(installed) = &boot.installed {
+                // Fetched by the installer. A machine that boots it over the network comes to the installer again, which
+                // leaves a finished disk alone.
+                let id = installed_id(&boot.id);
+                let mut profile = profile;
+                (profile["id"], profile["name"]) = (json!(id), json!(id));
+                profile["ignition_id"] = json!(format!("{id}.ign"));
+                let ignition = Row::text(format!("ignition/{id}.ign"), Role::Ignition, installed.clone());
+                let path = format!("profiles/{id}.json");
+                rows.extend(
+                    [ignition, Row::text(path, Role::Profile, canonical_json(&profile))]
+                        .map(|row| row.of(boot)),
+                );
+            }
         }
         rows.extend(groups(built).map(|group| {
             let mut file = group.to_json();
@@ -42,12 +57,15 @@ impl OutputFormat for Matchbox {
     }
 }
 
+/// Metadata of a group whose machines install themselves: which generation, so that a server can tell who is done.
+pub const GENERATION: &str = "install_generation";
+
 /// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from.
 pub(super) fn boot(boot: &Boot, built: &Built<'_>) -> Value {
     let load = Load::of(boot, built);
     json!({
         "kernel": format!("/{}", load.kernel),
-        "initrd": load.initrds.map(|path| format!("/{path}")),
+        "initrd": load.initrds.iter().map(|path| format!("/{path}")).collect::<Vec<_>>(),
         "args": load.args,
     })
 }
@@ -55,6 +73,8 @@ pub(super) fn boot(boot: &Boot, built: &Built<'_>) -> Value {
 /// Which machines boot what.
 pub(super) struct Group<'b> {
     pub id: String,
+    /// The id of the profile.
+    profile: String,
     pub boot: &'b Boot,
     /// None is for machines that no node names.
     pub node: Option<&'b Node>,
@@ -66,7 +86,7 @@ pub(super) struct Group<'b> {
 impl Group<'_> {
     /// As Matchbox reads it, without its own name.
     pub fn to_json(&self) -> Value {
-        let mut group = json!({"profile": self.boot.id});
+        let mut group = json!({"profile": self.profile});
         for (key, map) in [("selector", &self.selector), ("metadata", &self.metadata)] {
             if !map.is_empty() {
                 group[key] = json!(map);
@@ -80,15 +100,34 @@ impl Group<'_> {
 pub(super) fn groups<'b>(built: &'b Built<'_>) -> impl Iterator<Item = Group<'b>> {
     let nodes = built.recipe.nodes.iter().filter_map(|node| {
         let (id, selector, metadata) = (node.name.value.clone(), selector(node), metadata(node));
-        Some(Group { id, boot: built.boot_of(node)?, node: Some(node), selector, metadata })
+        let boot = built.boot_of(node)?;
+        Some(Group { id, profile: boot.id.clone(), boot, node: Some(node), selector, metadata })
     });
     let defaults = built.default_boots().into_iter().enumerate().map(|(index, boot)| {
         // iPXE's `buildarch`, which `/boot.ipxe` hands on. The first group takes all that say nothing, or another.
         let arch = (index > 0).then(|| ("arch".to_owned(), boot.arch.ipxe().into()));
         let (selector, metadata) = (arch.into_iter().collect(), Map::new());
-        Group { id: built.recipe.default_name(boot.arch), boot, node: None, selector, metadata }
+        let id = built.recipe.default_name(boot.arch);
+        Group { id, profile: boot.id.clone(), boot, node: None, selector, metadata }
     });
-    nodes.chain(defaults)
+    nodes.chain(defaults).flat_map(|group| stages(group, built))
+}
+
+/// A machine that installs itself is two: what boots over the network, and `os=installed`, as Matchbox's users say it.
+fn stages<'b>(mut group: Group<'b>, built: &Built<'_>) -> Vec<Group<'b>> {
+    let profile = built.recipe.profiles.get(&group.boot.profile);
+    let Some(install) = profile.and_then(|profile| profile.install.as_ref()) else { return vec![group] };
+    let mut selector = group.selector.clone();
+    selector.insert("os".into(), "installed".into());
+    let installed = Group {
+        id: installed_id(&group.id),
+        profile: installed_id(&group.profile),
+        selector,
+        metadata: group.metadata.clone(),
+        ..group
+    };
+    group.metadata.insert(GENERATION.into(), install.generation.to_string().into());
+    vec![group, installed]
 }
 
 /// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.

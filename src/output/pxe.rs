@@ -1,7 +1,10 @@
-//! PXE: the stock kernel and initrd as released, and the overlays.
+//! PXE: the stock kernel and initrd as released, and the overlays, or both in one, as each profile's layout has it.
 
-use super::{Boot, Built, OutputFormat, Row};
+use std::collections::BTreeMap;
+
+use super::{Boot, Built, Contents, OutputFormat, Row};
 use crate::manifest::Role;
+use crate::recipe::Layout;
 use crate::source::flatcar::{INITRD, KERNEL, VERSION_TXT};
 
 /// The format.
@@ -14,31 +17,61 @@ impl OutputFormat for Pxe {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let overlays = built.boots.iter().map(|boot| Row {
-            arch: Some(boot.arch),
-            step: Some(boot.step),
-            ..Row::stored(boot.overlay_path(), Role::Overlay, boot.overlay).of(boot)
+        let rows = built.boots.iter().flat_map(|boot| {
+            let row = |path, role, contents, step| Row {
+                arch: Some(boot.arch),
+                step,
+                ..Row::new(path, role, contents).of(boot)
+            };
+            let object = Contents::Stored(boot.overlay);
+            let step = Some(boot.step);
+            let overlay = |object| row(boot.overlay_path(), Role::Overlay, object, step);
+            match boot.layout {
+                Layout::Overlay => vec![overlay(object)],
+                Layout::Single => vec![row(boot.joined_path(), Role::Initrd, object, step)],
+                Layout::Virtual => {
+                    let parts = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
+                    let joined = row(boot.joined_path(), Role::Initrd, Contents::Joined(parts), None);
+                    vec![overlay(object), joined]
+                }
+            }
         });
-        overlays.collect()
+        let early: BTreeMap<_, _> = built.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
+        let early =
+            early.into_iter().map(|(name, object)| Row::stored(early_path(&name), Role::EarlyInitrd, object));
+        rows.chain(early).collect()
     }
+}
+
+/// Path of an early initrd in the tree.
+fn early_path(name: &str) -> String {
+    format!("assets/early/{name}")
 }
 
 /// What a loader loads for a boot: the kernel, the initrds in order, the arguments. Paths are inside the tree.
 pub(super) struct Load {
     pub kernel: String,
-    pub initrds: [String; 2],
+    pub initrds: Vec<String>,
     pub args: Vec<String>,
 }
 
 impl Load {
     /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only what
-    /// is named there. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE boot.
+    /// is named there, and puts one right behind the other (`handle_cmdline_files`), where other loaders align each to
+    /// four bytes. An uncompressed cpio must begin at a multiple of four and the base has any length, so the base is named
+    /// last; no two of them hold the same path. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE
+    /// boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
-        let initrds = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
-        let base_name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
-        let named = initrds.iter().map(|path| format!("initrd={}", base_name(path)));
+        let base_name = |path: &String| format!("initrd={}", path.rsplit('/').next().unwrap_or(path));
+        let early: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).collect();
+        let own = match boot.layout {
+            Layout::Overlay => vec![built.stock_path(boot.arch, INITRD), boot.overlay_path()],
+            Layout::Single | Layout::Virtual => vec![boot.joined_path()],
+        };
+        let named: Vec<String> = early.iter().chain(own.iter().rev()).map(base_name).collect();
         let args =
-            named.chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned()).collect();
+            named.into_iter().chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned());
+        let (args, initrds) = (args.collect(), early.into_iter().chain(own).collect());
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 

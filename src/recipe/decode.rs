@@ -58,6 +58,8 @@ impl Reader<'_> {
         };
         self.check_nodes(&recipe);
         self.check_images(&recipe);
+        self.check_early_initrds(&recipe);
+        self.check_installs(&recipe);
         let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
         of_outputs.for_each(|finding| self.decoder.push(finding));
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
@@ -234,16 +236,38 @@ impl Reader<'_> {
 
     fn profile(&self, node: &Yaml) -> Profile {
         let fields = self.decoder.fields(node, "a profile");
-        if let Some(layout) = fields.get("layout")
-            && layout.scalar() != Some("overlay")
-        {
-            self.decoder.error(layout, "the only layout this prebake knows is `overlay`");
-        }
-        Profile {
+        let mut profile = Profile {
             ignition: self.layers(&fields),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            layout: fields.get("layout").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
+            early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
+            install: None,
+        };
+        if let Some(node) = fields.get("install") {
+            let install = Install::read(self.decoder, node);
+            let sysext = |name: &&str| Sysext {
+                name: self.decoder.spanned(node, (*name).to_owned()),
+                set: BTreeMap::new(),
+            };
+            profile.sysexts.extend(INSTALL_SYSEXTS.iter().map(sysext));
+            profile.install = Some(install);
+        }
+        profile
+    }
+
+    /// An installation takes the disk image, and the config of the installed system, from the tree.
+    fn check_installs(&self, recipe: &Recipe) {
+        for profile in recipe.profiles.values().filter(|profile| profile.install.is_some()) {
+            let missing = ["disk", "matchbox"].into_iter();
+            let missing = missing.filter(|name| !recipe.outputs.iter().any(|output| output.name == *name));
+            let place = profile.sysexts.last().map(|sysext| sysext.name.place.clone());
+            for (name, place) in missing.zip(place.into_iter().cycle()) {
+                let text = format!("`install` takes what only the output `{name}` publishes");
+                let finding = Finding::error(text).at(place);
+                self.decoder.push(finding.hint(format!("add `{name}: {{}}` to the outputs")));
+            }
         }
     }
 
@@ -251,6 +275,38 @@ impl Reader<'_> {
         let args = self.decoder.strings(node, "`kernel_args`");
         kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args
+    }
+
+    fn early_initrds(&self, node: &Yaml) -> Vec<Spanned<PathBuf>> {
+        let files = self.decoder.strings(node, "`early_initrds`").into_iter();
+        files
+            .map(|file| {
+                let path = self.directory.join(&file.value);
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = Spanned { value: name.unwrap_or_default(), place: file.place.clone() };
+                self.plain_name(&name, "the file name of an early initrd");
+                Spanned { value: path, place: file.place }
+            })
+            .collect()
+    }
+
+    /// Two files with one name would be one in the tree, and a loader tells initrds apart by their names.
+    fn check_early_initrds(&self, recipe: &Recipe) {
+        let mut seen: BTreeMap<_, &Spanned<PathBuf>> = BTreeMap::new();
+        for (profile, path) in
+            recipe.profiles.iter().flat_map(|(name, p)| p.early_initrds.iter().map(move |path| (name, path)))
+        {
+            let name = crate::early::file_name(path);
+            let twice = seen.get(&(name.clone(), Some(profile))).copied();
+            let other = seen.get(&(name.clone(), None)).copied().filter(|first| first.value != path.value);
+            if let Some(first) = twice.or(other) {
+                let finding = Finding::error(format!("two early initrds are called `{name}`"));
+                let finding = finding.at(path.place.clone());
+                self.decoder.push(finding.related(first.place.clone(), "the other one"));
+            }
+            seen.insert((name.clone(), Some(profile)), path);
+            seen.entry((name, None)).or_insert(path);
+        }
     }
 
     fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {

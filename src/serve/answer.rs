@@ -28,20 +28,34 @@ pub enum Body {
     Bytes(Vec<u8>),
     /// A part of a file.
     File {
-        /// Where it lies.
-        path: PathBuf,
+        /// What it is made of.
+        pieces: Vec<Piece>,
         /// Which bytes.
         range: Range<u64>,
     },
     /// Several parts of a file, each behind its own heading, as `multipart/byteranges`.
     Parts {
-        /// Where it lies.
-        path: PathBuf,
+        /// What it is made of.
+        pieces: Vec<Piece>,
         /// Heading and bytes of each part.
         parts: Vec<(String, Range<u64>)>,
         /// What closes the last part.
         end: String,
     },
+}
+
+/// A piece of a file that is put together as it is sent; most files are one piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A whole file on the disk.
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// So many zeros, a few.
+    Zeros(u64),
 }
 
 impl Body {

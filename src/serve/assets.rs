@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-use super::answer::{Answer, Body, TEXT};
+use super::answer::{Answer, Body, Piece, TEXT};
 use super::routes::Request;
-use super::site::Site;
-use crate::manifest::File;
+use super::site::{Asset, Site};
 
 /// Most ranges in one request; more is an attack or a mistake, and gets the whole file.
 const MAX_RANGES: usize = 16;
@@ -26,10 +25,10 @@ const TYPES: [(&str, &str); 7] = [
 
 /// Answers with a published file, or parts of it.
 pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
-    let Some((file, on_disk)) = site.file(path) else {
+    let Some(Asset { etag, size, pieces }) = site.asset(path) else {
         return Answer::missing("the tree's manifest names no such file");
     };
-    let etag = format!("\"{}\"", file.sha256);
+    let etag = format!("\"{etag}\"");
     let modified = humantime_http(site.modified());
     let kind = TYPES
         .iter()
@@ -47,18 +46,18 @@ pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
     // A range of another version than the client has must not be sent.
     let same = request.header("if-range").is_none_or(|tag| tag == etag || tag == modified);
     // Some clients ask for a range of whatever they load; of nothing, there is none.
-    let asked = request.header("range").filter(|_| same && file.size > 0);
+    let asked = request.header("range").filter(|_| same && size > 0);
     let body = |status, kind: &str, body| Answer { body, ..Answer::new(status, kind, "") };
-    let part = |range| Body::File { path: on_disk.clone(), range };
-    let refused = |why| Answer::new(416, TEXT, why).header("content-range", format!("bytes */{}", file.size));
-    stamp(match asked.map_or(Ranges::Whole, |header| parse_ranges(header, file.size)) {
-        Ranges::Whole => body(200, kind, part(0..file.size)),
+    let part = |range| Body::File { pieces: pieces.clone(), range };
+    let refused = |why| Answer::new(416, TEXT, why).header("content-range", format!("bytes */{size}"));
+    stamp(match asked.map_or(Ranges::Whole, |header| parse_ranges(header, size)) {
+        Ranges::Whole => body(200, kind, part(0..size)),
         Ranges::Parts(ranges) => match ranges.as_slice() {
             [range] => body(206, kind, part(range.clone()))
-                .header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, file.size)),
+                .header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, size)),
             ranges => {
                 let kind_of_all = format!("multipart/byteranges; boundary={BOUNDARY}");
-                body(206, &kind_of_all, parts(file, kind, on_disk.clone(), ranges.iter()))
+                body(206, &kind_of_all, parts(size, kind, pieces.clone(), ranges.iter()))
             }
         },
         Ranges::Malformed => refused("invalid range\n"),
@@ -127,19 +126,19 @@ fn parse_range(part: &str, size: u64) -> Option<Range<u64>> {
 }
 
 fn parts<'r>(
-    file: &File,
+    size: u64,
     kind: &str,
-    path: std::path::PathBuf,
+    pieces: Vec<Piece>,
     ranges: impl Iterator<Item = &'r Range<u64>>,
 ) -> Body {
     let head = |range: &Range<u64>| {
-        let (first, last, size) = (range.start, range.end - 1, file.size);
+        let (first, last) = (range.start, range.end - 1);
         format!(
             "\r\n--{BOUNDARY}\r\ncontent-type: {kind}\r\ncontent-range: bytes {first}-{last}/{size}\r\n\r\n"
         )
     };
     let parts = ranges.map(|range| (head(range), range.clone())).collect();
-    Body::Parts { path, parts, end: format!("\r\n--{BOUNDARY}--\r\n") }
+    Body::Parts { pieces, parts, end: format!("\r\n--{BOUNDARY}--\r\n") }
 }
 
 fn humantime_http(time: SystemTime) -> String {

@@ -61,6 +61,13 @@ impl Reports {
         Ok(report)
     }
 
+    /// The last report of a machine that says a MAC address or UUID.
+    pub fn last(&self, labels: &Labels) -> Option<Report> {
+        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let uuid = labels.get("uuid").to_lowercase();
+        reports.get(labels.get("mac")).or_else(|| reports.get(&uuid)).cloned()
+    }
+
     /// All machines' last reports.
     pub fn list(&self) -> Vec<Report> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

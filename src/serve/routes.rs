@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, TEXT};
 use super::assets;
 use super::labels::Labels;
-use super::report::Reports;
+use super::report::{Report, Reports};
 use super::select::Group;
 use super::site::{Profile, Site};
+use crate::output::{GENERATION, IPXE_LOCAL};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -120,6 +121,16 @@ fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Prof
     Ok((group, profile))
 }
 
+/// Whether a machine has said that it installed itself, and is not to do it again: it boots its disk then, whatever its
+/// boot order. Reports are forgotten with the server; the machine then boots its installer once more, which finds the disk
+/// finished and says so again.
+fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
+    let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
+    let done =
+        |report: Report| report.stage == "installed" && report.detail == format!("generation {generation}");
+    world.reports.last(labels).is_some_and(done)
+}
+
 /// The profile's kernel arguments, and where the node can report to.
 fn args(profile: &Profile, request: &Request<'_>) -> Vec<String> {
     let url = request.base_url().map(|url| format!("prebake.url={url}"));
@@ -131,6 +142,9 @@ fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
         Ok(selected) => selected,
         Err(answer) => return answer,
     };
+    if is_installed(world, group, labels) {
+        return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
+    }
     let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
     let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
     let script =
@@ -144,6 +158,9 @@ fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
         Ok(selected) => selected,
         Err(answer) => return answer,
     };
+    if is_installed(world, group, labels) {
+        return Answer::text("exit\n").matched(group);
+    }
     let kernel = &profile.boot.kernel;
     let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
     let args = words.concat();
@@ -209,12 +226,11 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::Path;
 
     use super::*;
     use crate::digest::Sha256;
     use crate::manifest::{File, Manifest, Role, SCHEMA};
-    use crate::serve::answer::Body;
+    use crate::serve::answer::{Body, Piece};
     use crate::serve::select::Groups;
 
     /// A site of one file, `assets/a`.
@@ -231,8 +247,19 @@ mod tests {
             verity: None,
         };
         let files = BTreeMap::from([("assets/a".to_owned(), file)]);
-        let manifest = Manifest { schema: SCHEMA, name: "x".into(), epoch: 0, releases: Vec::new(), files };
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files,
+            joined: BTreeMap::new(),
+        };
         Site { root: "/tree".into(), manifest, groups: Groups::default(), profiles: BTreeMap::new() }
+    }
+
+    fn the_file() -> Piece {
+        Piece::File { path: "/tree/assets/a".into(), size: 10 }
     }
 
     fn ask(site: &Site, path: &str, query: &str) -> Answer {
@@ -253,7 +280,7 @@ mod tests {
         let site = site();
         for path in ["/assets/a", "/assets%2Fa", "/%61ssets/%61", "//assets/a"] {
             let answer = ask(&site, path, "");
-            assert!(matches!(answer.body, Body::File { path, .. } if path == Path::new("/tree/assets/a")));
+            assert!(matches!(answer.body, Body::File { pieces, .. } if pieces == [the_file()]));
         }
         assert_eq!(ask(&site, "/assets/./a", "").status, 404);
     }
@@ -266,7 +293,7 @@ mod tests {
         ) {
             let answer = ask(&site(), &format!("/{path}"), &query);
             match answer.body {
-                Body::File { path, .. } => assert_eq!(path, Path::new("/tree/assets/a")),
+                Body::File { pieces, .. } => assert_eq!(pieces, [the_file()]),
                 Body::Parts { .. } => panic!("no ranges were asked for"),
                 Body::Bytes(_) => assert!([200, 404].contains(&answer.status)),
             }

@@ -21,7 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::answer::{Answer, Body, TEXT};
+use super::answer::{Answer, Body, Piece, TEXT};
 use super::labels::Labels;
 use super::report::{MAX_BODY, Reports};
 use super::routes::{self, Request, World};
@@ -303,24 +303,39 @@ async fn read_body(body: Incoming) -> Result<String, Answer> {
 
 /// Opens the file of an answer before anything is promised: what cannot be sent is an error of its own, and what is
 /// open stays whole when its build is swapped and removed.
-async fn open(answer: Answer, root: PathBuf) -> (Answer, Option<File>) {
-    let (path, end) = match &answer.body {
+async fn open(answer: Answer, root: PathBuf) -> (Answer, Option<Pieces>) {
+    let (pieces, end) = match &answer.body {
         Body::Bytes(_) => return (answer, None),
-        Body::File { path, range } => (path.clone(), range.end),
-        Body::Parts { path, parts, .. } => {
-            (path.clone(), parts.iter().map(|(_, range)| range.end).max().unwrap_or_default())
+        Body::File { pieces, range } => (pieces.clone(), range.end),
+        Body::Parts { pieces, parts, .. } => {
+            (pieces.clone(), parts.iter().map(|(_, range)| range.end).max().unwrap_or_default())
         }
     };
     let opened = tokio::task::spawn_blocking(move || {
-        // A link inside a tree may lead to another place of it, and nowhere else.
-        if !path.canonicalize()?.starts_with(&root) {
-            return Ok(None);
+        let mut opened = Vec::new();
+        let mut start = 0;
+        for piece in pieces {
+            let needed = end.saturating_sub(start);
+            let (path, size) = match piece {
+                Piece::File { path, size } => (path, size),
+                Piece::Zeros(size) => {
+                    opened.push((None, size));
+                    start += size;
+                    continue;
+                }
+            };
+            start += size;
+            // A link inside a tree may lead to another place of it, and nowhere else.
+            if !path.canonicalize()?.starts_with(&root) {
+                return Ok(None);
+            }
+            let file = File::open(&path)?;
+            if file.metadata()?.len() < size.min(needed) {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            opened.push((Some(file), size));
         }
-        let file = File::open(&path)?;
-        match file.metadata()?.len() >= end {
-            true => Ok(Some(file)),
-            false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-        }
+        Ok(Some(Pieces(opened)))
     });
     let instead = match opened.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(Some(file)) => return (answer, Some(file)),
@@ -330,8 +345,35 @@ async fn open(answer: Answer, root: PathBuf) -> (Answer, Option<File>) {
     (Answer { group: answer.group, profile: answer.profile, ..instead }, None)
 }
 
+/// The open pieces of a file and their lengths; zeros have no file.
+struct Pieces(Vec<(Option<File>, u64)>);
+
+impl Pieces {
+    /// Fills a buffer with the bytes from `at` on.
+    fn read_exact_at(&self, mut buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let mut start = 0;
+        for (file, size) in &self.0 {
+            let end = start + size;
+            // What a piece leaves of the buffer begins where the next one does.
+            let from = at.max(start);
+            let take = buffer.len().min(end.saturating_sub(from) as usize);
+            let (part, rest) = buffer.split_at_mut(take);
+            match file {
+                Some(file) => file.read_exact_at(part, from - start)?,
+                None => part.fill(0),
+            }
+            buffer = rest;
+            start = end;
+        }
+        match buffer.is_empty() {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        }
+    }
+}
+
 /// Reads the parts of a file on a thread of its own, a few chunks ahead of the socket.
-fn read_file(file: File, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
+fn read_file(file: Pieces, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
         let (parts, end) = match body {

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use super::answer::Piece;
 use super::select::{Group, Groups};
 use crate::error::{Advice, Exit};
-use crate::manifest::{self, File, Manifest, Role};
+use crate::initrd::padding;
+use crate::manifest::{self, Joined, Manifest, Role};
 
 /// A tree, ready to answer.
 #[derive(Debug)]
@@ -22,6 +24,17 @@ pub struct Site {
     pub groups: Groups,
     /// What profiles boot, by id.
     pub profiles: BTreeMap<String, Profile>,
+}
+
+/// What is sent for a path.
+#[derive(Debug)]
+pub struct Asset {
+    /// Changes with every byte: the digest, or those of its parts.
+    pub etag: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// What it is made of.
+    pub pieces: Vec<Piece>,
 }
 
 /// A Matchbox profile, as far as a tree has them.
@@ -128,9 +141,20 @@ impl Site {
         Ok(Site { root, manifest, groups: Groups::new(groups), profiles })
     }
 
-    /// A published file, if the manifest names it.
-    pub fn file(&self, path: &str) -> Option<(&File, PathBuf)> {
-        self.manifest.files.get(path).map(|file| (file, self.root.join(path)))
+    /// A published file, if the manifest names it, or two that it joins.
+    pub fn asset(&self, path: &str) -> Option<Asset> {
+        let file = |path: &str| {
+            let file = self.manifest.files.get(path)?;
+            Some((file, Piece::File { path: self.root.join(path), size: file.size }))
+        };
+        if let Some((file, piece)) = file(path) {
+            return Some(Asset { etag: file.sha256.to_string(), size: file.size, pieces: vec![piece] });
+        }
+        let Joined { parts: [first, second], size, .. } = self.manifest.joined.get(path)?;
+        let ((first, base), (second, overlay)) = (file(first)?, file(second)?);
+        let zeros = Piece::Zeros(padding(first.size));
+        let etag = format!("{}+{}", first.sha256, second.sha256);
+        Some(Asset { etag, size: *size, pieces: vec![base, zeros, overlay] })
     }
 
     /// When all files of the tree were "modified": their epoch.

@@ -15,6 +15,9 @@ use super::verify::list;
 use super::{Error, Object, Store, is_older};
 use crate::digest::Sha256;
 
+/// How long notes stay. They are small, and whoever misses one finds it out again.
+const NOTES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// A store that no other process works with.
 pub struct Alone(Store);
 
@@ -89,7 +92,13 @@ impl Alone {
         for (path, _) in &garbage.leftovers {
             remove(path)?;
         }
-        Ok(())
+        let mut old = Vec::new();
+        store.walk("notes", |key, meta| {
+            if meta.modified().is_ok_and(|noted| noted.elapsed().is_ok_and(|age| age > NOTES)) {
+                old.push(key);
+            }
+        })?;
+        old.iter().try_for_each(|key| remove(&store.note_path(key)))
     }
 }
 

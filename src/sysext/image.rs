@@ -16,11 +16,13 @@ use super::unit;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits, Selection};
-use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
+use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings};
 
 /// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;
+/// A file of this many bytes is refused: the overlay that brings an image is a cpio archive, whose sizes have 32 bits.
+const TOO_LARGE: u64 = 1 << 32;
 
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
@@ -63,6 +65,16 @@ pub enum Error {
         /// Why.
         source: tree::Error,
     },
+    /// A file that no overlay can bring to a machine.
+    #[error("`/{path}` of sysext `{name}` has {size} bytes; a file in a sysext must be smaller than 4 GiB")]
+    TooLarge {
+        /// The sysext.
+        name: String,
+        /// Inside the image.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// What is in it could not be read.
     #[error("sysext `{name}` cannot be judged")]
     Judge {
@@ -92,6 +104,7 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.exit(),
             Error::Write { source, .. } => source.exit(),
             Error::Rules(findings) => findings.exit(),
+            Error::TooLarge { .. } => Exit::Config,
             Error::Judge { source, .. } => source.exit(),
             Error::Missing { .. } => Exit::Failed,
         }
@@ -104,6 +117,9 @@ impl Advice for Error {
             Error::Tree { source, .. } => source.hint(),
             Error::Write { source, .. } => source.hint(),
             Error::Rules(findings) => findings.hint(),
+            Error::TooLarge { .. } => {
+                Some("machines boot from memory: fetch data of that size on the node".into())
+            }
             Error::Judge { source, .. } => source.hint(),
             Error::Missing { .. } => None,
         }
@@ -219,6 +235,13 @@ fn add_release(name: &str, tree: &mut Tree, release: &Release) -> Result<(), Err
 impl Assembled {
     /// Adds the extension-release file to a tree and judges the whole.
     pub fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
+        for (path, entry) in tree.iter() {
+            if let Content::File(contents) = &entry.content
+                && contents.size() >= TOO_LARGE
+            {
+                return Err(Error::TooLarge { name: name.into(), path: path.into(), size: contents.size() });
+            }
+        }
         add_release(name, &mut tree, &Release::new(os, arch, reload))?;
         let (alone, base) = ([Extension::of_tree(name, &tree)], Base::well_known());
         let judged = rules::judge(&Merge::new(&alone, &base));

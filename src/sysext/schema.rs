@@ -163,6 +163,7 @@ fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) 
                     Some(near) => finding.hint(format!("did you mean `{near}`?")),
                     None => finding.hint(format!("add `{}: null` there if only versions have it", key.value)),
                 });
+                continue;
             }
             row.extend(value(decoder, node).map(|value| (key.value, value)));
         }

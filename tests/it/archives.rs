@@ -11,10 +11,11 @@ use tar::EntryType;
 
 /// A tar that is put together byte by byte, as no honest tool would let us.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub struct Tar(Vec<u8>);
 
 impl Tar {
-    fn member(mut self, name: &str, kind: EntryType, link: &str, mode: u32, body: &[u8]) -> Self {
+    /// A member of any kind and name.
+    pub fn member(mut self, name: &str, kind: EntryType, link: &str, mode: u32, body: &[u8]) -> Self {
         let mut header = tar::Header::new_ustar();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
@@ -28,11 +29,13 @@ impl Tar {
         self
     }
 
-    fn file(self, name: &str, body: &str) -> Self {
+    /// A file.
+    pub fn file(self, name: &str, body: &str) -> Self {
         self.member(name, EntryType::Regular, "", 0o640, body.as_bytes())
     }
 
-    fn link(self, name: &str, target: &str) -> Self {
+    /// A symlink.
+    pub fn link(self, name: &str, target: &str) -> Self {
         self.member(name, EntryType::Symlink, target, 0o777, b"")
     }
 
@@ -41,7 +44,8 @@ impl Tar {
         self.0
     }
 
-    fn gzipped(self) -> Vec<u8> {
+    /// The whole, as a .tgz.
+    pub fn gzipped(self) -> Vec<u8> {
         gzipped(&self.bytes())
     }
 
@@ -120,7 +124,13 @@ fn everything_is_taken_with_normal_modes_whether_gzipped_or_not() {
         "usr/x/dir/deep 644 D",
         "usr/x/dir/link -> ../bridge",
     ];
-    assert_eq!(shown(&tar().take("./*", "usr/x/").unwrap()), expected);
+    let taken = tar().take("./*", "usr/x/").unwrap();
+    assert_eq!(shown(&taken), expected);
+    assert_eq!(
+        taken.get("usr/x/copy").unwrap().link.as_deref(),
+        Some("usr/x/bridge"),
+        "a hard link stays one"
+    );
     let gzipped = unpack(&tar().gzipped(), Kind::TarGz, &[("*", "usr/x/")], Limits::default());
     assert_eq!(shown(&gzipped.unwrap()), expected);
 }

@@ -257,6 +257,27 @@ fn squashfs_says_zstd_128_kib_blocks_and_no_xattrs() {
 }
 
 #[test]
+fn a_hard_link_becomes_a_copy_in_a_cpio() {
+    let mut linked = sample();
+    linked.link("usr/bin/link", "usr/share/a-b", "test").unwrap();
+    let mut copied = sample();
+    copied.insert("usr/bin/link", copied.get("usr/share/a-b").unwrap().clone()).unwrap();
+    assert_eq!(cpio_bytes(&linked), cpio_bytes(&copied));
+}
+
+#[test]
+fn a_hard_link_leads_to_a_file_of_the_tree() {
+    let mut tree = sample();
+    for target in ["usr/bin", "usr/libexec/exec", "usr/elsewhere"] {
+        assert!(matches!(tree.link("usr/link", target, "test"), Err(tree::Error::Path { .. })), "{target}");
+    }
+    tree.link("usr/one", "usr/bin/tool", "test").unwrap();
+    tree.link("usr/two", "usr/one", "test").unwrap();
+    let first = |path: &str| tree.get(path).unwrap().link.as_deref();
+    assert_eq!([first("usr/one"), first("usr/two")], [Some("usr/bin/tool"); 2]);
+}
+
+#[test]
 fn gnu_cpio_extracts_the_sample() {
     if !judge("cpio", "cpio") {
         return;

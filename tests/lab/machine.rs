@@ -1,4 +1,4 @@
-//! A QEMU machine that network-boots: no KVM, no disk, iPXE in the default ROM, its serial console in a file.
+//! A QEMU machine that network-boots: no KVM, BIOS or UEFI, iPXE in the default ROM, its serial console in a file.
 //!
 //! slirp, QEMU's user network, gives it an address by DHCP and the first URL to boot; there the host's loopback is
 //! 10.0.2.2. (slirp's `restrict=on` cuts that off too, so the machine is not fenced in.) The bootengine that Flatcar has
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// the initrd; the second the bootengine's.
 const FATAL: [&str; 5] =
     ["Initramfs unpacking failed", "] FAIL: ", "Kernel panic", "No bootable device", "emergency mode"];
+
+/// The serial number of a machine's disk.
+pub const DISK_SERIAL: &str = "prebake-lab-disk";
 
 /// Lines of console that are kept to show.
 const KEPT: usize = 200;
@@ -49,8 +52,18 @@ pub struct Builder {
     mac: String,
     uuid: Option<String>,
     memory_mib: u32,
-    boot_url: String,
+    boot_url: Option<String>,
+    direct: Option<Direct>,
+    uefi: bool,
+    disk: Option<PathBuf>,
     console: PathBuf,
+}
+
+/// Files that QEMU hands to a machine, as a loader would.
+struct Direct {
+    kernel: PathBuf,
+    initrd: PathBuf,
+    args: String,
 }
 
 impl Builder {
@@ -72,9 +85,27 @@ impl Builder {
         self
     }
 
+    /// UEFI firmware (OVMF) instead of a BIOS.
+    pub fn uefi(mut self) -> Self {
+        self.uefi = true;
+        self
+    }
+
+    /// A disk, which the machine writes to.
+    pub fn disk(mut self, image: &Path) -> Self {
+        self.disk = Some(image.into());
+        self
+    }
+
+    /// The network has nothing to boot.
+    pub fn no_network_boot(mut self) -> Self {
+        self.boot_url = None;
+        self
+    }
+
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder { mac, uuid, memory_mib, boot_url, console } = self;
+        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, console } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = Command::new("setpriv");
@@ -91,8 +122,22 @@ impl Builder {
         ]);
         command.args(["-nographic", "-nodefaults", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
-        command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24,bootfile={boot_url}"));
-        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1"));
+        let bootfile = boot_url.as_ref().map(|url| format!(",bootfile={url}")).unwrap_or_default();
+        command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24{bootfile}"));
+        // Without an URL the network has nothing to boot, so the disk comes first.
+        let (network, first) = if boot_url.is_some() { (1, 2) } else { (2, 1) };
+        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}"));
+        if let Some(disk) = disk {
+            let drive = format!("id=d0,if=none,format=raw,file={}", disk.display());
+            let device = format!("virtio-blk-pci,drive=d0,serial={DISK_SERIAL},bootindex={first}");
+            command.arg("-drive").arg(drive).arg("-device").arg(device);
+        }
+        if uefi {
+            command.args(["-bios", "/usr/share/ovmf/OVMF.fd"]);
+        }
+        if let Some(Direct { kernel, initrd, args }) = direct {
+            command.args(["-append", &args]).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+        }
         if let Some(uuid) = uuid {
             command.args(["-uuid", &uuid]);
         }
@@ -152,9 +197,18 @@ impl Machine {
             mac: "52:54:00:00:00:01".into(),
             uuid: None,
             memory_mib: 2048,
-            boot_url: boot_url.into(),
+            boot_url: Some(boot_url.into()),
+            direct: None,
+            uefi: false,
+            disk: None,
             console: console.into(),
         }
+    }
+
+    /// A machine that boots a kernel with one initrd, without a loader.
+    pub fn of_files(kernel: &Path, initrd: &Path, args: &str, console: &Path) -> Builder {
+        let direct = Direct { kernel: kernel.into(), initrd: initrd.into(), args: args.into() };
+        Builder { direct: Some(direct), memory_mib: 1024, ..Machine::builder("", console).no_network_boot() }
     }
 
     /// Waits for the next line that holds one of the patterns. Lines that were passed over do not come again.

@@ -61,3 +61,25 @@ pub fn first_name<'t>(tree: &Tree, path: &'t str, entry: &'t Entry) -> &'t str {
         _ => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_files_and_hard_links_share_a_content_and_lost_links_have_their_own() {
+        let mut tree = Tree::new();
+        let file = |text: &str| Entry::file(0o644, Contents::Bytes(text.into()), "test");
+        for (path, text) in [("a", "same"), ("b", "diff"), ("c", "same"), ("d", "alone")] {
+            tree.insert(path, file(text)).unwrap();
+        }
+        tree.link("e", "b", "test").unwrap();
+        tree.insert("f", Entry { link: Some("gone".into()), ..file("lost") }).unwrap();
+        tree.insert("g", Entry::dir("test")).unwrap();
+        let unique = Unique::of(&tree).unwrap();
+        assert_eq!(unique.of, [Some(0), Some(1), Some(0), Some(2), Some(1), Some(3), None]);
+        assert_eq!(unique.contents.len(), 4);
+        let lost = tree.get("f").unwrap();
+        assert_eq!(first_name(&tree, "f", lost), "f");
+    }
+}

@@ -3,12 +3,13 @@
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use prebake::format::squashfs::{Image, Kind, Limits};
 use prebake::ignition::{self, Checked, Config, Transpile};
+use prebake::initrd::{segments, show};
 use prebake::report::{Finding, Findings, Source};
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -56,6 +57,25 @@ pub fn merge(bytes: &[u8]) {
     let raised = layers.into_iter().map(|layer| layer.raised(merged.spec()));
     let one_by_one = raised.reduce(ignition::merge);
     assert!(one_by_one.is_none_or(|config| config.to_json() == json), "one by one");
+}
+
+/// Looking into an initrd is deterministic, and its parts cover the file, as far as it was read, without gap or overlap.
+pub fn initrd(bytes: &[u8]) {
+    let limits = segments::Limits { bytes: 8 << 20, ..segments::Limits::default() };
+    let size = bytes.len() as u64;
+    let look = || show::contents("initrd".as_ref(), Cursor::new(bytes), size, limits);
+    let (shown, fault) = look();
+    let (again, other) = look();
+    assert_eq!(shown.parts, again.parts, "looked at twice");
+    assert_eq!(fault.as_ref().map(|e| e.to_string()), other.map(|e| e.to_string()), "looked at twice");
+    let end = shown.parts.iter().fold(0, |end, part| {
+        assert_eq!(part.offset, end, "a gap before {part:?}");
+        end + part.length
+    });
+    assert!(end <= size && (fault.is_some() || end == size), "{end} of {size} bytes, {fault:?}");
+    if let Ok(quick) = show::show("initrd".as_ref(), Cursor::new(bytes), size) {
+        assert_eq!(quick.parts.iter().map(|part| part.length).sum::<u64>(), size, "without unpacking");
+    }
 }
 
 /// An image is refused or can be read; what it lists is bounded; reading a file gives as many bytes as listed; and

@@ -1,0 +1,60 @@
+//! `prebake initrd extract`
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::Result;
+use crate::initrd::extract::{Options, extract};
+use crate::initrd::seal::Seal;
+use crate::initrd::segments::Limits;
+use crate::initrd::{self};
+use crate::memory::Bytes;
+use crate::store;
+
+/// Unpack an initrd below a directory, as the kernel unpacks it into its root
+///
+/// Nothing is written outside of the directory, wherever names and links lead. Owners and times are not set.
+#[derive(Args)]
+pub(super) struct ExtractArgs {
+    /// The initrd
+    initrd: PathBuf,
+    /// An empty directory, made if it is missing
+    #[arg(short = 'C', long, value_name = "DIR")]
+    directory: PathBuf,
+    /// Only what prebake injected; the base is not unpacked
+    #[arg(long)]
+    injected: bool,
+    /// Make devices, pipes and sockets, too (devices need root)
+    #[arg(long)]
+    devices: bool,
+    /// Stop when compressed archives unpack to more than this
+    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+    limit: Bytes,
+}
+
+impl ExtractArgs {
+    pub(super) fn run(self) -> Result<()> {
+        let limits = Limits { bytes: self.limit.0, ..Limits::default() };
+        let only = if self.injected { Some(self.overlay()?) } else { None };
+        let done = extract(&self.initrd, &self.directory, Options { limits, devices: self.devices, only })?;
+        println!("{}: {} members", self.directory.display(), done.written);
+        for path in &done.special {
+            eprintln!("left out: {} is a device, pipe or socket", path.escape_debug());
+        }
+        for path in &done.orphans {
+            eprintln!("dropped, as by the kernel: {} lies in no directory", path.escape_debug());
+        }
+        Ok(())
+    }
+
+    /// Where the injected archive begins.
+    fn overlay(&self) -> Result<u64, initrd::Error> {
+        let path = &self.initrd;
+        let mut file = File::open(path).map_err(store::Error::io("read", path))?;
+        let size = file.metadata().map_err(store::Error::io("read", path))?.len();
+        let seal = Seal::read(path, &mut file, size)?;
+        Ok(seal.ok_or_else(|| initrd::Error::NoInjection { path: path.clone() })?.overlay_offset())
+    }
+}

@@ -1,0 +1,78 @@
+//! Early initrds: files of the user that the kernel unpacks before Flatcar's own, such as a processor's microcode.
+//!
+//! The kernel takes microcode only out of an uncompressed cpio that comes first (Documentation/arch/x86/microcode.rst).
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Advice, Exit, Result};
+use crate::recipe::Recipe;
+use crate::report::Finding;
+use crate::report::Findings;
+use crate::store::{Object, Store};
+use crate::yaml::decode::Spanned;
+
+/// Larger ones belong into a layer or a sysext; all microcode of a vendor has some 15 MB.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What an initrd can begin with: newc with and without checksums, and the compressions that Flatcar's kernel reads.
+const MAGICS: [&[u8]; 6] =
+    [b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18"];
+
+/// Why a file cannot be an early initrd.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} {why}")]
+pub struct Error {
+    path: String,
+    why: String,
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+}
+
+/// Reads one, filled up with zeros to a multiple of four bytes, which not every loader does before the next initrd.
+///
+/// # Errors
+/// It cannot be read, is too large, or is no initrd.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let error = |why: String| Error { path: path.display().to_string(), why };
+    let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
+    if length > MAX_BYTES {
+        return Err(error(format!("has {length} bytes, and an early initrd at most {MAX_BYTES}")));
+    }
+    let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
+    match MAGICS.iter().any(|magic| bytes.starts_with(magic)) {
+        true => {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            Ok(bytes)
+        }
+        false => Err(error("is neither a cpio archive nor a compressed one".into())),
+    }
+}
+
+/// Puts all early initrds of a recipe into the store; by file name.
+///
+/// # Errors
+/// A finding for each that cannot be used, at the place that names it.
+pub fn admit(recipe: &Recipe, store: &Store) -> Result<std::collections::BTreeMap<String, Object>> {
+    let mut objects = std::collections::BTreeMap::new();
+    let mut findings = Vec::new();
+    for path in recipe.profiles.values().flat_map(|profile| &profile.early_initrds) {
+        match read(&path.value) {
+            Ok(bytes) => {
+                objects.insert(file_name(path), store.put(&bytes)?);
+            }
+            Err(error) => findings.push(Finding::error(error.to_string()).at(path.place.clone())),
+        }
+    }
+    Findings::settle(findings, ())?;
+    Ok(objects)
+}
+
+/// What an early initrd is called in the tree.
+pub fn file_name(path: &Spanned<std::path::PathBuf>) -> String {
+    path.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

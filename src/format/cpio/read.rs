@@ -1,0 +1,233 @@
+//! Reading one archive, member by member.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use cpio::newc;
+
+use super::{Error, HEADER, TYPE_DIR, TYPE_FILE, TYPE_MASK, TYPE_SYMLINK, padded};
+
+/// How much of a foreign archive is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most members.
+    pub members: usize,
+    /// Longest name or link target in bytes.
+    pub name: u32,
+}
+
+impl Default for Limits {
+    /// A million members (Flatcar's dracut initrds have some thousands), names up to Linux' `PATH_MAX`.
+    fn default() -> Self {
+        Limits { members: 1_000_000, name: 4096 }
+    }
+}
+
+/// One member of an archive, as its header has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The name as written, which a foreign archive may begin with `./` or `/`.
+    pub path: String,
+    /// Type and permission bits, as in `stat`.
+    pub mode: u32,
+    /// Seconds since 1970.
+    pub mtime: u32,
+    /// Length of the body in bytes.
+    pub size: u32,
+    /// Where the body starts, from the start of the archive.
+    pub offset: u64,
+    /// What a symlink points at.
+    pub link: Option<String>,
+    /// Members of one archive with the same of these two and more than one link are one file.
+    pub inode: (u64, u32),
+    /// How many links the file has.
+    pub nlink: u32,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+}
+
+impl Member {
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.mode & TYPE_MASK == TYPE_DIR
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & TYPE_MASK == TYPE_FILE
+    }
+}
+
+/// The members of one archive.
+#[derive(Debug)]
+pub struct Listing {
+    /// In the archive's order.
+    pub members: Vec<Member>,
+    /// Bytes of the archive, trailer included; what follows is padding or the next archive.
+    pub length: u64,
+}
+
+/// A source of bytes that can be passed over.
+pub trait Skip: Read {
+    /// Passes over so many bytes. What lies beyond the end may be noticed at the next read only.
+    fn skip(&mut self, count: u64) -> io::Result<()>;
+}
+
+/// Reads what it passes over.
+pub struct Streamed<R>(pub R);
+
+/// Seeks over what is not wanted: of a large file only headers are read.
+pub struct Seekable<R>(pub R);
+
+impl<R: Read> Read for Streamed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read> Skip for Streamed<R> {
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        match io::copy(&mut (&mut self.0).take(count), &mut io::sink())? {
+            copied if copied == count => Ok(()),
+            _ => Err(cut_off()),
+        }
+    }
+}
+
+impl<R: Read> Read for Seekable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read + Seek> Skip for Seekable<R> {
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        // A body has less than 2^32 bytes.
+        self.0.seek(SeekFrom::Current(count as i64)).map(drop)
+    }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the body is cut off")
+}
+
+/// Reads one uncompressed archive up to the end of its trailer and no further.
+pub struct Reader<'r, R> {
+    subject: &'r str,
+    from: R,
+    limits: Limits,
+    /// Of the next byte, from the start of the archive.
+    offset: u64,
+    /// Bytes of the last member's body that were not read, and its padding.
+    left: u64,
+    padding: u64,
+    members: usize,
+}
+
+impl<'r, R: Skip> Reader<'r, R> {
+    /// Starts at the first header. `subject` names the archive in errors.
+    pub fn new(subject: &'r str, from: R, limits: Limits) -> Self {
+        Reader { subject, from, limits, offset: 0, left: 0, padding: 0, members: 0 }
+    }
+
+    /// Bytes of the archive so far; all of it once the members are through.
+    pub fn length(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next member, past what is left of the one before; nothing at the trailer.
+    pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
+        let rest = self.left + self.padding;
+        (self.left, self.padding) = (0, 0);
+        let start = self.offset;
+        let (subject, limits) = (self.subject, self.limits);
+        let damaged = |source| Error::Damaged { subject: subject.into(), offset: start, source };
+        let limit = |what, limit| Error::Limit { subject: subject.into(), offset: start, what, limit };
+        self.from.skip(rest).map_err(damaged)?;
+        let mut header = vec![0; HEADER as usize];
+        self.from.read_exact(&mut header).map_err(damaged)?;
+        // The crate would read a name of up to 4 GiB into memory.
+        let name = name_length(&header).map_err(damaged)?;
+        if name > limits.name {
+            return Err(limit("the name", limits.name.into()));
+        }
+        let body = padded(HEADER + u64::from(name));
+        header.resize(body as usize, 0);
+        self.from.read_exact(&mut header[HEADER as usize..]).map_err(damaged)?;
+        let parsed = newc::Reader::new(header.as_slice()).map_err(damaged)?;
+        let entry = parsed.entry();
+        self.offset += body;
+        if entry.is_trailer() {
+            return Ok(None);
+        }
+        self.members += 1;
+        if self.members > limits.members {
+            return Err(limit("the number", limits.members as u64));
+        }
+        let mut member = Member {
+            path: entry.name().to_owned(),
+            mode: entry.mode(),
+            mtime: entry.mtime(),
+            size: entry.file_size(),
+            offset: self.offset,
+            link: None,
+            inode: (u64::from(entry.dev_major()) << 32 | u64::from(entry.dev_minor()), entry.ino()),
+            nlink: entry.nlink(),
+            device: (entry.rdev_major(), entry.rdev_minor()),
+        };
+        let size = u64::from(member.size);
+        (self.left, self.padding) = (size, padded(size) - size);
+        self.offset += padded(size);
+        if member.mode & TYPE_MASK == TYPE_SYMLINK {
+            if member.size > limits.name {
+                return Err(limit("the link target", limits.name.into()));
+            }
+            let mut target = String::new();
+            self.body().read_to_string(&mut target).map_err(damaged)?;
+            member.link = Some(target);
+        }
+        Ok(Some(member))
+    }
+
+    /// What is left of the last member's body.
+    pub fn body(&mut self) -> impl Read {
+        Body { from: &mut self.from, left: &mut self.left }
+    }
+}
+
+struct Body<'b, R> {
+    from: &'b mut R,
+    left: &'b mut u64,
+}
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = (*self.left).min(buffer.len() as u64) as usize;
+        let read = self.from.read(&mut buffer[..most])?;
+        if read == 0 && most > 0 {
+            return Err(cut_off());
+        }
+        *self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Lists the members of one uncompressed archive, reading `from` up to the end of its trailer. `subject` names it in
+/// errors.
+pub fn list(subject: &str, from: &mut impl Read, limits: Limits) -> Result<Listing, Error> {
+    let mut reader = Reader::new(subject, Streamed(from), limits);
+    let mut members = Vec::new();
+    while let Some(member) = reader.next_member()? {
+        members.push(member);
+    }
+    Ok(Listing { members, length: reader.length() })
+}
+
+/// `c_namesize`, the twelfth of the fields of eight hex digits after the magic.
+fn name_length(header: &[u8]) -> io::Result<u32> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no newc header");
+    if !super::MAGICS.iter().any(|magic| header.starts_with(magic)) {
+        return Err(invalid());
+    }
+    let digits = std::str::from_utf8(&header[94..102]).map_err(|_| invalid())?;
+    u32::from_str_radix(digits, 16).map_err(|_| invalid())
+}

@@ -1,0 +1,206 @@
+//! Initrds as the kernel takes them: cpio archives one after the other, each plain or compressed, with zeros between.
+//!
+//! ```text
+//! base, as released      4–7 zeros   overlay            seal
+//! ├──────────────────────┼───────────┼──────────────────┤
+//! gzip, xz, zstd, plain …            plain cpio         plain cpio with one record: length and SHA-256 of the base
+//! ```
+//! Owns how archives are joined and found again, and what Flatcar wants where in an overlay. Leaves the bytes of one archive
+//! to `format::cpio`. A base is never unpacked to add to it, and never changed in place. The order is the kernel's rule: what
+//! comes later wins (`init/initramfs.c`, `unpack_to_rootfs`).
+
+pub mod extract;
+pub mod inject;
+pub mod overlay;
+pub mod seal;
+pub mod segments;
+pub mod show;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::digest::Sha256;
+use crate::error::{Advice, Exit};
+use crate::format::cpio::{self, Compression};
+use crate::format::tree;
+use crate::report::Findings;
+use crate::store;
+use crate::sysext::extension;
+
+/// Zeros between a base of this length and an overlay: up to the multiple of four that a plain archive must begin at, and four
+/// more, since the kernel finds the end of an lz4 archive by a block of length zero (`lib/decompress_unlz4.c`).
+pub fn padding(base: u64) -> u64 {
+    4 + (4 - base % 4) % 4
+}
+
+/// Why an initrd cannot be read, made or taken apart.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not an initrd at all.
+    #[error("{subject} is not an initrd: {why}")]
+    Foreign {
+        /// The file.
+        subject: String,
+        /// What it begins with.
+        why: &'static str,
+    },
+    /// Bytes that the kernel stops at: it boots on without what follows.
+    #[error("{subject}: the kernel loses what lies from byte {offset} on: {why}")]
+    Lost {
+        /// The file.
+        subject: String,
+        /// From the start of the file.
+        offset: u64,
+        /// The rule that is broken.
+        why: String,
+    },
+    /// A compressed archive that does not unpack.
+    #[error("{subject}: the {} archive at byte {offset} is damaged", compression.name())]
+    Damaged {
+        /// The file.
+        subject: String,
+        /// From the start of the file.
+        offset: u64,
+        /// How it is compressed.
+        compression: Compression,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A compression that prebake knows by name only.
+    #[error("{subject}: the archive at byte {offset} is compressed with {}, which prebake cannot unpack", compression.name())]
+    Unreadable {
+        /// The file.
+        subject: String,
+        /// From the start of the file.
+        offset: u64,
+        /// How it is compressed.
+        compression: Compression,
+    },
+    /// One archive is damaged, or its names exceed a limit.
+    #[error(transparent)]
+    Cpio(#[from] cpio::Error),
+    /// Nothing was injected, or not by prebake.
+    #[error("{} does not end with an injection of prebake", path.display())]
+    NoInjection {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something was appended to an injected file.
+    #[error("{}: {after} bytes were appended behind the injection that ends at byte {end}", path.display())]
+    Buried {
+        /// The file.
+        path: PathBuf,
+        /// Where the injection ends.
+        end: u64,
+        /// How much follows.
+        after: u64,
+    },
+    /// The file's end says something else of its beginning than is there.
+    #[error("{}: the base was changed after the injection: it has SHA-256 {found}, and {recorded} was recorded", path.display())]
+    BaseChanged {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: Sha256,
+        /// What it had.
+        recorded: Sha256,
+    },
+    /// The lengths in the record do not add up to the file.
+    #[error("{}: its record speaks of {recorded} bytes, and the file has {size}", path.display())]
+    Lengths {
+        /// The file.
+        path: PathBuf,
+        /// By the record.
+        recorded: u64,
+        /// Of the file.
+        size: u64,
+    },
+    /// A directory, perhaps a published tree.
+    #[error("{} is a directory, and not an initrd", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The output is there already.
+    #[error("{} exists", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A member that must not be written to a disk.
+    #[error("{subject} has the member `{member}`: {why}")]
+    Unsafe {
+        /// The file.
+        subject: String,
+        /// Its name.
+        member: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Something that shall go into an overlay cannot.
+    #[error("{}: {why}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// What shall be a sysext is none.
+    #[error(transparent)]
+    Sysext(#[from] extension::Error),
+    /// Two things want one path in the overlay.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+    /// An Ignition layer is invalid.
+    #[error(transparent)]
+    Findings(#[from] Findings),
+    /// A file operation failed.
+    #[error(transparent)]
+    Io(#[from] store::Error),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Cpio(error) => error.exit(),
+            Error::Tree(error) => error.exit(),
+            Error::Sysext(error) => error.exit(),
+            Error::Io(error) => error.exit(),
+            Error::Findings(_) | Error::Unfit { .. } => Exit::Config,
+            Error::NoInjection { .. } | Error::Exists { .. } => Exit::Failed,
+            Error::Directory { .. } => Exit::Usage,
+            _ => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Cpio(error) => return error.hint(),
+            Error::Tree(error) => return error.hint(),
+            Error::Sysext(error) => return error.hint(),
+            Error::Io(error) => return error.hint(),
+            Error::Findings(_) | Error::Unfit { .. } => return None,
+            Error::Foreign { .. } => {
+                "name Flatcar's flatcar_production_pxe_image.cpio.gz, or another newc archive".into()
+            }
+            Error::Lost { .. } => {
+                "pad each archive with zeros to a multiple of four bytes, and compress with `xz --check=crc32`"
+                    .into()
+            }
+            Error::Damaged { .. } | Error::BaseChanged { .. } | Error::Lengths { .. } => {
+                "fetch the base again and inject into that".into()
+            }
+            Error::Unreadable { .. } => "unpack it with its own tool first".into(),
+            Error::NoInjection { .. } => "`prebake initrd show` says what is in the file".into(),
+            Error::Buried { path, end, .. } => {
+                format!("`head -c {end} {}` gives the file as prebake made it", path.display())
+            }
+            Error::Directory { .. } => {
+                "name a file of it; a published tree is never changed, `prebake build RECIPE --layer FILE` makes another"
+                    .into()
+            }
+            Error::Exists { .. } => "choose another name, or replace it with --force".into(),
+            Error::Unsafe { .. } => "nothing was written of it; look at the file with `prebake initrd show --contents`".into(),
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Unpacking an initrd below a directory, as the kernel would unpack it into its root.
+//!
+//! Later members win, links are followed as if the directory were the root (`openat2` with `RESOLVE_IN_ROOT`), and nothing is
+//! ever written outside of it. Owners and times are not set, setuid bits are dropped, devices are left out unless asked for.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{self as unix, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::Error;
+use super::segments::{Limits, Place, Segments};
+use crate::format::cpio::{self, Member};
+use crate::store;
+
+/// How much of a body is in memory at a time, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// What is taken of an initrd.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// How much.
+    pub limits: Limits,
+    /// Make devices, pipes and sockets, too; devices need root.
+    pub devices: bool,
+    /// The one archive that begins at this byte; all without.
+    pub only: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Extracted {
+    /// Members that were written; a later one may have replaced an earlier.
+    pub written: usize,
+    /// Devices, pipes and sockets that were left out.
+    pub special: Vec<String>,
+    /// Members whose directory is in no archive before them: the kernel drops them without a word.
+    pub orphans: Vec<String>,
+}
+
+/// Unpacks the initrd at `path` into `directory`, which must not hold anything yet.
+pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extracted, Error> {
+    let file = File::open(path).map_err(store::Error::io("read", path))?;
+    fs::create_dir_all(directory).map_err(store::Error::io("create", directory))?;
+    let mut entries = fs::read_dir(directory).map_err(store::Error::io("list", directory))?;
+    if entries.next().is_some() {
+        return Err(Error::Exists { path: directory.into() });
+    }
+    let root =
+        unix::openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let root = root.map_err(|errno| store::Error::io("open", directory)(errno.into()))?;
+    let subject = path.display().to_string();
+    let mut unpacker = Unpacker {
+        subject: &subject,
+        directory,
+        root,
+        options,
+        links: HashMap::new(),
+        done: Extracted::default(),
+    };
+    let mut segments = Segments::new(&subject, file, options.limits).starting_at(options.only.unwrap_or(0));
+    while segments.next(&mut |place, member, body| unpacker.member(place, member, body))?.is_some() {
+        if options.only.is_some() {
+            break;
+        }
+    }
+    Ok(unpacker.done)
+}
+
+struct Unpacker<'u> {
+    subject: &'u str,
+    directory: &'u Path,
+    root: OwnedFd,
+    options: Options,
+    /// The first path of each file with several links.
+    links: HashMap<(u64, usize, (u64, u32)), String>,
+    done: Extracted,
+}
+
+impl Unpacker<'_> {
+    fn member(&mut self, place: &Place, member: &Member, body: &mut dyn Read) -> Result<(), Error> {
+        let path = self.contained(&member.path)?;
+        let Some((parent, name)) = path.rsplit_once('/').or(Some((".", path.as_str()))) else {
+            return Ok(());
+        };
+        if name.is_empty() {
+            return Ok(()); // the root itself
+        }
+        let failed = |errno: Errno| store::Error::io("write", &self.directory.join(&path))(errno.into());
+        let parent = match self.open(parent) {
+            Ok(parent) => parent,
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                self.done.orphans.push(path);
+                return Ok(());
+            }
+            Err(errno) => return Err(failed(errno).into()),
+        };
+        let kind = FileType::from_raw_mode(member.mode);
+        let mode = Mode::from_raw_mode(member.mode & 0o777);
+        match kind {
+            FileType::Directory => self.directory(&parent, name, mode).map_err(failed)?,
+            FileType::RegularFile => {
+                let key = (place.start.offset, place.archive, member.inode);
+                let first = self.links.get(&key).filter(|_| member.nlink > 1).cloned();
+                clear(&parent, name).map_err(failed)?;
+                match &first {
+                    Some(first) => self.link(first, &parent, name).map_err(failed)?,
+                    None => drop(create(&parent, name, mode).map_err(failed)?),
+                }
+                if member.size > 0 {
+                    let file = unix::openat(
+                        &parent,
+                        name,
+                        OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    );
+                    self.copy(body, File::from(file.map_err(failed)?), place, &path)?;
+                }
+                // Last, since it may take the right to write away.
+                unix::chmodat(&parent, name, mode, AtFlags::empty()).map_err(failed)?;
+                if first.is_none() && member.nlink > 1 {
+                    self.links.insert(key, path);
+                }
+            }
+            FileType::Symlink => {
+                clear(&parent, name).map_err(failed)?;
+                let target = member.link.as_deref().unwrap_or_default();
+                unix::symlinkat(target, &parent, name).map_err(failed)?;
+            }
+            _ if self.options.devices => {
+                clear(&parent, name).map_err(failed)?;
+                let (major, minor) = member.device;
+                unix::mknodat(&parent, name, kind, mode, unix::makedev(major, minor)).map_err(failed)?;
+            }
+            _ => {
+                self.done.special.push(path);
+                return Ok(());
+            }
+        }
+        self.done.written += 1;
+        Ok(())
+    }
+
+    fn copy(&self, body: &mut dyn Read, mut file: File, place: &Place, path: &str) -> Result<(), Error> {
+        let (subject, offset) = (self.subject, place.start.offset);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = body.read(&mut chunk);
+            match read.map_err(|source| cpio::Error::Damaged { subject: subject.into(), offset, source })? {
+                0 => return Ok(()),
+                read => file
+                    .write_all(&chunk[..read])
+                    .map_err(store::Error::io("write", &self.directory.join(path)))?,
+            }
+        }
+    }
+
+    /// The name without what stands for the root; empty for the root itself.
+    fn contained(&self, member: &str) -> Result<String, Error> {
+        let parts: Vec<&str> = member.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        match parts.contains(&"..") {
+            true => Err(Error::Unsafe {
+                subject: self.subject.into(),
+                member: member.into(),
+                why: "its name climbs out with `..`",
+            }),
+            false => Ok(parts.join("/")),
+        }
+    }
+
+    fn open(&self, parent: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        unix::openat2(&self.root, parent, flags, Mode::empty(), resolve)
+    }
+
+    /// A directory that is there already takes the mode of the later member. Its owner can always write into it.
+    fn directory(&self, parent: &OwnedFd, name: &str, mode: Mode) -> Result<(), Errno> {
+        let is_there = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        if !is_there {
+            clear(parent, name)?;
+            unix::mkdirat(parent, name, Mode::RWXU)?;
+        }
+        unix::chmodat(parent, name, mode | Mode::RWXU, AtFlags::empty())
+    }
+
+    fn link(&self, first: &str, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+        let (from, first) = first.rsplit_once('/').unwrap_or((".", first));
+        unix::linkat(self.open(from)?, first, parent, name, AtFlags::empty())?;
+        // The first may have become something else since; a mode given to a symlink would be given to what it points at.
+        let stat = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => unix::chmodat(parent, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()),
+            _ => unix::unlinkat(parent, name, AtFlags::empty()).and(Err(Errno::LOOP)),
+        }
+    }
+}
+
+fn create(parent: &OwnedFd, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    unix::openat(parent.as_fd(), name, flags, mode | Mode::WUSR)
+}
+
+/// Removes what is there, a directory only if it is empty, as the kernel does.
+fn clear(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    match unix::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => unix::unlinkat(parent, name, AtFlags::REMOVEDIR),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,235 @@
+//! Joining a base and an overlay into one file, and taking them apart again.
+//!
+//! A base is shared with the new file where the file system can (a reflink), else copied by the kernel, while its digest is
+//! taken on another thread. It is never unpacked.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use tempfile::NamedTempFile;
+
+use super::seal::{Seal, Search};
+use super::segments::{Limits, Segments};
+use super::{Error, padding};
+use crate::digest::{Hashing, Sha256};
+use crate::format::cpio;
+use crate::format::tree::Tree;
+use crate::store;
+
+/// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
+const CHUNK: usize = 256 << 10;
+
+/// Where a new file goes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its path. The file appears whole or not at all.
+    pub path: PathBuf,
+    /// Whether it may replace what is there.
+    pub force: bool,
+}
+
+/// What came of an injection.
+#[derive(Clone, Copy, Debug)]
+pub struct Injected {
+    /// What the new file's seal says.
+    pub seal: Seal,
+    /// Whether an earlier injection was replaced.
+    pub replaced: bool,
+}
+
+/// Writes `base` with `overlay` behind it to `target`. An earlier injection is replaced.
+///
+/// # Errors
+/// A base that begins like no initrd; an earlier injection that something was appended to; a base that is no longer what its
+/// own seal says.
+pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Result<Injected, Error> {
+    let (mut file, size) = open(base)?;
+    let earlier = Seal::read(base, &mut file, size)?;
+    Segments::new(&base.display().to_string(), &mut file, Limits::default()).probe()?;
+    let base_length = earlier.map_or(size, |seal| seal.base_length);
+    let mut out = target.begin()?;
+    let written = thread::scope(|scope| {
+        let digest = scope.spawn(|| digest(base, base_length));
+        copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", out.path()))?;
+        let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &target.path)?;
+        let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (base_sha256, buried) = digested.map_err(store::Error::io("read", base))?;
+        if let Some(end) = buried {
+            return Err(Error::Buried { path: base.into(), end, after: base_length - end });
+        }
+        if let Some(recorded) = earlier.map(|seal| seal.base_sha256).filter(|sha256| *sha256 != base_sha256) {
+            return Err(Error::BaseChanged { path: base.into(), found: base_sha256, recorded });
+        }
+        Ok(Seal { base_length, base_sha256, overlay_length })
+    });
+    let seal = written?;
+    out.write_all(&seal.to_bytes()).map_err(store::Error::io("write", &target.path))?;
+    target.finish(out)?;
+    Ok(Injected { seal, replaced: earlier.is_some() })
+}
+
+/// Writes the base of an injected file, byte for byte, to `target`, and returns what the seal said of it.
+pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
+    let (mut file, size) = open(path)?;
+    let Some(seal) = Seal::read(path, &mut file, size)? else {
+        // Worth a look at all of it: the advice differs.
+        let (_, buried) = digest(path, size).map_err(store::Error::io("read", path))?;
+        return Err(match buried {
+            Some(end) => Error::Buried { path: path.into(), end, after: size - end },
+            None => Error::NoInjection { path: path.into() },
+        });
+    };
+    let mut out = target.begin()?;
+    thread::scope(|scope| {
+        let digest = scope.spawn(|| digest(path, seal.base_length));
+        copy_base(&file, seal.base_length, out.as_file_mut())
+            .map_err(store::Error::io("write", out.path()))?;
+        let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (found, _) = digested.map_err(store::Error::io("read", path))?;
+        match found == seal.base_sha256 {
+            true => Ok(()),
+            false => Err(Error::BaseChanged { path: path.into(), found, recorded: seal.base_sha256 }),
+        }
+    })?;
+    target.finish(out)?;
+    Ok(seal)
+}
+
+/// Writes an overlay alone, and returns its length in bytes.
+pub fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64, Error> {
+    let mut out = BufWriter::with_capacity(CHUNK, target.begin()?);
+    let length = cpio::write(overlay, epoch, &mut out)?;
+    let out =
+        out.into_inner().map_err(|error| store::Error::io("write", &target.path)(error.into_error()))?;
+    target.finish(out)?;
+    Ok(length)
+}
+
+/// Writes a base, `overlay` and the seal to an empty file: what [`inject`] makes, of a base whose digest is known.
+pub fn join(
+    base: &Path,
+    base_sha256: Sha256,
+    overlay: &Tree,
+    epoch: u64,
+    out: &mut NamedTempFile,
+) -> Result<(), Error> {
+    let (file, base_length) = open(base)?;
+    let path = out.path().to_owned();
+    copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", &path))?;
+    let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &path)?;
+    let seal = Seal { base_length, base_sha256, overlay_length };
+    Ok(out.write_all(&seal.to_bytes()).map_err(store::Error::io("write", &path))?)
+}
+
+/// Writes `overlay` and the seal for a base that somebody else puts in front, with its padding.
+pub fn sealed_overlay(
+    base: store::Object,
+    overlay: &Tree,
+    epoch: u64,
+    out: &mut impl Write,
+) -> Result<(), cpio::Error> {
+    let overlay_length = cpio::write(overlay, epoch, out)?;
+    let seal = Seal { base_length: base.size, base_sha256: base.sha256, overlay_length };
+    out.write_all(&seal.to_bytes()).map_err(|source| cpio::Error::Write { path: "the seal".into(), source })
+}
+
+impl Target {
+    /// A file beside the target, which goes away unless it is finished.
+    fn begin(&self) -> Result<NamedTempFile, Error> {
+        if !self.force && fs::symlink_metadata(&self.path).is_ok() {
+            return Err(Error::Exists { path: self.path.clone() });
+        }
+        let directory = self.directory();
+        let file = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(directory)
+            .map_err(store::Error::io("create a file in", directory))?;
+        Ok(file)
+    }
+
+    /// Gives it its name. What replaces a file is on the disk before that is gone; a new file need not be.
+    fn finish(&self, mut file: NamedTempFile) -> Result<(), Error> {
+        file.flush().map_err(store::Error::io("write", &self.path))?;
+        if !self.force {
+            return match file.persist_noclobber(&self.path) {
+                Ok(_) => Ok(()),
+                Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {
+                    Err(Error::Exists { path: self.path.clone() })
+                }
+                Err(failed) => Err(store::Error::io("write", &self.path)(failed.error).into()),
+            };
+        }
+        file.as_file().sync_all().map_err(store::Error::io("write", &self.path))?;
+        file.persist(&self.path).map_err(|failed| store::Error::io("write", &self.path)(failed.error))?;
+        Ok(store::sync_directory(self.directory())?)
+    }
+
+    fn directory(&self) -> &Path {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new("."))
+    }
+}
+
+fn open(path: &Path) -> Result<(File, u64), Error> {
+    if path.is_dir() {
+        return Err(Error::Directory { path: path.into() });
+    }
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        match metadata.is_file() {
+            true => Ok((file, metadata.len())),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+        }
+    };
+    Ok(open().map_err(store::Error::io("read", path))?)
+}
+
+/// The first `length` bytes of `base` become those of `out`, which stands behind them then.
+fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(&*out, base).is_ok() {
+        out.set_len(length)?;
+        return out.seek(SeekFrom::End(0)).map(drop);
+    }
+    let mut base = base;
+    base.rewind()?;
+    // std has the kernel copy between files (copy_file_range).
+    match io::copy(&mut base.take(length), out)? {
+        copied if copied == length => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the base became shorter while it was read")),
+    }
+}
+
+/// Digest of the beginning of a file, and where the last seal ends in it.
+fn digest(path: &Path, length: u64) -> io::Result<(Sha256, Option<u64>)> {
+    let mut file = File::open(path)?.take(length);
+    let mut hashing = Hashing::new(Search::default());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            read => hashing.write_all(&chunk[..read])?,
+        }
+    }
+    let (search, sha256, _) = hashing.finish();
+    Ok((sha256, search.end()))
+}
+
+fn append_overlay(
+    out: &mut File,
+    base_length: u64,
+    overlay: &Tree,
+    epoch: u64,
+    path: &Path,
+) -> Result<u64, Error> {
+    let mut out = BufWriter::with_capacity(CHUNK, out);
+    let zeros = vec![0; padding(base_length) as usize];
+    out.write_all(&zeros).map_err(store::Error::io("write", path))?;
+    let length = cpio::write(overlay, epoch, &mut out)?;
+    out.flush().map_err(store::Error::io("write", path))?;
+    Ok(length)
+}

@@ -1,0 +1,172 @@
+//! What Flatcar wants where in an overlay.
+//!
+//! Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition config, and reads
+//! nothing else of it by itself: sysexts lie in `sysext/` for the links that the config makes, container images in `images/`
+//! for units of the config. What must be in the final root (certificates) goes through the config.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::Error;
+use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
+use crate::ignition::{self, Config, Transpile, lint};
+use crate::report::Finding;
+use crate::store;
+use crate::sysext::inspect::inspect;
+
+/// What becomes `/oem`.
+const OEM: &str = "usr/share/oem";
+/// Largest certificate file in bytes.
+const MAX_CERTIFICATE: u64 = 1 << 20;
+
+/// An overlay in the making.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    tree: Tree,
+    /// Names of its sysexts.
+    sysexts: Vec<String>,
+    /// Layers of its config, lowest first.
+    layers: Vec<Config>,
+    certificates: Vec<Certificates>,
+    findings: Vec<Finding>,
+}
+
+/// A file of authorities.
+#[derive(Debug)]
+struct Certificates {
+    /// Where the booted system has it.
+    path: String,
+    /// A data URL.
+    source: String,
+}
+
+impl Overlay {
+    /// Adds the finished config.
+    pub fn config(&mut self, config: Vec<u8>) -> Result<(), tree::Error> {
+        let entry = Entry::file(PLAIN, Contents::Bytes(config), "the compiled Ignition config");
+        self.tree.insert(&format!("{OEM}/config.ign"), entry)
+    }
+
+    /// Adds the image of a sysext under the name that it must be merged under.
+    pub fn sysext(&mut self, name: &str, image: impl Into<PathBuf>) -> Result<(), tree::Error> {
+        let entry = Entry::file(PLAIN, Contents::on_disk(image)?, format!("sysext {name}"));
+        self.tree.insert(&format!("{OEM}/sysext/{name}.raw"), entry)?;
+        self.sysexts.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Adds the image of a sysext that somebody built. Its name is the one that it says itself, else that of the file.
+    pub fn foreign_sysext(&mut self, image: &Path) -> Result<(), Error> {
+        let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let (inspected, findings) = inspect(image)?;
+        let name = inspected.name.unwrap_or_else(|| stem.to_owned());
+        self.findings.extend(findings.into_iter().map(|finding| Finding {
+            message: format!("{}: {}", image.display(), finding.message),
+            ..finding
+        }));
+        Ok(self.sysext(&name, image)?)
+    }
+
+    /// Adds a container image, for a unit that imports it from `/oem/images`.
+    pub fn image(&mut self, archive: &Path) -> Result<(), Error> {
+        let name = file_name(archive)?;
+        let entry = Entry::file(PLAIN, Contents::on_disk(archive)?, format!("image {}", archive.display()));
+        Ok(self.tree.insert(&format!("{OEM}/images/{name}"), entry)?)
+    }
+
+    /// Adds any file.
+    pub fn file(&mut self, path: &str, from: &Path, mode: u16) -> Result<(), Error> {
+        let entry = Entry::file(mode, Contents::on_disk(from)?, format!("{}", from.display()));
+        self.tree.insert(path, entry)?;
+        if !path.starts_with(&format!("{OEM}/")) {
+            let text = format!(
+                "`{path}` is seen in the initramfs only: nothing but {OEM} reaches the booted system"
+            );
+            let hint =
+                "Flatcar from 4487 on (Stable from 4593) unpacks it into a first stage that ends at once";
+            self.findings.push(Finding::warning(text).hint(hint));
+        }
+        Ok(())
+    }
+
+    /// Adds a layer of the config, on top of those before.
+    pub fn layer(&mut self, path: &Path) -> Result<(), Error> {
+        let checked = ignition::load(path, &Transpile { strict: true, ..Transpile::default() })?;
+        self.findings.extend(checked.warnings);
+        self.layers.push(checked.config);
+        Ok(())
+    }
+
+    /// Adds an authority whose certificates the node shall trust: Ignition while it fetches, and the booted system, where
+    /// `update-ca-certificates` finds it in `/etc/ssl/certs`.
+    pub fn authority(&mut self, pem: &Path) -> Result<(), Error> {
+        let size = fs::metadata(pem).map_err(store::Error::io("read", pem))?.len();
+        let unfit = |why: &str| Error::Unfit { path: pem.into(), why: why.into() };
+        if size > MAX_CERTIFICATE {
+            return Err(unfit("a file of certificates has at most 1 MiB"));
+        }
+        let bytes = fs::read(pem).map_err(store::Error::io("read", pem))?;
+        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
+            return Err(unfit("it holds no certificate in PEM"));
+        }
+        let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
+        let source = format!("data:;base64,{}", STANDARD.encode(bytes));
+        self.certificates.push(Certificates { path: format!("/etc/ssl/certs/{stem}.pem"), source });
+        Ok(())
+    }
+
+    /// The overlay's files and what is to be known about them.
+    pub fn finish(mut self) -> Result<(Tree, Vec<Finding>), Error> {
+        let links: Vec<String> = self.sysexts.clone();
+        let mut layers: Vec<Config> = Vec::new();
+        if !links.is_empty() {
+            layers.extend(links_layer(&links));
+        }
+        if !self.certificates.is_empty() {
+            layers.push(self.certificates_layer()?);
+        }
+        layers.append(&mut self.layers);
+        if !layers.is_empty() {
+            self.findings.extend(lint::conflicts(&layers));
+            let config = ignition::merge_all(layers);
+            self.findings.extend(lint::pxe(&config));
+            self.config(config.to_json().into_bytes())?;
+        }
+        Ok((self.tree, self.findings))
+    }
+
+    /// The files alone, for an overlay whose config was compiled elsewhere.
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    fn certificates_layer(&self) -> Result<Config, Error> {
+        let file = |file: &Certificates| json!({"path": file.path, "mode": 0o644, "overwrite": true, "contents": {"source": file.source}});
+        let files: Vec<Value> = self.certificates.iter().map(file).collect();
+        let sources: Vec<Value> =
+            self.certificates.iter().map(|file| json!({"source": file.source})).collect();
+        Ok(Config::from_json(&json!({
+            "ignition": {"version": "3.3.0", "security": {"tls": {"certificateAuthorities": sources}}},
+            "storage": {"files": files},
+        }))?)
+    }
+}
+
+/// The layer that links sysexts of the overlay to where systemd-sysext looks and takes their names from. A link moves no
+/// bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
+pub fn links_layer(sysexts: &[String]) -> Option<Config> {
+    let link = |name: &String| json!({"path": format!("/etc/extensions/{name}.raw"), "target": format!("/oem/sysext/{name}.raw")});
+    let links: Vec<_> = sysexts.iter().map(link).collect();
+    let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
+    // Names are plain, so the config is valid.
+    Config::from_json(&config).ok()
+}
+
+fn file_name(path: &Path) -> Result<&str, Error> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| Error::Unfit { path: path.into(), why: "it has no name in UTF-8".into() })
+}

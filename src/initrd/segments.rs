@@ -1,0 +1,309 @@
+//! The archives of an initrd, one after the other, by the kernel's own rules.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use serde::Serialize;
+
+use super::Error;
+use crate::format::cpio::{self, Compression, Member, Seekable, Skip, Streamed};
+use crate::store;
+
+/// How much is read at a time of what is unpacked, in bytes.
+const CHUNK: usize = 256 << 10;
+/// First bytes that tell what an archive is.
+const START: usize = 8;
+
+/// How much of a foreign initrd is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of each archive.
+    pub archive: cpio::Limits,
+    /// Unpacked bytes of all compressed archives together.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    /// 16 GiB: more than a machine that boots from memory has room for, mostly.
+    fn default() -> Self {
+        Limits { archive: cpio::Limits::default(), bytes: 16 << 30 }
+    }
+}
+
+/// Where an archive of an initrd begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Start {
+    /// From the start of the file.
+    pub offset: u64,
+    /// How it is compressed, if it is.
+    pub compression: Option<Compression>,
+}
+
+/// An archive of an initrd, or several behind each other in one compressed stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Segment {
+    /// Where it begins.
+    #[serde(flatten)]
+    pub start: Start,
+    /// Its length in the file in bytes, without padding behind it.
+    pub length: u64,
+    /// Its length unpacked.
+    pub unpacked: u64,
+    /// Files, directories and all else.
+    pub members: usize,
+}
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The segment.
+    pub start: Start,
+    /// The archive inside of its stream, from 0. Hard links do not reach from one archive to another.
+    pub archive: usize,
+}
+
+/// What is done with each member; its body need not be read.
+pub type Visit<'v> = dyn FnMut(&Place, &Member, &mut dyn Read) -> Result<(), Error> + 'v;
+
+/// Goes through an initrd.
+pub struct Segments<'s, F> {
+    subject: &'s str,
+    file: F,
+    limits: Limits,
+    /// Of the next byte that was not looked at.
+    at: u64,
+    /// Whether a plain archive came last.
+    after_plain: bool,
+}
+
+impl<'s, F: Read + Seek> Segments<'s, F> {
+    /// Starts at the beginning of a file, which `subject` names in errors.
+    pub fn new(subject: &'s str, file: F, limits: Limits) -> Self {
+        Segments { subject, file, limits, at: 0, after_plain: false }
+    }
+
+    /// Starts at the archive that begins at a byte.
+    pub fn starting_at(self, at: u64) -> Self {
+        Segments { at, ..self }
+    }
+
+    /// Whether the file begins as an initrd does: with an archive, or with a compression around one. Unpacks no more than
+    /// its first bytes.
+    pub fn probe(&mut self) -> Result<(), Error> {
+        let foreign = |why| Error::Foreign { subject: self.subject.into(), why };
+        let (empty, unknown) =
+            (foreign("it has no bytes but zeros"), foreign("no cpio archive begins in it"));
+        let inside = foreign("what is compressed there is no cpio archive in newc format");
+        let start = match self.peek() {
+            Ok(Some(start)) => start,
+            Ok(None) => return Err(empty),
+            Err(Error::Lost { .. }) if self.at == 0 => return Err(unknown),
+            Err(error) => return Err(error),
+        };
+        let Some(compression) = start.compression else { return Ok(()) };
+        self.seek()?;
+        let mut input = BufReader::new(&mut self.file);
+        let mut first = [0; 6];
+        let read = compression.decoder(&mut input).and_then(|decoder| match decoder {
+            Some(mut decoder) => decoder.read_exact(&mut first).map(|()| cpio::MAGICS.contains(&&first[..])),
+            None => Ok(true),
+        });
+        match read {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(inside),
+            Err(source) => Err(Error::Damaged {
+                subject: self.subject.into(),
+                offset: start.offset,
+                compression,
+                source,
+            }),
+        }
+    }
+
+    /// Where the next archive begins, behind zeros; nothing at the end. Reads a few bytes.
+    pub fn peek(&mut self) -> Result<Option<Start>, Error> {
+        let Some(first) = self.pass_zeros()? else { return Ok(None) };
+        let offset = self.at;
+        let lost = |why: String| Err(Error::Lost { subject: self.subject.into(), offset, why });
+        let compression = Compression::of(&first);
+        let is_plain = first[0] == b'0';
+        match compression {
+            _ if self.after_plain && !offset.is_multiple_of(4) => {
+                return lost("behind a plain archive the next one must begin at a multiple of four".into());
+            }
+            None if is_plain && !offset.is_multiple_of(4) => {
+                return lost("a plain archive must begin at a multiple of four".into());
+            }
+            None if is_plain && !cpio::MAGICS.iter().any(|magic| first.starts_with(magic)) => {
+                return match first.starts_with(b"070707") {
+                    true => lost("it is in cpio's old portable format, not in newc".into()),
+                    false => lost("no archive begins there".into()),
+                };
+            }
+            None if !is_plain => return lost("neither an archive nor a compression begins there".into()),
+            Some(Compression::Xz) => {
+                if let Some(check) = cpio::xz_check(&first) {
+                    return lost(format!("it is xz with {check}, and the kernel has CRC-32 only"));
+                }
+            }
+            _ => {}
+        }
+        Ok(Some(Start { offset, compression }))
+    }
+
+    /// The next archive, read to its end; nothing at the end of the file.
+    pub fn next(&mut self, visit: &mut Visit<'_>) -> Result<Option<Segment>, Error> {
+        let Some(start) = self.peek()? else { return Ok(None) };
+        let segment = match start.compression {
+            None => self.plain(start, visit)?,
+            Some(compression) => self.compressed(start, compression, visit)?,
+        };
+        self.at = start.offset + segment.length;
+        self.after_plain = start.compression.is_none();
+        Ok(Some(segment))
+    }
+
+    fn plain(&mut self, start: Start, visit: &mut Visit<'_>) -> Result<Segment, Error> {
+        self.seek()?;
+        let subject = format!("{}, archive at byte {}", self.subject, start.offset);
+        let mut reader = cpio::Reader::new(&subject, Seekable(&mut self.file), self.limits.archive);
+        let members = members(Place { start, archive: 0 }, &mut reader, visit)?;
+        let length = reader.length();
+        Ok(Segment { start, length, unpacked: length, members })
+    }
+
+    fn compressed(
+        &mut self,
+        start: Start,
+        compression: Compression,
+        visit: &mut Visit<'_>,
+    ) -> Result<Segment, Error> {
+        self.seek()?;
+        let name = self.subject;
+        let damaged =
+            |source| Error::Damaged { subject: name.into(), offset: start.offset, compression, source };
+        let mut input = Counted { inner: BufReader::with_capacity(CHUNK, &mut self.file), count: 0 };
+        let decoder = match compression.decoder(&mut input).map_err(damaged)? {
+            Some(decoder) => decoder,
+            None => {
+                return Err(Error::Unreadable { subject: name.into(), offset: start.offset, compression });
+            }
+        };
+        let limited = Limited { inner: decoder, left: self.limits.bytes };
+        let mut unpacked = BufReader::with_capacity(CHUNK, limited);
+        let subject = format!("{name}, {} archive at byte {}", compression.name(), start.offset);
+        let mut count = 0;
+        let mut length = 0;
+        for archive in 0.. {
+            // Inside of a stream the kernel skips zeros, too, and takes what follows for one more archive.
+            let next = loop {
+                let buffer = unpacked.fill_buf().map_err(damaged)?;
+                let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+                let next = buffer.get(zeros).copied();
+                let end = buffer.is_empty();
+                unpacked.consume(zeros);
+                length += zeros as u64;
+                if end || next.is_some() {
+                    break next;
+                }
+            };
+            if next.is_none() {
+                break;
+            }
+            let mut reader = cpio::Reader::new(&subject, Streamed(&mut unpacked), self.limits.archive);
+            count += members(Place { start, archive }, &mut reader, visit)?;
+            length += reader.length();
+        }
+        self.limits.bytes = unpacked.get_ref().left;
+        drop(unpacked);
+        Ok(Segment { start, length: input.count, unpacked: length, members: count })
+    }
+
+    /// The first bytes behind zeros, as many as there are.
+    fn pass_zeros(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.seek()?;
+        let mut chunk = [0; 512];
+        loop {
+            let read = self.file.read(&mut chunk).map_err(self.unreadable())?;
+            if read == 0 {
+                return Ok(None);
+            }
+            match chunk[..read].iter().position(|byte| *byte != 0) {
+                Some(zeros) => {
+                    self.at += zeros as u64;
+                    self.seek()?;
+                    let mut first = Vec::with_capacity(START);
+                    let take = (&mut self.file).take(START as u64).read_to_end(&mut first);
+                    take.map_err(self.unreadable())?;
+                    return Ok(Some(first));
+                }
+                None => self.at += read as u64,
+            }
+        }
+    }
+
+    fn seek(&mut self) -> Result<(), Error> {
+        let failed = self.unreadable();
+        self.file.seek(SeekFrom::Start(self.at)).map(drop).map_err(failed).map_err(Error::Io)
+    }
+
+    fn unreadable(&self) -> impl FnOnce(io::Error) -> store::Error + use<'s, F> {
+        store::Error::io("read", self.subject.as_ref())
+    }
+}
+
+fn members<R: Skip>(
+    place: Place,
+    reader: &mut cpio::Reader<'_, R>,
+    visit: &mut Visit<'_>,
+) -> Result<usize, Error> {
+    let mut count = 0;
+    while let Some(member) = reader.next_member()? {
+        count += 1;
+        visit(&place, &member, &mut reader.body())?;
+    }
+    Ok(count)
+}
+
+/// Counts what is taken of a file.
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.count += count as u64;
+        self.inner.consume(count);
+    }
+}
+
+/// Ends with an error instead of filling a disk.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => self.left = left,
+            None => {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it unpacks to more than the limit"));
+            }
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,242 @@
+//! What is in an initrd, with as little reading as that takes.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::seal::{self, Seal};
+use super::segments::{Limits, Place, Segments, Start};
+use super::{Error, padding};
+use crate::digest::Sha256;
+use crate::format::cpio::{Compression, Member};
+use crate::report::Finding;
+
+/// An initrd, looked at.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// Length of the file in bytes.
+    pub size: u64,
+    /// Its parts, in order, without gaps.
+    pub parts: Vec<Part>,
+    /// What was read of its members, in order.
+    pub members: Vec<Row>,
+    /// Digest of the base, if prebake injected something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_sha256: Option<Sha256>,
+    /// What the kernel will silently do otherwise than the author may expect.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
+/// A part of an initrd.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub what: What,
+    /// Where it begins, from the start of the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// How it is compressed, or how what begins there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// Its members, if they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<usize>,
+}
+
+/// What a part of an initrd is.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// An archive.
+    Archive,
+    /// Zeros.
+    Padding,
+    /// What was injected into, not looked into.
+    Base,
+    /// What prebake injected.
+    Overlay,
+    /// The record of that.
+    Seal,
+    /// An archive and all that follows it: where it ends is known only once it is unpacked.
+    Unread,
+}
+
+/// A member of an initrd.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Where its archive begins.
+    pub archive: u64,
+    /// As written.
+    pub path: String,
+    /// Type and permission bits, octal.
+    pub mode: String,
+    /// Length in bytes.
+    pub size: u32,
+    /// What a symlink points at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+impl Row {
+    fn of(start: &Start, member: &Member) -> Self {
+        Row {
+            archive: start.offset,
+            path: member.path.clone(),
+            mode: format!("{:06o}", member.mode),
+            size: member.size,
+            target: member.link.clone(),
+        }
+    }
+}
+
+/// Shows a file of `size` bytes without unpacking anything. Of what prebake joined, the seal and the headers of the overlay
+/// are read; of anything else, the headers of its plain archives up to the first compressed one.
+pub fn show(path: &Path, mut file: impl Read + Seek, size: u64) -> Result<Shown, Error> {
+    let mut shown = Shown::new(size);
+    let subject = path.display().to_string();
+    let seal = Seal::read(path, &mut file, size)?;
+    let mut segments = Segments::new(&subject, &mut file, Limits::default());
+    segments.probe()?;
+    if let Some(seal) = seal {
+        let compression = segments.peek()?.and_then(|start| start.compression);
+        shown.sealed(&seal, compression);
+        let mut overlay = segments.starting_at(seal.overlay_offset());
+        let read = overlay.next(&mut |place, member, _| {
+            shown.members.push(Row::of(&place.start, member));
+            Ok(())
+        })?;
+        let counted = read.map(|segment| segment.members);
+        if let Some(part) = shown.parts.iter_mut().find(|part| part.what == What::Overlay) {
+            part.members = counted;
+        }
+        return Ok(shown);
+    }
+    while let Some(start) = segments.peek()? {
+        if let Some(compression) = start.compression {
+            let (offset, length) = (start.offset, size - start.offset);
+            shown.push(What::Unread, offset, length, Some(compression), None);
+            return Ok(shown);
+        }
+        shown.next(&mut segments, None)?;
+    }
+    shown.pad(size);
+    Ok(shown)
+}
+
+/// Shows all of a file, which is unpacked for that. What stands before a fault is shown beside it.
+pub fn contents(
+    path: &Path,
+    mut file: impl Read + Seek,
+    size: u64,
+    limits: Limits,
+) -> (Shown, Option<Error>) {
+    let mut shown = Shown::new(size);
+    let subject = path.display().to_string();
+    let fault = (|| {
+        let seal = Seal::read(path, &mut file, size)?;
+        shown.base_sha256 = seal.map(|seal| seal.base_sha256);
+        let mut segments = Segments::new(&subject, &mut file, limits);
+        segments.probe()?;
+        while shown.next(&mut segments, seal.as_ref())? {}
+        shown.pad(size);
+        Ok(())
+    })();
+    shown.judge_parents(&subject);
+    (shown, fault.err())
+}
+
+impl Shown {
+    fn new(size: u64) -> Self {
+        Shown { size, parts: Vec::new(), members: Vec::new(), base_sha256: None, findings: Vec::new() }
+    }
+
+    fn push(
+        &mut self,
+        what: What,
+        offset: u64,
+        length: u64,
+        compression: Option<Compression>,
+        members: Option<usize>,
+    ) {
+        self.pad(offset);
+        self.parts.push(Part { what, offset, length, compression, members });
+    }
+
+    /// Notes the zeros up to a byte.
+    fn pad(&mut self, until: u64) {
+        let offset = self.parts.last().map_or(0, |part| part.offset + part.length);
+        if until > offset {
+            let length = until - offset;
+            self.parts.push(Part { what: What::Padding, offset, length, compression: None, members: None });
+        }
+    }
+
+    fn sealed(&mut self, seal: &Seal, compression: Option<Compression>) {
+        self.base_sha256 = Some(seal.base_sha256);
+        let overlay = seal.base_length + padding(seal.base_length);
+        self.push(What::Base, 0, seal.base_length, compression, None);
+        self.push(What::Overlay, overlay, seal.overlay_length, None, None);
+        self.push(What::Seal, overlay + seal.overlay_length, seal::length(), None, None);
+    }
+
+    /// Takes in the next archive; whether there was one.
+    fn next<F: Read + Seek>(
+        &mut self,
+        segments: &mut Segments<'_, F>,
+        seal: Option<&Seal>,
+    ) -> Result<bool, Error> {
+        let members = &mut self.members;
+        let read = segments.next(&mut |place: &Place, member, _| {
+            members.push(Row::of(&place.start, member));
+            Ok(())
+        })?;
+        let Some(segment) = read else { return Ok(false) };
+        let what = match seal.map(Seal::overlay_offset) {
+            Some(overlay) if segment.start.offset == overlay => What::Overlay,
+            Some(overlay) if segment.start.offset > overlay => What::Seal,
+            _ => What::Archive,
+        };
+        let Start { offset, compression } = segment.start;
+        self.push(what, offset, segment.length, compression, Some(segment.members));
+        Ok(true)
+    }
+
+    /// A file without its directory is dropped by the kernel, unless the initramfs inside of the kernel has that directory.
+    fn judge_parents(&mut self, subject: &str) {
+        let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut orphans = Vec::new();
+        for row in &self.members {
+            let path = row.path.trim_start_matches(['/', '.']).to_owned();
+            match path.rsplit_once('/') {
+                // Whatever lies behind a link may be there.
+                Some((parent, _))
+                    if !known.contains(parent) && !known.iter().any(|link| behind(parent, link)) =>
+                {
+                    orphans.push(row.path.clone());
+                }
+                _ => {}
+            }
+            match row.target {
+                Some(_) => known.insert(format!("{path}/")),
+                None if row.mode.starts_with("04") => known.insert(path),
+                None => false,
+            };
+        }
+        let Some(first) = orphans.first() else { return };
+        let others =
+            if orphans.len() > 1 { format!(" and {} more", orphans.len() - 1) } else { String::new() };
+        let text = format!("{subject}: no archive before `{first}`{others} makes the directory it lies in");
+        let hint =
+            "the kernel drops such a member without a word, unless its own initramfs has the directory";
+        self.findings.push(Finding::warning(text).hint(hint));
+    }
+}
+
+/// Whether a directory is, or lies behind, a link (which is known with a slash at its end).
+fn behind(directory: &str, link: &str) -> bool {
+    link.ends_with('/') && format!("{directory}/").starts_with(link)
+}

@@ -1,0 +1,225 @@
+//! Two-stage installation: what the tree says of it, what the server does about it, and the installer's own judgement.
+//!
+//! The installer runs for real, against the real server; stand-ins are `flatcar-install` and the programs that would touch
+//! a disk (lsblk, wipefs, mount, systemctl).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::http::{Server, get, send};
+use crate::judges::matchbox::check_tree;
+use crate::world::{Run, World, repository};
+
+const INSTALL: &str = "install: {model: Lab Disk, min_size: 1GiB";
+
+/// The small world whose workers install themselves.
+fn world(options: &str) -> World {
+    let world = World::new();
+    for sysext in ["install", "report"] {
+        let from = repository("sysext").join(sysext);
+        let copied = Command::new("cp").arg("-a").arg(from).arg(world.path("sysext")).status().unwrap();
+        assert!(copied.success());
+    }
+    let early = format!("kernel_args: [console=ttyS0]\n    {INSTALL}{options}}}");
+    world.edit("recipes/small.yaml", "kernel_args: [console=ttyS0]", &early);
+    // The network card of the machine that runs the tests.
+    world.edit("recipes/small.yaml", "52:54:00:00:00:01", "00:00:00:00:00:00");
+    let outputs = "outputs: {pxe: {}, matchbox: {}, disk: {}}\ndefault_profile:";
+    world.edit("recipes/small.yaml", "default_profile:", outputs);
+    world
+}
+
+fn tree(world: &World, path: &str) -> String {
+    fs::read_to_string(world.path("output/small/current").join(path)).unwrap()
+}
+
+#[test]
+fn the_overlay_holds_the_installer_and_os_installed_has_the_real_config() {
+    let world = world("");
+    world.build();
+    let installer = tree(&world, "ignition/worker.ign");
+    assert!(installer.contains("/etc/prebake/install.conf") && installer.contains("/oem/sysext/install.raw"));
+    assert!(!installer.contains("/etc/role"), "{installer}");
+    let installed = tree(&world, "ignition/worker.installed.ign");
+    assert!(
+        installed.contains("/etc/role") && installed.contains("/etc/extensions/hello.raw"),
+        "{installed}"
+    );
+    assert!(!installed.contains("install.raw") && !installed.contains("report.raw"), "{installed}");
+    let group: Value = serde_json::from_str(&tree(&world, "groups/n1.installed.json")).unwrap();
+    assert_eq!(group["selector"]["os"], "installed");
+    assert_eq!(group["profile"], "worker.installed");
+    // A profile that runs in memory stays as it is.
+    assert!(tree(&world, "ignition/control.ign").contains("/etc/control"));
+    check_tree(&world.path("output/small/current"));
+}
+
+/// Posts a report of n1, as its installer does.
+fn report(address: &str, detail: &str) {
+    let body = format!("mac=00-00-00-00-00-00&stage=installed&detail={detail}");
+    let head = format!(
+        "POST /report HTTP/1.1\nHost: {address}\nConnection: close\nContent-Length: {}\n\n",
+        body.len()
+    );
+    assert_eq!(send(address, &(head + &body)).status, 204);
+}
+
+#[test]
+fn a_machine_that_says_it_is_installed_boots_its_disk_until_the_generation_moves() {
+    let world = world(", generation: 7");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    let script = || get(&address, "/ipxe?mac=00-00-00-00-00-00", "").text();
+    assert!(script().contains("\nkernel "));
+    report(&address, "generation 6");
+    assert!(script().contains("\nkernel "), "an installation of another generation");
+    report(&address, "generation 7");
+    let local = script();
+    assert!(local.contains("sanboot --no-describe --drive 0x80") && !local.contains("kernel"), "{local}");
+    assert_eq!(get(&address, "/grub?mac=00-00-00-00-00-00", "").text(), "exit\n");
+    // The config of the installed system is still to be had, and other machines install themselves.
+    assert!(get(&address, "/ignition?mac=00-00-00-00-00-00&os=installed", "").text().contains("/etc/role"));
+    assert!(get(&address, "/ipxe?mac=52-54-00-00-00-09", "").text().contains("\nkernel "));
+}
+
+/// Stand-ins, by name. `$LAB` is the test's directory: `disks` has a line for each disk, `oem` is the OEM partition.
+const STAND_INS: [(&str, &str); 7] = [
+    (
+        "lsblk",
+        r#"columns=; device=
+while [ $# -gt 0 ]; do
+    case $1 in --output) columns=$2; shift ;; --*) ;; *) device=$1 ;; esac
+    shift
+done
+while IFS='|' read -r name type size ro model serial mount; do
+    [ -z "$device" ] || [ "$device" = "$name" ] || continue
+    case $columns in
+        NAME) echo "$name" ;;
+        TYPE) echo "$type" ;;
+        SIZE) echo "$size" ;;
+        RO) echo "$ro" ;;
+        MODEL) echo "$model" ;;
+        SERIAL) echo "$serial" ;;
+        MOUNTPOINT) echo "$mount" ;;
+        NAME,PARTLABEL) if [ -d "$LAB/oem" ]; then echo "${name}6 OEM"; fi ;;
+        *) echo "$name $size $model" ;;
+    esac
+done <"$LAB/disks""#,
+    ),
+    ("wipefs", "if [ -f $LAB/foreign ]; then echo ext4; fi"),
+    ("mount", "for dir; do :; done; rmdir $dir; ln -s $LAB/oem $dir"),
+    ("umount", "rm $1; mkdir $1"),
+    ("ip", "echo default via 10.0.0.1 dev lo"),
+    ("systemctl", "echo systemctl $* >>$LAB/did"),
+    (
+        "flatcar-install",
+        r#"[ ! -f "$LAB/broken" ] || exit 1
+echo "flatcar-install $*" | sed 's|-i /[^ ]*|-i CONFIG|' >>"$LAB/did"
+mkdir -p "$LAB/oem"
+cp "${!#}" "$LAB/oem/config.ign""#,
+    ),
+];
+
+/// Runs the installer of n1 against the server.
+fn install(world: &World, address: &str, disks: &str) -> Run {
+    let bin = world.path("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for (name, script) in STAND_INS {
+        fs::write(bin.join(name), format!("#!/bin/bash\n{script}\n")).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write(world.path("disks"), disks).unwrap();
+    let _ = fs::remove_file(world.path("did"));
+    let config: Value = serde_json::from_str(&tree(world, "ignition/worker.ign")).unwrap();
+    let files = config["storage"]["files"].as_array().unwrap();
+    let conf = files.iter().find(|file| file["path"] == "/etc/prebake/install.conf").unwrap();
+    let conf = conf["contents"]["source"].as_str().unwrap().rsplit(',').next().unwrap();
+    let conf = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, conf).unwrap();
+    let conf =
+        String::from_utf8(conf).unwrap().replace("BASE_URL=''", &format!("BASE_URL='http://{address}'"));
+    fs::write(world.path("install.conf"), conf).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(repository("sysext/install/files/usr/libexec/prebake-install"));
+    command.env("PATH", path).env("LAB", world.path("")).env("PREBAKE_INSTALL_WAIT", "0");
+    Run::of(command.env("PREBAKE_INSTALL_CONF", world.path("install.conf")).output().unwrap())
+}
+
+fn did(world: &World) -> String {
+    fs::read_to_string(world.path("did")).unwrap_or_default()
+}
+
+const DISK: &str = "/dev/sda|disk|9000000000|0|Lab Disk|1|\n";
+
+#[test]
+fn the_installer_installs_marks_and_reboots_and_does_it_only_once() {
+    let world = world("");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    let other = "/dev/sdb|disk|9000000000|0|Other|2|/\n/dev/sr0|rom|9000000000|1|Lab Disk|3|\n";
+    install(&world, &address, &format!("{DISK}{other}")).ok();
+    let expected = format!(
+        "flatcar-install -d /dev/sda -V 4593.2.5 -b http://{address}/assets/flatcar -o  -i CONFIG\nsystemctl reboot\n"
+    );
+    assert_eq!(did(&world), expected);
+    let config = fs::read_to_string(world.path("oem/config.ign")).unwrap();
+    assert_eq!(config, tree(&world, "ignition/worker.installed.ign"));
+    let marker = fs::read_to_string(world.path("oem/prebake-install")).unwrap();
+    assert_eq!(marker, "GENERATION=1\nVERSION=4593.2.5\n");
+    // Nobody here takes a report, and no firmware can be told: the machine stays as it is instead of going round.
+    let again = install(&world, &address, DISK).ok();
+    assert!(again.stderr.contains("holds generation 1 already; nothing is installed"), "{}", again.stderr);
+    assert_eq!(did(&world), "");
+    // A higher generation asks for it again, whatever the disk holds.
+    fs::write(world.path("foreign"), "").unwrap();
+    world.edit("recipes/small.yaml", INSTALL, &format!("{INSTALL}, generation: 2"));
+    world.build();
+    install(&world, &address, DISK).ok();
+    assert!(did(&world).starts_with("flatcar-install"));
+}
+
+#[test]
+fn the_installer_refuses_every_disk_that_may_be_the_wrong_one() {
+    let world = world("");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    for (disks, words) in [
+        ("/dev/sda|disk|9000000000|0|Other|1|\n".to_owned(), "no disk is what the recipe says"),
+        ("/dev/sda|disk|90000|0|Lab Disk|1|\n".to_owned(), "no disk is what the recipe says"),
+        (
+            format!("{DISK}/dev/sdb|disk|9000000000|0|Lab Disk|2|\n"),
+            "several disks are what the recipe says: /dev/sda /dev/sdb",
+        ),
+        ("/dev/sda|disk|9000000000|1|Lab Disk|1|\n".to_owned(), "/dev/sda is read-only"),
+        ("/dev/sda|disk|9000000000|0|Lab Disk|1|/data\n".to_owned(), "/dev/sda is mounted"),
+    ] {
+        install(&world, &address, &disks).fails(1, &[words]);
+        assert_eq!(did(&world), "", "{words}");
+    }
+    fs::write(world.path("foreign"), "").unwrap();
+    install(&world, &address, DISK).fails(1, &["/dev/sda is not empty (ext4)"]);
+    world.edit("recipes/small.yaml", INSTALL, &format!("{INSTALL}, wipe: true"));
+    world.build();
+    fs::write(world.path("broken"), "").unwrap();
+    install(&world, &address, DISK).fails(1, &["flatcar-install failed on /dev/sda"]);
+    assert!(!world.path("oem").exists(), "a failed installation is not marked");
+    fs::remove_file(world.path("broken")).unwrap();
+    install(&world, &address, DISK).ok();
+}
+
+#[test]
+fn options_that_cannot_work_are_refused_where_they_stand() {
+    for (from, to, words) in [
+        (INSTALL, "install: {min_size: 1GiB", "`install` needs a `device`, `model` or `serial`"),
+        (INSTALL, "install: {device: sda", "`sda` is not a device"),
+        (INSTALL, "install: {model: \"it's\"", "`model` must be plain text without quotes"),
+        (INSTALL, "install: {modell: x", "did you mean `model`?"),
+        ("disk: {}", "ipxe: {}", "`install` takes what only the output `disk` publishes"),
+    ] {
+        let world = world("");
+        world.edit("recipes/small.yaml", from, to);
+        world.prebake(&["build", "recipes/small.yaml"]).fails(3, &[words, "recipes/small.yaml:10:"]);
+    }
+}
