@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::arch::Arch;
 use crate::check;
@@ -30,6 +31,7 @@ use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::source::oci::Resolver;
 use crate::store::{Object, Store};
+use crate::sysext::ddi;
 use crate::sysexts::{self, Selected};
 
 /// What a build may do.
@@ -218,17 +220,18 @@ pub async fn build(
 ) -> Result<Report> {
     let Project { recipe, sysexts, .. } = project;
     let output = Output::acquire(output, &recipe.name)?;
-    let compile =
-        |version, keys: &_| Ok((version, compile::compile(recipe, version, sysexts, keys, layers)?));
+    let packaging = recipe.packaging.load(SystemTime::now())?;
+    let compile = |version, keys: &_| {
+        Ok((version, compile::compile(recipe, version, sysexts, &packaging, keys, layers)?))
+    };
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
-    let plan = Plan::new(&lock, recipe, sysexts, &needs, &boots)?;
+    let plan = Plan::new(&lock, recipe, sysexts, &packaging, &needs, &boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes =
-        Runner { store, lock: &lock, sysexts, packaging: &recipe.packaging, boots: &boots, observer }
-            .run(&plan)?;
+        Runner { store, lock: &lock, sysexts, packaging: &packaging, boots: &boots, observer }.run(&plan)?;
     warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
@@ -245,6 +248,7 @@ pub async fn build(
         version: sysext.version().to_owned(),
         object: outcome.object,
         step: step.key,
+        verity: None,
     });
     let carried = of_carried.iter().filter_map(|(step, outcome)| match &step.work {
         Work::Carried(carried) => Some(SysextImage {
@@ -253,9 +257,16 @@ pub async fn build(
             version: carried.version.clone(),
             object: outcome.object,
             step: step.key,
+            verity: None,
         }),
         _ => None,
     });
+    let mut images: Vec<SysextImage> = images.chain(carried).collect();
+    if packaging.verity.is_some() {
+        for image in &mut images {
+            image.verity = ddi::protection(&store.path(&image.object.sha256))?;
+        }
+    }
     let booted = boots.into_iter().zip(of_boots).enumerate().map(|(index, (boot, (step, outcome)))| Boot {
         early: of_profile(recipe, &boot.profile, &early),
         uki: of_ukis.get(index).map(|(step, outcome)| (outcome.object, step.key)),
@@ -284,7 +295,7 @@ pub async fn build(
         lock: &lock,
         version,
         boots: booted.collect(),
-        sysexts: images.chain(carried).collect(),
+        sysexts: images,
         images: archives.collect(),
     };
     let memory = memory_of(&built);

@@ -4,6 +4,7 @@
 //! the store by the keys of the sysexts' steps, so that a build that changes nothing opens no image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -135,8 +136,9 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
         }
         return Ok(verdicts);
     };
-    let boots = compile::compile(recipe, version, sysexts, &lock.ssh_keys, &[])?.boots;
-    let plan = Plan::new(lock, recipe, sysexts, &needs, &boots)?;
+    let packaging = recipe.packaging.load(SystemTime::now())?;
+    let boots = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
+    let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &boots)?;
     for (boot, of_boot) in of_boots(&plan, &boots) {
         let mut extensions = Vec::new();
         for (name, step) in of_boot {

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
+use crate::format::tree::PLAIN;
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
@@ -22,6 +24,8 @@ use crate::plan::BootWish;
 use crate::quirks;
 use crate::recipe::{INSTALL_SYSEXTS, Install, Layout, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
+use crate::sysext::packaging::Packaging;
+use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
 
 /// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
@@ -76,6 +80,7 @@ pub fn compile(
     recipe: &Recipe,
     version: Version,
     sysexts: &[Selected],
+    packaging: &Packaging,
     github_keys: &lock::SshKeys,
     extra: &[PathBuf],
 ) -> Result<Compiled> {
@@ -88,8 +93,10 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
+    let signer = packaging.verity.as_ref();
     let findings = judge_layouts(recipe);
-    let mut compiler = Compiler { recipe, version, sysexts, keys, extra, ceiling, findings };
+    let mut compiler = Compiler { recipe, version, sysexts, signer, keys, extra, ceiling, findings };
+    compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {
@@ -109,6 +116,7 @@ struct Compiler<'c> {
     recipe: &'c Recipe,
     version: Version,
     sysexts: &'c [Selected],
+    signer: Option<&'c Signer>,
     keys: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
@@ -134,6 +142,7 @@ impl Compiler<'_> {
         let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
         let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
         let mut layers = vec![links_layer(&linked)];
+        layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
         layers.extend(self.keys.clone().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
@@ -266,4 +275,14 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
+}
+
+/// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others
+/// from being merged too.
+fn trusted(signer: &Signer) -> Option<Config> {
+    let pem = STANDARD.encode(signer.certificate_pem().ok()?);
+    let path = format!("/etc/verity.d/prebake-{}.crt", &signer.fingerprint().to_string()[..16]);
+    let contents = json!({"source": format!("data:;base64,{pem}")});
+    let file = json!({"path": path, "mode": PLAIN, "contents": contents});
+    Config::from_json(&json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}})).ok()
 }

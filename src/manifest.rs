@@ -13,6 +13,7 @@ use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::initrd::padding;
 use crate::repro;
+use crate::sysext::ddi::Protection;
 
 /// Version of the schema; raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 1;
@@ -97,6 +98,9 @@ pub struct File {
     /// The step that built it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Sha256>,
+    /// What protects a sysext image, if it is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Protection>,
 }
 
 /// Where a fetched file came from: canonical URL (never a mirror's) and who signed it.

@@ -30,6 +30,7 @@ use crate::report::Finding;
 use crate::source::flatcar::{CURRENT, VERSION_TXT};
 use crate::source::oci::ImageRef;
 use crate::store::Object;
+use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
 pub use ipxe::LOCAL as IPXE_LOCAL;
@@ -147,6 +148,8 @@ pub struct SysextImage {
     pub object: Object,
     /// The step that built it.
     pub step: Sha256,
+    /// What protects it, if it is signed.
+    pub verity: Option<Protection>,
 }
 
 impl SysextImage {
@@ -192,6 +195,8 @@ pub struct Row {
     pub origin: Option<Origin>,
     /// The step that built it.
     pub step: Option<Sha256>,
+    /// What protects it, if it is a signed sysext.
+    pub verity: Option<Protection>,
 }
 
 /// Where a published file's bytes are.
@@ -217,7 +222,17 @@ impl Row {
     }
 
     fn new(path: String, role: Role, contents: Contents) -> Self {
-        Row { path, contents, role, profile: None, node: None, arch: None, origin: None, step: None }
+        Row {
+            path,
+            contents,
+            role,
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+            verity: None,
+        }
     }
 
     /// Says which profile and node the file belongs to.
@@ -302,6 +317,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
     rows.extend(built.sysexts.iter().map(|image| Row {
         arch: Some(image.arch),
         step: Some(image.step),
+        verity: image.verity,
         ..Row::stored(
             format!("{}/{}", SysextImage::directory(&image.name), image.file_name()),
             Role::Sysext,

@@ -98,10 +98,11 @@ impl Plan {
         lock: &Lock,
         recipe: &Recipe,
         sysexts: &[Selected],
+        packaging: &Packaging,
         needs: &Needs,
         boots: &[BootWish],
     ) -> Result<Plan> {
-        let (epoch, packaging) = (lock.epoch(), &recipe.packaging);
+        let epoch = lock.epoch();
         let mut steps = sysext_steps(lock, sysexts, packaging)?;
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
         let mut keys: BTreeMap<(String, Arch), Sha256> =

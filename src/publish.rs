@@ -105,8 +105,8 @@ impl Tree {
                     continue;
                 }
             };
-            let Row { path, contents: bytes, role, profile, node, arch, origin, step } = row;
-            let file = manifest::File { role, size, sha256, profile, node, arch, origin, step };
+            let Row { path, contents: bytes, role, profile, node, arch, origin, step, verity } = row;
+            let file = manifest::File { role, size, sha256, profile, node, arch, origin, step, verity };
             if head.files.insert(path.clone(), file).is_some() {
                 return Err(Error::Collision { path });
             }
@@ -131,6 +131,7 @@ impl Tree {
             arch: None,
             origin: None,
             step: None,
+            verity: None,
         };
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));

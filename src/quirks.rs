@@ -39,6 +39,32 @@ pub fn newest_spec(major: u32) -> Option<Spec> {
     SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
 }
 
+/// First major version whose kernel is known to have EROFS, as a module (coreos-modules, `commonconfig`): the LTS 4081
+/// has none.
+const MOUNTS_EROFS: u32 = 4593;
+
+/// Whether a release's kernel mounts EROFS.
+pub fn mounts_erofs(version: Version) -> bool {
+    version.0[0] >= MOUNTS_EROFS
+}
+
+/// From this major on a release counts as one that merges in the initrd where certificates are asked for, whatever its
+/// channel: to be wrong there would cost a node all of its extensions.
+const TRUSTS_FLATCAR_ALONE: u32 = MERGES_IN_INITRD[0].1.0[0];
+/// First major version whose systemd (255) is known to judge a dm-verity signature by `/etc/verity.d`.
+const JUDGES_SIGNATURES: u32 = 4081;
+
+/// Why a release would refuse an image whose signer only `/etc/verity.d` knows, if it would. systemd merges nothing then.
+pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
+    match version.0[0] {
+        ..JUDGES_SIGNATURES => Some("its systemd is not known to judge signatures by /etc/verity.d"),
+        TRUSTS_FLATCAR_ALONE.. => {
+            Some("it merges sysexts in the initrd, which knows Flatcar's own certificate only")
+        }
+        _ => None,
+    }
+}
+
 /// Whether a release loses what is injected through a second initrd.
 pub fn drops_injected_config(version: Version) -> bool {
     let [_, channel, _] = version.0;
@@ -63,6 +89,19 @@ mod tests {
         for lost in ["4487.0.0", "4668.0.0", "4515.1.0", "4593.1.0"] {
             assert!(drops_injected_config(version(lost)), "{lost}");
         }
+    }
+
+    #[test]
+    fn erofs_is_for_4593_and_newer() {
+        assert!(!mounts_erofs(version("4081.3.10")));
+        assert!(mounts_erofs(version("4593.2.5")));
+    }
+
+    #[test]
+    fn signed_sysexts_are_for_releases_that_find_the_certificate() {
+        let refused = |text| refuses_signed_sysexts(version(text)).is_some();
+        assert!(!refused("4081.3.10") && !refused("4593.2.5"));
+        assert!(refused("3510.2.0") && refused("4628.0.0") && refused("4757.1.0"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::report::{Findings, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
-use crate::sysext::packaging::Packaging;
+use crate::sysext::packaging;
 use crate::sysexts::name_of;
 use crate::yaml::decode::Spanned;
 
@@ -54,7 +54,7 @@ pub struct Recipe {
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Sysext>,
     /// What the images of its sysexts are made with.
-    pub packaging: Packaging,
+    pub packaging: packaging::Wish,
     /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.

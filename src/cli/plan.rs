@@ -1,10 +1,13 @@
 //! `prebake plan`
 
+use std::time::SystemTime;
+
 use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::project::ProjectArgs;
+use crate::build::Project;
 use crate::compile;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -52,8 +55,10 @@ impl PlanArgs {
             .collect();
         let mut steps = Vec::new();
         if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
-            let compiled = compile::compile(&project.recipe, version, &project.sysexts, &lock.ssh_keys, &[])?;
-            let plan = Plan::new(lock, &project.recipe, &project.sysexts, &needs, &compiled.boots)?;
+            let Project { recipe, sysexts, .. } = &project;
+            let packaging = recipe.packaging.load(SystemTime::now())?;
+            let compiled = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?;
+            let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &compiled.boots)?;
             steps.extend(plan.steps.iter().map(|step| {
                 let outputs = store.step(&step.key);
                 let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());

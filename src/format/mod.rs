@@ -6,7 +6,10 @@
 
 pub mod archive;
 pub mod cpio;
+pub mod erofs;
+pub mod gpt;
 pub mod oci_archive;
 pub mod pe;
 pub mod squashfs;
 pub mod tree;
+pub mod verity;

@@ -17,7 +17,6 @@ use crate::source::oci::ImageRef;
 use crate::store::Object;
 use crate::sysext::description::Os;
 use crate::sysext::image::{Assembled, Error};
-use crate::sysext::release::Release;
 
 /// Enters step keys; raised when the tree changes for the same images.
 pub const REVISION: u32 = 1;
@@ -81,6 +80,6 @@ impl Carried {
         let path = format!("{DIRECTORY}/{}.list", self.name);
         let list = Entry::file(PLAIN, Contents::Bytes(list.into_bytes()), "the list of images");
         tree.insert(&path, list).map_err(in_tree)?;
-        Assembled::new(&self.name, tree, Release::new(Os::Any, self.arch, false))
+        Assembled::new(&self.name, tree, Os::Any, self.arch, false)
     }
 }

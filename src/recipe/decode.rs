@@ -8,6 +8,7 @@ use super::*;
 use crate::ignition::ssh_keys;
 use crate::output;
 use crate::report::{Finding, nearest};
+use crate::sysext::packaging;
 use crate::yaml::decode::{Decoder, Fields};
 use crate::yaml::{self, Node as Yaml};
 
@@ -45,7 +46,7 @@ impl Reader<'_> {
             sysexts: self.sysexts(&fields),
             packaging: fields
                 .get("packaging")
-                .map(|node| Packaging::decode(self.decoder, node))
+                .map(|node| packaging::Wish::decode(self.decoder, node, self.directory))
                 .unwrap_or_default(),
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),

@@ -244,6 +244,7 @@ mod tests {
             arch: None,
             origin: None,
             step: None,
+            verity: None,
         };
         let files = BTreeMap::from([("assets/a".to_owned(), file)]);
         let manifest = Manifest {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::error::{Advice, Exit};
+use crate::format::erofs;
 use crate::format::squashfs::{self, Listed};
 use crate::format::tree::{Content, Tree};
 
@@ -100,6 +101,7 @@ enum Bytes {
     Tree(Tree),
     Directory(PathBuf),
     Squashfs(Box<squashfs::Image>),
+    Erofs(Box<erofs::Image>),
 }
 
 /// Why an extension cannot be looked at.
@@ -140,6 +142,9 @@ pub enum Error {
     /// A file inside an image could not be read.
     #[error(transparent)]
     Image(#[from] squashfs::Error),
+    /// The same of an erofs image.
+    #[error(transparent)]
+    Erofs(#[from] erofs::Error),
 }
 
 impl Advice for Error {
@@ -149,6 +154,7 @@ impl Advice for Error {
             Error::TooMany { .. } => Exit::Config,
             Error::Broken { .. } => Exit::Integrity,
             Error::Image(error) => error.exit(),
+            Error::Erofs(error) => error.exit(),
         }
     }
 
@@ -222,6 +228,7 @@ impl Extension {
         extension.size = metadata.len();
         match fault(format, metadata.len()) {
             Some(fault) => extension.fault = Some(fault),
+            None if format == Format::Erofs => extension.unpack_erofs(path)?,
             None => extension.unpack(path)?,
         }
         Ok(extension)
@@ -236,6 +243,22 @@ impl Extension {
         let sizes = entries.values().map(|seen| if let Kind::File(size) = seen.kind { size } else { 0 });
         self.size = sizes.fold(0, u64::saturating_add);
         self.entries = entries;
+    }
+
+    fn unpack_erofs(&mut self, path: &Path) -> Result<(), Error> {
+        let limits = squashfs::Limits { file: MAX_FILE, ..squashfs::Limits::default() };
+        match erofs::Image::open(path, limits) {
+            Ok(image) => {
+                self.entries =
+                    image.list().map(|listed| (listed.path.clone(), seen(listed.clone()))).collect();
+                self.bytes = Bytes::Erofs(Box::new(image));
+            }
+            Err(error @ erofs::Error::Read { .. }) => return Err(error.into()),
+            // The kernel reads more features of the format than prebake does.
+            Err(erofs::Error::Feature { .. }) => self.fault = Some(Fault::Opaque("compressed erofs")),
+            Err(error) => self.fault = Some(Fault::Broken(error.to_string())),
+        }
+        Ok(())
     }
 
     fn unpack(&mut self, path: &Path) -> Result<(), Error> {
@@ -321,6 +344,7 @@ impl Extension {
                 file.take(limit).read_to_end(&mut bytes).map_err(inside)?;
             }
             Bytes::Squashfs(image) => bytes = image.head(path, limit)?,
+            Bytes::Erofs(image) => bytes = image.head(path, limit)?,
         }
         Ok(bytes)
     }
@@ -341,6 +365,7 @@ impl Extension {
         let no_image = |why: &str| Error::Broken { subject: self.subject.clone(), why: why.into() };
         match (&self.bytes, &self.fault) {
             (Bytes::Squashfs(image), _) => Ok(image.extract(target)?),
+            (Bytes::Erofs(_), _) => Err(no_image("it is erofs; `fsck.erofs --extract=DIR` unpacks it")),
             (_, Some(Fault::Broken(why))) => Err(no_image(why)),
             (_, Some(Fault::Opaque(what))) => {
                 Err(no_image(&format!("it is {what}, which prebake does not read")))
@@ -353,6 +378,7 @@ impl Extension {
     pub fn time(&self) -> Option<u32> {
         match &self.bytes {
             Bytes::Squashfs(image) => Some(image.time()),
+            Bytes::Erofs(image) => u32::try_from(image.time()).ok(),
             _ => None,
         }
     }
@@ -366,7 +392,7 @@ impl Extension {
                 Some(Content::File(Contents::OnDisk { path, .. })) => path.display().to_string(),
                 _ => format!("/{path}"),
             },
-            Bytes::None | Bytes::Squashfs(_) => format!("/{path}"),
+            Bytes::None | Bytes::Squashfs(_) | Bytes::Erofs(_) => format!("/{path}"),
         }
     }
 }
@@ -384,7 +410,7 @@ fn fault(format: Format, length: u64) -> Option<Fault> {
             Some(Fault::Opaque("squashfs of such a compression"))
         }
         Format::Squashfs(_) => None,
-        Format::Erofs => Some(Fault::Opaque("erofs")),
+        Format::Erofs => None,
         Format::Gpt => Some(Fault::Opaque("a disk image with partitions")),
         Format::Filesystem(name) => Some(Fault::Opaque(name)),
         Format::Empty => broken("it is empty"),

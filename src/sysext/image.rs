@@ -5,10 +5,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::base::Base;
-use super::description::{self, Description, Placement};
+use super::description::{self, Description, Os, Placement};
 use super::extension::{self, Extension};
 use super::merge::Merge;
-use super::packaging::Packaging;
+use super::packaging::{self, Packaging};
 use super::release::{self, Release};
 use super::rules::{self, Breach};
 use super::template::Variables;
@@ -16,11 +16,10 @@ use super::unit;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
 use crate::format::archive::{self, Limits, Selection};
-use crate::format::squashfs;
 use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 use crate::report::{Finding, Findings};
 
-/// Enters step keys beside [`squashfs::REVISION`]; raised when the tree changes for the same inputs.
+/// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;
 /// A file of this many bytes is refused: the overlay that brings an image is a cpio archive, whose sizes have 32 bits.
 const TOO_LARGE: u64 = 1 << 32;
@@ -28,6 +27,7 @@ const TOO_LARGE: u64 = 1 << 32;
 /// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
 #[derive(Debug)]
 pub struct Assembled {
+    arch: Arch,
     tree: Tree,
     /// What a person should know about it.
     pub warnings: Vec<Finding>,
@@ -92,7 +92,7 @@ pub enum Error {
         /// The sysext.
         name: String,
         /// Why.
-        source: squashfs::Error,
+        source: packaging::Error,
     },
 }
 
@@ -162,7 +162,7 @@ pub fn assemble(
         }
     }
     generate(description, variables, &mut tree)?;
-    Assembled::new(name, tree, Release::new(description.os, arch, description.reload))
+    Assembled::new(name, tree, description.os, arch, description.reload)
 }
 
 /// What is known of an image before its components are fetched: the tree, with empty files in place of components, and
@@ -234,7 +234,7 @@ fn add_release(name: &str, tree: &mut Tree, release: &Release) -> Result<(), Err
 
 impl Assembled {
     /// Adds the extension-release file to a tree and judges the whole.
-    pub fn new(name: &str, mut tree: Tree, release: Release) -> Result<Self, Error> {
+    pub fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
         for (path, entry) in tree.iter() {
             if let Content::File(contents) = &entry.content
                 && contents.size() >= TOO_LARGE
@@ -242,13 +242,13 @@ impl Assembled {
                 return Err(Error::TooLarge { name: name.into(), path: path.into(), size: contents.size() });
             }
         }
-        add_release(name, &mut tree, &release)?;
+        add_release(name, &mut tree, &Release::new(os, arch, reload))?;
         let (alone, base) = ([Extension::of_tree(name, &tree)], Base::well_known());
         let judged = rules::judge(&Merge::new(&alone, &base));
         let breaches = judged.map_err(|source| Error::Judge { name: name.into(), source })?;
         let findings = breaches.iter().map(Breach::finding).collect();
         let (tree, warnings) = Findings::settle(findings, tree)?;
-        Ok(Assembled { tree, warnings })
+        Ok(Assembled { arch, tree, warnings })
     }
 
     /// What is in the image.
@@ -258,7 +258,7 @@ impl Assembled {
 
     /// Writes the image over `out` and returns its length. `name` is the sysext's, for errors.
     pub fn write(&self, name: &str, epoch: u64, packaging: &Packaging, out: &mut File) -> Result<u64, Error> {
-        let written = packaging.write(&self.tree, epoch, out);
+        let written = packaging.write(&self.tree, self.arch, epoch, out);
         written.map_err(|source| Error::Write { name: name.into(), source })
     }
 }

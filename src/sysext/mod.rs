@@ -12,6 +12,7 @@
 //! `values` knows what a version is made of. Fetching is `source`'s, bytes of images are `format`'s.
 
 pub mod base;
+pub mod ddi;
 pub mod description;
 pub mod extension;
 pub mod identify;
@@ -25,6 +26,7 @@ pub mod published;
 pub mod release;
 pub mod rules;
 pub mod schema;
+pub mod signing;
 pub mod template;
 pub mod unit;
 pub mod values;

@@ -3,21 +3,64 @@
 //! Owns the choice of file system and of what it is made with. The bytes are `format`'s.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::ddi;
+use super::signing::Signer;
+use crate::arch::Arch;
+use crate::error::{Advice, Exit};
+use crate::format::erofs;
 use crate::format::squashfs::{self, BlockSize, Compression, Level};
 use crate::format::tree::Tree;
 use crate::memory::Bytes;
-use crate::report::{Finding, nearest};
+use crate::quirks;
+use crate::recipe::Version;
+use crate::report::{Finding, Findings, Place, nearest};
 use crate::yaml::Node as Yaml;
-use crate::yaml::decode::{Decoder, Fields};
+use crate::yaml::decode::{Decoder, Fields, Spanned};
 
 /// What an image is made with. All of it is in the bytes, so all of it belongs into a step key.
 #[derive(Clone, Debug, Default)]
 pub struct Packaging {
     /// The file system with the files.
     pub filesystem: Filesystem,
+    /// Who vouches for it: the image becomes a disk image with dm-verity.
+    pub verity: Option<Signer>,
+}
+
+/// Why an image cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The squashfs image.
+    #[error(transparent)]
+    Squashfs(#[from] squashfs::Error),
+    /// The erofs image.
+    #[error(transparent)]
+    Erofs(#[from] erofs::Error),
+    /// The disk image around it.
+    #[error(transparent)]
+    Ddi(#[from] ddi::Error),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Squashfs(error) => error.exit(),
+            Error::Erofs(error) => error.exit(),
+            Error::Ddi(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Squashfs(error) => error.hint(),
+            Error::Erofs(error) => error.hint(),
+            Error::Ddi(error) => error.hint(),
+        }
+    }
 }
 
 /// The file system of an image.
@@ -25,6 +68,8 @@ pub struct Packaging {
 pub enum Filesystem {
     /// Squashfs, which every release reads.
     Squashfs(squashfs::Options),
+    /// EROFS, which newer releases read.
+    Erofs(erofs::Options),
 }
 
 impl Default for Filesystem {
@@ -35,19 +80,26 @@ impl Default for Filesystem {
 
 impl From<squashfs::Options> for Packaging {
     fn from(options: squashfs::Options) -> Self {
-        Packaging { filesystem: Filesystem::Squashfs(options) }
+        Packaging { filesystem: Filesystem::Squashfs(options), verity: None }
     }
 }
 
 impl Packaging {
     /// What step keys hold of it.
     pub fn key(&self) -> Value {
-        match self.filesystem {
+        let mut key = match self.filesystem {
             Filesystem::Squashfs(squashfs::Options { block, compression }) => json!({
                 "format": "squashfs", "revision": squashfs::REVISION, "compression": compression.algorithm().name(),
                 "level": compression.level(), "block": block.bytes(),
             }),
+            Filesystem::Erofs(erofs::Options::Plain) => {
+                json!({"format": "erofs", "revision": erofs::REVISION, "compression": "none"})
+            }
+        };
+        if let Some(signer) = &self.verity {
+            key["verity"] = json!({"revision": ddi::REVISION, "certificate": signer.fingerprint()});
         }
+        key
     }
 
     /// The same with the least effort at compression, for what is compressed already.
@@ -57,25 +109,113 @@ impl Packaging {
                 let compression = options.compression.least();
                 Filesystem::Squashfs(squashfs::Options { compression, ..options })
             }
+            erofs => erofs,
         };
-        Packaging { filesystem }
+        Packaging { filesystem, ..self.clone() }
     }
 
-    /// Writes a tree as an image over `out`, which is truncated, and returns its length in bytes.
-    pub fn write(&self, tree: &Tree, epoch: u64, out: &mut File) -> Result<u64, squashfs::Error> {
-        match self.filesystem {
-            Filesystem::Squashfs(options) => squashfs::write(tree, epoch, options, out),
+    /// Writes a tree as an image for machines of `arch` over `out`, which is readable and truncated, and returns its length
+    /// in bytes.
+    pub fn write(&self, tree: &Tree, arch: Arch, epoch: u64, out: &mut File) -> Result<u64, Error> {
+        let length = match self.filesystem {
+            Filesystem::Squashfs(options) => squashfs::write(tree, epoch, options, out)?,
+            Filesystem::Erofs(options) => erofs::write(tree, epoch, options, out)?,
+        };
+        match &self.verity {
+            Some(signer) => Ok(ddi::protect(out, length, arch, signer)?),
+            None => Ok(length),
         }
     }
+}
 
-    /// Reads the value of the key `packaging` of a recipe.
-    pub fn decode(decoder: &Decoder, node: &Yaml) -> Self {
+/// What a recipe says under `packaging`, before key and certificate are read.
+#[derive(Debug, Default)]
+pub struct Wish {
+    /// The file system with the files.
+    pub filesystem: Filesystem,
+    /// Where `format` stands.
+    format: Option<Place>,
+    /// Who signs.
+    pub verity: Option<VerityWish>,
+}
+
+/// Who shall sign the images.
+#[derive(Debug)]
+pub struct VerityWish {
+    /// The private key file.
+    pub key: Spanned<PathBuf>,
+    /// The certificate file.
+    pub certificate: Spanned<PathBuf>,
+}
+
+impl Wish {
+    /// Reads the value of the key `packaging` of a recipe, whose paths are relative to `directory`.
+    pub fn decode(decoder: &Decoder, node: &Yaml, directory: &Path) -> Self {
         let fields = decoder.fields(node, "`packaging`");
-        let formats = ["squashfs"];
-        if let Some(format) = fields.get("format") {
-            one_of(decoder, format, "format", &formats);
+        let format = fields.get("format");
+        let filesystem = match format.and_then(|node| one_of(decoder, node, "format", &["squashfs", "erofs"]))
+        {
+            Some(1) => {
+                for key in ["compression", "level", "block"] {
+                    let Some(node) = fields.get(key) else { continue };
+                    let what = format!("`{key}` is squashfs's; files in erofs images are stored as they are");
+                    let finding = Finding::error(what).at(decoder.spanned(node, ()).place);
+                    decoder.push(finding.hint("leave it out"));
+                }
+                Filesystem::Erofs(erofs::Options::Plain)
+            }
+            _ => Filesystem::Squashfs(squashfs_options(decoder, &fields)),
+        };
+        let verity = fields.get("verity").and_then(|node| {
+            let fields = decoder.fields(node, "`verity`");
+            let file = |key| {
+                let node = fields.need(key)?;
+                Some(decoder.spanned(node, directory.join(decoder.string(node)?)))
+            };
+            // Both are asked for, so that both are missed at once.
+            let (key, certificate) = (file("key"), file("certificate"));
+            Some(VerityWish { key: key?, certificate: certificate? })
+        });
+        Wish { filesystem, format: format.map(|node| decoder.spanned(node, ()).place), verity }
+    }
+
+    /// Reads key and certificate.
+    ///
+    /// # Errors
+    /// What is wrong with them, at the places that name them.
+    pub fn load(&self, now: SystemTime) -> Result<Packaging, Findings> {
+        let mut packaging = Packaging { filesystem: self.filesystem, verity: None };
+        if let Some(VerityWish { key, certificate }) = &self.verity {
+            let signer = Signer::load(key, certificate, now).map_err(|findings| {
+                let [of_key, of_certificate] = *findings;
+                let of_key = of_key.map(|finding| finding.at(key.place.clone()));
+                let of_certificate = of_certificate.map(|finding| finding.at(certificate.place.clone()));
+                Findings(of_key.into_iter().chain(of_certificate).collect())
+            })?;
+            packaging.verity = Some(signer);
         }
-        Packaging { filesystem: Filesystem::Squashfs(squashfs_options(decoder, &fields)) }
+        Ok(packaging)
+    }
+
+    /// What a release would not take.
+    pub fn findings(&self, version: Version) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let (Filesystem::Erofs(_), Some(place)) = (self.filesystem, &self.format)
+            && !quirks::mounts_erofs(version)
+        {
+            let finding =
+                Finding::error(format!("the kernel of Flatcar {version} cannot mount erofs images"));
+            let finding = finding.hint("leave `format` out: every release mounts squashfs");
+            findings.push(finding.at(place.clone()));
+        }
+        if let Some(verity) = &self.verity
+            && let Some(why) = quirks::refuses_signed_sysexts(version)
+        {
+            let finding = Finding::error(format!("Flatcar {version} would merge no sysext at all: {why}"));
+            let finding = finding.hint("leave `verity` out: the images are plain file systems then");
+            findings.push(finding.at(verity.certificate.place.clone()));
+        }
+        findings
     }
 }
 

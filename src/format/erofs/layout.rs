@@ -1,0 +1,246 @@
+//! The fixed structures of the format: superblock, inode, directory entry. All numbers are little-endian.
+
+use super::xattr;
+
+/// Bytes of a block. Linux mounts images whose blocks are at most as large as its pages.
+pub(super) const BLOCK: usize = 4096;
+/// Where the superblock begins.
+pub(super) const SUPER: usize = 1024;
+/// Inodes begin at multiples of this; an inode's number (`nid`) is the slot it begins in.
+pub(super) const SLOT: usize = 32;
+/// Bytes of a directory entry without its name.
+pub(super) const DIRENT: usize = 12;
+
+const MAGIC: u32 = 0xe0f5_e1e2;
+/// `EROFS_FEATURE_COMPAT_SB_CHKSUM`: the superblock has a checksum.
+const COMPAT_CHECKSUM: u32 = 1;
+/// `EROFS_FEATURE_COMPAT_MTIME`: times are those of the last modification.
+const COMPAT_MTIME: u32 = 2;
+
+/// What the superblock says, as far as it is used here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Superblock {
+    /// Slot of the root's inode.
+    pub root: u16,
+    /// Number of inodes.
+    pub inodes: u64,
+    /// Seconds since 1970, for all inodes that have no time of their own.
+    pub time: u64,
+    /// Length of the image in blocks.
+    pub blocks: u32,
+    /// The block at which the slots begin.
+    pub meta: u32,
+    /// The block from which shared extended attributes are counted.
+    pub xattrs: u32,
+    /// Features that a reader must know.
+    pub incompat: u32,
+}
+
+impl Superblock {
+    /// The image's first block. The UUID and the name of the volume are empty.
+    pub(super) fn encode(&self) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        let mut put = |at: usize, bytes: &[u8]| block[SUPER + at..][..bytes.len()].copy_from_slice(bytes);
+        put(0, &MAGIC.to_le_bytes());
+        put(8, &(COMPAT_CHECKSUM | COMPAT_MTIME).to_le_bytes());
+        put(12, &[BLOCK.trailing_zeros() as u8]);
+        put(14, &self.root.to_le_bytes());
+        put(16, &self.inodes.to_le_bytes());
+        put(24, &self.time.to_le_bytes());
+        put(36, &self.blocks.to_le_bytes());
+        put(40, &self.meta.to_le_bytes());
+        put(80, &self.incompat.to_le_bytes());
+        let checksum = crc32c(&block[SUPER..]);
+        block[SUPER + 4..SUPER + 8].copy_from_slice(&checksum.to_le_bytes());
+        block
+    }
+
+    /// Reads the image's first block.
+    pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, String> {
+        let at = |offset| &block[SUPER + offset..];
+        if u32_at(at(0), 0) != MAGIC {
+            return Err("its first block has no superblock".into());
+        }
+        if usize::from(block[SUPER + 12]) != BLOCK.trailing_zeros() as usize {
+            return Err("its blocks are not of 4096 bytes".into());
+        }
+        if u32_at(at(8), 0) & COMPAT_CHECKSUM != 0 {
+            let mut zeroed = *block;
+            zeroed[SUPER + 4..SUPER + 8].fill(0);
+            if crc32c(&zeroed[SUPER..]) != u32_at(at(4), 0) {
+                return Err("the checksum of its superblock is wrong".into());
+            }
+        }
+        Ok(Superblock {
+            root: u16_at(at(14), 0),
+            inodes: u64_at(at(16), 0),
+            time: u64_at(at(24), 0),
+            blocks: u32_at(at(36), 0),
+            meta: u32_at(at(40), 0),
+            xattrs: u32_at(at(44), 0),
+            incompat: u32_at(at(80), 0),
+        })
+    }
+}
+
+/// Where the data of an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// In consecutive blocks.
+    Plain = 0,
+    /// In consecutive blocks but for the last part, which follows the inode inside of its block.
+    Inline = 2,
+}
+
+/// An inode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inode {
+    /// Where the data is.
+    pub layout: Layout,
+    /// Type and permissions as in `stat`.
+    pub mode: u16,
+    /// Length of the data in bytes.
+    pub size: u64,
+    /// Number of names.
+    pub links: u32,
+    /// `i_u`: the first block of the data.
+    pub data: u32,
+    /// Number for 32-bit `stat`.
+    pub number: u32,
+    /// Owner's user number.
+    pub uid: u32,
+    /// Owner's group number.
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// Bytes of extended attributes that follow it; behind them its data continues, if inline.
+    pub xattrs: usize,
+}
+
+impl Inode {
+    /// Whether it needs the long form. The short one has the superblock's time.
+    fn is_long(&self) -> bool {
+        self.size > u64::from(u32::MAX) || self.links > u32::from(u16::MAX)
+    }
+
+    /// Bytes that [`Inode::encode`] gives.
+    pub(super) fn encoded_len(&self) -> usize {
+        if self.is_long() { 64 } else { 32 }
+    }
+
+    /// The bytes of an inode whose owner is 0:0 and whose time is the superblock's.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let long = self.is_long();
+        let format = (self.layout as u16) << 1 | u16::from(long);
+        let mut bytes = vec![0; self.encoded_len()];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &format.to_le_bytes());
+        if self.xattrs > 0 {
+            put(2, &((self.xattrs - xattr::HEADER) as u16 / 4 + 1).to_le_bytes());
+        }
+        put(4, &self.mode.to_le_bytes());
+        put(16, &self.data.to_le_bytes());
+        put(20, &self.number.to_le_bytes());
+        if long {
+            put(8, &self.size.to_le_bytes());
+            put(32, &self.time.to_le_bytes());
+            put(44, &self.links.to_le_bytes());
+        } else {
+            put(6, &(self.links as u16).to_le_bytes());
+            put(8, &(self.size as u32).to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads an inode from at least 64 bytes, or fewer where the image ends; also gives its length.
+    pub(super) fn parse(bytes: &[u8], time: u64) -> Result<(Self, usize), String> {
+        let short = || "an inode is cut off".to_owned();
+        if bytes.len() < 32 {
+            return Err(short());
+        }
+        let format = u16_at(bytes, 0);
+        let long = format & 1 != 0;
+        let layout = match format >> 1 {
+            0 => Layout::Plain,
+            2 => Layout::Inline,
+            other => return Err(format!("an inode has the data layout {other}, which is not read here")),
+        };
+        let xattrs = match u16_at(bytes, 2) {
+            0 => 0,
+            words => xattr::HEADER + 4 * (usize::from(words) - 1),
+        };
+        let common = Inode {
+            layout,
+            mode: u16_at(bytes, 4),
+            size: u32_at(bytes, 8).into(),
+            links: u16_at(bytes, 6).into(),
+            data: u32_at(bytes, 16),
+            number: u32_at(bytes, 20),
+            uid: u16_at(bytes, 24).into(),
+            gid: u16_at(bytes, 26).into(),
+            time,
+            xattrs,
+        };
+        if !long {
+            return Ok((common, 32));
+        }
+        if bytes.len() < 64 {
+            return Err(short());
+        }
+        let inode = Inode {
+            size: u64_at(bytes, 8),
+            uid: u32_at(bytes, 24),
+            gid: u32_at(bytes, 28),
+            time: u64_at(bytes, 32),
+            links: u32_at(bytes, 44),
+            ..common
+        };
+        Ok((inode, 64))
+    }
+}
+
+/// CRC-32C without the final inversion, as Linux' `crc32c(~0, …)`.
+fn crc32c(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+    })
+}
+
+/// Numbers at an offset; what lies beyond the end reads as 0.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u64_of::<2>(bytes, at) as u16
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u64_of::<4>(bytes, at) as u32
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64_of::<8>(bytes, at)
+}
+
+fn u64_of<const N: usize>(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes.get(at..).unwrap_or_default();
+    bytes.iter().take(N).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_crc32c() {
+        // RFC 3720, B.4: 32 bytes of zeros give 8a9136aa.
+        assert_eq!(!crc32c(&[0; 32]), 0x8a91_36aa);
+    }
+
+    #[test]
+    fn a_changed_superblock_is_told() {
+        let superblock =
+            Superblock { root: 1, inodes: 2, time: 3, blocks: 4, meta: 5, xattrs: 0, incompat: 0 };
+        let mut block = superblock.encode();
+        assert_eq!(Superblock::parse(&block).unwrap().blocks, 4);
+        block[SUPER + 36] ^= 1;
+        assert!(Superblock::parse(&block).is_err());
+    }
+}

@@ -1,0 +1,245 @@
+//! Discoverable disk images: a file system in a partition, its dm-verity tree in another, and in a third the signature
+//! of the tree's root hash.
+//!
+//! Owns the partitions as the Discoverable Partitions Specification has them. Everything in an image follows from the
+//! file system and the certificate: the same input gives the same bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::signing::{self, Signer};
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use crate::error::Advice;
+use crate::format::gpt::{self, Guid, Partition, Table};
+use crate::format::verity;
+
+/// Enters step keys; raised when the bytes around the same file system change.
+pub const REVISION: u32 = 1;
+
+/// Attribute bit 60: mount read-only.
+const READ_ONLY: u64 = 1 << 60;
+/// Longest signature partition that systemd reads, in bytes.
+const MAX_SIGNATURE: u64 = 4 << 20;
+/// Bytes that are moved at once.
+const CHUNK: u64 = 1 << 20;
+
+/// The types of partitions for `root`, its tree and its signature. Sysexts have the types of a root, whichever of its
+/// directories they hold.
+struct Types {
+    root: Guid,
+    verity: Guid,
+    signature: Guid,
+}
+
+const AMD64: Types = Types {
+    root: guid("4f68bce3e8cd4db196e7fbcaf984b709"),
+    verity: guid("2c7357edebd246d9aec123d437ec2bf5"),
+    signature: guid("41092b059fc84523994f2def0408b176"),
+};
+const ARM64: Types = Types {
+    root: guid("b921b0451df041c3af444c6f280d3fae"),
+    verity: guid("df3300ced69f4c92978c9bfb0f38d820"),
+    signature: guid("6db69de629f44758a7a5962190f00ce3"),
+};
+
+const fn guid(hex: &str) -> Guid {
+    let (digits, mut bytes, mut at) = (hex.as_bytes(), [0; 16], 0);
+    while at < 32 {
+        let digit = digits[at];
+        let value = if digit <= b'9' { digit - b'0' } else { digit - b'a' + 10 };
+        bytes[at / 2] = bytes[at / 2] << 4 | value;
+        at += 1;
+    }
+    Guid(bytes)
+}
+
+const fn types(arch: Arch) -> &'static Types {
+    match arch {
+        Arch::Amd64 => &AMD64,
+        Arch::Arm64 => &ARM64,
+    }
+}
+
+/// What protects an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protection {
+    /// Root hash of its dm-verity tree.
+    pub root_hash: Sha256,
+    /// SHA-256 of the signer's certificate as DER.
+    pub certificate_sha256: Sha256,
+}
+
+/// Why an image cannot be protected, or not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image could not be read or written.
+    #[error("cannot protect the image with dm-verity")]
+    Write(#[source] io::Error),
+    /// The signature could not be made.
+    #[error(transparent)]
+    Sign(#[from] signing::Error),
+    /// An image could not be read.
+    #[error("cannot read {subject}")]
+    Read {
+        /// The image.
+        subject: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The image is damaged.
+    #[error("{subject} is not an intact disk image: {why}")]
+    Damaged {
+        /// The image.
+        subject: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> crate::error::Exit {
+        match self {
+            Error::Sign(error) => error.exit(),
+            Error::Damaged { .. } => crate::error::Exit::Integrity,
+            Error::Write(_) | Error::Read { .. } => crate::error::Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Sign(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// The signature partition's JSON, with systemd's names.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Signature {
+    root_hash: Sha256,
+    certificate_fingerprint: Sha256,
+    signature: String,
+}
+
+/// Turns a file with a file system of `length` bytes, a multiple of 4096, into a signed disk image, and returns its length.
+///
+/// Salt, disk GUID and the tree's UUID come from the digest of the file system; the UUIDs of the first two partitions are
+/// the halves of the root hash, by which systemd finds them.
+pub fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<u64, Error> {
+    let content = digest(file, length).map_err(Error::Write)?;
+    let derived = |what: &str| *Sha256::of(format!("prebake {what} {content}").as_bytes()).bytes();
+    shift(file, length, Table::FIRST).map_err(Error::Write)?;
+    let (salt, tree_id) = (derived("verity salt"), half(&derived("verity uuid"), 0));
+    let verity = verity::hash(file, Table::FIRST, length, &salt, tree_id).map_err(Error::Write)?;
+    let root_hash = Sha256::from(verity.root);
+    let signature = Signature {
+        root_hash,
+        certificate_fingerprint: signer.fingerprint(),
+        signature: STANDARD.encode(signer.sign(root_hash.to_string().as_bytes())?),
+    };
+    let mut json = serde_json::to_vec(&signature).map_err(|error| Error::Write(error.into()))?;
+    json.resize(json.len().next_multiple_of(verity::BLOCK), 0);
+
+    let Types { root, verity: tree, signature } = types(arch);
+    let name = arch.systemd();
+    let mut end = Table::FIRST;
+    let mut partition = |kind: &Guid, id, suffix: &str, length| {
+        let start = end;
+        end += length;
+        let name = format!("root-{name}{suffix}");
+        Partition { kind: *kind, id: Guid(id), name, flags: READ_ONLY, start, length }
+    };
+    let partitions = vec![
+        partition(root, half(&verity.root, 0), "", length),
+        partition(tree, half(&verity.root, 16), "-verity", verity.area.len() as u64),
+        partition(signature, half(&derived("signature uuid"), 0), "-verity-sig", json.len() as u64),
+    ];
+    let total = Table::disk_length(end);
+    let write = || {
+        file.set_len(total)?;
+        file.write_all_at(&verity.area, partitions[1].start)?;
+        file.write_all_at(&json, partitions[2].start)?;
+        Table { disk: Guid(half(&derived("disk guid"), 0)), partitions }.write(file, total)
+    };
+    write().map_err(Error::Write)?;
+    Ok(total)
+}
+
+/// What protects an image, by its signature partition; nothing where it has none. The signature is not judged.
+pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
+    let subject = || path.display().to_string();
+    let damaged = |why: String| Error::Damaged { subject: subject(), why };
+    let read = |source| Error::Read { subject: subject(), source };
+    let file = File::open(path).map_err(read)?;
+    let table = match Table::read(&file) {
+        Ok(Some(table)) => table,
+        Ok(None) => return Ok(None),
+        Err(gpt::Error::Read(source)) => return Err(read(source)),
+        Err(error @ gpt::Error::Damaged(_)) => return Err(damaged(error.to_string())),
+    };
+    let signature =
+        |partition: &&Partition| Arch::ALL.iter().any(|arch| types(*arch).signature == partition.kind);
+    let Some(partition) = table.partitions.iter().find(signature) else { return Ok(None) };
+    if partition.length > MAX_SIGNATURE {
+        return Err(damaged("its signature partition is longer than 4 MiB".into()));
+    }
+    let mut bytes = vec![0; partition.length as usize];
+    file.read_exact_at(&mut bytes, partition.start).map_err(read)?;
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let signature: Signature = serde_json::from_slice(text)
+        .map_err(|error| damaged(format!("its signature is not JSON: {error}")))?;
+    Ok(Some(Protection {
+        root_hash: signature.root_hash,
+        certificate_sha256: signature.certificate_fingerprint,
+    }))
+}
+
+/// Where the file system lies in a disk image: its first byte and its length; nothing where the file is no disk image or
+/// has no root partition.
+pub fn filesystem(file: &File) -> Result<Option<(u64, u64)>, gpt::Error> {
+    let root = |partition: &&Partition| Arch::ALL.iter().any(|arch| types(*arch).root == partition.kind);
+    let Some(table) = Table::read(file)? else { return Ok(None) };
+    Ok(table.partitions.iter().find(root).map(|partition| (partition.start, partition.length)))
+}
+
+fn half(hash: &[u8; 32], at: usize) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[at..at + 16]);
+    half
+}
+
+fn digest(file: &File, length: u64) -> io::Result<Sha256> {
+    let mut hashing = crate::digest::Hashing::new(io::sink());
+    let mut buffer = vec![0; CHUNK as usize];
+    let mut at = 0;
+    while at < length {
+        let chunk = &mut buffer[..CHUNK.min(length - at) as usize];
+        file.read_exact_at(chunk, at)?;
+        hashing.update(chunk);
+        at += chunk.len() as u64;
+    }
+    Ok(hashing.finish().1)
+}
+
+/// Moves the first `length` bytes of a file up by `by`, the last ones first.
+fn shift(file: &File, length: u64, by: u64) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK as usize];
+    let mut end = length;
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        let chunk = &mut buffer[..(end - start) as usize];
+        file.read_exact_at(chunk, start)?;
+        file.write_all_at(chunk, start + by)?;
+        end = start;
+    }
+    file.write_all_at(&vec![0; by as usize], 0)
+}
