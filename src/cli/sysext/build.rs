@@ -1,7 +1,8 @@
 //! `prebake sysext build`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::HumanBytes;
@@ -15,7 +16,10 @@ use crate::cli::project::{FetchArgs, StoreArg, block_on};
 use crate::cli::table::Table;
 use crate::error::Result;
 use crate::factory::{self, Made, Pinned};
-use crate::sysext::packaging::Packaging;
+use crate::report::{Findings, Source};
+use crate::sysext::packaging::{Packaging, Wish};
+use crate::yaml;
+use crate::yaml::decode::Decoder;
 
 /// Build sysexts on their own, without a recipe
 ///
@@ -39,6 +43,9 @@ pub struct SysextBuildArgs {
     /// Set a variable of the description (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
+    /// What the images are made with, as under `packaging:` in a recipe: '{compression: gzip, level: 6}'
+    #[arg(long, value_name = "YAML")]
+    packaging: Option<String>,
     /// Use the store alone; names everything that is missing at once
     #[arg(long)]
     offline: bool,
@@ -57,6 +64,15 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Reads the value of `--packaging`; its files are relative to the working directory.
+fn packaging(text: &str) -> Result<Packaging> {
+    let source = Source::new("--packaging", text);
+    let root = yaml::parse(&source).map_err(Findings::from)?;
+    let decoder = Decoder::new(&source);
+    let wish = Wish::decode(&decoder, &root, Path::new(""));
+    Ok(decoder.finish(wish)?.load(SystemTime::now())?)
+}
+
 impl SysextBuildArgs {
     /// Builds, writes, and says what was pinned.
     pub fn run(self) -> Result<()> {
@@ -69,10 +85,11 @@ impl SysextBuildArgs {
         for name in &self.sysexts {
             sysexts.extend(factory::select(&factory::find(name)?, &archs, &values)?);
         }
+        let packaging = self.packaging.as_deref().map(packaging).transpose()?.unwrap_or_default();
         let store = self.fetch.trusting(self.store.open()?);
         let limits = Limits { offline: self.offline, http: self.fetch.options(), ..Limits::default() };
         let (pinned, made) =
-            block_on(factory::build(&sysexts, &Packaging::default(), &store, limits, &Progress::new()))?;
+            block_on(factory::build(&sysexts, &packaging, &store, limits, &Progress::new()))?;
         factory::publish(&made, &store, &self.output)?;
         match self.json {
             true => print_json(&as_json(&self.output, &pinned, &made)),

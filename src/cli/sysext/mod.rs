@@ -3,6 +3,7 @@
 mod build;
 mod extract;
 mod inspect;
+mod key;
 mod lint;
 mod ls;
 
@@ -23,6 +24,7 @@ enum SysextVerb {
     Build(build::SysextBuildArgs),
     Extract(extract::ExtractArgs),
     Inspect(inspect::InspectArgs),
+    Key(key::KeyArgs),
     Lint(lint::LintArgs),
     Ls(ls::LsArgs),
 }
@@ -34,6 +36,7 @@ impl SysextArgs {
             SysextVerb::Build(args) => args.run(),
             SysextVerb::Extract(args) => args.run(),
             SysextVerb::Inspect(args) => args.run(),
+            SysextVerb::Key(args) => args.run(),
             SysextVerb::Lint(args) => args.run(),
             SysextVerb::Ls(args) => args.run(),
         }

@@ -1,0 +1,44 @@
+//! `prebake sysext key`
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+
+use crate::error::Result;
+use crate::sysext::signing;
+
+/// Make keys that sign sysext images (`packaging: {verity: …}`)
+#[derive(Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    verb: KeyVerb,
+}
+
+#[derive(Subcommand)]
+enum KeyVerb {
+    Generate(GenerateArgs),
+}
+
+/// Make a private key and its certificate: sysext.key and sysext.crt in DIR
+///
+/// RSA of 3072 bits. Keep the key off the nodes; a build puts the certificate on them.
+#[derive(Args)]
+struct GenerateArgs {
+    /// Where both are written; made where it is missing
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl KeyArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        let KeyVerb::Generate(GenerateArgs { directory }) = self.verb;
+        let fingerprint = signing::generate(&directory, SystemTime::now())?;
+        let file = |name| directory.join(name).display().to_string();
+        println!("key          {}", file(signing::KEY));
+        println!("certificate  {}", file(signing::CERTIFICATE));
+        println!("fingerprint  {fingerprint}");
+        Ok(())
+    }
+}
