@@ -22,7 +22,7 @@ DEMO=(
 )
 # What the judges are built with (the real Ignition links libblkid), and the judges of container images and boot configs.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
-    erofs-utils:fsck.erofs
+    erofs-utils:fsck.erofs cryptsetup-bin:veritysetup attr:getfattr
     skopeo:skopeo containerd:containerd docker-registry:docker-registry
     grub-common:grub-script-check dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
     binutils:objdump sbsigntool:sbverify
