@@ -512,3 +512,23 @@ fn an_image_of_mkfs_erofs_is_read_unless_it_is_compressed() {
     make(&["-zlz4"]);
     assert!(matches!(erofs::Image::open(&path, Limits::default()), Err(erofs::Error::Feature { .. })));
 }
+
+#[test]
+fn a_key_made_by_the_binary_signs_an_image_on_the_command_line() {
+    let world = World::new();
+    let made = world.prebake(&["sysext", "key", "generate", "keys"]).ok();
+    assert!(made.stdout.contains("keys/sysext.key"), "{}", made.stdout);
+    world.prebake(&["sysext", "key", "generate", "keys"]).fails(2, &["sysext.key", "remove both files"]);
+    let packaging = "{format: erofs, verity: {key: keys/sysext.key, certificate: keys/sysext.crt}}";
+    world.prebake(&["sysext", "build", "hello", "--packaging", packaging]).ok();
+    let image = world.path("output/sysext/hello-1-x86-64.raw");
+    assert!(prebake::sysext::ddi::protection(&image).unwrap().is_some());
+    for (packaging, words) in [
+        ("{compression: brotli}", "unknown compression `brotli`"),
+        ("{level: 23}", "the levels of zstd are 1 to 22"),
+        ("{verity: {key: none.key, certificate: keys/sysext.crt}}", "none.key"),
+        ("{", "--packaging"),
+    ] {
+        world.prebake(&["sysext", "build", "hello", "--packaging", packaging]).fails(3, &[words]);
+    }
+}
