@@ -77,7 +77,11 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
             }
         }
         match place {
-            Some(index) => groups[index].extensions.push(extension),
+            Some(index) => {
+                let group: &mut Group = &mut groups[index];
+                group.subject += &format!(", {}", extension.subject);
+                group.extensions.push(extension);
+            }
             None => groups.push(Group { subject: extension.subject.clone(), extensions: vec![extension] }),
         }
     }

@@ -551,13 +551,13 @@ fn lint_says_what_is_wrong_and_exits_by_it() {
     world.prebake(&["sysext", "lint", &path("good"), "--strict"]).ok();
     let warned = world.prebake(&["sysext", "lint", &path("warned")]).ok();
     assert!(warned.stdout.contains("warning[warned:/usr/lib/sysctl.d]: too-early"), "{}", warned.stdout);
-    world.prebake(&["sysext", "lint", &path("warned"), "--strict"]).fails(3, &["0 errors, 1 warnings"]);
-    world.prebake(&["sysext", "lint", &path("bad"), &path("good")]).fails(3, &["1 errors"]);
+    world.prebake(&["sysext", "lint", &path("warned"), "--strict"]).fails(3, &["0 errors, 1 warning\n"]);
+    world.prebake(&["sysext", "lint", &path("bad"), &path("good")]).fails(3, &["1 error, "]);
     let run = world.prebake(&["sysext", "lint", &path("bad"), "--json"]);
     let verdict: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(verdict[0]["findings"][0]["rule"], "no-opt");
     assert_eq!(verdict[0]["findings"][0]["path"], "/opt");
-    world.prebake(&["sysext", "lint", &path("")]).fails(3, &["1 errors"]);
+    world.prebake(&["sysext", "lint", &path("")]).fails(3, &["1 error, "]);
     world.prebake(&["sysext", "lint", &path("missing")]).fails(1, &["cannot read", "name an image"]);
     world.prebake(&["sysext", "lint", "."]).fails(3, &["is no extension"]);
     world.prebake(&["sysext", "lint", "sysext"]).fails(3, &["is no extension", "did you mean sysext/hello?"]);

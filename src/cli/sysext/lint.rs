@@ -46,7 +46,7 @@ pub struct LintArgs {
 
 /// Something is wrong; it has been printed.
 #[derive(Debug, thiserror::Error)]
-#[error("{errors} errors, {warnings} warnings")]
+#[error("{}, {}", counted(*errors, "error"), counted(*warnings, "warning"))]
 struct Refused {
     errors: usize,
     warnings: usize,
@@ -114,12 +114,17 @@ fn print(verdicts: &[(String, Vec<Breach>)]) {
     for (subject, breaches) in verdicts {
         match breaches.len() {
             0 => println!("{subject}: nothing is wrong"),
-            count => println!("{subject}: {count} findings"),
+            count => println!("{subject}: {}", counted(count, "finding")),
         }
         for breach in breaches {
             print!("{}", breach.finding());
         }
     }
+}
+
+/// `1 error`, `2 errors`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn as_json(verdicts: &[(String, Vec<Breach>)]) -> Vec<serde_json::Value> {
