@@ -33,6 +33,11 @@ fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
 /// machine gets it from the harness; under UEFI only an initrd counts that an argument names, or that a unified kernel
 /// image holds.
 fn lab(outputs: &str) -> World {
+    lab_with(outputs, |_| {})
+}
+
+/// The same, with something done to the world before it is built.
+fn lab_with(outputs: &str, prepare: impl FnOnce(&World)) -> World {
     let world = World::new();
     for path in ["recipes/lab.yaml", "recipes/lab", "sysext", "tests/lab/keys/lab.asc"] {
         let place = world.path(path).parent().unwrap().to_owned();
@@ -51,6 +56,7 @@ fn lab(outputs: &str) -> World {
         .unwrap();
     let nonce = "storage:\n  files:\n    - {path: /etc/prebake-lab/nonce, contents: {inline: by-uefi}}\n";
     fs::write(world.path("nonce.bu"), format!("variant: flatcar\nversion: 1.0.0\n{nonce}")).unwrap();
+    prepare(&world);
     let mirror = Mirror::builder().directory("/", &release.server).start().unwrap();
     let mut command = world.command(&["build", "recipes/lab.yaml", "--layer", "nonce.bu"]);
     let output = command.env("PREBAKE_MIRROR_FLATCAR", mirror.url()).output().unwrap();
@@ -77,6 +83,33 @@ fn a_uefi_machine_boots_by_our_ipxe_script() {
     let url = format!("{}/boot.ipxe", machine::seen_from_inside(address.parse().unwrap()));
     let machine = Machine::builder(&url, &world.path("console")).mac("52:54:00:00:00:02").uefi();
     boots(machine.start().unwrap(), "control");
+}
+
+#[test]
+fn a_kernel_activates_a_signed_image_and_refuses_a_byte_that_was_changed() {
+    let world = lab_with("matchbox: {}", |world| {
+        world.prebake(&["sysext", "key", "generate", "recipes/keys"]).ok();
+        let verity = "packaging: {verity: {key: keys/sysext.key, certificate: keys/sysext.crt}}\nprofiles:";
+        world.edit("recipes/lab.yaml", "profiles:", verity);
+    });
+    let _turn = machine::turn();
+    let tree = world.path("output/lab/current");
+    let (_server, address) = Server::prebake(&tree);
+    let url = format!("{}/boot.ipxe", machine::seen_from_inside(address.parse().unwrap()));
+    let machine = || Machine::builder(&url, &world.path("console")).mac("52:54:00:00:00:01");
+    boots(machine().start().unwrap(), "worker");
+
+    let overlay = tree.join("assets/overlay/worker.cpio");
+    let mut bytes = fs::read(&overlay).unwrap();
+    let image = bytes.windows(4).position(|four| four == b"hsqs").unwrap();
+    // Behind the superblock are the blocks of files.
+    bytes[image + 100] ^= 1;
+    fs::remove_file(&overlay).unwrap();
+    fs::write(&overlay, bytes).unwrap();
+    let mut machine = machine().start().unwrap();
+    let event = machine.wait_for(&["PREBAKE-LAB-OK", "is corrupted"], PATIENCE);
+    let event = event.unwrap_or_else(|stall| panic!("{stall}\n{}", machine.last_lines(40).join("\n")));
+    assert!(event.line.contains("verity: ") && event.line.contains("is corrupted"), "{}", event.line);
 }
 
 #[test]
