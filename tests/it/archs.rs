@@ -6,17 +6,11 @@ use std::fs;
 use prebake::manifest::{File, Manifest, Role};
 
 use crate::judges::matchbox::check_tree;
-use crate::world::{VERSION, World, stock};
+use crate::world::{VERSION, World};
 
 /// The small world with an arm64 board on the mirror, and a recipe for both.
 fn world() -> World {
-    let world = World::new();
-    let board = world.path("release/stable/arm64-usr");
-    fs::create_dir_all(board.join(VERSION)).unwrap();
-    std::os::unix::fs::symlink(VERSION, board.join("current")).unwrap();
-    for (name, bytes) in stock(VERSION) {
-        world.release_file_of("arm64-usr", &name, &bytes);
-    }
+    let world = World::with_arm64();
     world.edit("recipes/small.yaml", "channel: stable}", "channel: stable, arch: [arm64, amd64]}");
     world.edit("recipes/small.yaml", "profile: worker}", "profile: worker, arch: amd64}");
     world.edit("recipes/small.yaml", "profile: control,", "profile: control, arch: arm64,");

@@ -16,7 +16,7 @@ use prebake::sysext::inspect::inspect;
 use crate::judges;
 use crate::lab::mirror::Mirror;
 use crate::sysexts::tgz;
-use crate::world::{Run, VERSION, World, repository, stock};
+use crate::world::{Run, World, repository};
 
 /// Every folder that ships, but the lab's own.
 const FOLDERS: [&str; 10] = [
@@ -184,13 +184,7 @@ fn upstream(directory: &Path) {
 
 /// A world whose one profile boots all that ships, on both architectures.
 fn world() -> World {
-    let world = World::new();
-    let board = world.path("release/stable/arm64-usr");
-    fs::create_dir_all(board.join(VERSION)).unwrap();
-    std::os::unix::fs::symlink(VERSION, board.join("current")).unwrap();
-    for (name, bytes) in stock(VERSION) {
-        world.release_file_of("arm64-usr", &name, &bytes);
-    }
+    let world = World::with_arm64();
     let copied = Command::new("cp").arg("-a").arg(repository("sysext")).arg(world.path("")).status().unwrap();
     assert!(copied.success());
     world.edit("recipes/small.yaml", "channel: stable}", "channel: stable, arch: [amd64, arm64]}");

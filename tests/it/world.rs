@@ -90,6 +90,18 @@ impl World {
         World { directory, mirror }
     }
 
+    /// A world whose release server has the same version for arm64 too.
+    pub fn with_arm64() -> World {
+        let world = World::new();
+        let board = world.path("release/stable/arm64-usr");
+        fs::create_dir_all(board.join(VERSION)).unwrap();
+        std::os::unix::fs::symlink(VERSION, board.join("current")).unwrap();
+        for (name, bytes) in stock(VERSION) {
+            world.release_file_of("arm64-usr", &name, &bytes);
+        }
+        world
+    }
+
     /// A path in this world.
     pub fn path(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)
