@@ -190,10 +190,8 @@ impl Compiler<'_> {
             &self.recipe.stock_root(arch),
             &format!("ignition/{}.ign", installed_id(id)),
         );
-        let conf = format!("data:;base64,{}", base64::prelude::BASE64_STANDARD.encode(conf));
-        let file = json!({"path": "/etc/prebake/install.conf", "mode": 0o600, "contents": {"source": conf}});
-        let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}});
-        let layers = [links_layer(&INSTALL_SYSEXTS.map(str::to_owned)), Config::from_json(&config).ok()];
+        let conf = file_layer("/etc/prebake/install.conf", 0o600, conf);
+        let layers = [links_layer(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
         Some(ignition::merge_all(layers.into_iter().chain([self.keys.clone()]).flatten()))
     }
 
@@ -280,9 +278,13 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
 /// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others
 /// from being merged too.
 fn trusted(signer: &Signer) -> Option<Config> {
-    let pem = STANDARD.encode(signer.certificate_pem().ok()?);
     let path = format!("/etc/verity.d/prebake-{}.crt", &signer.fingerprint().to_string()[..16]);
-    let contents = json!({"source": format!("data:;base64,{pem}")});
-    let file = json!({"path": path, "mode": PLAIN, "contents": contents});
+    file_layer(&path, PLAIN, signer.certificate_pem().ok()?)
+}
+
+/// A layer of one file.
+fn file_layer(path: &str, mode: u16, contents: impl AsRef<[u8]>) -> Option<Config> {
+    let source = format!("data:;base64,{}", STANDARD.encode(contents));
+    let file = json!({"path": path, "mode": mode, "contents": {"source": source}});
     Config::from_json(&json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}})).ok()
 }

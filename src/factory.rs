@@ -20,18 +20,16 @@ use crate::plan::{self, Plan};
 use crate::recipe::Trust;
 use crate::report::nearest;
 use crate::repro::canonical_json;
-use crate::resolve::component_id;
+use crate::resolve::{self, PARALLEL};
 use crate::run::{Outcome, Runner};
 use crate::source::Mirrors;
-use crate::source::fetch::{Check, Fetcher, Want};
+use crate::source::fetch::{Fetcher, Want};
 use crate::source::http::Http;
 use crate::store::{self, Object, Store};
 use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
 use crate::sysext::packaging::Packaging;
 use crate::sysexts::{self, Selected};
 
-/// Components that are fetched at the same time.
-const PARALLEL: usize = 8;
 /// The one output of what the store remembers of a component.
 const OUTPUT: &str = "component";
 /// Lists the digests of the images beside it, as sha256sum does and systemd-sysupdate reads.
@@ -133,12 +131,7 @@ pub fn find(given: &str) -> Result<PathBuf, Error> {
 /// A sysext for each architecture, with these values for its variables, `version` among them.
 pub fn select(folder: &Path, archs: &[Arch], values: &BTreeMap<String, String>) -> Result<Vec<Selected>> {
     let description = Description::load(folder)?;
-    let of_arch = |arch: &Arch| {
-        let variables = description.variables(*arch, values)?;
-        let components = description.components(*arch, &variables)?;
-        Ok(Selected { arch: *arch, booted: true, description: description.clone(), variables, components })
-    };
-    archs.iter().map(of_arch).collect()
+    archs.iter().map(|arch| Ok(sysexts::select(&description, *arch, values, true)?)).collect()
 }
 
 /// Fetches what is needed and builds the images into the store.
@@ -174,18 +167,12 @@ async fn components(
 ) -> Result<Vec<Pinned>> {
     let mut pinned = Vec::new();
     let mut absent: Vec<(Want, Sha256)> = Vec::new();
-    for (sysext, component) in sysexts.iter().flat_map(|s| s.components.iter().map(move |c| (s, c))) {
-        let id = component_id(sysext, &component.name);
+    let wants = sysexts.iter().flat_map(|sysext| sysext.components.iter().zip(resolve::components(sysext)));
+    for (component, want) in wants {
         let key = memory_key(component);
         match remembered(store, &key, component) {
-            Some(object) => pinned.push(Pinned { id, url: component.url.clone(), object, fetched: false }),
-            None => {
-                let check = match &component.digest {
-                    Expected::Pinned(sha256) => Check::Pinned(*sha256),
-                    Expected::Published { url } => Check::Published(url.clone()),
-                };
-                absent.push((Want { id, url: component.url.clone(), check }, key));
-            }
+            Some(object) => pinned.push(Pinned { id: want.id, url: want.url, object, fetched: false }),
+            None => absent.push((want, key)),
         }
     }
     if absent.is_empty() {

@@ -282,6 +282,13 @@ impl Built<'_> {
     }
 }
 
+/// Under which names GRUB and PXELINUX look for a node's own config. 01 is ARP's number of Ethernet.
+fn loader_names(node: &Node) -> impl Iterator<Item = String> {
+    let by_mac = node.mac.as_ref().map(|mac| format!("01-{}", mac.hyphened()));
+    let by_uuid = node.uuid.as_ref().map(|uuid| uuid.value.clone());
+    by_mac.into_iter().chain(by_uuid)
+}
+
 impl Boot {
     /// Path of the overlay in the tree.
     pub fn overlay_path(&self) -> String {

@@ -24,7 +24,7 @@ use crate::sysext::description::Expected;
 use crate::sysexts::Selected;
 
 /// Inputs that are fetched at the same time.
-const PARALLEL: usize = 8;
+pub const PARALLEL: usize = 8;
 
 /// The lock's id of a stock file of the release.
 pub fn stock_id(arch: Arch, file: &str) -> String {

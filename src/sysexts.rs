@@ -140,7 +140,8 @@ fn versions(
     selected
 }
 
-fn select(
+/// A sysext for one architecture, with these values for its variables.
+pub fn select(
     description: &Description,
     arch: Arch,
     overrides: &BTreeMap<String, String>,

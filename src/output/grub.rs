@@ -6,7 +6,7 @@
 //! unless a `base_url` is given.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row};
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, loader_names};
 use crate::arch::Arch;
 use crate::manifest::Role;
 use crate::recipe::Recipe;
@@ -64,9 +64,7 @@ impl OutputFormat for Grub {
         let mut rows = Vec::new();
         for node in &built.recipe.nodes {
             let Some(boot) = built.boot_of(node) else { continue };
-            let by_mac = node.mac.as_ref().map(|mac| format!("01-{}", mac.hyphened()));
-            let by_uuid = node.uuid.as_ref().map(|uuid| uuid.value.clone());
-            for name in by_mac.into_iter().chain(by_uuid) {
+            for name in loader_names(node) {
                 let text = format!("{}{}", self.head(), self.entry(boot, built));
                 let row = Row::text(format!("boot/grub/grub.cfg-{name}"), Role::Boot, text);
                 rows.push(row.for_node(node, boot));

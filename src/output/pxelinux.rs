@@ -5,7 +5,7 @@
 //! there, whatever the directory of `pxelinux.0`); with one, `lpxelinux.0` or `syslinux.efi` take it by HTTP.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row};
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, loader_names};
 use crate::arch::Arch;
 use crate::manifest::Role;
 use crate::recipe::Recipe;
@@ -39,10 +39,7 @@ impl OutputFormat for Pxelinux {
         let mut rows = Vec::new();
         for node in &built.recipe.nodes {
             let Some(boot) = built.boot_of(node) else { continue };
-            // 01 is ARP's number of Ethernet.
-            let by_mac = node.mac.as_ref().map(|mac| format!("01-{}", mac.hyphened()));
-            let by_uuid = node.uuid.as_ref().map(|uuid| uuid.value.clone());
-            for name in by_mac.into_iter().chain(by_uuid) {
+            for name in loader_names(node) {
                 let text = format!("DEFAULT {}\nPROMPT 0\n{}", boot.id, self.label(boot, built));
                 let row = Row::text(format!("{DIRECTORY}/{name}"), Role::Boot, text);
                 rows.push(row.for_node(node, boot));

@@ -13,6 +13,7 @@ use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::error::{Advice, Exit};
 use crate::format::erofs;
+pub use crate::format::squashfs::Kind;
 use crate::format::squashfs::{self, Listed};
 use crate::format::tree::{Content, Tree};
 
@@ -79,21 +80,6 @@ pub struct Seen {
     pub xattrs: Vec<String>,
     /// Number of the inode, if it has more names than this one.
     pub inode: Option<u64>,
-}
-
-/// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Dir,
-    /// A file of so many bytes.
-    File(u64),
-    /// A symlink and its target.
-    Symlink(String),
-    /// overlayfs' mark of a removed file: a character device 0:0.
-    Whiteout,
-    /// Any other device, socket or pipe.
-    Special,
 }
 
 enum Bytes {
@@ -423,16 +409,8 @@ fn shown_xattr((name, value): (&String, &Vec<u8>)) -> String {
     format!("{name}={}", String::from_utf8_lossy(value))
 }
 
-fn seen(listed: Listed) -> Seen {
-    let kind = match listed.kind {
-        squashfs::Kind::Dir => Kind::Dir,
-        squashfs::Kind::File(size) => Kind::File(size),
-        squashfs::Kind::Symlink(target) => Kind::Symlink(target),
-        squashfs::Kind::Whiteout => Kind::Whiteout,
-        squashfs::Kind::Special => Kind::Special,
-    };
-    let xattrs = listed.xattrs.iter().map(shown_xattr).collect();
-    let Listed { mode, uid, gid, inode, nlink, .. } = listed;
+fn seen(Listed { mode, uid, gid, inode, nlink, xattrs, kind, .. }: Listed) -> Seen {
+    let xattrs = xattrs.iter().map(shown_xattr).collect();
     Seen { mode, uid, gid, kind, xattrs, inode: (nlink > 1).then_some(inode.into()) }
 }
 
