@@ -16,8 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::project::runtime;
 use crate::error::Result;
 use crate::serve::content::Content;
+use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
-use crate::serve::server::{self, Server};
+use crate::serve::server::Server;
 use crate::store;
 
 /// Boot machines from a published tree, over HTTP
@@ -54,14 +55,20 @@ impl ServeArgs {
         });
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
-        let listener = server::listen(&self.address)?;
+        let mut listeners = Vec::new();
+        if !self.tls.only {
+            listeners.push(Listener::bind(&self.address)?);
+        }
+        listeners.extend(self.tls.listener(&self.address, &notices)?);
         let content = Content::tree(&self.tree, notices.clone())?;
         runtime()?.block_on(async {
-            let io = |source| server::Error::Listen { address: self.address.clone(), source };
-            let server = Server::new(listener, content, notices).map_err(io)?;
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
-            eprintln!("listening on http://{}", server.address().map_err(io)?);
+            let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
+            for listener in &listeners {
+                eprintln!("listening on {}", listener.url().map_err(socket)?);
+            }
+            let server = Server::new(listeners, content, notices).map_err(socket)?;
             let site = server.site();
             eprintln!(
                 "serving {}: {} files, {} profiles, {} groups",
@@ -94,6 +101,8 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Tftp(tftp) => tftp_line(tftp),
         Notice::Swapped(site) => format!("now serving {}", site.root.display()),
         Notice::Kept(error) => format!("still serving the old build: {error}"),
+        Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
+        Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
     };
     Some(format!("{now} {}", printable(&told)))
 }

@@ -8,6 +8,7 @@ use hyper::Method;
 
 use super::labels::Labels;
 use super::site::{self, Site};
+use super::tls;
 
 /// Takes notices; called from any thread, often, so it must be quick.
 pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
@@ -27,6 +28,8 @@ pub enum Notice<'n> {
     Swapped(&'n Site),
     /// What is there now cannot be served; the old one stays.
     Kept(&'n site::Error),
+    /// The certificate was replaced, or what replaced it cannot be used and the old one stays.
+    Certificate(Result<(), &'n tls::Error>),
 }
 
 /// One request over HTTP, answered or on its way.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -13,22 +13,26 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::{Method, Request as HttpRequest, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::answer::{Answer, Body, Piece, TEXT};
 use super::content::Content;
 use super::labels::Labels;
+use super::listen::Listener;
 use super::notice::{Notice, Notices, Record};
 use super::report::{MAX_BODY, Reports};
 use super::routes::{self, Request, World};
 use super::site::Site;
-use crate::error::{Advice, Exit};
+use super::tls::Tls;
 
 /// Connections at a time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -36,49 +40,16 @@ const MAX_CONNECTIONS: usize = 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 16 << 10;
+/// Requests at a time on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 16;
 /// How much of a file is in memory for one transfer at a time, twice.
 const CHUNK: usize = 256 << 10;
 /// How long open transfers may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Why the server cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address cannot be had.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// `HOST:PORT`.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl Advice for Error {
-    fn exit(&self) -> Exit {
-        match self {
-            Error::Listen { .. } => Exit::Failed,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Error::Listen { source, .. } => Some(match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "something listens there already; choose another port with --address".into()
-                }
-                io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need root or CAP_NET_BIND_SERVICE".into()
-                }
-                _ => "give an address of this machine as HOST:PORT".into(),
-            }),
-        }
-    }
-}
-
 /// A server on a tree, bound but not yet answering.
 pub struct Server {
-    listener: TcpListener,
+    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
     shared: Arc<Shared>,
 }
 
@@ -88,25 +59,12 @@ struct Shared {
     notices: Notices,
 }
 
-/// Binds `HOST:PORT`; port 0 takes a free one. Apart from [`Server::new`], since privileges are dropped in between.
-pub fn listen(address: &str) -> Result<net::TcpListener, Error> {
-    let listener = net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    listener.map_err(|source| Error::Listen { address: address.into(), source })
-}
-
 impl Server {
-    /// A server on a socket that listens. Must be called within a tokio runtime.
-    pub fn new(listener: net::TcpListener, content: Content, notices: Notices) -> io::Result<Server> {
+    /// A server on sockets that listen. Must be called within a tokio runtime.
+    pub fn new(listeners: Vec<Listener>, content: Content, notices: Notices) -> io::Result<Server> {
         let shared = Shared { content, reports: Reports::default(), notices };
-        Ok(Server { listener: TcpListener::from_std(listener)?, shared: Arc::new(shared) })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let listeners = listeners.into_iter().map(Listener::into_tokio).collect::<io::Result<_>>()?;
+        Ok(Server { listeners, shared: Arc::new(shared) })
     }
 
     /// What it serves now.
@@ -118,45 +76,62 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let graceful = GracefulShutdown::new();
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let accept = async {
+        let accepting = self.listeners.iter().map(|(socket, tls)| async {
+            loop {
                 let permit = permits.clone().acquire_owned().await;
-                self.listener.accept().await.map(|accepted| (permit, accepted))
-            };
-            let (permit, (stream, peer)) = tokio::select! {
-                accepted = accept => match accepted {
-                    Ok(accepted) => accepted,
-                    // Out of file descriptors, or the client is gone already: neither is the server's end.
-                    Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
+                // Out of file descriptors, or the client is gone already: neither is the server's end.
+                let Ok((stream, peer)) = socket.accept().await else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                let _ = stream.set_nodelay(true);
+                let (shared, watcher, tls) = (self.shared.clone(), graceful.watcher(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => converse(stream, "http", peer, shared, watcher).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                converse(stream, "https", peer, shared, watcher).await;
+                            }
+                        }
                     }
-                },
-                () = &mut stop => break,
-            };
-            let _ = stream.set_nodelay(true);
-            let shared = self.shared.clone();
-            let service = hyper::service::service_fn(move |request| {
-                let shared = shared.clone();
-                async move { Ok::<_, Infallible>(shared.answer(request, peer).await) }
-            });
-            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-            tokio::spawn(async move {
-                // An error here is a client that went away or broke the protocol; hyper has answered what it could.
-                let _ = connection.await;
-                drop(permit);
-            });
+                    drop(permit);
+                });
+            }
+        });
+        let accepting = join_all(accepting);
+        tokio::select! {
+            _ = accepting => {}
+            () = stop => {}
         }
-        drop(self.listener);
+        drop(self.listeners);
         let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
     }
 }
 
+/// Answers what comes over a connection, in whatever HTTP it speaks, until it ends.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    scheme: &'static str,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    watcher: Watcher,
+) {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+    http.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).max_concurrent_streams(MAX_STREAMS);
+    // Over plain TCP nobody asks for HTTP/2, and a first line that is none is an error of HTTP/1.1.
+    let http = if scheme == "http" { http.http1_only() } else { http };
+    let service = hyper::service::service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(shared.answer(request, scheme, peer).await) }
+    });
+    // An error here is a client that went away or broke the protocol; hyper has answered what it could.
+    let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+}
+
 impl Shared {
-    async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>, peer: SocketAddr) -> Response<Transfer> {
+    async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>, scheme: &'static str, peer: SocketAddr) -> Response<Transfer> {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let site = self.content.site();
@@ -170,7 +145,7 @@ impl Shared {
                     method: &head.method,
                     path: head.uri.path(),
                     query: head.uri.query().unwrap_or_default(),
-                    scheme: "http",
+                    scheme,
                     headers: &head.headers,
                     body: &body,
                     now: SystemTime::now(),
