@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::runtime;
 use crate::error::Result;
+use crate::serve::confine::Files;
 use crate::serve::content::Content;
 use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
@@ -55,12 +56,15 @@ impl ServeArgs {
         });
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
+        let mut files = Files::default();
         let mut listeners = Vec::new();
         if !self.tls.only {
             listeners.push(Listener::bind(&self.address)?);
         }
-        listeners.extend(self.tls.listener(&self.address, &notices)?);
+        listeners.extend(self.tls.listener(&self.address, &notices, &mut files)?);
         let content = Content::tree(&self.tree, notices.clone())?;
+        files.read(&self.tree);
+        self.confine.apply(files)?;
         runtime()?.block_on(async {
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;

@@ -14,6 +14,7 @@ pub mod answer;
 pub mod assets;
 pub mod boot;
 pub mod config;
+pub mod confine;
 pub mod content;
 pub mod labels;
 pub mod listen;

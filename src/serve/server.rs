@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request as HttpRequest, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -119,7 +120,10 @@ async fn converse(
 ) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
-    http.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).max_concurrent_streams(MAX_STREAMS);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(MAX_STREAMS);
     // Over plain TCP nobody asks for HTTP/2, and a first line that is none is an error of HTTP/1.1.
     let http = if scheme == "http" { http.http1_only() } else { http };
     let service = hyper::service::service_fn(move |request| {
@@ -131,9 +135,18 @@ async fn converse(
 }
 
 impl Shared {
-    async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>, scheme: &'static str, peer: SocketAddr) -> Response<Transfer> {
+    async fn answer(
+        self: Arc<Self>,
+        request: HttpRequest<Incoming>,
+        scheme: &'static str,
+        peer: SocketAddr,
+    ) -> Response<Transfer> {
         let started = Instant::now();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        // HTTP/2 says the host in its own way.
+        if let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+            head.headers.entry(HOST).or_insert(host);
+        }
         let site = self.content.site();
         let body = match routes::takes_body(&head.method, head.uri.path()) {
             true => read_body(body).await,

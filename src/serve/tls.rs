@@ -206,7 +206,8 @@ impl Identity {
             Identity::Issued { authority, names } => {
                 let issued = authority.issue(names, now);
                 let config = issued.and_then(|(chain, key)| {
-                    let failed = |source: rustls::Error| Error::Issue { names: names.clone(), source: source.into() };
+                    let failed =
+                        |source: rustls::Error| Error::Issue { names: names.clone(), source: source.into() };
                     config(chain, key).map_err(failed)
                 });
                 (Seen::Until(now + authority::RENEW), config)

@@ -113,9 +113,12 @@ fn check(path: &Path, key: &KeyPair, now: SystemTime) -> Result<(), Error> {
     let unfit = |why: String| Error::Unfit { path: path.into(), why };
     let certificate = Certificate::from_pem(read(path)?).map_err(|error| unfit(error.to_string()))?;
     let certificate = certificate.tbs_certificate;
-    let same_key = certificate.subject_public_key_info.to_der().is_ok_and(|der| der == key.subject_public_key_info());
+    let same_key =
+        certificate.subject_public_key_info.to_der().is_ok_and(|der| der == key.subject_public_key_info());
     if !same_key || certificate.subject.to_string() != format!("CN={}", common_name(key)) {
-        return Err(unfit("it does not belong to the key beside it, or was not made by --tls-generate".into()));
+        return Err(unfit(
+            "it does not belong to the key beside it, or was not made by --tls-generate".into(),
+        ));
     }
     let until = certificate.validity.not_after;
     if until.to_system_time() <= now {
