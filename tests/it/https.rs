@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{SOON, Server, connect};
 use crate::judges;
@@ -269,19 +269,25 @@ fn real_ignition_fetches_from_the_server_once_the_recipe_trusts_its_authority() 
     let Some(ignition) = judges::ignition() else { return };
     let world = built();
     let (_server, url) = serve(&world, &["--tls-generate", "ca"]);
-    let merge = format!(
-        r#"{{"ignition":{{"version":"3.3.0","config":{{"merge":[{{"source":"{url}/ignition/control.ign"}}]}}}}}}"#
-    );
-    fs::write(world.path("merge.ign"), merge).unwrap();
-    let build = || world.prebake(&["build", "recipes/small.yaml", "--layer", "merge.ign"]).ok();
+    // Ignition takes an untrusted certificate for a fault that passes, and asks again for so many seconds.
+    let build = |patience: u32| {
+        let source = format!("{url}/ignition/control.ign");
+        let merge = json!({"ignition": {
+            "version": "3.3.0",
+            "timeouts": {"httpTotal": patience},
+            "config": {"merge": [{"source": source}]},
+        }});
+        fs::write(world.path("merge.ign"), merge.to_string()).unwrap();
+        world.prebake(&["build", "recipes/small.yaml", "--layer", "merge.ign"]).ok();
+    };
 
-    build();
+    build(3);
     let log =
         ignition_fetches(&world, &ignition, &worker_config(&world), "flatcar.first_boot=1").unwrap_err();
     assert!(log.contains("certificate signed by unknown authority"), "{log}");
 
     world.edit("recipes/small.yaml", "sysexts: [hello]", "sysexts: [hello]\ntrust_ca: [../ca/ca.crt]");
-    build();
+    build(60);
     let config = ignition_fetches(&world, &ignition, &worker_config(&world), "flatcar.first_boot=1");
     let config = config.unwrap_or_else(|log| panic!("{log}"));
     let files = files_of(&config);
