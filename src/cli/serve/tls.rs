@@ -74,7 +74,7 @@ impl TlsArgs {
             (true, Some(ip)) => vec![ip.to_string()],
             (true, None) => return Err(Error::Nameless { address: address.into() }.into()),
         };
-        let authority = Authority::open(directory, SystemTime::now())?;
+        let authority = Box::new(Authority::open(directory, SystemTime::now())?);
         eprintln!("machines must trust {}", authority.certificate().display());
         Ok(Some(Identity::Issued { authority, names }))
     }
