@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::project::runtime;
 use crate::error::Result;
 use crate::serve::content::Content;
-use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
+use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::{self, Server};
 use crate::store;
 
@@ -90,6 +90,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
     let told = match notice {
         Notice::Progress(_) => return None,
         Notice::Answered(record) => request_line(record),
+        Notice::Cut(cut) => cut_line(cut),
         Notice::Dhcp(dhcp) => dhcp_line(dhcp),
         Notice::Tftp(tftp) => tftp_line(tftp),
         Notice::Swapped(site) => format!("now serving {}", site.root.display()),
@@ -101,6 +102,11 @@ fn line(notice: &Notice<'_>) -> Option<String> {
 /// What a client sent must not move the terminal or forge a second line.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn cut_line(Cut { peer, status, why }: &Cut) -> String {
+    let status = status.map(|status| format!(" {status}")).unwrap_or_default();
+    format!("{} cut off{status}: {why}", peer.ip())
 }
 
 fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {

@@ -19,6 +19,8 @@ pub enum Notice<'n> {
     Progress(&'n Record),
     /// An answer has left, or broke off.
     Answered(&'n Record),
+    /// A client was turned away before it had asked anything that can be answered, or its connection was cut off.
+    Cut(&'n Cut),
     /// A machine asked for an address or for what to boot, and was answered.
     Dhcp(&'n Dhcp),
     /// A transfer by TFTP has ended.
@@ -52,6 +54,17 @@ pub struct Record {
     pub group: Option<String>,
     /// The profile that matched.
     pub profile: Option<String>,
+}
+
+/// A client that was turned away.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Who.
+    pub peer: SocketAddr,
+    /// What it was told; none if it was only hung up on.
+    pub status: Option<u16>,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// One answer over DHCP.
