@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use super::answer::{Answer, TEXT};
 use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::limits::MAX_HEADERS;
+use super::patience::Patient;
 use super::report::MAX_BODY;
 use super::routes;
 use super::segments::Segment;
@@ -60,7 +61,7 @@ where
             async move { Ok::<_, Infallible>(answer(&exchange, via, request).await) }
         }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -78,7 +79,7 @@ async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -
         true => read_body(body, exchange).await,
         false => Ok(String::new()),
     };
-    let Reply { status, headers, length, body, tally } = exchange.answer(via, head, body);
+    let Reply { status, headers, length, body, tally } = exchange.answer(via, head, body).await;
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);

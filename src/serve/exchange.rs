@@ -7,18 +7,21 @@ use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use hyper::Method;
+use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Body, TEXT};
+use super::boots::{Boots, Turn};
 use super::content::Content;
 use super::labels::Labels;
 use super::limits::Limits;
 use super::notice::{Cut, Notice, Notices, Record};
+use super::proofs::{Proofs, Verdict};
 use super::report::Reports;
 use super::routes::{self, Request, World};
 use super::segments::{self, Root, Segment, Unsendable};
-use super::shares::Shares;
+use super::shares::{SHORT, Shares};
 use super::tally::Tally;
 
 /// What all connections answer from.
@@ -33,6 +36,10 @@ pub struct Exchange {
     pub limits: Limits,
     /// Who sends when.
     pub shares: Arc<Shares>,
+    /// Who boots when; none if all may at once.
+    pub boots: Option<Arc<Boots>>,
+    /// What was proven of files; none if they are trusted.
+    pub proofs: Option<Proofs>,
     /// The directory of the site that was answered from last, open.
     pub root: Mutex<Option<Arc<Root>>>,
 }
@@ -70,7 +77,7 @@ pub enum Outgoing {
 
 impl Exchange {
     /// Answers a request; `body` is that of a report, or why it is not taken.
-    pub fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
+    pub async fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
         let started = Instant::now();
         let site = self.content.site();
         let (answer, labels) = match body {
@@ -88,11 +95,12 @@ impl Exchange {
             }
             Err(answer) => (answer, Labels::default()),
         };
+        let answer = self.queue(via, &head, answer);
         let Answer { mut status, mut headers, body, group, profile } = answer;
         let mut length = body.length();
         let body = match body {
             Body::Stream(events) => Outgoing::Stream(events),
-            body => Outgoing::Segments(match self.open(body, &site.root) {
+            body => Outgoing::Segments(match self.open(body, &site.root).await {
                 Ok(segments) => segments,
                 Err(instead) => {
                     (status, headers, length) = (instead.status, instead.headers, instead.body.length());
@@ -116,22 +124,51 @@ impl Exchange {
         };
         let length = length.filter(|_| !matches!(status, 204 | 304));
         let body = if sends { body } else { Outgoing::Segments(Vec::new()) };
-        Reply { status, headers, length, body, tally: Tally::new(record, started, self.notices.clone()) }
+        let boots = self.boots.as_ref().filter(|_| record.length > SHORT);
+        let download = boots.and_then(|boots| boots.download(via.peer.ip(), started));
+        let tally = Tally::new(record, started, self.notices.clone(), download);
+        Reply { status, headers, length, body, tally }
+    }
+
+    /// Puts a machine into the queue instead of booting it, if others boot that are as many as may. Only iPXE can wait.
+    fn queue(&self, via: Via, head: &Parts, answer: Answer) -> Answer {
+        let Some(boots) = self.boots.as_ref().filter(|_| answer.status == 200) else { return answer };
+        let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let is_ipxe = agent.is_some_and(|agent| agent.starts_with("iPXE/"));
+        if !is_ipxe || head.uri.path().trim_start_matches('/') != "ipxe" {
+            return answer;
+        }
+        match boots.ask(via.peer.ip(), Instant::now()) {
+            Turn::Boot => answer,
+            Turn::Wait(place) => {
+                let script = boots.script(&place, head.uri.query().unwrap_or_default());
+                Answer { body: Body::Bytes(script.into()), ..answer }
+            }
+        }
     }
 
     /// Opens a body, or says why it cannot be sent.
-    fn open(&self, body: Body, root: &Path) -> Result<Vec<Segment>, Answer> {
+    async fn open(&self, body: Body, root: &Path) -> Result<Vec<Segment>, Answer> {
         if let Body::Bytes(bytes) = body {
             return Ok(vec![Segment::Bytes(bytes.into())]);
         }
+        let damaged =
+            |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
         let opened = self.root(root).map_err(Unsendable::from).and_then(|root| segments::open(body, &root));
-        match opened {
-            Ok((segments, _)) => Ok(segments),
-            Err(Unsendable::Outside) => Err(Answer::missing("it is a link that leaves the tree")),
-            Err(Unsendable::Damaged(error)) => {
-                Err(Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n")))
+        let (segments, promised) = match opened {
+            Ok(opened) => opened,
+            Err(Unsendable::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),
+            Err(Unsendable::Damaged(error)) => return Err(damaged(error)),
+        };
+        let Some(proofs) = &self.proofs else { return Ok(segments) };
+        for file in promised {
+            let Verdict::Corrupt { first } = proofs.check(&file).await.map_err(damaged)? else { continue };
+            if first {
+                (self.notices)(&Notice::Corrupt(&file.path));
             }
+            return Err(damaged(io::Error::other("its bytes are not those that were published")));
         }
+        Ok(segments)
     }
 
     fn root(&self, path: &Path) -> io::Result<Arc<Root>> {

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::connection;
 use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::head::{self, Head, Refusal};
-use super::limits::Patience;
+use super::patience::Patience;
 use super::segments::Segment;
 use super::server::stopped;
 use super::shares::{SHORT, Share};
@@ -55,7 +55,7 @@ pub async fn serve(
         connection.input.drain(..head.length);
         let keep_alive = head.keep_alive && left > 0 && !*connection.stop.borrow();
         let version = head.parts.version;
-        let reply = connection.exchange.answer(via, head.parts, Ok(String::new()));
+        let reply = connection.exchange.answer(via, head.parts, Ok(String::new())).await;
         if !connection.send(reply, version, keep_alive).await? {
             return connection.stream.shutdown().await;
         }

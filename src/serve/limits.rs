@@ -1,11 +1,11 @@
 //! What a client may take: connections, bytes of a head, time. Enough for any loader, and an end for everything.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Headers in one head; loaders send five, browsers twenty.
 pub const MAX_HEADERS: usize = 64;
@@ -51,6 +51,14 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
         }
     }
+}
+
+/// Allows this process as many open files as it may ever have: each connection is one, and its file another. Shells
+/// and systemd give processes 1024 of them for the sake of those that use select(2).
+pub fn allow_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What cannot be raised stays; connections then wait until others end.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// How many connections each client has.
@@ -100,47 +108,6 @@ pub fn client_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Waits for a client to take bytes, though not for one that takes hardly any.
-pub struct Patience {
-    window: Duration,
-    least: u64,
-    waited: Duration,
-    taken: u64,
-}
-
-impl Patience {
-    /// With a client that has not disappointed yet.
-    pub fn new(limits: &Limits) -> Patience {
-        Patience { window: limits.window, least: limits.window_bytes, waited: Duration::ZERO, taken: 0 }
-    }
-
-    /// The client took so many bytes.
-    pub fn took(&mut self, bytes: u64) {
-        self.taken += bytes;
-    }
-
-    /// Waits until the client can take more, or until `end`. Only this waiting counts, so the server's own pauses are not
-    /// held against a client.
-    pub async fn wait(
-        &mut self,
-        ready: impl Future<Output = io::Result<()>>,
-        end: Option<Instant>,
-    ) -> io::Result<()> {
-        let started = Instant::now();
-        let last = started + self.window.saturating_sub(self.waited);
-        let end = end.map_or(last, |end| end.min(last));
-        let ready = tokio::time::timeout_at(end.into(), ready).await;
-        self.waited += started.elapsed();
-        if self.waited >= self.window {
-            if self.taken < self.least {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"));
-            }
-            (self.waited, self.taken) = (Duration::ZERO, 0);
-        }
-        ready.unwrap_or(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,16 +130,5 @@ mod tests {
         let _one = clients.enter("2001:db8::1".parse().unwrap(), 1).unwrap();
         assert!(clients.enter("2001:db8::2".parse().unwrap(), 1).is_none());
         assert!(clients.enter("2001:db8:0:1::1".parse().unwrap(), 1).is_some());
-    }
-
-    #[tokio::test]
-    async fn who_takes_enough_within_the_window_is_waited_for_again_and_who_does_not_is_cut() {
-        let limits = Limits { window: Duration::from_millis(50), window_bytes: 10, ..Limits::default() };
-        let mut patience = Patience::new(&limits);
-        patience.took(10);
-        patience.wait(std::future::pending(), None).await.unwrap();
-        patience.took(9);
-        let error = patience.wait(std::future::pending(), None).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

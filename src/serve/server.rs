@@ -2,85 +2,48 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::boots::Boots;
 use super::content::Content;
 use super::exchange::{Exchange, Via};
-use super::http1;
 use super::limits::{Clients, Limits};
+use super::listen::Listener;
 use super::notice::Notices;
+use super::proofs::Proofs;
 use super::report::Reports;
 use super::shares::Shares;
 use super::site::Site;
-use crate::error::{Advice, Exit};
-
-/// Why the server cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address cannot be had.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// `HOST:PORT`.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl Advice for Error {
-    fn exit(&self) -> Exit {
-        match self {
-            Error::Listen { .. } => Exit::Failed,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Error::Listen { source, .. } => Some(match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "something listens there already; choose another port with --address".into()
-                }
-                io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need root or CAP_NET_BIND_SERVICE".into()
-                }
-                _ => "give an address of this machine as HOST:PORT".into(),
-            }),
-        }
-    }
-}
+use super::tls::Tls;
+use super::{connection, http1};
 
 /// A server, bound but not yet answering.
 pub struct Server {
-    listener: TcpListener,
+    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
     exchange: Exchange,
 }
 
-/// Binds `HOST:PORT`; port 0 takes a free one. Apart from [`Server::new`], since privileges are dropped in between.
-pub fn listen(address: &str) -> Result<net::TcpListener, Error> {
-    let listener = net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    listener.map_err(|source| Error::Listen { address: address.into(), source })
-}
-
 impl Server {
-    /// A server on a socket that listens. Must be called within a tokio runtime.
-    pub fn new(listener: net::TcpListener, content: Content, notices: Notices) -> io::Result<Server> {
+    /// A server on sockets that listen. Must be called within a tokio runtime.
+    pub fn new(listeners: Vec<Listener>, content: Content, notices: Notices) -> io::Result<Server> {
         let exchange = Exchange {
             content,
             reports: Reports::default(),
             notices,
             limits: Limits::default(),
             shares: Shares::new(None),
+            boots: None,
+            proofs: None,
             root: Mutex::default(),
         };
-        Ok(Server { listener: TcpListener::from_std(listener)?, exchange })
+        let listeners = listeners.into_iter().map(Listener::into_tokio).collect::<io::Result<_>>()?;
+        Ok(Server { listeners, exchange })
     }
 
     /// With other limits.
@@ -89,9 +52,22 @@ impl Server {
         self
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// With a cap on what leaves, in bytes a second; short answers go beside it.
+    pub fn bandwidth(mut self, bytes_per_second: u64) -> Server {
+        self.exchange.shares = Shares::new(Some(bytes_per_second));
+        self
+    }
+
+    /// With so many machines that load at a time; further ones wait in iPXE.
+    pub fn max_boots(mut self, most: usize) -> Server {
+        self.exchange.boots = Some(Boots::new(most));
+        self
+    }
+
+    /// With every file of the manifest proven to be what it says before it is sent.
+    pub fn rehash(mut self) -> Server {
+        self.exchange.proofs = Some(Proofs::default());
+        self
     }
 
     /// What it serves now.
@@ -101,46 +77,74 @@ impl Server {
 
     /// Answers until `stop` is done, then lets open transfers finish for a while.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let exchange = Arc::new(self.exchange);
-        let limits = exchange.limits.clone();
-        let permits = Arc::new(Semaphore::new(limits.connections));
-        let clients = Clients::default();
         let (stopping, stopped) = watch::channel(false);
-        let mut stop = std::pin::pin!(stop);
+        let grace = self.exchange.limits.grace;
+        let door = Door {
+            permits: Arc::new(Semaphore::new(self.exchange.limits.connections)),
+            clients: Clients::default(),
+            exchange: Arc::new(self.exchange),
+            stopped,
+        };
+        tokio::select! {
+            _ = join_all(self.listeners.iter().map(|(socket, tls)| door.let_in(socket, tls))) => {}
+            () = stop => {}
+        }
+        drop((self.listeners, door));
+        // Every connection holds a receiver until it ends.
+        let _ = stopping.send(true);
+        let _ = tokio::time::timeout(grace, stopping.closed()).await;
+    }
+}
+
+/// Where clients come in.
+struct Door {
+    permits: Arc<Semaphore>,
+    clients: Clients,
+    exchange: Arc<Exchange>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Accepts connections for ever.
+    async fn let_in(&self, socket: &TcpListener, tls: &Option<Arc<Tls>>) {
         loop {
-            let accept = async {
-                let permit = permits.clone().acquire_owned().await;
-                self.listener.accept().await.map(|accepted| (permit, accepted))
+            let permit = self.permits.clone().acquire_owned().await;
+            // Out of file descriptors, or the client is gone already: neither is the server's end.
+            let Ok((stream, peer)) = socket.accept().await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
             };
-            let (permit, (stream, peer)) = tokio::select! {
-                accepted = accept => match accepted {
-                    Ok(accepted) => accepted,
-                    // Out of file descriptors, or the client is gone already: neither is the server's end.
-                    Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-                () = &mut stop => break,
-            };
-            let Some(counted) = clients.enter(peer.ip(), limits.per_client) else {
+            let exchange = self.exchange.clone();
+            let Some(counted) = self.clients.enter(peer.ip(), exchange.limits.per_client) else {
                 turn_away(&exchange, &stream, peer);
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            let (exchange, stopped) = (exchange.clone(), stopped.clone());
+            let (tls, stopped) = (tls.clone(), self.stopped.clone());
             tokio::spawn(async move {
-                let via = Via { peer, scheme: "http" };
-                if let Err(error) = http1::serve(stream, via, exchange.clone(), stopped).await {
+                if let Err(error) = converse(stream, tls, peer, exchange.clone(), stopped).await {
                     tell(&exchange, peer, &error);
                 }
                 drop((permit, counted));
             });
         }
-        drop((self.listener, stopped));
-        // Every connection holds a receiver until it ends.
-        let _ = stopping.send(true);
-        let _ = tokio::time::timeout(limits.grace, stopping.closed()).await;
+    }
+}
+
+/// Answers on one connection until it ends; why, if it broke off.
+async fn converse(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    peer: SocketAddr,
+    exchange: Arc<Exchange>,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    match tls {
+        None => http1::serve(stream, Via { peer, scheme: "http" }, exchange, stopped).await,
+        Some(tls) => {
+            let stream = tls.accept(stream).await?;
+            connection::serve(stream, Via { peer, scheme: "https" }, exchange, stopped).await
+        }
     }
 }
 

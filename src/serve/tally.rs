@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::boots::Download;
 use super::notice::{Notice, Notices, Record};
 
 /// How often a long answer tells how far it is.
@@ -13,12 +14,14 @@ pub struct Tally {
     started: Instant,
     told: Instant,
     notices: Notices,
+    /// Keeps the client's turn in the boot queue as long as the answer is on its way.
+    _download: Option<Download>,
 }
 
 impl Tally {
     /// An answer to a request that came at `started`, nothing of which has left.
-    pub fn new(record: Record, started: Instant, notices: Notices) -> Tally {
-        Tally { record, started, told: Instant::now(), notices }
+    pub fn new(record: Record, started: Instant, notices: Notices, download: Option<Download>) -> Tally {
+        Tally { record, started, told: Instant::now(), notices, _download: download }
     }
 
     /// What it is told as.

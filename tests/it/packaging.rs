@@ -13,7 +13,7 @@ use prebake::arch::Arch;
 use prebake::digest::Sha256;
 use prebake::format::erofs;
 use prebake::format::gpt::Table;
-use prebake::format::squashfs::{Kind, Limits, Listed};
+use prebake::format::image::{Kind, Limits, Listed};
 use prebake::format::tree::{Content, Contents, Entry, Tree};
 use prebake::recipe::Recipe;
 use prebake::report::{Findings, Source};

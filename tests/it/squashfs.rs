@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prebake::digest::Sha256;
+use prebake::format::image::{Kind, Limits};
 use prebake::format::squashfs::{
-    Algorithm, BlockSize, Compression, Error, Image, Kind, Level, Limits, Options, write, write_with,
+    Algorithm, BlockSize, Compression, Error, Image, Level, Options, write, write_with,
 };
 use prebake::format::tree::{Content, Contents, Entry, Keep, Tree};
 use proptest::prelude::*;
@@ -275,7 +276,7 @@ fn on_disk(tree: &Tree, root: &Path) {
 }
 
 fn sight_of_image(image: &Image) -> Sight {
-    let see = |listed: prebake::format::squashfs::Listed| {
+    let see = |listed: prebake::format::image::Listed| {
         let seen = match listed.kind {
             Kind::Dir => Seen::Dir(listed.mode.into()),
             Kind::Symlink(target) => Seen::Link(target),

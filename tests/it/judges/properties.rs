@@ -7,7 +7,8 @@ use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use prebake::format::squashfs::{Image, Kind, Limits};
+use prebake::format::image::{Kind, Limits};
+use prebake::format::squashfs::Image;
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
 use prebake::report::{Finding, Findings, Source};
