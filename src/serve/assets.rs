@@ -40,7 +40,7 @@ pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
             .header("last-modified", modified.clone())
             .header("accept-ranges", "bytes")
     };
-    let version = Version { etag: Some(&etag), modified: site.modified() };
+    let version = Version { etag: Some(&etag), modified: Some(site.modified()) };
     if let Some(status) = version.refuses(request) {
         return stamp(Answer { headers: Vec::new(), ..Answer::new(status, kind, "") });
     }

@@ -11,8 +11,8 @@ use super::routes::Request;
 pub struct Version<'v> {
     /// A strong entity tag, quotes included; files that may change under us have none.
     pub etag: Option<&'v str>,
-    /// When it was modified; HTTP has whole seconds of it.
-    pub modified: SystemTime,
+    /// When it was modified, if that is known; HTTP has whole seconds of it.
+    pub modified: Option<SystemTime>,
 }
 
 impl Version<'_> {
@@ -22,7 +22,7 @@ impl Version<'_> {
     pub fn refuses(&self, request: &Request<'_>) -> Option<u16> {
         let is_wanted = match tags(request, "if-match") {
             Some(tags) => tags.iter().any(|tag| *tag == "*" || Some(*tag) == self.etag),
-            None => date(request, "if-unmodified-since").is_none_or(|since| self.seconds() <= since),
+            None => self.is_newer(request, "if-unmodified-since") != Some(true),
         };
         if !is_wanted {
             return Some(412);
@@ -32,7 +32,7 @@ impl Version<'_> {
             Some(tags) => {
                 tags.iter().any(|tag| *tag == "*" || Some(tag.trim_start_matches("W/")) == self.etag)
             }
-            None => date(request, "if-modified-since").is_some_and(|since| self.seconds() <= since),
+            None => self.is_newer(request, "if-modified-since") == Some(false),
         };
         let reads = [Method::GET, Method::HEAD].contains(request.method);
         is_there.then_some(if reads { 304 } else { 412 })
@@ -41,13 +41,18 @@ impl Version<'_> {
     /// Whether a range of this version is of use to a client that says what it has a part of.
     pub fn is_that_of_if_range(&self, request: &Request<'_>) -> bool {
         let Some(known) = request.header("if-range") else { return true };
-        Some(known) == self.etag
-            || httpdate::parse_http_date(known).is_ok_and(|known| known == self.seconds())
+        Some(known) == self.etag || self.seconds().is_some_and(|seconds| date(known) == Some(seconds))
     }
 
-    fn seconds(&self) -> SystemTime {
-        let since = self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+    /// Whether it is newer than the date of a header; none if either is not known or cannot be read.
+    fn is_newer(&self, request: &Request<'_>, header: &str) -> Option<bool> {
+        let date = date(request.header(header)?)?;
+        Some(self.seconds()? > date)
+    }
+
+    fn seconds(&self) -> Option<SystemTime> {
+        let since = self.modified?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()))
     }
 }
 
@@ -59,8 +64,8 @@ fn tags<'r>(request: &'r Request<'_>, name: &str) -> Option<Vec<&'r str>> {
 }
 
 /// A date that can be read; another is as none.
-fn date(request: &Request<'_>, name: &str) -> Option<SystemTime> {
-    httpdate::parse_http_date(request.header(name)?).ok()
+fn date(text: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(text).ok()
 }
 
 #[cfg(test)]
@@ -91,7 +96,7 @@ mod tests {
         let modified = httpdate::parse_http_date(THEN).unwrap() + Duration::from_millis(500);
         let now = SystemTime::UNIX_EPOCH;
         let request = Request { method, path: "/", query: "", scheme: "http", headers: &map, body: "", now };
-        judge(&Version { etag, modified }, &request)
+        judge(&Version { etag, modified: Some(modified) }, &request)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Connections that hyper serves: HTTPS, HTTP/2, and what of HTTP/1 has a body. Files are read in chunks here.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,7 +71,22 @@ where
             connection.await
         }
     };
-    served.map_err(io::Error::other)
+    served.map_err(cause)
+}
+
+/// What went wrong below hyper, if it was not hyper that found fault.
+fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
+    let mut source: Option<&(dyn Error + 'static)> = Some(&*error);
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            return io::Error::new(cause.kind(), cause.to_string());
+        }
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return io::Error::from(io::ErrorKind::UnexpectedEof);
+        }
+        source = cause.source();
+    }
+    io::Error::other(error)
 }
 
 async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -> Response<Transfer> {
@@ -89,11 +105,10 @@ async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -
     }
     let source = match body {
         Outgoing::Stream(events) => Source::Stream(events),
-        Outgoing::Segments(segments) => match <[Segment; 1]>::try_from(segments) {
-            Ok([Segment::Bytes(bytes)]) => Source::Bytes(bytes),
-            Ok(file) => Source::Files(feed(file.into(), via, exchange.shares.clone())),
-            Err(segments) if segments.is_empty() => Source::Bytes(Bytes::new()),
-            Err(segments) => Source::Files(feed(segments, via, exchange.shares.clone())),
+        Outgoing::Segments(segments) => match segments.as_slice() {
+            [] => Source::Bytes(Bytes::new()),
+            [Segment::Bytes(bytes)] => Source::Bytes(bytes.clone()),
+            _ => Source::Files(feed(segments, via, exchange.shares.clone())),
         },
     };
     response.body(Transfer { source, tally }).unwrap_or_else(|_| unreachable!("answers have plain headers"))

@@ -104,8 +104,7 @@ impl Exchange {
                 Ok(segments) => segments,
                 Err(instead) => {
                     (status, headers, length) = (instead.status, instead.headers, instead.body.length());
-                    let Body::Bytes(text) = instead.body else { unreachable!("errors are texts") };
-                    vec![Segment::Bytes(text.into())]
+                    in_memory(instead.body)
                 }
             }),
         };
@@ -149,8 +148,8 @@ impl Exchange {
 
     /// Opens a body, or says why it cannot be sent.
     async fn open(&self, body: Body, root: &Path) -> Result<Vec<Segment>, Answer> {
-        if let Body::Bytes(bytes) = body {
-            return Ok(vec![Segment::Bytes(bytes.into())]);
+        if matches!(body, Body::Bytes(_)) {
+            return Ok(in_memory(body));
         }
         let damaged =
             |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
@@ -173,7 +172,7 @@ impl Exchange {
 
     fn root(&self, path: &Path) -> io::Result<Arc<Root>> {
         let mut known = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(root) = known.as_ref().filter(|root| root.path() == path) {
+        if let Some(root) = known.as_ref().filter(|root| root.is(path)) {
             return Ok(root.clone());
         }
         Ok(known.insert(Arc::new(Root::open(path)?)).clone())
@@ -182,5 +181,13 @@ impl Exchange {
     /// Tells of a client that was turned away.
     pub fn cut(&self, peer: SocketAddr, status: Option<u16>, why: impl Into<String>) {
         (self.notices)(&Notice::Cut(&Cut { peer, status, why: why.into() }));
+    }
+}
+
+/// What of a body needs no file.
+fn in_memory(body: Body) -> Vec<Segment> {
+    match body {
+        Body::Bytes(bytes) => vec![Segment::Bytes(bytes.into())],
+        Body::File { .. } | Body::Parts { .. } | Body::Stream(_) => Vec::new(),
     }
 }

@@ -192,8 +192,8 @@ impl Connection {
             }
             let send = || Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), most as usize)?);
             match self.stream.try_io(Interest::WRITABLE, send) {
-                // The file was cut while it was sent; its promised length cannot be kept.
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                // Its promised length cannot be kept.
+                Ok(0) => return Err(io::Error::other("the file was cut while it was sent")),
                 Ok(sent) => {
                     let sent = sent as u64;
                     patience.took(sent);

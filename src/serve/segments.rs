@@ -77,9 +77,9 @@ impl Root {
         Ok(Root { path: path.into(), directory })
     }
 
-    /// Which it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Whether it is the directory at a path. One that was removed is none, even if there is another one in its place.
+    pub fn is(&self, path: &Path) -> bool {
+        self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
     }
 
     /// Opens a file beneath it. A link may lead to another place beneath it, and nowhere else.
@@ -117,7 +117,7 @@ pub struct Promised {
     pub sha256: Option<Sha256>,
 }
 
-/// Opens all that a body needs before anything is promised: what cannot be sent is an error of its own.
+/// Opens the files that a body needs, before anything is promised: what cannot be sent is an error of its own.
 pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Unsendable> {
     let (pieces, parts, end) = match body {
         Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes.into())], Vec::new())),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn piece(root: &Root, name: &str, size: u64) -> Piece {
-        Piece::File { path: root.path().join(name), size, sha256: None }
+        Piece::File { path: root.path.join(name), size, sha256: None }
     }
 
     fn bytes(segments: Vec<Segment>, chunk: usize) -> Vec<u8> {
@@ -241,11 +241,11 @@ mod tests {
     fn links_may_lead_about_within_the_root_and_never_out_of_it() {
         use std::os::unix::fs::symlink;
         let (_directory, root) = root();
-        let link = |target: &Path, name| symlink(target, root.path().join(name)).unwrap();
+        let link = |target: &Path, name| symlink(target, root.path.join(name)).unwrap();
         link("b".as_ref(), "relative");
-        link(&root.path().join("b"), "absolute");
+        link(&root.path.join("b"), "absolute");
         link("../secret".as_ref(), "out");
-        link(&root.path().with_file_name("secret"), "far");
+        link(&root.path.with_file_name("secret"), "far");
         link("..".as_ref(), "up");
         let open = |name| open(Body::File { pieces: vec![piece(&root, name, 6)], range: 0..6 }, &root);
         for inside in ["relative", "absolute"] {
@@ -258,11 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_was_removed_is_not_the_one_in_its_place() {
+        let (_directory, root) = root();
+        assert!(root.is(&root.path));
+        fs::remove_dir_all(&root.path).unwrap();
+        fs::create_dir(&root.path).unwrap();
+        assert!(!root.is(&root.path));
+    }
+
+    #[test]
     fn a_pipe_or_a_directory_is_no_file_and_holds_nobody_up() {
         let (_directory, root) = root();
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(&root.directory, "pipe", fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        fs::create_dir(root.path().join("directory")).unwrap();
+        fs::create_dir(root.path.join("directory")).unwrap();
         for name in ["pipe", "directory"] {
             let refused = open(Body::File { pieces: vec![piece(&root, name, 1)], range: 0..1 }, &root);
             assert!(matches!(refused, Err(Unsendable::Damaged(_))), "{name}: {refused:?}");

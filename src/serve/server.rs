@@ -164,8 +164,9 @@ fn turn_away(exchange: &Exchange, stream: &TcpStream, peer: SocketAddr) {
 
 /// Tells why a connection broke off, unless the client just went away: its answer's own line says that.
 fn tell(exchange: &Exchange, peer: SocketAddr, error: &io::Error) {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
-    if !matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected) {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof];
+    if !gone.contains(&error.kind()) {
         exchange.cut(peer, None, error.to_string());
     }
 }

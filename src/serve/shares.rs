@@ -132,3 +132,68 @@ impl Drop for Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    /// Whether a transfer may send now.
+    async fn may(share: &mut Share) -> bool {
+        tokio::time::timeout(Duration::from_millis(50), share.turn()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_clients_transfers_take_turns_only_while_others_send_too() {
+        let shares = Shares::new(None);
+        let (mut first, mut second) = (shares.join(ONE), shares.join(ONE));
+        assert!(may(&mut first).await && may(&mut second).await, "there is nobody to share with");
+        let mut other = shares.join(OTHER);
+        assert!(may(&mut first).await && may(&mut other).await);
+        assert!(!may(&mut second).await, "it is the first one's turn");
+        assert!(may(&mut first).await, "still");
+        drop(other);
+        assert!(may(&mut second).await, "the other client is gone");
+    }
+
+    #[tokio::test]
+    async fn a_turn_goes_on_when_its_time_is_over_and_when_its_transfer_ends() {
+        let shares = Shares::new(None);
+        let (mut first, mut second, mut third) = (shares.join(ONE), shares.join(ONE), shares.join(ONE));
+        let _other = shares.join(OTHER);
+        first.turn().await;
+        assert!(!may(&mut second).await);
+        tokio::time::sleep_until(first.turn_ends().unwrap().into()).await;
+        let (_, waited) = tokio::join!(second.turn(), may(&mut first));
+        assert!(!waited, "the second had asked before");
+        assert!(!may(&mut third).await);
+        drop(second);
+        assert!(may(&mut third).await);
+    }
+
+    #[tokio::test]
+    async fn under_a_cap_clients_are_served_in_turn_however_many_transfers_they_have() {
+        let shares = Shares::new(Some(16 << 20));
+        let sent = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let send = |mut share: Share, client: usize| {
+            let sent = sent.clone();
+            tokio::spawn(async move {
+                loop {
+                    let granted = share.turn().await;
+                    sent[client].fetch_add(granted as usize, Ordering::Relaxed);
+                    share.sent(granted);
+                }
+            })
+        };
+        let mut tasks = vec![send(shares.join(OTHER), 1)];
+        tasks.extend((0..16).map(|_| send(shares.join(ONE), 0)));
+        while sent[1].load(Ordering::Relaxed) < 2 << 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let greedy = sent[0].load(Ordering::Relaxed);
+        tasks.iter().for_each(|task| task.abort());
+        assert!((1 << 20..3 << 20).contains(&greedy), "{greedy}");
+    }
+}
