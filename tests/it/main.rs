@@ -12,6 +12,7 @@ mod boots;
 mod build;
 mod connections;
 mod containerd;
+mod damage;
 mod downloads;
 mod flaws;
 mod golden;
