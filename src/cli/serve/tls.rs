@@ -76,6 +76,6 @@ impl TlsArgs {
         };
         let authority = Box::new(Authority::open(directory, SystemTime::now())?);
         eprintln!("machines must trust {}", authority.certificate().display());
-        Ok(Some(Identity::Issued { authority, names }))
+        Ok(Some(Identity::Issued { authority: Box::new(authority), names }))
     }
 }
