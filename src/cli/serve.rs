@@ -7,6 +7,7 @@ mod netboot;
 mod storm;
 mod tls;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,6 +24,7 @@ use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::Server;
+use crate::serve::service::{self, Manager, Spoken};
 use crate::store;
 
 /// Boot machines from a published tree, over HTTP
@@ -63,21 +65,17 @@ impl ServeArgs {
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
         let mut files = Files::default();
-        let mut listeners = Vec::new();
-        if !self.tls.only {
-            listeners.push(Listener::bind(&self.address)?);
-        }
-        listeners.extend(self.tls.listener(&self.address, &notices, &mut files)?);
+        let listeners = self.listeners(&notices, &mut files)?;
+        let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = Content::tree(&self.tree, notices.clone())?;
         files.read(&self.tree);
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
-            let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
             for listener in &listeners {
-                eprintln!("listening on {}", listener.url().map_err(socket)?);
+                eprintln!("listening on {}", listener.url().map_err(self.cannot_listen())?);
             }
-            let server = self.storm.apply(Server::new(listeners, content, notices).map_err(socket)?);
+            let server = self.storm.apply(Server::new(listeners, content, notices).map_err(self.cannot_listen())?);
             let site = server.site();
             eprintln!(
                 "serving {}: {} files, {} profiles, {} groups",
@@ -86,13 +84,46 @@ impl ServeArgs {
                 site.profiles.len(),
                 site.groups.iter().count()
             );
+            manager.ready(&format!("serving {}", site.root.display()));
             let mut interrupted = false;
-            server.run(async { interrupted = stopping.await.unwrap_or_default() }).await;
+            let stop = async {
+                tokio::select! {
+                    told = stopping => interrupted = told.unwrap_or_default(),
+                    () = manager.stay_alive() => {}
+                }
+                manager.stopping();
+            };
+            server.run(stop).await;
             if interrupted {
                 std::process::exit(INTERRUPTED);
             }
             Ok(())
         })
+    }
+}
+
+impl ServeArgs {
+    /// The sockets that a service manager handed over, and for what it handed over none, our own.
+    fn listeners(&self, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut secure = None;
+        // First of all: what it handed over must not be taken for what is opened here.
+        for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
+            let listener = Listener::of(socket).map_err(self.cannot_listen())?;
+            match spoken {
+                Spoken::Http if !self.tls.only => listeners.push(listener),
+                Spoken::Http | Spoken::Https => secure = Some(listener),
+            }
+        }
+        if listeners.is_empty() && !self.tls.only {
+            listeners.push(Listener::bind(&self.address)?);
+        }
+        listeners.extend(self.tls.listener(&self.address, secure, notices, files)?);
+        Ok(listeners)
+    }
+
+    fn cannot_listen(&self) -> impl Fn(io::Error) -> listen::Error {
+        |source| listen::Error::Listen { address: self.address.clone(), source }
     }
 }
 

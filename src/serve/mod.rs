@@ -37,6 +37,7 @@ pub mod routes;
 pub mod segments;
 pub mod select;
 pub mod server;
+pub mod service;
 pub mod shares;
 pub mod site;
 pub mod tally;
