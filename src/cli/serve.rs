@@ -77,6 +77,10 @@ impl ServeArgs {
             }
             let server = self.storm.apply(Server::new(listeners, content, notices).map_err(self.cannot_listen())?);
             let site = server.site();
+            let server = match self.guard.guard(&site) {
+                Some(guard) => server.guard(guard),
+                None => server,
+            };
             eprintln!(
                 "serving {}: {} files, {} profiles, {} groups",
                 site.root.display(),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::guard;
 use super::labels::Labels;
 use super::report::Report;
 use super::routes::{Request, World, select};
@@ -28,10 +29,17 @@ fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
     world.reports.last(labels).is_some_and(done)
 }
 
-/// The profile's kernel arguments, and where the node can report to.
-fn args(profile: &Profile, request: &Request<'_>) -> Vec<String> {
+/// The profile's kernel arguments, where the node can report to, and where its secrets are.
+fn args(
+    world: &World<'_>,
+    profile: &Profile,
+    request: &Request<'_>,
+    labels: &Labels,
+) -> Result<String, Answer> {
     let url = request.base_url().map(|url| format!("prebake.url={url}"));
-    profile.boot.args.iter().cloned().chain(url).collect()
+    let secrets = guard::answer::kernel_arg(world, profile, request, labels)?;
+    let args = profile.boot.args.iter().cloned().chain(url).chain(secrets);
+    Ok(args.map(|arg| format!(" {arg}")).collect())
 }
 
 /// The script that boots a machine.
@@ -43,10 +51,12 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
     if is_installed(world, group, labels) {
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
-    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
+    let args = match args(world, profile, request, labels) {
+        Ok(args) => args,
+        Err(answer) => return answer.matched(group),
+    };
     let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
-    let script =
-        format!("#!ipxe\nkernel {}{}\n{}boot\n", profile.boot.kernel, words.concat(), initrds.concat());
+    let script = format!("#!ipxe\nkernel {}{args}\n{}boot\n", profile.boot.kernel, initrds.concat());
     Answer::text(script).matched(group)
 }
 
@@ -60,8 +70,10 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
         return Answer::text("exit\n").matched(group);
     }
     let kernel = &profile.boot.kernel;
-    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
-    let args = words.concat();
+    let args = match args(world, profile, request, labels) {
+        Ok(args) => args,
+        Err(answer) => return answer.matched(group),
+    };
     let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let initrds = initrds.concat();
     let entry = |title: &str, linux: &str, initrd: &str| {

@@ -23,6 +23,7 @@ pub mod confine;
 pub mod connection;
 pub mod content;
 pub mod exchange;
+pub mod guard;
 pub mod head;
 pub mod http1;
 pub mod labels;
