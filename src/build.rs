@@ -267,6 +267,8 @@ pub async fn build(
             image.verity = ddi::protection(&store.path(&image.object.sha256))?;
         }
     }
+    let private: BTreeMap<String, Vec<u8>> =
+        boots.iter().filter_map(|boot| Some((format!("{}.ign", boot.id), boot.private.clone()?))).collect();
     let booted = boots.into_iter().zip(of_boots).enumerate().map(|(index, (boot, (step, outcome)))| Boot {
         early: of_profile(recipe, &boot.profile, &early),
         uki: of_ukis.get(index).map(|(step, outcome)| (outcome.object, step.key)),
@@ -311,7 +313,7 @@ pub async fn build(
         files: Default::default(),
         joined: Default::default(),
     };
-    let tree = publish::Tree::new(head, output::rows(&built))?;
+    let tree = publish::Tree::new(head, output::rows(&built))?.with_private(private);
     let published = output.publish(&tree, store)?;
     store.keep_tree(&output.current())?;
     drop(built);

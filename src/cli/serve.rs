@@ -75,7 +75,8 @@ impl ServeArgs {
             for listener in &listeners {
                 eprintln!("listening on {}", listener.url().map_err(self.cannot_listen())?);
             }
-            let server = self.storm.apply(Server::new(listeners, content, notices).map_err(self.cannot_listen())?);
+            let server =
+                self.storm.apply(Server::new(listeners, content, notices).map_err(self.cannot_listen())?);
             let site = server.site();
             let server = match self.guard.guard(&site) {
                 Some(guard) => server.guard(guard),

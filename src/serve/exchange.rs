@@ -96,7 +96,10 @@ impl Exchange {
                     now: SystemTime::now(),
                     peer: via.peer.ip(),
                 };
-                routes::answer(&World { site: &site, reports: &self.reports, guard: self.guard.as_deref() }, &request)
+                routes::answer(
+                    &World { site: &site, reports: &self.reports, guard: self.guard.as_deref() },
+                    &request,
+                )
             }
             Err(answer) => (answer, Labels::default()),
         };

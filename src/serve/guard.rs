@@ -114,13 +114,7 @@ impl Guard {
     }
 
     /// Makes a token by which a machine may fetch a config.
-    pub fn mint(
-        &self,
-        machine: Machine,
-        config: &str,
-        peer: IpAddr,
-        now: Instant,
-    ) -> Result<Token, Refusal> {
+    pub fn mint(&self, machine: Machine, config: &str, peer: IpAddr, now: Instant) -> Result<Token, Refusal> {
         if machine.mac.is_empty() && machine.uuid.is_empty() {
             return Err(Refusal::Nameless);
         }
@@ -289,7 +283,11 @@ mod tests {
     fn a_token_opens_its_config_once() {
         let (guard, token, now) = given();
         for _ in 0..2 {
-            assert_eq!(guard.look(token, PEER, now), Ok((ours(), "worker.ign".into())), "looking uses nothing");
+            assert_eq!(
+                guard.look(token, PEER, now),
+                Ok((ours(), "worker.ign".into())),
+                "looking uses nothing"
+            );
         }
         assert_eq!(guard.fetch(token, &ours(), PEER, now), Ok("worker.ign".into()));
         guard.left(token.handle);
@@ -310,7 +308,8 @@ mod tests {
     #[test]
     fn another_machine_or_another_address_is_refused_and_does_not_use_it_up() {
         let (guard, token, now) = given();
-        for other in [machine("52:54:00:00:00:02", "u1"), machine("52:54:00:00:00:01", "u2"), machine("", "")] {
+        for other in [machine("52:54:00:00:00:02", "u1"), machine("52:54:00:00:00:01", "u2"), machine("", "")]
+        {
             assert_eq!(guard.fetch(token, &other, PEER, now), Err(Refusal::Stranger));
         }
         assert_eq!(guard.fetch(token, &ours(), OTHER, now), Err(Refusal::Stranger));
@@ -361,7 +360,11 @@ mod tests {
             assert_eq!(guard.fetch(token, &ours(), PEER, now), Err(Refusal::Unknown));
         }
         guard.left(token.handle);
-        assert_eq!(guard.fetch(wrong, &ours(), PEER, now), Err(Refusal::Unknown), "nor is it told that it burnt");
+        assert_eq!(
+            guard.fetch(wrong, &ours(), PEER, now),
+            Err(Refusal::Unknown),
+            "nor is it told that it burnt"
+        );
     }
 
     #[test]
@@ -380,7 +383,13 @@ mod tests {
         let token = Token::random();
         let text = token.to_string();
         assert_eq!(text.parse::<Token>().unwrap().to_string(), text);
-        for bad in [text.to_uppercase() + "0", text.replace('-', ""), format!("+{text}"), format!("0{text}"), String::new()] {
+        for bad in [
+            text.to_uppercase() + "0",
+            text.replace('-', ""),
+            format!("+{text}"),
+            format!("0{text}"),
+            String::new(),
+        ] {
             assert!(bad.parse::<Token>().is_err(), "{bad}");
         }
         assert!(!format!("{token:?}").contains(text.split_once('-').unwrap().1));

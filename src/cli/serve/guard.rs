@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::output::BaseUrl;
+use crate::publish::private::DIRECTORY;
 use crate::serve::guard::Guard;
 use crate::serve::site::Site;
 
@@ -31,7 +32,7 @@ impl GuardArgs {
     /// The guard, if one is wanted. A tree with secrets that nobody guards is told of: its machines boot without them.
     pub fn guard(&self, site: &Site) -> Option<Guard> {
         if !self.guard {
-            if site.root.join("private").exists() {
+            if site.root.join(DIRECTORY).exists() {
                 eprintln!("the tree has private configs, which machines get with --guard only");
             }
             return None;

@@ -15,6 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde_json::json;
 
 use super::{Guard, Handle, Machine, Refusal, Token};
+use crate::publish::private::CONFIGS;
 use crate::repro::is_contained_in_url;
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::labels::Labels;
@@ -24,8 +25,6 @@ use crate::serve::site::{Profile, Site};
 
 /// Where guarded configs are asked for.
 const PREFIX: &str = "guarded/";
-/// Where they lie in a tree.
-const PRIVATE: &str = "private/ignition";
 /// What a machine fetches first.
 const BOOT: &str = "boot.ign";
 /// What the token is for.
@@ -92,7 +91,7 @@ fn read(site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
     if !is_contained_in_url(id) {
         return Ok(None);
     }
-    match fs::read(site.root.join(PRIVATE).join(id)) {
+    match fs::read(site.root.join(CONFIGS).join(id)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
@@ -128,7 +127,8 @@ pub fn heard(guard: &Guard, record: &Record) {
         let handle = Handle::from_str_radix(token.split('-').next()?, 16).ok()?;
         (file == CONFIG).then_some(handle)
     };
-    if record.status == 200 && record.sent == record.length
+    if record.status == 200
+        && record.sent == record.length
         && let Some(handle) = handle()
     {
         guard.left(handle);
