@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::project::runtime;
 use crate::error::Result;
+use crate::serve::confine::Files;
 use crate::serve::content::Content;
 use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
@@ -61,12 +62,15 @@ impl ServeArgs {
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
+        let mut files = Files::default();
         let mut listeners = Vec::new();
         if !self.tls.only {
             listeners.push(Listener::bind(&self.address)?);
         }
-        listeners.extend(self.tls.listener(&self.address, &notices)?);
+        listeners.extend(self.tls.listener(&self.address, &notices, &mut files)?);
         let content = Content::tree(&self.tree, notices.clone())?;
+        files.read(&self.tree);
+        self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
             let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
