@@ -19,6 +19,8 @@ use prebake::manifest::Manifest;
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
+use prebake::serve::ranges::{self, Ranges};
+use prebake::serve::{head, limits};
 use prebake::sysext::ddi;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -183,6 +185,26 @@ pub fn manifest(bytes: &[u8]) {
     assert_eq!(again.to_bytes(), written);
     for name in manifest.files.keys().chain(manifest.joined.keys()) {
         assert!(name.split('/').all(|part| !matches!(part, "" | "." | "..")), "{name:?}");
+    }
+}
+
+/// The head of a request is the same whatever follows it, or is refused with a status for it; and no range of it leaves a file.
+pub fn request(bytes: &[u8]) {
+    let limits = limits::Limits::default();
+    let head = match head::parse(bytes, &limits) {
+        Ok(Some(head)) => head,
+        Ok(None) => return assert!(bytes.len() < limits.head, "it would be waited for without end"),
+        Err(refusal) => return assert!((400..600).contains(&refusal.status), "{refusal:?}"),
+    };
+    let alone = head::parse(&bytes[..head.length], &limits).expect("as before").expect("whole");
+    assert_eq!((&alone.parts.method, &alone.parts.uri), (&head.parts.method, &head.parts.uri));
+    assert_eq!((alone.keep_alive, alone.has_body), (head.keep_alive, head.has_body));
+    for header in head.parts.headers.get_all("range").iter().filter_map(|header| header.to_str().ok()) {
+        for size in [1, 1000, u64::MAX] {
+            if let Ranges::Parts(parts) = ranges::parse(header, size) {
+                assert!(parts.iter().all(|part| part.start < part.end && part.end <= size), "{header}");
+            }
+        }
     }
 }
 
