@@ -60,6 +60,10 @@ impl OutputFormat for Grub {
         quoted.map(finding).collect()
     }
 
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
         for node in &built.recipe.nodes {

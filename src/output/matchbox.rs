@@ -60,9 +60,11 @@ impl OutputFormat for Matchbox {
 /// Metadata of a group whose machines install themselves: which generation, so that a server can tell who is done.
 pub const GENERATION: &str = "install_generation";
 
-/// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from.
+/// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from. A config is asked
+/// for as Matchbox gives it, by what iPXE knows the machine by.
 pub(super) fn boot(boot: &Boot, built: &Built<'_>) -> Value {
-    let load = Load::of(boot, built);
+    let arch = if built.recipe.release.archs.len() > 1 { "&arch=${buildarch:uristring}" } else { "" };
+    let load = Load::with_config(boot, built, &format!("ignition?uuid=${{uuid}}&mac=${{mac:hexhyp}}{arch}"));
     json!({
         "kernel": format!("/{}", load.kernel),
         "initrd": load.initrds.iter().map(|path| format!("/{path}")).collect::<Vec<_>>(),

@@ -35,6 +35,10 @@ impl OutputFormat for Pxelinux {
         arm.map(|node| Finding::error(text(&node.name.value)).at(node.name.place.clone())).collect()
     }
 
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
         for node in &built.recipe.nodes {
