@@ -81,6 +81,7 @@ pub fn compile(
     let findings = delivery::contradictions(recipe, fetched_from.as_ref());
     let mut compiler =
         Compiler { recipe, version, sysexts, signer, keys, extra, ceiling, fetched_from, findings };
+    compiler.note(recipe.unmatched_profiles());
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();

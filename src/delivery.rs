@@ -179,7 +179,13 @@ fn judge_layout(recipe: &Recipe, profile: &Profile) -> Option<Finding> {
             "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
         )
         .hint("choose `single` if another server than prebake's shall serve the tree"),
-        Layout::Virtual | Layout::Single => return None,
+        Layout::Virtual => {
+            let output = recipe.outputs.iter().find(|output| output.format.is_tftp())?;
+            let text = format!("`{}` loads by TFTP, and a TFTP server has no virtual initrd", output.name);
+            Finding::warning(text)
+                .hint("choose `single`, or give that output the `base_url` of `prebake serve`")
+        }
+        Layout::Single => return None,
     };
     Some(finding.at(layout.place.clone()))
 }

@@ -60,6 +60,16 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether machines load by TFTP what it names, from a server that has files and joins none.
+    fn is_tftp(&self) -> bool {
+        false
+    }
+
+    /// Whether a person can choose any profile in what it makes.
+    fn offers_every_profile(&self) -> bool {
+        false
+    }
+
     /// What the rest of the recipe says that this output cannot express.
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let _ = recipe;

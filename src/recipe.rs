@@ -7,6 +7,7 @@ mod decode;
 mod install;
 mod kernel_args;
 mod kubernetes;
+mod matching;
 mod network;
 
 use std::collections::BTreeMap;
@@ -129,8 +130,10 @@ pub enum SshKeys {
 }
 
 /// What a class of nodes boots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Profile {
+    /// Where the recipe names it.
+    pub place: Place,
     /// Butane or Ignition files, merged in order, the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
     /// Sysexts beside the recipe's own.

@@ -77,6 +77,10 @@ impl OutputFormat for Uki {
         self.base_url.as_ref()
     }
 
+    fn offers_every_profile(&self) -> bool {
+        true
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let row = |boot: &super::Boot| {
             let (object, step) = boot.uki?;

@@ -226,10 +226,7 @@ impl Reader<'_> {
         let mut profiles = BTreeMap::new();
         for (name, node) in self.decoder.entries(node, "`profiles`") {
             self.plain_name(&name, "a profile's name");
-            let profile = match node.is_null() {
-                true => Profile::default(),
-                false => self.profile(node),
-            };
+            let profile = self.profile(&name, node);
             profiles.insert(name.value, profile);
         }
         if profiles.is_empty() {
@@ -238,9 +235,10 @@ impl Reader<'_> {
         profiles
     }
 
-    fn profile(&self, node: &Yaml) -> Profile {
-        let fields = self.decoder.fields(node, "a profile");
+    fn profile(&self, name: &Spanned<String>, node: &Yaml) -> Profile {
+        let fields = self.decoder.options(node, "a profile");
         let mut profile = Profile {
+            place: name.place.clone(),
             ignition: self.layers(&fields),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
@@ -453,7 +451,9 @@ impl Reader<'_> {
             if let Some(uuid) = &node.uuid
                 && let Some(first) = uuids.insert(&uuid.value, node)
             {
-                self.decoder.push(same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone()));
+                let finding = same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone());
+                let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
             }
             self.known_profile(recipe, &node.profile);
         }

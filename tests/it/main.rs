@@ -8,9 +8,11 @@ mod lab;
 
 mod archives;
 mod archs;
+mod boot_flaws;
 mod boots;
 mod build;
 mod containerd;
+mod delivery;
 mod downloads;
 mod flaws;
 mod golden;
