@@ -12,6 +12,7 @@ mod boot_flaws;
 mod boots;
 mod build;
 mod containerd;
+mod damage;
 mod delivery;
 mod downloads;
 mod flaws;
