@@ -289,3 +289,58 @@ fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
     };
     built.recipe.nodes.iter().filter_map(warn).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::arch::Arch;
+    use crate::digest::Sha256;
+    use crate::lock::Entry;
+    use crate::report::Source;
+    use crate::store::Object;
+
+    const MIB: u64 = 1 << 20;
+
+    /// What a boot needs with a base of 1000 MiB, an early initrd of 64 and 2000 that were built for it.
+    fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
+        let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let object = |size| Object { sha256: Sha256::of(b""), size };
+        let mut lock = Lock::empty();
+        let base = resolve::stock_id(Arch::Amd64, flatcar::INITRD);
+        lock.inputs = BTreeMap::from([(base, Entry::plain("http://h.invalid", object(1000 * MIB)))]);
+        let boot = Boot {
+            id: "w".into(),
+            arch: Arch::Amd64,
+            profile: "w".into(),
+            node: None,
+            kernel_args: Vec::new(),
+            ignition: Vec::new(),
+            installed: None,
+            delivery: delivery.clone(),
+            made: object(2000 * MIB),
+            step: Sha256::of(b""),
+            fetched: fetched_mib * MIB,
+            early: vec![("ucode.cpio".into(), object(64 * MIB))],
+            uki: None,
+        };
+        let version = Version([4593, 2, 5]);
+        let (sysexts, images) = (Vec::new(), Vec::new());
+        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots: vec![boot], sysexts, images })[0].1
+    }
+
+    #[test]
+    fn a_boot_needs_twice_of_all_that_is_loaded_early_initrds_included() {
+        for (delivery, loaded) in [
+            (Delivery::Initrd(Layout::Overlay), 64 + 1000 + 2000),
+            (Delivery::Initrd(Layout::Virtual), 64 + 1000 + 2000),
+            (Delivery::Initrd(Layout::Single), 64 + 2000),
+        ] {
+            assert_eq!(needed(&delivery, 0), Bytes(2 * loaded * MIB), "{delivery:?}");
+        }
+        let fetched = Delivery::Fetched("http://h.invalid".parse().unwrap());
+        assert_eq!(needed(&fetched, 1700), Bytes(2 * 1700 * MIB), "the base takes less");
+    }
+}

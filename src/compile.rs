@@ -19,7 +19,7 @@ use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
 use crate::lock;
-use crate::output::BaseUrl;
+use crate::output::{BaseUrl, MATCHBOX_CEILING};
 use crate::plan::BootWish;
 use crate::quirks;
 use crate::recipe::{INSTALL_SYSEXTS, Install, Node, Profile, Recipe, SshKeys, Version};
@@ -27,9 +27,6 @@ use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
-
-/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
-const MATCHBOX_CEILING: Spec = Spec::V3_4;
 
 /// Why no config can be made for a release.
 #[derive(Debug, thiserror::Error)]

@@ -19,6 +19,7 @@ mod udhcpd;
 pub mod uki;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::arch::Arch;
 use crate::delivery::Delivery;
@@ -35,7 +36,7 @@ use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
 pub use ipxe::LOCAL as IPXE_LOCAL;
-pub use matchbox::GENERATION;
+pub use matchbox::{CEILING as MATCHBOX_CEILING, GENERATION};
 pub use options::{BaseUrl, Options};
 
 /// An output that a recipe asks for, with its options.
@@ -226,6 +227,8 @@ pub struct Row {
 pub enum Contents {
     /// In the store: published as a link, never copied.
     Stored(Object),
+    /// In a file of another tree: the same.
+    Published(PathBuf, Object),
     /// Here.
     Text(Vec<u8>),
     /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
@@ -243,7 +246,8 @@ impl Row {
         Row::new(path, role, Contents::Text(bytes.into()))
     }
 
-    fn new(path: String, role: Role, contents: Contents) -> Self {
+    /// A file of which nothing more is said.
+    pub fn new(path: String, role: Role, contents: Contents) -> Self {
         Row {
             path,
             contents,

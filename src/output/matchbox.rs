@@ -8,9 +8,13 @@ use serde_json::{Map, Value, json};
 use super::pxe::Load;
 use super::{Boot, Built, OutputFormat, Row};
 use crate::compile::installed_id;
+use crate::ignition::Spec;
 use crate::manifest::Role;
 use crate::recipe::Node;
 use crate::repro::canonical_json;
+
+/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
+pub const CEILING: Spec = Spec::V3_4;
 
 /// The format.
 #[derive(Debug)]

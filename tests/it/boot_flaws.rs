@@ -95,25 +95,6 @@ fn cpio_of(size: usize) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn memory_counts_early_initrds_with_all_others() {
-    let early = |count: usize| {
-        let names: Vec<String> = (0..count).map(|n| format!("{n}.cpio")).collect();
-        let list = format!("    early_initrds: [{}]\n    kernel_args", names.join(", "));
-        let world =
-            edited(&[("    kernel_args", &list), ("profile: worker}", "profile: worker, memory: 3GiB}")]);
-        for name in &names {
-            fs::write(world.path("recipes").join(name), cpio_of(64 << 20)).unwrap();
-        }
-        world.prebake(&["build", RECIPE]).ok().stderr
-    };
-    // 64 MiB each; half of 3 GiB holds 24 of them, but nothing else.
-    assert!(!early(23).contains("of memory"));
-    let told = early(24);
-    assert!(told.contains("node `n1` has 3.00 GiB of memory, and its boot needs 3.0"), "{told}");
-    assert!(told.contains("recipes/small.yaml:14:"), "{told}");
-}
-
 /// The kernel's EFI stub puts the initrds that `initrd=` names one behind the other, without a gap.
 #[test]
 fn what_the_efi_stub_joins_is_an_initrd_that_loses_nothing_in_every_layout() {

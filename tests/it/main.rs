@@ -32,6 +32,7 @@ mod node;
 mod oci;
 mod outputs;
 mod packaging;
+mod published;
 mod recipes;
 mod registry;
 mod releases;
