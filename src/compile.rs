@@ -1,8 +1,8 @@
 //! Compiles the Ignition config of every profile and node.
 //!
-//! Layers, lowest first: links for the sysexts (where an overlay carries them) and SSH keys (generated), the node side of
-//! each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the order and the
-//! links; merging and spec levels are `ignition`'s, what machines fetch is `delivery`'s.
+//! Layers, lowest first: links for the sysexts (where an overlay carries them), authorities and SSH keys (generated), the
+//! node side of each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the order
+//! and the links; merging and spec levels are `ignition`'s, what machines fetch is `delivery`'s.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use crate::arch::Arch;
 use crate::delivery::{self, Delivery};
 use crate::error::{Advice, Exit, Result};
 use crate::format::tree::PLAIN;
+use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
@@ -27,6 +28,7 @@ use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
+use crate::yaml::decode::Spanned;
 
 /// Why no config can be made for a release.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +76,21 @@ pub fn compile(
     let release = quirks::newest_spec(version.0[0]).ok_or_else(too_old)?;
     let ceiling = if recipe.has_output("matchbox") { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
+    let authorities = authorities_layer(recipe)?;
     let signer = packaging.verity.as_ref();
     let findings = delivery::contradictions(recipe, fetched_from.as_ref());
-    let mut compiler =
-        Compiler { recipe, version, sysexts, signer, keys, extra, ceiling, fetched_from, findings };
+    let mut compiler = Compiler {
+        recipe,
+        version,
+        sysexts,
+        signer,
+        keys,
+        authorities,
+        extra,
+        ceiling,
+        fetched_from,
+        findings,
+    };
     compiler.note(recipe.unmatched_profiles());
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
@@ -101,6 +114,7 @@ struct Compiler<'c> {
     sysexts: &'c [Selected],
     signer: Option<&'c Signer>,
     keys: Option<Config>,
+    authorities: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
     /// Where machines fetch from, if they do.
@@ -128,7 +142,7 @@ impl Compiler<'_> {
         let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
         let mut layers = vec![self.links(&linked)];
         layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
-        layers.extend(self.keys.clone().map(Some));
+        layers.extend([&self.authorities, &self.keys].into_iter().flatten().cloned().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
@@ -179,7 +193,8 @@ impl Compiler<'_> {
         );
         let conf = file_layer("/etc/prebake/install.conf", 0o600, conf);
         let layers = [self.links(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
-        Some(ignition::merge_all(layers.into_iter().chain([self.keys.clone()]).flatten()))
+        let common = [self.authorities.clone(), self.keys.clone()];
+        Some(ignition::merge_all(layers.into_iter().chain(common).flatten()))
     }
 
     /// The lowest layer: links to the sysexts of the overlay. What is fetched is linked when its digest is known.
@@ -242,6 +257,15 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
+}
+
+/// The layer with all authorities of the recipe.
+fn authorities_layer(recipe: &Recipe) -> Result<Option<Config>, Findings> {
+    let load = |file: &Spanned<PathBuf>| {
+        Authorities::load(&file.value).map_err(|finding| finding.at(file.place.clone()))
+    };
+    let loaded = recipe.trust_ca.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    authorities::layer(&loaded)
 }
 
 /// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others
