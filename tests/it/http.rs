@@ -115,8 +115,13 @@ impl Server {
 
     /// Starts `prebake serve` on a tree, and says where it listens.
     pub fn prebake(tree: &Path) -> (Server, String) {
+        Server::prebake_at("127.0.0.1:0", tree)
+    }
+
+    /// The same at an address, such as that of a server which ended.
+    pub fn prebake_at(address: &str, tree: &Path) -> (Server, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:0"]).arg(tree));
+        let mut server = Server::start(command.args(["serve", "--address", address]).arg(tree));
         let address = server.says("listening on http://").rsplit('/').next().unwrap_or_default().to_owned();
         (server, address)
     }

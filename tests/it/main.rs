@@ -21,6 +21,7 @@ mod ignition_flaws;
 mod images;
 mod initrd;
 mod install;
+mod installations;
 mod judges;
 mod keys;
 mod kubernetes;

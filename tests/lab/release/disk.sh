@@ -14,11 +14,11 @@ RESIZE=3884DD41-8582-4404-B9A8-E9B84F2DF50E
 # number label type full-MiB stub-MiB PARTUUID. 5 (ROOT-C) and 8 are blank in disk_layout.json. Only USR-A and USR-B
 # have fixed PARTUUIDs upstream; the others are any UUIDs, fixed here so that the table repeats.
 PARTITIONS=(
-    "1 EFI-SYSTEM $EFI      64 2 00000000-0000-4000-8000-000000000001"
+    "1 EFI-SYSTEM $EFI      40 2 00000000-0000-4000-8000-000000000001"
     "2 BIOS-BOOT  $BIOS      2 2 00000000-0000-4000-8000-000000000002"
     "3 USR-A      $USR      64 2 7130c94a-213a-4e5a-8e26-6cce9662f132"
-    "4 USR-B      $USR      64 2 e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
-    "6 OEM        $DATA     64 2 00000000-0000-4000-8000-000000000006"
+    "4 USR-B      $USR       2 2 e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
+    "6 OEM        $DATA     32 2 00000000-0000-4000-8000-000000000006"
     "7 OEM-CONFIG $RESERVED  2 2 00000000-0000-4000-8000-000000000007"
     "9 ROOT       $RESIZE   32 2 00000000-0000-4000-8000-000000000009"
 )
@@ -59,6 +59,7 @@ fill_partition() {
             local -x SOURCE_DATE_EPOCH=$seconds # mtools reads it
             mcopy -s -m -i "$fs" "$work/esp/EFI" "$work/esp/flatcar" :: ;;
         USR-A) # the same bytes as in the PXE image, where Flatcar has a btrfs with dm-verity
+            [ "$(stat -c %s "$work/usr.squashfs")" -le $((size << 20)) ] || die "/usr is larger than USR-A"
             ln "$work/usr.squashfs" "$fs" ;;
         OEM) # empty in the generic image; made as FormatBtrfs of flatcar/scripts does
             mkdir -p "$work/oem"
