@@ -105,7 +105,7 @@ while IFS='|' read -r name type size ro model serial mount; do
         SERIAL) echo "$serial" ;;
         MOUNTPOINT) echo "$mount" ;;
         NAME,PARTLABEL) if [ -d "$LAB/oem" ]; then echo "${name}6 OEM"; fi ;;
-        *) echo "$name $size $model" ;;
+        *) echo "$type $name $size $model" ;;
     esac
 done <"$LAB/disks""#,
     ),
