@@ -26,6 +26,7 @@ mod ignition_flaws;
 mod images;
 mod initrd;
 mod install;
+mod installations;
 mod judges;
 mod keys;
 mod kubernetes;
