@@ -14,6 +14,7 @@ mod containerd;
 mod downloads;
 mod flaws;
 mod golden;
+mod gotemplate;
 mod harness;
 mod http;
 mod ignition_flaws;
