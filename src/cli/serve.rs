@@ -1,6 +1,13 @@
 //! `prebake serve`
 
+mod confine;
+mod guard;
+mod matchbox;
+mod netboot;
+mod tls;
+
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -8,7 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::runtime;
 use crate::error::Result;
-use crate::serve::server::{Notice, Record, Server};
+use crate::serve::content::Content;
+use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
+use crate::serve::server::{self, Server};
 use crate::store;
 
 /// Boot machines from a published tree, over HTTP
@@ -23,15 +32,33 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     address: String,
+    #[command(flatten)]
+    matchbox: matchbox::MatchboxArgs,
+    #[command(flatten)]
+    netboot: netboot::NetbootArgs,
+    #[command(flatten)]
+    tls: tls::TlsArgs,
+    #[command(flatten)]
+    guard: guard::GuardArgs,
+    #[command(flatten)]
+    confine: confine::ConfineArgs,
 }
 
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
+        let notices: Notices = Arc::new(|notice| {
+            if let Some(line) = line(notice) {
+                eprintln!("{line}");
+            }
+        });
+        // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
+        // before the runtime starts its threads, which inherit what this one may do.
+        let listener = server::listen(&self.address)?;
+        let content = Content::tree(&self.tree, notices.clone())?;
         runtime()?.block_on(async {
-            let io = |source| crate::serve::server::Error::Listen { address: self.address.clone(), source };
-            let server =
-                Server::bind(&self.tree, &self.address, |notice| eprintln!("{}", line(&notice))).await?;
+            let io = |source| server::Error::Listen { address: self.address.clone(), source };
+            let server = Server::new(listener, content, notices).map_err(io)?;
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
             eprintln!("listening on http://{}", server.address().map_err(io)?);
@@ -57,13 +84,38 @@ impl ServeArgs {
     }
 }
 
-fn line(notice: &Notice<'_>) -> String {
+/// The line that tells of a notice, if one does.
+fn line(notice: &Notice<'_>) -> Option<String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
-    match notice {
-        Notice::Answered(record) => format!("{now} {}", request_line(record)),
-        Notice::Swapped(site) => format!("{now} now serving {}", site.root.display()),
-        Notice::Kept(error) => format!("{now} still serving the old build: {error}"),
+    let told = match notice {
+        Notice::Progress(_) => return None,
+        Notice::Answered(record) => request_line(record),
+        Notice::Dhcp(dhcp) => dhcp_line(dhcp),
+        Notice::Tftp(tftp) => tftp_line(tftp),
+        Notice::Swapped(site) => format!("now serving {}", site.root.display()),
+        Notice::Kept(error) => format!("still serving the old build: {error}"),
+    };
+    Some(format!("{now} {}", printable(&told)))
+}
+
+/// What a client sent must not move the terminal or forge a second line.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {
+    let mut line = format!("{mac} DHCP {answer} {firmware}");
+    let words =
+        [("address", address.map(|ip| ip.to_string())), ("file", file.clone()), ("uuid", uuid.clone())];
+    for (name, value) in words.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        line += &format!(" {name}={value}");
     }
+    line
+}
+
+fn tftp_line(Tftp { peer, file, sent, length, took, failed }: &Tftp) -> String {
+    let broke = failed.as_ref().map(|why| format!(" of {length}B, broke off: {why}")).unwrap_or_default();
+    format!("{} TFTP {file} {sent}B{broke} {}", peer.ip(), short(*took))
 }
 
 fn request_line(record: &Record) -> String {
@@ -77,8 +129,7 @@ fn request_line(record: &Record) -> String {
         line.push(' ');
         line.push_str(&word);
     }
-    // What a client sent must not move the terminal or forge a second line.
-    line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    line
 }
 
 fn short(took: Duration) -> String {

@@ -3,6 +3,9 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 /// Text as Matchbox labels it.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -42,6 +45,8 @@ pub enum Body {
         /// What closes the last part.
         end: String,
     },
+    /// What is written as it comes, without an end that is known: events.
+    Stream(mpsc::Receiver<Bytes>),
 }
 
 /// A piece of a file that is put together as it is sent; most files are one piece.
@@ -59,15 +64,16 @@ pub enum Piece {
 }
 
 impl Body {
-    /// Length in bytes.
-    pub fn length(&self) -> u64 {
+    /// Length in bytes, where it is known.
+    pub fn length(&self) -> Option<u64> {
         match self {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::File { range, .. } => range.end - range.start,
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::File { range, .. } => Some(range.end - range.start),
             Body::Parts { parts, end, .. } => {
                 let parts = parts.iter().map(|(head, range)| head.len() as u64 + range.end - range.start);
-                parts.sum::<u64>() + end.len() as u64
+                Some(parts.sum::<u64>() + end.len() as u64)
             }
+            Body::Stream(_) => None,
         }
     }
 }

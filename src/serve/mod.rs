@@ -1,9 +1,9 @@
 //! The boot server: answers machines from a published tree over HTTP, as Matchbox does.
 //!
 //! ```text
-//! bytes ─server─▶ Request ─routes─▶ Answer ─server─▶ bytes, one log line
+//! bytes ─server─▶ Request ─routes─▶ boot · config · assets ─▶ Answer ─server─▶ bytes, a Notice
 //!                            │
-//!                          Site (manifest, groups, profiles; immutable, replaced whole when `current` swaps)
+//!                 Content ─▶ Site (manifest, groups, profiles; immutable, replaced whole when `current` swaps)
 //! ```
 //! Routing and selection are pure; `server` alone has sockets and open files. What differs from Matchbox, on purpose:
 //! every file that the manifest names is served and no other, `/ipxe` and `/grub` add `prebake.url=` so that a node knows
@@ -12,7 +12,11 @@
 
 pub mod answer;
 pub mod assets;
+pub mod boot;
+pub mod config;
+pub mod content;
 pub mod labels;
+pub mod notice;
 pub mod report;
 pub mod routes;
 pub mod select;

@@ -4,15 +4,13 @@ use std::time::SystemTime;
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
 
 use super::answer::{Answer, TEXT};
-use super::assets;
 use super::labels::Labels;
-use super::report::{Report, Reports};
+use super::report::Reports;
 use super::select::Group;
 use super::site::{Profile, Site};
-use crate::output::{GENERATION, IPXE_LOCAL};
+use super::{assets, boot, config};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -42,7 +40,7 @@ impl Request<'_> {
 
     /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel
     /// argument, so nothing else may be in it.
-    fn base_url(&self) -> Option<String> {
+    pub fn base_url(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         let host = self.header("host").filter(|host| !host.is_empty() && host.chars().all(plain))?;
         Some(format!("{}://{host}", self.scheme))
@@ -62,17 +60,14 @@ type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 /// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
 const ROUTES: [(&str, Handler); 8] = [
     ("/", |_, _, _| Answer::text("matchbox\n")),
-    ("/boot.ipxe", |_, _, _| Answer::text(BOOT_IPXE)),
-    ("/boot.ipxe.0", |_, _, _| Answer::text(BOOT_IPXE)),
-    ("/ipxe", ipxe),
-    ("/grub", grub),
-    ("/ignition", ignition),
-    ("/metadata", metadata),
+    ("/boot.ipxe", boot::first),
+    ("/boot.ipxe.0", boot::first),
+    ("/ipxe", boot::ipxe),
+    ("/grub", boot::grub),
+    ("/ignition", config::ignition),
+    ("/metadata", config::metadata),
     (REPORT, report),
 ];
-
-/// The script every machine starts with: it asks again, saying what it is.
-const BOOT_IPXE: &str = "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
@@ -108,7 +103,7 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
 }
 
 /// The group and profile of a machine, or an answer that says what it lacks.
-fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
+pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
     let group = world.site.groups.select(labels).ok_or_else(|| {
         let asked = labels.to_string();
         let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
@@ -119,97 +114,6 @@ fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Prof
     let profile = world.site.profiles.get(&group.profile);
     let profile = profile.ok_or_else(|| Answer::missing("the group's profile is gone").matched(group))?;
     Ok((group, profile))
-}
-
-/// Whether a machine has said that it installed itself, and is not to do it again: it boots its disk then, whatever its
-/// boot order. Reports are forgotten with the server; the machine then boots its installer once more, which finds the disk
-/// finished and says so again.
-fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
-    let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
-    let done =
-        |report: Report| report.stage == "installed" && report.detail == format!("generation {generation}");
-    world.reports.last(labels).is_some_and(done)
-}
-
-/// The profile's kernel arguments, and where the node can report to.
-fn args(profile: &Profile, request: &Request<'_>) -> Vec<String> {
-    let url = request.base_url().map(|url| format!("prebake.url={url}"));
-    profile.boot.args.iter().cloned().chain(url).collect()
-}
-
-fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
-        Ok(selected) => selected,
-        Err(answer) => return answer,
-    };
-    if is_installed(world, group, labels) {
-        return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
-    }
-    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
-    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
-    let script =
-        format!("#!ipxe\nkernel {}{}\n{}boot\n", profile.boot.kernel, words.concat(), initrds.concat());
-    Answer::text(script).matched(group)
-}
-
-/// Byte for byte what Matchbox sends, two blanks after `initrdefi` included.
-fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
-        Ok(selected) => selected,
-        Err(answer) => return answer,
-    };
-    if is_installed(world, group, labels) {
-        return Answer::text("exit\n").matched(group);
-    }
-    let kernel = &profile.boot.kernel;
-    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
-    let args = words.concat();
-    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
-    let initrds = initrds.concat();
-    let entry = |title: &str, linux: &str, initrd: &str| {
-        format!(
-            "menuentry \"CoreOS ({title})\" {{\necho \"Loading kernel\"\n{linux} \"{kernel}\"{args}\necho \"Loading initrd\"\n{initrd} {initrds}\n}}\n"
-        )
-    };
-    let efi = entry("EFI", "linuxefi", "initrdefi");
-    let bios = entry("BIOS", "linux", "initrd");
-    Answer::text(format!("default=0\nfallback=1\ntimeout=1\n{efi}{bios}")).matched(group)
-}
-
-fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
-        Ok(selected) => selected,
-        Err(answer) => return answer,
-    };
-    assets::answer(world.site, &format!("ignition/{}", profile.ignition_id), request).matched(group)
-}
-
-/// Shell assignments: metadata, selectors and what the machine said, sorted (Matchbox's order is random).
-fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, _) = match select(world, labels) {
-        Ok(selected) => selected,
-        Err(answer) => return answer,
-    };
-    let mut lines = Vec::new();
-    flatten("", &group.metadata, &mut lines);
-    lines.extend(group.selector.iter().map(|(key, value)| format!("{}={value}\n", key.to_uppercase())));
-    lines.extend(labels.iter().map(|(k, v)| format!("REQUEST_QUERY_{}={v}\n", k.to_uppercase())));
-    lines.push(format!("REQUEST_RAW_QUERY={}\n", request.query));
-    lines.sort();
-    // The content type is Matchbox's, slip included.
-    Answer::new(200, "plain/text", lines.concat()).matched(group)
-}
-
-fn flatten(prefix: &str, values: &Map<String, Value>, lines: &mut Vec<String>) {
-    for (key, value) in values {
-        let key = format!("{prefix}{}", key.to_uppercase());
-        match value {
-            Value::Object(inner) => flatten(&format!("{key}_"), inner, lines),
-            Value::String(text) => lines.push(format!("{key}={text}\n")),
-            Value::Bool(_) | Value::Number(_) => lines.push(format!("{key}={value}\n")),
-            Value::Null | Value::Array(_) => {}
-        }
-    }
 }
 
 fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
@@ -294,7 +198,7 @@ mod tests {
             let answer = ask(&site(), &format!("/{path}"), &query);
             match answer.body {
                 Body::File { pieces, .. } => assert_eq!(pieces, [the_file()]),
-                Body::Parts { .. } => panic!("no ranges were asked for"),
+                Body::Parts { .. } | Body::Stream(_) => panic!("neither ranges nor events were asked for"),
                 Body::Bytes(_) => assert!([200, 404].contains(&answer.status)),
             }
         }

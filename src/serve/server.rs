@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,10 +22,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::answer::{Answer, Body, Piece, TEXT};
+use super::content::Content;
 use super::labels::Labels;
+use super::notice::{Notice, Notices, Record};
 use super::report::{MAX_BODY, Reports};
 use super::routes::{self, Request, World};
-use super::site::{self, Site};
+use super::site::Site;
 use crate::error::{Advice, Exit};
 
 /// Connections at a time; further ones wait in the kernel's queue.
@@ -36,17 +38,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 << 10;
 /// How much of a file is in memory for one transfer at a time, twice.
 const CHUNK: usize = 256 << 10;
-/// How often a build that could not be served is tried again, at most.
-const RETRY: Duration = Duration::from_millis(200);
 /// How long open transfers may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Of the tree.
-    #[error(transparent)]
-    Site(#[from] site::Error),
     /// The address cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -60,14 +57,12 @@ pub enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Site(error) => error.exit(),
             Error::Listen { .. } => Exit::Failed,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Site(error) => error.hint(),
             Error::Listen { source, .. } => Some(match source.kind() {
                 io::ErrorKind::AddrInUse => {
                     "something listens there already; choose another port with --address".into()
@@ -81,42 +76,6 @@ impl Advice for Error {
     }
 }
 
-/// What the server tells its owner.
-#[derive(Debug)]
-pub enum Notice<'n> {
-    /// An answer has left, or broke off.
-    Answered(&'n Record),
-    /// `current` points at another build, which is served from now on.
-    Swapped(&'n Site),
-    /// `current` points at something that cannot be served; the old build stays.
-    Kept(&'n site::Error),
-}
-
-/// One answered request.
-#[derive(Debug)]
-pub struct Record {
-    /// Who asked.
-    pub peer: SocketAddr,
-    /// HTTP method.
-    pub method: Method,
-    /// Path as sent.
-    pub path: String,
-    /// What the machine said of itself.
-    pub labels: Labels,
-    /// HTTP status.
-    pub status: u16,
-    /// Body bytes that left.
-    pub sent: u64,
-    /// Body bytes that were to leave.
-    pub length: u64,
-    /// From the request to the last byte.
-    pub took: Duration,
-    /// The group that matched.
-    pub group: Option<String>,
-    /// The profile that matched.
-    pub profile: Option<String>,
-}
-
 /// A server on a tree, bound but not yet answering.
 pub struct Server {
     listener: TcpListener,
@@ -124,35 +83,25 @@ pub struct Server {
 }
 
 struct Shared {
-    tree: PathBuf,
-    current: Mutex<Current>,
+    content: Content,
     reports: Reports,
-    notice: Box<dyn Fn(Notice<'_>) + Send + Sync>,
+    notices: Notices,
 }
 
-struct Current {
-    site: Arc<Site>,
-    /// Where the path led when that could not be served, and when it was last tried.
-    refused: Option<(PathBuf, Instant)>,
+/// Binds `HOST:PORT`; port 0 takes a free one. Apart from [`Server::new`], since privileges are dropped in between.
+pub fn listen(address: &str) -> Result<net::TcpListener, Error> {
+    let listener = net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|source| Error::Listen { address: address.into(), source })
 }
 
 impl Server {
-    /// Loads the tree and binds `HOST:PORT`; port 0 takes a free one.
-    pub async fn bind(
-        tree: &Path,
-        address: &str,
-        notice: impl Fn(Notice<'_>) + Send + Sync + 'static,
-    ) -> Result<Server, Error> {
-        let site = Arc::new(Site::load(tree)?);
-        let failed = |source| Error::Listen { address: address.into(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let shared = Shared {
-            tree: tree.into(),
-            current: Mutex::new(Current { site, refused: None }),
-            reports: Reports::default(),
-            notice: Box::new(notice),
-        };
-        Ok(Server { listener, shared: Arc::new(shared) })
+    /// A server on a socket that listens. Must be called within a tokio runtime.
+    pub fn new(listener: net::TcpListener, content: Content, notices: Notices) -> io::Result<Server> {
+        let shared = Shared { content, reports: Reports::default(), notices };
+        Ok(Server { listener: TcpListener::from_std(listener)?, shared: Arc::new(shared) })
     }
 
     /// Where it listens.
@@ -160,9 +109,9 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// The tree it serves now.
+    /// What it serves now.
     pub fn site(&self) -> Arc<Site> {
-        self.shared.site()
+        self.shared.content.site()
     }
 
     /// Answers until `stop` is done, then lets open transfers finish for a while.
@@ -207,35 +156,10 @@ impl Server {
 }
 
 impl Shared {
-    /// The tree as it is now: loaded anew when `current` was swapped. Transfers that run keep the build they began with.
-    fn site(&self) -> Arc<Site> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(root) = self.tree.canonicalize().ok().filter(|root| *root != current.site.root) else {
-            current.refused = None;
-            return current.site.clone();
-        };
-        let refused = current.refused.as_ref().filter(|(known, _)| *known == root).map(|(_, tried)| *tried);
-        if refused.is_none_or(|tried| tried.elapsed() >= RETRY) {
-            match Site::load(&root) {
-                Ok(site) => {
-                    *current = Current { site: Arc::new(site), refused: None };
-                    (self.notice)(Notice::Swapped(&current.site));
-                }
-                Err(error) => {
-                    if refused.is_none() {
-                        (self.notice)(Notice::Kept(&error));
-                    }
-                    current.refused = Some((root, Instant::now()));
-                }
-            }
-        }
-        current.site.clone()
-    }
-
     async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>, peer: SocketAddr) -> Response<Transfer> {
         let started = Instant::now();
         let (head, body) = request.into_parts();
-        let site = self.site();
+        let site = self.content.site();
         let body = match routes::takes_body(&head.method, head.uri.path()) {
             true => read_body(body).await,
             false => Ok(String::new()),
@@ -264,7 +188,7 @@ impl Shared {
             labels,
             status,
             sent: 0,
-            length: if head.method == Method::HEAD { 0 } else { length },
+            length: length.filter(|_| head.method != Method::HEAD).unwrap_or_default(),
             method: head.method,
             took: Duration::ZERO,
             group,
@@ -274,10 +198,11 @@ impl Shared {
         for (name, value) in headers {
             response = response.header(name, value);
         }
-        if !matches!(status, 204 | 304) {
+        if let Some(length) = length.filter(|_| !matches!(status, 204 | 304)) {
             response = response.header("content-length", length);
         }
         let source = match (record.length, body, file) {
+            (_, Body::Stream(events), _) if record.method != Method::HEAD => Source::Stream(events),
             (0, ..) => Source::Bytes(Bytes::new()),
             (_, Body::Bytes(bytes), _) => Source::Bytes(bytes.into()),
             (_, _, None) => Source::Bytes(Bytes::new()),
@@ -305,7 +230,7 @@ async fn read_body(body: Incoming) -> Result<String, Answer> {
 /// open stays whole when its build is swapped and removed.
 async fn open(answer: Answer, root: PathBuf) -> (Answer, Option<Pieces>) {
     let (pieces, end) = match &answer.body {
-        Body::Bytes(_) => return (answer, None),
+        Body::Bytes(_) | Body::Stream(_) => return (answer, None),
         Body::File { pieces, range } => (pieces.clone(), range.end),
         Body::Parts { pieces, parts, .. } => {
             (pieces.clone(), parts.iter().map(|(_, range)| range.end).max().unwrap_or_default())
@@ -379,7 +304,7 @@ fn read_file(file: Pieces, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
         let (parts, end) = match body {
             Body::File { range, .. } => (vec![(String::new(), range)], String::new()),
             Body::Parts { parts, end, .. } => (parts, end),
-            Body::Bytes(_) => return,
+            Body::Bytes(_) | Body::Stream(_) => return,
         };
         let send = |bytes: io::Result<Bytes>| sender.blocking_send(bytes).is_ok();
         for (head, range) in parts {
@@ -414,6 +339,7 @@ struct Transfer {
 enum Source {
     Bytes(Bytes),
     File(mpsc::Receiver<io::Result<Bytes>>),
+    Stream(mpsc::Receiver<Bytes>),
 }
 
 impl HttpBody for Transfer {
@@ -428,6 +354,7 @@ impl HttpBody for Transfer {
             Source::Bytes(bytes) if bytes.is_empty() => None,
             Source::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
             Source::File(receiver) => std::task::ready!(receiver.poll_recv(context)),
+            Source::Stream(events) => std::task::ready!(events.poll_recv(context)).map(Ok),
         };
         if let Some(Ok(bytes)) = &next {
             self.record.sent += bytes.len() as u64;
@@ -436,17 +363,20 @@ impl HttpBody for Transfer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.record.sent == self.record.length
+        !matches!(self.source, Source::Stream(_)) && self.record.sent == self.record.length
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.record.length - self.record.sent)
+        match self.source {
+            Source::Stream(_) => SizeHint::default(),
+            _ => SizeHint::with_exact(self.record.length - self.record.sent),
+        }
     }
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
         self.record.took = self.started.elapsed();
-        (self.shared.notice)(Notice::Answered(&self.record));
+        (self.shared.notices)(&Notice::Answered(&self.record));
     }
 }

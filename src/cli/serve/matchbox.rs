@@ -1,0 +1,6 @@
+//! Flags of `prebake serve` for Matchbox's data directories.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct MatchboxArgs {}

@@ -1,0 +1,89 @@
+//! Notices: what the servers saw, for the log, the timeline and the metrics.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+
+use super::labels::Labels;
+use super::site::{self, Site};
+
+/// Takes notices; called from any thread, often, so it must be quick.
+pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Notice<'n> {
+    /// A part of a long answer has left. Comes some times a second, and never for what is sent at once.
+    Progress(&'n Record),
+    /// An answer has left, or broke off.
+    Answered(&'n Record),
+    /// A machine asked for an address or for what to boot, and was answered.
+    Dhcp(&'n Dhcp),
+    /// A transfer by TFTP has ended.
+    Tftp(&'n Tftp),
+    /// What is served was replaced: `current` points at another build, or files were edited.
+    Swapped(&'n Site),
+    /// What is there now cannot be served; the old one stays.
+    Kept(&'n site::Error),
+}
+
+/// One request over HTTP, answered or on its way.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// HTTP method.
+    pub method: Method,
+    /// Path as sent.
+    pub path: String,
+    /// What the machine said of itself.
+    pub labels: Labels,
+    /// HTTP status.
+    pub status: u16,
+    /// Body bytes that left.
+    pub sent: u64,
+    /// Body bytes that were to leave.
+    pub length: u64,
+    /// From the request until now.
+    pub took: Duration,
+    /// The group that matched.
+    pub group: Option<String>,
+    /// The profile that matched.
+    pub profile: Option<String>,
+}
+
+/// One answer over DHCP.
+#[derive(Clone, Debug)]
+pub struct Dhcp {
+    /// The machine, with colons, lower case.
+    pub mac: String,
+    /// Its SMBIOS UUID (option 97), if it said one.
+    pub uuid: Option<String>,
+    /// What its firmware is, in words: `BIOS`, `UEFI x86-64`, `UEFI arm64`, `iPXE`.
+    pub firmware: &'static str,
+    /// What it was answered: `offer`, `ack`, `nak`.
+    pub answer: &'static str,
+    /// The address it was given; none from a proxy.
+    pub address: Option<Ipv4Addr>,
+    /// The file or URL that it was told to boot.
+    pub file: Option<String>,
+}
+
+/// One transfer over TFTP.
+#[derive(Clone, Debug)]
+pub struct Tftp {
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// Name as asked for.
+    pub file: String,
+    /// Bytes that were acknowledged.
+    pub sent: u64,
+    /// Bytes of the file; 0 if there is none.
+    pub length: u64,
+    /// From the request to the end.
+    pub took: Duration,
+    /// Why it broke off, if it did.
+    pub failed: Option<String>,
+}
