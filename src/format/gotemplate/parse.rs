@@ -85,9 +85,10 @@ enum Construct {
         name: Vec<u8>,
         outside: Scope,
     },
-    /// A definition and the call of it.
+    /// A definition and the call of it. Go blames an `else` on the line where the block's action ends.
     Block {
         call: Call,
+        line: usize,
         outside: Scope,
     },
 }
@@ -240,7 +241,7 @@ impl<'t> Parser<'t> {
         let (at, name) = self.template_name("block clause")?;
         let pipe = Some(self.pipeline("block clause", Kind::RightDelimiter)?);
         let outside = std::mem::take(&mut self.scope);
-        self.open(Construct::Block { call: Call { at, name, pipe }, outside });
+        self.open(Construct::Block { call: Call { at, name, pipe }, line: self.line, outside });
         Ok(())
     }
 
@@ -281,7 +282,10 @@ impl<'t> Parser<'t> {
         let context = match self.open.last_mut().map(|open| &mut open.construct) {
             None => return self.fail("unexpected {{else}}"),
             Some(Construct::Define { .. }) => return self.fail("unexpected {{else}} in define clause"),
-            Some(Construct::Block { .. }) => return self.fail("unexpected {{else}} in block clause"),
+            Some(Construct::Block { line, .. }) => {
+                let message = "unexpected {{else}} in block clause".to_owned();
+                return Err(Error::Parse { line: *line, message });
+            }
             Some(Construct::Branch { arm: None, .. } | Construct::Range { body: Some(_), .. }) => {
                 return self.fail("expected end; found {{else}}");
             }
@@ -337,7 +341,7 @@ impl<'t> Parser<'t> {
                 self.define(name, list)?;
                 self.scope = outside;
             }
-            Construct::Block { call, outside } => {
+            Construct::Block { call, outside, .. } => {
                 self.define(call.name.clone(), list)?;
                 self.scope = outside;
                 self.list.push(Node::Call(call));
