@@ -19,6 +19,7 @@ mod delivery;
 mod downloads;
 mod flaws;
 mod golden;
+mod gotemplate;
 mod harness;
 mod http;
 mod https;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use prebake::format::archive::{self, Selection};
 use prebake::format::erofs;
+use prebake::format::gotemplate::{self, Template};
 use prebake::format::gpt::Table;
 use prebake::format::image::{Kind, Limits};
 use prebake::format::squashfs::Image;
@@ -110,6 +111,29 @@ pub fn squashfs(bytes: &[u8]) {
     assert_eq!(around.len(), usize::from(extracted.is_ok()), "{around:?}, {extracted:?}");
     if extracted.is_ok() {
         assert_eq!(count(&target), listed.len(), "entries on disk");
+    }
+}
+
+/// A template is refused with a line that it has, or renders: twice the same, and no more than the limits allow.
+pub fn gotemplate(bytes: &[u8]) {
+    let limits = gotemplate::Limits { text: 1 << 16, written: 1 << 16, steps: 10_000 };
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let stands_in_text = |error: &gotemplate::Error| {
+        assert!(error.line().is_none_or(|line| (1..=lines).contains(&line)), "{error}, of {lines} lines");
+        assert!(!error.message().is_empty(), "{error:?}");
+    };
+    let template = match Template::parse_within(bytes, limits) {
+        Ok(template) => template,
+        Err(error) => return stands_in_text(&error),
+    };
+    let data = gotemplate::Value::from(serde_json::json!({
+        "a": "text", "b": [1, 2.5, null, "ä"], "c": {"a": {"b": true}, "b": [[], {}]}, "d": null, "e": 1e21,
+    }));
+    let rendered = template.render(&data);
+    assert_eq!(rendered, template.render(&data), "rendered twice");
+    match rendered {
+        Ok(text) => assert!(text.len() <= limits.written, "{} bytes", text.len()),
+        Err(error) => stands_in_text(&error),
     }
 }
 
