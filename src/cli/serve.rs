@@ -6,6 +6,8 @@ mod matchbox;
 mod netboot;
 mod tls;
 
+pub use matchbox::with_double_dashes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,23 +17,26 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::runtime;
 use crate::error::Result;
-use crate::serve::content::Content;
 use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::{self, Server};
+use crate::serve::site::Site;
 use crate::store;
 
-/// Boot machines from a published tree, over HTTP
+/// Where the server listens unless told otherwise: as Matchbox.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+/// Boot machines from a published tree or a Matchbox data directory, over HTTP
 ///
-/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /metadata and /assets, plus POST /report for machines
-/// that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it is served from then
+/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST
+/// /report for machines that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it is served from then
 /// on. One line a request goes to stderr.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current
-    tree: PathBuf,
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    address: String,
+    tree: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [env: MATCHBOX_ADDRESS] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -47,29 +52,29 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
-        let notices: Notices = Arc::new(|notice| {
-            if let Some(line) = line(notice) {
+        let tells = self.matchbox.tells()?;
+        let notices: Notices = Arc::new(move |notice| {
+            if let Some(line) = line(notice).filter(|_| tells(notice)) {
                 eprintln!("{line}");
             }
         });
+        self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
+        let address = self.address.or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
-        let listener = server::listen(&self.address)?;
-        let content = Content::tree(&self.tree, notices.clone())?;
+        let listener = server::listen(&address)?;
+        let content = self.matchbox.content(self.tree.as_deref(), notices.clone())?;
+        if content.compares_files() {
+            eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
+        }
         runtime()?.block_on(async {
-            let io = |source| server::Error::Listen { address: self.address.clone(), source };
+            let io = |source| server::Error::Listen { address: address.clone(), source };
             let server = Server::new(listener, content, notices).map_err(io)?;
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
             eprintln!("listening on http://{}", server.address().map_err(io)?);
-            let site = server.site();
-            eprintln!(
-                "serving {}: {} files, {} profiles, {} groups",
-                site.root.display(),
-                site.manifest.files.len(),
-                site.profiles.len(),
-                site.groups.iter().count()
-            );
+            eprintln!("{}", serving(&server.site()));
             server
                 .run(async move {
                     tokio::select! {
@@ -84,6 +89,22 @@ impl ServeArgs {
     }
 }
 
+/// What is served, in one line.
+fn serving(site: &Site) -> String {
+    let (profiles, groups) = (site.profiles.len(), site.groups.iter().count());
+    match &site.live {
+        None => {
+            let (root, files) = (site.root.display(), site.manifest.files.len());
+            format!("serving {root}: {files} files, {profiles} profiles, {groups} groups")
+        }
+        Some(live) => {
+            let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
+            let (root, assets) = (live.root().display(), assets.unwrap_or_default());
+            format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
+        }
+    }
+}
+
 /// The line that tells of a notice, if one does.
 fn line(notice: &Notice<'_>) -> Option<String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
@@ -92,7 +113,8 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Answered(record) => request_line(record),
         Notice::Dhcp(dhcp) => dhcp_line(dhcp),
         Notice::Tftp(tftp) => tftp_line(tftp),
-        Notice::Swapped(site) => format!("now serving {}", site.root.display()),
+        Notice::Swapped(site) => format!("now {}", serving(site)),
+        Notice::Flawed(flaw) => format!("warning: {flaw}"),
         Notice::Kept(error) => format!("still serving the old build: {error}"),
     };
     Some(format!("{now} {}", printable(&told)))

@@ -12,39 +12,31 @@ const MAX_RANGES: usize = 16;
 /// Parts boundaries of `multipart/byteranges`. No file content is searched for it: a part's length is in its heading.
 const BOUNDARY: &str = "prebake-part";
 
-/// Content types by the end of the name; the rest is a stream of bytes.
-const TYPES: [(&str, &str); 7] = [
-    (".gz", "application/gzip"),
-    (".bz2", "application/x-bzip2"),
-    (".json", "application/json"),
-    (".ign", "application/json"),
-    (".ipxe", TEXT),
-    (".txt", TEXT),
-    ("SHA256SUMS", TEXT),
-];
-
 /// Answers with a published file, or parts of it.
 pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
-    let Some(Asset { etag, size, pieces }) = site.asset(path) else {
-        return Answer::missing("the tree's manifest names no such file");
-    };
-    let etag = format!("\"{etag}\"");
-    let modified = humantime_http(site.modified());
-    let kind = TYPES
-        .iter()
-        .find(|(end, _)| path.ends_with(end))
-        .map_or("application/octet-stream", |(_, kind)| kind);
+    match site.asset(path) {
+        Some(asset) => send(&asset, request),
+        None => Answer::missing("the tree's manifest names no such file"),
+    }
+}
+
+/// Answers with a file, or parts of it.
+pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
+    let Asset { kind, size, pieces, .. } = asset;
+    let (kind, size) = (&**kind, *size);
+    let etag = asset.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let modified = asset.modified.map(http_date);
     let stamp = |answer: Answer| {
-        answer
-            .header("etag", etag.clone())
-            .header("last-modified", modified.clone())
-            .header("accept-ranges", "bytes")
+        let stamps = [("etag", &etag), ("last-modified", &modified)];
+        let stamps = stamps.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        stamps.fold(answer.header("accept-ranges", "bytes"), |answer, (name, value)| answer.header(name, value))
     };
-    if not_modified(request, &etag, site.modified()) {
+    if not_modified(request, etag.as_deref(), asset.modified) {
         return stamp(Answer { headers: Vec::new(), ..Answer::new(304, kind, "") });
     }
     // A range of another version than the client has must not be sent.
-    let same = request.header("if-range").is_none_or(|tag| tag == etag || tag == modified);
+    let same = |tag: &str| Some(tag) == etag.as_deref() || Some(tag) == modified.as_deref();
+    let same = request.header("if-range").is_none_or(same);
     // Some clients ask for a range of whatever they load; of nothing, there is none.
     let asked = request.header("range").filter(|_| same && size > 0);
     let body = |status, kind: &str, body| Answer { body, ..Answer::new(status, kind, "") };
@@ -65,15 +57,22 @@ pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
     })
 }
 
-fn not_modified(request: &Request<'_>, etag: &str, modified: SystemTime) -> bool {
-    match (request.header("if-none-match"), request.header("if-modified-since")) {
-        (Some(tags), _) => tags.split(',').any(|tag| {
+fn not_modified(request: &Request<'_>, etag: Option<&str>, modified: Option<SystemTime>) -> bool {
+    match (request.header("if-none-match"), request.header("if-modified-since"), modified) {
+        (Some(tags), ..) => tags.split(',').any(|tag| {
             let tag = tag.trim();
-            tag == "*" || tag.trim_start_matches("W/") == etag
+            tag == "*" || Some(tag.trim_start_matches("W/")) == etag
         }),
-        (None, Some(since)) => httpdate::parse_http_date(since).is_ok_and(|since| modified <= since),
-        (None, None) => false,
+        (None, Some(since), Some(modified)) => is_since(modified, since),
+        _ => false,
     }
+}
+
+/// Whether a file that was written then is not newer than a date of a header, which has whole seconds.
+pub fn is_since(modified: SystemTime, date: &str) -> bool {
+    let seconds = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    httpdate::parse_http_date(date).is_ok_and(|date| modified <= date)
 }
 
 /// What a `Range` header asks of a file.
@@ -141,7 +140,8 @@ fn parts<'r>(
     Body::Parts { pieces, parts, end: format!("\r\n--{BOUNDARY}--\r\n") }
 }
 
-fn humantime_http(time: SystemTime) -> String {
+/// A time as headers have it.
+pub fn http_date(time: SystemTime) -> String {
     // httpdate knows years up to 9999; an epoch beyond that is as good as the last.
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     httpdate::fmt_http_date(time.min(last))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::labels::Labels;
-use super::site::{self, Site};
+use super::site::{self, Flaw, Site};
 
 /// Takes notices; called from any thread, often, so it must be quick.
 pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
@@ -27,6 +27,8 @@ pub enum Notice<'n> {
     Swapped(&'n Site),
     /// What is there now cannot be served; the old one stays.
     Kept(&'n site::Error),
+    /// A file of a data directory cannot be used: a group or profile when it was read, a config when it was asked for.
+    Flawed(&'n Flaw),
 }
 
 /// One request over HTTP, answered or on its way.
