@@ -15,7 +15,7 @@ use super::routes::{Request, World, select, select_group};
 use super::select::Group;
 use super::site::Asset;
 use super::{assets, sniff};
-use crate::format::gotemplate::{Template, Value};
+use crate::format::gotemplate::{self, Template, Value};
 use crate::ignition::{self, Config, Spec, Transpile};
 use crate::report::Findings;
 use crate::yaml;
@@ -201,17 +201,12 @@ fn flatten(prefix: &str, values: &BTreeMap<String, Value>, lines: &mut Vec<Strin
         match value {
             Value::Map(inner) => flatten(&format!("{key}_"), inner, lines),
             Value::Strings(inner) => inner.iter().for_each(|(inner, value)| line(&format!("{key}_{inner}"), value)),
-            Value::String(text) => line(&key, text),
+            Value::String(text) => line(&key, &String::from_utf8_lossy(text)),
             Value::Bool(flag) => line(&key, &flag.to_string()),
-            Value::Number(number) => line(&key, &go_number(*number)),
+            Value::Number(number) => line(&key, &gotemplate::number(*number)),
             Value::Null | Value::List(_) => {}
         }
     }
-}
-
-/// Go's `%v` of a float64.
-fn go_number(number: f64) -> String {
-    number.to_string()
 }
 
 /// Go's `strings.ToUpper`, which knows no letter that becomes two.

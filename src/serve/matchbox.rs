@@ -21,6 +21,25 @@ pub fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer,
         let status = if request.method == Method::OPTIONS { 200 } else { 400 };
         return (Answer { headers: Vec::new(), ..Answer::new(status, TEXT, "") }, Labels::default());
     }
+    let (answer, labels) = routed(world, live, request);
+    (with_headers_of_go(answer), labels)
+}
+
+/// What Go says beside a file's bytes, and what it keeps to itself.
+fn with_headers_of_go(mut answer: Answer) -> Answer {
+    let dropped: &[&str] = match answer.status {
+        304 | 412 => &["accept-ranges"],
+        416 => &["accept-ranges", "last-modified"],
+        _ => return answer,
+    };
+    answer.headers.retain(|(name, _)| !dropped.contains(name));
+    match answer.status {
+        416 => answer.header("x-content-type-options", "nosniff"),
+        _ => answer,
+    }
+}
+
+fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
     let path = clean(request.path);
     let decoded = |path: &str| percent_decode_str(path).collect::<Vec<u8>>();
     if live.assets.is_some() && decoded(&path) == ASSETS.trim_end_matches('/').as_bytes() {

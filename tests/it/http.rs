@@ -1,5 +1,6 @@
 //! A bare HTTP/1.1 client on a socket, and a server process that ends with the test.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -115,8 +116,13 @@ impl Server {
 
     /// Starts `prebake serve` on a tree, and says where it listens.
     pub fn prebake(tree: &Path) -> (Server, String) {
+        Server::prebake_with([tree])
+    }
+
+    /// The same with any flags.
+    pub fn prebake_with(args: impl IntoIterator<Item: AsRef<OsStr>>) -> (Server, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:0"]).arg(tree));
+        let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:0"]).args(args));
         let address = server.says("listening on http://").rsplit('/').next().unwrap_or_default().to_owned();
         (server, address)
     }

@@ -25,6 +25,7 @@ mod keys;
 mod kubernetes;
 mod lint;
 mod locks;
+mod matchbox;
 mod node;
 mod oci;
 mod outputs;

@@ -181,7 +181,8 @@ pub fn check_tree(tree: &Path) -> Option<usize> {
 const COMPLAINTS: [&str; 5] =
     ["level=warning", "level=error", "level=fatal", "msg=\"Group ", "msg=\"Profile "];
 
-fn start_matchbox(tree: &Path) -> Option<(Server, String)> {
+/// Starts real Matchbox on a directory and its `assets`, or nothing where judges are skipped on purpose.
+pub(crate) fn start_matchbox(tree: &Path) -> Option<(Server, String)> {
     let matchbox = build("matchbox")?.join("matchbox");
     // Matchbox cannot say which port it took, so one is found for it.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
