@@ -37,8 +37,9 @@ pub fn answer(root: &Path, path: &[u8], request: &Request<'_>) -> Answer {
         (true, true) => {
             let index = [parts.as_slice(), &[INDEX]].concat();
             match open(root, &index) {
-                Ok(found) if !found.data.is_dir() => send(found, "index.html", request),
-                _ => list(&found, request),
+                Ok(index) if index.data.is_dir() => list(&index, request),
+                Ok(index) => send(index, "index.html", request),
+                Err(_) => list(&found, request),
             }
         }
         (false, false) => send(found, &last, request),

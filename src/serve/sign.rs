@@ -17,7 +17,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use pgp::composed::{ArmorOptions, Deserializable, DetachedSignature, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
-use pgp::packet::{PublicKey, SignatureConfig, SignatureType, Subpacket, SubpacketData};
+use pgp::packet::{PublicKey, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::ser::Serialize;
 use pgp::types::{
     Fingerprint, KeyDetails, KeyId, KeyVersion, Mpi, Password, PlainSecretParams, PublicParams, SecretParams,
@@ -152,7 +152,14 @@ impl Signer {
             Subpacket::regular(SubpacketData::SignatureCreationTime(created))?,
             Subpacket::regular(SubpacketData::IssuerKeyId(self.key.legacy_key_id()))?,
         ];
-        let signature = DetachedSignature::new(config.sign(&self.key, &Password::empty(), text)?);
+        // rPGP's own way to the digest would take a lone carriage return for a line's end.
+        let mut hasher = HashAlgorithm::Sha256.new_hasher()?;
+        config.hash_data_to_sign(&mut hasher, &*canonical(text))?;
+        let length = config.hash_signature_data(&mut hasher)?;
+        hasher.update(&config.trailer(length)?);
+        let digest = hasher.finalize();
+        let bytes = self.key.sign(&Password::empty(), HashAlgorithm::Sha256, &digest)?;
+        let signature = DetachedSignature::new(Signature::from_config(config, [digest[0], digest[1]], bytes)?);
         match form {
             Form::Binary => signature.to_bytes(),
             Form::Armored => {
@@ -161,6 +168,21 @@ impl Signer {
             }
         }
     }
+}
+
+/// A text as signatures in text mode cover it: every line's end is CR LF. gpg counts further carriage returns before it,
+/// and at the end of the text, as part of it.
+fn canonical(text: &[u8]) -> Vec<u8> {
+    let mut canonical = Vec::with_capacity(text.len() + text.len() / 32);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let body = line.strip_suffix(b"\n").unwrap_or(line);
+        let returns = body.iter().rev().take_while(|byte| **byte == b'\r').count();
+        canonical.extend_from_slice(&body[..body.len() - returns]);
+        if body.len() < line.len() {
+            canonical.extend_from_slice(b"\r\n");
+        }
+    }
+    canonical
 }
 
 /// What an answer would send. Only short ones are signed, none that never ends.

@@ -57,6 +57,8 @@ pub struct Watch {
     events: Option<Events>,
     /// What events do not tell of.
     compared: BTreeMap<PathBuf, Stamp>,
+    /// Whether files are known by other names than those that events say.
+    has_links: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Watch {
     pub fn new(root: &Path, skip: Option<&Path>) -> Watch {
         let (root, skip) = (root.to_owned(), skip.map(Path::to_owned));
         let identity = identity(&root);
-        let mut watch = Watch { root, skip, identity, events: None, compared: BTreeMap::new() };
+        let mut watch = Watch { root, skip, identity, events: None, compared: BTreeMap::new(), has_links: false };
         watch.events = watch.watch_all().ok();
         if watch.events.is_none() {
             watch.compared = watch.survey();
@@ -113,6 +115,7 @@ impl Watch {
         match events.read() {
             None => Changes::Everything,
             Some(files) if files.is_empty() => Changes::None,
+            Some(_) if self.has_links => Changes::Everything,
             // What is a link, or has other names, needs more than the watch of its directory.
             Some(files) if files.iter().any(|file| fs::symlink_metadata(file).is_ok_and(|data| is_shared(&data))) => {
                 Changes::Everything
@@ -138,8 +141,9 @@ impl Watch {
                     rest.push((path, depth + 1));
                 } else if data.is_file() && is_shared(&data) {
                     events.add_file(&path)?;
-                } else if data.is_symlink() && self.leads_to_skipped(&path) {
-                    if let Ok(data) = fs::metadata(&path) {
+                } else if data.is_symlink() {
+                    self.has_links = true;
+                    if let Some(data) = fs::metadata(&path).ok().filter(|_| self.leads_to_skipped(&path)) {
                         self.compared.insert(path, Stamp::of(&data));
                     }
                 }

@@ -295,7 +295,7 @@ fn the_judge_notices_what_matchbox_would_only_log() {
     };
     let flaws: [(&str, &str, &str, &str); 2] = [
         ("ignition/worker.ign", "\"3.0.0\"", "\"3.5.0\"", "an empty config instead of one it cannot read"),
-        ("profiles/control+n2.json", "\"id\"", "\"no\"", "/ipxe?mac=52:54:00:00:00:02"),
+        ("profiles/control+n2.json", "\"id\"", "\"no\"", "a profile needs an `id`"),
     ];
     for (path, from, to, words) in flaws {
         let _ = fs::remove_dir_all(world.path("output"));
