@@ -9,6 +9,8 @@ pub mod cpio;
 pub mod erofs;
 pub mod gotemplate;
 pub mod gpt;
+pub mod image;
+pub mod limited;
 pub mod oci_archive;
 pub mod pe;
 pub mod squashfs;

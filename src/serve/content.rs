@@ -1,5 +1,7 @@
 //! What is served now: loaded once, and anew when it was replaced or edited.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,15 +27,25 @@ struct Tree {
     signer: Option<Arc<Signer>>,
     notices: Notices,
     site: Arc<Site>,
+    /// The directory that the path led to when it was last followed.
+    seen: Option<Identity>,
     /// Where the path led when that could not be served, and when it was last tried.
     refused: Option<(PathBuf, Instant)>,
+}
+
+/// Which directory it is, and that it is not another one which took its inode.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(directory: &Path) -> Option<Identity> {
+    let found = fs::metadata(directory).ok()?;
+    Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
 }
 
 impl Content {
     /// Loads a build, or `current`, which leads to one.
     pub fn tree(path: &Path, signer: Option<Arc<Signer>>, notices: Notices) -> Result<Content, site::Error> {
         let site = Arc::new(Site { signer: signer.clone(), ..Site::load(path)? });
-        let tree = Tree { path: path.into(), signer, notices, site, refused: None };
+        let tree = Tree { path: path.into(), signer, notices, site, seen: None, refused: None };
         Ok(Content(Mutex::new(Followed::Tree(tree))))
     }
 
@@ -64,6 +76,12 @@ impl Content {
 
 impl Tree {
     fn site(&mut self) -> Arc<Site> {
+        // One stat(2) tells that nothing changed, several links deep or not.
+        let seen = identity(&self.path);
+        if seen.is_some() && seen == self.seen && self.refused.is_none() {
+            return self.site.clone();
+        }
+        self.seen = seen;
         let Some(root) = self.path.canonicalize().ok().filter(|root| *root != self.site.root) else {
             self.refused = None;
             return self.site.clone();

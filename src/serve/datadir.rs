@@ -102,42 +102,35 @@ impl DataDir {
             move |source| Error::NoDirectory { path, source }
         };
         fs::read_dir(path).map_err(no_directory(path))?;
-        let root = path.canonicalize().map_err(no_directory(path))?;
         let mut settings = settings;
         if let Some(assets) = &mut settings.assets {
             fs::read_dir(&assets).map_err(no_directory(assets))?;
             *assets = assets.canonicalize().map_err(no_directory(assets))?;
         }
-        let watch = Watch::new(&root, settings.assets.as_deref());
-        let files = Files::read(&root);
-        let index = files.index(&root);
+        let watch = Watch::new(path, settings.assets.as_deref());
+        let files = Files::read(watch.root());
+        let index = files.index(watch.root());
         if settings.strict && !index.flaws.is_empty() {
             return Err(Error::Flawed { path: path.into(), flaws: index.flaws.to_vec() });
         }
         index.flaws.iter().for_each(|flaw| notices(&Notice::Flawed(flaw)));
-        let site = Arc::new(site(&root, index, &settings, &notices));
+        let site = Arc::new(site(watch.root(), index, &settings, &notices));
         Ok(DataDir { path: path.into(), settings, notices, watch, files, site })
     }
 
     /// The site as the directory is now.
     pub fn site(&mut self) -> Arc<Site> {
-        let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        let moved = self.site.live.as_ref().is_some_and(|live| live.root != root);
-        let changes = if moved { Changes::Everything } else { self.watch.changes() };
-        let records_changed = match changes {
+        let records_changed = match self.watch.changes() {
             Changes::None => return self.site.clone(),
-            Changes::Files(paths) => self.files.refresh(&root, &paths),
+            Changes::Files(paths) => self.files.refresh(self.watch.root(), &paths),
             Changes::Everything => {
-                self.watch = Watch::new(&root, self.settings.assets.as_deref());
-                self.files = Files::read(&root);
+                self.watch = Watch::new(&self.path, self.settings.assets.as_deref());
+                self.files = Files::read(self.watch.root());
                 true
             }
         };
-        let index = match records_changed {
-            true => self.renewed(&root),
-            false => self.index(),
-        };
-        self.site = Arc::new(site(&root, index, &self.settings, &self.notices));
+        let index = if records_changed { self.renewed() } else { self.index() };
+        self.site = Arc::new(site(self.watch.root(), index, &self.settings, &self.notices));
         if records_changed {
             (self.notices)(&Notice::Swapped(&self.site));
         }
@@ -156,8 +149,8 @@ impl DataDir {
     }
 
     /// The index after an edit, and word of what is wrong with it. Strict serving keeps the last good one.
-    fn renewed(&self, root: &Path) -> Index {
-        let (old, new) = (self.index(), self.files.index(root));
+    fn renewed(&self) -> Index {
+        let (old, new) = (self.index(), self.files.index(self.watch.root()));
         let fresh: Vec<&Flaw> = new.flaws.iter().filter(|flaw| !old.flaws.contains(flaw)).collect();
         if self.settings.strict && !new.flaws.is_empty() {
             let flaws = new.flaws.to_vec();

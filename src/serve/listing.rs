@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::answer::{Answer, Piece, TEXT};
+use super::conditions::Version;
 use super::escape::{escape_html, escape_path};
 use super::routes::Request;
 use super::site::Asset;
@@ -115,7 +116,7 @@ fn send(Found { path, data }: Found, name: &str, request: &Request<'_>) -> Answe
         },
     };
     let size = data.len();
-    let pieces = vec![Piece::File { path, size }];
+    let pieces = vec![Piece::File { path, size, sha256: None }];
     let modified = data.modified().ok().filter(|modified| *modified != SystemTime::UNIX_EPOCH);
     let asset = Asset { etag: None, modified, kind: Cow::Borrowed(kind), size, pieces };
     assets::send(&asset, request)
@@ -130,7 +131,8 @@ fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
 fn list(found: &Found, request: &Request<'_>) -> Answer {
     let modified = found.data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let stamp = |answer: Answer| answer.header("last-modified", assets::http_date(modified));
-    if request.header("if-modified-since").is_some_and(|since| assets::is_since(modified, since)) {
+    let version = Version { etag: None, modified: Some(modified) };
+    if version.is_newer(request, "if-modified-since") == Some(false) {
         return Answer { headers: Vec::new(), ..Answer::new(304, TEXT, "") };
     }
     let Ok(names) = names(&found.path) else {

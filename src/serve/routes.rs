@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn the_file() -> Piece {
-        Piece::File { path: "/tree/assets/a".into(), size: 10 }
+        Piece::File { path: "/tree/assets/a".into(), size: 10, sha256: Some(Sha256::of(b"0123456789")) }
     }
 
     fn ask(site: &Site, path: &str, query: &str) -> Answer {

@@ -50,6 +50,8 @@ pub enum Changes {
 /// Watches a directory and all below it.
 #[derive(Debug)]
 pub struct Watch {
+    path: PathBuf,
+    /// Where the path leads.
     root: PathBuf,
     skip: Option<PathBuf>,
     identity: Option<(u64, u64)>,
@@ -82,10 +84,11 @@ impl Stamp {
 
 impl Watch {
     /// Begins to watch. What is read from now on is told of when it changes; `skip` and what lies below it is not.
-    pub fn new(root: &Path, skip: Option<&Path>) -> Watch {
-        let (root, skip) = (root.to_owned(), skip.map(Path::to_owned));
-        let identity = identity(&root);
-        let mut watch = Watch { root, skip, identity, events: None, compared: BTreeMap::new(), has_links: false };
+    pub fn new(path: &Path, skip: Option<&Path>) -> Watch {
+        let (path, skip) = (path.to_owned(), skip.map(Path::to_owned));
+        let identity = identity(&path);
+        let root = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let mut watch = Watch { path, root, skip, identity, events: None, compared: BTreeMap::new(), has_links: false };
         watch.events = watch.watch_all().ok();
         if watch.events.is_none() {
             watch.compared = watch.survey();
@@ -98,9 +101,14 @@ impl Watch {
         self.events.is_some()
     }
 
+    /// The directory itself, not a link to it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// What changed since the last call.
     pub fn changes(&mut self) -> Changes {
-        if identity(&self.root) != self.identity {
+        if identity(&self.path) != self.identity {
             return Changes::Everything;
         }
         let Some(events) = &mut self.events else {

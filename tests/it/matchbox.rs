@@ -10,9 +10,9 @@ mod kit;
 mod random;
 mod signatures;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -66,9 +66,15 @@ struct Served {
 
 impl Served {
     fn new(directory: &Path, args: &[&str]) -> Served {
-        let mut all = vec![OsStr::new("--matchbox"), directory.as_os_str()];
-        all.extend(args.iter().map(OsStr::new));
-        let (server, address) = Server::prebake_with(all);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+        command.args(["serve", "--address", "127.0.0.1:0", "--matchbox"]).arg(directory).args(args);
+        Served::started(command)
+    }
+
+    /// By a command line of one's own.
+    fn started(mut command: Command) -> Served {
+        let mut server = Server::start(&mut command);
+        let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
         Served { server, address }
     }
 

@@ -3,20 +3,13 @@
 use std::process::Command;
 
 use super::{Directory, Served};
-use crate::http::{Server, get};
+use crate::http::get;
 use crate::world::Run;
 
 fn prebake(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
     command.arg("serve").args(args);
     command
-}
-
-/// A server that was started by a command line of its own.
-fn started(mut command: Command) -> Served {
-    let mut server = Server::start(&mut command);
-    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
-    Served { server, address }
 }
 
 #[test]
@@ -31,7 +24,7 @@ fn matchbox_flags_with_one_dash_or_two_serve_what_they_would_there() {
         &["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", assets, "-rpc-address=127.0.0.1:0"],
     ];
     for line in lines {
-        let served = started(prebake(line));
+        let served = Served::started(prebake(line));
         served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
         served.answers("/assets/a.txt", 200, "asset");
     }
@@ -43,12 +36,12 @@ fn the_environment_is_heard_where_no_flag_speaks_and_an_empty_variable_is_none()
     directory.write("assets/a.txt", "asset");
     let mut command = prebake(&[]);
     command.env("MATCHBOX_ADDRESS", "127.0.0.1:0").env("MATCHBOX_DATA_PATH", directory.path(""));
-    let served = started(command);
+    let served = Served::started(command);
     served.answers("/assets/a.txt", 200, "asset");
     let mut command = prebake(&["--address", "127.0.0.1:0", "--matchbox", directory.path("").to_str().unwrap()]);
     command.env("MATCHBOX_ADDRESS", "nowhere").env("MATCHBOX_DATA_PATH", other.path(""));
     command.env("MATCHBOX_ASSETS_PATH", "");
-    let served = started(command);
+    let served = Served::started(command);
     served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
     served.answers("/assets/a.txt", 200, "asset");
     let served = directory.serve_with(&["--assets-path", ""]);

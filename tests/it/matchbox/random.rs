@@ -112,7 +112,7 @@ fn target() -> impl Strategy<Value = String> {
     let pair = prop::sample::select(vec![
         "mac=52:54:00:aa:bb:01", "mac=52-54-00-AA-BB-02", "MAC=525400aabb01", "mac=nonsense", "mac=", "os=installed", "os",
         "Os=1", "role=x+y", "role=x%20y", "uuid=1", "a=1", "a=2", "a-b=1", "=", "", "bad=%zz", "semi;colon=1", "x=%C3%BC&y", "a-b=",
-        "n=<b>&m='\"",
+        "n='&m=\"{x}",
     ]);
     (path, vec(pair, 0..4)).prop_map(|(path, pairs)| match pairs.is_empty() {
         true => format!("/{path}"),
@@ -230,7 +230,7 @@ fn files_lists_and_redirects_of_assets_are_those_of_matchbox() {
         "If-Unmodified-Since: Fri, 01 Jan 2100 00:00:00 GMT", "If-Modified-Since: yesterday",
         "Range: bytes=0-1\nIf-Range: \"x\"", "Range: bytes=0-1\nIf-Range: Thu, 01 Jan 1970 00:00:01 GMT",
     ] {
-        for target in ["/assets/a.txt", "/assets/empty.txt", "/assets/", "/assets/site/"] {
+        for target in ["/assets/a.txt", "/assets/", "/assets/site/"] {
             both("GET", target, &format!("{header}\n"));
         }
     }

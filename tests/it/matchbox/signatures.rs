@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::Directory;
-use crate::http::{Reply, Server, get};
+use super::{Directory, Served};
+use crate::http::{Reply, get};
 use crate::world::{Run, World, repository};
 
 const ENDPOINTS: [&str; 8] =
@@ -47,18 +47,18 @@ fn check(address: &str, target: &str, headers: &str) -> Reply {
 #[test]
 fn every_endpoint_has_signatures_that_gpgv_believes_of_errors_too() {
     let data = repository("tests/vectors/matchbox/data");
-    let ring = key_ring("secring.gpg");
-    let (_server, address) = Server::prebake_with(["--matchbox", data.to_str().unwrap(), "--key-ring-path", &ring]);
+    let served = Served::new(&data, &["--key-ring-path", &key_ring("secring.gpg")]);
+    let address = &served.address;
     for endpoint in ENDPOINTS {
-        assert_eq!(check(&address, &format!("/{endpoint}"), "").status, 200, "{endpoint}");
+        assert_eq!(check(address, &format!("/{endpoint}"), "").status, 200, "{endpoint}");
     }
-    assert_eq!(check(&address, "/ipxe?case=no-boot", "").status, 404);
-    assert_eq!(check(&address, "/generic", "Range: bytes=0-6\n").status, 206);
+    assert_eq!(check(address, "/ipxe?case=no-boot", "").status, 404);
+    assert_eq!(check(address, "/generic", "Range: bytes=0-6\n").status, 206);
     for query in ["gen=crlf", "gen=empty", "gen=big"] {
-        check(&address, &format!("/generic?{query}"), "");
+        check(address, &format!("/generic?{query}"), "");
     }
     for none in ["/assets/plain.txt.sig", "/.sig", "/ipxe.SIG", "/report.sig", "/ipxe.sig.sig"] {
-        assert_eq!(get(&address, none, "").status, 404, "{none}");
+        assert_eq!(get(address, none, "").status, 404, "{none}");
     }
 }
 
@@ -79,13 +79,13 @@ fn trees_are_signed_too_with_a_key_ring_of_the_environment() {
     let tree = world.path("output/small/current");
     let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
     command.args(["serve", "--address", "127.0.0.1:0"]).arg(&tree);
-    let mut server = Server::start(command.env("MATCHBOX_KEY_RING_PATH", key_ring("secring.gpg")));
-    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    command.env("MATCHBOX_KEY_RING_PATH", key_ring("secring.gpg"));
+    let served = Served::started(command);
     for endpoint in ["boot.ipxe", "ipxe", "grub", "ignition", "metadata"] {
-        assert_eq!(check(&address, &format!("/{endpoint}"), "").status, 200, "{endpoint}");
+        assert_eq!(check(&served.address, &format!("/{endpoint}"), "").status, 200, "{endpoint}");
     }
     // Its file is sent, not what an endpoint says: that is signed by whoever published it.
-    assert_eq!(get(&address, "/manifest.json.sig", "").status, 404);
+    assert_eq!(get(&served.address, "/manifest.json.sig", "").status, 404);
 }
 
 #[test]
@@ -128,8 +128,6 @@ fn a_locked_key_is_opened_by_the_passphrase_of_the_environment_alone() {
     };
     Run::of(serve(None).output().unwrap()).fails(5, &["locked", "no passphrase", "MATCHBOX_PASSPHRASE"]);
     Run::of(serve(Some("wrong")).output().unwrap()).fails(5, &["the passphrase does not open it"]);
-    let mut server = Server::start(&mut serve(Some("open sesame")));
-    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
-    let signature = get(&address, "/boot.ipxe.sig", "");
+    let signature = Served::started(serve(Some("open sesame"))).get("/boot.ipxe.sig");
     assert_eq!((signature.status, signature.body.is_empty()), (200, false));
 }
