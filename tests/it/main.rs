@@ -33,6 +33,7 @@ mod keys;
 mod kubernetes;
 mod lint;
 mod locks;
+mod matchbox;
 mod node;
 mod oci;
 mod outputs;

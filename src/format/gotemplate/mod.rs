@@ -115,6 +115,11 @@ impl Advice for Error {
     }
 }
 
+/// A number of the data as an action prints it, and Go's `%v`: `3`, `1e+06`.
+pub fn number(value: f64) -> String {
+    float::format(value, 'g', None)
+}
+
 /// A parsed template.
 #[derive(Debug)]
 pub struct Template {
