@@ -8,7 +8,7 @@ use super::labels::Labels;
 use super::report::Report;
 use super::routes::{Request, World, select};
 use super::select::Group;
-use super::site::Profile;
+use super::site::Boot;
 use crate::output::{GENERATION, IPXE_LOCAL};
 
 /// The script every machine starts with: it asks again, saying what it is.
@@ -23,59 +23,69 @@ pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
 /// boot order. Reports are forgotten with the server; the machine then boots its installer once more, which finds the disk
 /// finished and says so again.
 fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
+    if world.site.live.is_some() {
+        return false; // As Matchbox, which knows nothing of reports.
+    }
     let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
     let done =
         |report: Report| report.stage == "installed" && report.detail == format!("generation {generation}");
     world.reports.last(labels).is_some_and(done)
 }
 
-/// The profile's kernel arguments, where the node can report to, and where its secrets are.
+/// What a machine boots: its group, and the words of its profile; or why it boots nothing.
+fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot), Answer> {
+    let (group, profile) = select(world, labels)?;
+    let boot = profile.boot.as_ref();
+    let boot = boot.ok_or_else(|| Answer::missing("the group's profile has no `boot`").matched(group))?;
+    Ok((group, boot))
+}
+
+/// The profile's kernel arguments, each behind a blank, where the node of a tree can report to, and where its secrets are.
 fn args(
     world: &World<'_>,
-    profile: &Profile,
+    group: &Group,
+    boot: &Boot,
     request: &Request<'_>,
     labels: &Labels,
 ) -> Result<String, Answer> {
-    let url = request.base_url().map(|url| format!("prebake.url={url}"));
-    let secrets = guard::answer::kernel_arg(world, profile, request, labels)?;
-    let args = profile.boot.args.iter().cloned().chain(url).chain(secrets);
-    Ok(args.map(|arg| format!(" {arg}")).collect())
+    let base = request.base_url().filter(|_| world.site.live.is_none());
+    let url = base.map(|url| format!("prebake.url={url}"));
+    let secrets = guard::answer::kernel_arg(world, group, request, labels)?;
+    Ok(boot.args.iter().chain(&url).chain(&secrets).map(|arg| format!(" {arg}")).collect())
 }
 
 /// The script that boots a machine.
 pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
+    let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
         Err(answer) => return answer,
     };
     if is_installed(world, group, labels) {
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
-    let args = match args(world, profile, request, labels) {
+    let args = match args(world, group, boot, request, labels) {
         Ok(args) => args,
         Err(answer) => return answer.matched(group),
     };
-    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
-    let script = format!("#!ipxe\nkernel {}{args}\n{}boot\n", profile.boot.kernel, initrds.concat());
-    Answer::text(script).matched(group)
+    let initrds: String = boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
+    Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
 }
 
 /// A GRUB menu, byte for byte what Matchbox sends, two blanks after `initrdefi` included.
 pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
+    let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
         Err(answer) => return answer,
     };
     if is_installed(world, group, labels) {
         return Answer::text("exit\n").matched(group);
     }
-    let kernel = &profile.boot.kernel;
-    let args = match args(world, profile, request, labels) {
+    let kernel = &boot.kernel;
+    let args = match args(world, group, boot, request, labels) {
         Ok(args) => args,
         Err(answer) => return answer.matched(group),
     };
-    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
-    let initrds = initrds.concat();
+    let initrds: String = boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let entry = |title: &str, linux: &str, initrd: &str| {
         format!(
             "menuentry \"CoreOS ({title})\" {{\necho \"Loading kernel\"\n{linux} \"{kernel}\"{args}\necho \"Loading initrd\"\n{initrd} {initrds}\n}}\n"

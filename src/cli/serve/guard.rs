@@ -7,14 +7,14 @@ use clap::Args;
 use crate::output::BaseUrl;
 use crate::publish::private::DIRECTORY;
 use crate::serve::guard::Guard;
-use crate::serve::site::Site;
+use crate::serve::server::Server;
 
 /// Who gets what lies in the private part of a tree.
 #[derive(Args)]
 #[command(next_help_heading = "Secrets")]
 pub struct GuardArgs {
     /// Give machines the private configs of the tree, each by a token that is good once, for one machine and for a while
-    #[arg(long)]
+    #[arg(long, conflicts_with = "matchbox")]
     guard: bool,
     /// How long a machine may take from its boot script to its config
     #[arg(long, value_name = "TIME", requires = "guard", value_parser = humantime::parse_duration, default_value = "15m")]
@@ -29,17 +29,18 @@ pub struct GuardArgs {
 }
 
 impl GuardArgs {
-    /// The guard, if one is wanted. A tree with secrets that nobody guards is told of: its machines boot without them.
-    pub fn guard(&self, site: &Site) -> Option<Guard> {
+    /// Has a server guard its tree, if that is wanted. A tree with secrets that nobody guards is told of: its machines boot
+    /// without them.
+    pub fn apply(&self, server: Server) -> Server {
         if !self.guard {
-            if site.root.join(DIRECTORY).exists() {
+            if server.site().root.join(DIRECTORY).exists() {
                 eprintln!("the tree has private configs, which machines get with --guard only");
             }
-            return None;
+            return server;
         }
         let guard = Guard::new(self.guard_life);
         let guard = if self.guard_any_address { guard.any_address() } else { guard };
-        Some(match &self.guard_url {
+        server.guard(match &self.guard_url {
             Some(url) => guard.base_url(url.to_string()),
             None => guard,
         })

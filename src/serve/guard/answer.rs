@@ -21,7 +21,8 @@ use crate::serve::answer::{Answer, TEXT};
 use crate::serve::labels::Labels;
 use crate::serve::notice::Record;
 use crate::serve::routes::{Request, World};
-use crate::serve::site::{Profile, Site};
+use crate::serve::select::Group;
+use crate::serve::site::Site;
 
 /// Where guarded configs are asked for.
 const PREFIX: &str = "guarded/";
@@ -38,11 +39,12 @@ pub fn guarded(name: &str) -> Option<&str> {
 /// The kernel argument by which a machine finds its secrets, if it has any.
 pub fn kernel_arg(
     world: &World<'_>,
-    profile: &Profile,
+    group: &Group,
     request: &Request<'_>,
     labels: &Labels,
 ) -> Result<Option<String>, Answer> {
-    let Some(guard) = world.guard else { return Ok(None) };
+    let profile = world.site.profiles.get(&group.profile);
+    let (Some(guard), Some(profile)) = (world.guard, profile) else { return Ok(None) };
     if read(world.site, &profile.ignition_id)?.is_none() {
         return Ok(None);
     }
