@@ -140,7 +140,7 @@ fn another_machine_or_a_made_up_token_gets_nothing_and_leaves_the_token_good() {
 }
 
 #[test]
-fn a_machine_that_reports_has_no_more_use_for_its_token_and_one_that_came_too_late_neither() {
+fn a_token_that_comes_too_late_is_told_to_have_expired() {
     let guarded = Guarded::new(&["--guard-life", "2s"]);
     let late = guarded.secret("52-54-00-00-00-01");
     std::thread::sleep(std::time::Duration::from_millis(2100));
