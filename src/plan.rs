@@ -89,6 +89,8 @@ pub struct BootWish {
     pub ignition: Vec<u8>,
     /// The config of the system that this boot installs, if it does; complete under the same condition.
     pub installed: Option<Vec<u8>>,
+    /// The template of its profile.
+    pub generic: Option<Vec<u8>>,
     /// Names of its sysexts.
     pub sysexts: Vec<String>,
 }
