@@ -132,7 +132,7 @@ impl MatchboxArgs {
     pub fn content(&self, tree: Option<&Path>, notices: Notices) -> Result<Content> {
         let signer = self.signer()?;
         if let Some(tree) = tree {
-            return Ok(Content::tree(tree, signer, notices)?);
+            return Ok(Content::signed_tree(tree, signer, notices)?);
         }
         let named = self.matchbox.clone().or_else(|| variable("MATCHBOX_DATA_PATH").map(PathBuf::from));
         let directory = named.ok_or(UsageError::Nothing)?;
