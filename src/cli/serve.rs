@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::project::runtime;
 use crate::error::Result;
+use crate::serve::confine::Files;
 use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
@@ -71,15 +72,17 @@ impl ServeArgs {
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
+        let mut files = Files::default();
         let mut listeners = Vec::new();
         if !self.tls.only {
             listeners.push(Listener::bind(&address)?);
         }
-        listeners.extend(self.tls.listener(&address, &notices)?);
-        let content = self.matchbox.content(self.tree.as_deref(), notices.clone())?;
+        listeners.extend(self.tls.listener(&address, &notices, &mut files)?);
+        let content = self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?;
         if content.compares_files() {
             eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
         }
+        self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
             let socket = |source| listen::Error::Listen { address: address.clone(), source };

@@ -4,24 +4,21 @@
 //! nothing else of it by itself: sysexts lie in `sysext/` for the links that the config makes, container images in `images/`
 //! for units of the config. What must be in the final root (certificates) goes through the config.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Error;
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
-use crate::ignition::{self, Config, Transpile, lint};
-use crate::report::Finding;
-use crate::store;
+use crate::ignition::authorities::{self, Authorities};
+use crate::ignition::{self, Config, Spec, Transpile, lint};
+use crate::report::{Finding, Findings};
 use crate::sysext::inspect::inspect;
 
 /// What becomes `/oem`.
 const OEM: &str = "usr/share/oem";
-/// Largest certificate file in bytes.
-const MAX_CERTIFICATE: u64 = 1 << 20;
+/// The user's Ignition config.
+pub const CONFIG: &str = "usr/share/oem/config.ign";
 
 /// An overlay in the making.
 #[derive(Debug, Default)]
@@ -31,24 +28,15 @@ pub struct Overlay {
     sysexts: Vec<String>,
     /// Layers of its config, lowest first.
     layers: Vec<Config>,
-    certificates: Vec<Certificates>,
+    authorities: Vec<Authorities>,
     findings: Vec<Finding>,
-}
-
-/// A file of authorities.
-#[derive(Debug)]
-struct Certificates {
-    /// Where the booted system has it.
-    path: String,
-    /// A data URL.
-    source: String,
 }
 
 impl Overlay {
     /// Adds the finished config.
     pub fn config(&mut self, config: Vec<u8>) -> Result<(), tree::Error> {
         let entry = Entry::file(PLAIN, Contents::Bytes(config), "the compiled Ignition config");
-        self.tree.insert(&format!("{OEM}/config.ign"), entry)
+        self.tree.insert(CONFIG, entry)
     }
 
     /// Adds the image of a sysext under the name that it must be merged under.
@@ -101,58 +89,63 @@ impl Overlay {
         Ok(())
     }
 
-    /// Adds an authority whose certificates the node shall trust: Ignition while it fetches, and the booted system, where
-    /// `update-ca-certificates` finds it in `/etc/ssl/certs`.
+    /// Adds authorities whose certificates the node shall trust.
     pub fn authority(&mut self, pem: &Path) -> Result<(), Error> {
-        let size = fs::metadata(pem).map_err(store::Error::io("read", pem))?.len();
-        let unfit = |why: &str| Error::Unfit { path: pem.into(), why: why.into() };
-        if size > MAX_CERTIFICATE {
-            return Err(unfit("a file of certificates has at most 1 MiB"));
-        }
-        let bytes = fs::read(pem).map_err(store::Error::io("read", pem))?;
-        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(unfit("it holds no certificate in PEM"));
-        }
-        let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
-        let source = format!("data:;base64,{}", STANDARD.encode(bytes));
-        self.certificates.push(Certificates { path: format!("/etc/ssl/certs/{stem}.pem"), source });
+        self.authorities.push(Authorities::load(pem).map_err(Findings::from)?);
         Ok(())
     }
 
     /// The overlay's files and what is to be known about them.
     pub fn finish(mut self) -> Result<(Tree, Vec<Finding>), Error> {
-        let links: Vec<String> = self.sysexts.clone();
-        let mut layers: Vec<Config> = Vec::new();
-        if !links.is_empty() {
-            layers.extend(links_layer(&links));
-        }
-        if !self.certificates.is_empty() {
-            layers.push(self.certificates_layer()?);
-        }
-        layers.append(&mut self.layers);
-        if !layers.is_empty() {
-            self.findings.extend(lint::conflicts(&layers));
-            let config = ignition::merge_all(layers);
-            self.findings.extend(lint::pxe(&config));
+        if let Some(config) = self.merged(None)? {
             self.config(config.to_json().into_bytes())?;
         }
         Ok((self.tree, self.findings))
     }
 
+    /// The files of this overlay over those of an older one, whose config lies below and is in `config` alone; the new
+    /// config at a spec up to `ceiling`, and what is to be known.
+    ///
+    /// # Errors
+    /// A layer that needs a newer spec; a file where the older overlay has a directory.
+    pub fn over(
+        mut self,
+        older: Tree,
+        config: Config,
+        ceiling: Spec,
+    ) -> Result<(Tree, Vec<u8>, Vec<Finding>), Error> {
+        let config = self.merged(Some(config))?.unwrap_or_else(|| Config::empty(ceiling));
+        let config = config.at_most(ceiling)?.to_json().into_bytes();
+        self.config(config.clone())?;
+        for (path, entry) in older.iter() {
+            if self.tree.get(path).is_none() {
+                self.tree.insert(path, entry.clone())?;
+            }
+        }
+        Ok((self.tree, config, self.findings))
+    }
+
+    /// All layers merged over `below`: links for the sysexts, certificates, and those that were given. Nothing where
+    /// there is none.
+    fn merged(&mut self, below: Option<Config>) -> Result<Option<Config>, Error> {
+        let mut layers: Vec<Config> = below.into_iter().collect();
+        if !self.sysexts.is_empty() {
+            layers.extend(links_layer(&self.sysexts));
+        }
+        layers.extend(authorities::layer(&self.authorities)?);
+        layers.append(&mut self.layers);
+        if layers.is_empty() {
+            return Ok(None);
+        }
+        self.findings.extend(lint::conflicts(&layers));
+        let config = ignition::merge_all(layers);
+        self.findings.extend(lint::pxe(&config));
+        Ok(Some(config))
+    }
+
     /// The files alone, for an overlay whose config was compiled elsewhere.
     pub fn into_tree(self) -> Tree {
         self.tree
-    }
-
-    fn certificates_layer(&self) -> Result<Config, Error> {
-        let file = |file: &Certificates| json!({"path": file.path, "mode": 0o644, "overwrite": true, "contents": {"source": file.source}});
-        let files: Vec<Value> = self.certificates.iter().map(file).collect();
-        let sources: Vec<Value> =
-            self.certificates.iter().map(|file| json!({"source": file.source})).collect();
-        Ok(Config::from_json(&json!({
-            "ignition": {"version": "3.3.0", "security": {"tls": {"certificateAuthorities": sources}}},
-            "storage": {"files": files},
-        }))?)
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -90,7 +91,11 @@ fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
 }
 
 async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -> Response<Transfer> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    // HTTP/2 says the host in its own way.
+    if let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        head.headers.entry(HOST).or_insert(host);
+    }
     let body = match routes::takes_body(&head.method, head.uri.path()) {
         true => read_body(body, exchange).await,
         false => Ok(String::new()),

@@ -19,6 +19,7 @@ pub mod boot;
 pub mod boots;
 pub mod conditions;
 pub mod config;
+pub mod confine;
 pub mod connection;
 pub mod content;
 pub mod datadir;

@@ -114,7 +114,7 @@ pub enum Identity {
     /// From an authority that this process holds.
     Issued {
         /// Who issues it.
-        authority: Authority,
+        authority: Box<Authority>,
         /// DNS names and IP addresses.
         names: Vec<String>,
     },

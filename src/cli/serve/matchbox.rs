@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use crate::error::{Advice, Exit, Result};
+use crate::serve::confine::Files;
 use crate::serve::content::Content;
 use crate::serve::datadir::Settings;
 use crate::serve::notice::{Notice, Notices};
@@ -129,9 +130,10 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
 
 impl MatchboxArgs {
     /// What is to be served: a tree if one was named, else a data directory. Flags win over the environment.
-    pub fn content(&self, tree: Option<&Path>, notices: Notices) -> Result<Content> {
+    pub fn content(&self, tree: Option<&Path>, notices: Notices, files: &mut Files) -> Result<Content> {
         let signer = self.signer()?;
         if let Some(tree) = tree {
+            files.read(tree);
             return Ok(Content::signed_tree(tree, signer, notices)?);
         }
         let named = self.matchbox.clone().or_else(|| variable("MATCHBOX_DATA_PATH").map(PathBuf::from));
@@ -140,6 +142,7 @@ impl MatchboxArgs {
             Some(path) => Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()),
             None => Some(directory.join("assets")).filter(|path| path.is_dir()),
         };
+        [Some(&directory), assets.as_ref()].into_iter().flatten().for_each(|path| files.read(path));
         Ok(Content::directory(&directory, Settings { assets, strict: self.strict, signer }, notices)?)
     }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 
 use crate::error::Result;
+use crate::serve::confine::Files;
 use crate::serve::listen::Listener;
 use crate::serve::notice::Notices;
 use crate::serve::tls::authority::Authority;
@@ -51,13 +52,14 @@ pub struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// Listens for HTTPS, if it is asked for; `plain` is where HTTP would be spoken.
-    pub fn listener(&self, plain: &str, notices: &Notices) -> Result<Option<Listener>> {
+    /// Listens for HTTPS, if it is asked for; `plain` is where HTTP would be spoken. Certificates stay readable.
+    pub fn listener(&self, plain: &str, notices: &Notices, files: &mut Files) -> Result<Option<Listener>> {
         let address = self.tls_address.as_deref().or(self.only.then_some(plain));
         let Some(address) = address else { return Ok(None) };
         let listener = Listener::bind(address)?;
         let Some(identity) = self.identity(address, listener.address().ok())? else { return Ok(None) };
         let tls = Tls::new(identity, notices.clone())?;
+        tls.directories().iter().for_each(|directory| files.read(directory));
         Ok(Some(listener.secured(Arc::new(tls))))
     }
 
@@ -74,6 +76,6 @@ impl TlsArgs {
         };
         let authority = Authority::open(directory, SystemTime::now())?;
         eprintln!("machines must trust {}", authority.certificate().display());
-        Ok(Some(Identity::Issued { authority, names }))
+        Ok(Some(Identity::Issued { authority: Box::new(authority), names }))
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn render(tree: &Tree, text: &[u8], data: &Value, limits: Limits) -> 
         steps: limits.steps,
     };
     run.enter_template(b"", Datum::plain(data));
-    run.to_end()?;
+    run.finish()?;
     Ok(run.out)
 }
 
@@ -85,7 +85,7 @@ struct Loop<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn to_end(&mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         while let Some(frame) = self.frames.last_mut() {
             match frame.nodes.next() {
                 Some(node) => self.node(node)?,

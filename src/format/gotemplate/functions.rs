@@ -225,9 +225,10 @@ fn length(value: &Datum) -> Result<usize, Failure> {
     }
 }
 
-/// A whole number that is no greater than a limit.
+/// A whole number that is no greater than a limit. (No number of the data is whole, so nothing that is boxed is one.)
 fn position(index: &Datum, limit: usize) -> Result<usize, Failure> {
     let number = match index.data {
+        _ if index.boxed => return failed("cannot index slice/array with type interface {}"),
         Data::Int(number) => number,
         Data::Byte(number) => number.into(),
         Data::Nil => return failed("cannot index slice/array with nil"),
@@ -245,6 +246,7 @@ fn index<'a>(value: &Datum<'a>, keys: &[Datum<'a>]) -> Result<Datum<'a>, Failure
     }
     let mut item = value.clone().unboxed();
     for key in keys {
+        let key = &key.clone().unboxed();
         item = match &item.data {
             Data::Nil => return failed("index of nil pointer"),
             // The end is within the limit, and refused by reflection.

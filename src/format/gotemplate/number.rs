@@ -22,6 +22,9 @@ pub(super) fn character(literal: &[u8]) -> Result<Number, String> {
     }
 }
 
+/// What makes a number a float. Some of them are hexadecimal digits too.
+const FRACTIONAL: [char; 5] = ['.', 'e', 'E', 'p', 'P'];
+
 /// The constant that a number is. Imaginary numbers are refused: nothing that is served needs them.
 pub(super) fn number(text: &str) -> Result<Number, String> {
     if text.ends_with('i') {
@@ -29,7 +32,7 @@ pub(super) fn number(text: &str) -> Result<Number, String> {
     }
     // Digits of a hexadecimal number look like an exponent; behind a sign Go takes them for one.
     let hexadecimal = text.starts_with("0x") || text.starts_with("0X");
-    let fractional = text.contains(['.', 'e', 'E', 'p', 'P']) && !(hexadecimal && !text.contains(['p', 'P']));
+    let fractional = if hexadecimal { text.contains(['p', 'P']) } else { text.contains(FRACTIONAL) };
     match (integer(text), fractional) {
         (Some(value), true) => return Ok(Number::Float(value as f64)),
         (Some(value), false) => {
@@ -38,9 +41,7 @@ pub(super) fn number(text: &str) -> Result<Number, String> {
         (None, _) => {}
     }
     match float(text) {
-        Some(_) if !text.contains(['.', 'e', 'E', 'p', 'P']) => {
-            Err(format!("integer overflow: {}", quote(text.as_bytes())))
-        }
+        Some(_) if !text.contains(FRACTIONAL) => Err(format!("integer overflow: {}", quote(text.as_bytes()))),
         Some(value) => Ok(Number::Float(value)),
         None => Err(format!("illegal number syntax: {}", quote(text.as_bytes()))),
     }

@@ -62,12 +62,12 @@ impl Default for Scope {
 
 /// A block that waits for its end.
 struct Open {
-    block: Block,
+    construct: Construct,
     /// The list that it stands in.
     outside: Vec<Node>,
 }
 
-enum Block {
+enum Construct {
     /// `if` and `with`: the arms that are read, and the pipeline of the one that is being read, if it is not the `else`.
     Branch {
         with: bool,
@@ -85,9 +85,10 @@ enum Block {
         name: Vec<u8>,
         outside: Scope,
     },
-    /// A definition and the call of it.
+    /// A definition and the call of it. Go blames an `else` on the line where the block's action ends.
     Block {
         call: Call,
+        line: usize,
         outside: Scope,
     },
 }
@@ -232,7 +233,7 @@ impl<'t> Parser<'t> {
         let outside = std::mem::take(&mut self.scope);
         let (_, name) = self.template_name("define clause")?;
         self.expect_right_delimiter("define clause")?;
-        self.open(Block::Define { name, outside });
+        self.open(Construct::Define { name, outside });
         Ok(())
     }
 
@@ -240,14 +241,14 @@ impl<'t> Parser<'t> {
         let (at, name) = self.template_name("block clause")?;
         let pipe = Some(self.pipeline("block clause", Kind::RightDelimiter)?);
         let outside = std::mem::take(&mut self.scope);
-        self.open(Block::Block { call: Call { at, name, pipe }, outside });
+        self.open(Construct::Block { call: Call { at, name, pipe }, line: self.line, outside });
         Ok(())
     }
 
     fn open_branch(&mut self, with: bool) -> Result<()> {
         let variables = self.scope.variables.len();
         let pipe = self.pipeline(if with { "with" } else { "if" }, Kind::RightDelimiter)?;
-        self.open(Block::Branch { with, arms: Vec::new(), arm: Some(pipe), variables });
+        self.open(Construct::Branch { with, arms: Vec::new(), arm: Some(pipe), variables });
         Ok(())
     }
 
@@ -255,13 +256,13 @@ impl<'t> Parser<'t> {
         let variables = self.scope.variables.len();
         let pipe = self.pipeline("range", Kind::RightDelimiter)?;
         self.scope.ranges += 1;
-        self.open(Block::Range { pipe, body: None, variables });
+        self.open(Construct::Range { pipe, body: None, variables });
         Ok(())
     }
 
-    fn open(&mut self, block: Block) {
+    fn open(&mut self, construct: Construct) {
         let outside = std::mem::take(&mut self.list);
-        self.open.push(Open { block, outside });
+        self.open.push(Open { construct, outside });
     }
 
     fn close_list(&mut self) -> ListId {
@@ -278,19 +279,22 @@ impl<'t> Parser<'t> {
         }
         self.scope.action_line = 0;
         let list = self.close_list();
-        let context = match self.open.last_mut().map(|open| &mut open.block) {
+        let context = match self.open.last_mut().map(|open| &mut open.construct) {
             None => return self.fail("unexpected {{else}}"),
-            Some(Block::Define { .. }) => return self.fail("unexpected {{else}} in define clause"),
-            Some(Block::Block { .. }) => return self.fail("unexpected {{else}} in block clause"),
-            Some(Block::Branch { arm: None, .. } | Block::Range { body: Some(_), .. }) => {
+            Some(Construct::Define { .. }) => return self.fail("unexpected {{else}} in define clause"),
+            Some(Construct::Block { line, .. }) => {
+                let message = "unexpected {{else}} in block clause".to_owned();
+                return Err(Error::Parse { line: *line, message });
+            }
+            Some(Construct::Branch { arm: None, .. } | Construct::Range { body: Some(_), .. }) => {
                 return self.fail("expected end; found {{else}}");
             }
-            Some(Block::Range { body, .. }) => {
+            Some(Construct::Range { body, .. }) => {
                 *body = Some(list);
                 self.scope.ranges -= 1;
                 None
             }
-            Some(Block::Branch { with, arms, arm, .. }) => {
+            Some(Construct::Branch { with, arms, arm, .. }) => {
                 arms.extend(arm.take().map(|pipe| (pipe, list)));
                 Some(if *with { (Keyword::With, "with") } else { (Keyword::If, "if") })
             }
@@ -299,7 +303,7 @@ impl<'t> Parser<'t> {
             (Kind::RightDelimiter, _) => Ok(()),
             (Kind::Keyword(word), Some((keyword, context))) if *word == keyword => {
                 let pipe = self.pipeline(context, Kind::RightDelimiter)?;
-                if let Some(Open { block: Block::Branch { arm, .. }, .. }) = self.open.last_mut() {
+                if let Some(Open { construct: Construct::Branch { arm, .. }, .. }) = self.open.last_mut() {
                     *arm = Some(pipe);
                 }
                 Ok(())
@@ -310,17 +314,19 @@ impl<'t> Parser<'t> {
 
     fn end(&mut self) -> Result<()> {
         self.expect_right_delimiter("end")?;
-        let Some(Open { block, outside }) = self.open.pop() else { return self.fail("unexpected {{end}}") };
+        let Some(Open { construct, outside }) = self.open.pop() else {
+            return self.fail("unexpected {{end}}");
+        };
         let list = self.close_list();
         self.list = outside;
-        match block {
-            Block::Branch { with, mut arms, arm, variables } => {
+        match construct {
+            Construct::Branch { with, mut arms, arm, variables } => {
                 let otherwise = if arm.is_none() { Some(list) } else { None };
                 arms.extend(arm.map(|pipe| (pipe, list)));
                 self.scope.variables.truncate(variables);
                 self.list.push(Node::Branch(Branch { with, arms, otherwise }));
             }
-            Block::Range { pipe, body, variables } => {
+            Construct::Range { pipe, body, variables } => {
                 let (body, otherwise) = match body {
                     Some(body) => (body, Some(list)),
                     None => {
@@ -331,11 +337,11 @@ impl<'t> Parser<'t> {
                 self.scope.variables.truncate(variables);
                 self.list.push(Node::Range(Range { pipe, body, otherwise }));
             }
-            Block::Define { name, outside } => {
+            Construct::Define { name, outside } => {
                 self.define(name, list)?;
                 self.scope = outside;
             }
-            Block::Block { call, outside } => {
+            Construct::Block { call, outside, .. } => {
                 self.define(call.name.clone(), list)?;
                 self.scope = outside;
                 self.list.push(Node::Call(call));

@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use x509_cert::Certificate;
 use x509_cert::der::{DecodePem, Encode};
 
@@ -68,6 +68,11 @@ impl Authority {
         names: &[String],
         now: SystemTime,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+        for name in names {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            ServerName::try_from(plain)
+                .map_err(|error| Error::Issue { names: vec![name.clone()], source: error.into() })?;
+        }
         let mut params = CertificateParams::new(names).map_err(issue(names))?;
         params.distinguished_name = named("prebake serve");
         hold(&mut params, now, ISSUED_HOLDS);
@@ -145,4 +150,37 @@ fn hold(params: &mut CertificateParams, now: SystemTime, holds: Duration) {
 
 fn issue(names: &[String]) -> impl Fn(rcgen::Error) -> Error {
     |source| Error::Issue { names: names.to_vec(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_that_expired_or_lost_its_key_is_refused_with_the_way_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        Authority::open(directory.path(), now).unwrap();
+        let later = Authority::open(directory.path(), now + AUTHORITY_HOLDS + DAY);
+        let Err(Error::Unfit { path, why }) = later else { panic!("it was taken") };
+        assert!(path.ends_with(CERTIFICATE) && why.contains("expired") && why.contains("remove it"), "{why}");
+
+        fs::remove_file(directory.path().join(KEY)).unwrap();
+        assert!(matches!(Authority::open(directory.path(), now), Err(Error::Unfit { .. })));
+    }
+
+    #[test]
+    fn what_is_issued_holds_past_its_renewal_for_names_and_addresses() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let authority = Authority::open(directory.path(), now).unwrap();
+        let names = ["boot.example.com", "*.example.com", "10.0.0.1", "fd00::1"].map(str::to_owned);
+        let (chain, _) = authority.issue(&names, now).unwrap();
+        let issued = <Certificate as x509_cert::der::Decode>::from_der(&chain[0]).unwrap().tbs_certificate;
+        assert!(issued.validity.not_after.to_system_time() > now + RENEW + 7 * DAY);
+        assert!(issued.validity.not_before.to_system_time() < now - 365 * DAY);
+        for bad in ["", "no name", "a/b", "*", "10.0.0.256.", "-"] {
+            assert!(authority.issue(&[bad.to_owned()], now).is_err(), "{bad}");
+        }
+    }
 }
