@@ -29,7 +29,8 @@ pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
     let stamp = |answer: Answer| {
         let stamps = [("etag", &etag), ("last-modified", &modified)];
         let stamps = stamps.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
-        stamps.fold(answer.header("accept-ranges", "bytes"), |answer, (name, value)| answer.header(name, value))
+        stamps
+            .fold(answer.header("accept-ranges", "bytes"), |answer, (name, value)| answer.header(name, value))
     };
     let version = Version { etag: etag.as_deref(), modified: asset.modified };
     if let Some(status) = version.refuses(request) {

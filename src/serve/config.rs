@@ -37,7 +37,8 @@ pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
         true => file.ignition.get_or_init(|| from_json(&path, &file.bytes)).clone(),
         false => from_butane(&path, &file, group, request, labels),
     });
-    answered(config, live, path, |config| Answer::new(200, "application/json", config.to_vec())).matched(group)
+    answered(config, live, path, |config| Answer::new(200, "application/json", config.to_vec()))
+        .matched(group)
 }
 
 /// Matchbox decides by the end of the id, in this case only.
@@ -60,7 +61,9 @@ fn from_butane(
 ) -> Result<Arc<[u8]>, String> {
     let butane = render(&file.bytes, group, request, labels)?;
     let source = ignition::read_from(path, &*butane).map_err(Findings::from).map_err(first)?;
-    let config = ignition::transpile(&source, &Transpile::default()).map_err(first)?.config;
+    let config = ignition::transpile(&source, &Transpile { foreign: true, ..Transpile::default() })
+        .map_err(first)?
+        .config;
     let verbatim = config.to_json();
     Ok(as_matchbox_writes(config).unwrap_or_else(|| verbatim.into_bytes().into()))
 }
@@ -143,12 +146,7 @@ fn in_memory(text: &[u8], request: &Request<'_>) -> Answer {
     answer
 }
 
-fn render(
-    template: &[u8],
-    group: &Group,
-    request: &Request<'_>,
-    labels: &Labels,
-) -> Result<Vec<u8>, String> {
+fn render(template: &[u8], group: &Group, request: &Request<'_>, labels: &Labels) -> Result<Vec<u8>, String> {
     let template = Template::parse(template).map_err(|error| error.to_string())?;
     template.render(&Value::Map(variables(group, request, labels))).map_err(|error| error.to_string())
 }
@@ -200,7 +198,9 @@ fn flatten(prefix: &str, values: &BTreeMap<String, Value>, lines: &mut Vec<Strin
         let mut line = |key: &str, value: &str| lines.push(format!("{}={value}\n", upper(key)));
         match value {
             Value::Map(inner) => flatten(&format!("{key}_"), inner, lines),
-            Value::Strings(inner) => inner.iter().for_each(|(inner, value)| line(&format!("{key}_{inner}"), value)),
+            Value::Strings(inner) => {
+                inner.iter().for_each(|(inner, value)| line(&format!("{key}_{inner}"), value))
+            }
             Value::String(text) => line(&key, &String::from_utf8_lossy(text)),
             Value::Bool(flag) => line(&key, &flag.to_string()),
             Value::Number(number) => line(&key, &gotemplate::number(*number)),

@@ -264,7 +264,12 @@ impl Files {
 
     /// Sees to it that the profile that a group says is found by what the group says: names such as `sub//x` or
     /// `../other/x` lead to files under other names.
-    fn resolve(&self, root: &Path, id: &str, profiles: &mut BTreeMap<String, Arc<Profile>>) -> Result<(), String> {
+    fn resolve(
+        &self,
+        root: &Path,
+        id: &str,
+        profiles: &mut BTreeMap<String, Arc<Profile>>,
+    ) -> Result<(), String> {
         if profiles.contains_key(id) {
             return Ok(());
         }
@@ -273,7 +278,8 @@ impl Files {
             Some(Ok(profile)) => profile.clone(),
             Some(Err(_)) => return Err(format!("its profile `{id}` cannot be used")),
             None => {
-                let bytes = read(root, &path).map_err(|why| format!("its profile `{id}` cannot be had: {why}"))?;
+                let bytes =
+                    read(root, &path).map_err(|why| format!("its profile `{id}` cannot be had: {why}"))?;
                 Arc::new(records::profile(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
             }
         };

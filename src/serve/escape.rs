@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn names_are_escaped_for_links_and_for_pages() {
-        assert_eq!(escape_path("with space & ü'?#%.txt".as_bytes()), "with%20space%20&%20%C3%BC%27%3F%23%25.txt");
+        assert_eq!(
+            escape_path("with space & ü'?#%.txt".as_bytes()),
+            "with%20space%20&%20%C3%BC%27%3F%23%25.txt"
+        );
         assert_eq!(escape_path(b"a:b/c"), "./a:b/c");
         assert_eq!(escape_path(b"a/b:c"), "a/b:c");
         assert_eq!(escape_html("<a> & \"b\" 'c'"), "&lt;a&gt; &amp; &#34;b&#34; &#39;c&#39;");

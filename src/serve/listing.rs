@@ -157,6 +157,7 @@ fn names(directory: &Path) -> io::Result<Vec<Vec<u8>>> {
     });
     let mut names: Vec<_> = entries.collect::<io::Result<_>>()?;
     names.sort();
-    let shown = |(name, is_dir): (OsString, bool)| [name.as_bytes(), if is_dir { b"/" } else { b"" }].concat();
+    let shown =
+        |(name, is_dir): (OsString, bool)| [name.as_bytes(), if is_dir { b"/" } else { b"" }].concat();
     Ok(names.into_iter().map(shown).collect())
 }

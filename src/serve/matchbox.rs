@@ -9,8 +9,8 @@ use super::answer::{Answer, TEXT};
 use super::datadir::Live;
 use super::escape::{escape_html, escape_path};
 use super::labels::Labels;
-use super::routes::{self, Request, World};
 use super::listing;
+use super::routes::{self, Request, World};
 
 /// Below this lie the assets, where there are any.
 const ASSETS: &str = "/assets/";

@@ -30,7 +30,8 @@ pub fn group(id: &str, bytes: &[u8]) -> Result<Group, String> {
         }
     }
     for (key, value) in group.selector.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case("mac")) {
-        *value = normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
+        *value =
+            normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
     }
     Ok(group)
 }
@@ -106,7 +107,11 @@ fn text(name: &str, raw: &Raw, slot: &mut String) -> Result<(), String> {
 
 fn texts(name: &str, raw: &Raw) -> Result<Vec<String>, String> {
     let RawValue::List(items) = &raw.value else {
-        return if matches!(raw.value, RawValue::Null) { Ok(Vec::new()) } else { Err(misfit(name, raw, "array")) };
+        return if matches!(raw.value, RawValue::Null) {
+            Ok(Vec::new())
+        } else {
+            Err(misfit(name, raw, "array"))
+        };
     };
     let item = |raw| {
         let mut item = String::new();
@@ -193,7 +198,10 @@ mod tests {
 
     #[test]
     fn a_mac_is_normalised_and_a_value_of_another_type_spoils_the_file() {
-        assert_eq!(selector(r#"{"selector":{"MAC":"52-54-00-AA-BB-07"}}"#).unwrap(), [pair("MAC", "52:54:00:aa:bb:07")]);
+        assert_eq!(
+            selector(r#"{"selector":{"MAC":"52-54-00-AA-BB-07"}}"#).unwrap(),
+            [pair("MAC", "52:54:00:aa:bb:07")]
+        );
         for bad in [
             r#"{"selector":{"mac":"nonsense"}}"#,
             r#"{"selector":{"rack":7}}"#,

@@ -103,7 +103,8 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
 /// Answers at an endpoint, given without its slash; with a signature, if the name ends so and there is a key. Nothing if
 /// there is no such endpoint.
 pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
-    let handler = |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
+    let handler =
+        |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
     let ask = |handler: &Handler| {
         let says = if takes_body(request.method, request.path) { request.body } else { request.query };
         let labels = Labels::parse(says);

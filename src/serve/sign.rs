@@ -99,7 +99,9 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::Unreadable { .. } => "--key-ring-path takes a file".into(),
-            Error::Unusable { .. } => "make one with `gpg --export-secret-keys FINGERPRINT > secring.gpg`".into(),
+            Error::Unusable { .. } => {
+                "make one with `gpg --export-secret-keys FINGERPRINT > secring.gpg`".into()
+            }
             Error::Locked { .. } => "set it in the environment as MATCHBOX_PASSPHRASE".into(),
         })
     }
@@ -116,8 +118,8 @@ impl Signer {
         if bytes.len() > MAX_KEY_RING {
             return Err(unusable(format!("it is longer than {MAX_KEY_RING} bytes")));
         }
-        let (mut keys, _) =
-            SignedSecretKey::from_reader_many(Cursor::new(&bytes)).map_err(|error| unusable(error.to_string()))?;
+        let (mut keys, _) = SignedSecretKey::from_reader_many(Cursor::new(&bytes))
+            .map_err(|error| unusable(error.to_string()))?;
         let key = keys.next().ok_or_else(|| unusable("there is no secret key in it".into()))?;
         let key = key.map_err(|error| unusable(error.to_string()))?.primary_key;
         let locked = matches!(key.secret_params(), SecretParams::Encrypted(_));
@@ -134,9 +136,9 @@ impl Signer {
     /// The signature of an answer instead of it, with the same status. Its own headers are Matchbox's.
     pub fn sign(&self, answer: Answer, form: Form, now: SystemTime) -> Answer {
         let kind = if form == Form::Binary { "application/octet-stream" } else { TEXT };
-        let signature = bytes(&answer.body).map_err(|error| error.to_string()).and_then(|body| {
-            self.detached(&body, form, now).map_err(|error| error.to_string())
-        });
+        let signature = bytes(&answer.body)
+            .map_err(|error| error.to_string())
+            .and_then(|body| self.detached(&body, form, now).map_err(|error| error.to_string()));
         let signed = match signature {
             Ok(signature) => Answer::new(answer.status, kind, signature),
             Err(why) => Answer::new(500, TEXT, format!("cannot be signed: {why}\n")),
@@ -159,7 +161,8 @@ impl Signer {
         hasher.update(&config.trailer(length)?);
         let digest = hasher.finalize();
         let bytes = self.key.sign(&Password::empty(), HashAlgorithm::Sha256, &digest)?;
-        let signature = DetachedSignature::new(Signature::from_config(config, [digest[0], digest[1]], bytes)?);
+        let signature =
+            DetachedSignature::new(Signature::from_config(config, [digest[0], digest[1]], bytes)?);
         match form {
             Form::Binary => signature.to_bytes(),
             Form::Armored => {

@@ -88,7 +88,8 @@ impl Watch {
         let (path, skip) = (path.to_owned(), skip.map(Path::to_owned));
         let identity = identity(&path);
         let root = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let mut watch = Watch { path, root, skip, identity, events: None, compared: BTreeMap::new(), has_links: false };
+        let mut watch =
+            Watch { path, root, skip, identity, events: None, compared: BTreeMap::new(), has_links: false };
         watch.events = watch.watch_all().ok();
         if watch.events.is_none() {
             watch.compared = watch.survey();
@@ -125,7 +126,9 @@ impl Watch {
             Some(files) if files.is_empty() => Changes::None,
             Some(_) if self.has_links => Changes::Everything,
             // What is a link, or has other names, needs more than the watch of its directory.
-            Some(files) if files.iter().any(|file| fs::symlink_metadata(file).is_ok_and(|data| is_shared(&data))) => {
+            Some(files)
+                if files.iter().any(|file| fs::symlink_metadata(file).is_ok_and(|data| is_shared(&data))) =>
+            {
                 Changes::Everything
             }
             Some(files) => Changes::Files(files),

@@ -26,7 +26,10 @@ impl Directory {
     /// With a profile `p` that boots and a default group that says so.
     fn new() -> Directory {
         let directory = Directory::empty();
-        directory.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "k"}, "generic_id": "t", "ignition_id": "i"}));
+        directory.json(
+            "profiles/p.json",
+            &json!({"id": "p", "boot": {"kernel": "k"}, "generic_id": "t", "ignition_id": "i"}),
+        );
         directory.json("groups/default.json", &json!({"profile": "p", "metadata": {"v": "one"}}));
         directory
     }

@@ -96,7 +96,8 @@ impl Advice for UsageError {
     fn hint(&self) -> Option<String> {
         match self {
             UsageError::Nothing => Some(
-                "name a build, such as output/NAME/current, or a Matchbox data directory with --matchbox DIR".into(),
+                "name a build, such as output/NAME/current, or a Matchbox data directory with --matchbox DIR"
+                    .into(),
             ),
             UsageError::LogLevel { .. } => None,
         }
@@ -147,7 +148,8 @@ impl MatchboxArgs {
     }
 
     fn signer(&self) -> Result<Option<Arc<Signer>>> {
-        let path = self.key_ring_path.clone().or_else(|| variable("MATCHBOX_KEY_RING_PATH").map(PathBuf::from));
+        let path =
+            self.key_ring_path.clone().or_else(|| variable("MATCHBOX_KEY_RING_PATH").map(PathBuf::from));
         let Some(path) = path else { return Ok(None) };
         let passphrase = env::var("MATCHBOX_PASSPHRASE").ok().filter(|phrase| !phrase.is_empty());
         Ok(Some(Arc::new(Signer::open(&path, passphrase.as_deref())?)))
@@ -156,9 +158,11 @@ impl MatchboxArgs {
     /// What is understood and does nothing here; for stderr.
     pub fn warnings(&self) -> Vec<&'static str> {
         let rpc = self.rpc_address.is_some() || variable("MATCHBOX_RPC_ADDRESS").is_some();
-        rpc.then_some("Matchbox's gRPC API is not served: write groups and profiles into the data directory instead")
-            .into_iter()
-            .collect()
+        rpc.then_some(
+            "Matchbox's gRPC API is not served: write groups and profiles into the data directory instead",
+        )
+        .into_iter()
+        .collect()
     }
 
     /// Whether a notice is to be told.

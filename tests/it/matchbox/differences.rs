@@ -65,7 +65,13 @@ fn links_lead_anywhere_inside_their_directory_and_nowhere_else() {
     for gone in ["/assets/out.txt", "/assets/out/", "/assets/out/secret", "/ipxe?a=1"] {
         served.lacks(gone);
     }
-    assert!(served.server.log.iter().any(|line| line.contains("groups/out.json is a link that leaves the data directory")));
+    assert!(
+        served
+            .server
+            .log
+            .iter()
+            .any(|line| line.contains("groups/out.json is a link that leaves the data directory"))
+    );
 }
 
 #[test]
@@ -82,7 +88,10 @@ fn of_many_groups_with_equal_selectors_the_first_file_name_wins() {
 #[test]
 fn metadata_comes_in_order() {
     let directory = Directory::new();
-    directory.json("groups/default.json", &json!({"profile": "p", "metadata": {"b": 1, "a": {"c": true, "B": "x"}}}));
+    directory.json(
+        "groups/default.json",
+        &json!({"profile": "p", "metadata": {"b": 1, "a": {"c": true, "B": "x"}}}),
+    );
     let served = directory.serve();
     let lines = "A_B=x\nA_C=true\nB=1\nREQUEST_QUERY_Z=1\nREQUEST_RAW_QUERY=z=1\n";
     served.answers("/metadata?z=1", 200, lines);
@@ -101,7 +110,8 @@ fn machines_can_report_and_the_reports_be_read() {
     let served = directory.serve();
     let body = "mac=52-54-00-00-00-01&stage=booted";
     let length = body.len();
-    let request = format!("POST /report HTTP/1.1\nHost: x\nConnection: close\nContent-Length: {length}\n\n{body}");
+    let request =
+        format!("POST /report HTTP/1.1\nHost: x\nConnection: close\nContent-Length: {length}\n\n{body}");
     assert_eq!(crate::http::send(&served.address, &request).status, 204);
     assert!(served.get("/report").text().contains("52:54:00:00:00:01"));
 }

@@ -14,12 +14,14 @@ fn every_edit_is_served_on_the_next_request() {
     served.lacks("/ipxe");
     directory.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "k1"}, "generic_id": "t"}));
     served.lacks("/ipxe");
-    directory.json("groups/default.json", &json!({"id": "default", "profile": "p", "metadata": {"v": "one"}}));
+    directory
+        .json("groups/default.json", &json!({"id": "default", "profile": "p", "metadata": {"v": "one"}}));
     served.answers("/ipxe", 200, "#!ipxe\nkernel k1\nboot\n");
     served.lacks("/generic");
     directory.write("generic/t", "{{.v}}");
     served.answers("/generic", 200, "one");
-    directory.json("groups/default.json", &json!({"id": "default", "profile": "p", "metadata": {"v": "two"}}));
+    directory
+        .json("groups/default.json", &json!({"id": "default", "profile": "p", "metadata": {"v": "two"}}));
     served.answers("/generic", 200, "two");
     directory.write("generic/t", "{{.v}}!");
     served.answers("/generic", 200, "two!");
@@ -33,7 +35,8 @@ fn every_edit_is_served_on_the_next_request() {
     directory.write("ignition/a.ign", r#"{"ignition":{"version":"3.3.0"}}"#);
     directory.json("profiles/p.json", &json!({"id": "p", "ignition_id": "a.ign"}));
     assert!(served.get("/ignition").text().contains(r#""version":"3.4.0""#));
-    directory.write("ignition/a.ign", r#"{"ignition":{"version":"3.3.0"},"passwd":{"users":[{"name":"core"}]}}"#);
+    directory
+        .write("ignition/a.ign", r#"{"ignition":{"version":"3.3.0"},"passwd":{"users":[{"name":"core"}]}}"#);
     assert!(served.get("/ignition").text().contains("core"));
     fs::remove_file(directory.path("ignition/a.ign")).unwrap();
     served.lacks("/ignition");
@@ -91,7 +94,13 @@ fn a_flaw_is_told_with_its_reason_when_it_is_read_and_when_it_is_asked_for() {
     let directory = Directory::new();
     directory.write("groups/broken.json", "{");
     let mut served = directory.serve();
-    assert!(served.server.log.iter().any(|line| line.contains("groups/broken.json: unexpected end of JSON input")));
+    assert!(
+        served
+            .server
+            .log
+            .iter()
+            .any(|line| line.contains("groups/broken.json: unexpected end of JSON input"))
+    );
     directory.write("profiles/q.json", r#"{"id": 7}"#);
     served.answers("/", 200, "matchbox\n");
     served.server.says("profiles/q.json: json: cannot unmarshal number into id of type string");
@@ -124,5 +133,8 @@ fn strict_serving_does_not_begin_with_a_flaw_and_keeps_what_was_good() {
             .output()
             .unwrap(),
     );
-    refused.fails(3, &["profiles/bad.json", "cannot unmarshal array", "without --strict such files are skipped"]);
+    refused.fails(
+        3,
+        &["profiles/bad.json", "cannot unmarshal array", "without --strict such files are skipped"],
+    );
 }

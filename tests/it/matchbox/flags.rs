@@ -21,7 +21,15 @@ fn matchbox_flags_with_one_dash_or_two_serve_what_they_would_there() {
     let lines: [&[&str]; 3] = [
         &["-address", "127.0.0.1:0", "-data-path", data, "-assets-path", assets, "-log-level", "info"],
         &["-address=127.0.0.1:0", "--data-path", data, &format!("-assets-path={assets}"), "-log-level=debug"],
-        &["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", assets, "-rpc-address=127.0.0.1:0"],
+        &[
+            "--address",
+            "127.0.0.1:0",
+            "--matchbox",
+            data,
+            "--assets-path",
+            assets,
+            "-rpc-address=127.0.0.1:0",
+        ],
     ];
     for line in lines {
         let served = Served::started(prebake(line));
@@ -38,7 +46,8 @@ fn the_environment_is_heard_where_no_flag_speaks_and_an_empty_variable_is_none()
     command.env("MATCHBOX_ADDRESS", "127.0.0.1:0").env("MATCHBOX_DATA_PATH", directory.path(""));
     let served = Served::started(command);
     served.answers("/assets/a.txt", 200, "asset");
-    let mut command = prebake(&["--address", "127.0.0.1:0", "--matchbox", directory.path("").to_str().unwrap()]);
+    let mut command =
+        prebake(&["--address", "127.0.0.1:0", "--matchbox", directory.path("").to_str().unwrap()]);
     command.env("MATCHBOX_ADDRESS", "nowhere").env("MATCHBOX_DATA_PATH", other.path(""));
     command.env("MATCHBOX_ASSETS_PATH", "");
     let served = Served::started(command);
@@ -68,7 +77,8 @@ fn a_command_line_that_makes_no_sense_is_refused_with_the_way_out() {
     run(&[]).fails(2, &["nothing to serve", "--matchbox DIR"]);
     run(&["tree", "--matchbox", data]).fails(2, &["cannot be used with"]);
     run(&["--matchbox", data, "-log-level", "critical"]).fails(2, &["critical"]);
-    run(&["--address", "127.0.0.1:0", "--matchbox", "/nonexistent"]).fails(1, &["/nonexistent is not a directory"]);
+    run(&["--address", "127.0.0.1:0", "--matchbox", "/nonexistent"])
+        .fails(1, &["/nonexistent is not a directory"]);
     let no_assets = ["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", "/nonexistent"];
     run(&no_assets).fails(1, &["/nonexistent is not a directory", "--assets-path ''"]);
     let version = run(&["-version"]).ok();

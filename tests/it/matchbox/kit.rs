@@ -113,7 +113,8 @@ fn difference(case: &Value, reply: &Reply) -> Option<String> {
     if case["status"] != reply.status {
         return Some(format!("status: {}, not {}", case["status"], reply.status));
     }
-    let mut compared = vec!["content-range", "location", "accept-ranges", "x-content-type-options", "last-modified"];
+    let mut compared =
+        vec!["content-range", "location", "accept-ranges", "x-content-type-options", "last-modified"];
     if case["method"] == "HEAD" {
         compared.push("content-length");
     }
@@ -147,7 +148,8 @@ fn json(bytes: &[u8]) -> Option<Value> {
 #[test]
 fn every_recorded_answer_of_matchbox_is_ours_but_for_the_listed_differences() {
     let cases: BTreeMap<String, Value> =
-        serde_json::from_slice(&fs::read(repository("tests/vectors/matchbox/expected.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(repository("tests/vectors/matchbox/expected.json")).unwrap())
+            .unwrap();
     assert_eq!(cases.len(), 169);
     let root = laid_out();
     let (mut failed, mut asked, mut listed) = (Vec::new(), 0, 0);
@@ -155,7 +157,8 @@ fn every_recorded_answer_of_matchbox_is_ours_but_for_the_listed_differences() {
         let directory = root.path().join(folder);
         let assets = if set == "main" { directory.join("assets") } else { PathBuf::new() };
         let served = Served::new(&directory, &["--assets-path", assets.to_str().unwrap()]);
-        let of_set = cases.iter().filter_map(|(key, case)| Some((key.strip_prefix(set)?.strip_prefix(' ')?, case)));
+        let of_set =
+            cases.iter().filter_map(|(key, case)| Some((key.strip_prefix(set)?.strip_prefix(' ')?, case)));
         for (key, case) in of_set {
             asked += 1;
             let reply = ask(&served.address, case);
@@ -175,7 +178,10 @@ fn every_recorded_answer_of_matchbox_is_ours_but_for_the_listed_differences() {
 
 /// Whether a case that may differ does so as the table says: Matchbox sends an empty config, we none, or the file.
 fn is_as_listed(case: &Value, reply: &Reply, refused: bool, directory: &Path) -> Option<String> {
-    assert!(case["status"] == 200 && recorded_body(case).windows(12).any(|part| part == br#""version":"""#), "{case}");
+    assert!(
+        case["status"] == 200 && recorded_body(case).windows(12).any(|part| part == br#""version":"""#),
+        "{case}"
+    );
     let expected = match refused {
         true => (404, b"404 page not found\n".to_vec()),
         false => (200, fs::read(directory.join(VERBATIM.1)).unwrap()),

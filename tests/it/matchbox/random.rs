@@ -26,7 +26,10 @@ const TEMPLATES: [(&str, &str); 7] = [
     ("generic/n", "{{.n}}"),
     ("cloud/all", "#cloud-config\nhostname: {{.os}}\n"),
     ("cloud/bad", "#cloud-config\n{{.request.raw_query}}: [\n"),
-    ("ignition/x.ign", r#"{"ignition":{"version":"3.2.0"},"storage":{"luks":[{"name":"d","device":"/dev/d"}]},"more":1}"#),
+    (
+        "ignition/x.ign",
+        r#"{"ignition":{"version":"3.2.0"},"storage":{"luks":[{"name":"d","device":"/dev/d"}]},"more":1}"#,
+    ),
     ("ignition/y", "variant: flatcar\nversion: 1.0.0\npasswd: {users: [{name: \"{{.os}}\"}]}\n"),
 ];
 
@@ -106,12 +109,50 @@ fn profile() -> impl Strategy<Value = String> {
 
 fn target() -> impl Strategy<Value = String> {
     let path = prop::sample::select(vec![
-        "ipxe", "ipxe", "grub", "ignition", "ignition", "generic", "generic", "cloud", "metadata", "metadata", "boot.ipxe", "none",
-        "/ipxe", "./metadata", "x/../generic", "%69pxe", "ipxe/", "ipxe%2F", "Ipxe", "%2e/ipxe", "a%20b//c", "",
+        "ipxe",
+        "ipxe",
+        "grub",
+        "ignition",
+        "ignition",
+        "generic",
+        "generic",
+        "cloud",
+        "metadata",
+        "metadata",
+        "boot.ipxe",
+        "none",
+        "/ipxe",
+        "./metadata",
+        "x/../generic",
+        "%69pxe",
+        "ipxe/",
+        "ipxe%2F",
+        "Ipxe",
+        "%2e/ipxe",
+        "a%20b//c",
+        "",
     ]);
     let pair = prop::sample::select(vec![
-        "mac=52:54:00:aa:bb:01", "mac=52-54-00-AA-BB-02", "MAC=525400aabb01", "mac=nonsense", "mac=", "os=installed", "os",
-        "Os=1", "role=x+y", "role=x%20y", "uuid=1", "a=1", "a=2", "a-b=1", "=", "", "bad=%zz", "semi;colon=1", "x=%C3%BC&y", "a-b=",
+        "mac=52:54:00:aa:bb:01",
+        "mac=52-54-00-AA-BB-02",
+        "MAC=525400aabb01",
+        "mac=nonsense",
+        "mac=",
+        "os=installed",
+        "os",
+        "Os=1",
+        "role=x+y",
+        "role=x%20y",
+        "uuid=1",
+        "a=1",
+        "a=2",
+        "a-b=1",
+        "=",
+        "",
+        "bad=%zz",
+        "semi;colon=1",
+        "x=%C3%BC&y",
+        "a-b=",
         "n='&m=!(x)*",
     ]);
     (path, vec(pair, 0..4)).prop_map(|(path, pairs)| match pairs.is_empty() {
@@ -127,7 +168,14 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// What must be the same of two answers.
 fn compared(reply: &Reply, target: &str) -> (u16, Vec<Option<String>>, String) {
-    let names = ["content-type", "location", "accept-ranges", "x-content-type-options", "content-range", "last-modified"];
+    let names = [
+        "content-type",
+        "location",
+        "accept-ranges",
+        "x-content-type-options",
+        "content-range",
+        "last-modified",
+    ];
     let headers = names.map(|name| reply.header(name).map(str::to_owned)).into();
     let mut text = reply.text();
     if target.trim_start_matches(['/', '.']).starts_with("metadata") && reply.status == 200 {
@@ -201,37 +249,160 @@ fn files_lists_and_redirects_of_assets_are_those_of_matchbox() {
     let Some((_judge, theirs)) = start_matchbox(&directory.path("")) else { return };
     let served = directory.serve();
     let both = |method: &str, target: &str, headers: &str| {
-        let (theirs, ours) = (ask(&theirs, method, target, headers), ask(&served.address, method, target, headers));
+        let (theirs, ours) =
+            (ask(&theirs, method, target, headers), ask(&served.address, method, target, headers));
         alike(&theirs, &ours, target).unwrap_or_else(|error| panic!("{method} {target} {headers}: {error}"));
         if method == "HEAD" && theirs.header("content-length").is_some() {
             assert_eq!(ours.header("content-length"), theirs.header("content-length"), "{target}");
         }
     };
     for path in [
-        "", "a.txt", "a.txt/", "a.txt/x", "a.txt?x=1", "a.txt/?x=1", "noext", "page", "gz", "bytes", "empty.txt", "none", "none/",
-        "a%20b", "a%20b/", "a%20b/?q", "a%20b/c'd.json", "a%20b/c%27d.json", "link", "link/", "site", "site/", "site/?x", "site/index.html",
-        "index.html", "none/index.html", "odd/", "odd/index.html", "odd/index.html/", "co:lon", "co:lon/", "co%3Alon/", "a-dir/..", "a-dir/../a.txt",
-        "./a.txt", "/a.txt", "%2e%2e/ignition", "..%2f..%2fetc/passwd", "a-dir%2Fx", "%61.txt", "a.txt%00", "..", "../assets/a.txt",
+        "",
+        "a.txt",
+        "a.txt/",
+        "a.txt/x",
+        "a.txt?x=1",
+        "a.txt/?x=1",
+        "noext",
+        "page",
+        "gz",
+        "bytes",
+        "empty.txt",
+        "none",
+        "none/",
+        "a%20b",
+        "a%20b/",
+        "a%20b/?q",
+        "a%20b/c'd.json",
+        "a%20b/c%27d.json",
+        "link",
+        "link/",
+        "site",
+        "site/",
+        "site/?x",
+        "site/index.html",
+        "index.html",
+        "none/index.html",
+        "odd/",
+        "odd/index.html",
+        "odd/index.html/",
+        "co:lon",
+        "co:lon/",
+        "co%3Alon/",
+        "a-dir/..",
+        "a-dir/../a.txt",
+        "./a.txt",
+        "/a.txt",
+        "%2e%2e/ignition",
+        "..%2f..%2fetc/passwd",
+        "a-dir%2Fx",
+        "%61.txt",
+        "a.txt%00",
+        "..",
+        "../assets/a.txt",
     ] {
         for method in ["GET", "HEAD", "POST"] {
             let length = if method == "POST" { "Content-Length: 0\n" } else { "" };
             both(method, &format!("/assets/{path}"), length);
         }
     }
-    for target in ["/assets", "/assets?x=1", "/%61ssets/a.txt", "//assets/a.txt", "/assets%2Fa.txt", "/ASSETS/"] {
+    for method in ["PUT", "DELETE", "PATCH", "FOO", "OPTIONS"] {
+        for target in ["/boot.ipxe", "/assets/a.txt", "//boot.ipxe", "/none"] {
+            both(method, target, "");
+        }
+    }
+    both("OPTIONS", "*", "");
+    for target in
+        ["/assets", "/assets?x=1", "/%61ssets/a.txt", "//assets/a.txt", "/assets%2Fa.txt", "/ASSETS/"]
+    {
         both("GET", target, "");
     }
     for header in [
-        "Range: bytes=0-4", "Range: bytes=3-", "Range: bytes=-3", "Range: bytes=-99", "Range: bytes=9-99", "Range: bytes=10-",
-        "Range: bytes=5-4", "Range: bytes=12-9", "Range: bytes=a-b", "Range: lines=1-2", "Range: bytes=0-9,0-9", "Range: bytes=",
-        "Range: bytes=20-,0-1", "Range: bytes= 1 - 2 ", "Range: bytes=99999999999999999999-", "If-None-Match: *", "If-None-Match: \"x\"",
-        "If-Match: *", "If-Match: \"x\"", "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
-        "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT", "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
-        "If-Unmodified-Since: Fri, 01 Jan 2100 00:00:00 GMT", "If-Modified-Since: yesterday",
-        "Range: bytes=0-1\nIf-Range: \"x\"", "Range: bytes=0-1\nIf-Range: Thu, 01 Jan 1970 00:00:01 GMT",
+        "Range: bytes=0-4",
+        "Range: bytes=3-",
+        "Range: bytes=-3",
+        "Range: bytes=-99",
+        "Range: bytes=9-99",
+        "Range: bytes=10-",
+        "Range: bytes=5-4",
+        "Range: bytes=12-9",
+        "Range: bytes=a-b",
+        "Range: lines=1-2",
+        "Range: bytes=0-9,0-9",
+        "Range: bytes=",
+        "Range: bytes=20-,0-1",
+        "Range: bytes= 1 - 2 ",
+        "Range: bytes=99999999999999999999-",
+        "If-None-Match: *",
+        "If-None-Match: \"x\"",
+        "If-Match: *",
+        "If-Match: \"x\"",
+        "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
+        "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT",
+        "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
+        "If-Unmodified-Since: Fri, 01 Jan 2100 00:00:00 GMT",
+        "If-Modified-Since: yesterday",
+        "Range: bytes=0-1\nIf-Range: \"x\"",
+        "Range: bytes=0-1\nIf-Range: Thu, 01 Jan 1970 00:00:01 GMT",
     ] {
         for target in ["/assets/a.txt", "/assets/", "/assets/site/"] {
             both("GET", target, &format!("{header}\n"));
         }
+    }
+}
+
+#[test]
+fn butane_of_any_system_becomes_what_matchbox_makes_of_it() {
+    let directory = Directory::empty();
+    directory.write("assets/a.txt", "");
+    directory.json("profiles/p.json", &json!({"id": "p", "ignition_id": "c.yaml"}));
+    directory.json("groups/default.json", &json!({"profile": "p"}));
+    let Some((_judge, theirs)) = start_matchbox(&directory.path("")) else { return };
+    let served = directory.serve();
+    let bodies = [
+        "",
+        "storage:\n  files:\n    - {path: /a, mode: 0644, contents: {inline: \"x y\"}}\n    - {path: /b, append: [{inline: z}]}\n",
+        "storage:\n  filesystems:\n    - {device: /dev/vda, format: ext4, path: /var, with_mount_unit: true}\n",
+        "storage:\n  luks:\n    - {name: d, device: /dev/d, clevis: {tpm2: true}}\n",
+        "storage:\n  raid:\n    - {name: d, level: raid1, devices: [/dev/a, /dev/b]}\n  disks:\n    - {device: /dev/a, partitions: [{number: 0, size_mib: 1}]}\n",
+        "kernel_arguments: {should_exist: [quiet]}\n",
+        "passwd: {users: [{name: core, ssh_authorized_keys: [k], should_exist: true}], groups: [{name: g, gid: 7}]}\n",
+        "systemd: {units: [{name: a.service, enabled: true, contents: \"[Unit]\\n\", dropins: [{name: b.conf, contents: \"\"}]}]}\n",
+        "ignition: {config: {merge: [{source: \"http://a/b\"}]}, timeouts: {http_total: 5}, proxy: {no_proxy: [a]}}\n",
+        "ignition: {security: {tls: {certificate_authorities: [{source: \"http://a/ca\"}]}}}\nnobody: knows\n",
+        "storage: {files: [{path: relative}]}\n",
+        "storage: {directories: [{path: /d, mode: 0755, user: {name: core}}], links: [{path: /l, target: /d, hard: false}]}\n",
+    ];
+    let versions = [
+        "fcos 1.0.0",
+        "fcos 1.1.0",
+        "fcos 1.2.0",
+        "fcos 1.3.0",
+        "fcos 1.4.0",
+        "fcos 1.5.0",
+        "flatcar 1.0.0",
+        "flatcar 1.1.0",
+        "r4e 1.0.0",
+        "r4e 1.1.0",
+        "fiot 1.0.0",
+        "fcos 1.9.0",
+        "flatcar 1.0",
+        "rhcos 0.1.0",
+    ];
+    for version in versions {
+        let (variant, version) = version.split_once(' ').unwrap();
+        for body in bodies {
+            let text = format!("variant: {variant}\nversion: {version}\n{body}");
+            directory.write("ignition/c.yaml", &text);
+            let [theirs, ours] =
+                [&theirs, &served.address].map(|address| ask(address, "GET", "/ignition", ""));
+            alike(&theirs, &ours, &text).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+    // What is not translated is refused, and never dropped.
+    for only_there in ["boot_device: {luks: {tpm2: true}}", "grub: {users: [{name: root, password_hash: x}]}"]
+    {
+        directory.write("ignition/c.yaml", format!("variant: fcos\nversion: 1.5.0\n{only_there}\n"));
+        served.lacks("/ignition");
     }
 }

@@ -20,14 +20,19 @@ fn verified(body: &[u8], signature: &[u8]) -> (bool, String) {
     let [body_path, signature_path] = ["body", "signature"].map(|name| directory.path().join(name));
     fs::write(&body_path, body).unwrap();
     fs::write(&signature_path, signature).unwrap();
-    let gpgv = Command::new("gpgv").args(["--keyring", &key_ring("pubring.gpg")]).arg(signature_path).arg(body_path).output();
+    let gpgv = Command::new("gpgv")
+        .args(["--keyring", &key_ring("pubring.gpg")])
+        .arg(signature_path)
+        .arg(body_path)
+        .output();
     let output = gpgv.unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[track_caller]
 fn check(address: &str, target: &str, headers: &str) -> Reply {
-    let (path, query) = target.split_once('?').map_or((target, String::new()), |(path, query)| (path, format!("?{query}")));
+    let (path, query) =
+        target.split_once('?').map_or((target, String::new()), |(path, query)| (path, format!("?{query}")));
     let plain = get(address, target, headers);
     for (extension, kind) in [("sig", "application/octet-stream"), ("asc", "text/plain; charset=utf-8")] {
         let signed = get(address, &format!("{path}.{extension}{query}"), headers);
@@ -37,7 +42,8 @@ fn check(address: &str, target: &str, headers: &str) -> Reply {
         assert!(!verified(&[&*plain.body, b"x"].concat(), &signed.body).0, "{target}: it covers anything");
         if extension == "asc" {
             let text = signed.text();
-            let framed = text.starts_with("-----BEGIN PGP SIGNATURE-----\n") && text.ends_with("\n-----END PGP SIGNATURE-----");
+            let framed = text.starts_with("-----BEGIN PGP SIGNATURE-----\n")
+                && text.ends_with("\n-----END PGP SIGNATURE-----");
             assert!(framed, "{text}");
         }
     }
