@@ -43,16 +43,7 @@ fn identity(directory: &Path) -> Option<Identity> {
 
 impl Content {
     /// Loads a build, or `current`, which leads to one.
-    pub fn tree(path: &Path, notices: Notices) -> Result<Content, site::Error> {
-        Content::signed_tree(path, None, notices)
-    }
-
-    /// The same with a key that signs answers.
-    pub fn signed_tree(
-        path: &Path,
-        signer: Option<Arc<Signer>>,
-        notices: Notices,
-    ) -> Result<Content, site::Error> {
+    pub fn tree(path: &Path, signer: Option<Arc<Signer>>, notices: Notices) -> Result<Content, site::Error> {
         let site = Arc::new(Site { signer: signer.clone(), ..Site::load(path)? });
         let tree = Tree { path: path.into(), signer, notices, site, seen: None, refused: None };
         Ok(Content(Mutex::new(Followed::Tree(tree))))

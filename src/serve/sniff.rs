@@ -178,7 +178,7 @@ fn is_mp4(bytes: &[u8]) -> bool {
     let length = u32::from_be_bytes(*head) as usize;
     bytes.len() >= 12
         && length <= bytes.len()
-        && length % 4 == 0
+        && length.is_multiple_of(4)
         && &bytes[4..8] == b"ftyp"
         && (8..length).step_by(4).any(|at| at != 12 && bytes[at..].starts_with(b"mp4"))
 }

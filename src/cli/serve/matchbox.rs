@@ -130,12 +130,13 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
 }
 
 impl MatchboxArgs {
-    /// What is to be served: a tree if one was named, else a data directory. Flags win over the environment.
+    /// What is to be served: a tree if one was named, else a data directory. Flags win over the environment. `files` is
+    /// told what will be read.
     pub fn content(&self, tree: Option<&Path>, notices: Notices, files: &mut Files) -> Result<Content> {
         let signer = self.signer()?;
         if let Some(tree) = tree {
             files.read(tree);
-            return Ok(Content::signed_tree(tree, signer, notices)?);
+            return Ok(Content::tree(tree, signer, notices)?);
         }
         let named = self.matchbox.clone().or_else(|| variable("MATCHBOX_DATA_PATH").map(PathBuf::from));
         let directory = named.ok_or(UsageError::Nothing)?;
@@ -143,7 +144,8 @@ impl MatchboxArgs {
             Some(path) => Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()),
             None => Some(directory.join("assets")).filter(|path| path.is_dir()),
         };
-        [Some(&directory), assets.as_ref()].into_iter().flatten().for_each(|path| files.read(path));
+        files.read(&directory);
+        assets.iter().for_each(|assets| files.read(assets));
         Ok(Content::directory(&directory, Settings { assets, strict: self.strict, signer }, notices)?)
     }
 

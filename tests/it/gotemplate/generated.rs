@@ -126,7 +126,9 @@ impl Sound {
     fn at(depth: u32, outside: bool) -> Self {
         let leaf = |always: &[&'static str], outside_only: &[&'static str]| {
             let more = if outside { outside_only } else { &[] };
-            select([always, more].concat()).prop_map(str::to_owned).boxed()
+            // A definition has no lists and maps, and asks for none.
+            let all = [always, more].concat();
+            select(if all.is_empty() { vec!["."] } else { all }).prop_map(str::to_owned).boxed()
         };
         let Some(depth) = depth.checked_sub(1) else {
             return Sound {
@@ -169,7 +171,7 @@ impl Sound {
             inner.text.clone(),
             one(&escape, &inner.any),
             two(&escape, &inner.any, &inner.text),
-            piped(&["html", "js", "printf \"%q|%v\" 1", "print 1"], &inner.any),
+            piped(&["html", "js", "printf \"%q|%v\" 1", "print 1"], &inner.text),
             two(&["printf \"%v %q\"", "printf \"%s|%T\"", "printf \"%5.2v%x\""], &inner.any, &inner.any),
         ];
         let mut int = vec![inner.int.clone(), one(&["len"], &inner.text)];
