@@ -111,7 +111,7 @@ fn serving(site: &Site) -> String {
         }
         Some(live) => {
             let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
-            let (root, assets) = (live.root().display(), assets.unwrap_or_default());
+            let (root, assets) = (live.path().display(), assets.unwrap_or_default());
             format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
         }
     }
