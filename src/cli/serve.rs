@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::project::runtime;
 use crate::error::Result;
 use crate::serve::content::Content;
+use crate::serve::monitor::Monitor;
 use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::{self, Server};
 use crate::store;
@@ -23,7 +24,7 @@ use crate::store;
 /// Boot machines from a published tree, over HTTP
 ///
 /// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /metadata and /assets, plus POST /report for machines
-/// that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it is served from then
+/// that tell how far they are. / is a page that shows every machine live, /status the same as JSON, /metrics counters. When `current` is swapped to a new build, it is served from then
 /// on. One line a request goes to stderr.
 #[derive(Args)]
 pub struct ServeArgs {
@@ -32,6 +33,9 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     address: String,
+    /// Remember what was seen of machines in this file, so that a restarted server knows which are installed
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -47,10 +51,13 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
-        let notices: Notices = Arc::new(|notice| {
+        let monitor = Arc::new(Monitor::open(self.state)?);
+        let watching = monitor.clone();
+        let notices: Notices = Arc::new(move |notice| {
             if let Some(line) = line(notice) {
                 eprintln!("{line}");
             }
+            watching.see(notice);
         });
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
@@ -58,7 +65,7 @@ impl ServeArgs {
         let content = Content::tree(&self.tree, notices.clone())?;
         runtime()?.block_on(async {
             let io = |source| server::Error::Listen { address: self.address.clone(), source };
-            let server = Server::new(listener, content, notices).map_err(io)?;
+            let server = Server::new(listener, content, monitor.clone(), notices).map_err(io)?;
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
             eprintln!("listening on http://{}", server.address().map_err(io)?);
@@ -70,6 +77,10 @@ impl ServeArgs {
                 site.profiles.len(),
                 site.groups.iter().count()
             );
+            let watching = monitor.clone();
+            let watch = tokio::spawn(async move {
+                watching.run(|error| eprintln!("{}", crate::error::Error::from(error))).await
+            });
             server
                 .run(async move {
                     tokio::select! {
@@ -79,7 +90,8 @@ impl ServeArgs {
                     eprintln!("stopping once open transfers are done");
                 })
                 .await;
-            Ok(())
+            watch.abort();
+            Ok(monitor.save()?)
         })
     }
 }

@@ -24,7 +24,7 @@ pub enum Notice<'n> {
     /// A transfer by TFTP has ended.
     Tftp(&'n Tftp),
     /// What is served was replaced: `current` points at another build, or files were edited.
-    Swapped(&'n Site),
+    Swapped(&'n Arc<Site>),
     /// What is there now cannot be served; the old one stays.
     Kept(&'n site::Error),
 }

@@ -7,10 +7,11 @@ use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, TEXT};
 use super::labels::Labels;
-use super::report::Reports;
+use super::monitor::Monitor;
+use super::report::Report;
 use super::select::Group;
 use super::site::{Profile, Site};
-use super::{assets, boot, config};
+use super::{assets, boot, config, page};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -51,15 +52,15 @@ impl Request<'_> {
 pub struct World<'w> {
     /// The tree.
     pub site: &'w Site,
-    /// What machines reported.
-    pub reports: &'w Reports,
+    /// What was seen of machines.
+    pub monitor: &'w Monitor,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
 /// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
-const ROUTES: [(&str, Handler); 8] = [
-    ("/", |_, _, _| Answer::text("matchbox\n")),
+const ROUTES: [(&str, Handler); 11] = [
+    ("/", page::index),
     ("/boot.ipxe", boot::first),
     ("/boot.ipxe.0", boot::first),
     ("/ipxe", boot::ipxe),
@@ -67,6 +68,9 @@ const ROUTES: [(&str, Handler); 8] = [
     ("/ignition", config::ignition),
     ("/metadata", config::metadata),
     (REPORT, report),
+    ("/status", page::status),
+    ("/events", page::events),
+    ("/metrics", page::metrics),
 ];
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
@@ -118,11 +122,14 @@ pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w 
 
 fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     if !takes_body(request.method, request.path) {
-        let list = serde_json::to_string(&world.reports.list()).unwrap_or_default();
+        let list = serde_json::to_string(&world.monitor.reports()).unwrap_or_default();
         return Answer::new(200, "application/json", list + "\n");
     }
-    match world.reports.take(labels, request.now) {
-        Ok(_) => Answer::new(204, TEXT, ""),
+    match Report::read(labels, request.now) {
+        Ok(report) => {
+            world.monitor.report(report, request.now);
+            Answer::new(204, TEXT, "")
+        }
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
     }
 }
@@ -176,7 +183,7 @@ mod tests {
             body: "",
             now: SystemTime::UNIX_EPOCH,
         };
-        answer(&World { site, reports: &Reports::default() }, &request).0
+        answer(&World { site, monitor: &Monitor::open(None).unwrap() }, &request).0
     }
 
     #[test]

@@ -25,7 +25,8 @@ use super::answer::{Answer, Body, Piece, TEXT};
 use super::content::Content;
 use super::labels::Labels;
 use super::notice::{Notice, Notices, Record};
-use super::report::{MAX_BODY, Reports};
+use super::monitor::Monitor;
+use super::report::MAX_BODY;
 use super::routes::{self, Request, World};
 use super::site::Site;
 use crate::error::{Advice, Exit};
@@ -84,7 +85,7 @@ pub struct Server {
 
 struct Shared {
     content: Content,
-    reports: Reports,
+    monitor: Arc<Monitor>,
     notices: Notices,
 }
 
@@ -99,8 +100,14 @@ pub fn listen(address: &str) -> Result<net::TcpListener, Error> {
 
 impl Server {
     /// A server on a socket that listens. Must be called within a tokio runtime.
-    pub fn new(listener: net::TcpListener, content: Content, notices: Notices) -> io::Result<Server> {
-        let shared = Shared { content, reports: Reports::default(), notices };
+    pub fn new(
+        listener: net::TcpListener,
+        content: Content,
+        monitor: Arc<Monitor>,
+        notices: Notices,
+    ) -> io::Result<Server> {
+        monitor.serves(&content.site());
+        let shared = Shared { content, monitor, notices };
         Ok(Server { listener: TcpListener::from_std(listener)?, shared: Arc::new(shared) })
     }
 
@@ -151,6 +158,7 @@ impl Server {
             });
         }
         drop(self.listener);
+        self.shared.monitor.close();
         let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
     }
 }
@@ -175,7 +183,7 @@ impl Shared {
                     body: &body,
                     now: SystemTime::now(),
                 };
-                routes::answer(&World { site: &site, reports: &self.reports }, &request)
+                routes::answer(&World { site: &site, monitor: &self.monitor }, &request)
             }
             Err(answer) => (answer, Labels::default()),
         };
