@@ -27,7 +27,9 @@ impl Server {
         let fails = |source| Error::Silent { url: url.clone(), source };
         // Machines and their server are on a network of their own, which no proxy reaches.
         let mut client = Client::builder().no_proxy().timeout(PATIENCE);
-        for certificate in ca.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(fails)?.into_iter().flatten() {
+        for certificate in
+            ca.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(fails)?.into_iter().flatten()
+        {
             client = client.add_root_certificate(certificate);
         }
         let client = client.build().map_err(fails)?;
@@ -51,7 +53,8 @@ impl Server {
                 return Err(stranger("its answer has no end".into()));
             }
         }
-        let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| stranger(error.to_string()))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|error| stranger(error.to_string()))?;
         match value.get("schema") {
             Some(schema) if *schema != SCHEMA => {
                 Err(stranger(format!("its documents have schema {schema}, and this prebake reads {SCHEMA}")))

@@ -78,11 +78,6 @@ impl Counters {
         self.refusals += 1;
     }
 
-    /// Body bytes over HTTP since the start.
-    pub fn sent(&self) -> u64 {
-        self.bytes.values().sum()
-    }
-
     /// All of it in Prometheus' text format.
     pub fn text(&self, now: &Gauges<'_>) -> String {
         let mut text = Text::default();
@@ -131,7 +126,11 @@ impl Counters {
         text.sample("groups", &[], now.serving.groups as u64);
         text.family("profiles", "gauge", "Profiles that machines may be given.");
         text.sample("profiles", &[], now.serving.profiles.len() as u64);
-        text.family("malformed_files", "gauge", "Group and profile files that cannot be used and are left out.");
+        text.family(
+            "malformed_files",
+            "gauge",
+            "Group and profile files that cannot be used and are left out.",
+        );
         text.sample("malformed_files", &[], now.malformed as u64);
         text.family("swaps_total", "counter", "How often what is served was replaced.");
         text.sample("swaps_total", &[], self.swaps);

@@ -21,7 +21,7 @@ use super::stamp::Stamp;
 use super::state;
 use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
-use super::timeline::{Machine, Timeline, troubles};
+use super::timeline::{Asked, Machine, Timeline, plain_path, troubles};
 use crate::store;
 
 /// How often those who watch are told what changed.
@@ -196,7 +196,8 @@ impl Monitor {
                 return Ok(());
             }
             // Who never said who it is cannot be known again.
-            let known = seen.timeline.machines().filter(|machine| machine.mac.is_some() || machine.uuid.is_some());
+            let known =
+                seen.timeline.machines().filter(|machine| machine.mac.is_some() || machine.uuid.is_some());
             (known.cloned().collect::<Vec<Machine>>(), seen.timeline.revision())
         };
         state::write(path, &machines)?;
@@ -234,7 +235,7 @@ impl Monitor {
             serving: seen.serving.clone(),
             traffic: Traffic {
                 transfers: seen.transfers.len(),
-                sent: seen.counters.sent(),
+                sent: seen.throughput.total(),
                 per_second,
                 until,
             },
@@ -256,8 +257,11 @@ impl Seen {
         self.kept = None;
     }
 
-    /// Counts the bytes of an answer as they leave.
+    /// Counts the bytes of an answer as they leave; those for people are no traffic of machines.
     fn count(&mut self, record: &Record, is_over: bool, now: Stamp) {
+        if Asked::of(&plain_path(&record.path)) == Asked::Watch {
+            return;
+        }
         let key = (record.peer, record.path.clone());
         let counted = match is_over {
             true => self.transfers.remove(&key),

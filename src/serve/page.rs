@@ -35,9 +35,11 @@ static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
 
 /// The page for browsers, which say that they take HTML; Matchbox's answer for all others.
 pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
-    let accepts = |kind: &str| request.headers.get_all("accept").iter().any(|value| {
-        value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().starts_with(kind)))
-    });
+    let accepts = |kind: &str| {
+        request.headers.get_all("accept").iter().any(|value| {
+            value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().starts_with(kind)))
+        })
+    };
     if !accepts("text/html") {
         return Answer::text("matchbox\n").header("vary", "accept");
     }

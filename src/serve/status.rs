@@ -55,9 +55,9 @@ pub struct Serving {
 pub struct Traffic {
     /// Long transfers that run.
     pub transfers: usize,
-    /// Body bytes since the start.
+    /// Bytes since the start; what people watch is not among them.
     pub sent: u64,
-    /// Body bytes of each of the last seconds, the last that is over at the end: five minutes, of a change a few.
+    /// Bytes of each of the last seconds, the last that is over at the end: five minutes, of a change a few.
     pub per_second: Vec<u64>,
     /// Seconds since 1970 of the last of these.
     pub until: u64,

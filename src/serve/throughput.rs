@@ -14,15 +14,22 @@ pub struct Throughput {
     bytes: VecDeque<u64>,
     /// The second that the newest counts.
     second: u64,
+    total: u64,
 }
 
 impl Throughput {
     /// Counts bytes that left now.
     pub fn add(&mut self, bytes: u64, now: Stamp) {
+        self.total = self.total.saturating_add(bytes);
         self.advance(now.second());
         if let Some(newest) = self.bytes.back_mut() {
             *newest = newest.saturating_add(bytes);
         }
+    }
+
+    /// All bytes since the start.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// Bytes of the last seconds, at most so many, up to the one before now, and which that is.

@@ -21,23 +21,23 @@ pub enum Asked {
     File,
 }
 
-/// What is no file, by path.
+/// What is no file, by path; the path is also what counters call it.
 const ENDPOINTS: [(&str, Asked); 15] = [
-    ("", Asked::Watch),
-    ("boot.ipxe", Asked::FirstScript),
-    ("boot.ipxe.0", Asked::FirstScript),
-    ("cloud", Asked::Config),
-    ("events", Asked::Watch),
-    ("explain", Asked::Watch),
-    ("favicon.ico", Asked::Watch),
-    ("generic", Asked::Config),
-    ("grub", Asked::Script),
-    ("ignition", Asked::Ignition),
-    ("ipxe", Asked::Script),
-    ("metadata", Asked::Config),
-    ("metrics", Asked::Watch),
-    ("report", Asked::Report),
-    ("status", Asked::Watch),
+    ("/", Asked::Watch),
+    ("/boot.ipxe", Asked::FirstScript),
+    ("/boot.ipxe.0", Asked::FirstScript),
+    ("/cloud", Asked::Config),
+    ("/events", Asked::Watch),
+    ("/explain", Asked::Watch),
+    ("/favicon.ico", Asked::Watch),
+    ("/generic", Asked::Config),
+    ("/grub", Asked::Script),
+    ("/ignition", Asked::Ignition),
+    ("/ipxe", Asked::Script),
+    ("/metadata", Asked::Config),
+    ("/metrics", Asked::Watch),
+    ("/report", Asked::Report),
+    ("/status", Asked::Watch),
 ];
 
 /// A path as the routes see it: decoded, without the slashes at its start.
@@ -48,12 +48,16 @@ pub fn plain_path(path: &str) -> String {
 impl Asked {
     /// What a plain path is asked for.
     pub fn of(path: &str) -> Asked {
-        ENDPOINTS.iter().find(|(known, _)| *known == path).map_or(Asked::File, |(_, asked)| *asked)
+        endpoint(path).map_or(Asked::File, |(_, asked)| *asked)
     }
 }
 
 /// A plain path as counters name it: one of few, whatever clients ask for.
 pub fn route(path: &str) -> &'static str {
-    let known = ENDPOINTS.iter().find(|(known, _)| *known == path).map(|(known, _)| *known);
-    known.unwrap_or(if path.starts_with("assets/") { "assets" } else { "other" })
+    let file = if path.starts_with("assets/") { "/assets" } else { "other" };
+    endpoint(path).map_or(file, |(known, _)| known)
+}
+
+fn endpoint(path: &str) -> Option<&'static (&'static str, Asked)> {
+    ENDPOINTS.iter().find(|(known, _)| known[1..] == *path)
 }

@@ -235,13 +235,13 @@ impl Timeline {
     ) {
         let who = Who::saying(&record.labels, Some(record.peer.ip()));
         let known = self.key(&who).filter(|key| self.machines.contains_key(key));
-        // Whoever asks for what is not there is a machine only if it was seen to boot; the rest scan, or mistype.
-        if record.status >= 400 && known.is_none() && !path.starts_with("assets/") {
-            return;
-        }
         let machine = known.and_then(|key| self.machines.get(&key));
         let told = machine.and_then(|machine| machine.boot.told.stage_of(path));
         let stage = stage.or(told).or_else(|| told::stage_of(site, path));
+        // What is missing matters to a boot if it was to be there; the rest is people who look around, or scan.
+        if record.status >= 400 && stage.is_none() && !path.starts_with("assets/") {
+            return;
+        }
         let begins = |boot: &Boot| {
             // Scripts that are no answer of ours are seen by their kernel only: it is fetched again in the next boot.
             let mut fetches = boot.fetches.iter().filter(|fetch| fetch.path == path);
@@ -259,9 +259,8 @@ impl Timeline {
     /// stage. It may have begun anew, or another may have come; until it says so, it has a row of its own.
     fn loader(&mut self, address: IpAddr, latest: Stage, now: Stamp) -> Option<&mut Machine> {
         let known = self.by_address.get(&address);
-        let fits = |key: &&Key| {
-            self.machines.get(key).is_some_and(|machine| machine.boot.stage() <= Some(latest))
-        };
+        let fits =
+            |key: &&Key| self.machines.get(key).is_some_and(|machine| machine.boot.stage() <= Some(latest));
         let key = known.filter(fits).cloned().unwrap_or(Key::Address(address));
         let who = Who { address: Some(address), ..Who::default() };
         self.row(key, who, now, |boot| boot.stage() > Some(latest))

@@ -171,7 +171,10 @@ fn a_boot_from_dhcp_to_a_cluster_is_one_row_with_every_stage() {
     world.script("10.0.0.11", N1);
     let machine = world.only();
     assert_eq!(machine.name.as_deref(), Some("n1"));
-    assert_eq!((machine.profile.as_deref(), machine.firmware.as_deref()), (Some("worker"), Some("UEFI x86-64")));
+    assert_eq!(
+        (machine.profile.as_deref(), machine.firmware.as_deref()),
+        (Some("worker"), Some("UEFI x86-64"))
+    );
     world.file("10.0.0.11", KERNEL, 100);
     world.file("10.0.0.11", BASE, 1000);
     let half = record("10.0.0.11", OVERLAY, "", 200, 500, 1000);
@@ -276,7 +279,9 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
     };
     type Deeds<'d> = &'d dyn Fn(&mut World);
     let cases: [(&str, u64, Deeds<'_>); 16] = [
-        ("no group matches it; it says mac=52:54:00:00:00:09", 0, &|w| w.script("10.0.0.9", "mac=52-54-00-00-00-09")),
+        ("no group matches it; it says mac=52:54:00:00:00:09", 0, &|w| {
+            w.script("10.0.0.9", "mac=52-54-00-00-00-09")
+        }),
         ("it is a machine of architecture arm64, and its kernel is for amd64", 0, &|w| {
             w.script("10.0.0.11", "mac=52-54-00-00-00-01&arch=arm64");
         }),
@@ -297,7 +302,9 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
             w.script("10.0.0.11", N1);
             w.see(&Notice::Progress(&record("10.0.0.11", KERNEL, "", 200, 50, 100)));
         }),
-        ("ipxe.efi by TFTP: there is no such file", 0, &|w| w.tftp("10.0.0.11", Some("there is no such file"))),
+        ("ipxe.efi by TFTP: there is no such file", 0, &|w| {
+            w.tftp("10.0.0.11", Some("there is no such file"))
+        }),
         ("it was told to boot ipxe.efi and did not ask for it", 70, &|w| w.dhcp(MAC, "BIOS", None)),
         ("the loader asked for no script", 70, &|w| w.tftp("10.0.0.11", None)),
         ("did not come back saying who it is", 40, &|w| {
@@ -307,10 +314,14 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
         ("it fetched its script 5 times and loaded nothing", 0, &|w| {
             (0..5).for_each(|_| w.answered(record("10.0.0.11", "/ipxe", N1, 200, 5, 5)));
         }),
-        ("asked for no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)", 40, &|w| {
-            w.script("10.0.0.11", N1);
-            w.file("10.0.0.11", KERNEL, 100);
-        }),
+        (
+            "asked for no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)",
+            40,
+            &|w| {
+                w.script("10.0.0.11", N1);
+                w.file("10.0.0.11", KERNEL, 100);
+            },
+        ),
         ("base.cpio.gz and did not ask for /assets/overlay/worker.cpio", 40, &|w| {
             w.script("10.0.0.11", N1);
             w.file("10.0.0.11", KERNEL, 100);
@@ -360,19 +371,30 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let query = || {
-        let mac = prop_oneof![Just(String::new()), (1u8..4).prop_map(|n| format!("mac=52-54-00-00-00-0{n}&"))];
+        let mac =
+            prop_oneof![Just(String::new()), (1u8..4).prop_map(|n| format!("mac=52-54-00-00-00-0{n}&"))];
         let uuid = prop_oneof![Just(String::new()), (1u8..3).prop_map(|n| format!("uuid={n}&"))];
         (mac, uuid).prop_map(|(mac, uuid)| mac + &uuid)
     };
-    let path = prop::sample::select(vec!["/boot.ipxe", "/ipxe", "//grub", "/ignition", KERNEL, BASE, OVERLAY, "/assets/x"]);
+    let path = prop::sample::select(vec![
+        "/boot.ipxe",
+        "/ipxe",
+        "//grub",
+        "/ignition",
+        KERNEL,
+        BASE,
+        OVERLAY,
+        "/assets/x",
+    ]);
     let firmware = prop::sample::select(vec!["BIOS", "UEFI arm64", "iPXE", "none"]);
     let status = prop::sample::select(vec![200u16, 206, 404, 500]);
     let stage = prop::sample::select(vec!["booted", "installed", "failed", "odd"]);
     let event = prop_oneof![
         (1u8..4, firmware, prop::option::of(1u8..4)).prop_map(|(m, f, ip)| Event::Dhcp(m, f, ip)),
         (1u8..4, any::<bool>()).prop_map(|(ip, ok)| Event::Tftp(ip, ok)),
-        (1u8..4, path, query(), status, 0u64..1200, any::<bool>())
-            .prop_map(|(ip, path, query, status, sent, over)| Event::Http(ip, path, query, status, sent, over)),
+        (1u8..4, path, query(), status, 0u64..1200, any::<bool>()).prop_map(
+            |(ip, path, query, status, sent, over)| Event::Http(ip, path, query, status, sent, over)
+        ),
         (query(), stage).prop_map(|(query, stage)| Event::Report(format!("{query}stage={stage}"))),
         any::<u16>().prop_map(Event::Wait),
         Just(Event::Restart),

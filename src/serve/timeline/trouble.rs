@@ -105,7 +105,9 @@ fn refused_files(machine: &Machine, _: Stamp) -> Option<Trouble> {
     let profile = machine.profile.as_deref().unwrap_or("?");
     let named = machine.boot.told.stage_of(path).is_some();
     let hint = match (status, named) {
-        (404, true) => format!("profile `{profile}` names the file: build the tree again, or correct the profile"),
+        (404, true) => {
+            format!("profile `{profile}` names the file: build the tree again, or correct the profile")
+        }
         (404, false) => "its script or its config names it; `prebake explain` shows both".into(),
         (410, _) => "a secret config is given out once: boot the machine again".into(),
         _ => "the server's log has the reason".into(),
@@ -151,7 +153,8 @@ fn boot_loop(machine: &Machine, _: Stamp) -> Option<Trouble> {
     let turns = machine.fruitless;
     let round = turns >= LOOPS && !machine.boot.has_arrived();
     let what = format!("it goes round: {turns} boots in a row came to nothing");
-    let hint = "its console tells why; a machine that is installed needs its disk before the network, or a report";
+    let hint =
+        "its console tells why; a machine that is installed needs its disk before the network, or a report";
     round.then(|| trouble(machine.boot.began, what, hint)).flatten()
 }
 
@@ -173,7 +176,8 @@ fn silence_before_the_script(machine: &Machine, now: Stamp) -> Option<Trouble> {
         return trouble(since, what, hint);
     }
     let what = "it has its loader, and the loader asked for no script";
-    let hint = "the loader's own DHCP must name /boot.ipxe here; Secure Boot refuses a loader that is not signed";
+    let hint =
+        "the loader's own DHCP must name /boot.ipxe here; Secure Boot refuses a loader that is not signed";
     is_overdue(machine, Stage::Tftp, now).then(|| trouble(since, what, hint)).flatten()
 }
 
@@ -185,12 +189,20 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Option<Trouble> {
     let since = machine.boot.moved();
     if machine.profile.is_none() {
         let what = "it fetched the first script and did not come back saying who it is";
-        return trouble(since, what, "chain /ipxe?mac=… from the script that it runs, or look at its console");
+        return trouble(
+            since,
+            what,
+            "chain /ipxe?mac=… from the script that it runs, or look at its console",
+        );
     }
     // A kernel on another server is not seen here.
     machine.boot.told.of_stage(Stage::Kernel).next()?;
     let what = "it has its script and did not ask for the kernel";
-    trouble(since, what, "its console says why; a script over HTTPS needs a loader that has HTTPS and trusts the CA")
+    trouble(
+        since,
+        what,
+        "its console says why; a script over HTTPS needs a loader that has HTTPS and trusts the CA",
+    )
 }
 
 fn missing_initrds(machine: &Machine, now: Stamp) -> Option<Trouble> {
@@ -233,9 +245,13 @@ fn silence_after_loading(machine: &Machine, now: Stamp) -> Option<Trouble> {
     }
     let uefi = machine.arch.as_deref().is_some_and(|arch| !arch.is_empty() && arch != "i386");
     let hint = match (boot.stage(), uefi && !boot.told.names_initrd) {
-        (_, true) => "the kernel arguments name no `initrd=`, and a kernel under UEFI then starts without one",
+        (_, true) => {
+            "the kernel arguments name no `initrd=`, and a kernel under UEFI then starts without one"
+        }
         (Some(Stage::Ignition), _) => "it has its config: its console says whether Ignition or a unit failed",
-        _ => "its console says whether the kernel, Ignition or a unit failed; see its memory and that `report` is among its sysexts",
+        _ => {
+            "its console says whether the kernel, Ignition or a unit failed; see its memory and that `report` is among its sysexts"
+        }
     };
     trouble(boot.moved(), "it loaded everything and has not reported since", hint)
 }
