@@ -12,6 +12,7 @@ mod boots;
 mod browser;
 mod build;
 mod containerd;
+mod damage;
 mod downloads;
 mod flaws;
 mod golden;
