@@ -143,7 +143,6 @@ impl Monitor {
             stages,
             states,
             watchers: seen.watchers.len(),
-            malformed: 0,
         })
     }
 

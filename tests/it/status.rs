@@ -213,7 +213,8 @@ fn a_server_with_a_state_file_knows_after_a_crash_who_is_installed() {
     let world = World::new();
     let install = "kernel_args: [console=ttyS0]\n    install: {model: Lab Disk, min_size: 1GiB}";
     world.edit("recipes/small.yaml", "kernel_args: [console=ttyS0]", install);
-    world.edit("recipes/small.yaml", "outputs: {", "outputs: {disk: {}, ");
+    let outputs = "outputs: {pxe: {}, matchbox: {}, disk: {}}\ndefault_profile:";
+    world.edit("recipes/small.yaml", "default_profile:", outputs);
     for sysext in ["install", "report"] {
         let from = crate::world::repository("sysext").join(sysext);
         assert!(Command::new("cp").arg("-a").arg(from).arg(world.path("sysext")).status().unwrap().success());
