@@ -28,7 +28,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     binutils:objdump sbsigntool:sbverify
     ovmf:/usr/share/ovmf/OVMF.fd chromium:chromium systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
 # The peers of the races.
-BENCH=("${TEST[@]}" aria2:aria2c time:/usr/bin/time)
+BENCH=("${TEST[@]}" aria2:aria2c time:/usr/bin/time nginx-light:nginx wrk:wrk iproute2:tc)
 
 PATH=$PATH:/usr/sbin:/sbin
 

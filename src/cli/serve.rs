@@ -4,6 +4,7 @@ mod confine;
 mod guard;
 mod matchbox;
 mod netboot;
+mod storm;
 mod tls;
 
 use std::path::PathBuf;
@@ -12,20 +13,25 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::project::runtime;
 use crate::error::Result;
+use crate::serve::confine::Files;
 use crate::serve::content::Content;
+use crate::serve::limits;
+use crate::serve::listen::{self, Listener};
 use crate::serve::monitor::Monitor;
-use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
-use crate::serve::server::{self, Server};
+use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
+use crate::serve::server::Server;
 use crate::store;
 
 /// Boot machines from a published tree, over HTTP
 ///
 /// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /metadata and /assets, plus POST /report for machines
-/// that tell how far they are. / is a page that shows every machine live, /status the same as JSON, /metrics counters. When `current` is swapped to a new build, it is served from then
-/// on. One line a request goes to stderr.
+/// that tell how far they are (GET /report lists them). A browser gets a page on / that shows every machine live; /status
+/// has the same as JSON, /metrics counters for Prometheus. When `current` is swapped to a new build, it is served from then
+/// on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second one does not.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current
@@ -43,6 +49,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     tls: tls::TlsArgs,
     #[command(flatten)]
+    storm: storm::StormArgs,
+    #[command(flatten)]
     guard: guard::GuardArgs,
     #[command(flatten)]
     confine: confine::ConfineArgs,
@@ -51,7 +59,7 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
-        let monitor = Arc::new(Monitor::open(self.state)?);
+        let monitor = Arc::new(Monitor::open(self.state.clone())?);
         let watching = monitor.clone();
         let notices: Notices = Arc::new(move |notice| {
             if let Some(line) = line(notice) {
@@ -61,14 +69,25 @@ impl ServeArgs {
         });
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
-        let listener = server::listen(&self.address)?;
+        limits::allow_open_files();
+        let mut files = Files::default();
+        let mut listeners = Vec::new();
+        if !self.tls.only {
+            listeners.push(Listener::bind(&self.address)?);
+        }
+        listeners.extend(self.tls.listener(&self.address, &notices, &mut files)?);
         let content = Content::tree(&self.tree, notices.clone())?;
+        files.read(&self.tree);
+        self.state.iter().for_each(|state| files.write(store::directory_of(state)));
+        self.confine.apply(files)?;
         runtime()?.block_on(async {
-            let io = |source| server::Error::Listen { address: self.address.clone(), source };
-            let server = Server::new(listener, content, monitor.clone(), notices).map_err(io)?;
-            let mut terminate = signal(SignalKind::terminate())
-                .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
-            eprintln!("listening on http://{}", server.address().map_err(io)?);
+            let stopping = stop_on_signals()?;
+            let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
+            for listener in &listeners {
+                eprintln!("listening on {}", listener.url().map_err(socket)?);
+            }
+            let server =
+                self.storm.apply(Server::new(listeners, content, monitor.clone(), notices).map_err(socket)?);
             let site = server.site();
             eprintln!(
                 "serving {}: {} files, {} profiles, {} groups",
@@ -81,19 +100,40 @@ impl ServeArgs {
             let watch = tokio::spawn(async move {
                 watching.run(|error| eprintln!("{}", crate::error::Error::from(error))).await
             });
-            server
-                .run(async move {
-                    tokio::select! {
-                        _ = terminate.recv() => {}
-                        _ = tokio::signal::ctrl_c() => {}
-                    }
-                    eprintln!("stopping once open transfers are done");
-                })
-                .await;
+            let mut interrupted = false;
+            server.run(async { interrupted = stopping.await.unwrap_or_default() }).await;
             watch.abort();
-            Ok(monitor.save()?)
+            monitor.save()?;
+            if interrupted {
+                std::process::exit(INTERRUPTED);
+            }
+            Ok(())
         })
     }
+}
+
+/// Exit code of what was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// Hears the first SIGINT or SIGTERM, and tells whether it was SIGINT. The second ends the process at once.
+fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
+    let watch = |kind| signal(kind).map_err(store::Error::io("watch signals of", "this process".as_ref()));
+    let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+    let (sender, stopping) = oneshot::channel();
+    tokio::spawn(async move {
+        let interrupted = tokio::select! {
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => false,
+        };
+        eprintln!("stopping once open transfers are done; a second signal ends them");
+        let _ = sender.send(interrupted);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(stopping)
 }
 
 /// The line that tells of a notice, if one does.
@@ -102,10 +142,19 @@ fn line(notice: &Notice<'_>) -> Option<String> {
     let told = match notice {
         Notice::Progress(_) => return None,
         Notice::Answered(record) => request_line(record),
+        Notice::Cut(cut) => cut_line(cut),
+        Notice::Corrupt(path) => {
+            format!(
+                "CORRUPT: {} is not what the manifest says and is not sent; build the tree again",
+                path.display()
+            )
+        }
         Notice::Dhcp(dhcp) => dhcp_line(dhcp),
         Notice::Tftp(tftp) => tftp_line(tftp),
         Notice::Swapped(site) => format!("now serving {}", site.root.display()),
         Notice::Kept(error) => format!("still serving the old build: {error}"),
+        Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
+        Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
     };
     Some(format!("{now} {}", printable(&told)))
 }
@@ -113,6 +162,11 @@ fn line(notice: &Notice<'_>) -> Option<String> {
 /// What a client sent must not move the terminal or forge a second line.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn cut_line(Cut { peer, status, why }: &Cut) -> String {
+    let status = status.map(|status| format!(" {status}")).unwrap_or_default();
+    format!("{} cut off{status}: {why}", peer.ip())
 }
 
 fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::notice::{Dhcp, Record, Tftp};
+use super::notice::{Cut, Dhcp, Record, Tftp};
 use super::stamp::Stamp;
 use super::status::{Serving, State};
 use super::timeline::{STAGES, Stage, plain_path, route};
@@ -22,6 +22,9 @@ pub struct Counters {
     bytes: BTreeMap<&'static str, u64>,
     /// Answers that broke off.
     broken: u64,
+    /// Clients that were turned away, by status; 0 for those that were only hung up on.
+    cut: BTreeMap<u16, u64>,
+    corrupt: u64,
     dhcp: BTreeMap<(&'static str, &'static str), u64>,
     tftp: BTreeMap<&'static str, u64>,
     tftp_bytes: u64,
@@ -52,6 +55,16 @@ impl Counters {
         *self.requests.entry((route, record.status)).or_default() += 1;
         *self.bytes.entry(route).or_default() += record.sent;
         self.broken += u64::from(record.sent < record.length);
+    }
+
+    /// Counts a client that was turned away.
+    pub fn cut(&mut self, cut: &Cut) {
+        *self.cut.entry(cut.status.unwrap_or_default()).or_default() += 1;
+    }
+
+    /// Counts a file that is not what the manifest says.
+    pub fn corrupt(&mut self) {
+        self.corrupt += 1;
     }
 
     /// Counts an answer over DHCP.
@@ -95,6 +108,17 @@ impl Counters {
         }
         text.family("http_broken_off_total", "counter", "Answers that did not leave whole.");
         text.sample("http_broken_off_total", &[], self.broken);
+        text.family("http_cut_total", "counter", "Clients that were turned away, by what they were told.");
+        for (code, count) in &self.cut {
+            let code = if *code == 0 { "none".to_owned() } else { code.to_string() };
+            text.sample("http_cut_total", &[("code", &code)], *count);
+        }
+        text.family(
+            "corrupt_files_total",
+            "counter",
+            "Files that are not what the manifest says, and were not sent.",
+        );
+        text.sample("corrupt_files_total", &[], self.corrupt);
         text.family("http_transfers", "gauge", "Long transfers that run.");
         text.sample("http_transfers", &[], now.transfers as u64);
         text.family("watchers", "gauge", "Clients that watch the machines live.");

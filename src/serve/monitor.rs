@@ -37,6 +37,10 @@ const LAG: usize = 8;
 /// Seconds of throughput in a change: the last, and some that a client may have missed.
 const RECENT: usize = 5;
 
+/// What problems are about that are not about a file.
+const BUILD: &str = "build";
+const CERTIFICATE: &str = "certificate";
+
 /// What was seen since the start, and before it by the state file.
 pub struct Monitor {
     started: Stamp,
@@ -53,8 +57,8 @@ struct Seen {
     throughput: Throughput,
     /// Long transfers and how many bytes of each were counted.
     transfers: HashMap<(SocketAddr, String), u64>,
-    /// Why what is there now is not served.
-    kept: Option<String>,
+    /// What a person should know of what is served, in sentences, by what it is about.
+    problems: BTreeMap<String, String>,
     watchers: Vec<mpsc::Sender<Bytes>>,
     is_closed: bool,
     /// The timeline's revision that those who watch, and the state file, know.
@@ -97,8 +101,24 @@ impl Monitor {
                 seen.counters.swapped();
             }
             Notice::Kept(error) => {
-                seen.kept = Some(error.to_string());
+                let why = format!("an older build is served: {error}");
+                seen.problems.insert(BUILD.into(), why);
                 seen.counters.refused();
+            }
+            Notice::Cut(cut) => seen.counters.cut(cut),
+            Notice::Corrupt(path) => {
+                let path = path.display().to_string();
+                let why =
+                    format!("{path} is not what the manifest says, and is not sent; build the tree again");
+                seen.problems.insert(path, why);
+                seen.counters.corrupt();
+            }
+            Notice::Certificate(Ok(())) => {
+                seen.problems.remove(CERTIFICATE);
+            }
+            Notice::Certificate(Err(error)) => {
+                let why = format!("the old certificate is used, for the new one cannot be: {error}");
+                seen.problems.insert(CERTIFICATE.into(), why);
             }
         }
         if let Some(site) = seen.site.clone() {
@@ -113,7 +133,13 @@ impl Monitor {
 
     /// The last report of a machine that says a MAC address or UUID.
     pub fn last_report(&self, labels: &Labels) -> Option<Report> {
-        self.seen().timeline.last_report(labels).cloned()
+        self.seen().timeline.machine_of(labels)?.report.clone()
+    }
+
+    /// How a machine looks that says a MAC address or UUID, if it was seen.
+    pub fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
+        let seen = self.seen();
+        seen.timeline.machine_of(labels).map(|machine| MachineStatus::of(machine, now.into()))
     }
 
     /// All machines' last reports.
@@ -174,14 +200,20 @@ impl Monitor {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u32;
+        let mut is_kept = true;
         loop {
             ticks.tick().await;
             count = count.wrapping_add(1);
             self.tell(count, SystemTime::now().into());
-            if count.is_multiple_of(LOOK)
-                && let Err(error) = self.save()
-            {
-                failed(error);
+            if count.is_multiple_of(LOOK) {
+                let saved = self.save();
+                let was_kept = std::mem::replace(&mut is_kept, saved.is_ok());
+                // A disk that is full stays so for long; once is enough.
+                if let Err(error) = saved
+                    && was_kept
+                {
+                    failed(error);
+                }
             }
         }
     }
@@ -238,7 +270,7 @@ impl Monitor {
                 per_second,
                 until,
             },
-            problems: seen.kept.iter().map(|why| format!("an older build is served: {why}")).collect(),
+            problems: seen.problems.values().cloned().collect(),
             machines: machines.map(|machine| MachineStatus::of(machine, now)).collect(),
             gone,
         }
@@ -253,7 +285,8 @@ impl Seen {
     fn serves(&mut self, site: &Arc<Site>) {
         self.serving = Serving::of(site);
         self.site = Some(site.clone());
-        self.kept = None;
+        // What was wrong with files is over with them; a certificate is none of the build's.
+        self.problems.retain(|about, _| about == CERTIFICATE);
     }
 
     /// Counts the bytes of an answer as they leave; those for people are no traffic of machines.

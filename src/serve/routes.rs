@@ -11,7 +11,7 @@ use super::monitor::Monitor;
 use super::report::Report;
 use super::select::Group;
 use super::site::{Profile, Site};
-use super::{assets, boot, config, page};
+use super::{assets, boot, config, explain, page};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -59,7 +59,7 @@ pub struct World<'w> {
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
 /// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
-const ROUTES: [(&str, Handler); 11] = [
+const ROUTES: [(&str, Handler); 12] = [
     ("/", page::index),
     ("/boot.ipxe", boot::first),
     ("/boot.ipxe.0", boot::first),
@@ -71,6 +71,7 @@ const ROUTES: [(&str, Handler); 11] = [
     ("/status", page::status),
     ("/events", page::events),
     ("/metrics", page::metrics),
+    ("/explain", explain::answer),
 ];
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
@@ -170,7 +171,7 @@ mod tests {
     }
 
     fn the_file() -> Piece {
-        Piece::File { path: "/tree/assets/a".into(), size: 10 }
+        Piece::File { path: "/tree/assets/a".into(), size: 10, sha256: Some(Sha256::of(b"0123456789")) }
     }
 
     fn ask(site: &Site, path: &str, query: &str) -> Answer {

@@ -65,7 +65,10 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
     let malformed = |why: String| Error::Malformed { path: path.into(), why };
     let fails = |source| Error::Read { path: path.into(), source };
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // Better now than at the first change: it could not be written there either.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return fs::metadata(store::directory_of(path)).map(|_| Vec::new()).map_err(fails);
+        }
         Err(error) => return Err(fails(error)),
         Ok(meta) if meta.len() > MAX_SIZE => return Err(malformed("it is far too long".into())),
         Ok(_) => {}

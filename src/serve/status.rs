@@ -117,6 +117,8 @@ pub struct MachineStatus {
     pub stage: Option<Stage>,
     /// How it fares.
     pub state: State,
+    /// Whether it waits for its turn to load.
+    pub waits: bool,
     /// Since when it is at that stage.
     pub since: Stamp,
     /// When it was last seen.
@@ -150,6 +152,7 @@ impl MachineStatus {
             group: machine.group.clone(),
             profile: machine.profile.clone(),
             stage: last.map(|step| step.stage),
+            waits: machine.boot.waits,
             state: state(machine, !troubles.is_empty()),
             since: last.map_or(machine.last_seen, |step| step.began),
             last_seen: machine.last_seen,
@@ -161,9 +164,12 @@ impl MachineStatus {
         }
     }
 
-    /// Whether it came to a stage in its last boot, or beyond.
+    /// Whether it came to a stage in its last boot, or beyond. Who is installed boots again at once, and stays installed.
     pub fn has_reached(&self, stage: Stage) -> bool {
-        self.steps.iter().any(|step| step.stage > stage || step.stage == stage && step.ended.is_some())
+        let said = self.report.as_ref().map(|report| report.stage.as_str());
+        let is_installed = stage == Stage::Installed && said == Some(stage.word());
+        is_installed
+            || self.steps.iter().any(|step| step.stage > stage || step.stage == stage && step.ended.is_some())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -221,14 +220,9 @@ fn a_server_with_a_state_file_knows_after_a_crash_who_is_installed() {
     }
     world.build();
     let state = world.path("state.json");
-    let start = |state: &Path| {
-        let mut command =
-            world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0", "--state"]);
-        let mut server = Server::start(command.arg(state));
-        let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
-        (server, address)
-    };
-    let (mut server, address) = start(&state);
+    let tree = world.path("output/small/current");
+    let flags = ["--address", "127.0.0.1:0", "--state", state.to_str().unwrap()];
+    let (mut server, address) = Server::prebake_with(&tree, &flags);
     let script = |address: &str| get(address, &format!("/ipxe?{N1}"), "").text();
     assert!(script(&address).contains("\nkernel "));
     let said = format!("{N1}&stage=installed&detail=generation+1");
@@ -237,7 +231,7 @@ fn a_server_with_a_state_file_knows_after_a_crash_who_is_installed() {
     assert_eq!(send(&address, &(head + &said)).status, 204);
     soon(|| fs::read_to_string(&state).is_ok_and(|text| text.contains("generation 1")));
     server.end();
-    let (mut server, address) = start(&state);
+    let (mut server, address) = Server::prebake_with(&tree, &flags);
     assert!(script(&address).contains("sanboot"), "it would install itself again");
     // What is seen last is kept when the server is told to stop.
     server.terminate();
@@ -342,4 +336,67 @@ fn a_client_that_watches_gets_the_whole_picture_and_then_changes_until_the_serve
     assert_eq!(served.server.wait(), Some(0));
     // What is chunked ends with an empty chunk when it ends as it should.
     assert_eq!(lines.map_while(Result::ok).filter(|line| !line.is_empty()).last().as_deref(), Some("0"));
+}
+
+#[test]
+fn a_script_can_wait_for_machines_and_is_told_when_they_do_not_come() {
+    let served = Served::new();
+    let url = format!("http://{}", served.address);
+    let status = |flags: &[&str]| {
+        let flags = [&["status", "--server", &url], flags].concat();
+        served.world.prebake(&flags)
+    };
+    assert!(status(&[]).ok().stdout.contains("no machine has been seen yet"));
+    status(&["--wait", "booted", "--timeout", "0s"]).fails(8, &["0 of 1 machines reached booted within 0s"]);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| status(&["--wait", "booted", "--timeout", "10m"]));
+        served.load();
+        assert!(!waiting.is_finished(), "nothing has booted yet");
+        served.report(&format!("{N1}&stage=booted"));
+        waiting.join().unwrap().ok();
+    });
+    let table = status(&[]).ok().stdout;
+    let row = table.lines().find(|line| line.starts_with("n1 ")).unwrap_or_else(|| panic!("{table}"));
+    assert!(row.contains("52:54:00:00:00:01") && row.ends_with("done   booted"), "{row}");
+    let json: Value = serde_json::from_str(&status(&["--json"]).ok().stdout).unwrap();
+    assert_eq!(json["machines"][0]["stage"], "booted");
+    status(&["--wait", "up"]).fails(2, &["there is no stage `up`", "booted"]);
+
+    let none = served.world.prebake(&["status", "--server", "http://127.0.0.1:1"]);
+    none.fails(6, &["does not answer", "--server"]);
+}
+
+#[test]
+fn explain_says_which_group_matches_why_others_do_not_and_what_is_sent() {
+    let served = Served::new();
+    let tree = "output/small/current";
+    let explain = |flags: &[&str]| served.world.prebake(&[&["explain"], flags].concat()).ok().stdout;
+    let told = explain(&[tree, "--mac", "52-54-00-00-00-01", "--label", "arch=arm64"]);
+    for words in [
+        "gets profile `worker` by group `n1`",
+        "+ n1 (mac=52:54:00:00:00:01) matches, before all others",
+        "= default (everything) matches too, and comes later",
+        "- n2 (mac=52:54:00:00:00:02) does not: mac is 52:54:00:00:00:01, not 52:54:00:00:00:02",
+        "warning: it is a machine of architecture arm64, and its kernel is for amd64",
+        "/ipxe answers 200",
+        "    kernel /assets/flatcar/",
+    ] {
+        assert!(told.contains(words), "no {words:?} in:\n{told}");
+    }
+    // A server says the same, and what it saw.
+    served.load();
+    let url = format!("http://{}", served.address);
+    let seen = || explain(&["--server", &url, "--mac", "52:54:00:00:00:01", "--json"]);
+    soon(|| seen().contains("\"initrd\""));
+    let json: Value = serde_json::from_str(&seen()).unwrap();
+    assert_eq!((&json["group"], &json["seen"]["id"]), (&"n1".into(), &"52:54:00:00:00:01".into()));
+    assert!(json["script"]["text"].as_str().unwrap().contains(&format!("prebake.url={url}")), "{json:#}");
+
+    let strict = World::new();
+    strict.edit("recipes/small.yaml", "default_profile: worker\n", "");
+    strict.build();
+    let told = strict.prebake(&["explain", tree, "--mac", "52:54:00:00:00:11"]).ok().stdout;
+    assert!(told.contains("gets nothing: no group matches"), "{told}");
+    assert!(told.contains("- n1 (mac=52:54:00:00:00:01) does not"), "a slip of the finger: {told}");
+    strict.prebake(&["explain", tree, "--mac", "52:54"]).fails(2, &["that is no MAC address"]);
 }

@@ -65,6 +65,9 @@ pub struct Boot {
     pub told: Told,
     /// What it fetched.
     pub fetches: Vec<Fetch>,
+    /// Whether it was last told to wait until others have loaded.
+    #[serde(default)]
+    pub waits: bool,
     /// What it said of itself when no group matched.
     pub unmatched: Option<String>,
     /// What went wrong by TFTP, and when.
@@ -253,6 +256,12 @@ impl Boot {
     pub fn mark(&mut self, stage: Stage, now: Stamp) {
         let mark = Mark { first: now, last: now, times: 1 };
         self.marks.entry(stage).and_modify(|known| known.join(mark)).or_insert(mark);
+    }
+
+    /// A stage that goes on, and is no further time of it.
+    pub fn touch(&mut self, stage: Stage, now: Stamp) {
+        let mark = Mark { first: now, last: now, times: 1 };
+        self.marks.entry(stage).or_insert(mark).last = now;
     }
 
     /// A transfer that runs or is over.

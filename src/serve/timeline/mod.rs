@@ -100,7 +100,11 @@ impl Timeline {
             Notice::Tftp(tftp) => self.see_tftp(tftp, now),
             Notice::Progress(record) => self.see_http(site, record, false, now),
             Notice::Answered(record) => self.see_http(site, record, true, now),
-            Notice::Swapped(_) | Notice::Kept(_) => {}
+            Notice::Cut(_)
+            | Notice::Corrupt(_)
+            | Notice::Swapped(_)
+            | Notice::Kept(_)
+            | Notice::Certificate(_) => {}
         }
     }
 
@@ -117,10 +121,9 @@ impl Timeline {
         }
     }
 
-    /// The last report of a machine that says a MAC address or UUID.
-    pub fn last_report(&self, labels: &Labels) -> Option<&Report> {
-        let who = Who::saying(labels, None);
-        self.machines.get(&self.key(&who)?)?.report.as_ref()
+    /// The machine that says a MAC address or UUID.
+    pub fn machine_of(&self, labels: &Labels) -> Option<&Machine> {
+        self.machines.get(&self.key(&Who::saying(labels, None))?)
     }
 
     /// All machines, those with a MAC address first, in its order.
@@ -206,11 +209,17 @@ impl Timeline {
         let begins = |boot: &Boot| boot.stage() > Some(Stage::Script);
         let Some(machine) = self.machine(who, now, begins) else { return };
         machine.learn(&record.labels);
-        machine.boot.mark(Stage::Script, now);
-        machine.group.clone_from(&record.group);
-        machine.profile.clone_from(&record.profile);
         machine.boot.unmatched = None;
-        let Some(group) = site.groups.select(&record.labels) else {
+        let group = site.groups.select(&record.labels);
+        machine.group = group.map(|group| group.id.clone());
+        machine.profile = group.map(|group| group.profile.clone());
+        // Who has to wait for others asks again and again, and gets nothing of its group.
+        machine.boot.waits = group.is_some() && record.status == 200 && record.group.is_none();
+        match machine.boot.waits {
+            true => machine.boot.touch(Stage::Script, now),
+            false => machine.boot.mark(Stage::Script, now),
+        }
+        let Some(group) = group else {
             machine.boot.unmatched = Some(plain(&record.labels.to_string()));
             return;
         };

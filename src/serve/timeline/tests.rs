@@ -83,6 +83,11 @@ impl World {
     /// A machine asks for its script.
     fn script(&mut self, from: &str, query: &str) {
         self.answered(record(from, "/boot.ipxe", "", 200, 10, 10));
+        self.again(from, query);
+    }
+
+    /// The same, without the first script.
+    fn again(&mut self, from: &str, query: &str) {
         let mut script = record(from, "/ipxe", query, 200, 10, 10);
         let group = self.site.groups.select(&script.labels);
         script.group = group.map(|group| group.id.clone());
@@ -312,7 +317,7 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
         }),
         ("it has its script and did not ask for the kernel", 40, &|w| w.script("10.0.0.11", N1)),
         ("it fetched its script 5 times and loaded nothing", 0, &|w| {
-            (0..5).for_each(|_| w.answered(record("10.0.0.11", "/ipxe", N1, 200, 5, 5)));
+            (0..5).for_each(|_| w.again("10.0.0.11", N1));
         }),
         (
             "asked for no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)",
@@ -344,6 +349,19 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
     assert_eq!((world.trouble().as_str(), world.only().state), ("no disk", State::Failed));
     world.script("10.0.0.11", N1);
     assert_eq!((world.trouble().as_str(), world.only().state), ("", State::Working), "it is another boot");
+}
+
+#[test]
+fn who_waits_for_others_is_not_stuck_however_often_it_asks() {
+    let mut world = World::new();
+    for _ in 0..9 {
+        world.answered(record("10.0.0.11", "/ipxe", N1, 200, 5, 5));
+        world.wait(5);
+    }
+    let machine = world.only();
+    assert_eq!((machine.waits, machine.state, machine.steps[0].times), (true, State::Working, 1));
+    world.script("10.0.0.11", N1);
+    assert!(!world.only().waits);
 }
 
 #[test]
