@@ -1,6 +1,7 @@
 //! `prebake explain`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -9,11 +10,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::project::block_on;
 use super::status::ServerArgs;
 use crate::error::Result;
+use crate::serve::content::Content;
+use crate::serve::datadir::Settings;
 use crate::serve::explain::{Explanation, explain};
 use crate::serve::labels::{Labels, normal_mac};
 use crate::serve::monitor::Monitor;
+use crate::serve::notice::Notices;
 use crate::serve::routes::{Request, World};
-use crate::serve::site::Site;
 
 /// Say which group and profile a machine gets, why, and what it would be sent
 ///
@@ -22,6 +25,9 @@ use crate::serve::site::Site;
 pub struct ExplainArgs {
     /// A build, such as output/kubernetes/current; without it, a server is asked
     tree: Option<PathBuf>,
+    /// A Matchbox data directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "tree")]
+    matchbox: Option<PathBuf>,
     /// The machine's MAC address
     #[arg(long, value_parser = mac)]
     mac: Option<String>,
@@ -51,9 +57,9 @@ impl ExplainArgs {
     /// Explains.
     pub fn run(self) -> Result<()> {
         let query = self.query();
-        let explanation: Explanation = match &self.tree {
-            Some(tree) => {
-                let site = Site::load(tree)?;
+        let explanation: Explanation = match self.content()? {
+            Some(content) => {
+                let site = content.site();
                 let monitor = Monitor::open(None)?;
                 let request = Request {
                     method: &hyper::Method::GET,
@@ -76,6 +82,20 @@ impl ExplainArgs {
             false => print!("{explanation}"),
         }
         Ok(())
+    }
+
+    /// What is on this disk, if that was named.
+    fn content(&self) -> Result<Option<Content>> {
+        let notices: Notices = Arc::new(|_| {});
+        Ok(match (&self.tree, &self.matchbox) {
+            (Some(tree), _) => Some(Content::tree(tree, None, notices)?),
+            (None, Some(directory)) => {
+                let assets = Some(directory.join("assets")).filter(|path| path.is_dir());
+                let settings = Settings { assets, strict: false, signer: None };
+                Some(Content::directory(directory, settings, notices)?)
+            }
+            (None, None) => None,
+        })
     }
 
     /// What the machine would ask with.

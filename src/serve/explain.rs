@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Body};
@@ -18,6 +19,9 @@ use super::timeline::{Told, wrong_architecture};
 const MAX_OTHERS: usize = 12;
 /// A value that is that near to what was said may be a slip of the finger.
 const SLIP: usize = 2;
+
+/// What of a path a URL cannot hold as it is.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
 /// What a machine would get, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +100,7 @@ pub struct Sent {
 /// Explains what a machine gets that says what the request's query says.
 pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Explanation {
     let chosen = world.site.groups.select(labels);
-    let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile));
+    let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile)).map(|profile| &**profile);
     let (considered, others) = consider(world, labels, chosen);
     let (script, ignition) = (sent(world, request, "/ipxe"), sent(world, request, "/ignition"));
     Explanation {
@@ -193,7 +197,11 @@ fn doubts(
         return doubts;
     };
     let told = Told::of(world.site, profile);
-    for load in told.loads.iter().filter(|load| world.site.asset(&load.path).is_none()) {
+    let is_there = |path: &str| {
+        let path = format!("/{}", utf8_percent_encode(path, ESCAPED));
+        sent(world, request, &path).status == 200
+    };
+    for load in told.loads.iter().filter(|load| !is_there(&load.path)) {
         doubts.push(format!("profile `{}` names /{}, which is not there", group.profile, load.path));
     }
     let arch = Some(labels.get("arch")).filter(|arch| !arch.is_empty());

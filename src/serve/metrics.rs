@@ -46,6 +46,8 @@ pub struct Gauges<'g> {
     pub states: BTreeMap<State, u64>,
     /// Clients that watch.
     pub watchers: usize,
+    /// Group and profile files that are left out.
+    pub malformed: usize,
 }
 
 impl Counters {
@@ -148,6 +150,9 @@ impl Counters {
         text.sample("groups", &[], now.serving.groups as u64);
         text.family("profiles", "gauge", "Profiles that machines may be given.");
         text.sample("profiles", &[], now.serving.profiles.len() as u64);
+        let help = "Group and profile files that cannot be used and are left out.";
+        text.family("malformed_files", "gauge", help);
+        text.sample("malformed_files", &[], now.malformed as u64);
         text.family("swaps_total", "counter", "How often what is served was replaced.");
         text.sample("swaps_total", &[], self.swaps);
         text.family("refused_swaps_total", "counter", "How often what was there could not be served.");

@@ -37,6 +37,8 @@ const LAG: usize = 8;
 /// Seconds of throughput in a change: the last, and some that a client may have missed.
 const RECENT: usize = 5;
 
+/// Problems that are told of; whoever has more begins with these.
+const MAX_PROBLEMS: usize = 50;
 /// What problems are about that are not about a file.
 const BUILD: &str = "build";
 const CERTIFICATE: &str = "certificate";
@@ -59,6 +61,8 @@ struct Seen {
     transfers: HashMap<(SocketAddr, String), u64>,
     /// What a person should know of what is served, in sentences, by what it is about.
     problems: BTreeMap<String, String>,
+    /// Group and profile files that are left out.
+    malformed: usize,
     watchers: Vec<mpsc::Sender<Bytes>>,
     is_closed: bool,
     /// The timeline's revision that those who watch, and the state file, know.
@@ -104,6 +108,9 @@ impl Monitor {
                 let why = format!("an older build is served: {error}");
                 seen.problems.insert(BUILD.into(), why);
                 seen.counters.refused();
+            }
+            Notice::Flawed(flaw) => {
+                seen.problems.insert(flaw.path.clone(), flaw.to_string());
             }
             Notice::Cut(cut) => seen.counters.cut(cut),
             Notice::Corrupt(path) => {
@@ -169,6 +176,7 @@ impl Monitor {
             stages,
             states,
             watchers: seen.watchers.len(),
+            malformed: seen.malformed,
         })
     }
 
@@ -270,7 +278,7 @@ impl Monitor {
                 per_second,
                 until,
             },
-            problems: seen.problems.values().cloned().collect(),
+            problems: seen.problems.values().take(MAX_PROBLEMS).cloned().collect(),
             machines: machines.map(|machine| MachineStatus::of(machine, now)).collect(),
             gone,
         }
@@ -287,6 +295,10 @@ impl Seen {
         self.site = Some(site.clone());
         // What was wrong with files is over with them; a certificate is none of the build's.
         self.problems.retain(|about, _| about == CERTIFICATE);
+        self.malformed = site.live.as_ref().map_or(0, |live| live.flaws.len());
+        for flaw in site.live.iter().flat_map(|live| live.flaws.iter()) {
+            self.problems.insert(flaw.path.clone(), flaw.to_string());
+        }
     }
 
     /// Counts the bytes of an answer as they leave; those for people are no traffic of machines.

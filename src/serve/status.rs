@@ -1,6 +1,8 @@
 //! What `/status` says: the documents that the page, `prebake status` and other programs read. docs/formats/status.md
 //! describes them; what is added there keeps [`SCHEMA`], what changes raises it.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::report::Report;
@@ -38,9 +40,9 @@ pub struct Status {
 /// What is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serving {
-    /// The recipe's name.
+    /// The recipe's name, or that of a Matchbox data directory.
     pub name: String,
-    /// The BUILD-ID, or the directory's name.
+    /// The BUILD-ID, or what the directory of a tree is called; empty for a data directory.
     pub build: String,
     /// Flatcar releases, such as `stable 4593.2.5 amd64-usr`.
     pub releases: Vec<String>,
@@ -191,9 +193,14 @@ impl Serving {
         let release = |release: &crate::manifest::Release| {
             format!("{} {} {}", release.channel, release.version, release.arch.board())
         };
+        let directory = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (name, build) = match &site.live {
+            None => (site.manifest.name.clone(), directory(&site.root)),
+            Some(live) => (directory(live.root()), String::new()),
+        };
         Serving {
-            name: site.manifest.name.clone(),
-            build: site.root.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name,
+            build,
             releases: site.manifest.releases.iter().map(release).collect(),
             profiles: site.profiles.keys().cloned().collect(),
             groups: site.groups.iter().count(),

@@ -92,3 +92,10 @@ fn damaged_recipes_and_manifests_do_no_harm() {
     let manifest = fs::read(root.join("tests/golden/small.manifest.json")).unwrap();
     harmless(&manifest, &[], 2000, properties::manifest);
 }
+
+#[test]
+fn damaged_requests_do_no_harm() {
+    let sound = b"GET http://boot.example/assets/a?mac=52-54-00-00-00-01 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1,5-,-7\r\nContent-Length: 12\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nand a body!!";
+    let (line, headers) = (0..70, 70..160);
+    harmless(sound, &[line, headers], 20_000, properties::request);
+}

@@ -104,6 +104,7 @@ impl Timeline {
             | Notice::Corrupt(_)
             | Notice::Swapped(_)
             | Notice::Kept(_)
+            | Notice::Flawed(_)
             | Notice::Certificate(_) => {}
         }
     }
@@ -225,7 +226,7 @@ impl Timeline {
         };
         machine.is_named = ["mac", "uuid", "serial"].iter().any(|key| group.selector.contains_key(*key));
         machine.boot.told = match site.profiles.get(&group.profile) {
-            _ if holds_generation(group, machine.report.as_ref()) => Told::disk(),
+            _ if holds_generation(site, group, machine.report.as_ref()) => Told::disk(),
             Some(profile) => Told::of(site, profile),
             None => Told::default(),
         };

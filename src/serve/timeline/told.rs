@@ -40,7 +40,7 @@ pub struct Load {
 impl Told {
     /// What the script of a profile tells.
     pub fn of(site: &Site, profile: &Profile) -> Told {
-        let boot = &profile.boot;
+        let Some(boot) = &profile.boot else { return Told::default() };
         let initrds = boot.initrd.iter().map(|url| (Stage::Initrd, url));
         let all = std::iter::once((Stage::Kernel, &boot.kernel)).chain(initrds);
         let load = |(stage, url): (Stage, &String)| {
