@@ -322,6 +322,7 @@ mod tests {
             kernel_args: Vec::new(),
             ignition: Vec::new(),
             installed: None,
+            generic: None,
             delivery: delivery.clone(),
             made: object(2000 * MIB),
             step: Sha256::of(b""),

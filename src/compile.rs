@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::arch::Arch;
 use crate::delivery::{self, Delivery};
 use crate::error::{Advice, Exit, Result};
+use crate::format::gotemplate::Template;
 use crate::format::tree::PLAIN;
 use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
@@ -159,9 +160,11 @@ impl Compiler<'_> {
             Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),
         };
         let ignition = self.emitted(config)?;
+        let generic = self.generic(profile);
         Some(BootWish {
             id,
             installed,
+            generic,
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
@@ -171,6 +174,31 @@ impl Compiler<'_> {
             private,
             sysexts: names,
         })
+    }
+
+    /// The template of a profile. What it needs of a machine is known when one asks, so it is parsed and no more.
+    fn generic(&mut self, profile: &Profile) -> Option<Vec<u8>> {
+        let file = profile.generic.as_ref()?;
+        let parsed = ignition::read_source(&file.value).and_then(|source| {
+            match Template::parse(source.text.as_bytes()) {
+                Ok(_) => Ok(source.text.as_bytes().to_vec()),
+                Err(error) => {
+                    let finding = Finding::error(error.message());
+                    Err(match error.line() {
+                        Some(line) => finding.at(Place { source, line, column: 1 }),
+                        None => finding,
+                    })
+                }
+            }
+        });
+        match parsed {
+            Ok(template) => Some(template),
+            Err(mut finding) => {
+                finding.place.get_or_insert_with(|| file.place.clone());
+                self.note(vec![finding]);
+                None
+            }
+        }
     }
 
     /// The config with the secrets of a boot's machines; none is no failure.

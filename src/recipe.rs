@@ -152,6 +152,8 @@ pub struct Profile {
     pub role: Option<Role>,
     /// To which disk its nodes install themselves; without it they run in memory.
     pub install: Option<Install>,
+    /// A Go template that Matchbox fills in for its nodes at `/generic`.
+    pub generic: Option<Spanned<PathBuf>>,
     /// Where the recipe says that its nodes need no network once they are loaded, if it does.
     pub diskless: Option<Place>,
 }

@@ -65,6 +65,7 @@ impl Reader<'_> {
         self.check_images(&recipe);
         self.check_early_initrds(&recipe);
         self.check_installs(&recipe);
+        self.check_templates(&recipe);
         self.check_private(&recipe);
         let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
         of_outputs.for_each(|finding| self.decoder.push(finding));
@@ -249,6 +250,7 @@ impl Reader<'_> {
             early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
             install: None,
+            generic: fields.get("generic").and_then(|n| self.file(n)),
             diskless: None,
         };
         if let Some(node) = fields.get("diskless")
@@ -280,6 +282,21 @@ impl Reader<'_> {
                 self.decoder.push(finding.hint(format!("add `{name}: {{}}` to the outputs")));
             }
         }
+    }
+
+    /// Nothing but Matchbox's output publishes templates.
+    fn check_templates(&self, recipe: &Recipe) {
+        let templates = recipe.profiles.values().filter_map(|profile| profile.generic.as_ref());
+        for template in templates.filter(|_| !recipe.has_output("matchbox")) {
+            let finding = Finding::error("`generic` is a template that only the output `matchbox` publishes");
+            let finding = finding.at(template.place.clone());
+            self.decoder.push(finding.hint("add `matchbox: {}` to the outputs"));
+        }
+    }
+
+    fn file(&self, node: &Yaml) -> Option<Spanned<PathBuf>> {
+        let path = self.directory.join(self.decoder.string(node)?);
+        Some(self.decoder.spanned(node, path))
     }
 
     /// What is private is fetched by its own machine at its boot; what installs itself boots from its disk.

@@ -83,7 +83,7 @@ fn names(get: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Error> {
     }
     let count = get("LISTEN_FDS").unwrap_or_default();
     let number = count.parse::<u32>().ok().filter(|number| *number <= MOST);
-    let number = number.ok_or_else(|| Error::Count(count))? as usize;
+    let number = number.ok_or(Error::Count(count))? as usize;
     let names = get("LISTEN_FDNAMES").unwrap_or_default();
     let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
     Ok(names.take(number).collect())
