@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,10 +73,12 @@ fn read_loader(path: &Path) -> io::Result<Bytes> {
 pub struct Files {
     /// iPXE.
     pub loaders: Loaders,
-    /// The port of our HTTP server, for the script.
+    /// The address of our HTTP server, if it is not the one that the client reached us at.
+    pub advertise: Option<Ipv4Addr>,
+    /// Its port.
     pub http_port: u16,
     /// The tree as it is now.
-    pub site: Box<dyn Fn() -> Arc<Site> + Send + Sync>,
+    pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
 }
 
 /// A file, open.
@@ -95,7 +97,8 @@ impl Files {
             return Ok(Some(Content::Bytes(loader)));
         }
         if SCRIPTS.contains(&name) {
-            let host = std::net::SocketAddr::new(here, self.http_port);
+            let address = self.advertise.map_or(here, IpAddr::V4);
+            let host = SocketAddr::new(address, self.http_port);
             return Ok(Some(Content::Bytes(script(&format!("http://{host}/boot.ipxe")).into())));
         }
         published(&(self.site)(), name)
