@@ -13,6 +13,7 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use crate::error::{Advice, Exit};
+use crate::format::limited::Limited;
 use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 use crate::repro;
 
@@ -191,11 +192,11 @@ pub fn extract(
         Kind::Tar => Box::new(file),
         Kind::TarGz => Box::new(MultiGzDecoder::new(file)),
     };
-    let mut stream = Limited { inner: unpacked, left: limits.bytes, exceeded: false };
+    let mut stream = Limited::new(unpacked, limits.bytes);
     let mut unpacking =
         Unpacking { subject: &subject, spool, origin, tree: Tree::new(), files: HashMap::new() };
     let result = unpacking.members(&mut stream, selections, limits.members);
-    if stream.exceeded {
+    if stream.exceeded() {
         return Err(Error::Limit { subject, what: "bytes unpacked", limit: limits.bytes });
     }
     result.map(|()| unpacking.tree)
@@ -205,9 +206,9 @@ pub fn extract(
 pub fn gunzip(archive: &Path, limits: Limits, spool: &Path) -> Result<Contents, Error> {
     let subject = archive.display().to_string();
     let unpacked = MultiGzDecoder::new(open(archive, &subject)?);
-    let mut stream = Limited { inner: unpacked, left: limits.bytes, exceeded: false };
+    let mut stream = Limited::new(unpacked, limits.bytes);
     let result = to_spool(&mut stream, spool, &subject);
-    if stream.exceeded {
+    if stream.exceeded() {
         return Err(Error::Limit { subject, what: "bytes unpacked", limit: limits.bytes });
     }
     result
@@ -239,27 +240,6 @@ fn copy(from: &mut impl Read, to: &mut impl io::Write, subject: &str) -> Result<
         };
         to.write_all(&buffer[..read]).map_err(|source| Error::Io { subject: subject.into(), source })?;
         copied += read as u64;
-    }
-}
-
-/// A reader that fails past a number of bytes, and remembers it, since tar wraps errors into its own.
-struct Limited<R> {
-    inner: R,
-    left: u64,
-    exceeded: bool,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        match self.left.checked_sub(read as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(io::Error::other("more bytes than the limit"));
-            }
-        }
-        Ok(read)
     }
 }
 

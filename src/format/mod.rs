@@ -8,6 +8,8 @@ pub mod archive;
 pub mod cpio;
 pub mod erofs;
 pub mod gpt;
+pub mod image;
+pub mod limited;
 pub mod oci_archive;
 pub mod pe;
 pub mod squashfs;

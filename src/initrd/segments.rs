@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Error;
 use crate::format::cpio::{self, Compression, Member, Seekable, Skip, Streamed};
+use crate::format::limited::Limited;
 use crate::store;
 
 /// How much is read at a time of what is unpacked, in bytes.
@@ -188,7 +189,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
                 return Err(Error::Unreadable { subject: name.into(), offset: start.offset, compression });
             }
         };
-        let limited = Limited { inner: decoder, left: self.limits.bytes };
+        let limited = Limited::new(decoder, self.limits.bytes);
         let mut unpacked = BufReader::with_capacity(CHUNK, limited);
         let subject = format!("{name}, {} archive at byte {}", compression.name(), start.offset);
         let mut count = 0;
@@ -213,7 +214,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
             count += members(Place { start, archive }, &mut reader, visit)?;
             length += reader.length();
         }
-        self.limits.bytes = unpacked.get_ref().left;
+        self.limits.bytes = unpacked.get_ref().left();
         drop(unpacked);
         Ok(Segment { start, length: input.count, unpacked: length, members: count })
     }
@@ -286,24 +287,5 @@ impl<R: BufRead> BufRead for Counted<R> {
     fn consume(&mut self, count: usize) {
         self.count += count as u64;
         self.inner.consume(count);
-    }
-}
-
-/// Ends with an error instead of filling a disk.
-struct Limited<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        match self.left.checked_sub(read as u64) {
-            Some(left) => self.left = left,
-            None => {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it unpacks to more than the limit"));
-            }
-        }
-        Ok(read)
     }
 }

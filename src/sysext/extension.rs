@@ -13,8 +13,9 @@ use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::error::{Advice, Exit};
 use crate::format::erofs;
-pub use crate::format::squashfs::Kind;
-use crate::format::squashfs::{self, Listed};
+pub use crate::format::image::Kind;
+use crate::format::image::{Limits, Listed};
+use crate::format::squashfs;
 use crate::format::tree::{Content, Tree};
 
 /// Most entries of a directory that are looked at.
@@ -232,7 +233,7 @@ impl Extension {
     }
 
     fn unpack_erofs(&mut self, path: &Path) -> Result<(), Error> {
-        let limits = squashfs::Limits { file: MAX_FILE, ..squashfs::Limits::default() };
+        let limits = Limits { file: MAX_FILE, ..Limits::default() };
         match erofs::Image::open(path, limits) {
             Ok(image) => {
                 self.entries =
@@ -248,7 +249,7 @@ impl Extension {
     }
 
     fn unpack(&mut self, path: &Path) -> Result<(), Error> {
-        let limits = squashfs::Limits { file: MAX_FILE, ..squashfs::Limits::default() };
+        let limits = Limits { file: MAX_FILE, ..Limits::default() };
         let image = match squashfs::Image::open(path, limits) {
             Ok(image) => image,
             Err(error @ squashfs::Error::Read { .. }) => return Err(error.into()),

@@ -39,7 +39,8 @@ impl Tar {
         self.member(name, EntryType::Symlink, target, 0o777, b"")
     }
 
-    fn bytes(mut self) -> Vec<u8> {
+    /// The whole, uncompressed.
+    pub fn bytes(mut self) -> Vec<u8> {
         self.0.extend([0; 1024]);
         self.0
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use prebake::digest::Sha256;
+use prebake::format::image::{Kind, Limits, Listed};
 use prebake::format::tree::{self, Content, Contents, Entry, Tree};
 use prebake::format::{cpio, squashfs};
 use proptest::prelude::*;
@@ -109,20 +110,20 @@ fn squashfs_image(tree: &Tree, path: &Path, options: squashfs::Options) -> Sha25
 }
 
 fn sight_of_squashfs(path: &Path) -> Sight {
-    let image = squashfs::Image::open(path, squashfs::Limits::default()).unwrap();
+    let image = squashfs::Image::open(path, Limits::default()).unwrap();
     assert_eq!(u64::from(image.time()), EPOCH);
-    let see = |listed: squashfs::Listed| {
+    let see = |listed: Listed| {
         assert_eq!((listed.uid, listed.gid, u64::from(listed.mtime)), (0, 0, EPOCH));
         let mode = listed.mode.into();
         let seen = match listed.kind {
-            squashfs::Kind::Dir => Seen::Dir(mode),
-            squashfs::Kind::Symlink(target) => Seen::Link(target),
-            squashfs::Kind::File(size) => {
+            Kind::Dir => Seen::Dir(mode),
+            Kind::Symlink(target) => Seen::Link(target),
+            Kind::File(size) => {
                 let bytes = image.read(&listed.path).unwrap();
                 assert_eq!(bytes.len() as u64, size);
                 Seen::File(mode, Sha256::of(&bytes))
             }
-            squashfs::Kind::Special | squashfs::Kind::Whiteout => panic!("{} is special", listed.path),
+            Kind::Special | Kind::Whiteout => panic!("{} is special", listed.path),
         };
         (listed.path, seen)
     };
@@ -459,16 +460,16 @@ fn cut_or_foreign_bytes_are_not_listed_as_a_cpio() {
 fn what_is_no_squashfs_image_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.raw");
-    let open = || squashfs::Image::open(&path, squashfs::Limits::default()).map(drop).unwrap_err();
+    let open = || squashfs::Image::open(&path, Limits::default()).map(drop).unwrap_err();
     for bytes in [&b""[..], b"<html>404</html>", &[0; 4096]] {
         fs::write(&path, bytes).unwrap();
         assert!(matches!(open(), squashfs::Error::Foreign { .. }));
     }
     squashfs_image(&sample(), &path, quick());
-    let image = squashfs::Image::open(&path, squashfs::Limits { file: 100, ..Default::default() }).unwrap();
+    let image = squashfs::Image::open(&path, Limits { file: 100, ..Default::default() }).unwrap();
     assert!(matches!(image.read("usr/bin/tool"), Err(squashfs::Error::Limit { .. })));
     assert!(matches!(image.read("usr/bin"), Err(squashfs::Error::NoFile { .. })));
-    let few = squashfs::Limits { inodes: 3, ..Default::default() };
+    let few = Limits { inodes: 3, ..Default::default() };
     assert!(matches!(squashfs::Image::open(&path, few), Err(squashfs::Error::Limit { .. })));
     File::options().write(true).open(&path).unwrap().set_len(5000).unwrap();
     assert!(matches!(open(), squashfs::Error::Foreign { why: "it is cut off", .. }));
@@ -496,7 +497,7 @@ proptest! {
         prop_assert_eq!(bytes.len() as u64, length);
         *at.get_mut(&mut bytes[..600]) = byte;
         fs::write(&path, bytes).unwrap();
-        if let Ok(image) = squashfs::Image::open(&path, squashfs::Limits::default()) {
+        if let Ok(image) = squashfs::Image::open(&path, Limits::default()) {
             for listed in image.list() {
                 let _ = image.read(&listed.path);
             }

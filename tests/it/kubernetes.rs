@@ -9,6 +9,7 @@ use std::process::Command;
 
 use prebake::digest::Sha256;
 use prebake::format::cpio;
+use prebake::format::image::Limits;
 use prebake::format::squashfs;
 use prebake::kubernetes::{Needs, kubeadm, needs};
 use prebake::recipe::Recipe;
@@ -96,7 +97,7 @@ fn tree(world: &World, path: &str) -> PathBuf {
 /// A published sysext of images.
 fn carried(world: &World, name: &str) -> squashfs::Image {
     let path = tree(world, &format!("assets/sysext/{name}/{name}-{KUBERNETES}-x86-64.raw"));
-    squashfs::Image::open(&path, squashfs::Limits::default()).unwrap()
+    squashfs::Image::open(&path, Limits::default()).unwrap()
 }
 
 /// The lines of its list, in fields.

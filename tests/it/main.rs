@@ -11,6 +11,7 @@ mod archs;
 mod boots;
 mod build;
 mod containerd;
+mod damage;
 mod downloads;
 mod flaws;
 mod golden;

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use prebake::digest::Sha256;
-use prebake::format::squashfs::{Image, Limits};
+use prebake::format::image::Limits;
+use prebake::format::squashfs::Image;
 use prebake::manifest::{Manifest, Role};
 
 use crate::judges::matchbox::check_tree;

@@ -69,7 +69,7 @@ pub enum Error {
         /// The feature.
         what: String,
     },
-    /// A limit of [`Limits`](crate::format::squashfs::Limits).
+    /// A limit of [`Limits`](crate::format::image::Limits).
     #[error("{subject}: {what} exceeds the limit of {limit}")]
     Limit {
         /// The image.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock, u16_at, u64_at};
 use super::{Error, xattr};
-use crate::format::squashfs::{Kind, Limits, Listed, Xattrs};
+use crate::format::image::{Kind, Limits, Listed, Xattrs};
 use crate::format::tree::{MAX_NAME, MAX_PATH};
 
 /// Deepest directory that is entered; Linux' `PATH_MAX` allows no name below it.

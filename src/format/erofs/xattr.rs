@@ -1,7 +1,7 @@
 //! Extended attributes, kept with their inode.
 
 use super::layout::{u16_at, u32_at};
-use crate::format::squashfs::Xattrs;
+use crate::format::image::Xattrs;
 
 /// Bytes before the attributes of an inode.
 pub(super) const HEADER: usize = 12;

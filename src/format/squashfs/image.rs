@@ -17,49 +17,12 @@ use super::inode::{self, Body, Inode};
 use super::layout::{NO_TABLE, NONE, STORED, SUPERBLOCK, Superblock};
 use super::metadata::{Reader, Table};
 use super::source::Source;
-use super::xattr::{self, Xattrs};
-use super::{Algorithm, Error, Fault, Limits};
+use super::xattr;
+use super::{Algorithm, Error, Fault};
+use crate::format::image::{Kind, Limits, Listed, Xattrs};
 
 /// Longest path without the final NUL: Linux' `PATH_MAX`.
 const MAX_PATH: usize = 4095;
-
-/// What a listed entry is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Dir,
-    /// A file of so many bytes.
-    File(u64),
-    /// A symlink and its target.
-    Symlink(String),
-    /// The character device 0:0, with which overlayfs marks what is removed.
-    Whiteout,
-    /// Any other device, socket or pipe, none of which prebake ever writes.
-    Special,
-}
-
-/// One entry of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Without a leading slash. Bytes that are not UTF-8 are replaced.
-    pub path: String,
-    /// Permission bits.
-    pub mode: u16,
-    /// Owner's user number.
-    pub uid: u32,
-    /// Owner's group number.
-    pub gid: u32,
-    /// Seconds since 1970.
-    pub mtime: u32,
-    /// Number of the inode. Hard links have the same.
-    pub inode: u32,
-    /// Names of the inode, as it says.
-    pub nlink: u32,
-    /// Extended attributes.
-    pub xattrs: Arc<Xattrs>,
-    /// What it is.
-    pub kind: Kind,
-}
 
 /// An image that is read.
 pub struct Image {

@@ -30,9 +30,8 @@ use std::io;
 
 use crate::error::{Advice, Exit};
 
-pub use image::{Image, Kind, Listed};
+pub use image::Image;
 pub use write::{write, write_with};
-pub use xattr::Xattrs;
 
 /// Enters step keys; raised when the bytes for the same tree change.
 pub const REVISION: u32 = 2;
@@ -310,38 +309,6 @@ pub struct Options {
     pub compression: Compression,
     /// Block size.
     pub block: BlockSize,
-}
-
-/// How much of a foreign image is looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Most inodes, and most names of inodes.
-    pub inodes: u32,
-    /// Bytes of each table, unpacked.
-    pub table: u64,
-    /// Deepest directory.
-    pub depth: usize,
-    /// Longest file that [`Image::read`] gives, in bytes.
-    pub file: u64,
-    /// Bytes of all files that [`Image::extract`] writes.
-    pub total: u64,
-    /// How many times as long as the image these may be. The first 64 MiB are free.
-    pub ratio: u64,
-}
-
-impl Default for Limits {
-    /// A million inodes and 256 MiB for a table; 128 directories deep; 16 MiB for a file that is read as a whole;
-    /// 16 GiB and 200 times the image for what is extracted, which is many times what binaries reach.
-    fn default() -> Self {
-        Limits {
-            inodes: 1_000_000,
-            table: 256 << 20,
-            depth: 128,
-            file: 16 << 20,
-            total: 16 << 30,
-            ratio: 200,
-        }
-    }
 }
 
 /// What is wrong with an image, found by code that does not know its name.

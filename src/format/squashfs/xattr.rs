@@ -9,10 +9,8 @@ use super::codec::Encoder;
 use super::fields::Fields;
 use super::layout::{NO_TABLE, Position};
 use super::metadata::{Reader, Table, Writer};
+use crate::format::image::Xattrs;
 use crate::format::tree::Tree;
-
-/// The attributes of an entry by their full names, such as `user.extension-release.strict`.
-pub type Xattrs = BTreeMap<String, Vec<u8>>;
 
 /// Namespaces, which are stored as numbers. No others can be stored.
 const NAMESPACES: [&str; 3] = ["user.", "trusted.", "security."];

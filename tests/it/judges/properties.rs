@@ -6,11 +6,20 @@ use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use prebake::format::squashfs::{Image, Kind, Limits};
+use prebake::format::archive::{self, Selection};
+use prebake::format::erofs;
+use prebake::format::gpt::Table;
+use prebake::format::image::{Kind, Limits};
+use prebake::format::squashfs::Image;
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
+use prebake::manifest::Manifest;
+use prebake::openpgp::Certificate;
+use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
+use prebake::sysext::ddi;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
 const BETWEEN_LAYERS: u8 = 0;
@@ -100,6 +109,88 @@ pub fn squashfs(bytes: &[u8]) {
     if extracted.is_ok() {
         assert_eq!(count(&target), listed.len(), "entries on disk");
     }
+}
+
+/// An image is refused or can be read; what it lists is bounded and named once; and a file gives as many bytes as listed.
+pub fn erofs(bytes: &[u8]) {
+    let limits = Limits { inodes: 500, file: 1 << 20, ..Limits::default() };
+    let Ok(image) = erofs::Image::open(scratch(bytes).path(), limits) else { return };
+    let listed: Vec<_> = image.list().collect();
+    assert!(listed.len() <= limits.inodes as usize, "{} entries", listed.len());
+    assert!(listed.is_sorted_by(|one, other| one.path < other.path), "{listed:?}");
+    for entry in &listed {
+        if let Ok(read) = image.read(&entry.path) {
+            assert_eq!(entry.kind, Kind::File(read.len() as u64), "{}", entry.path);
+        }
+    }
+}
+
+/// A disk image is refused, or what its table names lies within it.
+pub fn disk(bytes: &[u8]) {
+    let file = scratch(bytes);
+    let _ = ddi::protection(file.path());
+    if let Ok(Some(table)) = Table::read(file.as_file()) {
+        for partition in table.partitions {
+            let end = partition.start.checked_add(partition.length);
+            assert!(end.is_some_and(|end| end <= bytes.len() as u64), "{partition:?}");
+        }
+    }
+}
+
+/// Unpacking is deterministic, stays within its limits, and gives a tree whose paths lead nowhere else.
+pub fn archive(bytes: &[u8]) {
+    let file = scratch(bytes);
+    let limits = archive::Limits { bytes: 1 << 20, members: 200 };
+    let all = [Selection { members: "*".into(), to: "usr/".into() }];
+    for kind in [archive::Kind::Tar, archive::Kind::TarGz] {
+        let take = || {
+            let spool = tempfile::tempdir().expect("a spool directory");
+            let tree = archive::extract(file.path(), kind, &all, limits, spool.path(), "fuzzed");
+            tree.map(|tree| tree.iter().map(|(path, _)| path.to_owned()).collect::<Vec<_>>()).ok()
+        };
+        let taken = take();
+        assert_eq!(taken, take(), "unpacked twice");
+        for path in taken.into_iter().flatten() {
+            let plain = |part: &str| !matches!(part, "" | "." | "..");
+            assert!(path.split('/').all(plain) && path.starts_with("usr"), "{path:?}");
+        }
+    }
+}
+
+/// A key file is refused or shown; a key that signs is never one that was revoked.
+pub fn key(bytes: &[u8]) {
+    let Ok(certificates) = Certificate::read_all("fuzzed.asc", bytes) else { return };
+    for part in certificates.iter().flat_map(|certificate| &certificate.parts) {
+        assert!(part.revoked.is_none() || part.refusal(SystemTime::now()).is_some(), "{part:?}");
+    }
+}
+
+/// A recipe is understood or what is wrong stands in it; and so is what a published tree says of itself.
+pub fn recipe(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let source = Source::new("fuzzed.yaml", text);
+    if let Err(Findings(findings)) = Recipe::parse(&source, "/nowhere".into()) {
+        assert!(!findings.is_empty(), "refused without a word");
+        findings.iter().for_each(|finding| stands_in(finding, &source));
+    }
+}
+
+/// A manifest is refused, or written again it reads the same; and it names nothing outside of its tree.
+pub fn manifest(bytes: &[u8]) {
+    let Ok(manifest) = Manifest::parse("manifest.json", bytes) else { return };
+    let written = manifest.to_bytes();
+    let again = Manifest::parse("manifest.json", &written).expect("what was written can be read");
+    assert_eq!(again.to_bytes(), written);
+    for name in manifest.files.keys().chain(manifest.joined.keys()) {
+        assert!(name.split('/').all(|part| !matches!(part, "" | "." | "..")), "{name:?}");
+    }
+}
+
+/// The bytes as a file.
+fn scratch(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a scratch file");
+    file.write_all(bytes).expect("space for it");
+    file
 }
 
 fn count(directory: &Path) -> usize {
