@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::project::runtime;
 use crate::error::Result;
@@ -55,10 +56,21 @@ impl ServeArgs {
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
         let listener = server::listen(&self.address)?;
-        let content = Content::tree(&self.tree, notices.clone())?;
+        let listening = listener
+            .local_addr()
+            .map_err(|source| server::Error::Listen { address: self.address.clone(), source })?;
+        let content = Arc::new(Content::tree(&self.tree, notices.clone())?);
+        if self.netboot.prints_dnsmasq() {
+            print!("{}", self.netboot.dnsmasq_config(listening.port(), &content.site())?);
+            return Ok(());
+        }
+        let netboot = self.netboot.bind(listening)?;
         runtime()?.block_on(async {
             let io = |source| server::Error::Listen { address: self.address.clone(), source };
-            let server = Server::new(listener, content, notices).map_err(io)?;
+            let server = Server::new(listener, content.clone(), notices.clone()).map_err(io)?;
+            let (stopping, stopped) = watch::channel(false);
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices));
+            let netboot = netboot.transpose().map_err(io)?.map(|netboot| tokio::spawn(netboot.run(stopped)));
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
             eprintln!("listening on http://{}", server.address().map_err(io)?);
@@ -77,8 +89,12 @@ impl ServeArgs {
                         _ = tokio::signal::ctrl_c() => {}
                     }
                     eprintln!("stopping once open transfers are done");
+                    stopping.send_replace(true);
                 })
                 .await;
+            if let Some(netboot) = netboot {
+                let _ = netboot.await;
+            }
             Ok(())
         })
     }

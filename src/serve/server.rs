@@ -83,7 +83,7 @@ pub struct Server {
 }
 
 struct Shared {
-    content: Content,
+    content: Arc<Content>,
     reports: Reports,
     notices: Notices,
 }
@@ -99,7 +99,7 @@ pub fn listen(address: &str) -> Result<net::TcpListener, Error> {
 
 impl Server {
     /// A server on a socket that listens. Must be called within a tokio runtime.
-    pub fn new(listener: net::TcpListener, content: Content, notices: Notices) -> io::Result<Server> {
+    pub fn new(listener: net::TcpListener, content: Arc<Content>, notices: Notices) -> io::Result<Server> {
         let shared = Shared { content, reports: Reports::default(), notices };
         Ok(Server { listener: TcpListener::from_std(listener)?, shared: Arc::new(shared) })
     }

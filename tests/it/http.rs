@@ -97,6 +97,8 @@ pub struct Server {
     lines: Receiver<String>,
     /// Everything that was read of what it said.
     pub log: Vec<String>,
+    /// How long [`Server::says`] waits.
+    pub patience: Duration,
 }
 
 impl Server {
@@ -110,7 +112,7 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        Server { process, lines, log: Vec::new() }
+        Server { process, lines, log: Vec::new(), patience: SOON }
     }
 
     /// Starts `prebake serve` on a tree, and says where it listens.
@@ -130,7 +132,7 @@ impl Server {
     #[track_caller]
     pub fn says(&mut self, words: &str) -> String {
         loop {
-            match self.lines.recv_timeout(SOON) {
+            match self.lines.recv_timeout(self.patience) {
                 Ok(line) => {
                     self.log.push(line.clone());
                     if line.contains(words) {

@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::network::{self, Plug};
+
 /// Console lines that end a boot whatever is waited for. The first is the kernel's, which goes on without the rest of
 /// the initrd; the second the bootengine's.
 const FATAL: [&str; 5] =
@@ -56,6 +58,9 @@ pub struct Builder {
     direct: Option<Direct>,
     uefi: bool,
     disk: Option<PathBuf>,
+    plug: Option<Plug>,
+    /// Whether its network card has a ROM: QEMU's, an iPXE.
+    rom: bool,
     console: PathBuf,
 }
 
@@ -97,6 +102,18 @@ impl Builder {
         self
     }
 
+    /// A network other than QEMU's own, which it boots from if that has anything to boot.
+    pub fn plug(mut self, plug: Plug) -> Self {
+        self.plug = Some(plug);
+        self
+    }
+
+    /// A network card without an iPXE of its own: UEFI firmware then boots as it can, a BIOS cannot.
+    pub fn without_rom(mut self) -> Self {
+        self.rom = false;
+        self
+    }
+
     /// The network has nothing to boot.
     pub fn no_network_boot(mut self) -> Self {
         self.boot_url = None;
@@ -105,10 +122,13 @@ impl Builder {
 
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, console } = self;
+        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, plug, rom, console } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
-        let mut command = Command::new("setpriv");
+        let mut command = match &plug {
+            Some(plug) => network::command_in(&plug.namespace, "setpriv"),
+            None => Command::new("setpriv"),
+        };
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args([
             "-accel",
@@ -123,10 +143,15 @@ impl Builder {
         command.args(["-nographic", "-nodefaults", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         let bootfile = boot_url.as_ref().map(|url| format!(",bootfile={url}")).unwrap_or_default();
-        command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24{bootfile}"));
+        let netdev = match &plug {
+            Some(Plug { tap, .. }) => format!("tap,id=n0,ifname={tap},script=no,downscript=no"),
+            None => format!("user,id=n0,net=10.0.2.0/24{bootfile}"),
+        };
+        command.arg("-netdev").arg(netdev);
         // Without an URL the network has nothing to boot, so the disk comes first.
-        let (network, first) = if boot_url.is_some() { (1, 2) } else { (2, 1) };
-        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}"));
+        let (network, first) = if boot_url.is_some() || plug.is_some() { (1, 2) } else { (2, 1) };
+        let rom = if rom { "" } else { ",romfile=" };
+        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}{rom}"));
         if let Some(disk) = disk {
             let drive = format!("id=d0,if=none,format=raw,file={}", disk.display());
             let device = format!("virtio-blk-pci,drive=d0,serial={DISK_SERIAL},bootindex={first}");
@@ -201,8 +226,15 @@ impl Machine {
             direct: None,
             uefi: false,
             disk: None,
+            plug: None,
+            rom: true,
             console: console.into(),
         }
+    }
+
+    /// A machine on a network that may have something to boot.
+    pub fn on(plug: Plug, console: &Path) -> Builder {
+        Machine::builder("", console).no_network_boot().plug(plug)
     }
 
     /// A machine that boots a kernel with one initrd, without a loader.

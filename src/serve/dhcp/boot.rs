@@ -80,7 +80,8 @@ impl Sources {
             }
             (_, Mode::Full) => {}
         }
-        if let Some(id) = request.option(OptionCode::ClientMachineIdentifier) {
+        // PXE 2.1 wants it back; it has 17 bytes.
+        if let Some(id) = request.option(OptionCode::ClientMachineIdentifier).filter(|id| id.len() <= 255) {
             options.push(DhcpOption::ClientMachineIdentifier(id.to_vec()));
         }
         options.push(DhcpOption::TFTPServerName(self.address.to_string().into()));

@@ -456,6 +456,35 @@ mod tests {
         assert_eq!(offer.option(82), Some(&[1, 1, 7][..]));
     }
 
+    /// What real clients sent; `tests/data/dhcp/README.md` says which.
+    macro_rules! captured {
+        ($name:literal) => {
+            include_bytes!(concat!("../../../tests/data/dhcp/", $name, ".bin"))
+        };
+    }
+
+    #[test]
+    fn what_real_clients_sent_is_answered() {
+        const SCRIPT: &str = "http://10.0.0.101:8080/boot.ipxe";
+        let pxe = "10.77.0.100:4011".parse().unwrap();
+        for (datagram, port, firmware, file) in [
+            (&captured!("ovmf-discover")[..], Port::Server, "UEFI x86-64", "ipxe.efi"),
+            (captured!("ovmf-boot-request"), Port::Pxe, "UEFI x86-64", "ipxe.efi"),
+            (captured!("ipxe-uefi-discover"), Port::Server, "iPXE", SCRIPT),
+            (captured!("ipxe-bios-discover"), Port::Server, "iPXE", SCRIPT),
+        ] {
+            let from = if port == Port::Pxe { pxe } else { NOBODY };
+            let answer = responder(None).answer(datagram, from, port, Instant::now()).unwrap();
+            assert_eq!((answer.told.firmware, answer.told.file.as_deref()), (firmware, Some(file)));
+            assert_eq!(answer.told.mac, "52:54:00:00:00:01");
+        }
+        // They ask another server for an address that it gave them.
+        for datagram in [&captured!("ovmf-request")[..], captured!("ipxe-uefi-request")] {
+            assert!(ask(&mut responder(None), Port::Server, NOBODY, datagram).is_none());
+            assert!(ask(&mut responder(Some(leases())), Port::Server, NOBODY, datagram).is_none());
+        }
+    }
+
     #[test]
     fn a_card_that_asks_without_end_is_answered_now_and_then() {
         let mut proxy = responder(None);

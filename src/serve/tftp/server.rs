@@ -220,6 +220,8 @@ impl Client {
             }
             step = match self.reply(&socket, transfer.deadline()).await {
                 Some(Reply::Ack(block)) => transfer.acknowledged(block, Instant::now()),
+                // Firmware asks for the size first, and wants no more of this transfer then.
+                Some(Reply::Error) if transfer.is_offering() => return Ok(()),
                 Some(Reply::Error) => return Err("the client gave up".into()),
                 None => transfer.send(Instant::now()),
             };

@@ -113,6 +113,11 @@ impl Transfer {
         if self.next > self.blocks { Step::Done } else { self.send(now) }
     }
 
+    /// Whether the options are yet to be answered, so that nothing of the file has left.
+    pub fn is_offering(&self) -> bool {
+        self.offering
+    }
+
     /// When an answer is overdue.
     pub fn deadline(&self) -> Instant {
         let measured = || self.round_trip.map_or(FIRST_WAIT, |trip| (trip * 4).clamp(WAITS.0, WAITS.1));
