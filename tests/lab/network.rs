@@ -63,10 +63,15 @@ impl Network {
         run(&format!("netns add {namespace}"));
         let network = Network { namespace, plugs: AtomicU32::new(0) };
         network.ip("link set lo up");
-        network.ip(&format!("link add {BRIDGE} type bridge"));
-        network.ip(&format!("addr add {ADDRESS}/24 dev {BRIDGE}"));
-        network.ip(&format!("link set {BRIDGE} up"));
+        network.bridge(BRIDGE, &format!("{ADDRESS}/24"));
         network
+    }
+
+    /// A further network that the namespace is in.
+    pub fn bridge(&self, name: &str, address: &str) {
+        self.ip(&format!("link add {name} type bridge"));
+        self.ip(&format!("addr add {address} dev {name}"));
+        self.ip(&format!("link set {name} up"));
     }
 
     /// A program on the network, at [`ADDRESS`].
@@ -84,11 +89,16 @@ impl Network {
 
     /// A client with a MAC address and no IP address yet.
     pub fn client(&self, mac: &str) -> Client {
+        self.client_on(BRIDGE, mac)
+    }
+
+    /// The same on a further network.
+    pub fn client_on(&self, bridge: &str, mac: &str) -> Client {
         let namespace = fresh("client");
         run(&format!("netns add {namespace}"));
         let near = self.next("veth");
         self.ip(&format!("link add {near} type veth peer name eth0 netns {namespace}"));
-        self.ip(&format!("link set {near} master {BRIDGE} up"));
+        self.ip(&format!("link set {near} master {bridge} up"));
         run(&format!("-n {namespace} link set lo up"));
         run(&format!("-n {namespace} link set eth0 address {mac} up"));
         Client { namespace }

@@ -38,19 +38,25 @@ pub struct NetbootArgs {
     #[arg(long, value_name = "ADDRESS")]
     advertise: Option<Ipv4Addr>,
     /// Addresses for machines that no node names, such as 10.0.0.100-10.0.0.200
-    #[arg(long, value_name = "FIRST-LAST", requires = "dhcp")]
+    #[arg(long, value_name = "FIRST-LAST", requires = "dhcp", conflicts_with = "proxy_dhcp")]
     dhcp_range: Option<AddressRange>,
     /// How long an address is lent [default: 12h]
-    #[arg(long, value_name = "TIME", requires = "dhcp", value_parser = lease)]
+    #[arg(long, value_name = "TIME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = lease)]
     lease_time: Option<Duration>,
     /// The router that machines are told; none is told otherwise
-    #[arg(long, value_name = "ADDRESS", requires = "dhcp")]
+    #[arg(long, value_name = "ADDRESS", requires = "dhcp", conflicts_with = "proxy_dhcp")]
     gateway: Option<Ipv4Addr>,
     /// Name servers that machines are told; prebake itself serves no names
-    #[arg(long, value_name = "ADDRESS", requires = "dhcp", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "dhcp",
+        conflicts_with = "proxy_dhcp",
+        value_delimiter = ','
+    )]
     dns: Vec<Ipv4Addr>,
     /// The DNS domain that machines are told
-    #[arg(long, value_name = "NAME", requires = "dhcp", value_parser = domain)]
+    #[arg(long, value_name = "NAME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = domain)]
     domain: Option<String>,
     /// Print the dnsmasq config that does what these flags ask for, and exit
     #[arg(long, requires = "interface")]
