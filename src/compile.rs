@@ -1,6 +1,6 @@
 //! Compiles the Ignition config of every profile and node.
 //!
-//! Layers, lowest first: links for the sysexts and SSH keys (generated), the node side of each sysext, the profile's layers, the
+//! Layers, lowest first: links for the sysexts and SSH keys (generated), authorities, the node side of each sysext, the profile's layers, the
 //! node's own, and the extra layers of the command line. Owns the order and the links; merging and spec levels are
 //! `ignition`'s.
 
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::arch::Arch;
 use crate::error::{Advice, Exit, Result};
 use crate::format::tree::PLAIN;
+use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
@@ -27,6 +28,7 @@ use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
+use crate::yaml::decode::Spanned;
 
 /// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
 const MATCHBOX_CEILING: Spec = Spec::V3_4;
@@ -93,9 +95,11 @@ pub fn compile(
         quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
     let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
+    let authorities = authorities_layer(recipe)?;
     let signer = packaging.verity.as_ref();
     let findings = judge_layouts(recipe);
-    let mut compiler = Compiler { recipe, version, sysexts, signer, keys, extra, ceiling, findings };
+    let mut compiler =
+        Compiler { recipe, version, sysexts, signer, keys, authorities, extra, ceiling, findings };
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
@@ -118,6 +122,7 @@ struct Compiler<'c> {
     sysexts: &'c [Selected],
     signer: Option<&'c Signer>,
     keys: Option<Config>,
+    authorities: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
     findings: Vec<Finding>,
@@ -143,7 +148,7 @@ impl Compiler<'_> {
         let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
         let mut layers = vec![links_layer(&linked)];
         layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
-        layers.extend(self.keys.clone().map(Some));
+        layers.extend([&self.authorities, &self.keys].into_iter().flatten().cloned().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
@@ -192,7 +197,8 @@ impl Compiler<'_> {
         );
         let conf = file_layer("/etc/prebake/install.conf", 0o600, conf);
         let layers = [links_layer(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
-        Some(ignition::merge_all(layers.into_iter().chain([self.keys.clone()]).flatten()))
+        let common = [self.authorities.clone(), self.keys.clone()];
+        Some(ignition::merge_all(layers.into_iter().chain(common).flatten()))
     }
 
     /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
@@ -273,6 +279,15 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
+}
+
+/// The layer with all authorities of the recipe.
+fn authorities_layer(recipe: &Recipe) -> Result<Option<Config>, Findings> {
+    let load = |file: &Spanned<PathBuf>| {
+        Authorities::load(&file.value).map_err(|finding| finding.at(file.place.clone()))
+    };
+    let loaded = recipe.trust_ca.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    authorities::layer(&loaded)
 }
 
 /// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others

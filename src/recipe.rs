@@ -59,6 +59,8 @@ pub struct Recipe {
     pub images: Vec<Spanned<ImageRef>>,
     /// Who may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
+    /// Files of authorities that every machine trusts beside the public ones.
+    pub trust_ca: Vec<Spanned<PathBuf>>,
     /// What classes of nodes boot.
     pub profiles: BTreeMap<String, Profile>,
     /// The machines that are known by name.

@@ -21,7 +21,7 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -351,6 +351,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     persist(file, path)
 }
 
+/// Writes a small file that only its owner may read, from the first byte on, and that replaces nothing.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(Error::io("write", path))
+}
+
 /// Gives a finished file its name for everybody to read: mode 0644, sync, rename, sync the directory.
 pub fn persist_public(file: NamedTempFile, path: &Path) -> Result<(), Error> {
     let public = fs::Permissions::from_mode(0o644);
@@ -367,7 +377,7 @@ fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
 }
 
 /// The directory that a file is in; the parent of a bare name is an empty path, which no call takes.
-fn directory_of(path: &Path) -> &Path {
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -4,6 +4,7 @@ mod confine;
 mod guard;
 mod matchbox;
 mod netboot;
+mod storm;
 mod tls;
 
 use std::path::PathBuf;
@@ -12,20 +13,23 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::project::runtime;
 use crate::error::Result;
+use crate::serve::confine::Files;
 use crate::serve::content::Content;
-use crate::serve::notice::{Dhcp, Notice, Notices, Record, Tftp};
-use crate::serve::server::{self, Server};
+use crate::serve::limits;
+use crate::serve::listen::{self, Listener};
+use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
+use crate::serve::server::Server;
 use crate::store;
 
 /// Boot machines from a published tree, over HTTP
 ///
 /// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /metadata and /assets, plus POST /report for machines
 /// that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it is served from then
-/// on. One line a request goes to stderr.
+/// on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second one does not.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current
@@ -40,6 +44,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     tls: tls::TlsArgs,
     #[command(flatten)]
+    storm: storm::StormArgs,
+    #[command(flatten)]
     guard: guard::GuardArgs,
     #[command(flatten)]
     confine: confine::ConfineArgs,
@@ -53,27 +59,39 @@ impl ServeArgs {
                 eprintln!("{line}");
             }
         });
-        // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
-        // before the runtime starts its threads, which inherit what this one may do.
-        let listener = server::listen(&self.address)?;
-        let listening = listener
-            .local_addr()
-            .map_err(|source| server::Error::Listen { address: self.address.clone(), source })?;
-        let content = Arc::new(Content::tree(&self.tree, notices.clone())?);
+        let scheme = if self.tls.only { "https" } else { "http" };
         if self.netboot.prints_dnsmasq() {
-            print!("{}", self.netboot.dnsmasq_config(listening.port(), &content.site())?);
+            let site = Content::tree(&self.tree, notices)?.site();
+            print!("{}", self.netboot.dnsmasq_config(scheme, &self.address, &site)?);
             return Ok(());
         }
-        let netboot = self.netboot.bind(listening)?;
+        // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
+        // before the runtime starts its threads, which inherit what this one may do.
+        limits::allow_open_files();
+        let mut files = Files::default();
+        let mut listeners = Vec::new();
+        if !self.tls.only {
+            listeners.push(Listener::bind(&self.address)?);
+        }
+        listeners.extend(self.tls.listener(&self.address, &notices, &mut files)?);
+        let content = Arc::new(Content::tree(&self.tree, notices.clone())?);
+        let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
+        let http = listeners.first().map(Listener::address).transpose().map_err(socket)?;
+        let netboot = http.map(|http| self.netboot.bind(scheme, http)).transpose()?.flatten();
+        files.read(&self.tree);
+        self.confine.apply(files)?;
         runtime()?.block_on(async {
-            let io = |source| server::Error::Listen { address: self.address.clone(), source };
-            let server = Server::new(listener, content.clone(), notices.clone()).map_err(io)?;
-            let (stopping, stopped) = watch::channel(false);
-            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices));
-            let netboot = netboot.transpose().map_err(io)?.map(|netboot| tokio::spawn(netboot.run(stopped)));
-            let mut terminate = signal(SignalKind::terminate())
-                .map_err(store::Error::io("watch signals of", "this process".as_ref()))?;
-            eprintln!("listening on http://{}", server.address().map_err(io)?);
+            let stopping = stop_on_signals()?;
+            for listener in &listeners {
+                eprintln!("listening on {}", listener.url().map_err(socket)?);
+            }
+            let (ended, end) = watch::channel(false);
+            let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
+            let sites = content.clone();
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || sites.site()), notices.clone()));
+            let netboot = netboot.transpose().map_err(socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
+            let server = Server::new(listeners, content, notices).map_err(socket)?.loaders(loaders);
+            let server = self.storm.apply(server);
             let site = server.site();
             eprintln!(
                 "serving {}: {} files, {} profiles, {} groups",
@@ -82,22 +100,45 @@ impl ServeArgs {
                 site.profiles.len(),
                 site.groups.iter().count()
             );
-            server
-                .run(async move {
-                    tokio::select! {
-                        _ = terminate.recv() => {}
-                        _ = tokio::signal::ctrl_c() => {}
-                    }
-                    eprintln!("stopping once open transfers are done");
-                    stopping.send_replace(true);
-                })
-                .await;
+            let mut interrupted = false;
+            let stopped = async {
+                interrupted = stopping.await.unwrap_or_default();
+                ended.send_replace(true);
+            };
+            server.run(stopped).await;
             if let Some(netboot) = netboot {
                 let _ = netboot.await;
+            }
+            if interrupted {
+                std::process::exit(INTERRUPTED);
             }
             Ok(())
         })
     }
+}
+
+/// Exit code of what was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// Hears the first SIGINT or SIGTERM, and tells whether it was SIGINT. The second ends the process at once.
+fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
+    let watch = |kind| signal(kind).map_err(store::Error::io("watch signals of", "this process".as_ref()));
+    let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+    let (sender, stopping) = oneshot::channel();
+    tokio::spawn(async move {
+        let interrupted = tokio::select! {
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => false,
+        };
+        eprintln!("stopping once open transfers are done; a second signal ends them");
+        let _ = sender.send(interrupted);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(stopping)
 }
 
 /// The line that tells of a notice, if one does.
@@ -106,10 +147,19 @@ fn line(notice: &Notice<'_>) -> Option<String> {
     let told = match notice {
         Notice::Progress(_) => return None,
         Notice::Answered(record) => request_line(record),
+        Notice::Cut(cut) => cut_line(cut),
+        Notice::Corrupt(path) => {
+            format!(
+                "CORRUPT: {} is not what the manifest says and is not sent; build the tree again",
+                path.display()
+            )
+        }
         Notice::Dhcp(dhcp) => dhcp_line(dhcp),
         Notice::Tftp(tftp) => tftp_line(tftp),
         Notice::Swapped(site) => format!("now serving {}", site.root.display()),
         Notice::Kept(error) => format!("still serving the old build: {error}"),
+        Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
+        Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
     };
     Some(format!("{now} {}", printable(&told)))
 }
@@ -117,6 +167,11 @@ fn line(notice: &Notice<'_>) -> Option<String> {
 /// What a client sent must not move the terminal or forge a second line.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn cut_line(Cut { peer, status, why }: &Cut) -> String {
+    let status = status.map(|status| format!(" {status}")).unwrap_or_default();
+    format!("{} cut off{status}: {why}", peer.ip())
 }
 
 fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {

@@ -16,6 +16,7 @@
 //! it, and findings that point at what a person wrote, also after merging. Leaves printing to `cli` and fetching to
 //! `source`. The original programs judge it in `tests/`.
 
+pub mod authorities;
 mod butane;
 pub mod closure;
 mod data_url;

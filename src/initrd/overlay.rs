@@ -4,24 +4,19 @@
 //! nothing else of it by itself: sysexts lie in `sysext/` for the links that the config makes, container images in `images/`
 //! for units of the config. What must be in the final root (certificates) goes through the config.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Error;
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
+use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Transpile, lint};
-use crate::report::Finding;
-use crate::store;
+use crate::report::{Finding, Findings};
 use crate::sysext::inspect::inspect;
 
 /// What becomes `/oem`.
 const OEM: &str = "usr/share/oem";
-/// Largest certificate file in bytes.
-const MAX_CERTIFICATE: u64 = 1 << 20;
 
 /// An overlay in the making.
 #[derive(Debug, Default)]
@@ -31,17 +26,8 @@ pub struct Overlay {
     sysexts: Vec<String>,
     /// Layers of its config, lowest first.
     layers: Vec<Config>,
-    certificates: Vec<Certificates>,
+    authorities: Vec<Authorities>,
     findings: Vec<Finding>,
-}
-
-/// A file of authorities.
-#[derive(Debug)]
-struct Certificates {
-    /// Where the booted system has it.
-    path: String,
-    /// A data URL.
-    source: String,
 }
 
 impl Overlay {
@@ -101,21 +87,9 @@ impl Overlay {
         Ok(())
     }
 
-    /// Adds an authority whose certificates the node shall trust: Ignition while it fetches, and the booted system, where
-    /// `update-ca-certificates` finds it in `/etc/ssl/certs`.
+    /// Adds authorities whose certificates the node shall trust.
     pub fn authority(&mut self, pem: &Path) -> Result<(), Error> {
-        let size = fs::metadata(pem).map_err(store::Error::io("read", pem))?.len();
-        let unfit = |why: &str| Error::Unfit { path: pem.into(), why: why.into() };
-        if size > MAX_CERTIFICATE {
-            return Err(unfit("a file of certificates has at most 1 MiB"));
-        }
-        let bytes = fs::read(pem).map_err(store::Error::io("read", pem))?;
-        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(unfit("it holds no certificate in PEM"));
-        }
-        let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
-        let source = format!("data:;base64,{}", STANDARD.encode(bytes));
-        self.certificates.push(Certificates { path: format!("/etc/ssl/certs/{stem}.pem"), source });
+        self.authorities.push(Authorities::load(pem).map_err(Findings::from)?);
         Ok(())
     }
 
@@ -126,9 +100,7 @@ impl Overlay {
         if !links.is_empty() {
             layers.extend(links_layer(&links));
         }
-        if !self.certificates.is_empty() {
-            layers.push(self.certificates_layer()?);
-        }
+        layers.extend(authorities::layer(&self.authorities)?);
         layers.append(&mut self.layers);
         if !layers.is_empty() {
             self.findings.extend(lint::conflicts(&layers));
@@ -142,17 +114,6 @@ impl Overlay {
     /// The files alone, for an overlay whose config was compiled elsewhere.
     pub fn into_tree(self) -> Tree {
         self.tree
-    }
-
-    fn certificates_layer(&self) -> Result<Config, Error> {
-        let file = |file: &Certificates| json!({"path": file.path, "mode": 0o644, "overwrite": true, "contents": {"source": file.source}});
-        let files: Vec<Value> = self.certificates.iter().map(file).collect();
-        let sources: Vec<Value> =
-            self.certificates.iter().map(|file| json!({"source": file.source})).collect();
-        Ok(Config::from_json(&json!({
-            "ignition": {"version": "3.3.0", "security": {"tls": {"certificateAuthorities": sources}}},
-            "storage": {"files": files},
-        }))?)
     }
 }
 

@@ -50,6 +50,7 @@ impl Reader<'_> {
                 .unwrap_or_default(),
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
+            trust_ca: self.paths(fields.get("trust_ca"), "`trust_ca`"),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
             nodes: fields.get("nodes").map(|node| self.nodes(node, &release.archs)).unwrap_or_default(),
             release,
@@ -310,9 +311,13 @@ impl Reader<'_> {
     }
 
     fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
-        let Some(node) = fields.get("ignition") else { return Vec::new() };
-        let layers = self.decoder.strings(node, "`ignition`").into_iter();
-        layers.map(|layer| Spanned { value: self.directory.join(&layer.value), place: layer.place }).collect()
+        self.paths(fields.get("ignition"), "`ignition`")
+    }
+
+    /// Files that a list names, from the recipe's directory on.
+    fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
+        let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
+        paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
     }
 
     fn nodes(&self, node: &Yaml, archs: &[Arch]) -> Vec<Node> {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::digest::Sha256;
+
 /// Text as Matchbox labels it.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -58,6 +60,8 @@ pub enum Piece {
         path: PathBuf,
         /// Its length in bytes.
         size: u64,
+        /// The digest of its bytes, where the manifest has one.
+        sha256: Option<Sha256>,
     },
     /// So many zeros, a few.
     Zeros(u64),

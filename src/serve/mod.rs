@@ -1,30 +1,50 @@
 //! The boot server: answers machines from a published tree over HTTP, as Matchbox does.
 //!
 //! ```text
-//! bytes ─server─▶ Request ─routes─▶ boot · config · assets ─▶ Answer ─server─▶ bytes, a Notice
-//!                            │
-//!                 Content ─▶ Site (manifest, groups, profiles; immutable, replaced whole when `current` swaps)
+//! TCP ─server─▶ http1 ──head──▶ exchange ─routes─▶ boot · config · assets ─▶ Answer ─segments─▶ Reply ─▶ http1: sendfile(2)
+//!       └─tls─▶ connection ───────┘  │                                                  │      └▶ connection: chunks
+//!              (hyper)        Content ─▶ Site (manifest, groups, profiles; immutable)    └─ tally ─▶ Notices: log, timeline
 //! ```
-//! Routing and selection are pure; `server` alone has sockets and open files. What differs from Matchbox, on purpose:
-//! every file that the manifest names is served and no other, `/ipxe` and `/grub` add `prebake.url=` so that a node knows
-//! who booted it, a machine that nothing matches gets a text that says so, configs are served as they are or not at all,
-//! and methods beside GET, HEAD and POST are refused. `tests/it/judges/matchbox.rs` holds everything else equal.
+//! Routing and selection are pure; `server`, `http1` and `connection` have the sockets, `segments` opens files. `limits`,
+//! `patience`, `shares` and `boots` say who may have how much of the server, `proofs` what may leave at all.
+//!
+//! What differs from Matchbox, on purpose: every file that the manifest names is served and no other, `/ipxe` and `/grub`
+//! add `prebake.url=` so that a node knows who booted it, a machine that nothing matches gets a text that says so, configs
+//! are served as they are or not at all, and methods beside GET, HEAD and POST are refused.
+//! `tests/it/judges/matchbox.rs` holds everything else equal.
 
 pub mod answer;
 pub mod assets;
 pub mod boot;
+pub mod boots;
+pub mod conditions;
 pub mod config;
+pub mod confine;
+pub mod connection;
 pub mod content;
 pub mod dhcp;
+pub mod exchange;
+pub mod head;
+pub mod http1;
 pub mod interface;
 pub mod inventory;
 pub mod labels;
+pub mod limits;
+pub mod listen;
+pub mod loaders;
 pub mod near;
 pub mod netboot;
 pub mod notice;
+pub mod patience;
+pub mod proofs;
+pub mod ranges;
 pub mod report;
 pub mod routes;
+pub mod segments;
 pub mod select;
 pub mod server;
+pub mod shares;
 pub mod site;
+pub mod tally;
 pub mod tftp;
+pub mod tls;

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use super::dhcp::boot::Sources;
 use super::dhcp::leases::Leases;
 use super::dhcp::responder::{PXE_PORT, Responder};
 use super::interface::Interface;
+use super::loaders::Loaders;
 use super::near::Near;
 use super::notice::Notices;
 use super::site::Site;
-use super::tftp::files::{Files, Loaders};
+use super::tftp::files::Files;
 use super::{dhcp, tftp};
 use crate::error::{Advice, Exit};
 use crate::firmware::PLATFORMS;
@@ -40,10 +41,26 @@ pub struct Wish {
     pub ipxe_dir: PathBuf,
     /// Our address as machines reach it, if it is not the interface's.
     pub advertise: Option<Ipv4Addr>,
-    /// The port of our HTTP server.
-    pub http_port: u16,
+    /// Our HTTP server.
+    pub http: Http,
     /// What machines are told beside their address, where we lend those.
     pub network: NetworkWish,
+}
+
+/// How our HTTP server is asked, whatever the address that a machine knows it by.
+#[derive(Clone, Copy, Debug)]
+pub struct Http {
+    /// `https` where nothing else is spoken, which an iPXE must have been built for.
+    pub scheme: &'static str,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Http {
+    /// Its root, without a slash at the end.
+    pub fn at(self, host: IpAddr) -> String {
+        format!("{}://{}", self.scheme, SocketAddr::new(host, self.port))
+    }
 }
 
 /// What is known of a network before its interface is asked.
@@ -171,7 +188,7 @@ impl Wish {
                 };
                 let sockets = [listen(dhcproto::v4::SERVER_PORT)?, listen(PXE_PORT)?];
                 let address = self.advertise.unwrap_or(interface.address);
-                let base_url = base_url(address, self.http_port);
+                let base_url = base_url(self.http, address);
                 let sources = Sources {
                     address,
                     base_url: base_url.to_string(),
@@ -187,7 +204,7 @@ impl Wish {
                 Some(BoundDhcp { sockets, responder: Responder::new(sources, leases, near.clone()) })
             }
         };
-        Ok(Bound { dhcp, tftp, loaders, near, http_port: self.http_port, advertise: self.advertise })
+        Ok(Bound { dhcp, tftp, loaders, near, http: self.http, advertise: self.advertise })
     }
 }
 
@@ -225,9 +242,8 @@ pub fn find(name: &str) -> Result<Interface, Error> {
 }
 
 /// Where machines find our HTTP server.
-pub fn base_url(address: Ipv4Addr, port: u16) -> BaseUrl {
-    let text = format!("http://{address}:{port}");
-    text.parse().unwrap_or_else(|_| unreachable!("an address and a port are a URL"))
+pub fn base_url(http: Http, address: Ipv4Addr) -> BaseUrl {
+    http.at(address.into()).parse().unwrap_or_else(|_| unreachable!("an address and a port are a URL"))
 }
 
 fn bind_tftp(address: SocketAddr, interface: Option<&Interface>) -> Result<UdpSocket, Error> {
@@ -252,7 +268,7 @@ pub struct Bound {
     tftp: Option<UdpSocket>,
     loaders: Loaders,
     near: Near,
-    http_port: u16,
+    http: Http,
     advertise: Option<Ipv4Addr>,
 }
 
@@ -288,7 +304,7 @@ impl Bound {
                 let files = Files {
                     loaders: self.loaders,
                     advertise: self.advertise,
-                    http_port: self.http_port,
+                    http: self.http,
                     site: site.clone(),
                 };
                 let socket = tokio::net::UdpSocket::from_std(socket)?;

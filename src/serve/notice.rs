@@ -1,6 +1,7 @@
 //! Notices: what the servers saw, for the log, the timeline and the metrics.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hyper::Method;
 
 use super::labels::Labels;
 use super::site::{self, Site};
+use super::tls;
 
 /// Takes notices; called from any thread, often, so it must be quick.
 pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
@@ -19,6 +21,10 @@ pub enum Notice<'n> {
     Progress(&'n Record),
     /// An answer has left, or broke off.
     Answered(&'n Record),
+    /// A client was turned away before it had asked anything that can be answered, or its connection was cut off.
+    Cut(&'n Cut),
+    /// A file's bytes are not what the manifest says; it is not sent. Told once, until it is replaced.
+    Corrupt(&'n Path),
     /// A machine asked for an address or for what to boot, and was answered.
     Dhcp(&'n Dhcp),
     /// A transfer by TFTP has ended.
@@ -27,6 +33,8 @@ pub enum Notice<'n> {
     Swapped(&'n Site),
     /// What is there now cannot be served; the old one stays.
     Kept(&'n site::Error),
+    /// The certificate was replaced, or what replaced it cannot be used and the old one stays.
+    Certificate(Result<(), &'n tls::Error>),
 }
 
 /// One request over HTTP, answered or on its way.
@@ -52,6 +60,17 @@ pub struct Record {
     pub group: Option<String>,
     /// The profile that matched.
     pub profile: Option<String>,
+}
+
+/// A client that was turned away.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Who.
+    pub peer: SocketAddr,
+    /// What it was told; none if it was only hung up on.
+    pub status: Option<u16>,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// One answer over DHCP.

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, TEXT};
 use super::labels::Labels;
+use super::loaders::Loaders;
 use super::report::Reports;
 use super::select::Group;
 use super::site::{Profile, Site};
@@ -53,6 +54,8 @@ pub struct World<'w> {
     pub site: &'w Site,
     /// What machines reported.
     pub reports: &'w Reports,
+    /// iPXE binaries, where firmware is told of them.
+    pub loaders: &'w Loaders,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
@@ -68,6 +71,9 @@ const ROUTES: [(&str, Handler); 8] = [
     ("/metadata", config::metadata),
     (REPORT, report),
 ];
+
+/// Where the iPXE binaries are that UEFI HTTP boot loads.
+pub const LOADERS: &str = "loaders/";
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
@@ -96,7 +102,11 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
             (handler(world, request, &labels), labels)
         }
         None => {
-            let answer = assets::answer(world.site, name, request);
+            let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
+            let answer = match loader {
+                Some(bytes) => Answer::new(200, "application/efi", bytes),
+                None => assets::answer(world.site, name, request),
+            };
             (answer, Labels::default())
         }
     }
@@ -163,7 +173,7 @@ mod tests {
     }
 
     fn the_file() -> Piece {
-        Piece::File { path: "/tree/assets/a".into(), size: 10 }
+        Piece::File { path: "/tree/assets/a".into(), size: 10, sha256: Some(Sha256::of(b"0123456789")) }
     }
 
     fn ask(site: &Site, path: &str, query: &str) -> Answer {
@@ -176,7 +186,7 @@ mod tests {
             body: "",
             now: SystemTime::UNIX_EPOCH,
         };
-        answer(&World { site, reports: &Reports::default() }, &request).0
+        answer(&World { site, reports: &Reports::default(), loaders: &Loaders::default() }, &request).0
     }
 
     #[test]

@@ -145,7 +145,10 @@ impl Site {
     pub fn asset(&self, path: &str) -> Option<Asset> {
         let file = |path: &str| {
             let file = self.manifest.files.get(path)?;
-            Some((file, Piece::File { path: self.root.join(path), size: file.size }))
+            Some((
+                file,
+                Piece::File { path: self.root.join(path), size: file.size, sha256: Some(file.sha256) },
+            ))
         };
         if let Some((file, piece)) = file(path) {
             return Some(Asset { etag: file.sha256.to_string(), size: file.size, pieces: vec![piece] });

@@ -35,7 +35,7 @@ use x509_cert::time::{Time, Validity};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::report::Finding;
-use crate::store::write_atomic;
+use crate::store::{write_atomic, write_secret};
 
 /// File names in the directory that [`generate`] fills.
 pub const KEY: &str = "sysext.key";
@@ -186,7 +186,7 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Sha256, Error> {
     let secret = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, secret.as_ref())
         .map_err(|_| Error::Crypto("encode the RSA key"))?;
     fs::create_dir_all(directory).map_err(crate::store::Error::io("make", directory))?;
-    write_secret(&key_file, secret.as_bytes()).map_err(crate::store::Error::io("write", &key_file))?;
+    write_secret(&key_file, secret.as_bytes())?;
     write_atomic(&certificate_file, certificate.to_pem(LineEnding::LF)?.as_bytes())?;
     Ok(Sha256::of(&certificate.to_der()?))
 }
@@ -295,13 +295,4 @@ fn read(path: &Path) -> Result<String, Finding> {
         fs::read_to_string(path)
     };
     read().map_err(|error| Finding::error(format!("cannot read {}: {error}", path.display())))
-}
-
-/// Only the owner may read it from its first byte on, and nothing is replaced.
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }

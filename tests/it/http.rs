@@ -1,7 +1,7 @@
 //! A bare HTTP/1.1 client on a socket, and a server process that ends with the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -54,6 +54,17 @@ pub fn head(address: &str, target: &str) -> Reply {
 /// A connection that waits for an answer, though not for ever.
 pub fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// The same from another address of the loopback, as another client.
+pub fn connect_from(source: [u8; 4], address: &str) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&stream, &SocketAddr::from((source, 0))).unwrap();
+    connect(&stream, &address.parse::<SocketAddr>().unwrap()).unwrap();
+    let stream = TcpStream::from(stream);
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream
 }
@@ -117,10 +128,20 @@ impl Server {
 
     /// Starts `prebake serve` on a tree, and says where it listens.
     pub fn prebake(tree: &Path) -> (Server, String) {
+        Server::prebake_with(tree, &["--address", "127.0.0.1:0"])
+    }
+
+    /// The same with flags of one's own.
+    pub fn prebake_with(tree: &Path, flags: &[&str]) -> (Server, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        let mut server = Server::start(command.args(["serve", "--address", "127.0.0.1:0"]).arg(tree));
+        let mut server = Server::start(command.arg("serve").args(flags).arg(tree));
         let address = server.says("listening on http://").rsplit('/').next().unwrap_or_default().to_owned();
         (server, address)
+    }
+
+    /// Its process's id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Whether it has not ended.
@@ -146,8 +167,20 @@ impl Server {
 
     /// Asks it to end, with SIGTERM.
     pub fn terminate(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Its resident memory now, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Waits for its end; the exit code.

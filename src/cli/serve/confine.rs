@@ -1,6 +1,33 @@
 //! Flags of `prebake serve` for what the process may still do.
 
+use std::fs;
+
 use clap::Args;
 
+use crate::error::Result;
+use crate::serve::confine::user::User;
+use crate::serve::confine::{Confinement, Error, Files};
+
+/// What the server gives up once it listens.
 #[derive(Args)]
-pub struct ConfineArgs {}
+#[command(next_help_heading = "Confinement")]
+pub struct ConfineArgs {
+    /// Become this user once the sockets are bound: a name of /etc/passwd or a number, perhaps with `:GROUP`
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Do not restrict by landlock which files the process may open
+    #[arg(long)]
+    no_sandbox: bool,
+}
+
+impl ConfineArgs {
+    /// Gives up all but these files, and tells what came of it.
+    pub fn apply(&self, files: Files) -> Result<()> {
+        let table = |path| fs::read_to_string(path).unwrap_or_default();
+        let parse = |text: &String| User::parse(text, &table("/etc/passwd"), &table("/etc/group"));
+        let user = self.user.as_ref().map(parse).transpose().map_err(Error::Unknown)?;
+        let confinement = Confinement { user, files: (!self.no_sandbox).then_some(files) };
+        eprintln!("{}", confinement.apply()?);
+        Ok(())
+    }
+}

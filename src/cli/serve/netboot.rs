@@ -11,9 +11,9 @@ use crate::firmware::PLATFORMS;
 use crate::output::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface};
 use crate::output::dnsmasq::{Dnsmasq, IPXE_DIRECTORY, default_loaders};
 use crate::recipe::AddressRange;
-use crate::serve::dhcp::boot::HTTP_LOADERS;
 use crate::serve::inventory;
-use crate::serve::netboot::{self, Bound, NetworkWish, Wish, base_url};
+use crate::serve::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
+use crate::serve::routes::LOADERS;
 use crate::serve::site::Site;
 
 #[derive(Args)]
@@ -88,7 +88,7 @@ impl NetbootArgs {
         self.dnsmasq
     }
 
-    fn wish(&self, http_port: u16) -> Wish {
+    fn wish(&self, http: Http) -> Wish {
         let dhcp = [(self.proxy_dhcp, Mode::Proxy), (self.dhcp, Mode::Full)];
         let network = NetworkWish {
             range: self.dhcp_range,
@@ -103,27 +103,27 @@ impl NetbootArgs {
             tftp: self.tftp,
             ipxe_dir: self.ipxe_dir.clone(),
             advertise: self.advertise,
-            http_port,
+            http,
             network,
         }
     }
 
-    /// Takes the sockets for what is asked for, if anything is; `http` is where our HTTP server listens.
-    pub fn bind(&self, http: SocketAddr) -> Result<Option<Bound>> {
-        let wish = self.wish(http.port());
+    /// Takes the sockets for what is asked for, if anything is; our HTTP server listens at `address`.
+    pub fn bind(&self, scheme: &'static str, address: SocketAddr) -> Result<Option<Bound>> {
+        let wish = self.wish(Http { scheme, port: address.port() });
         if wish.is_nothing() {
             return Ok(None);
         }
         let dhcp = wish.dhcp;
         let bound = wish.bind()?;
-        for line in self.story(dhcp, &bound, http) {
+        for line in self.story(dhcp, &bound, address) {
             eprintln!("{line}");
         }
         Ok(Some(bound))
     }
 
     /// What is answered from now on, and what is not though somebody may expect it.
-    fn story(&self, dhcp: Option<Mode>, bound: &Bound, http: SocketAddr) -> Vec<String> {
+    fn story(&self, dhcp: Option<Mode>, bound: &Bound, address: SocketAddr) -> Vec<String> {
         let interface = self.interface.as_deref().unwrap_or_default();
         let mut lines = Vec::new();
         match dhcp {
@@ -144,21 +144,23 @@ impl NetbootArgs {
             let (name, loader) = (platform.name, platform.loader);
             format!("{name} machines get no iPXE: {} has no {loader}", self.ipxe_dir.display())
         }));
-        if http.ip().is_loopback() {
-            lines
-                .push(format!("machines cannot reach http://{http}: give --address 0.0.0.0:{}", http.port()));
+        if address.ip().is_loopback() {
+            let port = address.port();
+            lines.push(format!("machines cannot reach {address}: give --address 0.0.0.0:{port}"));
         }
         lines
     }
 
-    /// The dnsmasq config that does what the flags ask for, with the nodes of what is served.
-    pub fn dnsmasq_config(&self, http_port: u16, site: &Site) -> Result<String> {
-        let wish = self.wish(http_port);
+    /// The dnsmasq config that does what the flags ask for, with the nodes of what is served; `address` is `HOST:PORT`.
+    pub fn dnsmasq_config(&self, scheme: &'static str, address: &str, site: &Site) -> Result<String> {
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+        let http = Http { scheme, port };
+        let wish = self.wish(http);
         let mode = wish.dhcp.unwrap_or(Mode::Proxy);
         let interface = netboot::find(self.interface.as_deref().unwrap_or_default())?;
-        let base = base_url(wish.advertise.unwrap_or(interface.address), http_port);
+        let base = base_url(http, wish.advertise.unwrap_or(interface.address));
         let http_loader = match mode {
-            Mode::Full => Some(format!("{base}{HTTP_LOADERS}{}", PLATFORMS[1].loader)),
+            Mode::Full => Some(format!("{base}/{LOADERS}{}", PLATFORMS[1].loader)),
             Mode::Proxy => None,
         };
         let dnsmasq = Dnsmasq {

@@ -9,6 +9,7 @@ use super::client::Client;
 use super::packet::Request;
 use crate::firmware::Via;
 use crate::output::dhcp::Mode;
+use crate::serve::routes::LOADERS;
 
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Sources {
                 match via {
                     Via::Tftp if self.tftp => (loader.to_owned(), "PXEClient"),
                     Via::Tftp => return None,
-                    Via::Http => (format!("{base}{HTTP_LOADERS}{loader}"), "HTTPClient"),
+                    Via::Http => (format!("{base}/{LOADERS}{loader}"), "HTTPClient"),
                 }
             }
             Client::Unknown(_) => return None,
@@ -88,9 +89,6 @@ impl Sources {
         Some(Boot { file, options })
     }
 }
-
-/// Where our HTTP server has the loaders.
-pub const HTTP_LOADERS: &str = "/loaders/";
 
 /// The whole sub-option with the entry of a menu, if a request says one.
 fn boot_item(request: &Request) -> Option<&[u8]> {

@@ -1,24 +1,18 @@
 //! What there is to fetch by TFTP: iPXE for firmware, the script that it runs, and what the tree publishes for loaders.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::firmware::PLATFORMS;
 use crate::manifest::Role;
 use crate::serve::answer::Piece;
+use crate::serve::loaders::Loaders;
+use crate::serve::netboot::Http;
 use crate::serve::site::Site;
-
-/// Further iPXE binaries that people chain to: UEFI's own network driver instead of iPXE's, and BIOS variants.
-const MORE_LOADERS: [&str; 4] = ["snponly.efi", "ipxe.pxe", "undionly.kkpxe", "ipxe.lkrn"];
-/// Longest loader, in bytes; the longest of Debian's has one MiB.
-const MAX_LOADER: u64 = 16 << 20;
 
 /// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21; the second name is for those who
 /// name it themselves.
@@ -28,55 +22,14 @@ const SCRIPTS: [&str; 2] = ["autoexec.ipxe", "boot.ipxe"];
 const ROLES: [Role; 6] =
     [Role::Boot, Role::Kernel, Role::BaseInitrd, Role::Overlay, Role::Initrd, Role::EarlyInitrd];
 
-/// iPXE binaries, in memory.
-#[derive(Clone, Debug, Default)]
-pub struct Loaders(BTreeMap<&'static str, Bytes>);
-
-impl Loaders {
-    /// Reads those that a directory has.
-    ///
-    /// # Errors
-    /// The path that cannot be read, and why. One that is absent is none.
-    pub fn read(directory: &Path) -> Result<Loaders, (PathBuf, io::Error)> {
-        let mut loaders = BTreeMap::new();
-        for name in PLATFORMS.iter().map(|platform| platform.loader).chain(MORE_LOADERS) {
-            let path = directory.join(name);
-            match read_loader(&path) {
-                Ok(bytes) => drop(loaders.insert(name, bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err((path, error)),
-            }
-        }
-        Ok(Loaders(loaders))
-    }
-
-    /// A loader by its file name.
-    pub fn get(&self, name: &str) -> Option<Bytes> {
-        self.0.get(name).cloned()
-    }
-
-    /// The names of those that are there.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.keys().copied()
-    }
-}
-
-fn read_loader(path: &Path) -> io::Result<Bytes> {
-    let size = fs::metadata(path)?.len();
-    if size > MAX_LOADER {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too long for a boot loader"));
-    }
-    fs::read(path).map(Bytes::from)
-}
-
 /// Everything that is served.
 pub struct Files {
     /// iPXE.
     pub loaders: Loaders,
     /// The address of our HTTP server, if it is not the one that the client reached us at.
     pub advertise: Option<Ipv4Addr>,
-    /// Its port.
-    pub http_port: u16,
+    /// That server.
+    pub http: Http,
     /// The tree as it is now.
     pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
 }
@@ -98,8 +51,8 @@ impl Files {
         }
         if SCRIPTS.contains(&name) {
             let address = self.advertise.map_or(here, IpAddr::V4);
-            let host = SocketAddr::new(address, self.http_port);
-            return Ok(Some(Content::Bytes(script(&format!("http://{host}/boot.ipxe")).into())));
+            let url = format!("{}/boot.ipxe", self.http.at(address));
+            return Ok(Some(Content::Bytes(script(&url).into())));
         }
         published(&(self.site)(), name)
     }
@@ -116,7 +69,7 @@ fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
     let served = |name: &&str| site.manifest.files.get(*name).is_some_and(|file| ROLES.contains(&file.role));
     let Some(name) = [name, short.as_str()].into_iter().find(served) else { return Ok(None) };
     match site.asset(name).map(|asset| asset.pieces).as_deref() {
-        Some([Piece::File { path, size }]) => {
+        Some([Piece::File { path, size, .. }]) => {
             // A link inside a tree may lead to another place of it, and nowhere else.
             if !path.canonicalize()?.starts_with(&site.root) {
                 return Ok(None);
@@ -175,18 +128,6 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_loaders_of_the_list_are_taken_from_a_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["ipxe.efi", "snponly.efi", "shadow"] {
-            fs::write(directory.path().join(name), name).unwrap();
-        }
-        let loaders = Loaders::read(directory.path()).unwrap();
-        assert_eq!(loaders.names().collect::<Vec<_>>(), ["ipxe.efi", "snponly.efi"]);
-        assert_eq!(loaders.get("ipxe.efi").unwrap(), "ipxe.efi");
-        assert_eq!(loaders.get("shadow"), None);
-    }
 
     #[tokio::test]
     async fn a_reader_gives_any_part_of_a_file_in_any_order() {

@@ -1,0 +1,87 @@
+//! Flags of `prebake serve` for many machines at once.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+
+use clap::Args;
+
+use crate::serve::limits::Limits;
+use crate::serve::server::Server;
+
+#[derive(Args)]
+#[command(next_help_heading = "Many machines at once")]
+pub struct StormArgs {
+    /// Send at most this much a second, shared evenly among clients: 800Mbit, 1Gbit, 20M (bytes)
+    #[arg(long, value_name = "RATE", value_parser = bandwidth)]
+    bandwidth: Option<NonZeroU64>,
+    /// Let so many machines load at a time; further ones wait in iPXE, which shows their place and the time to go
+    #[arg(long, value_name = "N")]
+    max_boots: Option<NonZeroUsize>,
+    /// Connections at a time; further ones wait
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+    /// Connections from one address; further ones are refused
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_client)]
+    max_per_client: usize,
+    /// Check each file against the manifest before it is sent, and refuse what is corrupt
+    #[arg(long)]
+    rehash: bool,
+}
+
+impl StormArgs {
+    /// A server as the flags want it.
+    pub fn apply(&self, server: Server) -> Server {
+        let limits = Limits {
+            connections: self.max_connections.max(1),
+            per_client: self.max_per_client.max(1),
+            ..Limits::default()
+        };
+        let mut server = server.limits(limits);
+        if let Some(rate) = self.bandwidth {
+            server = server.bandwidth(rate.get());
+        }
+        if let Some(most) = self.max_boots {
+            server = server.max_boots(most.get());
+        }
+        if self.rehash { server.rehash() } else { server }
+    }
+}
+
+/// Units and what they are in bits: networks count in thousands of bits, files in powers of two bytes.
+const UNITS: [(&str, u64); 7] = [
+    ("kbit", 1_000),
+    ("mbit", 1_000_000),
+    ("gbit", 1_000_000_000),
+    ("k", 8 << 10),
+    ("m", 8 << 20),
+    ("g", 8 << 30),
+    ("", 8),
+];
+
+/// Reads a rate, in bytes a second.
+fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let digits = &text[..text.len() - unit.len()];
+    let known = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name));
+    let (_, bits) = known.ok_or_else(|| format!("`{unit}` is not a unit: kbit, Mbit, Gbit, K, M or G"))?;
+    let number: u64 = digits.parse().map_err(|_| "a number is needed, such as 1Gbit".to_owned())?;
+    let rate = number.checked_mul(*bits).and_then(|bits| NonZeroU64::new(bits / 8));
+    rate.ok_or_else(|| "a rate is at least 1 byte a second".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_in_bits_as_networks_have_them_or_in_bytes() {
+        for (text, bytes) in
+            [("1Gbit", 125_000_000), ("800mbit", 100_000_000), ("20M", 20 << 20), ("1000", 1000)]
+        {
+            assert_eq!(bandwidth(text).unwrap().get(), bytes, "{text}");
+        }
+        for bad in ["", "Gbit", "1Gibit", "0M", "1bit", "99999999999999999999G", "-1M", "99999999999999999G"]
+        {
+            assert!(bandwidth(bad).is_err(), "{bad}");
+        }
+    }
+}

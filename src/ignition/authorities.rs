@@ -1,0 +1,63 @@
+//! Authorities whose certificates a machine shall trust beside the public ones, and the layer that makes it so.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::Config;
+use crate::report::{Finding, Findings};
+
+/// Longest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A file of certificates.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// Where the booted system has it.
+    path: String,
+    /// Its bytes, as a data URL.
+    source: String,
+}
+
+impl Authorities {
+    /// Reads a file of one or more certificates in PEM.
+    ///
+    /// # Errors
+    /// A finding about a file that cannot be read or holds none, without a place.
+    pub fn load(pem: &Path) -> Result<Authorities, Finding> {
+        let unfit = |why: String| Finding::error(format!("{}: {why}", pem.display()));
+        let unread = |error: std::io::Error| unfit(format!("cannot be read: {error}"));
+        if fs::metadata(pem).map_err(unread)?.len() > MAX_FILE {
+            return Err(unfit("a file of certificates has at most 1 MiB".into()));
+        }
+        let bytes = fs::read(pem).map_err(unread)?;
+        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
+            return Err(unfit("it holds no certificate in PEM".into()));
+        }
+        let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
+        let source = format!("data:;base64,{}", STANDARD.encode(bytes));
+        Ok(Authorities { path: format!("/etc/ssl/certs/{stem}.pem"), source })
+    }
+}
+
+/// The layer by which Ignition trusts them while it fetches, and the booted system from then on: there
+/// `update-ca-certificates` finds them in `/etc/ssl/certs`. None where there are no authorities.
+///
+/// # Errors
+/// Two files of one name.
+pub fn layer(authorities: &[Authorities]) -> Result<Option<Config>, Findings> {
+    if authorities.is_empty() {
+        return Ok(None);
+    }
+    let file = |file: &Authorities| json!({"path": file.path, "mode": 0o644, "overwrite": true, "contents": {"source": file.source}});
+    let files: Vec<Value> = authorities.iter().map(file).collect();
+    let sources: Vec<Value> = authorities.iter().map(|file| json!({"source": file.source})).collect();
+    Config::from_json(&json!({
+        "ignition": {"version": "3.3.0", "security": {"tls": {"certificateAuthorities": sources}}},
+        "storage": {"files": files},
+    }))
+    .map(Some)
+}

@@ -1,0 +1,217 @@
+//! The boot queue: how many machines load at a time, who is next, and how long that takes.
+//!
+//! A machine has its turn from its boot script on until it has loaded nothing for a while. Machines behind one address
+//! count as one, for only their scripts say who they are, their downloads do not.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A machine that got its script and then loaded nothing has given up.
+const TO_BEGIN: Duration = Duration::from_secs(30);
+/// A machine that loads nothing more has all it needs: between two files of a script there is no pause.
+const TO_GO_ON: Duration = Duration::from_secs(3);
+/// How often a machine that waits asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A machine that waits and does not ask has gone.
+const TO_ASK: Duration = Duration::from_secs(20);
+
+/// The queue.
+pub struct Boots {
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    booting: HashMap<IpAddr, Booting>,
+    /// In the order in which they came, and when they asked last.
+    waiting: Vec<(IpAddr, Instant)>,
+    /// How long a machine loads, averaged over the last ones.
+    usual: Option<Duration>,
+}
+
+struct Booting {
+    began: Instant,
+    /// When its last download ended, or began.
+    loaded: Option<Instant>,
+    /// Downloads that run.
+    downloads: usize,
+}
+
+/// What a machine that wants to boot is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Now.
+    Boot,
+    /// Later.
+    Wait(Place),
+}
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The next one has 1.
+    pub number: usize,
+    /// How many wait.
+    pub of: usize,
+    /// After about how long it will be this machine's turn, once one machine has shown how long it takes.
+    pub after: Option<Duration>,
+}
+
+/// A download of a machine that boots; it runs until this is dropped.
+pub struct Download {
+    boots: Arc<Boots>,
+    client: IpAddr,
+}
+
+impl Boots {
+    /// A queue that lets so many machines load at a time.
+    pub fn new(most: usize) -> Arc<Boots> {
+        Arc::new(Boots { most, state: Mutex::default() })
+    }
+
+    /// A machine asks for its boot script.
+    pub fn ask(&self, client: IpAddr, now: Instant) -> Turn {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.forget(now);
+        if state.booting.contains_key(&client) {
+            return Turn::Boot;
+        }
+        let index = match state.waiting.iter().position(|(waiting, _)| *waiting == client) {
+            Some(index) => index,
+            None => {
+                state.waiting.push((client, now));
+                state.waiting.len() - 1
+            }
+        };
+        // Free places belong to those who came first, even if others ask first.
+        if index < self.most.saturating_sub(state.booting.len()) {
+            state.waiting.remove(index);
+            state.booting.insert(client, Booting { began: now, loaded: None, downloads: 0 });
+            return Turn::Boot;
+        }
+        state.waiting[index].1 = now;
+        let rounds = (index + 1) as f64 / self.most as f64;
+        let after = state.usual.map(|usual| usual.mul_f64(rounds));
+        Turn::Wait(Place { number: index + 1, of: state.waiting.len(), after })
+    }
+
+    /// A long download began; none if the machine has no turn that it could prolong.
+    pub fn download(self: &Arc<Self>, client: IpAddr, now: Instant) -> Option<Download> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let booting = state.booting.get_mut(&client)?;
+        booting.downloads += 1;
+        booting.loaded = Some(now);
+        Some(Download { boots: self.clone(), client })
+    }
+
+    /// The script for a machine that waits: it says its place, sleeps, and asks again with the same words.
+    pub fn script(&self, place: &Place, query: &str) -> String {
+        let Place { number, of, after } = place;
+        let after = match after {
+            Some(after) => format!(", about {} s to go", after.as_secs().max(1)),
+            None => String::new(),
+        };
+        // iPXE would expand what looks like its own settings.
+        let query = query.replace('$', "%24");
+        let (most, seconds) = (self.most, ASK_AGAIN.as_secs());
+        format!(
+            "#!ipxe\n:wait\necho {most} machines load at a time, this one is number {number} of {of} that wait{after}\nsleep {seconds}\nchain --replace ipxe?{query} || goto wait\n"
+        )
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let mut state = self.boots.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(booting) = state.booting.get_mut(&self.client) {
+            booting.downloads -= 1;
+            booting.loaded = Some(Instant::now());
+        }
+    }
+}
+
+impl State {
+    /// Forgets who is done and who is gone.
+    fn forget(&mut self, now: Instant) {
+        let usual = &mut self.usual;
+        self.booting.retain(|_, booting| {
+            let is_done = match booting.loaded {
+                None => now.duration_since(booting.began) >= TO_BEGIN,
+                Some(loaded) => booting.downloads == 0 && now.saturating_duration_since(loaded) >= TO_GO_ON,
+            };
+            if let Some(loaded) = booting.loaded.filter(|_| is_done) {
+                let took = loaded.duration_since(booting.began) + TO_GO_ON;
+                *usual = Some(usual.map_or(took, |usual| (usual * 3 + took) / 4));
+            }
+            !is_done
+        });
+        self.waiting.retain(|(_, asked)| now.duration_since(*asked) < TO_ASK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: u8) -> IpAddr {
+        [192, 0, 2, number].into()
+    }
+
+    /// The place and the number of places that a machine is told; none if it may boot.
+    fn ask(boots: &Boots, number: u8, now: Instant) -> Option<(usize, usize)> {
+        match boots.ask(client(number), now) {
+            Turn::Boot => None,
+            Turn::Wait(place) => Some((place.number, place.of)),
+        }
+    }
+
+    #[test]
+    fn machines_get_their_turn_in_the_order_in_which_they_came() {
+        let boots = Boots::new(2);
+        let now = Instant::now();
+        assert_eq!(
+            [1, 2, 3, 4].map(|number| ask(&boots, number, now)),
+            [None, None, Some((1, 1)), Some((2, 2))]
+        );
+        assert_eq!(ask(&boots, 1, now), None, "it has a turn, and may ask twice");
+        let [first, second] = [1, 2].map(|number| boots.download(client(number), now).unwrap());
+        let later = now + Duration::from_secs(10);
+        assert_eq!([3, 4].map(|number| ask(&boots, number, later)), [Some((1, 2)), Some((2, 2))]);
+
+        drop(first);
+        let later = now + Duration::from_secs(15);
+        assert_eq!(ask(&boots, 5, later), Some((3, 3)), "the free place is not for who comes last");
+        assert_eq!([3, 4].map(|number| ask(&boots, number, later)), [None, Some((1, 2))]);
+        let Turn::Wait(place) = boots.ask(client(5), later) else { panic!("there is no place") };
+        assert!(place.after.is_some_and(|after| after >= TO_GO_ON), "{place:?}");
+        drop(second);
+    }
+
+    #[test]
+    fn a_machine_that_gave_up_holds_nobody_up() {
+        let boots = Boots::new(1);
+        let now = Instant::now();
+        assert_eq!([1, 2].map(|number| ask(&boots, number, now)), [None, Some((1, 1))]);
+        assert_eq!(ask(&boots, 3, now + Duration::from_secs(5)), Some((2, 2)));
+        // The first loaded nothing, the second and third stopped asking.
+        assert_eq!(ask(&boots, 4, now + TO_BEGIN), None);
+        assert_eq!(ask(&boots, 2, now + TO_BEGIN), Some((1, 1)));
+    }
+
+    #[test]
+    fn a_script_says_the_place_and_asks_again_with_the_same_words() {
+        let place = Place { number: 3, of: 9, after: Some(Duration::from_secs(70)) };
+        let script = Boots::new(4).script(&place, "mac=52-54-00-00-00-01&serial=${x}");
+        assert!(
+            script
+                .contains("4 machines load at a time, this one is number 3 of 9 that wait, about 70 s to go")
+        );
+        assert!(
+            script.contains("chain --replace ipxe?mac=52-54-00-00-00-01&serial=%24{x} || goto wait\n"),
+            "{script}"
+        );
+    }
+}

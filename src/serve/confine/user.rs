@@ -1,0 +1,83 @@
+//! Users as people name them: `NAME`, `UID`, each with `:GROUP` behind it or without.
+//!
+//! Names are looked up in /etc/passwd and /etc/group only. Who comes from elsewhere (LDAP, systemd's dynamic users) is named
+//! by numbers.
+
+use std::fmt;
+
+use rustix::process::{Gid, Uid};
+
+/// A user and the one group that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user's number.
+    pub uid: Uid,
+    /// The group's.
+    pub gid: Gid,
+}
+
+/// Nobody, or no group, is called so.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no user or group `{0}`")]
+pub struct Unknown(String);
+
+impl User {
+    /// Reads a user; the texts are those of /etc/passwd and /etc/group. Without a group it is the user's own, or the one of
+    /// the same number.
+    pub fn parse(text: &str, passwd: &str, group: &str) -> Result<User, Unknown> {
+        let (name, of_group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
+        let unknown = |name: &str| Unknown(name.to_owned());
+        let row = row(passwd, name);
+        let uid = id(name).or_else(|| id(row.as_ref()?.get(2)?)).ok_or_else(|| unknown(name))?;
+        let gid = match of_group {
+            Some(name) => {
+                let listed = || id(self::row(group, name)?.get(2)?);
+                id(name).or_else(listed).ok_or_else(|| unknown(name))?
+            }
+            None => row.and_then(|row| id(row.get(3)?)).unwrap_or(uid),
+        };
+        Ok(User { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) })
+    }
+}
+
+/// The fields of the line that is about a name, or about a number in its place.
+fn row<'t>(table: &'t str, name: &str) -> Option<Vec<&'t str>> {
+    let mut rows = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    rows.find(|row| row[0] == name || (id(name).is_some() && row.get(2) == Some(&name)))
+}
+
+/// The highest number stands for "leave it as it is" in system calls, and is nobody's.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid.as_raw(), self.gid.as_raw())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533:nobody:/:/bin/false\nbroken\n";
+    const GROUP: &str = "root:x:0:\nboot:x:77:nobody\n";
+
+    #[test]
+    fn a_user_is_a_name_or_a_number_and_its_group_its_own_unless_another_is_named() {
+        for (text, is) in [
+            ("nobody", "65534:65533"),
+            ("65534", "65534:65533"),
+            ("nobody:boot", "65534:77"),
+            ("nobody:0", "65534:0"),
+            ("1000", "1000:1000"),
+            ("1000:100", "1000:100"),
+        ] {
+            assert_eq!(User::parse(text, PASSWD, GROUP).unwrap().to_string(), is, "{text}");
+        }
+        for none in ["", "somebody", "nobody:none", "broken", "4294967295", "-1", "1000:", "0:4294967295"] {
+            assert!(User::parse(none, PASSWD, GROUP).is_err(), "{none}");
+        }
+    }
+}

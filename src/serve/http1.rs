@@ -1,0 +1,275 @@
+//! HTTP/1 on plain TCP, where files leave by sendfile(2), without a copy and without a thread of their own.
+//!
+//! Requests whose body is to be read go to hyper, with the bytes that were read already in front, and so does the rest of
+//! their connection ([`super::connection`]).
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hyper::{StatusCode, Version};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use super::connection;
+use super::exchange::{Exchange, Outgoing, Reply, Via};
+use super::head::{self, Head, Refusal};
+use super::patience::Patience;
+use super::segments::Segment;
+use super::server::stopped;
+use super::shares::{SHORT, Share};
+use super::tally::Tally;
+
+/// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
+const SMALL: u64 = 16 << 10;
+/// What is read at a time; a usual request fits twice.
+const READ: usize = 4 << 10;
+/// What is still taken from a client that was refused, so that it reads why before the connection is reset: bytes, time.
+const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(2));
+
+/// Answers on a connection until it ends; why, if it broke off.
+pub async fn serve(
+    stream: TcpStream,
+    via: Via,
+    exchange: Arc<Exchange>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut connection = Connection { stream, via, exchange, stop, input: Vec::new() };
+    for left in (0..connection.exchange.limits.requests).rev() {
+        let head = match connection.read_head().await? {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(()),
+            Err(refusal) => return connection.refuse(refusal).await,
+        };
+        if head.has_body {
+            let Connection { stream, via, exchange, stop, input } = connection;
+            let (read, write) = stream.into_split();
+            let stream = tokio::io::join(io::Cursor::new(input).chain(read), write);
+            return connection::serve(stream, via, exchange, stop).await;
+        }
+        connection.input.drain(..head.length);
+        let keep_alive = head.keep_alive && left > 0 && !*connection.stop.borrow();
+        let version = head.parts.version;
+        let reply = connection.exchange.answer(via, head.parts, Ok(String::new())).await;
+        if !connection.send(reply, version, keep_alive).await? {
+            return connection.stream.shutdown().await;
+        }
+    }
+    Ok(())
+}
+
+struct Connection {
+    stream: TcpStream,
+    via: Via,
+    exchange: Arc<Exchange>,
+    stop: watch::Receiver<bool>,
+    /// What was read and not answered yet.
+    input: Vec<u8>,
+}
+
+impl Connection {
+    /// The next head; none when the client is gone, was silent for long, or the server stops.
+    async fn read_head(&mut self) -> io::Result<Result<Option<Head>, Refusal>> {
+        if self.input.is_empty() {
+            // A connection that waits holds no memory but its own.
+            self.input = Vec::new();
+            let idle = tokio::time::timeout(self.exchange.limits.idle, self.stream.readable());
+            tokio::select! {
+                ready = idle => match ready {
+                    Ok(ready) => ready?,
+                    Err(_) => return Ok(Ok(None)),
+                },
+                () = stopped(&mut self.stop) => return Ok(Ok(None)),
+            }
+        }
+        let end = tokio::time::Instant::now() + self.exchange.limits.head_time;
+        loop {
+            if !self.input.is_empty() {
+                match head::parse(&self.input, &self.exchange.limits) {
+                    Ok(None) => {}
+                    parsed => return Ok(parsed),
+                }
+            }
+            self.input.reserve(READ);
+            match self.stream.try_read_buf(&mut self.input) {
+                Ok(0) => return Ok(Ok(None)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match tokio::time::timeout_at(end, self.stream.readable()).await {
+                        Ok(ready) => ready?,
+                        Err(_) if self.input.is_empty() => return Ok(Ok(None)),
+                        Err(_) => return Ok(Err(head::TOO_SLOW)),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Says why a request is not answered, and closes.
+    async fn refuse(mut self, Refusal { status, why }: Refusal) -> io::Result<()> {
+        self.exchange.cut(self.via.peer, Some(status), why);
+        let headers = [("content-type", super::answer::TEXT.to_owned())];
+        let mut text = format_head(status, &headers, Some(why.len() as u64 + 1), "close");
+        text += &format!("{why}\n");
+        self.write(&mut Patience::new(&self.exchange.limits), text.as_bytes(), SendFlags::empty()).await?;
+        self.stream.shutdown().await?;
+        let (bytes, time) = LINGER;
+        let mut rest = self.stream.take(bytes);
+        let _ = tokio::time::timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        Ok(())
+    }
+
+    /// Sends an answer; whether the connection stays.
+    async fn send(&mut self, reply: Reply, version: Version, keep_alive: bool) -> io::Result<bool> {
+        let Reply { status, headers, length, body, mut tally } = reply;
+        let streams = matches!(body, Outgoing::Stream(_));
+        let stays = keep_alive && !streams;
+        let connection = match (stays, version) {
+            (false, _) => "close",
+            (true, Version::HTTP_10) => "keep-alive",
+            (true, _) => "",
+        };
+        let mut head = format_head(status, &headers, length, connection).into_bytes();
+        let mut patience = Patience::new(&self.exchange.limits);
+        let mut segments = match body {
+            Outgoing::Segments(segments) => segments,
+            Outgoing::Stream(events) => {
+                self.write(&mut patience, &head, SendFlags::empty()).await?;
+                self.stream_events(events, &mut patience, &mut tally).await?;
+                return Ok(false);
+            }
+        };
+        let length: u64 = segments.iter().map(Segment::length).sum();
+        if length <= SMALL {
+            for segment in &mut segments {
+                head.extend_from_slice(&segment.read(SMALL as usize)?);
+            }
+            self.write(&mut patience, &head, SendFlags::empty()).await?;
+            tally.sent(length);
+            return Ok(stays);
+        }
+        self.write(&mut patience, &head, SendFlags::MORE).await?;
+        drop(head);
+        let mut share = (length > SHORT).then(|| self.exchange.shares.join(self.via.peer.ip()));
+        let last = segments.len() - 1;
+        for (index, segment) in segments.into_iter().enumerate() {
+            match segment {
+                Segment::Bytes(bytes) => {
+                    let more = if index < last { SendFlags::MORE } else { SendFlags::empty() };
+                    self.write(&mut patience, &bytes, more).await?;
+                    tally.sent(bytes.len() as u64);
+                }
+                Segment::File(file, range) => {
+                    self.send_file(&file, range, &mut patience, share.as_mut(), &mut tally).await?;
+                }
+            }
+        }
+        Ok(stays)
+    }
+
+    /// Sends a part of a file, straight from the page cache.
+    async fn send_file(
+        &mut self,
+        file: &File,
+        range: Range<u64>,
+        patience: &mut Patience,
+        mut share: Option<&mut Share>,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            let mut most = range.end - at;
+            let mut turn_ends = None;
+            if let Some(share) = &mut share {
+                most = most.min(share.turn().await);
+                turn_ends = share.turn_ends();
+            }
+            let send = || Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), most as usize)?);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                // Its promised length cannot be kept.
+                Ok(0) => return Err(io::Error::other("the file was cut while it was sent")),
+                Ok(sent) => {
+                    let sent = sent as u64;
+                    patience.took(sent);
+                    tally.sent(sent);
+                    if let Some(share) = &mut share {
+                        share.sent(sent);
+                    }
+                    // A client that takes all at once must not hold this thread from the others.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    patience.wait(self.stream.writable(), turn_ends).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends bytes from memory.
+    async fn write(&self, patience: &mut Patience, mut bytes: &[u8], flags: SendFlags) -> io::Result<()> {
+        let flags = flags | SendFlags::NOSIGNAL;
+        while !bytes.is_empty() {
+            let send = || Ok(rustix::net::send(&self.stream, bytes, flags)?);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Ok(sent) => {
+                    patience.took(sent as u64);
+                    bytes = &bytes[sent..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    patience.wait(self.stream.writable(), None).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends events as they come, until they end, the client is gone, or the server stops.
+    async fn stream_events(
+        &mut self,
+        mut events: mpsc::Receiver<Bytes>,
+        patience: &mut Patience,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        let mut ignored = [0; 64];
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                read = self.stream.read(&mut ignored) => match read? {
+                    0 => None,
+                    _ => continue,
+                },
+                () = stopped(&mut self.stop) => None,
+            };
+            let Some(event) = event else { return Ok(()) };
+            self.write(patience, &event, SendFlags::empty()).await?;
+            tally.sent(event.len() as u64);
+        }
+    }
+}
+
+/// A head, to its empty line.
+fn format_head(status: u16, headers: &[(&str, String)], length: Option<u64>, connection: &str) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let mut head = String::with_capacity(512);
+    head += &format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or_default());
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    if let Some(length) = length {
+        head += &format!("content-length: {length}\r\n");
+    }
+    if !connection.is_empty() {
+        head.extend(["connection: ", connection, "\r\n"]);
+    }
+    head.extend(["date: ", &httpdate::fmt_http_date(SystemTime::now()), "\r\n\r\n"]);
+    head
+}

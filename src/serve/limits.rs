@@ -1,0 +1,134 @@
+//! What a client may take: connections, bytes of a head, time. Enough for any loader, and an end for everything.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Headers in one head; loaders send five, browsers twenty.
+pub const MAX_HEADERS: usize = 64;
+
+/// The limits of a server's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Of these from one address (of IPv6, one /64); further ones are told so and closed.
+    pub per_client: usize,
+    /// Requests on one connection, which is closed after the last.
+    pub requests: u32,
+    /// Longest head, in bytes.
+    pub head: usize,
+    /// Longest target within it, in bytes.
+    pub target: usize,
+    /// A client that has begun a head, or the body of a report, has this long to end it.
+    pub head_time: Duration,
+    /// A connection without a request is closed after this.
+    pub idle: Duration,
+    /// A client that takes fewer than [`Limits::window_bytes`] of an answer within so much time spent waiting for it is cut off.
+    pub window: Duration,
+    /// See there.
+    pub window_bytes: u64,
+    /// How long open transfers may take once the server is told to stop.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 4096,
+            per_client: 256,
+            requests: 10_000,
+            head: 16 << 10,
+            target: 8 << 10,
+            head_time: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            // Half a kilobyte a second: a modem is faster, and a machine that hangs is slower.
+            window: Duration::from_secs(30),
+            window_bytes: 16 << 10,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Allows this process as many open files as it may ever have: each connection is one, and its file another. Shells
+/// and systemd give processes 1024 of them for the sake of those that use select(2).
+pub fn allow_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What cannot be raised stays; connections then wait until others end.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// How many connections each client has.
+#[derive(Clone, Default)]
+pub struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One connection of a client; counted until it is dropped.
+pub struct Counted {
+    clients: Clients,
+    client: IpAddr,
+}
+
+impl Clients {
+    /// Counts a connection, unless the client has as many already.
+    pub fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
+        let client = client_of(address);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(client).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { clients: self.clone(), client })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Who counts as one client: an IPv4 address, or what one IPv6 host can choose its addresses from (RFC 4291, 2.5.4).
+pub fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_so_many_connections_and_a_closed_one_makes_room() {
+        let clients = Clients::default();
+        let one: IpAddr = "192.0.2.1".parse().unwrap();
+        let first = clients.enter(one, 2).unwrap();
+        let _second = clients.enter("::ffff:192.0.2.1".parse().unwrap(), 2).unwrap();
+        assert!(clients.enter(one, 2).is_none());
+        assert!(clients.enter("192.0.2.2".parse().unwrap(), 2).is_some(), "another client");
+        drop(first);
+        assert!(clients.enter(one, 2).is_some());
+    }
+
+    #[test]
+    fn an_ipv6_client_does_not_become_another_by_another_address_of_its_network() {
+        let clients = Clients::default();
+        let _one = clients.enter("2001:db8::1".parse().unwrap(), 1).unwrap();
+        assert!(clients.enter("2001:db8::2".parse().unwrap(), 1).is_none());
+        assert!(clients.enter("2001:db8:0:1::1".parse().unwrap(), 1).is_some());
+    }
+}

@@ -1,0 +1,168 @@
+//! Patience with clients that take their answers slowly, and its end with those that take hardly anything.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::limits::Limits;
+
+/// What a client took, and how long it was waited for. Only the waiting counts, so the server's own pauses are not held
+/// against a client.
+pub struct Patience {
+    window: Duration,
+    least: u64,
+    waited: Duration,
+    taken: u64,
+}
+
+impl Patience {
+    /// With a client that has not disappointed yet.
+    pub fn new(limits: &Limits) -> Patience {
+        Patience { window: limits.window, least: limits.window_bytes, waited: Duration::ZERO, taken: 0 }
+    }
+
+    /// The client took so many bytes.
+    pub fn took(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
+    /// How much longer it is waited for.
+    fn left(&self) -> Duration {
+        self.window.saturating_sub(self.waited)
+    }
+
+    /// It was waited for, for so long; an error at the end of a window in which it took too little.
+    fn waited(&mut self, time: Duration) -> io::Result<()> {
+        self.waited += time;
+        if self.waited >= self.window {
+            if self.taken < self.least {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "it takes hardly anything of its answer",
+                ));
+            }
+            (self.waited, self.taken) = (Duration::ZERO, 0);
+        }
+        Ok(())
+    }
+
+    /// Waits until the client can take more, or until `end`.
+    pub async fn wait(
+        &mut self,
+        ready: impl Future<Output = io::Result<()>>,
+        end: Option<Instant>,
+    ) -> io::Result<()> {
+        let started = Instant::now();
+        let last = started + self.left();
+        let end = end.map_or(last, |end| end.min(last));
+        let ready = tokio::time::timeout_at(end.into(), ready).await;
+        self.waited(started.elapsed())?;
+        ready.unwrap_or(Ok(()))
+    }
+}
+
+/// A stream that is written to with patience.
+pub struct Patient<S> {
+    stream: S,
+    patience: Patience,
+    /// Since when the stream takes nothing, and the timer for how long that is borne.
+    stuck: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl<S> Patient<S> {
+    /// Writes to a stream within limits.
+    pub fn new(stream: S, limits: &Limits) -> Patient<S> {
+        Patient { stream, patience: Patience::new(limits), stuck: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        loop {
+            if let Poll::Ready(written) = Pin::new(&mut this.stream).poll_write(context, bytes) {
+                let written = written?;
+                this.patience.took(written as u64);
+                if let Some((since, _)) = this.stuck.take() {
+                    this.patience.waited(since.elapsed())?;
+                }
+                return Poll::Ready(Ok(written));
+            }
+            let left = this.patience.left();
+            let (since, timer) =
+                this.stuck.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
+            ready!(timer.as_mut().poll(context));
+            let waited = since.elapsed();
+            this.stuck = None;
+            this.patience.waited(waited)?;
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { window: Duration::from_millis(50), window_bytes: 10, ..Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn who_takes_enough_within_the_window_is_waited_for_again_and_who_does_not_is_cut() {
+        let mut patience = Patience::new(&limits());
+        patience.took(10);
+        patience.wait(std::future::pending(), None).await.unwrap();
+        patience.took(9);
+        let error = patience.wait(std::future::pending(), None).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_takes_nothing_breaks_and_a_slow_one_does_not() {
+        let (near, far) = tokio::io::duplex(16);
+        let error = Patient::new(near, &limits()).write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(far);
+
+        let (near, mut far) = tokio::io::duplex(16);
+        let reader = tokio::spawn(async move {
+            let mut buffer = [0; 16];
+            let mut read = 0;
+            while read < 160 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                read += tokio::io::AsyncReadExt::read(&mut far, &mut buffer).await.unwrap();
+            }
+        });
+        Patient::new(near, &limits()).write_all(&[0; 160]).await.unwrap();
+        reader.await.unwrap();
+    }
+}

@@ -1,0 +1,280 @@
+//! Bodies, opened: the pieces of files that an answer is made of, in the order in which they leave.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::answer::{Body, Piece};
+use crate::digest::Sha256;
+
+/// What leaves at a stretch.
+#[derive(Clone, Debug)]
+pub enum Segment {
+    /// From memory.
+    Bytes(Bytes),
+    /// From a file, which stays whole while it is open, even when its build is swapped and removed.
+    File(Arc<File>, Range<u64>),
+}
+
+impl Segment {
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Segment::Bytes(bytes) => bytes.len() as u64,
+            Segment::File(_, range) => range.end - range.start,
+        }
+    }
+
+    /// Takes up to so many bytes off its front, into memory.
+    pub fn read(&mut self, most: usize) -> io::Result<Bytes> {
+        match self {
+            Segment::Bytes(bytes) => Ok(bytes.split_to(most.min(bytes.len()))),
+            Segment::File(file, range) => {
+                let mut chunk = vec![0; most.min((range.end - range.start) as usize)];
+                file.read_exact_at(&mut chunk, range.start)?;
+                range.start += chunk.len() as u64;
+                Ok(chunk.into())
+            }
+        }
+    }
+}
+
+/// Why a body cannot be opened.
+#[derive(Debug)]
+pub enum Unsendable {
+    /// A link leads out of what is served.
+    Outside,
+    /// It is gone, shorter than it should be, no file, or cannot be read.
+    Damaged(io::Error),
+}
+
+impl From<io::Error> for Unsendable {
+    fn from(error: io::Error) -> Self {
+        Unsendable::Damaged(error)
+    }
+}
+
+/// The directory that nothing may be opened outside of.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Root {
+    /// Opens it; the path must be canonical.
+    pub fn open(path: &Path) -> io::Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Root { path: path.into(), directory })
+    }
+
+    /// Whether it is the directory at a path. One that was removed is none, even if there is another one in its place.
+    pub fn is(&self, path: &Path) -> bool {
+        self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
+    }
+
+    /// Opens a file beneath it. A link may lead to another place beneath it, and nowhere else.
+    fn file(&self, path: &Path) -> Result<File, Unsendable> {
+        // Something that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let beneath = path.strip_prefix(&self.path).map_err(|_| Unsendable::Outside)?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.directory, beneath, flags, Mode::empty(), resolve) {
+            Ok(file) => Ok(file.into()),
+            // A link with an absolute target may still stay inside; and kernels before 5.6, and some sandboxes, know no
+            // openat2(2). Both are looked at the slow way.
+            Err(Errno::XDEV | Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
+                let path = path.canonicalize()?;
+                if !path.starts_with(&self.path) {
+                    return Err(Unsendable::Outside);
+                }
+                Ok(rustix::fs::open(&path, flags | OFlags::NOFOLLOW, Mode::empty())
+                    .map_err(io::Error::from)?
+                    .into())
+            }
+            Err(error) => Err(Unsendable::Damaged(error.into())),
+        }
+    }
+}
+
+/// A file that an answer needs and what is known of its bytes.
+#[derive(Debug)]
+pub struct Promised {
+    /// The open file.
+    pub file: Arc<File>,
+    /// Where it lies, for messages.
+    pub path: PathBuf,
+    /// The digest of all its bytes, where the manifest has one.
+    pub sha256: Option<Sha256>,
+}
+
+/// Opens the files that a body needs, before anything is promised: what cannot be sent is an error of its own.
+pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Unsendable> {
+    let (pieces, parts, end) = match body {
+        Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes.into())], Vec::new())),
+        Body::Stream(_) => return Ok((Vec::new(), Vec::new())),
+        Body::File { pieces, range } => (pieces, vec![(String::new(), range)], String::new()),
+        Body::Parts { pieces, parts, end } => (pieces, parts, end),
+    };
+    let mut promised = Vec::new();
+    let mut opened = Vec::new();
+    let mut start = 0;
+    for piece in pieces {
+        let (path, size, sha256) = match piece {
+            Piece::Zeros(size) => {
+                opened.push((start..start + size, None));
+                start += size;
+                continue;
+            }
+            Piece::File { path, size, sha256 } => (path, size, sha256),
+        };
+        let place = start..start + size;
+        start += size;
+        let needed = parts.iter().map(|(_, part)| overlap(part, &place)).filter(|part| !part.is_empty());
+        // Of an empty file nothing is needed, yet it should be there.
+        let needed = needed.map(|part| part.end - place.start).max().or((size == 0).then_some(0));
+        let Some(needed) = needed else { continue };
+        let file = root.file(&path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is no file").into());
+        }
+        if found.len() < needed {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let file = Arc::new(file);
+        promised.push(Promised { file: file.clone(), path, sha256 });
+        opened.push((place, Some(file)));
+    }
+    let mut segments = Vec::new();
+    for (head, part) in parts {
+        segments.push(Segment::Bytes(head.into()));
+        for (place, file) in &opened {
+            let within = overlap(&part, place);
+            if within.is_empty() {
+                continue;
+            }
+            segments.push(match file {
+                Some(file) => {
+                    Segment::File(file.clone(), within.start - place.start..within.end - place.start)
+                }
+                None => Segment::Bytes(vec![0; (within.end - within.start) as usize].into()),
+            });
+        }
+    }
+    segments.push(Segment::Bytes(end.into()));
+    segments.retain(|segment| segment.length() > 0);
+    Ok((segments, promised))
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> Range<u64> {
+    one.start.max(other.start)..one.end.min(other.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("a"), "0123456789").unwrap();
+        fs::write(root.join("b"), "abcdef").unwrap();
+        fs::write(directory.path().join("secret"), "SECRET").unwrap();
+        let root = Root::open(&root.canonicalize().unwrap()).unwrap();
+        (directory, root)
+    }
+
+    fn piece(root: &Root, name: &str, size: u64) -> Piece {
+        Piece::File { path: root.path.join(name), size, sha256: None }
+    }
+
+    fn bytes(segments: Vec<Segment>, chunk: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        for mut segment in segments {
+            while segment.length() > 0 {
+                all.extend(segment.read(chunk).unwrap());
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn any_range_of_joined_pieces_is_what_it_would_be_in_one_file() {
+        let (_directory, root) = root();
+        let pieces = vec![piece(&root, "a", 10), Piece::Zeros(2), piece(&root, "b", 6)];
+        let whole = b"0123456789\0\0abcdef";
+        for start in 0..whole.len() {
+            for end in start + 1..=whole.len() {
+                let body = Body::File { pieces: pieces.clone(), range: start as u64..end as u64 };
+                let (segments, _) = open(body, &root).unwrap();
+                assert_eq!(bytes(segments, 4), &whole[start..end], "{start}..{end}");
+            }
+        }
+        let parts = vec![("<".to_owned(), 9..13), ("|".to_owned(), 0..1)];
+        let (segments, _) = open(Body::Parts { pieces, parts, end: ">".into() }, &root).unwrap();
+        assert_eq!(bytes(segments, 100), b"<9\0\0a|0>");
+    }
+
+    #[test]
+    fn only_the_files_that_a_range_touches_are_opened() {
+        let (_directory, root) = root();
+        let pieces = vec![piece(&root, "a", 10), piece(&root, "gone", 6)];
+        assert_eq!(open(Body::File { pieces: pieces.clone(), range: 2..10 }, &root).unwrap().1.len(), 1);
+        let damaged = open(Body::File { pieces, range: 2..11 }, &root);
+        assert!(matches!(damaged, Err(Unsendable::Damaged(_))), "{damaged:?}");
+    }
+
+    #[test]
+    fn links_may_lead_about_within_the_root_and_never_out_of_it() {
+        use std::os::unix::fs::symlink;
+        let (_directory, root) = root();
+        let link = |target: &Path, name| symlink(target, root.path.join(name)).unwrap();
+        link("b".as_ref(), "relative");
+        link(&root.path.join("b"), "absolute");
+        link("../secret".as_ref(), "out");
+        link(&root.path.with_file_name("secret"), "far");
+        link("..".as_ref(), "up");
+        let open = |name| open(Body::File { pieces: vec![piece(&root, name, 6)], range: 0..6 }, &root);
+        for inside in ["relative", "absolute"] {
+            assert_eq!(bytes(open(inside).unwrap().0, 6), b"abcdef", "{inside}");
+        }
+        for outside in ["out", "far", "up/secret", "../secret"] {
+            let refused = open(outside);
+            assert!(matches!(refused, Err(Unsendable::Outside)), "{outside}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_not_the_one_in_its_place() {
+        let (_directory, root) = root();
+        assert!(root.is(&root.path));
+        fs::remove_dir_all(&root.path).unwrap();
+        fs::create_dir(&root.path).unwrap();
+        assert!(!root.is(&root.path));
+    }
+
+    #[test]
+    fn a_pipe_or_a_directory_is_no_file_and_holds_nobody_up() {
+        let (_directory, root) = root();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(&root.directory, "pipe", fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        fs::create_dir(root.path.join("directory")).unwrap();
+        for name in ["pipe", "directory"] {
+            let refused = open(Body::File { pieces: vec![piece(&root, name, 1)], range: 0..1 }, &root);
+            assert!(matches!(refused, Err(Unsendable::Damaged(_))), "{name}: {refused:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! An authority for one site: a key and a certificate in a directory, which vouch for this server alone.
+//!
+//! What it issues lives in memory and is made anew at every start, so that nothing but the authority need be kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
+};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use x509_cert::Certificate;
+use x509_cert::der::{DecodePem, Encode};
+
+use super::{Error, read};
+use crate::digest::Sha256;
+use crate::store::{self, write_atomic, write_secret};
+
+/// The certificate's file name: what machines must trust.
+pub const CERTIFICATE: &str = "ca.crt";
+/// The key's, which nobody else may read.
+pub const KEY: &str = "ca.key";
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long an authority holds.
+const AUTHORITY_HOLDS: Duration = Duration::from_secs(10 * 365 * DAY.as_secs());
+/// How long what it issues holds.
+const ISSUED_HOLDS: Duration = Duration::from_secs(90 * DAY.as_secs());
+/// After how long that is issued anew.
+pub const RENEW: Duration = Duration::from_secs(60 * DAY.as_secs());
+
+/// Who vouches for the server.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: PathBuf,
+}
+
+impl Authority {
+    /// Opens the authority in a directory, or makes one there.
+    ///
+    /// # Errors
+    /// A key or certificate that cannot be read, that was not made here, or that expired.
+    pub fn open(directory: &Path, now: SystemTime) -> Result<Authority, Error> {
+        let (key_file, certificate) = (directory.join(KEY), directory.join(CERTIFICATE));
+        let key = match key_file.exists() {
+            true => load_key(&key_file)?,
+            false => make_key(directory, &key_file)?,
+        };
+        let params = params(&key, now);
+        if !certificate.exists() {
+            let made = params.self_signed(&key).map_err(issue(&["the authority".into()]))?;
+            write_atomic(&certificate, made.pem().as_bytes())?;
+        }
+        check(&certificate, &key, now)?;
+        Ok(Authority { issuer: Issuer::new(params, key), certificate })
+    }
+
+    /// The file with the certificate that machines must trust.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// Makes a key and a certificate for a server under these names and addresses.
+    pub fn issue(
+        &self,
+        names: &[String],
+        now: SystemTime,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+        for name in names {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            ServerName::try_from(plain)
+                .map_err(|error| Error::Issue { names: vec![name.clone()], source: error.into() })?;
+        }
+        let mut params = CertificateParams::new(names).map_err(issue(names))?;
+        params.distinguished_name = named("prebake serve");
+        hold(&mut params, now, ISSUED_HOLDS);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().map_err(issue(names))?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(issue(names))?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok((vec![certificate.der().clone()], key))
+    }
+}
+
+fn make_key(directory: &Path, path: &Path) -> Result<KeyPair, Error> {
+    let key = KeyPair::generate().map_err(issue(&["the authority".into()]))?;
+    fs::create_dir_all(directory).map_err(store::Error::io("create", directory))?;
+    write_secret(path, key.serialize_pem().as_bytes())?;
+    Ok(key)
+}
+
+fn load_key(path: &Path) -> Result<KeyPair, Error> {
+    let text = String::from_utf8_lossy(&read(path)?).into_owned();
+    KeyPair::from_pem(&text)
+        .map_err(|error| Error::Unfit { path: path.into(), why: format!("it is no private key ({error})") })
+}
+
+/// Two authorities differ in name, too, so that a client that knows an older one says what is wrong.
+fn common_name(key: &KeyPair) -> String {
+    format!("prebake authority {}", &Sha256::of(key.der_bytes()).to_string()[..16])
+}
+
+fn params(key: &KeyPair, now: SystemTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(&common_name(key));
+    hold(&mut params, now, AUTHORITY_HOLDS);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// That a certificate is the key's and holds still.
+fn check(path: &Path, key: &KeyPair, now: SystemTime) -> Result<(), Error> {
+    let unfit = |why: String| Error::Unfit { path: path.into(), why };
+    let certificate = Certificate::from_pem(read(path)?).map_err(|error| unfit(error.to_string()))?;
+    let certificate = certificate.tbs_certificate;
+    let same_key =
+        certificate.subject_public_key_info.to_der().is_ok_and(|der| der == key.subject_public_key_info());
+    if !same_key || certificate.subject.to_string() != format!("CN={}", common_name(key)) {
+        return Err(unfit(
+            "it does not belong to the key beside it, or was not made by --tls-generate".into(),
+        ));
+    }
+    let until = certificate.validity.not_after;
+    if until.to_system_time() <= now {
+        return Err(unfit(format!(
+            "it expired at {}; remove it, and a new one is made for the same key",
+            until.to_date_time()
+        )));
+    }
+    Ok(())
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// From the year 2000 on: a machine with an empty clock battery boots in the past, and must reach its server all the same.
+fn hold(params: &mut CertificateParams, now: SystemTime, holds: Duration) {
+    let since_1970 = (now + holds).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(1970, 1, 1) + since_1970;
+}
+
+fn issue(names: &[String]) -> impl Fn(rcgen::Error) -> Error {
+    |source| Error::Issue { names: names.to_vec(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_that_expired_or_lost_its_key_is_refused_with_the_way_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        Authority::open(directory.path(), now).unwrap();
+        let later = Authority::open(directory.path(), now + AUTHORITY_HOLDS + DAY);
+        let Err(Error::Unfit { path, why }) = later else { panic!("it was taken") };
+        assert!(path.ends_with(CERTIFICATE) && why.contains("expired") && why.contains("remove it"), "{why}");
+
+        fs::remove_file(directory.path().join(KEY)).unwrap();
+        assert!(matches!(Authority::open(directory.path(), now), Err(Error::Unfit { .. })));
+    }
+
+    #[test]
+    fn what_is_issued_holds_past_its_renewal_for_names_and_addresses() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let authority = Authority::open(directory.path(), now).unwrap();
+        let names = ["boot.example.com", "*.example.com", "10.0.0.1", "fd00::1"].map(str::to_owned);
+        let (chain, _) = authority.issue(&names, now).unwrap();
+        let issued = <Certificate as x509_cert::der::Decode>::from_der(&chain[0]).unwrap().tbs_certificate;
+        assert!(issued.validity.not_after.to_system_time() > now + RENEW + 7 * DAY);
+        assert!(issued.validity.not_before.to_system_time() < now - 365 * DAY);
+        for bad in ["", "no name", "a/b", "*", "10.0.0.256.", "-"] {
+            assert!(authority.issue(&[bad.to_owned()], now).is_err(), "{bad}");
+        }
+    }
+}
