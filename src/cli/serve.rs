@@ -77,7 +77,8 @@ impl ServeArgs {
         let content = Arc::new(Content::tree(&self.tree, notices.clone())?);
         let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
         let http = listeners.first().map(Listener::address).transpose().map_err(socket)?;
-        let netboot = http.map(|http| self.netboot.bind(scheme, http)).transpose()?.flatten();
+        let site = content.site();
+        let netboot = http.map(|http| self.netboot.bind(scheme, http, &site)).transpose()?.flatten();
         files.read(&self.tree);
         self.confine.apply(files)?;
         runtime()?.block_on(async {

@@ -17,6 +17,7 @@ pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
 
 fn from_groups<'g>(groups: impl Iterator<Item = &'g Group>) -> (Vec<Host>, Vec<String>) {
     let (mut hosts, mut wrong) = (BTreeMap::<Mac, Host>::new(), Vec::new());
+    let mut addresses = BTreeMap::new();
     for group in groups {
         let Some(mac) = group.selector.get("mac").and_then(|mac| mac.parse().ok()) else { continue };
         let text = |key: &str| group.metadata.get(key).and_then(Value::as_str);
@@ -34,10 +35,12 @@ fn from_groups<'g>(groups: impl Iterator<Item = &'g Group>) -> (Vec<Host>, Vec<S
             }
         };
         let host = Host { name, mac, ip };
-        let same = |other: &&Host| host.address().is_some() && other.address() == host.address();
-        if let Some(other) = hosts.values().find(same) {
-            wrong.push(format!("nodes {} and {} have the same address", other.name, host.name));
-            continue;
+        if let Some(address) = host.address() {
+            if let Some(other) = addresses.get(&address) {
+                wrong.push(format!("nodes {other} and {} have the same address {address}", host.name));
+                continue;
+            }
+            addresses.insert(address, host.name.clone());
         }
         hosts.insert(mac, host);
     }
@@ -76,7 +79,7 @@ mod tests {
             wrong,
             [
                 "group n3: `dhcp` is not an address such as 10.0.0.11/24",
-                "nodes one and n4 have the same address"
+                "nodes one and n4 have the same address 10.0.0.11"
             ]
         );
     }

@@ -93,3 +93,19 @@ fn uefi_and_bios_machines_reach_our_script_with_addresses_from_our_own_dhcp() {
     assert!(asked.contains("arch=i386") && asked.contains("group=default"), "{asked}");
     drop(bios);
 }
+
+#[test]
+fn a_uefi_machine_without_tftp_boots_by_http_from_its_first_byte_on() {
+    let world = World::new();
+    world.build();
+    let _turn = machine::turn();
+    let network = Network::new();
+    let range = ["--dhcp", "--dhcp-range", "10.77.0.100-10.77.0.110"];
+    let mut server = serve(&network, &world, "output/small/current", &range);
+    let machine = Machine::on(network.plug(), &world.path("console")).without_rom().uefi();
+    let _machine = machine.mac("52:54:00:00:00:01").start().unwrap();
+    server.says("DHCP ack UEFI x86-64 address=10.77.0.100 file=http://10.77.0.1:8080/loaders/ipxe.efi");
+    server.says("GET /loaders/ipxe.efi 200");
+    server.says("DHCP ack iPXE");
+    server.says("GET /ipxe 200");
+}

@@ -357,6 +357,31 @@ fn one_client_cannot_take_all_transfers() {
 }
 
 #[test]
+fn beyond_the_most_transfers_a_request_waits_until_one_ends() {
+    let bytes = loader(500_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    let begin = |last: usize| {
+        let socket = UdpSocket::bind(format!("127.0.1.{last}:0")).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(b"\0\x01ipxe.efi\0octet\0", served.address).unwrap();
+        socket
+    };
+    let begun: Vec<UdpSocket> = (0..256).map(|number| begin(1 + number / 8)).collect();
+    let mut buffer = [0; 600];
+    let (_, port_of_first) = begun[0].recv_from(&mut buffer).unwrap();
+    begun[1..].iter().for_each(|socket| assert!(socket.recv(&mut [0; 600]).is_ok()));
+    let late = begin(200);
+    late.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(late.recv(&mut buffer).is_err(), "one too many");
+    begun[0].send_to(b"\0\x05\0\0\0", port_of_first).unwrap();
+    let answered = (0..50).any(|_| {
+        late.send_to(b"\0\x01ipxe.efi\0octet\0", served.address).unwrap();
+        late.recv(&mut buffer).is_ok()
+    });
+    assert!(answered);
+}
+
+#[test]
 fn without_loaders_the_server_does_not_start_and_names_the_package() {
     let world = World::new();
     world.build();

@@ -109,14 +109,18 @@ impl NetbootArgs {
     }
 
     /// Takes the sockets for what is asked for, if anything is; our HTTP server listens at `address`.
-    pub fn bind(&self, scheme: &'static str, address: SocketAddr) -> Result<Option<Bound>> {
+    pub fn bind(&self, scheme: &'static str, address: SocketAddr, site: &Site) -> Result<Option<Bound>> {
         let wish = self.wish(Http { scheme, port: address.port() });
         if wish.is_nothing() {
             return Ok(None);
         }
         let dhcp = wish.dhcp;
         let bound = wish.bind()?;
-        for line in self.story(dhcp, &bound, address) {
+        let mut story = self.story(dhcp, &bound, address);
+        if dhcp == Some(Mode::Full) {
+            story.extend(inventory::hosts(site).1);
+        }
+        for line in story {
             eprintln!("{line}");
         }
         Ok(Some(bound))

@@ -3,7 +3,7 @@
 //! A machine is its MAC address and not its client identifier (option 61): firmware, iPXE and the system each say another
 //! one, and would get three addresses in one boot. ISC's server calls that `ignore-client-uids`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use crate::recipe::{Mac, Network};
 
 /// How long an offer waits for the client to take it.
 const OFFER: Duration = Duration::from_secs(60);
+/// Most addresses of a range that are lent, however long it is: each takes memory, and whoever makes up MAC addresses gets one.
+const MOST: usize = 1 << 16;
 /// How long an address is not lent that a client found in use.
 const DECLINED: Duration = Duration::from_secs(600);
 
@@ -34,6 +36,8 @@ pub struct Leases {
     /// Never lent from the range: our own address.
     own: Ipv4Addr,
     hosts: BTreeMap<Mac, Host>,
+    /// Their addresses.
+    reserved: BTreeSet<Ipv4Addr>,
     /// Addresses of the range that somebody has, and those that are in use by nobody knows whom.
     held: BTreeMap<Ipv4Addr, Held>,
 }
@@ -48,11 +52,12 @@ struct Held {
 impl Leases {
     /// Nothing is lent yet.
     pub fn new(dhcp: Dhcp, own: Ipv4Addr) -> Leases {
-        Leases { dhcp, own, hosts: BTreeMap::new(), held: BTreeMap::new() }
+        Leases { dhcp, own, hosts: BTreeMap::new(), reserved: BTreeSet::new(), held: BTreeMap::new() }
     }
 
     /// Takes the nodes as they are now; what others hold of the range stays.
     pub fn set_hosts(&mut self, hosts: Vec<Host>) {
+        self.reserved = hosts.iter().filter_map(Host::address).collect();
         self.hosts = hosts.into_iter().map(|host| (host.mac, host)).collect();
     }
 
@@ -77,7 +82,7 @@ impl Leases {
             return None;
         }
         let range = self.dhcp.range?;
-        let addresses = || (range.first.to_bits()..=range.last.to_bits()).map(Ipv4Addr::from_bits);
+        let addresses = || (range.first.to_bits()..=range.last.to_bits()).take(MOST).map(Ipv4Addr::from_bits);
         let known =
             self.held.iter().find(|(_, held)| held.by == Some(request.mac)).map(|(address, _)| *address);
         let free = |address: &Ipv4Addr| self.is_free(*address, now);
@@ -97,7 +102,7 @@ impl Leases {
         let subnet = self.dhcp.subnet;
         let taken = [Some(self.own), self.dhcp.gateway, Some(subnet.base), Some(subnet.broadcast())];
         !taken.contains(&Some(address))
-            && !self.hosts.values().any(|host| host.address() == Some(address))
+            && !self.reserved.contains(&address)
             && self.held.get(&address).is_none_or(|held| held.until <= now)
     }
 

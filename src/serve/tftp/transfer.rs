@@ -12,9 +12,13 @@ use super::options::Grant;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Bounds of what is awaited once the way is known: four times its round trip.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// How often the same is sent to a client that was heard of, and to one that was not: its address may be forged.
-const MAX_TRIES: u32 = 8;
-const MAX_TRIES_UNHEARD: u32 = 3;
+/// The longest that is waited before the same is sent again.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// How often the same is sent to a client that was never heard of: its address may be forged.
+const UNHEARD_TRIES: u32 = 3;
+/// How long a client that was heard of may be silent, if it was asked so often in that time.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENT_TRIES: u32 = 4;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Transfer {
     tries: u32,
     /// When it was last sent.
     sent_at: Instant,
+    /// When the client last had something new.
+    gained_at: Instant,
     /// Smoothed time between a window and its answer.
     round_trip: Option<Duration>,
 }
@@ -69,14 +75,18 @@ impl Transfer {
             heard: false,
             tries: 0,
             sent_at: now,
+            gained_at: now,
             round_trip: None,
         }
     }
 
     /// The first packet, or the next one when an answer is overdue.
     pub fn send(&mut self, now: Instant) -> Step {
-        let most = if self.heard { MAX_TRIES } else { MAX_TRIES_UNHEARD };
-        if self.tries == most {
+        let is_over = match self.heard {
+            true => self.tries >= PATIENT_TRIES && now.saturating_duration_since(self.gained_at) >= PATIENCE,
+            false => self.tries == UNHEARD_TRIES,
+        };
+        if is_over {
             return Step::GiveUp;
         }
         self.tries += 1;
@@ -104,6 +114,7 @@ impl Transfer {
             self.next += gained;
         }
         self.heard = true;
+        self.gained_at = now;
         // By Karn's rule, an answer to what was sent twice measures nothing.
         if self.tries == 1 {
             let took = now.saturating_duration_since(self.sent_at);
@@ -123,8 +134,8 @@ impl Transfer {
         let measured = || self.round_trip.map_or(FIRST_WAIT, |trip| (trip * 4).clamp(WAITS.0, WAITS.1));
         let wait = self.grant.timeout.unwrap_or_else(measured);
         // Twice as long each time, but for the client that has chosen.
-        let patience = if self.grant.timeout.is_some() { 0 } else { self.tries.saturating_sub(1).min(4) };
-        self.sent_at + wait * 2u32.pow(patience)
+        let doubled = || (wait * 2u32.pow(self.tries.saturating_sub(1).min(8))).min(LONGEST_WAIT);
+        self.sent_at + if self.grant.timeout.is_some() { wait } else { doubled() }
     }
 
     /// Which bytes of the file a block is.
@@ -219,7 +230,7 @@ mod tests {
         let (mut transfer, mut now) = transfer(50_000, 4, true);
         transfer.send(now);
         transfer.acknowledged(0, now);
-        let mut waited = Vec::new();
+        let (mut waited, began) = (Vec::new(), now);
         loop {
             let wait = transfer.deadline() - now;
             now += wait;
@@ -229,7 +240,7 @@ mod tests {
             }
             waited.push(wait);
         }
-        assert_eq!(waited.len() as u32, MAX_TRIES - 1);
+        assert!(now - began >= PATIENCE && now - began < PATIENCE * 2, "{:?}", now - began);
         assert!(waited.is_sorted() && waited[1] == waited[0] * 2, "{waited:?}");
     }
 
