@@ -183,7 +183,7 @@ fn storm() {
             server.wait().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let mut seconds: Vec<f64> = text.lines().map(|line| line.parse().unwrap()).collect();
-            assert_eq!(seconds.len(), NODES.into(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(seconds.len(), usize::from(NODES), "{}", String::from_utf8_lossy(&output.stderr));
             seconds.sort_by(f64::total_cmp);
             let (first, last) = (seconds[0], seconds[seconds.len() - 1]);
             println!(

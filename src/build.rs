@@ -3,13 +3,16 @@
 //! The spine's order lives here and nowhere else; each stage is a room of its own. Everything that a person can have
 //! written wrongly is found before the first large download.
 
-use std::collections::BTreeMap;
+mod gather;
+
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use self::gather::{Gathered, Gatherer};
 use crate::arch::Arch;
 use crate::check;
 use crate::compile::{self, Compiled};
+use crate::delivery::Delivery;
 use crate::early;
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
@@ -18,8 +21,8 @@ use crate::kubernetes::{self, Needs};
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
 use crate::memory::{self, Bytes};
-use crate::output::{self, Boot, Built, ImageArchive, SysextImage};
-use crate::plan::{Plan, Step, Work};
+use crate::output::{self, Boot, Built};
+use crate::plan::{Plan, Step};
 use crate::publish::{self, Output, Published};
 use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
@@ -30,8 +33,7 @@ use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
 use crate::source::oci::Resolver;
-use crate::store::{Object, Store};
-use crate::sysext::ddi;
+use crate::store::Store;
 use crate::sysexts::{self, Selected};
 
 /// What a build may do.
@@ -235,69 +237,10 @@ pub async fn build(
     warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
-    // Steps are the sysexts, the container images, what carries them, the overlays, and these with all that they boot in
-    // one, each as they were planned.
-    let (of_sysexts, rest) = steps.split_at(sysexts.len());
-    let (of_images, rest) = rest.split_at(images::wanted(recipe, &needs).count());
-    let ukis = output::uki(recipe).map_or(0, |_| boots.len());
-    let (rest, of_ukis) = rest.split_at(rest.len() - ukis);
-    let (of_carried, of_boots) = rest.split_at(rest.len() - boots.len());
-    let images = sysexts.iter().zip(of_sysexts).map(|(sysext, (step, outcome))| SysextImage {
-        arch: sysext.arch,
-        name: sysext.description.name.clone(),
-        version: sysext.version().to_owned(),
-        object: outcome.object,
-        step: step.key,
-        verity: None,
-    });
-    let carried = of_carried.iter().filter_map(|(step, outcome)| match &step.work {
-        Work::Carried(carried) => Some(SysextImage {
-            arch: carried.arch,
-            name: carried.name.clone(),
-            version: carried.version.clone(),
-            object: outcome.object,
-            step: step.key,
-            verity: None,
-        }),
-        _ => None,
-    });
-    let mut images: Vec<SysextImage> = images.chain(carried).collect();
-    if packaging.verity.is_some() {
-        for image in &mut images {
-            image.verity = ddi::protection(&store.path(&image.object.sha256))?;
-        }
-    }
-    let booted = boots.into_iter().zip(of_boots).enumerate().map(|(index, (boot, (step, outcome)))| Boot {
-        early: of_profile(recipe, &boot.profile, &early),
-        uki: of_ukis.get(index).map(|(step, outcome)| (outcome.object, step.key)),
-        id: boot.id,
-        arch: boot.arch,
-        profile: boot.profile,
-        node: boot.node,
-        layout: boot.layout,
-        kernel_args: boot.kernel_args,
-        ignition: boot.ignition,
-        installed: boot.installed,
-        overlay: outcome.object,
-        step: step.key,
-    });
-    let published = images::wanted(recipe, &needs)
-        .zip(of_images)
-        .filter(|((reference, _), _)| kubernetes::is_published(recipe, reference));
-    let archives = published.map(|((reference, arch), (step, outcome))| ImageArchive {
-        reference: reference.clone(),
-        arch,
-        object: outcome.object,
-        step: step.key,
-    });
-    let built = Built {
-        recipe,
-        lock: &lock,
-        version,
-        boots: booted.collect(),
-        sysexts: images,
-        images: archives.collect(),
-    };
+    let signed = packaging.verity.is_some();
+    let gatherer = Gatherer { recipe, sysexts, boots: &boots, early: &early, signed, store };
+    let Gathered { boots, sysexts, images } = gatherer.gather(&steps)?;
+    let built = Built { recipe, lock: &lock, version, boots, sysexts, images };
     let memory = memory_of(&built);
     warnings.extend(too_small(&built, &memory));
     let lock::Release { channel, version: locked } = &lock.release;
@@ -318,18 +261,17 @@ pub async fn build(
     Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
 }
 
-/// The early initrds of a profile, in its order.
-fn of_profile(recipe: &Recipe, profile: &str, objects: &BTreeMap<String, Object>) -> Vec<(String, Object)> {
-    let names = recipe.profiles[profile].early_initrds.iter().map(early::file_name);
-    names.filter_map(|name| objects.get(&name).map(|object| (name, *object))).collect()
-}
-
 /// What each boot needs; nothing without the stock initrd, which is then not booted.
 fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
     let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, flatcar::INITRD))?.size);
     let needed = |boot: &Boot| {
-        let base = if boot.layout == Layout::Single { 0 } else { base(boot.arch)? };
-        Some((boot.id.clone(), memory::needed([base, boot.overlay.size])))
+        let own = match boot.delivery {
+            Delivery::Initrd(Layout::Single) => boot.made.size,
+            Delivery::Initrd(_) => base(boot.arch)? + boot.made.size,
+            Delivery::Fetched(_) => base(boot.arch)?,
+        };
+        let early = boot.early.iter().map(|(_, initrd)| initrd.size);
+        Some((boot.id.clone(), memory::needed(early.chain([own]), boot.fetched)))
     };
     built.boots.iter().filter_map(needed).collect()
 }
@@ -346,4 +288,59 @@ fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
         (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
     };
     built.recipe.nodes.iter().filter_map(warn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::arch::Arch;
+    use crate::digest::Sha256;
+    use crate::lock::Entry;
+    use crate::report::Source;
+    use crate::store::Object;
+
+    const MIB: u64 = 1 << 20;
+
+    /// What a boot needs with a base of 1000 MiB, an early initrd of 64 and 2000 that were built for it.
+    fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
+        let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let object = |size| Object { sha256: Sha256::of(b""), size };
+        let mut lock = Lock::empty();
+        let base = resolve::stock_id(Arch::Amd64, flatcar::INITRD);
+        lock.inputs = BTreeMap::from([(base, Entry::plain("http://h.invalid", object(1000 * MIB)))]);
+        let boot = Boot {
+            id: "w".into(),
+            arch: Arch::Amd64,
+            profile: "w".into(),
+            node: None,
+            kernel_args: Vec::new(),
+            ignition: Vec::new(),
+            installed: None,
+            delivery: delivery.clone(),
+            made: object(2000 * MIB),
+            step: Sha256::of(b""),
+            fetched: fetched_mib * MIB,
+            early: vec![("ucode.cpio".into(), object(64 * MIB))],
+            uki: None,
+        };
+        let version = Version([4593, 2, 5]);
+        let (sysexts, images) = (Vec::new(), Vec::new());
+        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots: vec![boot], sysexts, images })[0].1
+    }
+
+    #[test]
+    fn a_boot_needs_twice_of_all_that_is_loaded_early_initrds_included() {
+        for (delivery, loaded) in [
+            (Delivery::Initrd(Layout::Overlay), 64 + 1000 + 2000),
+            (Delivery::Initrd(Layout::Virtual), 64 + 1000 + 2000),
+            (Delivery::Initrd(Layout::Single), 64 + 2000),
+        ] {
+            assert_eq!(needed(&delivery, 0), Bytes(2 * loaded * MIB), "{delivery:?}");
+        }
+        let fetched = Delivery::Fetched("http://h.invalid".parse().unwrap());
+        assert_eq!(needed(&fetched, 1700), Bytes(2 * 1700 * MIB), "the base takes less");
+    }
 }

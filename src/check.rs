@@ -44,8 +44,8 @@ pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -
     let base = Base::well_known();
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen = BTreeSet::new();
-    for (boot, sysexts) in of_boots(plan, boots) {
-        let config = NodeConfig::of_ignition(&boot.ignition);
+    for (_, ignition, sysexts) in of_boots(plan, boots) {
+        let config = NodeConfig::of_ignition(ignition);
         let params = json!({
             "kind": "verdict", "revision": rules::REVISION, "release": version.to_string(), "sysexts": sysexts, "config": config,
         });
@@ -75,13 +75,14 @@ pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -
     Ok(Findings::settle(findings, ())?.1)
 }
 
-/// Every boot with the steps of its sysexts by name, as its overlay needs them.
+/// Every boot with its config and the steps of its sysexts by name, as its overlay or its config needs them.
 fn of_boots<'p>(
     plan: &'p Plan,
     boots: &'p [BootWish],
-) -> impl Iterator<Item = (&'p BootWish, &'p BTreeMap<String, Sha256>)> {
-    plan.steps.iter().filter_map(|step| match step.work {
-        Work::Overlay(index) => Some((&boots[index], &step.needs)),
+) -> impl Iterator<Item = (&'p BootWish, &'p [u8], &'p BTreeMap<String, Sha256>)> {
+    plan.steps.iter().filter_map(|step| match &step.work {
+        Work::Overlay(index, _) => Some((&boots[*index], boots[*index].ignition.as_slice(), &step.needs)),
+        Work::Config(completion) => Some((&boots[completion.boot], completion.config(boots), &step.needs)),
         _ => None,
     })
 }
@@ -139,7 +140,7 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
     let packaging = recipe.packaging.load(SystemTime::now())?;
     let boots = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
     let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &boots)?;
-    for (boot, of_boot) in of_boots(&plan, &boots) {
+    for (boot, ignition, of_boot) in of_boots(&plan, &boots) {
         let mut extensions = Vec::new();
         for (name, step) in of_boot {
             match built(store, name, step)? {
@@ -147,7 +148,7 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
                 None => extensions.extend(selected(name, boot.arch).map(outline).transpose()?),
             }
         }
-        judge(boot.id.clone(), &extensions, Some(&NodeConfig::of_ignition(&boot.ignition)))?;
+        judge(boot.id.clone(), &extensions, Some(&NodeConfig::of_ignition(ignition)))?;
     }
     Ok(verdicts)
 }

@@ -1,8 +1,8 @@
 //! Compiles the Ignition config of every profile and node.
 //!
-//! Layers, lowest first: links for the sysexts and SSH keys (generated), authorities, the node side of each sysext, the profile's layers, the
-//! node's own, and the extra layers of the command line. Owns the order and the links; merging and spec levels are
-//! `ignition`'s.
+//! Layers, lowest first: links for the sysexts (where an overlay carries them), authorities and SSH keys (generated), the
+//! node side of each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the order
+//! and the links; merging and spec levels are `ignition`'s, what machines fetch is `delivery`'s.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::arch::Arch;
+use crate::delivery::{self, Delivery};
 use crate::error::{Advice, Exit, Result};
 use crate::format::tree::PLAIN;
 use crate::ignition::authorities::{self, Authorities};
@@ -19,31 +20,19 @@ use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
 use crate::lock;
-use crate::manifest::Role;
-use crate::output;
+use crate::output::{BaseUrl, MATCHBOX_CEILING};
 use crate::plan::BootWish;
 use crate::quirks;
-use crate::recipe::{INSTALL_SYSEXTS, Install, Layout, Node, Profile, Recipe, SshKeys, Version};
+use crate::recipe::{INSTALL_SYSEXTS, Install, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
 use crate::yaml::decode::Spanned;
 
-/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
-const MATCHBOX_CEILING: Spec = Spec::V3_4;
-
 /// Why no config can be made for a release.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The release is one of those that lose what is injected.
-    #[error("{place}: Flatcar {version} loses a config that is injected through a second initrd")]
-    InjectionLost {
-        /// The version.
-        version: Version,
-        /// Where the recipe asks for the release.
-        place: Place,
-    },
     /// The release's Ignition reads spec 2 only.
     #[error("{place}: the Ignition of Flatcar {version} does not read spec 3 configs")]
     TooOld {
@@ -60,12 +49,8 @@ impl Advice for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(match self {
-            Error::InjectionLost { .. } => {
-                "choose a version outside alpha 4487–4668 and beta 4515–4627, or another channel".into()
-            }
-            Error::TooOld { .. } => "choose 3185 or newer".into(),
-        })
+        let Error::TooOld { .. } = self;
+        Some("choose 3185 or newer".into())
     }
 }
 
@@ -86,20 +71,27 @@ pub fn compile(
     github_keys: &lock::SshKeys,
     extra: &[PathBuf],
 ) -> Result<Compiled> {
-    let place = || recipe.release.channel.place.clone();
-    if quirks::drops_injected_config(version) {
-        return Err(Error::InjectionLost { version, place: place() }.into());
-    }
-    let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
-    let release =
-        quirks::newest_spec(version.0[0]).ok_or_else(|| Error::TooOld { version, place: place() })?;
-    let ceiling = if matchbox { release.min(MATCHBOX_CEILING) } else { release };
+    let fetched_from = delivery::fetched_from(recipe, version)?;
+    let too_old = || Error::TooOld { version, place: recipe.release.channel.place.clone() };
+    let release = quirks::newest_spec(version.0[0]).ok_or_else(too_old)?;
+    let ceiling = if recipe.has_output("matchbox") { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
     let authorities = authorities_layer(recipe)?;
     let signer = packaging.verity.as_ref();
-    let findings = judge_layouts(recipe);
-    let mut compiler =
-        Compiler { recipe, version, sysexts, signer, keys, authorities, extra, ceiling, findings };
+    let findings = delivery::contradictions(recipe, fetched_from.as_ref());
+    let mut compiler = Compiler {
+        recipe,
+        version,
+        sysexts,
+        signer,
+        keys,
+        authorities,
+        extra,
+        ceiling,
+        fetched_from,
+        findings,
+    };
+    compiler.note(recipe.unmatched_profiles());
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
@@ -125,6 +117,8 @@ struct Compiler<'c> {
     authorities: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
+    /// Where machines fetch from, if they do.
+    fetched_from: Option<BaseUrl>,
     findings: Vec<Finding>,
 }
 
@@ -146,13 +140,14 @@ impl Compiler<'_> {
             .collect();
         let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
         let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
-        let mut layers = vec![links_layer(&linked)];
+        let mut layers = vec![self.links(&linked)];
         layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
         layers.extend([&self.authorities, &self.keys].into_iter().flatten().cloned().map(Some));
         layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
+        self.note(delivery::remote_sources(profile, &config));
         let node = node.map(|node| node.name.value.as_str());
         let id = self.recipe.boot_id(name, arch, node);
         let (config, installed) = match &profile.install {
@@ -169,7 +164,7 @@ impl Compiler<'_> {
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
-            layout: profile.layout(),
+            delivery: Delivery::of(profile, self.fetched_from.as_ref()),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
             sysexts: names,
@@ -194,11 +189,17 @@ impl Compiler<'_> {
             self.version,
             &self.recipe.stock_root(arch),
             &format!("ignition/{}.ign", installed_id(id)),
+            self.recipe.base_url.as_ref().or(self.fetched_from.as_ref()),
         );
         let conf = file_layer("/etc/prebake/install.conf", 0o600, conf);
-        let layers = [links_layer(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
+        let layers = [self.links(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
         let common = [self.authorities.clone(), self.keys.clone()];
         Some(ignition::merge_all(layers.into_iter().chain(common).flatten()))
+    }
+
+    /// The lowest layer: links to the sysexts of the overlay. What is fetched is linked when its digest is known.
+    fn links(&self, sysexts: &[String]) -> Option<Config> {
+        links_layer(if self.fetched_from.is_some() { &[] } else { sysexts })
     }
 
     /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
@@ -237,29 +238,6 @@ impl Compiler<'_> {
 /// What the system that a boot installs is called in file names.
 pub fn installed_id(boot: &str) -> String {
     format!("{boot}.installed")
-}
-
-/// Layouts that an output cannot serve.
-fn judge_layouts(recipe: &Recipe) -> Vec<Finding> {
-    let has_base = output::stock_files(recipe).iter().any(|(_, role)| *role == Role::BaseInitrd);
-    let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
-    let judge = |profile: &Profile| {
-        let layout = profile.layout.as_ref()?;
-        let finding = match layout.value {
-            Layout::Overlay => return None,
-            _ if !has_base => {
-                Finding::error("this layout joins the release's initrd, and no output has that")
-                    .hint("add `pxe` to `outputs`")
-            }
-            Layout::Virtual if matchbox => Finding::warning(
-                "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
-            )
-            .hint("choose `single` if another server than prebake's shall serve the tree"),
-            Layout::Virtual | Layout::Single => return None,
-        };
-        Some(finding.at(layout.place.clone()))
-    };
-    recipe.profiles.values().filter_map(judge).collect()
 }
 
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.

@@ -12,6 +12,7 @@
 pub mod extract;
 pub mod inject;
 pub mod overlay;
+pub mod published;
 pub mod seal;
 pub mod segments;
 pub mod show;
@@ -115,10 +116,42 @@ pub enum Error {
         /// Of the file.
         size: u64,
     },
-    /// A directory, perhaps a published tree.
-    #[error("{} is a directory, and not an initrd", path.display())]
+    /// A directory that is no published tree.
+    #[error("{} is a directory, and neither an initrd nor a published tree", path.display())]
     Directory {
         /// The directory.
+        path: PathBuf,
+    },
+    /// Something else than a published tree where a profile was named.
+    #[error("{} is not a published tree, and only those have profiles", path.display())]
+    NoTree {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A tree that has no such boot to inject into.
+    #[error("{} has no {boot} that carries an overlay", tree.display())]
+    NoBoot {
+        /// The tree.
+        tree: PathBuf,
+        /// What was asked for.
+        boot: String,
+        /// Whether its machines fetch their config instead.
+        is_fetched: bool,
+        /// The profiles that have overlays.
+        known: Vec<String>,
+    },
+    /// A boot whose overlay lies in a program, too.
+    #[error("{}: unified kernel images hold the overlay of the profile `{profile}` as well", tree.display())]
+    Unified {
+        /// The tree.
+        tree: PathBuf,
+        /// The profile.
+        profile: String,
+    },
+    /// A tree that was moved from where it was published.
+    #[error("{} does not lie where a build publishes", path.display())]
+    Elsewhere {
+        /// The tree.
         path: PathBuf,
     },
     /// The output is there already.
@@ -167,8 +200,11 @@ impl Advice for Error {
             Error::Sysext(error) => error.exit(),
             Error::Io(error) => error.exit(),
             Error::Findings(_) | Error::Unfit { .. } => Exit::Config,
-            Error::NoInjection { .. } | Error::Exists { .. } => Exit::Failed,
-            Error::Directory { .. } => Exit::Usage,
+            Error::NoInjection { .. } | Error::Exists { .. } | Error::Unified { .. } => Exit::Failed,
+            Error::Directory { .. }
+            | Error::NoTree { .. }
+            | Error::NoBoot { .. }
+            | Error::Elsewhere { .. } => Exit::Usage,
             _ => Exit::Integrity,
         }
     }
@@ -180,6 +216,7 @@ impl Advice for Error {
             Error::Sysext(error) => return error.hint(),
             Error::Io(error) => return error.hint(),
             Error::Findings(_) | Error::Unfit { .. } => return None,
+            Error::NoTree { .. } => "leave --profile out, or name a tree such as output/NAME/current".into(),
             Error::Foreign { .. } => {
                 "name Flatcar's flatcar_production_pxe_image.cpio.gz, or another newc archive".into()
             }
@@ -196,8 +233,15 @@ impl Advice for Error {
                 format!("`head -c {end} {}` gives the file as prebake made it", path.display())
             }
             Error::Directory { .. } => {
-                "name a file of it; a published tree is never changed, `prebake build RECIPE --layer FILE` makes another"
-                    .into()
+                "name an initrd, or a tree such as output/NAME/current with --profile".into()
+            }
+            Error::NoBoot { is_fetched: true, .. } => {
+                "its machines fetch config and sysexts: `prebake build RECIPE --layer FILE` changes those".into()
+            }
+            Error::NoBoot { known, .. } => format!("profiles that have one: {}", known.join(", ")),
+            Error::Unified { .. } => "`prebake build RECIPE --layer FILE` makes both anew".into(),
+            Error::Elsewhere { .. } => {
+                "say with -o where trees are published, such as `output`: the new one becomes NAME/BUILD-ID there".into()
             }
             Error::Exists { .. } => "choose another name, or replace it with --force".into(),
             Error::Unsafe { .. } => "nothing was written of it; look at the file with `prebake initrd show --contents`".into(),

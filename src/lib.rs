@@ -11,6 +11,7 @@ pub mod build;
 pub mod check;
 pub mod cli;
 pub mod compile;
+pub mod delivery;
 pub mod digest;
 pub mod early;
 pub mod error;

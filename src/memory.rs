@@ -17,10 +17,11 @@ const FLATCAR: Bytes = Bytes(3 << 30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// What a machine needs to load and unpack these initrds, in all.
-pub fn needed(initrds: impl IntoIterator<Item = u64>) -> Bytes {
+/// What a machine needs to load and unpack these initrds, in all, and then to fetch this much: that comes to lie in the
+/// root, a file system of its own with the same limit.
+pub fn needed(initrds: impl IntoIterator<Item = u64>, fetched: u64) -> Bytes {
     let loaded = initrds.into_iter().fold(0, u64::saturating_add);
-    FLATCAR.max(Bytes(loaded.saturating_mul(2)))
+    FLATCAR.max(Bytes(loaded.max(fetched).saturating_mul(2)))
 }
 
 /// Units that people write after a number.
@@ -71,8 +72,14 @@ mod tests {
 
     #[test]
     fn twice_the_initrds_and_never_less_than_flatcar_itself() {
-        assert_eq!(needed([1000, 1000]), FLATCAR);
-        assert_eq!(needed([1 << 30, 1 << 30]), Bytes(4 << 30));
-        assert_eq!(needed([u64::MAX, 1]), Bytes(u64::MAX));
+        assert_eq!(needed([1000, 1000], 0), FLATCAR);
+        assert_eq!(needed([1 << 30, 1 << 30], 0), Bytes(4 << 30));
+        assert_eq!(needed([u64::MAX, 1], 0), Bytes(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_fetched_lies_in_another_file_system_than_what_is_loaded() {
+        assert_eq!(needed([1 << 30], 1 << 30), FLATCAR);
+        assert_eq!(needed([1 << 30], 2 << 30), Bytes(4 << 30));
     }
 }

@@ -19,13 +19,15 @@ mod udhcpd;
 pub mod uki;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::arch::Arch;
+use crate::delivery::Delivery;
 use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
 use crate::manifest::{Origin, Role};
-use crate::recipe::{Layout, Node, Recipe, Version};
+use crate::recipe::{Node, Recipe, Version};
 use crate::report::Finding;
 use crate::source::flatcar::{CURRENT, VERSION_TXT};
 use crate::source::oci::ImageRef;
@@ -34,7 +36,7 @@ use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
 pub use ipxe::LOCAL as IPXE_LOCAL;
-pub use matchbox::GENERATION;
+pub use matchbox::{CEILING as MATCHBOX_CEILING, GENERATION};
 pub use options::{BaseUrl, Options};
 
 /// An output that a recipe asks for, with its options.
@@ -52,6 +54,21 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
     /// Whether and how boots shall be unified kernel images, which are built before any output is made.
     fn uki(&self) -> Option<&uki::Uki> {
         None
+    }
+
+    /// Where it is told that machines find the root of the tree.
+    fn base_url(&self) -> Option<&BaseUrl> {
+        None
+    }
+
+    /// Whether machines load by TFTP what it names, from a server that has files and joins none.
+    fn is_tftp(&self) -> bool {
+        false
+    }
+
+    /// Whether a person can choose any profile in what it makes.
+    fn offers_every_profile(&self) -> bool {
+        false
     }
 
     /// What the rest of the recipe says that this output cannot express.
@@ -124,12 +141,15 @@ pub struct Boot {
     pub ignition: Vec<u8>,
     /// The config of the system that this boot installs, if it does.
     pub installed: Option<Vec<u8>>,
-    /// How its initrd comes to the machine.
-    pub layout: Layout,
-    /// The overlay initrd; with [`Layout::Single`], base and overlay in one.
-    pub overlay: Object,
+    /// How its config and sysexts come to the machine.
+    pub delivery: Delivery,
+    /// What was built for it: the overlay initrd, with [`crate::recipe::Layout::Single`] base and overlay in one, or the
+    /// config where that is fetched.
+    pub made: Object,
     /// The step that built it.
     pub step: Sha256,
+    /// How many bytes of sysexts it fetches.
+    pub fetched: u64,
     /// File names and bytes of the initrds that come before Flatcar's.
     pub early: Vec<(String, Object)>,
     /// All of it in one UEFI program, and the step that built that, where the recipe asks for it.
@@ -152,16 +172,19 @@ pub struct SysextImage {
     pub verity: Option<Protection>,
 }
 
-impl SysextImage {
-    /// Where the images of a sysext lie in the tree.
-    fn directory(name: &str) -> String {
-        format!("assets/sysext/{name}")
-    }
+/// Where the images of a sysext lie in the tree.
+fn sysext_directory(name: &str) -> String {
+    format!("assets/sysext/{name}")
+}
 
-    /// The name of the image in its directory.
-    fn file_name(&self) -> String {
-        format!("{}-{}-{}.raw", self.name, self.version, self.arch.systemd())
-    }
+/// The name of an image in its directory.
+fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
+    format!("{name}-{version}-{}.raw", arch.systemd())
+}
+
+/// The path of an image in the tree.
+pub fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
+    format!("{}/{}", sysext_directory(name), sysext_file(name, version, arch))
 }
 
 /// A container image in an archive.
@@ -204,6 +227,8 @@ pub struct Row {
 pub enum Contents {
     /// In the store: published as a link, never copied.
     Stored(Object),
+    /// In a file of another tree: the same.
+    Published(PathBuf, Object),
     /// Here.
     Text(Vec<u8>),
     /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
@@ -221,7 +246,8 @@ impl Row {
         Row::new(path, role, Contents::Text(bytes.into()))
     }
 
-    fn new(path: String, role: Role, contents: Contents) -> Self {
+    /// A file of which nothing more is said.
+    pub fn new(path: String, role: Role, contents: Contents) -> Self {
         Row {
             path,
             contents,
@@ -301,6 +327,21 @@ impl Boot {
     }
 }
 
+/// Path of a boot's config, where that is fetched: every server has it there, Matchbox too.
+fn config_path(boot: &str) -> String {
+    format!("assets/ignition/{boot}.ign")
+}
+
+/// The argument that tells a node where to report to, and where its units find what they fetch.
+fn report_arg(base_url: &BaseUrl) -> String {
+    format!("prebake.url={base_url}")
+}
+
+/// What a node is told that fetches its config from this place below the URL.
+fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
+    [format!("ignition.config.url={base_url}/{config}"), report_arg(base_url)]
+}
+
 /// Whether and how a recipe wants unified kernel images.
 pub fn uki(recipe: &Recipe) -> Option<&uki::Uki> {
     recipe.outputs.iter().find_map(|output| output.format.uki())
@@ -325,11 +366,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
         arch: Some(image.arch),
         step: Some(image.step),
         verity: image.verity,
-        ..Row::stored(
-            format!("{}/{}", SysextImage::directory(&image.name), image.file_name()),
-            Role::Sysext,
-            image.object,
-        )
+        ..Row::stored(sysext_path(&image.name, &image.version, image.arch), Role::Sysext, image.object)
     }));
     rows.extend(built.images.iter().map(|image| {
         let path = images::carried::published_path(&image.reference, image.arch);

@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::arch::Arch;
+use crate::compile;
+use crate::delivery::{self, Completion, Delivery};
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::format::{cpio, oci_archive, pe};
@@ -16,8 +18,8 @@ use crate::images;
 use crate::images::carried::{self, Carried};
 use crate::kubernetes::{self, Needs};
 use crate::lock::Lock;
-use crate::output::{self, uki};
-use crate::recipe::{Carriage, Layout, Recipe};
+use crate::output::{self, BaseUrl, uki};
+use crate::recipe::{Carriage, INSTALL_SYSEXTS, Layout, Recipe};
 use crate::repro::canonical_json;
 use crate::resolve::{component_id, stock_id};
 use crate::source::flatcar::INITRD;
@@ -57,13 +59,15 @@ pub enum Work {
     Sysext(usize),
     /// Builds the overlay of the boot at this index from its config and the sysexts it needs, joined to its base or
     /// sealed for it where the layout asks for that.
-    Overlay(usize),
+    Overlay(usize, Layout),
+    /// Completes a boot's config with where its sysexts are fetched.
+    Config(Completion),
     /// Packs a container image.
     Image(ImageRef, Arch),
     /// Builds the sysext that carries container images.
     Carried(Carried),
-    /// Puts a boot into one UEFI program.
-    Uki(Box<uki::Wish>),
+    /// Puts the boot at this index into one UEFI program.
+    Uki(usize, Box<uki::Wish>),
 }
 
 /// What one class of machines, or one machine, shall boot: the input of an overlay.
@@ -77,13 +81,13 @@ pub struct BootWish {
     pub profile: String,
     /// The node, if the boot is its own.
     pub node: Option<String>,
-    /// How it comes to the machine.
-    pub layout: Layout,
+    /// How its config and sysexts come to the machine.
+    pub delivery: Delivery,
     /// Kernel arguments of the recipe.
     pub kernel_args: Vec<String>,
-    /// The compiled Ignition config.
+    /// The compiled Ignition config, complete where an overlay carries the sysexts.
     pub ignition: Vec<u8>,
-    /// The config of the system that this boot installs, if it does.
+    /// The config of the system that this boot installs, if it does; complete under the same condition.
     pub installed: Option<Vec<u8>>,
     /// Names of its sysexts.
     pub sysexts: Vec<String>,
@@ -105,9 +109,12 @@ impl Plan {
         let epoch = lock.epoch();
         let mut steps = sysext_steps(lock, sysexts, packaging)?;
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
-        let mut keys: BTreeMap<(String, Arch), Sha256> =
-            booted.map(|(sysext, step)| ((sysext.description.name.clone(), sysext.arch), step.key)).collect();
-        let mut overlays = Vec::new();
+        let mut booted: Booted = booted
+            .map(|(sysext, step)| {
+                let path = output::sysext_path(&sysext.description.name, sysext.version(), sysext.arch);
+                ((sysext.description.name.clone(), sysext.arch), (step.key, path))
+            })
+            .collect();
         for (reference, arch) in images::wanted(recipe, needs) {
             let key = image_key(lock, reference, arch);
             let id = format!("image/{reference}/{arch}");
@@ -124,39 +131,84 @@ impl Plan {
                 "packaging": packaging.least().key(),
             });
             let key = step_key("carried", carried::REVISION, &params, &archives);
-            keys.insert((name.clone(), *arch), key);
+            let path = output::sysext_path(name, version, *arch);
+            booted.insert((name.clone(), *arch), (key, path));
             let id = format!("sysext/{name}/{arch}");
             steps.push(Step { id, key, needs: archives, work: Work::Carried(carried) });
         }
+        let mut overlays = Vec::new();
         for (index, boot) in boots.iter().enumerate() {
-            let needs: BTreeMap<String, Sha256> =
-                boot.sysexts.iter().map(|name| (name.clone(), keys[&(name.clone(), boot.arch)])).collect();
-            let mut params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": epoch});
-            let mut kind = "overlay";
-            if boot.layout != Layout::Overlay {
-                kind = "initrd";
-                let base = lock.inputs.get(&stock_id(boot.arch, INITRD)).map(|entry| entry.sha256);
-                params["base"] = json!({"sha256": base, "joined": boot.layout == Layout::Single});
+            match &boot.delivery {
+                Delivery::Initrd(layout) => {
+                    let step = overlay_step(lock, index, boot, *layout, &booted);
+                    overlays.push(Some(step.key));
+                    steps.push(step);
+                }
+                Delivery::Fetched(base_url) => {
+                    overlays.push(None);
+                    steps.extend(config_steps(index, boots, base_url, &booted));
+                }
             }
-            let key = step_key(kind, cpio::REVISION, &params, &needs);
-            steps.push(Step { id: format!("{kind}/{}", boot.id), key, needs, work: Work::Overlay(index) });
-            overlays.push(key);
         }
         if let Some(uki) = output::uki(recipe) {
-            for (boot, overlay) in boots.iter().zip(overlays) {
+            for (index, (boot, overlay)) in boots.iter().zip(overlays).enumerate() {
                 let wish = uki.wish(recipe, lock, boot)?;
-                let needs = BTreeMap::from([(OVERLAY.to_owned(), overlay)]);
+                let needs = overlay.map(|overlay| (OVERLAY.to_owned(), overlay)).into_iter().collect();
                 let key = step_key("uki", pe::REVISION, &wish.params(), &needs);
                 steps.push(Step {
                     id: format!("uki/{}", boot.id),
                     key,
                     needs,
-                    work: Work::Uki(Box::new(wish)),
+                    work: Work::Uki(index, Box::new(wish)),
                 });
             }
         }
         Ok(Plan { steps })
     }
+}
+
+/// The key of the step that builds each sysext that is booted, and where the tree has the image.
+type Booted = BTreeMap<(String, Arch), (Sha256, String)>;
+
+/// The step that makes a boot's overlay.
+fn overlay_step(lock: &Lock, index: usize, boot: &BootWish, layout: Layout, booted: &Booted) -> Step {
+    let key_of = |name: &String| booted[&(name.clone(), boot.arch)].0;
+    let needs: BTreeMap<String, Sha256> =
+        boot.sysexts.iter().map(|name| (name.clone(), key_of(name))).collect();
+    let mut params = json!({"ignition": Sha256::of(&boot.ignition), "epoch": lock.epoch()});
+    let mut kind = "overlay";
+    if layout != Layout::Overlay {
+        kind = "initrd";
+        let base = lock.inputs.get(&stock_id(boot.arch, INITRD)).map(|entry| entry.sha256);
+        params["base"] = json!({"sha256": base, "joined": layout == Layout::Single});
+    }
+    let key = step_key(kind, cpio::REVISION, &params, &needs);
+    Step { id: format!("{kind}/{}", boot.id), key, needs, work: Work::Overlay(index, layout) }
+}
+
+/// The steps that complete a boot's config, and that of the system which it installs: they need the sysexts, as the configs
+/// hold their digests.
+fn config_steps(index: usize, boots: &[BootWish], base_url: &BaseUrl, booted: &Booted) -> Vec<Step> {
+    let boot = &boots[index];
+    let step = |installed: bool| {
+        // A machine that installs itself needs no more for that than what does it.
+        let wanted = |name: &&String| {
+            boot.installed.is_none() || INSTALL_SYSEXTS.contains(&name.as_str()) != installed
+        };
+        let (mut needs, mut paths) = (BTreeMap::new(), BTreeMap::new());
+        for name in boot.sysexts.iter().filter(wanted) {
+            let (key, path) = &booted[&(name.clone(), boot.arch)];
+            needs.insert(name.clone(), *key);
+            paths.insert(name.clone(), path.clone());
+        }
+        let completion = Completion { boot: index, installed, base_url: base_url.clone(), paths };
+        let mut params = completion.params();
+        params["ignition"] = json!(Sha256::of(completion.config(boots)));
+        let key = step_key("config", delivery::REVISION, &params, &needs);
+        let id = if installed { compile::installed_id(&boot.id) } else { boot.id.clone() };
+        Step { id: format!("config/{id}"), key, needs, work: Work::Config(completion) }
+    };
+    std::iter::once(step(false)).chain(boot.installed.as_ref().map(|_| step(true))).collect()
 }
 
 /// The steps that build these sysexts from what a lock says of their components, in the same order.

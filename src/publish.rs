@@ -20,7 +20,7 @@ use crate::output::{Contents, Row};
 use crate::store::{self, Object, Store};
 
 /// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
-const CHECKSUMS: &str = "SHA256SUMS";
+pub const CHECKSUMS: &str = "SHA256SUMS";
 /// The link to the newest build.
 pub const CURRENT: &str = "current";
 const TEMPORARY: &str = ".tmp-";
@@ -98,7 +98,7 @@ impl Tree {
         let mut joined = Vec::new();
         for row in rows {
             let (sha256, size) = match &row.contents {
-                Contents::Stored(object) => (object.sha256, object.size),
+                Contents::Stored(object) | Contents::Published(_, object) => (object.sha256, object.size),
                 Contents::Text(bytes) => (Sha256::of(bytes), bytes.len() as u64),
                 Contents::Joined(parts) => {
                     joined.push((parts.clone(), row));
@@ -223,6 +223,7 @@ impl Output {
             }
             match contents {
                 Contents::Stored(object) => place(&store.path(&object.sha256), &target)?,
+                Contents::Published(path, _) => place(path, &target)?,
                 Contents::Text(bytes) => write_read_only(&target, bytes)?,
                 Contents::Joined(_) => {}
             }

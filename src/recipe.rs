@@ -7,6 +7,7 @@ mod decode;
 mod install;
 mod kernel_args;
 mod kubernetes;
+mod matching;
 mod network;
 
 use std::collections::BTreeMap;
@@ -16,10 +17,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::arch::Arch;
+use crate::delivery::ConfigFrom;
 use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
-use crate::output::OutputFormat;
-use crate::report::{Findings, Source};
+use crate::output::{BaseUrl, OutputFormat};
+use crate::report::{Findings, Place, Source};
 use crate::source::SourceName;
 use crate::source::oci::ImageRef;
 use crate::store;
@@ -49,6 +51,11 @@ pub struct Recipe {
     pub trust: Trust,
     /// Base URLs to ask instead of a source's public host, in order.
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
+    /// Where machines get their configs from, if the recipe says it.
+    pub config_from: Option<Spanned<ConfigFrom>>,
+    /// Where machines will find the root of the tree, for those that must fetch from it; [`Recipe::base_url`] is the one
+    /// that counts.
+    pub base_url: Option<BaseUrl>,
     /// What is said of Kubernetes.
     pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
@@ -125,8 +132,10 @@ pub enum SshKeys {
 }
 
 /// What a class of nodes boots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Profile {
+    /// Where the recipe names it.
+    pub place: Place,
     /// Butane or Ignition files, merged in order, the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
     /// Sysexts beside the recipe's own.
@@ -141,6 +150,8 @@ pub struct Profile {
     pub role: Option<Role>,
     /// To which disk its nodes install themselves; without it they run in memory.
     pub install: Option<Install>,
+    /// Where the recipe says that its nodes need no network once they are loaded, if it does.
+    pub diskless: Option<Place>,
 }
 
 /// How the initrd of a boot comes to the machine.
@@ -233,6 +244,21 @@ impl Recipe {
         let importer = self.images_of(profile).map(|images| &images.importer);
         let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
         all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
+    }
+
+    /// Whether an output of this name is asked for.
+    pub fn has_output(&self, name: &str) -> bool {
+        self.outputs.iter().any(|output| output.name == name)
+    }
+
+    /// Where machines find the root of the tree: the recipe's own URL, else that of its outputs if they all have the same.
+    pub fn base_url(&self) -> Option<BaseUrl> {
+        let of_outputs = || {
+            let mut urls = self.outputs.iter().filter_map(|output| output.format.base_url());
+            let first = urls.next()?;
+            urls.all(|url| url == first).then(|| first.clone())
+        };
+        self.base_url.clone().or_else(of_outputs)
     }
 
     /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::arch::Arch;
+use crate::delivery::Completion;
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::event::{Event, Observer};
@@ -86,10 +87,11 @@ impl Runner<'_> {
     fn build(&self, step: &Step) -> Result<Object> {
         match &step.work {
             Work::Sysext(index) => self.sysext(&self.sysexts[*index]),
-            Work::Overlay(index) => self.overlay(&self.boots[*index], step),
+            Work::Overlay(index, layout) => self.overlay(&self.boots[*index], *layout, step),
+            Work::Config(completion) => self.config(completion, step),
             Work::Image(reference, arch) => self.image(reference, *arch),
             Work::Carried(carried) => self.carried(carried, step),
-            Work::Uki(wish) => self.uki(wish, step),
+            Work::Uki(_, wish) => self.uki(wish, step),
         }
     }
 
@@ -139,9 +141,10 @@ impl Runner<'_> {
             File::open(&path).map(|file| (object, file)).map_err(store::Error::io("open", &path))
         };
         let missing = || gone(self.store.root().to_owned());
-        let overlay = self.made(&step.needs[OVERLAY]).ok_or_else(missing)?;
+        let made = |key| self.made(key).ok_or_else(missing);
+        let overlay = step.needs.get(OVERLAY).map(made).transpose()?;
         let (kernel, vmlinuz) = open(wish.kernel.ok_or_else(missing)?)?;
-        let initrds = wish.initrds.iter().copied().chain([overlay]).map(open).collect::<Result<_, _>>()?;
+        let initrds = wish.initrds.iter().copied().chain(overlay).map(open).collect::<Result<_, _>>()?;
         let (size, initrd) = joined(initrds);
         let text = |name, text: &'_ str| {
             let bytes = text.as_bytes().to_vec();
@@ -160,7 +163,7 @@ impl Runner<'_> {
     }
 
     /// The images are found through the links that the config makes (`compile`).
-    fn overlay(&self, boot: &BootWish, step: &Step) -> Result<Object> {
+    fn overlay(&self, boot: &BootWish, layout: Layout, step: &Step) -> Result<Object> {
         let mut overlay = Overlay::default();
         overlay.config(boot.ignition.clone())?;
         for (name, key) in &step.needs {
@@ -168,18 +171,27 @@ impl Runner<'_> {
             overlay.sysext(name, self.store.path(&object.sha256))?;
         }
         let (tree, epoch) = (overlay.into_tree(), self.lock.epoch());
-        if boot.layout == Layout::Single {
+        if layout == Layout::Single {
             let base = self.base(boot.arch)?.sha256;
             let mut scratch = self.store.scratch()?;
             inject::join(&self.store.path(&base), base, &tree, epoch, &mut scratch)?;
             return Ok(self.store.admit(store::Unverified::of_file(scratch)?.made_here())?);
         }
         let mut incoming = self.store.incoming()?;
-        match boot.layout {
+        match layout {
             Layout::Virtual => inject::sealed_overlay(self.base(boot.arch)?, &tree, epoch, &mut incoming)?,
             Layout::Overlay | Layout::Single => drop(cpio::write(&tree, epoch, &mut incoming)?),
         }
         Ok(self.store.admit(incoming.finish()?.made_here())?)
+    }
+
+    fn config(&self, completion: &Completion, step: &Step) -> Result<Object> {
+        let mut images = BTreeMap::new();
+        for (name, key) in &step.needs {
+            images.insert(name.clone(), self.made(key).ok_or_else(|| gone(self.store.path(key)))?);
+        }
+        let config = completion.complete(completion.config(self.boots), &images)?;
+        Ok(self.store.put(&config)?)
     }
 
     /// The release's initrd; `compile` has seen to it that a recipe which joins it has it.

@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::project::{FetchArgs, ProjectArgs, block_on};
+use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use crate::build::{Limits, Report, build};
 use crate::error::Result;
 use crate::publish::CURRENT;
@@ -34,6 +34,8 @@ pub struct BuildArgs {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
+    delivery: DeliveryArgs,
+    #[command(flatten)]
     fetch: FetchArgs,
     /// Print the result as JSON on stdout
     #[arg(long)]
@@ -43,7 +45,8 @@ pub struct BuildArgs {
 impl BuildArgs {
     /// Builds, and tells what was made, what was cached and who signed it.
     pub fn run(self) -> Result<()> {
-        let (project, store) = self.project.open()?;
+        let (mut project, store) = self.project.open()?;
+        self.delivery.apply(&mut project.recipe);
         let store = self.fetch.trusting(store);
         let limits = Limits { locked: self.locked, offline: self.offline, http: self.fetch.options() };
         let progress = Progress::new();

@@ -50,6 +50,11 @@ enum Verb {
 }
 
 impl Cli {
+    /// Reads the command line, or ends the process with words on it.
+    pub fn from_command_line() -> Cli {
+        Cli::parse_from(serve::with_double_dashes(std::env::args_os()))
+    }
+
     /// Does what the command line says.
     pub fn run(self) -> Result<()> {
         match self.verb {

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::project::ProjectArgs;
+use super::project::{DeliveryArgs, ProjectArgs};
 use crate::build::Project;
 use crate::compile;
 use crate::error::Result;
@@ -22,6 +22,8 @@ use crate::source::fetch::{Check, Want};
 pub struct PlanArgs {
     #[command(flatten)]
     project: ProjectArgs,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
     /// Print the plan as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -39,7 +41,8 @@ struct Line {
 impl PlanArgs {
     /// Prints inputs, then steps.
     pub fn run(self) -> Result<()> {
-        let (project, store) = self.project.open()?;
+        let (mut project, store) = self.project.open()?;
+        self.delivery.apply(&mut project.recipe);
         let needs = project.needs()?;
         let (version, wants) = project.wants(&needs);
         let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &needs, &wants);

@@ -7,10 +7,14 @@ use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::build::Project;
+use crate::delivery::ConfigFrom;
 use crate::error::Result;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+use crate::output::BaseUrl;
+use crate::recipe::Recipe;
 use crate::source::http::Options;
 use crate::store::{self, Store};
+use crate::yaml::decode::Spanned;
 
 /// The recipe and the store.
 #[derive(Args)]
@@ -48,6 +52,33 @@ pub struct PinArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How machines get what is built.
+#[derive(Args)]
+#[command(next_help_heading = "Delivery")]
+pub struct DeliveryArgs {
+    /// Where the release loses a config that lies in an initrd (some alphas and betas), have machines fetch config and
+    /// sysexts by HTTP; as `config_from: auto` in the recipe
+    #[arg(long)]
+    auto: bool,
+    /// Where machines will find the root of the tree, for what must hold that URL; as `base_url:` in the recipe
+    #[arg(long, value_name = "URL")]
+    base_url: Option<BaseUrl>,
+}
+
+impl DeliveryArgs {
+    /// Has the recipe say what the command line says. A recipe that always wants a URL keeps that.
+    pub fn apply(self, recipe: &mut Recipe) {
+        let asked = recipe.config_from.as_ref().map(|asked| asked.value);
+        if self.auto && asked != Some(ConfigFrom::Url) {
+            let place = recipe.release.channel.place.clone();
+            recipe.config_from = Some(Spanned { value: ConfigFrom::Auto, place });
+        }
+        if self.base_url.is_some() {
+            recipe.base_url = self.base_url;
+        }
+    }
 }
 
 /// How inputs are fetched.

@@ -7,6 +7,8 @@ mod netboot;
 mod storm;
 mod tls;
 
+pub use matchbox::with_double_dashes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,25 +20,29 @@ use tokio::sync::{oneshot, watch};
 use super::project::runtime;
 use crate::error::Result;
 use crate::serve::confine::Files;
-use crate::serve::content::Content;
 use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::Server;
+use crate::serve::site::Site;
 use crate::store;
 
-/// Boot machines from a published tree, over HTTP
+/// Where the server listens unless told otherwise: as Matchbox.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+/// Boot machines from a published tree or a Matchbox data directory, over HTTP
 ///
-/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /metadata and /assets, plus POST /report for machines
-/// that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it is served from then
-/// on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second one does not.
+/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST
+/// /report for machines that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it
+/// is served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a
+/// second one does not.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current
-    tree: PathBuf,
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    address: String,
+    tree: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [env: MATCHBOX_ADDRESS] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -54,15 +60,19 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
-        let notices: Notices = Arc::new(|notice| {
-            if let Some(line) = line(notice) {
+        let tells = self.matchbox.tells()?;
+        let notices: Notices = Arc::new(move |notice| {
+            if let Some(line) = line(notice).filter(|_| tells(notice)) {
                 eprintln!("{line}");
             }
         });
+        self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
+        let address = self.address.or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
         let scheme = if self.tls.only { "https" } else { "http" };
         if self.netboot.prints_dnsmasq() {
-            let site = Content::tree(&self.tree, notices)?.site();
-            print!("{}", self.netboot.dnsmasq_config(scheme, &self.address, &site)?);
+            let content = self.matchbox.content(self.tree.as_deref(), notices, &mut Files::default())?;
+            print!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(());
         }
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
@@ -71,15 +81,17 @@ impl ServeArgs {
         let mut files = Files::default();
         let mut listeners = Vec::new();
         if !self.tls.only {
-            listeners.push(Listener::bind(&self.address)?);
+            listeners.push(Listener::bind(&address)?);
         }
-        listeners.extend(self.tls.listener(&self.address, &notices, &mut files)?);
-        let content = Arc::new(Content::tree(&self.tree, notices.clone())?);
-        let socket = |source| listen::Error::Listen { address: self.address.clone(), source };
+        listeners.extend(self.tls.listener(&address, &notices, &mut files)?);
+        let content = Arc::new(self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?);
+        if content.compares_files() {
+            eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
+        }
+        let socket = |source| listen::Error::Listen { address: address.clone(), source };
         let http = listeners.first().map(Listener::address).transpose().map_err(socket)?;
         let site = content.site();
         let netboot = http.map(|http| self.netboot.bind(scheme, http, &site)).transpose()?.flatten();
-        files.read(&self.tree);
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
@@ -93,14 +105,7 @@ impl ServeArgs {
             let netboot = netboot.transpose().map_err(socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
             let server = Server::new(listeners, content, notices).map_err(socket)?.loaders(loaders);
             let server = self.storm.apply(server);
-            let site = server.site();
-            eprintln!(
-                "serving {}: {} files, {} profiles, {} groups",
-                site.root.display(),
-                site.manifest.files.len(),
-                site.profiles.len(),
-                site.groups.iter().count()
-            );
+            eprintln!("{}", serving(&server.site()));
             let mut interrupted = false;
             let stopped = async {
                 interrupted = stopping.await.unwrap_or_default();
@@ -115,6 +120,22 @@ impl ServeArgs {
             }
             Ok(())
         })
+    }
+}
+
+/// What is served, in one line.
+fn serving(site: &Site) -> String {
+    let (profiles, groups) = (site.profiles.len(), site.groups.iter().count());
+    match &site.live {
+        None => {
+            let (root, files) = (site.root.display(), site.manifest.files.len());
+            format!("serving {root}: {files} files, {profiles} profiles, {groups} groups")
+        }
+        Some(live) => {
+            let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
+            let (root, assets) = (live.root().display(), assets.unwrap_or_default());
+            format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
+        }
     }
 }
 
@@ -157,7 +178,8 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         }
         Notice::Dhcp(dhcp) => dhcp_line(dhcp),
         Notice::Tftp(tftp) => tftp_line(tftp),
-        Notice::Swapped(site) => format!("now serving {}", site.root.display()),
+        Notice::Swapped(site) => format!("now {}", serving(site)),
+        Notice::Flawed(flaw) => format!("warning: {flaw}"),
         Notice::Kept(error) => format!("still serving the old build: {error}"),
         Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
         Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod cpio;
 pub mod erofs;
+pub mod gotemplate;
 pub mod gpt;
 pub mod image;
 pub mod limited;

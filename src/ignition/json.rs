@@ -3,11 +3,12 @@
 //! Ignition is a Go program: its reader matches keys without regard to case, lets the last of two equal keys win and
 //! takes whole numbers only; its writer escapes HTML. A config must mean here what it means there.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::schema::Home;
+use super::schema::{Field, Type};
 use super::spec::Spec;
-use super::tree::{Record, Value};
+use super::tree::{Node, Origin, Record, Value};
 
 /// Deepest nesting that is read. A valid config is 10 levels deep; Go stops at 10,000.
 const MAX_DEPTH: usize = 500;
@@ -338,7 +339,14 @@ pub(crate) fn same_key(key: &str, name: &str) -> bool {
 ///
 /// `indent` is the number of blanks per level, or none for one line.
 pub(crate) fn write(record: &Record, spec: Spec, indent: Option<usize>) -> String {
-    let mut writer = Writer { out: String::new(), spec, indent, level: 0 };
+    let mut writer = Writer { out: String::new(), spec, indent, level: 0, empty_records: false };
+    writer.record(record);
+    writer.out
+}
+
+/// The same in one line, with records that hold nothing: Go's `omitempty` does not omit structs.
+pub(crate) fn write_structs(record: &Record, spec: Spec) -> String {
+    let mut writer = Writer { out: String::new(), spec, indent: None, level: 0, empty_records: true };
     writer.record(record);
     writer.out
 }
@@ -348,17 +356,25 @@ struct Writer {
     spec: Spec,
     indent: Option<usize>,
     level: usize,
+    empty_records: bool,
 }
 
 impl Writer {
     fn record(&mut self, record: &Record) {
+        let spec = self.spec;
+        let absent = |field: &Field| match field.ty {
+            Type::Record(schema) if self.empty_records => {
+                Some(Cow::Owned(Node::record(Record::new(schema, spec), &Origin::default())))
+            }
+            _ => None,
+        };
         let fields = record.schema.fields.iter().zip(record.fields());
         let shown = fields.filter_map(|(field, node)| {
-            let node = node.as_ref()?;
+            let node = node.as_ref().map(Cow::Borrowed).or_else(|| absent(field))?;
+            let is_record = matches!(node.value, Value::Record(_));
             // Go omits a plain zero number, but writes a plain empty text.
-            let omitted = node.is_void()
-                || field.home == Home::Butane
-                || field.since > self.spec
+            let omitted = node.is_void() && !(is_record && self.empty_records)
+                || !field.in_ignition(spec)
                 || matches!(node.value, Value::Int(0)) && field.plain == super::schema::Plain::Always;
             (!omitted).then_some((field.name, node))
         });

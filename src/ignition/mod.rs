@@ -21,7 +21,7 @@ mod butane;
 pub mod closure;
 mod data_url;
 mod decode;
-mod json;
+pub(crate) mod json;
 pub mod lint;
 mod lower;
 mod merge;
@@ -122,6 +122,12 @@ impl Config {
     /// The config as one line of JSON and a final newline, the way Butane writes it.
     pub fn to_json(&self) -> String {
         json::write(&self.root, self.spec, None) + "\n"
+    }
+
+    /// The config as Go writes Ignition's structs, and so Matchbox: without a newline, but with the records that hold
+    /// nothing, as in `"passwd":{}`.
+    pub fn to_json_of_structs(&self) -> String {
+        json::write_structs(&self.root, self.spec)
     }
 
     /// The same, indented by two blanks.

@@ -190,7 +190,7 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
 }
 
 /// The first `length` bytes of `base` become those of `out`, which stands behind them then.
-fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<()> {
+pub(super) fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<()> {
     if rustix::fs::ioctl_ficlone(&*out, base).is_ok() {
         out.set_len(length)?;
         return out.seek(SeekFrom::End(0)).map(drop);

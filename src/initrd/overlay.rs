@@ -11,12 +11,14 @@ use serde_json::json;
 use super::Error;
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
 use crate::ignition::authorities::{self, Authorities};
-use crate::ignition::{self, Config, Transpile, lint};
+use crate::ignition::{self, Config, Spec, Transpile, lint};
 use crate::report::{Finding, Findings};
 use crate::sysext::inspect::inspect;
 
 /// What becomes `/oem`.
 const OEM: &str = "usr/share/oem";
+/// The user's Ignition config.
+pub const CONFIG: &str = "usr/share/oem/config.ign";
 
 /// An overlay in the making.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ impl Overlay {
     /// Adds the finished config.
     pub fn config(&mut self, config: Vec<u8>) -> Result<(), tree::Error> {
         let entry = Entry::file(PLAIN, Contents::Bytes(config), "the compiled Ignition config");
-        self.tree.insert(&format!("{OEM}/config.ign"), entry)
+        self.tree.insert(CONFIG, entry)
     }
 
     /// Adds the image of a sysext under the name that it must be merged under.
@@ -95,20 +97,50 @@ impl Overlay {
 
     /// The overlay's files and what is to be known about them.
     pub fn finish(mut self) -> Result<(Tree, Vec<Finding>), Error> {
-        let links: Vec<String> = self.sysexts.clone();
-        let mut layers: Vec<Config> = Vec::new();
-        if !links.is_empty() {
-            layers.extend(links_layer(&links));
-        }
-        layers.extend(authorities::layer(&self.authorities)?);
-        layers.append(&mut self.layers);
-        if !layers.is_empty() {
-            self.findings.extend(lint::conflicts(&layers));
-            let config = ignition::merge_all(layers);
-            self.findings.extend(lint::pxe(&config));
+        if let Some(config) = self.merged(None)? {
             self.config(config.to_json().into_bytes())?;
         }
         Ok((self.tree, self.findings))
+    }
+
+    /// The files of this overlay over those of an older one, whose config lies below and is in `config` alone; the new
+    /// config at a spec up to `ceiling`, and what is to be known.
+    ///
+    /// # Errors
+    /// A layer that needs a newer spec; a file where the older overlay has a directory.
+    pub fn over(
+        mut self,
+        older: Tree,
+        config: Config,
+        ceiling: Spec,
+    ) -> Result<(Tree, Vec<u8>, Vec<Finding>), Error> {
+        let config = self.merged(Some(config))?.unwrap_or_else(|| Config::empty(ceiling));
+        let config = config.at_most(ceiling)?.to_json().into_bytes();
+        self.config(config.clone())?;
+        for (path, entry) in older.iter() {
+            if self.tree.get(path).is_none() {
+                self.tree.insert(path, entry.clone())?;
+            }
+        }
+        Ok((self.tree, config, self.findings))
+    }
+
+    /// All layers merged over `below`: links for the sysexts, certificates, and those that were given. Nothing where
+    /// there is none.
+    fn merged(&mut self, below: Option<Config>) -> Result<Option<Config>, Error> {
+        let mut layers: Vec<Config> = below.into_iter().collect();
+        if !self.sysexts.is_empty() {
+            layers.extend(links_layer(&self.sysexts));
+        }
+        layers.extend(authorities::layer(&self.authorities)?);
+        layers.append(&mut self.layers);
+        if layers.is_empty() {
+            return Ok(None);
+        }
+        self.findings.extend(lint::conflicts(&layers));
+        let config = ignition::merge_all(layers);
+        self.findings.extend(lint::pxe(&config));
+        Ok(Some(config))
     }
 
     /// The files alone, for an overlay whose config was compiled elsewhere.

@@ -74,17 +74,22 @@ impl Seal {
         (seal.to_bytes() == bytes).then_some(seal)
     }
 
+    /// The last bytes of a file of `size` bytes, if they are a seal, whatever lies in front of it.
+    pub fn at_end(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Seal>> {
+        let Some(start) = size.checked_sub(length()) else { return Ok(None) };
+        let mut bytes = vec![0; length() as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut bytes)?;
+        Ok(Seal::of_bytes(&bytes))
+    }
+
     /// Reads the seal at the end of a file of `size` bytes: [`length()`] bytes and no more. Nothing if there is none.
     ///
     /// # Errors
     /// [`Error::Lengths`] if the file is longer or shorter than its seal says.
     pub fn read(path: &Path, file: &mut (impl Read + Seek), size: u64) -> Result<Option<Seal>, Error> {
-        let Some(start) = size.checked_sub(length()) else { return Ok(None) };
-        let mut bytes = vec![0; length() as usize];
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(store::Error::io("read", path))?;
-        let Some(seal) = Seal::of_bytes(&bytes) else { return Ok(None) };
+        let seal = Seal::at_end(file, size).map_err(store::Error::io("read", path))?;
+        let Some(seal) = seal else { return Ok(None) };
         match seal.file_length() {
             length if length == size => Ok(Some(seal)),
             recorded => Err(Error::Lengths { path: path.into(), recorded, size }),

@@ -82,7 +82,7 @@ pub struct Row {
 }
 
 impl Row {
-    fn of(start: &Start, member: &Member) -> Self {
+    pub(super) fn of(start: &Start, member: &Member) -> Self {
         Row {
             archive: start.offset,
             path: member.path.clone(),

@@ -5,7 +5,7 @@
 //! has numbers of its own), and `boot.ipxe` to every iPXE, known by its user class.
 
 use super::dhcp::{Dhcp, Host, Mode};
-use super::{Built, Options, OutputFormat, Row};
+use super::{BaseUrl, Built, Options, OutputFormat, Row};
 use crate::firmware::{PLATFORMS, Platform};
 use crate::manifest::Role;
 use crate::recipe::Recipe;
@@ -88,6 +88,10 @@ impl OutputFormat for Dnsmasq {
             Mode::Full => self.dhcp.check(recipe),
             Mode::Proxy => Vec::new(),
         }
+    }
+
+    fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.dhcp.base_url)
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {

@@ -63,6 +63,14 @@ impl OutputFormat for Ipxe {
         expanded.chain(unknown).collect()
     }
 
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
+    fn offers_every_profile(&self) -> bool {
+        self.menu.is_some()
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
         for node in &built.recipe.nodes {

@@ -8,9 +8,13 @@ use serde_json::{Map, Value, json};
 use super::pxe::Load;
 use super::{Boot, Built, OutputFormat, Row};
 use crate::compile::installed_id;
+use crate::ignition::Spec;
 use crate::manifest::Role;
 use crate::recipe::Node;
 use crate::repro::canonical_json;
+
+/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
+pub const CEILING: Spec = Spec::V3_4;
 
 /// The format.
 #[derive(Debug)]
@@ -60,9 +64,11 @@ impl OutputFormat for Matchbox {
 /// Metadata of a group whose machines install themselves: which generation, so that a server can tell who is done.
 pub const GENERATION: &str = "install_generation";
 
-/// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from.
+/// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from. A config is asked
+/// for as Matchbox gives it, by what iPXE knows the machine by.
 pub(super) fn boot(boot: &Boot, built: &Built<'_>) -> Value {
-    let load = Load::of(boot, built);
+    let arch = if built.recipe.release.archs.len() > 1 { "&arch=${buildarch:uristring}" } else { "" };
+    let load = Load::with_config(boot, built, &format!("ignition?uuid=${{uuid}}&mac=${{mac:hexhyp}}{arch}"));
     json!({
         "kernel": format!("/{}", load.kernel),
         "initrd": load.initrds.iter().map(|path| format!("/{path}")).collect::<Vec<_>>(),

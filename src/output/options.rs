@@ -41,8 +41,8 @@ impl<'n> Options<'n> {
     }
 }
 
-/// Where machines find the root of a published tree: an http or https URL without a slash at its end. No part of what is
-/// built depends on it but the files of outputs that are told.
+/// Where machines find the root of a published tree: an http or https URL without a slash at its end, which stands in kernel
+/// arguments and in boot loaders' scripts as it is. No part of what is built depends on it but what is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
@@ -51,7 +51,8 @@ impl std::str::FromStr for BaseUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let plain = |url: &Url| {
-            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+            let literal = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]%@+,=!*".contains(c);
+            matches!(url.scheme(), "http" | "https") && url.as_str().chars().all(literal)
         };
         let refused = || format!("`{text}` is not an http or https URL such as http://10.0.0.1:8080");
         Url::parse(text).ok().filter(plain).map(BaseUrl).ok_or_else(refused)
@@ -68,5 +69,30 @@ impl BaseUrl {
     /// The URL itself.
     pub fn url(&self) -> &Url {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_stands_in_every_script_as_it_is() {
+        for (text, expected) in [
+            ("http://10.0.0.1:8080", Some("http://10.0.0.1:8080")),
+            ("https://boot.example.org/edge/", Some("https://boot.example.org/edge")),
+            ("http://[fd00::1]/x", Some("http://[fd00::1]/x")),
+            ("http://h/a b", Some("http://h/a%20b")),
+            ("tftp://10.0.0.1", None),
+            ("10.0.0.1", None),
+            ("http://h/?x", None),
+            ("http://h/#x", None),
+            ("http://h/a'b", None),
+            ("http://h/$x", None),
+            ("http://h/a;b", None),
+        ] {
+            let url: Option<BaseUrl> = text.parse().ok();
+            assert_eq!(url.map(|url| url.to_string()).as_deref(), expected, "{text}");
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! PXE: the stock kernel and initrd as released, and the overlays, or both in one, as each profile's layout has it.
+//! PXE: the stock kernel and initrd as released, and the overlays, or both in one, as each profile's layout has it; or the
+//! configs, where those are fetched.
 
 use std::collections::BTreeMap;
 
-use super::{Boot, Built, Contents, OutputFormat, Row};
+use super::{Boot, Built, Contents, OutputFormat, Row, config_path, fetch_args};
+use crate::delivery::Delivery;
 use crate::manifest::Role;
 use crate::recipe::Layout;
 use crate::source::flatcar::{INITRD, KERNEL, VERSION_TXT};
@@ -23,13 +25,14 @@ impl OutputFormat for Pxe {
                 step,
                 ..Row::new(path, role, contents).of(boot)
             };
-            let object = Contents::Stored(boot.overlay);
+            let object = Contents::Stored(boot.made);
             let step = Some(boot.step);
             let overlay = |object| row(boot.overlay_path(), Role::Overlay, object, step);
-            match boot.layout {
-                Layout::Overlay => vec![overlay(object)],
-                Layout::Single => vec![row(boot.joined_path(), Role::Initrd, object, step)],
-                Layout::Virtual => {
+            match boot.delivery {
+                Delivery::Fetched(_) => vec![row(config_path(&boot.id), Role::Ignition, object, step)],
+                Delivery::Initrd(Layout::Overlay) => vec![overlay(object)],
+                Delivery::Initrd(Layout::Single) => vec![row(boot.joined_path(), Role::Initrd, object, step)],
+                Delivery::Initrd(Layout::Virtual) => {
                     let parts = [built.stock_path(boot.arch, INITRD), boot.overlay_path()];
                     let joined = row(boot.joined_path(), Role::Initrd, Contents::Joined(parts), None);
                     vec![overlay(object), joined]
@@ -62,16 +65,24 @@ impl Load {
     /// last; no two of them hold the same path. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE
     /// boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
+        Load::with_config(boot, built, &config_path(&boot.id))
+    }
+
+    /// The same, with a config that is fetched from another place of the tree.
+    pub(super) fn with_config(boot: &Boot, built: &Built<'_>, config: &str) -> Self {
         let base_name = |path: &String| format!("initrd={}", path.rsplit('/').next().unwrap_or(path));
         let early: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).collect();
-        let own = match boot.layout {
-            Layout::Overlay => vec![built.stock_path(boot.arch, INITRD), boot.overlay_path()],
-            Layout::Single | Layout::Virtual => vec![boot.joined_path()],
+        let base = built.stock_path(boot.arch, INITRD);
+        let (own, fetch) = match &boot.delivery {
+            Delivery::Initrd(Layout::Overlay) => (vec![base, boot.overlay_path()], None),
+            Delivery::Initrd(Layout::Single | Layout::Virtual) => (vec![boot.joined_path()], None),
+            Delivery::Fetched(base_url) => (vec![base], Some(fetch_args(base_url, config))),
         };
-        let named: Vec<String> = early.iter().chain(own.iter().rev()).map(base_name).collect();
-        let args =
-            named.into_iter().chain(["flatcar.first_boot=1".into()]).chain(boot.kernel_args.iter().cloned());
-        let (args, initrds) = (args.collect(), early.into_iter().chain(own).collect());
+        let mut args: Vec<String> = early.iter().chain(own.iter().rev()).map(base_name).collect();
+        args.push("flatcar.first_boot=1".into());
+        args.extend(fetch.into_iter().flatten());
+        args.extend(boot.kernel_args.iter().cloned());
+        let initrds = early.into_iter().chain(own).collect();
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 

@@ -35,6 +35,18 @@ impl OutputFormat for Pxelinux {
         arm.map(|node| Finding::error(text(&node.name.value)).at(node.name.place.clone())).collect()
     }
 
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
+    fn is_tftp(&self) -> bool {
+        self.base_url.is_none()
+    }
+
+    fn offers_every_profile(&self) -> bool {
+        true
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
         for node in &built.recipe.nodes {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row, SysextImage};
+use super::{BaseUrl, Built, Options, OutputFormat, Row, SysextImage, sysext_directory, sysext_file};
 use crate::manifest::Role;
 use crate::yaml::decode::Spanned;
 
@@ -53,6 +53,10 @@ impl OutputFormat for Updates {
         &self.versions
     }
 
+    fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.base_url)
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut images: BTreeMap<&str, Vec<&SysextImage>> = BTreeMap::new();
         for image in &built.sysexts {
@@ -63,9 +67,11 @@ impl OutputFormat for Updates {
 }
 
 fn rows(name: &str, images: &[&SysextImage], options: &Updates) -> Vec<Row> {
-    let directory = SysextImage::directory(name);
-    let sums: BTreeSet<String> =
-        images.iter().map(|image| format!("{}  {}\n", image.object.sha256, image.file_name())).collect();
+    let directory = sysext_directory(name);
+    let line = |image: &&SysextImage| {
+        format!("{}  {}\n", image.object.sha256, sysext_file(name, &image.version, image.arch))
+    };
+    let sums: BTreeSet<String> = images.iter().map(line).collect();
     let sums: String = sums.into_iter().collect();
     let minors: BTreeSet<&str> = images.iter().filter_map(|image| minor(&image.version)).collect();
     let streams = minors.into_iter().map(|minor| (format!("{name}-{minor}"), format!("{minor}.")));

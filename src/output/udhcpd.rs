@@ -4,7 +4,7 @@
 //! firmware that loaded it. So the boot file is an iPXE, which finds its way by the `autoexec.ipxe` beside it.
 
 use super::dhcp::Dhcp;
-use super::{Built, Options, OutputFormat, Row};
+use super::{BaseUrl, Built, Options, OutputFormat, Row};
 use crate::manifest::Role;
 use crate::recipe::Recipe;
 use crate::report::Finding;
@@ -39,6 +39,10 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
 impl OutputFormat for Udhcpd {
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         self.dhcp.check(recipe)
+    }
+
+    fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.dhcp.base_url)
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row};
+use super::{BaseUrl, Built, Options, OutputFormat, Row, config_path, fetch_args, report_arg};
 use crate::arch::Arch;
+use crate::delivery::Delivery;
 use crate::digest::Sha256;
 use crate::early;
 use crate::error::Result;
@@ -72,6 +73,14 @@ impl OutputFormat for Uki {
         Some(self)
     }
 
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
+    fn offers_every_profile(&self) -> bool {
+        true
+    }
+
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let row = |boot: &super::Boot| {
             let (object, step) = boot.uki?;
@@ -103,12 +112,15 @@ impl Uki {
             initrds.push(Object::of(&early::read(&path.value)?));
         }
         // With that layout the overlay's step has put the base in front already.
-        if boot.layout != Layout::Single {
+        if boot.delivery != Delivery::Initrd(Layout::Single) {
             initrds.extend(stock(INITRD));
         }
-        let url = self.base_url.as_ref().map(|url| format!("prebake.url={url}"));
-        let args = ["flatcar.first_boot=1".to_owned()].into_iter().chain(boot.kernel_args.iter().cloned());
-        let args: Vec<String> = args.chain(url).collect();
+        let mut args = vec!["flatcar.first_boot=1".to_owned()];
+        args.extend(boot.kernel_args.iter().cloned());
+        match &boot.delivery {
+            Delivery::Fetched(base_url) => args.extend(fetch_args(base_url, &config_path(&boot.id))),
+            Delivery::Initrd(_) => args.extend(self.base_url.as_ref().map(report_arg)),
+        }
         let version = &lock.release.version;
         let (recipe, id) = (&recipe.name, &boot.id);
         Ok(Wish {

@@ -42,6 +42,10 @@ impl Reader<'_> {
             directory: self.directory.to_owned(),
             trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
             mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
+            config_from: fields
+                .get("config_from")
+                .and_then(|node| Some(self.decoder.spanned(node, self.decoder.parsed(node)?))),
+            base_url: fields.get("base_url").and_then(|node| self.decoder.parsed(node)),
             kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
             sysexts: self.sysexts(&fields),
             packaging: fields
@@ -223,10 +227,7 @@ impl Reader<'_> {
         let mut profiles = BTreeMap::new();
         for (name, node) in self.decoder.entries(node, "`profiles`") {
             self.plain_name(&name, "a profile's name");
-            let profile = match node.is_null() {
-                true => Profile::default(),
-                false => self.profile(node),
-            };
+            let profile = self.profile(&name, node);
             profiles.insert(name.value, profile);
         }
         if profiles.is_empty() {
@@ -235,9 +236,10 @@ impl Reader<'_> {
         profiles
     }
 
-    fn profile(&self, node: &Yaml) -> Profile {
-        let fields = self.decoder.fields(node, "a profile");
+    fn profile(&self, name: &Spanned<String>, node: &Yaml) -> Profile {
+        let fields = self.decoder.options(node, "a profile");
         let mut profile = Profile {
+            place: name.place.clone(),
             ignition: self.layers(&fields),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
@@ -245,7 +247,13 @@ impl Reader<'_> {
             early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
             install: None,
+            diskless: None,
         };
+        if let Some(node) = fields.get("diskless")
+            && self.decoder.boolean(node) == Some(true)
+        {
+            profile.diskless = Some(self.decoder.spanned(node, ()).place);
+        }
         if let Some(node) = fields.get("install") {
             let install = Install::read(self.decoder, node);
             let sysext = |name: &&str| Sysext {
@@ -262,7 +270,7 @@ impl Reader<'_> {
     fn check_installs(&self, recipe: &Recipe) {
         for profile in recipe.profiles.values().filter(|profile| profile.install.is_some()) {
             let missing = ["disk", "matchbox"].into_iter();
-            let missing = missing.filter(|name| !recipe.outputs.iter().any(|output| output.name == *name));
+            let missing = missing.filter(|name| !recipe.has_output(name));
             let place = profile.sysexts.last().map(|sysext| sysext.name.place.clone());
             for (name, place) in missing.zip(place.into_iter().cycle()) {
                 let text = format!("`install` takes what only the output `{name}` publishes");
@@ -448,7 +456,9 @@ impl Reader<'_> {
             if let Some(uuid) = &node.uuid
                 && let Some(first) = uuids.insert(&uuid.value, node)
             {
-                self.decoder.push(same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone()));
+                let finding = same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone());
+                let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
             }
             self.known_profile(recipe, &node.profile);
         }

@@ -64,8 +64,8 @@ impl Install {
     }
 
     /// The file that the `install` sysext reads: `stock` is where the tree has the disk images, `config` the Ignition
-    /// config of the installed system.
-    pub fn conf(&self, version: Version, stock: &str, config: &str) -> String {
+    /// config of the installed system, `base_url` what counts where `install` names none.
+    pub fn conf(&self, version: Version, stock: &str, config: &str, base_url: Option<&BaseUrl>) -> String {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         let mut conf = String::new();
         for (key, value) in [
@@ -74,7 +74,7 @@ impl Install {
             ("CONFIG", config.to_owned()),
             ("GENERATION", self.generation.to_string()),
             ("WIPE", if self.wipe { "yes" } else { "no" }.to_owned()),
-            ("BASE_URL", self.base_url.as_ref().map(BaseUrl::to_string).unwrap_or_default()),
+            ("BASE_URL", self.base_url.as_ref().or(base_url).map(BaseUrl::to_string).unwrap_or_default()),
             ("DEVICE", or_empty(&self.device)),
             ("MODEL", or_empty(&self.model)),
             ("SERIAL", or_empty(&self.serial)),

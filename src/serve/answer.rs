@@ -100,6 +100,20 @@ impl Answer {
         answer.header("x-content-type-options", "nosniff")
     }
 
+    /// Not here, as Matchbox says it.
+    pub fn not_found() -> Answer {
+        let answer = Answer::new(404, TEXT, "404 page not found\n");
+        answer.header("x-content-type-options", "nosniff")
+    }
+
+    /// The same answer, but Matchbox's words where it is missing.
+    pub fn without_reason(self) -> Answer {
+        match self.status {
+            404 => Answer { group: self.group, profile: self.profile, ..Answer::not_found() },
+            _ => self,
+        }
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));

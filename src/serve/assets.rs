@@ -12,35 +12,27 @@ use super::site::{Asset, Site};
 /// Parts boundaries of `multipart/byteranges`. No file content is searched for it: a part's length is in its heading.
 const BOUNDARY: &str = "prebake-part";
 
-/// Content types by the end of the name; the rest is a stream of bytes.
-const TYPES: [(&str, &str); 7] = [
-    (".gz", "application/gzip"),
-    (".bz2", "application/x-bzip2"),
-    (".json", "application/json"),
-    (".ign", "application/json"),
-    (".ipxe", TEXT),
-    (".txt", TEXT),
-    ("SHA256SUMS", TEXT),
-];
-
 /// Answers with a published file, or parts of it.
 pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
-    let Some(Asset { etag, size, pieces }) = site.asset(path) else {
-        return Answer::missing("the tree's manifest names no such file");
-    };
-    let etag = format!("\"{etag}\"");
-    let modified = humantime_http(site.modified());
-    let kind = TYPES
-        .iter()
-        .find(|(end, _)| path.ends_with(end))
-        .map_or("application/octet-stream", |(_, kind)| kind);
+    match site.asset(path) {
+        Some(asset) => send(&asset, request),
+        None => Answer::missing("the tree's manifest names no such file"),
+    }
+}
+
+/// Answers with a file, or parts of it.
+pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
+    let Asset { kind, size, pieces, .. } = asset;
+    let (kind, size) = (&**kind, *size);
+    let etag = asset.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let modified = asset.modified.map(http_date);
     let stamp = |answer: Answer| {
-        answer
-            .header("etag", etag.clone())
-            .header("last-modified", modified.clone())
-            .header("accept-ranges", "bytes")
+        let stamps = [("etag", &etag), ("last-modified", &modified)];
+        let stamps = stamps.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        stamps
+            .fold(answer.header("accept-ranges", "bytes"), |answer, (name, value)| answer.header(name, value))
     };
-    let version = Version { etag: Some(&etag), modified: Some(site.modified()) };
+    let version = Version { etag: etag.as_deref(), modified: asset.modified };
     if let Some(status) = version.refuses(request) {
         return stamp(Answer { headers: Vec::new(), ..Answer::new(status, kind, "") });
     }
@@ -81,7 +73,8 @@ fn parts<'r>(
     Body::Parts { pieces, parts, end: format!("\r\n--{BOUNDARY}--\r\n") }
 }
 
-fn humantime_http(time: SystemTime) -> String {
+/// A time as headers have it.
+pub fn http_date(time: SystemTime) -> String {
     // httpdate knows years up to 9999; an epoch beyond that is as good as the last.
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     httpdate::fmt_http_date(time.min(last))

@@ -7,7 +7,7 @@ use super::labels::Labels;
 use super::report::Report;
 use super::routes::{Request, World, select};
 use super::select::Group;
-use super::site::Profile;
+use super::site::Boot;
 use crate::output::{GENERATION, IPXE_LOCAL};
 
 /// The script every machine starts with: it asks again, saying what it is.
@@ -22,48 +22,56 @@ pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
 /// boot order. Reports are forgotten with the server; the machine then boots its installer once more, which finds the disk
 /// finished and says so again.
 fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
+    if world.site.live.is_some() {
+        return false; // As Matchbox, which knows nothing of reports.
+    }
     let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
     let done =
         |report: Report| report.stage == "installed" && report.detail == format!("generation {generation}");
     world.reports.last(labels).is_some_and(done)
 }
 
-/// The profile's kernel arguments, and where the node can report to.
-fn args(profile: &Profile, request: &Request<'_>) -> Vec<String> {
-    let url = request.base_url().map(|url| format!("prebake.url={url}"));
-    profile.boot.args.iter().cloned().chain(url).collect()
+/// What a machine boots: its group, and the words of its profile; or why it boots nothing.
+fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot), Answer> {
+    let (group, profile) = select(world, labels)?;
+    let boot = profile.boot.as_ref();
+    let boot = boot.ok_or_else(|| Answer::missing("the group's profile has no `boot`").matched(group))?;
+    Ok((group, boot))
+}
+
+/// The profile's kernel arguments, each behind a blank, and where the node of a tree can report to.
+fn args(world: &World<'_>, boot: &Boot, request: &Request<'_>) -> String {
+    let base = request.base_url().filter(|_| world.site.live.is_none());
+    let url = base.map(|url| format!("prebake.url={url}"));
+    boot.args.iter().chain(&url).map(|arg| format!(" {arg}")).collect()
 }
 
 /// The script that boots a machine.
 pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
+    let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
         Err(answer) => return answer,
     };
     if is_installed(world, group, labels) {
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
-    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
-    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
-    let script =
-        format!("#!ipxe\nkernel {}{}\n{}boot\n", profile.boot.kernel, words.concat(), initrds.concat());
-    Answer::text(script).matched(group)
+    let args = args(world, boot, request);
+    let initrds: String = boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
+    Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
 }
 
 /// A GRUB menu, byte for byte what Matchbox sends, two blanks after `initrdefi` included.
 pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let (group, profile) = match select(world, labels) {
+    let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
         Err(answer) => return answer,
     };
     if is_installed(world, group, labels) {
         return Answer::text("exit\n").matched(group);
     }
-    let kernel = &profile.boot.kernel;
-    let words: Vec<String> = args(profile, request).into_iter().map(|arg| format!(" {arg}")).collect();
-    let args = words.concat();
-    let initrds: Vec<String> = profile.boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
-    let initrds = initrds.concat();
+    let kernel = &boot.kernel;
+    let args = args(world, boot, request);
+    let initrds: String = boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let entry = |title: &str, linux: &str, initrd: &str| {
         format!(
             "menuentry \"CoreOS ({title})\" {{\necho \"Loading kernel\"\n{linux} \"{kernel}\"{args}\necho \"Loading initrd\"\n{initrd} {initrds}\n}}\n"

@@ -45,7 +45,7 @@ impl Version<'_> {
     }
 
     /// Whether it is newer than the date of a header; none if either is not known or cannot be read.
-    fn is_newer(&self, request: &Request<'_>, header: &str) -> Option<bool> {
+    pub fn is_newer(&self, request: &Request<'_>, header: &str) -> Option<bool> {
         let date = date(request.header(header)?)?;
         Some(self.seconds()? > date)
     }

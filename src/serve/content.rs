@@ -1,25 +1,31 @@
-//! What is served now: loaded once, and anew when it was replaced.
+//! What is served now: loaded once, and anew when it was replaced or edited.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::datadir::{DataDir, Settings};
 use super::notice::{Notice, Notices};
+use super::sign::Signer;
 use super::site::{self, Site};
 
 /// How often a build that could not be served is tried again, at most.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A published tree that may be swapped for another.
-pub struct Content {
-    tree: PathBuf,
-    notices: Notices,
-    current: Mutex<Current>,
+/// A published tree that may be swapped for another, or a data directory that may be edited.
+pub struct Content(Mutex<Followed>);
+
+enum Followed {
+    Tree(Tree),
+    Directory(DataDir),
 }
 
-struct Current {
+struct Tree {
+    path: PathBuf,
+    signer: Option<Arc<Signer>>,
+    notices: Notices,
     site: Arc<Site>,
     /// The directory that the path led to when it was last followed.
     seen: Option<Identity>,
@@ -37,43 +43,65 @@ fn identity(directory: &Path) -> Option<Identity> {
 
 impl Content {
     /// Loads a build, or `current`, which leads to one.
-    pub fn tree(tree: &Path, notices: Notices) -> Result<Content, site::Error> {
-        let site = Arc::new(Site::load(tree)?);
-        Ok(Content {
-            tree: tree.into(),
-            notices,
-            current: Mutex::new(Current { site, seen: None, refused: None }),
-        })
+    pub fn tree(path: &Path, signer: Option<Arc<Signer>>, notices: Notices) -> Result<Content, site::Error> {
+        let site = Arc::new(Site { signer: signer.clone(), ..Site::load(path)? });
+        let tree = Tree { path: path.into(), signer, notices, site, seen: None, refused: None };
+        Ok(Content(Mutex::new(Followed::Tree(tree))))
     }
 
-    /// The site as it is now: loaded anew when `current` was swapped. Transfers that run keep the build they began with.
+    /// Reads a Matchbox data directory.
+    pub fn directory(path: &Path, settings: Settings, notices: Notices) -> Result<Content, site::Error> {
+        let directory = DataDir::open(path, settings, notices)?;
+        Ok(Content(Mutex::new(Followed::Directory(directory))))
+    }
+
+    /// The site as it is now: loaded anew when `current` was swapped or a file edited. Transfers that run keep the build
+    /// they began with.
     pub fn site(&self) -> Arc<Site> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        // One stat(2) tells that nothing changed, several links deep or not.
-        let seen = identity(&self.tree);
-        if seen.is_some() && seen == current.seen && current.refused.is_none() {
-            return current.site.clone();
+        match &mut *self.followed() {
+            Followed::Tree(tree) => tree.site(),
+            Followed::Directory(directory) => directory.site(),
         }
-        current.seen = seen;
-        let Some(root) = self.tree.canonicalize().ok().filter(|root| *root != current.site.root) else {
-            current.refused = None;
-            return current.site.clone();
+    }
+
+    /// Whether each request looks at every file, since the kernel cannot tell of edits.
+    pub fn compares_files(&self) -> bool {
+        matches!(&*self.followed(), Followed::Directory(directory) if !directory.has_events())
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tree {
+    fn site(&mut self) -> Arc<Site> {
+        // One stat(2) tells that nothing changed, several links deep or not.
+        let seen = identity(&self.path);
+        if seen.is_some() && seen == self.seen && self.refused.is_none() {
+            return self.site.clone();
+        }
+        self.seen = seen;
+        let Some(root) = self.path.canonicalize().ok().filter(|root| *root != self.site.root) else {
+            self.refused = None;
+            return self.site.clone();
         };
-        let refused = current.refused.as_ref().filter(|(known, _)| *known == root).map(|(_, tried)| *tried);
+        let refused = self.refused.as_ref().filter(|(known, _)| *known == root).map(|(_, tried)| *tried);
         if refused.is_none_or(|tried| tried.elapsed() >= RETRY) {
             match Site::load(&root) {
                 Ok(site) => {
-                    *current = Current { site: Arc::new(site), seen, refused: None };
-                    (self.notices)(&Notice::Swapped(&current.site));
+                    self.site = Arc::new(Site { signer: self.signer.clone(), ..site });
+                    self.refused = None;
+                    (self.notices)(&Notice::Swapped(&self.site));
                 }
                 Err(error) => {
                     if refused.is_none() {
                         (self.notices)(&Notice::Kept(&error));
                     }
-                    current.refused = Some((root, Instant::now()));
+                    self.refused = Some((root, Instant::now()));
                 }
             }
         }
-        current.site.clone()
+        self.site.clone()
     }
 }

@@ -50,7 +50,8 @@ pub async fn serve(
             let Connection { stream, via, exchange, stop, input } = connection;
             let (read, write) = stream.into_split();
             let stream = tokio::io::join(io::Cursor::new(input).chain(read), write);
-            return connection::serve(stream, via, exchange, stop).await;
+            // In a box, since few connections need the room that hyper's state takes.
+            return Box::pin(connection::serve(stream, via, exchange, stop)).await;
         }
         connection.input.drain(..head.length);
         let keep_alive = head.keep_alive && left > 0 && !*connection.stop.borrow();

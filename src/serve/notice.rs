@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::labels::Labels;
-use super::site::{self, Site};
+use super::site::{self, Flaw, Site};
 use super::tls;
 
 /// Takes notices; called from any thread, often, so it must be quick.
@@ -33,6 +33,8 @@ pub enum Notice<'n> {
     Swapped(&'n Site),
     /// What is there now cannot be served; the old one stays.
     Kept(&'n site::Error),
+    /// A file of a data directory cannot be used: a group or profile when it was read, a config when it was asked for.
+    Flawed(&'n Flaw),
     /// The certificate was replaced, or what replaced it cannot be used and the old one stays.
     Certificate(Result<(), &'n tls::Error>),
 }

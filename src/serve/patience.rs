@@ -1,7 +1,7 @@
 //! Patience with clients that take their answers slowly, and its end with those that take hardly anything.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -81,6 +81,33 @@ impl<S> Patient<S> {
     }
 }
 
+impl<S: Unpin> Patient<S> {
+    /// Writes, and bears it for a while if the stream takes nothing.
+    fn poll_patiently(
+        &mut self,
+        context: &mut Context<'_>,
+        mut write: impl FnMut(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Poll::Ready(written) = write(Pin::new(&mut self.stream), context) {
+                let written = written?;
+                self.patience.took(written as u64);
+                if let Some((since, _)) = self.stuck.take() {
+                    self.patience.waited(since.elapsed())?;
+                }
+                return Poll::Ready(Ok(written));
+            }
+            let left = self.patience.left();
+            let (since, timer) =
+                self.stuck.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
+            ready!(timer.as_mut().poll(context));
+            let waited = since.elapsed();
+            self.stuck = None;
+            self.patience.waited(waited)?;
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -97,24 +124,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        loop {
-            if let Poll::Ready(written) = Pin::new(&mut this.stream).poll_write(context, bytes) {
-                let written = written?;
-                this.patience.took(written as u64);
-                if let Some((since, _)) = this.stuck.take() {
-                    this.patience.waited(since.elapsed())?;
-                }
-                return Poll::Ready(Ok(written));
-            }
-            let left = this.patience.left();
-            let (since, timer) =
-                this.stuck.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
-            ready!(timer.as_mut().poll(context));
-            let waited = since.elapsed();
-            this.stuck = None;
-            this.patience.waited(waited)?;
-        }
+        self.poll_patiently(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_patiently(context, |stream, context| stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

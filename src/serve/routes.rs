@@ -11,7 +11,7 @@ use super::loaders::Loaders;
 use super::report::Reports;
 use super::select::Group;
 use super::site::{Profile, Site};
-use super::{assets, boot, config};
+use super::{assets, boot, config, matchbox, sign};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -61,13 +61,15 @@ pub struct World<'w> {
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
 /// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
-const ROUTES: [(&str, Handler); 8] = [
+const ROUTES: [(&str, Handler); 10] = [
     ("/", |_, _, _| Answer::text("matchbox\n")),
     ("/boot.ipxe", boot::first),
     ("/boot.ipxe.0", boot::first),
     ("/ipxe", boot::ipxe),
     ("/grub", boot::grub),
     ("/ignition", config::ignition),
+    ("/generic", config::generic),
+    ("/cloud", config::cloud),
     ("/metadata", config::metadata),
     (REPORT, report),
 ];
@@ -87,6 +89,9 @@ pub fn takes_body(method: &Method, path: &str) -> bool {
 
 /// Answers a request; the labels are for the log.
 pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
+    if let Some(live) = &world.site.live {
+        return matchbox::answer(world, live, request);
+    }
     if !METHODS.contains(request.method) {
         let allowed = METHODS.each_ref().map(Method::as_str).join(", ");
         let answer = Answer::new(405, TEXT, format!("only {allowed} are answered\n"));
@@ -95,32 +100,53 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     let path = percent_decode_str(request.path).decode_utf8_lossy();
     // `//ipxe` is what a base URL with a slash at its end makes; Matchbox redirects it, which some loaders cannot follow.
     let name = path.trim_start_matches('/');
-    match ROUTES.iter().find(|(route, _)| route[1..] == *name) {
-        Some((_, handler)) => {
-            let says = if takes_body(request.method, request.path) { request.body } else { request.query };
-            let labels = Labels::parse(says);
-            (handler(world, request, &labels), labels)
-        }
-        None => {
-            let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
-            let answer = match loader {
-                Some(bytes) => Answer::new(200, "application/efi", bytes),
-                None => assets::answer(world.site, name, request),
-            };
-            (answer, Labels::default())
-        }
-    }
+    endpoint(world, request, name).unwrap_or_else(|| {
+        let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
+        let answer = match loader {
+            Some(bytes) => Answer::new(200, "application/efi", bytes),
+            None => assets::answer(world.site, name, request),
+        };
+        (answer, Labels::default())
+    })
 }
 
-/// The group and profile of a machine, or an answer that says what it lacks.
-pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
-    let group = world.site.groups.select(labels).ok_or_else(|| {
+/// Answers at an endpoint, given without its slash; with a signature, if the name ends so and there is a key. Nothing if
+/// there is no such endpoint.
+pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
+    let handler =
+        |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
+    let ask = |handler: &Handler| {
+        let says = if takes_body(request.method, request.path) { request.body } else { request.query };
+        let labels = Labels::parse(says);
+        let answer = handler(world, request, &labels);
+        match world.site.live {
+            Some(_) => (answer.without_reason(), labels),
+            None => (answer, labels),
+        }
+    };
+    if let Some(handler) = handler(name) {
+        return Some(ask(handler));
+    }
+    let signer = world.site.signer.as_ref()?;
+    let (name, form) = sign::split(name)?;
+    let (answer, labels) = ask(handler(name).filter(|_| sign::SIGNED.contains(&name))?);
+    Some((signer.sign(answer, form, request.now), labels))
+}
+
+/// The group of a machine, or an answer that says what it lacks.
+pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
+    world.site.groups.select(labels).ok_or_else(|| {
         let asked = labels.to_string();
         let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
         Answer::missing(&format!(
             "no group matches a machine that says: {asked}\nadd it to `nodes:` in the recipe, or name a `default_profile`"
         ))
-    })?;
+    })
+}
+
+/// The group and profile of a machine, likewise.
+pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
+    let group = select_group(world, labels)?;
     let profile = world.site.profiles.get(&group.profile);
     let profile = profile.ok_or_else(|| Answer::missing("the group's profile is gone").matched(group))?;
     Ok((group, profile))
@@ -145,7 +171,6 @@ mod tests {
     use crate::digest::Sha256;
     use crate::manifest::{File, Manifest, Role, SCHEMA};
     use crate::serve::answer::{Body, Piece};
-    use crate::serve::select::Groups;
 
     /// A site of one file, `assets/a`.
     fn site() -> Site {
@@ -169,7 +194,8 @@ mod tests {
             files,
             joined: BTreeMap::new(),
         };
-        Site { root: "/tree".into(), manifest, groups: Groups::default(), profiles: BTreeMap::new() }
+        let (groups, profiles) = Default::default();
+        Site { root: "/tree".into(), manifest, groups, profiles, live: None, signer: None }
     }
 
     fn the_file() -> Piece {

@@ -1,12 +1,14 @@
 //! Which group answers a machine, by Matchbox's rules.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
 
-use super::labels::{Labels, normal_mac};
+use super::labels::Labels;
 
 /// A group that may match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     /// Its file name without `.json`.
     pub id: String,
@@ -18,53 +20,92 @@ pub struct Group {
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Groups in the order they are asked in.
+/// Groups in the order they are asked in, with an index that finds the first match without asking them all.
 #[derive(Debug, Default)]
-pub struct Groups(Vec<Group>);
+pub struct Groups {
+    ordered: Vec<Arc<Group>>,
+    /// By the keys that they select by, most keys first.
+    sets: Vec<KeySet>,
+}
+
+/// All groups that select by the same keys: one look-up finds the only one of them that can be chosen.
+#[derive(Debug)]
+struct KeySet {
+    keys: Vec<String>,
+    /// From the values of the keys to the place of the first group that wants them.
+    by_values: HashMap<String, usize>,
+}
 
 impl Groups {
     /// Orders groups: more selectors first, then by the selectors as text, the greatest first, as Matchbox does (its own
     /// comment says the reverse), then by file name.
-    pub fn new(mut groups: Vec<Group>) -> Self {
-        groups.sort_by_cached_key(|group| {
-            let pairs: Vec<String> = group.selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            (Reverse(group.selector.len()), Reverse(pairs.join(",")), group.id.clone())
+    pub fn new(mut ordered: Vec<Arc<Group>>) -> Self {
+        ordered.sort_by_cached_key(|group| {
+            let mut pairs: Vec<String> = group.selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            pairs.sort();
+            (Reverse(group.selector.len()), Reverse(pairs.join(",")), format!("{}.json", group.id))
         });
-        Groups(groups)
+        let mut sets: Vec<KeySet> = Vec::new();
+        let mut known: HashMap<Vec<&String>, usize> = HashMap::new();
+        for (place, group) in ordered.iter().enumerate() {
+            let keys: Vec<&String> = group.selector.keys().collect();
+            let set = *known.entry(keys).or_insert_with_key(|keys| {
+                let keys = keys.iter().map(|key| (*key).clone()).collect();
+                sets.push(KeySet { keys, by_values: HashMap::new() });
+                sets.len() - 1
+            });
+            sets[set].by_values.entry(joined(group.selector.values().map(String::as_str))).or_insert(place);
+        }
+        Groups { ordered, sets }
     }
 
     /// The first group whose selectors all equal the labels. A label that is absent counts as empty.
     pub fn select(&self, labels: &Labels) -> Option<&Group> {
-        self.0.iter().find(|group| group.selector.iter().all(|(key, value)| labels.get(key) == value))
+        let mut found: Option<(usize, usize)> = None;
+        for (keys, place) in self.matches(labels) {
+            match found {
+                // Sets come by their number of keys, so what follows is less specific.
+                Some((most, _)) if keys < most => break,
+                Some((_, first)) if place > first => {}
+                _ => found = Some((keys, place)),
+            }
+        }
+        found.map(|(_, place)| &*self.ordered[place])
+    }
+
+    /// For each set of keys the group that matches, if one does: how many keys, and its place.
+    fn matches(&self, labels: &Labels) -> impl Iterator<Item = (usize, usize)> {
+        self.sets.iter().filter_map(|set| {
+            let values = joined(set.keys.iter().map(|key| labels.get(key)));
+            Some((set.keys.len(), *set.by_values.get(&values)?))
+        })
     }
 
     /// All groups, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.0.iter()
+        self.ordered.iter().map(|group| &**group)
     }
 }
 
-impl Group {
-    /// Normalises the selector's MAC; a MAC that is none makes the group useless.
-    pub fn normalise(&mut self) -> Result<(), String> {
-        for (key, value) in self.selector.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case("mac")) {
-            *value =
-                normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
-        }
-        Ok(())
-    }
+/// Values as one text that no other values make.
+fn joined<'v>(values: impl Iterator<Item = &'v str>) -> String {
+    values.fold(String::new(), |mut all, value| {
+        // Writing to a string cannot fail.
+        let _ = write!(all, "{}:{value}", value.len());
+        all
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn group(id: &str, selector: &[(&str, &str)]) -> Group {
+    fn group(id: &str, selector: &[(&str, &str)]) -> Arc<Group> {
         let selector = selector.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Group { id: id.into(), profile: id.into(), selector, metadata: Default::default() }
+        Arc::new(Group { id: id.into(), profile: id.into(), selector, ..Group::default() })
     }
 
-    fn chosen(groups: &[Group], query: &str) -> Option<String> {
+    fn chosen(groups: &[Arc<Group>], query: &str) -> Option<String> {
         Groups::new(groups.to_vec()).select(&Labels::parse(query)).map(|group| group.id.clone())
     }
 
@@ -86,5 +127,48 @@ mod tests {
         let tie = [group("a", &[("rack", "r1")]), group("b", &[("slot", "s1")])];
         assert_eq!(chosen(&tie, "rack=r1&slot=s1").as_deref(), Some("b"));
         assert_eq!(chosen(&[group("fresh", &[("os", "")])], "mac=").as_deref(), Some("fresh"));
+        // Pairs are sorted as text, where `a-b=` comes before `a=`.
+        let tie = [group("x", &[("a", "1"), ("a-b", "1")]), group("y", &[("a-b", "1"), ("b", "1")])];
+        assert_eq!(chosen(&tie, "a=1&a-b=1&b=1").as_deref(), Some("y"));
+    }
+
+    #[test]
+    fn of_equal_selectors_the_first_file_name_wins() {
+        // `a-b.json` comes before `a.json`.
+        let twins = [group("a", &[("x", "1")]), group("a-b", &[("x", "1")]), group("b", &[("x", "1")])];
+        assert_eq!(chosen(&twins, "x=1").as_deref(), Some("a-b"));
+    }
+
+    #[test]
+    fn ten_thousand_groups_cost_one_look_at_each_set_of_keys() {
+        let mac = |n: usize| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256);
+        let mut groups: Vec<_> = (0..10_000).map(|n| group(&mac(n), &[("mac", &mac(n))])).collect();
+        groups.push(group("default", &[]));
+        groups.push(group("installed", &[("mac", &mac(7)), ("os", "installed")]));
+        let groups = Groups::new(groups);
+        assert_eq!(groups.sets.len(), 3);
+        let id = |query: &str| groups.select(&Labels::parse(query)).unwrap().id.clone();
+        assert_eq!(id(&format!("mac={}", mac(9_999))), mac(9_999));
+        assert_eq!(id(&format!("os=installed&mac={}", mac(7))), "installed");
+        assert_eq!(id("mac=52:54:00:ff:ff:ff"), "default");
+        assert!(groups.matches(&Labels::parse(&format!("mac={}", mac(7)))).count() <= 3);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_index_finds_what_asking_every_group_finds(
+            selectors in proptest::collection::vec(
+                proptest::collection::btree_map("[abc]|a-", "[xy]?", 0..4), 0..30),
+            labels in proptest::collection::btree_map("[abcd]|a-", "[xyz]?", 0..4),
+        ) {
+            let groups = selectors.into_iter().enumerate().map(|(n, selector)| {
+                Arc::new(Group { id: n.to_string(), selector, ..Group::default() })
+            });
+            let groups = Groups::new(groups.collect());
+            let query: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let labels = Labels::parse(&query.join("&"));
+            let matches = |group: &&Group| group.selector.iter().all(|(k, v)| labels.get(k) == v);
+            assert_eq!(groups.select(&labels), groups.iter().find(matches));
+        }
     }
 }

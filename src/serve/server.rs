@@ -150,8 +150,9 @@ async fn converse(
     match tls {
         None => http1::serve(stream, Via { peer, scheme: "http" }, exchange, stopped).await,
         Some(tls) => {
-            let stream = tls.accept(stream).await?;
-            connection::serve(stream, Via { peer, scheme: "https" }, exchange, stopped).await
+            let stream = Box::pin(tls.accept(stream)).await?;
+            // In a box, so that connections without TLS are not as large.
+            Box::pin(connection::serve(stream, Via { peer, scheme: "https" }, exchange, stopped)).await
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::lab::release;
 use crate::world::{World, repository};
 
 /// A UEFI boot takes a minute on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(400);
+pub const PATIENCE: Duration = Duration::from_secs(400);
 
 #[test]
 fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
@@ -37,7 +37,7 @@ pub fn lab(outputs: &str) -> World {
 }
 
 /// The same, with something done to the world before it is built.
-fn lab_with(outputs: &str, prepare: impl FnOnce(&World)) -> World {
+pub fn lab_with(outputs: &str, prepare: impl FnOnce(&World)) -> World {
     let world = World::new();
     for path in ["recipes/lab.yaml", "recipes/lab", "sysext", "tests/lab/keys/lab.asc"] {
         let place = world.path(path).parent().unwrap().to_owned();

@@ -39,7 +39,7 @@ impl Here {
         });
         let listener = Listener::bind("127.0.0.1:0").unwrap();
         let address = listener.address().unwrap().to_string();
-        let content = Arc::new(Content::tree(tree, notices.clone()).unwrap());
+        let content = Arc::new(Content::tree(tree, None, notices.clone()).unwrap());
         let (stop, stopping) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

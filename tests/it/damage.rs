@@ -105,3 +105,10 @@ fn damaged_packets_of_firmware_do_no_harm() {
     let request = b"\0\x01ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0timeout\x002\0";
     harmless(request, &[], 20_000, properties::tftp);
 }
+
+#[test]
+fn damaged_requests_do_no_harm() {
+    let sound = b"GET http://boot.example/assets/a?mac=52-54-00-00-00-01 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1,5-,-7\r\nContent-Length: 12\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nand a body!!";
+    let (line, headers) = (0..70, 70..160);
+    harmless(sound, &[line, headers], 20_000, properties::request);
+}

@@ -60,13 +60,18 @@ pub fn connect(address: &str) -> TcpStream {
 
 /// The same from another address of the loopback, as another client.
 pub fn connect_from(source: [u8; 4], address: &str) -> TcpStream {
+    try_connect_from(source, address).unwrap()
+}
+
+/// The same where the server may not be there.
+pub fn try_connect_from(source: [u8; 4], address: &str) -> std::io::Result<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&stream, &SocketAddr::from((source, 0))).unwrap();
-    connect(&stream, &address.parse::<SocketAddr>().unwrap()).unwrap();
+    let stream = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&stream, &SocketAddr::from((source, 0)))?;
+    connect(&stream, &address.parse::<SocketAddr>().unwrap())?;
     let stream = TcpStream::from(stream);
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    stream
+    stream.set_read_timeout(Some(SOON))?;
+    Ok(stream)
 }
 
 /// Appends one chunk of a body whose length was not known when it began, as Go sends from about 2 KB on; whether
@@ -93,6 +98,7 @@ pub fn read_reply(input: &mut impl BufRead, has_body: bool) -> Reply {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut reply = Reply { status, headers, body: Vec::new() };
+    let has_body = has_body && !matches!(status, 204 | 304);
     if has_body && reply.header("transfer-encoding") == Some("chunked") {
         while chunk(input, &mut reply.body) {}
     } else if has_body {

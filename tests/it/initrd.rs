@@ -331,7 +331,12 @@ const FLAWS: [Flaw; 18] = [
         4,
         &["no cpio archive in newc format"],
     ),
-    ("directory", &["inject", ".", "-o", "out", "--file", "a=note"], 2, &[". is a directory", "--layer"]),
+    (
+        "directory",
+        &["inject", ".", "-o", "out", "--file", "a=note"],
+        2,
+        &[". is a directory", "with --profile"],
+    ),
     ("missing", &["inject", "absent", "-o", "out", "--file", "a=note"], 1, &["cannot read absent"]),
     ("nothing to inject", &["inject", "base", "-o", "out"], 2, &["required"]),
     ("there already", &["inject", "base", "-o", "note", "--file", "a=note"], 1, &["note exists", "--force"]),

@@ -86,7 +86,7 @@ fn a_machine_that_says_it_is_installed_boots_its_disk_until_the_generation_moves
 }
 
 /// Stand-ins, by name. `$LAB` is the test's directory: `disks` has a line for each disk, `oem` is the OEM partition.
-const STAND_INS: [(&str, &str); 7] = [
+const STAND_INS: [(&str, &str); 10] = [
     (
         "lsblk",
         r#"columns=; device=
@@ -105,18 +105,31 @@ while IFS='|' read -r name type size ro model serial mount; do
         SERIAL) echo "$serial" ;;
         MOUNTPOINT) echo "$mount" ;;
         NAME,PARTLABEL) if [ -d "$LAB/oem" ]; then echo "${name}6 OEM"; fi ;;
-        *) echo "$name $size $model" ;;
+        *) echo "$type $name $size $model" ;;
     esac
 done <"$LAB/disks""#,
     ),
-    ("wipefs", "if [ -f $LAB/foreign ]; then echo ext4; fi"),
+    (
+        "wipefs",
+        r#"case $* in
+    *--all*) echo "wipefs $*" >>"$LAB/did" ;;
+    *) if [ -f "$LAB/foreign" ]; then echo ext4; fi ;;
+esac"#,
+    ),
+    ("blkid", "if [ -f $LAB/guid ]; then cat $LAB/guid; fi"),
+    ("head", "if [ -f $LAB/head ]; then cat $LAB/head; fi"),
+    ("udevadm", ""),
     ("mount", "for dir; do :; done; rmdir $dir; ln -s $LAB/oem $dir"),
     ("umount", "rm $1; mkdir $1"),
     ("ip", "echo default via 10.0.0.1 dev lo"),
     ("systemctl", "echo systemctl $* >>$LAB/did"),
     (
         "flatcar-install",
-        r#"[ ! -f "$LAB/broken" ] || exit 1
+        r#"if [ -f "$LAB/torn" ]; then
+    echo half >"$LAB/head"
+    exit 1
+fi
+[ ! -f "$LAB/broken" ] || exit 1
 echo "flatcar-install $*" | sed 's|-i /[^ ]*|-i CONFIG|' >>"$LAB/did"
 mkdir -p "$LAB/oem"
 cp "${!#}" "$LAB/oem/config.ign""#,
@@ -205,8 +218,28 @@ fn the_installer_refuses_every_disk_that_may_be_the_wrong_one() {
     fs::write(world.path("broken"), "").unwrap();
     install(&world, &address, DISK).fails(1, &["flatcar-install failed on /dev/sda"]);
     assert!(!world.path("oem").exists(), "a failed installation is not marked");
+    assert_eq!(did(&world), "", "what was not written to is not wiped");
     fs::remove_file(world.path("broken")).unwrap();
     install(&world, &address, DISK).ok();
+}
+
+#[test]
+fn what_a_failed_installation_wrote_is_wiped_and_one_that_was_cut_short_is_begun_again() {
+    let world = world("");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    fs::write(world.path("torn"), "").unwrap();
+    install(&world, &address, DISK).fails(1, &["flatcar-install failed on /dev/sda"]);
+    assert_eq!(did(&world), "wipefs --quiet --all --force /dev/sda\n");
+    fs::remove_file(world.path("torn")).unwrap();
+
+    // After a power cut the disk holds what Flatcar's image begins with.
+    fs::write(world.path("foreign"), "").unwrap();
+    fs::write(world.path("guid"), "8c1f6b0e-2f0c-4b52-9d0c-9f6d0a7f8f11\n").unwrap();
+    install(&world, &address, DISK).fails(1, &["/dev/sda is not empty (ext4)"]);
+    fs::write(world.path("guid"), "00000000-0000-0000-0000-000000000001\n").unwrap();
+    install(&world, &address, DISK).ok();
+    assert!(did(&world).starts_with("flatcar-install"));
 }
 
 #[test]

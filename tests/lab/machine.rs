@@ -22,7 +22,7 @@ use super::network::{self, Plug};
 const FATAL: [&str; 5] =
     ["Initramfs unpacking failed", "] FAIL: ", "Kernel panic", "No bootable device", "emergency mode"];
 
-/// The serial number of a machine's disk.
+/// The serial number of a machine's disk, unless it is given another.
 pub const DISK_SERIAL: &str = "prebake-lab-disk";
 
 /// Lines of console that are kept to show.
@@ -61,6 +61,8 @@ pub struct Builder {
     plug: Option<Plug>,
     /// Whether its network card has a ROM: QEMU's, an iPXE.
     rom: bool,
+    disk_serial: String,
+    reboots: bool,
     console: PathBuf,
 }
 
@@ -114,6 +116,18 @@ impl Builder {
         self
     }
 
+    /// The serial number of its disk.
+    pub fn disk_serial(mut self, serial: &str) -> Self {
+        self.disk_serial = serial.into();
+        self
+    }
+
+    /// A machine that starts again when it reboots, instead of being turned off.
+    pub fn reboots(mut self) -> Self {
+        self.reboots = true;
+        self
+    }
+
     /// The network has nothing to boot.
     pub fn no_network_boot(mut self) -> Self {
         self.boot_url = None;
@@ -122,7 +136,8 @@ impl Builder {
 
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, plug, rom, console } = self;
+        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, .. } = self;
+        let Builder { disk_serial, reboots, plug, rom, console, .. } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = match &plug {
@@ -140,7 +155,10 @@ impl Builder {
             "-m",
             &memory_mib.to_string(),
         ]);
-        command.args(["-nographic", "-nodefaults", "-no-reboot"]);
+        command.args(["-nographic", "-nodefaults"]);
+        if !reboots {
+            command.arg("-no-reboot");
+        }
         command.arg("-serial").arg(format!("file:{}", console.display()));
         let bootfile = boot_url.as_ref().map(|url| format!(",bootfile={url}")).unwrap_or_default();
         let netdev = match &plug {
@@ -154,7 +172,7 @@ impl Builder {
         command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}{rom}"));
         if let Some(disk) = disk {
             let drive = format!("id=d0,if=none,format=raw,file={}", disk.display());
-            let device = format!("virtio-blk-pci,drive=d0,serial={DISK_SERIAL},bootindex={first}");
+            let device = format!("virtio-blk-pci,drive=d0,serial={disk_serial},bootindex={first}");
             command.arg("-drive").arg(drive).arg("-device").arg(device);
         }
         if uefi {
@@ -228,6 +246,8 @@ impl Machine {
             disk: None,
             plug: None,
             rom: true,
+            disk_serial: DISK_SERIAL.into(),
+            reboots: false,
             console: console.into(),
         }
     }

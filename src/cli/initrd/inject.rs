@@ -5,32 +5,57 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::OutputArgs;
+use crate::cli::project::StoreArg;
 use crate::error::Result;
 use crate::format::tree::PLAIN;
+use crate::initrd;
 use crate::initrd::inject::{Target, inject, write_overlay};
 use crate::initrd::overlay::Overlay;
+use crate::initrd::published::{PublishedTree, Selection};
 
 /// Put Ignition, sysexts and files behind an initrd, without unpacking it
 ///
 /// What an earlier run injected is replaced. Flatcar finds all of it below /oem: config.ign is its Ignition config, sysexts
 /// are linked to /etc/extensions by a layer below yours, images lie in /oem/images. `remove` gives the initrd back byte for
 /// byte.
+///
+/// With a published tree and --profile, what is given comes on top of what the profile's machines boot, and the result is
+/// published beside the tree, as a build of its own that `current` then leads to. The tree stays as it is.
 #[derive(Args)]
 pub(super) struct InjectArgs {
-    /// The initrd, such as flatcar_production_pxe_image.cpio.gz
+    /// The initrd, such as flatcar_production_pxe_image.cpio.gz; or a tree, such as output/NAME/current
     #[arg(required_unless_present = "overlay_only", conflicts_with = "overlay_only")]
     initrd: Option<PathBuf>,
-    #[command(flatten)]
-    output: OutputArgs,
+    /// The new file, which appears whole or not at all; of a tree, where trees are published, if not beside it
+    #[arg(short, long, value_name = "FILE", required_unless_present = "profile")]
+    output: Option<PathBuf>,
+    /// Replace the file if it exists (the input, too: it is read to its end first)
+    #[arg(long, conflicts_with = "profile")]
+    force: bool,
     /// Write the overlay alone, for loaders that take two initrds
     #[arg(long)]
     overlay_only: bool,
     #[command(flatten)]
+    tree: TreeArgs,
+    #[command(flatten)]
     contents: ContentArgs,
-    /// Seconds since 1970 that all files carry
+    /// Seconds since 1970 that all files carry; in a tree they carry the tree's own epoch
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
     epoch: u64,
+}
+
+/// Which part of a tree.
+#[derive(Args)]
+#[command(next_help_heading = "Into a tree")]
+struct TreeArgs {
+    /// All boots of this profile, those of nodes with layers of their own among them
+    #[arg(long, value_name = "NAME", requires = "initrd")]
+    profile: Option<String>,
+    /// Only the boot that this node has of its own
+    #[arg(long, value_name = "NAME", requires = "profile")]
+    node: Option<String>,
+    #[command(flatten)]
+    store: StoreArg,
 }
 
 #[derive(Args)]
@@ -77,30 +102,47 @@ impl FromStr for FileArg {
 
 impl InjectArgs {
     pub(super) fn run(self) -> Result<()> {
-        let mut overlay = Overlay::default();
-        let ContentArgs { ignition, sysext, image, ca, file } = &self.contents;
-        ca.iter().try_for_each(|path| overlay.authority(path))?;
-        ignition.iter().try_for_each(|path| overlay.layer(path))?;
-        sysext.iter().try_for_each(|path| overlay.foreign_sysext(path))?;
-        image.iter().try_for_each(|path| overlay.image(path))?;
-        file.iter().try_for_each(|file| overlay.file(&file.path, &file.from, file.mode))?;
-        let (tree, findings) = overlay.finish()?;
-        for finding in findings {
-            eprint!("{finding}");
+        let InjectArgs { initrd, output, force, tree, contents, epoch, .. } = self;
+        if let Some(profile) = tree.profile {
+            let path = initrd.unwrap_or_default();
+            let published = PublishedTree::open(&path)?.ok_or(initrd::Error::NoTree { path })?;
+            let selection = Selection { profile, node: tree.node };
+            let add = || contents.overlay();
+            let store = tree.store.open()?;
+            let (published, findings) = published.inject(&selection, &add, output.as_deref(), &store)?;
+            findings.iter().for_each(|finding| eprint!("{finding}"));
+            println!("{}", published.path.display());
+            return Ok(());
         }
-        let target = Target::from(self.output);
+        let (overlay, findings) = contents.overlay()?.finish()?;
+        findings.iter().for_each(|finding| eprint!("{finding}"));
+        let target = Target { path: output.unwrap_or_default(), force };
         let path = target.path.display().to_string();
-        match &self.initrd {
+        match &initrd {
             Some(base) => {
-                let done = inject(base, &tree, self.epoch, &target)?;
+                let done = inject(base, &overlay, epoch, &target)?;
                 let replaced = if done.replaced { ", in place of an earlier injection" } else { "" };
                 println!(
                     "{path}: {} bytes behind a base of {}{replaced}",
                     done.seal.overlay_length, done.seal.base_length
                 );
             }
-            None => println!("{path}: {} bytes", write_overlay(&tree, self.epoch, &target)?),
+            None => println!("{path}: {} bytes", write_overlay(&overlay, epoch, &target)?),
         }
         Ok(())
+    }
+}
+
+impl ContentArgs {
+    /// What is given, as an overlay that is not finished yet.
+    fn overlay(&self) -> Result<Overlay, initrd::Error> {
+        let mut overlay = Overlay::default();
+        let ContentArgs { ignition, sysext, image, ca, file } = self;
+        ca.iter().try_for_each(|path| overlay.authority(path))?;
+        ignition.iter().try_for_each(|path| overlay.layer(path))?;
+        sysext.iter().try_for_each(|path| overlay.foreign_sysext(path))?;
+        image.iter().try_for_each(|path| overlay.image(path))?;
+        file.iter().try_for_each(|file| overlay.file(&file.path, &file.from, file.mode))?;
+        Ok(overlay)
     }
 }

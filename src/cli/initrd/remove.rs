@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::OutputArgs;
 use crate::error::Result;
 use crate::initrd::inject::{Target, remove};
 
@@ -13,13 +12,17 @@ use crate::initrd::inject::{Target, remove};
 pub(super) struct RemoveArgs {
     /// The injected initrd
     initrd: PathBuf,
-    #[command(flatten)]
-    output: OutputArgs,
+    /// The new file; it appears whole or not at all
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace the file if it exists (the input, too: it is read to its end first)
+    #[arg(long)]
+    force: bool,
 }
 
 impl RemoveArgs {
     pub(super) fn run(self) -> Result<()> {
-        let target = Target::from(self.output);
+        let target = Target { path: self.output, force: self.force };
         let seal = remove(&self.initrd, &target)?;
         println!("{}: {} bytes, sha256 {}", target.path.display(), seal.base_length, seal.base_sha256);
         Ok(())

@@ -7,17 +7,20 @@ use clap::Args;
 
 use crate::cli::table::Table;
 use crate::error::Result;
+use crate::initrd;
+use crate::initrd::published::{Listed, PublishedTree};
 use crate::initrd::segments::Limits;
-use crate::initrd::show::{Part, Shown, What, contents, show};
+use crate::initrd::show::{Part, Row, Shown, What, contents, show};
 use crate::repro::canonical_json;
 use crate::store;
 
 /// Show the archives of an initrd: offsets, lengths, compression, and what was injected
 ///
 /// Reads headers only. With --contents everything is unpacked and listed, and what the kernel would stop at is an error.
+/// Of a published tree all initrds are listed, by profile and node, and with --contents what prebake put into them.
 #[derive(Args)]
 pub(super) struct ShowArgs {
-    /// The initrd
+    /// The initrd, or a tree such as output/NAME/current
     initrd: PathBuf,
     /// Unpack all archives and list their members
     #[arg(long)]
@@ -30,6 +33,12 @@ pub(super) struct ShowArgs {
 impl ShowArgs {
     pub(super) fn run(self) -> Result<()> {
         let path = &self.initrd;
+        if path.is_dir() {
+            let tree = PublishedTree::open(path)?;
+            let tree = tree.ok_or_else(|| initrd::Error::Directory { path: path.clone() })?;
+            self.print_tree(&tree.list()?);
+            return Ok(());
+        }
         let (file, size) = open(path)?;
         let (shown, fault) = match self.contents {
             true => contents(path, file, size, Limits::default()),
@@ -41,6 +50,25 @@ impl ShowArgs {
             false => print(&shown),
         }
         fault.map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    fn print_tree(&self, initrds: &[Listed]) {
+        if self.json {
+            return print!("{}", String::from_utf8_lossy(&canonical_json(&initrds)));
+        }
+        let mut table = Table::new(["PROFILE", "NODE", ">SIZE", ">MEMBERS", "PATH"]);
+        let or_all = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".into());
+        for initrd in initrds {
+            let count = initrd.members.len();
+            let members = if count == 0 { String::new() } else { count.to_string() };
+            let (profile, node) = (or_all(&initrd.profile), or_all(&initrd.node));
+            table.row([profile, node, initrd.size.to_string(), members, initrd.path.clone()]);
+        }
+        print!("{table}");
+        for initrd in initrds.iter().filter(|initrd| self.contents && !initrd.members.is_empty()) {
+            println!("\n{}", initrd.path);
+            print_members(&initrd.members);
+        }
     }
 }
 
@@ -67,8 +95,12 @@ fn print(shown: &Shown) {
         return;
     }
     println!();
+    print_members(&shown.members);
+}
+
+fn print_members(members: &[Row]) {
     let mut table = Table::new([">ARCHIVE", "MODE", ">SIZE", "NAME"]);
-    for row in &shown.members {
+    for row in members {
         let target =
             row.target.as_deref().map_or(String::new(), |target| format!(" -> {}", target.escape_debug()));
         let name = format!("{}{target}", row.path.escape_debug());

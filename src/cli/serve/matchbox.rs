@@ -1,6 +1,205 @@
-//! Flags of `prebake serve` for Matchbox's data directories.
+//! Flags of `prebake serve` for Matchbox's data directories, and Matchbox's own spellings of them.
 
-use clap::Args;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use crate::error::{Advice, Exit, Result};
+use crate::serve::confine::Files;
+use crate::serve::content::Content;
+use crate::serve::datadir::Settings;
+use crate::serve::notice::{Notice, Notices};
+use crate::serve::sign::Signer;
+
+/// Matchbox's flags, which it also takes with one dash.
+const MATCHBOX_FLAGS: [&str; 14] = [
+    "address",
+    "assets-path",
+    "ca-file",
+    "cert-file",
+    "data-path",
+    "help",
+    "key-file",
+    "key-ring-path",
+    "log-level",
+    "rpc-address",
+    "version",
+    "web-cert-file",
+    "web-key-file",
+    "web-ssl",
+];
 
 #[derive(Args)]
-pub struct MatchboxArgs {}
+pub struct MatchboxArgs {
+    /// Serve a Matchbox data directory instead of a tree: groups/, profiles/, ignition/, generic/ and cloud/, edits
+    /// included at once [env: MATCHBOX_DATA_PATH]
+    #[arg(long, alias = "data-path", value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
+    matchbox: Option<PathBuf>,
+    /// What lies below /assets/ of a data directory; its own assets/ if absent, '' for none [env: MATCHBOX_ASSETS_PATH]
+    #[arg(long, value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
+    assets_path: Option<OsString>,
+    /// Refuse a data directory with a group or profile that cannot be used; a server that runs keeps the last good ones.
+    /// Matchbox skips such files, and their machines boot what the default group says
+    #[arg(long, conflicts_with = "tree", help_heading = "Matchbox")]
+    strict: bool,
+    /// Sign answers with the first key of this OpenPGP secret key ring: /ipxe.sig, /grub.asc and so on; its passphrase
+    /// is read from MATCHBOX_PASSPHRASE [env: MATCHBOX_KEY_RING_PATH]
+    #[arg(long, value_name = "FILE", help_heading = "Matchbox")]
+    key_ring_path: Option<PathBuf>,
+    /// How much is told on stderr [env: MATCHBOX_LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL", help_heading = "Matchbox")]
+    log_level: Option<LogLevel>,
+    /// Understood and not served: the gRPC API
+    #[arg(long, value_name = "HOST:PORT", hide = true)]
+    rpc_address: Option<String>,
+    /// Of the gRPC API
+    #[arg(long, value_name = "FILE", hide = true)]
+    cert_file: Option<PathBuf>,
+    /// Of the gRPC API
+    #[arg(long, value_name = "FILE", hide = true)]
+    key_file: Option<PathBuf>,
+    /// Of the gRPC API
+    #[arg(long, value_name = "FILE", hide = true)]
+    ca_file: Option<PathBuf>,
+}
+
+/// Matchbox's levels; what is told belongs to `warn` or `info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum LogLevel {
+    Panic,
+    Fatal,
+    Error,
+    #[value(alias = "warning")]
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// A command line that makes no sense.
+#[derive(Debug, thiserror::Error)]
+enum UsageError {
+    #[error("nothing to serve was named")]
+    Nothing,
+    #[error("{name} is `{value}`, which is none of panic, fatal, error, warn, info, debug, trace")]
+    LogLevel { name: &'static str, value: String },
+}
+
+impl Advice for UsageError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            UsageError::Nothing => Some(
+                "name a build, such as output/NAME/current, or a Matchbox data directory with --matchbox DIR"
+                    .into(),
+            ),
+            UsageError::LogLevel { .. } => None,
+        }
+    }
+}
+
+/// A setting of the environment; as in Matchbox, an empty one is none.
+pub fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The command line with Matchbox's single dashes doubled, behind `serve` only: `-data-path=DIR` is `--data-path=DIR`.
+pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|verb| verb == "serve") {
+        for arg in args.iter_mut().skip(2).take_while(|arg| *arg != "--") {
+            let name = arg.to_str().and_then(|arg| arg.strip_prefix('-')?.split('=').next());
+            if name.is_some_and(|name| MATCHBOX_FLAGS.contains(&name)) {
+                let mut double = OsString::from("-");
+                double.push(&*arg);
+                *arg = double;
+            }
+        }
+        if args.iter().skip(2).any(|arg| arg == "--version") {
+            args.truncate(1);
+            args.push("--version".into());
+        }
+    }
+    args
+}
+
+impl MatchboxArgs {
+    /// What is to be served: a tree if one was named, else a data directory. Flags win over the environment. `files` is
+    /// told what will be read.
+    pub fn content(&self, tree: Option<&Path>, notices: Notices, files: &mut Files) -> Result<Content> {
+        let signer = self.signer()?;
+        if let Some(tree) = tree {
+            files.read(tree);
+            return Ok(Content::tree(tree, signer, notices)?);
+        }
+        let named = self.matchbox.clone().or_else(|| variable("MATCHBOX_DATA_PATH").map(PathBuf::from));
+        let directory = named.ok_or(UsageError::Nothing)?;
+        let assets = match self.assets_path.clone().or_else(|| variable("MATCHBOX_ASSETS_PATH")) {
+            Some(path) => Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()),
+            None => Some(directory.join("assets")).filter(|path| path.is_dir()),
+        };
+        files.read(&directory);
+        assets.iter().for_each(|assets| files.read(assets));
+        Ok(Content::directory(&directory, Settings { assets, strict: self.strict, signer }, notices)?)
+    }
+
+    fn signer(&self) -> Result<Option<Arc<Signer>>> {
+        let path =
+            self.key_ring_path.clone().or_else(|| variable("MATCHBOX_KEY_RING_PATH").map(PathBuf::from));
+        let Some(path) = path else { return Ok(None) };
+        let passphrase = env::var("MATCHBOX_PASSPHRASE").ok().filter(|phrase| !phrase.is_empty());
+        Ok(Some(Arc::new(Signer::open(&path, passphrase.as_deref())?)))
+    }
+
+    /// What is understood and does nothing here; for stderr.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let rpc = self.rpc_address.is_some() || variable("MATCHBOX_RPC_ADDRESS").is_some();
+        rpc.then_some(
+            "Matchbox's gRPC API is not served: write groups and profiles into the data directory instead",
+        )
+        .into_iter()
+        .collect()
+    }
+
+    /// Whether a notice is to be told.
+    pub fn tells(&self) -> Result<impl Fn(&Notice<'_>) -> bool + use<>> {
+        const NAME: &str = "MATCHBOX_LOG_LEVEL";
+        let from_environment = || {
+            let value = variable(NAME)?.to_string_lossy().into_owned();
+            Some(LogLevel::from_str(&value, true).map_err(|_| UsageError::LogLevel { name: NAME, value }))
+        };
+        let chosen = self.log_level.map(Ok).or_else(from_environment).transpose()?.unwrap_or(LogLevel::Info);
+        Ok(move |notice: &Notice<'_>| {
+            let level = match notice {
+                Notice::Kept(_) | Notice::Flawed(_) => LogLevel::Warn,
+                _ => LogLevel::Info,
+            };
+            level <= chosen
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_dashes_are_doubled_behind_serve_and_nowhere_else() {
+        let doubled = |line: &str| {
+            let args = with_double_dashes(line.split(' ').map(OsString::from));
+            args.into_iter().map(|arg| arg.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            doubled("prebake serve -data-path /d -assets-path= --address -web-ssl=true -v -- -address"),
+            "prebake serve --data-path /d --assets-path= --address --web-ssl=true -v -- -address"
+        );
+        assert_eq!(doubled("prebake serve -version"), "prebake --version");
+        assert_eq!(doubled("prebake plan -address"), "prebake plan -address");
+    }
+}

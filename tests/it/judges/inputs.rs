@@ -7,6 +7,7 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 
 use super::{properties, runner};
+use crate::gotemplate::templates;
 use crate::vectors::cases;
 
 /// One thing that happens to a text.
@@ -139,4 +140,9 @@ fn merging_holds_its_promises_for_any_bytes() {
         .map(|(parent, child)| [parent, child].join(&0))
         .collect();
     holds("any layers", &pairs, properties::merge);
+}
+
+#[test]
+fn templates_hold_their_promises_for_any_bytes() {
+    holds("any template", &templates(), properties::gotemplate);
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use prebake::format::archive::{self, Selection};
 use prebake::format::erofs;
+use prebake::format::gotemplate::{self, Template};
 use prebake::format::gpt::Table;
 use prebake::format::image::{Kind, Limits};
 use prebake::format::squashfs::Image;
@@ -20,7 +21,8 @@ use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
 use prebake::serve::near::Near;
-use prebake::serve::{dhcp, tftp};
+use prebake::serve::ranges::{self, Ranges};
+use prebake::serve::{dhcp, head, limits, tftp};
 use prebake::sysext::ddi;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -113,6 +115,29 @@ pub fn squashfs(bytes: &[u8]) {
     }
 }
 
+/// A template is refused with a line that it has, or renders: twice the same, and no more than the limits allow.
+pub fn gotemplate(bytes: &[u8]) {
+    let limits = gotemplate::Limits { text: 1 << 16, written: 1 << 16, steps: 10_000 };
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let stands_in_text = |error: &gotemplate::Error| {
+        assert!(error.line().is_none_or(|line| (1..=lines).contains(&line)), "{error}, of {lines} lines");
+        assert!(!error.message().is_empty(), "{error:?}");
+    };
+    let template = match Template::parse_within(bytes, limits) {
+        Ok(template) => template,
+        Err(error) => return stands_in_text(&error),
+    };
+    let data = gotemplate::Value::from(serde_json::json!({
+        "a": "text", "b": [1, 2.5, null, "ä"], "c": {"a": {"b": true}, "b": [[], {}]}, "d": null, "e": 1e21,
+    }));
+    let rendered = template.render(&data);
+    assert_eq!(rendered, template.render(&data), "rendered twice");
+    match rendered {
+        Ok(text) => assert!(text.len() <= limits.written, "{} bytes", text.len()),
+        Err(error) => stands_in_text(&error),
+    }
+}
+
 /// An image is refused or can be read; what it lists is bounded and named once; and a file gives as many bytes as listed.
 pub fn erofs(bytes: &[u8]) {
     let limits = Limits { inodes: 500, file: 1 << 20, ..Limits::default() };
@@ -185,6 +210,26 @@ pub fn manifest(bytes: &[u8]) {
     assert_eq!(again.to_bytes(), written);
     for name in manifest.files.keys().chain(manifest.joined.keys()) {
         assert!(name.split('/').all(|part| !matches!(part, "" | "." | "..")), "{name:?}");
+    }
+}
+
+/// The head of a request is the same whatever follows it, or is refused with a status for it; and no range of it leaves a file.
+pub fn request(bytes: &[u8]) {
+    let limits = limits::Limits::default();
+    let head = match head::parse(bytes, &limits) {
+        Ok(Some(head)) => head,
+        Ok(None) => return assert!(bytes.len() < limits.head, "it would be waited for without end"),
+        Err(refusal) => return assert!((400..600).contains(&refusal.status), "{refusal:?}"),
+    };
+    let alone = head::parse(&bytes[..head.length], &limits).expect("as before").expect("whole");
+    assert_eq!((&alone.parts.method, &alone.parts.uri), (&head.parts.method, &head.parts.uri));
+    assert_eq!((alone.keep_alive, alone.has_body), (head.keep_alive, head.has_body));
+    for header in head.parts.headers.get_all("range").iter().filter_map(|header| header.to_str().ok()) {
+        for size in [1, 1000, u64::MAX] {
+            if let Ranges::Parts(parts) = ranges::parse(header, size) {
+                assert!(parts.iter().all(|part| part.start < part.end && part.end <= size), "{header}");
+            }
+        }
     }
 }
 

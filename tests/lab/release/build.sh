@@ -17,6 +17,7 @@ source "$HERE/usr.sh"
 source "$HERE/modules.sh"
 source "$HERE/bootengine.sh"
 source "$HERE/pxe.sh"
+source "$HERE/grub.sh"
 source "$HERE/disk.sh"
 source "$HERE/sign.sh"
 
@@ -91,7 +92,12 @@ full_artifacts() {
     build_bootengine "$work/bootengine" "$work/kernel" "$date" "$harness/bootengine.cpio.gz"
     vmlinuz=$(echo "$work"/kernel/boot/vmlinuz-*)
     write_kernels "$vmlinuz" "$dir"
-    build_disk full "$work/disk" "$vmlinuz" "$work/root/usr" "$date" "$dir/flatcar_production_image.bin.bz2"
+    mkdir -p "$work/esp/EFI/boot" "$work/esp/flatcar/grub"
+    ln "$vmlinuz" "$work/esp/flatcar/vmlinuz-a"
+    ln "$harness/bootengine.cpio.gz" "$work/esp/flatcar/"
+    : >"$work/esp/flatcar/first_boot"
+    build_grub "$work/grub" "$work/esp/EFI/boot/bootx64.efi"
+    build_disk full "$work" "$date" "$dir/flatcar_production_image.bin.bz2"
 }
 
 stub_artifacts() {
@@ -103,7 +109,7 @@ stub_artifacts() {
     build_pxe_image "$work/usr.squashfs" "$work/pxe" "$date" "$dir/flatcar_production_pxe_image.cpio.gz"
     write_stub_kernel "$board" "$work/vmlinuz"
     write_kernels "$work/vmlinuz" "$dir"
-    build_disk stub "$work/disk" - - "$date" "$dir/flatcar_production_image.bin.bz2"
+    build_disk stub "$work" "$date" "$dir/flatcar_production_image.bin.bz2"
 }
 
 # One kernel under two names, as upstream's symbolic link is served.

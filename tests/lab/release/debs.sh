@@ -4,13 +4,14 @@
 
 # What /usr holds, with all dependencies.
 USR_PACKAGES=(systemd systemd-sysv udev dbus bash coreutils util-linux mount login passwd libsemanage2
-    kmod grep sed gawk findutils iproute2 iptables curl)
+    kmod grep sed gawk findutils iproute2 iptables curl wget gpg gpg-agent lbzip2)
 # Taken for single files, without dependencies. The kernel's metapackage names the current one.
-LONE_PACKAGES=(busybox-static ignition)
+LONE_PACKAGES=(busybox-static ignition grub-pc-bin grub-efi-amd64-bin)
 KERNEL_METAPACKAGE=linux-image-cloud-amd64
 
-DEBS=$CACHE/debs            # the archive: NAME_VERSION_ARCH.deb
-RESOLVED=$CACHE/resolved    # the newest complete set: lines of "usr|lone NAME.deb SIZE HASH"
+DEBS=$CACHE/debs # the archive: NAME_VERSION_ARCH.deb
+# The newest complete set, lines of "usr|lone NAME.deb SIZE HASH"; checkouts that name other packages have sets of their own.
+RESOLVED=$CACHE/resolved-$(echo "${USR_PACKAGES[@]}" "${LONE_PACKAGES[@]}" | sha256sum | cut -c1-8)
 
 # apt with an empty dpkg status: every dependency counts as missing, whatever this machine has installed.
 # ARCHIVE is where it puts packages; those that are there already it neither names nor fetches.
@@ -56,7 +57,7 @@ download_debs() {
 try_debs() {
     resolve_debs >"$RESOLVED.new" 2>/dev/null && [ -s "$RESOLVED.new" ] || return 1
     have_debs "$RESOLVED.new" || {
-        say "downloading the release's Debian packages (70 MB)"
+        say "downloading the release's Debian packages (75 MB)"
         download_debs && have_debs "$RESOLVED.new" || return 1
     }
     mv "$RESOLVED.new" "$RESOLVED"

@@ -1,8 +1,10 @@
 # The kernel modules in /usr, which a node's services load. What the boot itself needs is the bootengine's. Sourced.
 # shellcheck shell=bash
 
-# Files and directories below `kernel/`: pods' networks, verity and erofs images, with what they depend on.
-NODE_MODULES=(drivers/md/{dm-mod,dm-bufio,dm-verity}.ko drivers/net/{dummy,veth}.ko fs/{erofs,overlayfs}
+# Files and directories below `kernel/`: pods' networks, verity and erofs images, a disk's OEM partition, with what they
+# depend on.
+NODE_MODULES=(crypto/{blake2b_generic,xor}.ko drivers/md/{dm-mod,dm-bufio,dm-verity}.ko drivers/net/{dummy,veth}.ko
+    fs/{btrfs,erofs,overlayfs}
     lib net/{802,bridge,llc,netfilter,ipv4/netfilter,ipv6/netfilter})
 
 # add_modules KERNEL_TREE ROOT: ROOT/usr holds Debian's kmod already.

@@ -22,6 +22,8 @@ build_usr() {
     ln -sf bash "$root/usr/bin/sh"
     for name in {ip,ip6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$root/usr/sbin/$name"; done
     install -m 755 "$ignition" "$root/usr/bin/ignition"
+    install -m 755 "$HERE/flatcar-install-stand-in" "$root/usr/bin/flatcar-install"
+    install -m 644 "$LAB/keys/lab.asc" "$root/usr/share/flatcar-install.asc"
     write_selinux_dummies "$root"
     rm -rf "${PRUNED[@]/#/$root/}" "$root"/etc/{systemd/system,machine-id,hostname,debian_version}
     printf 'This is localhost (prebake lab) \\l\n' >"$root/etc/issue"

@@ -1,0 +1,120 @@
+//! Gathers what the steps of a build made into what outputs speak of.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::delivery::Delivery;
+use crate::digest::Sha256;
+use crate::early;
+use crate::error::Result;
+use crate::kubernetes;
+use crate::output::{Boot, ImageArchive, SysextImage};
+use crate::plan::{BootWish, Step, Work};
+use crate::recipe::Recipe;
+use crate::run::{self, Outcome};
+use crate::store::{self, Object, Store};
+use crate::sysext::ddi;
+use crate::sysexts::Selected;
+
+/// What was made, in the order of the steps.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub boots: Vec<Boot>,
+    pub sysexts: Vec<SysextImage>,
+    pub images: Vec<ImageArchive>,
+}
+
+/// What the steps of a build were planned from.
+pub(super) struct Gatherer<'g> {
+    pub recipe: &'g Recipe,
+    pub sysexts: &'g [Selected],
+    pub boots: &'g [BootWish],
+    /// Early initrds, by file name.
+    pub early: &'g BTreeMap<String, Object>,
+    /// Whether the images of sysexts are signed.
+    pub signed: bool,
+    pub store: &'g Store,
+}
+
+impl Gatherer<'_> {
+    /// Takes in each step, in the plan's order: a boot comes before what is made of it.
+    pub fn gather(&self, steps: &[(Step, Outcome)]) -> Result<Gathered> {
+        let mut gathered = Gathered::default();
+        for (step, outcome) in steps {
+            let object = outcome.object;
+            match &step.work {
+                Work::Sysext(index) => {
+                    let sysext = &self.sysexts[*index];
+                    let (name, version) = (&sysext.description.name, sysext.version());
+                    gathered.sysexts.push(self.sysext(name, version, sysext.arch, object, step.key)?);
+                }
+                Work::Carried(carried) => {
+                    let (name, version) = (&carried.name, &carried.version);
+                    gathered.sysexts.push(self.sysext(name, version, carried.arch, object, step.key)?);
+                }
+                Work::Image(reference, arch) if kubernetes::is_published(self.recipe, reference) => {
+                    let reference = reference.clone();
+                    gathered.images.push(ImageArchive { reference, arch: *arch, object, step: step.key });
+                }
+                Work::Image(..) => {}
+                Work::Overlay(index, _) => gathered.boots.push(self.boot(&self.boots[*index], object, step)),
+                Work::Config(completion) => {
+                    let config = self.read(object)?;
+                    match completion.installed {
+                        true => gathered.boots[completion.boot].installed = Some(config),
+                        false => {
+                            let boot = self.boot(&self.boots[completion.boot], object, step);
+                            gathered.boots.push(Boot { ignition: config, ..boot });
+                        }
+                    }
+                }
+                Work::Uki(index, _) => gathered.boots[*index].uki = Some((object, step.key)),
+            }
+        }
+        Ok(gathered)
+    }
+
+    fn sysext(
+        &self,
+        name: &str,
+        version: &str,
+        arch: crate::arch::Arch,
+        object: Object,
+        step: Sha256,
+    ) -> Result<SysextImage> {
+        let protection = || ddi::protection(&self.store.path(&object.sha256));
+        let verity = if self.signed { protection()? } else { None };
+        Ok(SysextImage { arch, name: name.to_owned(), version: version.to_owned(), object, step, verity })
+    }
+
+    fn boot(&self, wish: &BootWish, made: Object, step: &Step) -> Boot {
+        let fetched = match wish.delivery {
+            Delivery::Initrd(_) => 0,
+            Delivery::Fetched(_) => {
+                let images = step.needs.values().filter_map(|key| run::made(self.store, key));
+                images.map(|image| image.size).sum()
+            }
+        };
+        let early = self.recipe.profiles[&wish.profile].early_initrds.iter().map(early::file_name);
+        Boot {
+            id: wish.id.clone(),
+            arch: wish.arch,
+            profile: wish.profile.clone(),
+            node: wish.node.clone(),
+            kernel_args: wish.kernel_args.clone(),
+            ignition: wish.ignition.clone(),
+            installed: wish.installed.clone(),
+            delivery: wish.delivery.clone(),
+            made,
+            step: step.key,
+            fetched,
+            early: early.filter_map(|name| self.early.get(&name).map(|object| (name, *object))).collect(),
+            uki: None,
+        }
+    }
+
+    fn read(&self, object: Object) -> Result<Vec<u8>, store::Error> {
+        let path = self.store.path(&object.sha256);
+        fs::read(&path).map_err(store::Error::io("read", &path))
+    }
+}

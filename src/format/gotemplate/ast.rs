@@ -1,0 +1,195 @@
+//! A parsed template.
+//!
+//! Lists of nodes lie side by side and name each other by number, so that nothing follows the nesting of blocks by
+//! recursion: a template may nest them as deep as it likes. Parentheses do nest, and the parser bounds them.
+//!
+//! `Display` writes a node as Go's error messages do.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter, Write as _};
+
+use super::functions::Function;
+use super::number::Number;
+use super::quote::quote;
+
+/// What stands somewhere in the text and can be shown in a message.
+pub(super) trait Located: Display {
+    /// Byte offset in the text, where Go sees the node: that of the last field in a chain of them.
+    fn at(&self) -> usize;
+}
+
+/// Names a list of nodes in [`Tree::lists`].
+pub(super) type ListId = usize;
+
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub lists: Vec<Vec<Node>>,
+    /// By name; the text itself is the one without a name.
+    pub defined: BTreeMap<Vec<u8>, ListId>,
+}
+
+#[derive(Debug)]
+pub(super) enum Node {
+    Text(Vec<u8>),
+    Action(Pipe),
+    Branch(Branch),
+    Range(Range),
+    Call(Call),
+    Break,
+    Continue,
+}
+
+/// `if` or `with`, and what `else if` or `else with` add to it.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// Whether the value becomes the dot.
+    pub with: bool,
+    /// At least one.
+    pub arms: Vec<(Pipe, ListId)>,
+    pub otherwise: Option<ListId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Range {
+    pub pipe: Pipe,
+    pub body: ListId,
+    pub otherwise: Option<ListId>,
+}
+
+/// `template`, and what `block` leaves in its place.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub at: usize,
+    pub name: Vec<u8>,
+    pub pipe: Option<Pipe>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub at: usize,
+    /// `=` instead of `:=`.
+    pub assigns: bool,
+    /// With their `$`.
+    pub variables: Vec<String>,
+    /// At least one.
+    pub commands: Vec<Command>,
+}
+
+#[derive(Debug)]
+pub(super) struct Command {
+    pub at: usize,
+    pub first: Operand,
+    pub rest: Vec<Operand>,
+}
+
+#[derive(Debug)]
+pub(super) struct Operand {
+    pub at: usize,
+    pub term: Term,
+}
+
+#[derive(Debug)]
+pub(super) enum Term {
+    Dot,
+    Nil,
+    Bool(bool),
+    Number { number: Number, written: String },
+    Text { text: Vec<u8>, written: String },
+    Field(Vec<String>),
+    Variable { name: String, fields: Vec<String> },
+    Function(Function),
+    Pipe(Pipe),
+    Chain { base: Box<Operand>, fields: Vec<String> },
+}
+
+impl Located for Pipe {
+    fn at(&self) -> usize {
+        self.at
+    }
+}
+
+impl Display for Pipe {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if !self.variables.is_empty() {
+            write!(f, "{} {} ", self.variables.join(", "), if self.assigns { "=" } else { ":=" })?;
+        }
+        for (index, command) in self.commands.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" | ")?;
+            }
+            command.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Located for Command {
+    fn at(&self) -> usize {
+        self.at
+    }
+}
+
+impl Display for Command {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.first.fmt_nested(f)?;
+        for operand in &self.rest {
+            f.write_char(' ')?;
+            operand.fmt_nested(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Operand {
+    fn fmt_nested(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.term {
+            Term::Pipe(pipe) => write!(f, "({pipe})"),
+            _ => self.fmt(f),
+        }
+    }
+}
+
+impl Located for Operand {
+    fn at(&self) -> usize {
+        self.at
+    }
+}
+
+impl Display for Operand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let fields = match &self.term {
+            Term::Dot => return f.write_char('.'),
+            Term::Nil => return f.write_str("nil"),
+            Term::Bool(value) => return value.fmt(f),
+            Term::Number { written, .. } | Term::Text { written, .. } => return f.write_str(written),
+            Term::Function(function) => return f.write_str(function.name()),
+            Term::Pipe(pipe) => return pipe.fmt(f),
+            Term::Field(fields) => fields,
+            Term::Variable { name, fields } => {
+                f.write_str(name)?;
+                fields
+            }
+            Term::Chain { base, fields } => {
+                base.fmt_nested(f)?;
+                fields
+            }
+        };
+        fields.iter().try_for_each(|field| write!(f, ".{field}"))
+    }
+}
+
+impl Located for Call {
+    fn at(&self) -> usize {
+        self.at
+    }
+}
+
+impl Display for Call {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{{template {}", quote(&self.name))?;
+        if let Some(pipe) = &self.pipe {
+            write!(f, " {pipe}")?;
+        }
+        f.write_str("}}")
+    }
+}

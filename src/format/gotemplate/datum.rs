@@ -1,0 +1,170 @@
+//! What a pipeline works on: a value of the data or of the template, with what Go's reflection knows about it.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use super::value::Value;
+
+/// A value in a running template.
+#[derive(Clone, Debug)]
+pub(super) struct Datum<'a> {
+    pub data: Data<'a>,
+    /// Whether it was taken out of a list or map of any type and is still "in an interface". Nothing but messages
+    /// depends on it, and `nil`: one that is boxed is a null of the data, one that is not is no value at all.
+    pub boxed: bool,
+}
+
+/// By Go's types.
+#[derive(Clone, Debug)]
+pub(super) enum Data<'a> {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    /// `uint8`, an element of a string.
+    Byte(u8),
+    Float(f64),
+    Text(Text<'a>),
+    List(List<'a>),
+    Map(&'a BTreeMap<String, Value>),
+    Strings(&'a BTreeMap<String, String>),
+}
+
+impl<'a> Datum<'a> {
+    /// Go's zero `reflect.Value`.
+    pub const NOTHING: Datum<'static> = Datum { data: Data::Nil, boxed: false };
+
+    /// As the data itself is handed to a template, or the element of a map of strings.
+    pub fn plain(value: &'a Value) -> Self {
+        Datum { boxed: false, ..Datum::element(value) }
+    }
+
+    /// An element of a list or map.
+    pub fn element(value: &'a Value) -> Self {
+        let data = match value {
+            Value::Null => Data::Nil,
+            Value::Bool(value) => Data::Bool(*value),
+            Value::Number(number) => Data::Float(*number),
+            Value::String(text) => Data::Text(Text::Borrowed(text)),
+            Value::List(items) => Data::List(List::whole(items)),
+            Value::Map(members) => Data::Map(members),
+            Value::Strings(members) => Data::Strings(members),
+        };
+        Datum { data, boxed: true }
+    }
+
+    /// A key, or an element of a map of strings.
+    pub fn string(text: &'a str) -> Self {
+        Data::Text(Text::Borrowed(text.as_bytes())).into()
+    }
+
+    /// A text that was made on the way.
+    pub fn text(text: Vec<u8>) -> Self {
+        Data::Text(Text::Owned(text.into())).into()
+    }
+
+    /// The value itself, as at the end of every command.
+    pub fn unboxed(self) -> Self {
+        Datum { boxed: false, ..self }
+    }
+
+    /// The static type: for what is boxed, that of the box.
+    pub fn type_name(&self) -> &'static str {
+        if self.boxed { "interface {}" } else { self.data.type_name() }
+    }
+}
+
+impl<'a> From<Data<'a>> for Datum<'a> {
+    fn from(data: Data<'a>) -> Self {
+        Datum { data, boxed: false }
+    }
+}
+
+impl Data<'_> {
+    /// As `%T` prints it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Data::Nil => "<nil>",
+            Data::Bool(_) => "bool",
+            Data::Int(_) => "int",
+            Data::Byte(_) => "uint8",
+            Data::Float(_) => "float64",
+            Data::Text(_) => "string",
+            Data::List(_) => "[]interface {}",
+            Data::Map(_) => "map[string]interface {}",
+            Data::Strings(_) => "map[string]string",
+        }
+    }
+
+    /// What `if`, `and`, `or` and `not` go by: not empty, not zero.
+    pub fn is_true(&self) -> bool {
+        match self {
+            Data::Nil => false,
+            Data::Bool(value) => *value,
+            Data::Int(value) => *value != 0,
+            Data::Byte(value) => *value != 0,
+            Data::Float(value) => *value != 0.0,
+            Data::Text(text) => !text.is_empty(),
+            Data::List(list) => list.len() > 0,
+            Data::Map(members) => !members.is_empty(),
+            Data::Strings(members) => !members.is_empty(),
+        }
+    }
+}
+
+/// A string: of the data or template, or made on the way.
+#[derive(Clone, Debug)]
+pub(super) enum Text<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Rc<[u8]>),
+}
+
+impl Deref for Text<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Text::Borrowed(text) => text,
+            Text::Owned(text) => text,
+        }
+    }
+}
+
+/// A slice of a list. As in Go, slicing may reach beyond its end, up to its capacity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<'a> {
+    whole: &'a [Value],
+    start: usize,
+    len: usize,
+    capacity: usize,
+}
+
+impl<'a> List<'a> {
+    fn whole(items: &'a [Value]) -> Self {
+        // `encoding/json` appends one by one, and append doubles. Beyond 512 elements Go's allocator has a word in it.
+        let capacity = if items.is_empty() { 0 } else { items.len().next_power_of_two() };
+        List { whole: items, start: 0, len: items.len(), capacity }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub fn get(&self, index: usize) -> Option<Datum<'a>> {
+        let item = || self.whole.get(self.start + index).unwrap_or(&Value::Null);
+        (index < self.len).then(|| Datum::element(item()))
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Datum<'a>> {
+        (0..self.len).filter_map(move |index| self.get(index))
+    }
+
+    /// `list[from:to:capacity]`; the caller has checked that they are in order and within the capacity.
+    pub fn slice(&self, from: usize, to: usize, capacity: usize) -> Self {
+        List { whole: self.whole, start: self.start + from, len: to - from, capacity: capacity - from }
+    }
+}

@@ -1,0 +1,373 @@
+//! A Matchbox data directory: `groups/`, `profiles/`, `ignition/`, `generic/` and `cloud/`, edited while it is served.
+//!
+//! Groups and profiles are parsed once and held; an edit is [watched](super::watch) for and costs what it changed.
+//! Configs and templates are read when they are asked for, and kept until anything in the directory changes.
+//! Links may lead anywhere inside the directory and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::notice::{Notice, Notices};
+use super::records;
+use super::select::{Group, Groups};
+use super::sign::Signer;
+use super::site::{Error, Flaw, Profile, Site};
+use super::watch::{Changes, Watch};
+use crate::manifest::{Manifest, SCHEMA};
+
+/// Longest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+/// How many bytes of configs are kept in memory.
+const MAX_KEPT: usize = 32 << 20;
+/// Deepest directory below `profiles/` that is read at start; deeper ones are found by those who name them.
+const MAX_DEPTH: usize = 8;
+
+/// A data directory with an index that follows it.
+pub struct DataDir {
+    path: PathBuf,
+    settings: Settings,
+    notices: Notices,
+    watch: Watch,
+    files: Files,
+    site: Arc<Site>,
+}
+
+/// How a data directory is served.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where `/assets/` lies; none does without.
+    pub assets: Option<PathBuf>,
+    /// Whether files that cannot be used are an error.
+    pub strict: bool,
+    /// What signs answers.
+    pub signer: Option<Arc<Signer>>,
+}
+
+/// A look at a data directory between two edits.
+pub struct Live {
+    root: PathBuf,
+    /// The assets' directory itself, not a link to it.
+    pub assets: Option<PathBuf>,
+    /// Groups and profiles that cannot be used.
+    pub flaws: Arc<Vec<Flaw>>,
+    notices: Notices,
+    kept: Mutex<Kept>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("root", &self.root).field("flaws", &self.flaws).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Kept {
+    files: HashMap<String, Arc<Config>>,
+    bytes: usize,
+}
+
+/// A config or template.
+pub struct Config {
+    /// As it lies there.
+    pub bytes: Arc<[u8]>,
+    /// What Ignition is sent of it, or why nothing is; worked out once, as nothing but an edit changes it.
+    pub ignition: OnceLock<Result<Arc<[u8]>, String>>,
+}
+
+/// What was parsed, by path below the data directory.
+#[derive(Default)]
+struct Files {
+    groups: BTreeMap<String, Result<Arc<Group>, String>>,
+    profiles: BTreeMap<String, Result<Arc<Profile>, String>>,
+}
+
+/// What answers are made from.
+struct Index {
+    groups: Arc<Groups>,
+    profiles: Arc<BTreeMap<String, Arc<Profile>>>,
+    flaws: Arc<Vec<Flaw>>,
+}
+
+impl DataDir {
+    /// Reads a data directory; folders that it lacks are as good as empty.
+    ///
+    /// # Errors
+    /// A directory that cannot be read; with `strict`, files that cannot be used.
+    pub fn open(path: &Path, settings: Settings, notices: Notices) -> Result<DataDir, Error> {
+        let no_directory = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::NoDirectory { path, source }
+        };
+        fs::read_dir(path).map_err(no_directory(path))?;
+        let mut settings = settings;
+        if let Some(assets) = &mut settings.assets {
+            fs::read_dir(&assets).map_err(no_directory(assets))?;
+            *assets = assets.canonicalize().map_err(no_directory(assets))?;
+        }
+        let watch = Watch::new(path, settings.assets.as_deref());
+        let files = Files::read(watch.root());
+        let index = files.index(watch.root());
+        if settings.strict && !index.flaws.is_empty() {
+            return Err(Error::Flawed { path: path.into(), flaws: index.flaws.to_vec() });
+        }
+        index.flaws.iter().for_each(|flaw| notices(&Notice::Flawed(flaw)));
+        let site = Arc::new(site(watch.root(), index, &settings, &notices));
+        Ok(DataDir { path: path.into(), settings, notices, watch, files, site })
+    }
+
+    /// The site as the directory is now.
+    pub fn site(&mut self) -> Arc<Site> {
+        let records_changed = match self.watch.changes() {
+            Changes::None => return self.site.clone(),
+            Changes::Files(paths) => self.files.refresh(self.watch.root(), &paths),
+            Changes::Everything => {
+                self.watch = Watch::new(&self.path, self.settings.assets.as_deref());
+                self.files = Files::read(self.watch.root());
+                true
+            }
+        };
+        let index = if records_changed { self.renewed() } else { self.index() };
+        self.site = Arc::new(site(self.watch.root(), index, &self.settings, &self.notices));
+        if records_changed {
+            (self.notices)(&Notice::Swapped(&self.site));
+        }
+        self.site.clone()
+    }
+
+    /// Whether edits are told by the kernel; otherwise every request looks at all files.
+    pub fn has_events(&self) -> bool {
+        self.watch.has_events()
+    }
+
+    /// The index that is in use.
+    fn index(&self) -> Index {
+        let flaws = self.site.live.as_ref().map(|live| live.flaws.clone()).unwrap_or_default();
+        Index { groups: self.site.groups.clone(), profiles: self.site.profiles.clone(), flaws }
+    }
+
+    /// The index after an edit, and word of what is wrong with it. Strict serving keeps the last good one.
+    fn renewed(&self) -> Index {
+        let (old, new) = (self.index(), self.files.index(self.watch.root()));
+        let fresh: Vec<&Flaw> = new.flaws.iter().filter(|flaw| !old.flaws.contains(flaw)).collect();
+        if self.settings.strict && !new.flaws.is_empty() {
+            let flaws = new.flaws.to_vec();
+            (self.notices)(&Notice::Kept(&Error::Flawed { path: self.path.clone(), flaws }));
+            return old;
+        }
+        fresh.into_iter().for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
+        new
+    }
+}
+
+fn site(root: &Path, index: Index, settings: &Settings, notices: &Notices) -> Site {
+    let Index { groups, profiles, flaws } = index;
+    let assets = settings.assets.clone();
+    let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let manifest = Manifest {
+        schema: SCHEMA,
+        name,
+        epoch: 0,
+        releases: Vec::new(),
+        files: BTreeMap::new(),
+        joined: BTreeMap::new(),
+    };
+    let live = Live {
+        root: root.into(),
+        assets: assets.clone(),
+        flaws,
+        notices: notices.clone(),
+        kept: Mutex::default(),
+    };
+    let signer = settings.signer.clone();
+    Site { root: assets.unwrap_or_else(|| root.into()), manifest, groups, profiles, live: Some(live), signer }
+}
+
+impl Files {
+    fn read(root: &Path) -> Files {
+        let mut files = Files::default();
+        for path in names(&root.join("groups")) {
+            files.load(root, &format!("groups/{path}"));
+        }
+        let mut rest = vec![("profiles".to_owned(), 0)];
+        while let Some((folder, depth)) = rest.pop() {
+            for name in names(&root.join(&folder)) {
+                let path = format!("{folder}/{name}");
+                match root.join(&path).is_dir() {
+                    true if depth < MAX_DEPTH => rest.push((path, depth + 1)),
+                    true => {}
+                    false => files.load(root, &path),
+                }
+            }
+        }
+        files
+    }
+
+    /// Reads edited files again; whether any of them was a group or profile.
+    fn refresh(&mut self, root: &Path, paths: &BTreeSet<PathBuf>) -> bool {
+        let mut records = false;
+        for path in paths.iter().filter_map(|path| path.strip_prefix(root).ok()?.to_str()) {
+            if path.starts_with("groups/") || path.starts_with("profiles/") {
+                self.groups.remove(path);
+                self.profiles.remove(path);
+                self.load(root, path);
+                records = true;
+            }
+        }
+        records
+    }
+
+    /// Reads one file, if its name is a group's or profile's. What vanished meanwhile is not there.
+    fn load(&mut self, root: &Path, path: &str) {
+        let Some(stem) = path.strip_suffix(".json") else { return };
+        if !root.join(path).symlink_metadata().is_ok_and(|data| !data.is_dir()) {
+            return;
+        }
+        let bytes = read(root, path);
+        if let Some(id) = stem.strip_prefix("groups/").filter(|id| !id.contains('/')) {
+            let group = bytes.and_then(|bytes| records::group(id, &bytes));
+            self.groups.insert(path.into(), group.map(Arc::new));
+        } else if stem.starts_with("profiles/") {
+            let profile = bytes.and_then(|bytes| records::profile(&bytes));
+            self.profiles.insert(path.into(), profile.map(Arc::new));
+        }
+    }
+
+    fn index(&self, root: &Path) -> Index {
+        let mut flaws = Vec::new();
+        let mut profiles = BTreeMap::new();
+        for (path, profile) in &self.profiles {
+            match profile {
+                Ok(profile) => {
+                    let id = path.trim_start_matches("profiles/").trim_end_matches(".json");
+                    profiles.insert(id.to_owned(), profile.clone());
+                }
+                Err(why) => flaws.push(Flaw { path: path.clone(), why: why.clone() }),
+            }
+        }
+        let mut groups = Vec::new();
+        for (path, group) in &self.groups {
+            match group {
+                Ok(group) => {
+                    if let Err(why) = self.resolve(root, &group.profile, &mut profiles) {
+                        flaws.push(Flaw { path: path.clone(), why });
+                    }
+                    groups.push(group.clone());
+                }
+                Err(why) => flaws.push(Flaw { path: path.clone(), why: why.clone() }),
+            }
+        }
+        Index { groups: Arc::new(Groups::new(groups)), profiles: Arc::new(profiles), flaws: Arc::new(flaws) }
+    }
+
+    /// Sees to it that the profile that a group says is found by what the group says: names such as `sub//x` or
+    /// `../other/x` lead to files under other names.
+    fn resolve(
+        &self,
+        root: &Path,
+        id: &str,
+        profiles: &mut BTreeMap<String, Arc<Profile>>,
+    ) -> Result<(), String> {
+        if profiles.contains_key(id) {
+            return Ok(());
+        }
+        let path = contained(&format!("profiles/{id}.json"))?;
+        let profile = match self.profiles.get(&path) {
+            Some(Ok(profile)) => profile.clone(),
+            Some(Err(_)) => return Err(format!("its profile `{id}` cannot be used")),
+            None => {
+                let bytes =
+                    read(root, &path).map_err(|why| format!("its profile `{id}` cannot be had: {why}"))?;
+                Arc::new(records::profile(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
+            }
+        };
+        profiles.insert(id.into(), profile);
+        Ok(())
+    }
+}
+
+impl Live {
+    /// A config or template by its path, such as `ignition/base.ign`. As in Matchbox, `..` in it leads to other folders
+    /// of the directory.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn read(&self, path: &str) -> Result<Arc<Config>, String> {
+        let path = contained(path)?;
+        if let Some(config) = self.kept().files.get(&path) {
+            return Ok(config.clone());
+        }
+        let bytes: Arc<[u8]> = read(&self.root, &path)?.into();
+        let config = Arc::new(Config { bytes: bytes.clone(), ignition: OnceLock::new() });
+        let mut kept = self.kept();
+        if kept.bytes + bytes.len() > MAX_KEPT {
+            *kept = Kept::default();
+        }
+        kept.bytes += bytes.len();
+        kept.files.insert(path, config.clone());
+        Ok(config)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of a file that could not be served.
+    pub fn tell(&self, path: String, why: String) {
+        (self.notices)(&Notice::Flawed(&Flaw { path, why }));
+    }
+
+    /// The directory itself, not a link to it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// The names in a directory, sorted; none if there is no such directory. A name that is not UTF-8 no group can say.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// A path below the data directory, cleaned as Go's `path.Clean("/" + path)` does it: `..` cannot leave.
+fn contained(path: &str) -> Result<String, String> {
+    if path.contains('\0') {
+        return Err("invalid character in file path".into());
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+fn read(root: &Path, path: &str) -> Result<Vec<u8>, String> {
+    let told = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("there is no {path}"),
+        _ => format!("{path}: {error}"),
+    };
+    let target = root.join(path).canonicalize().map_err(told)?;
+    if !target.starts_with(root) {
+        return Err(format!("{path} is a link that leaves the data directory"));
+    }
+    // Opening a pipe would wait for whoever writes to it.
+    if !target.metadata().map_err(told)?.is_file() {
+        return Err(format!("{path} is not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(&target).map_err(told)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(told)?;
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(format!("{path} is longer than {MAX_FILE} bytes")),
+        false => Ok(bytes),
+    }
+}

@@ -1,0 +1,322 @@
+//! What changed in a directory since it was last asked.
+//!
+//! On a local file system inotify tells: the kernel queues an event before the edit returns, so one non-blocking read
+//! per request is enough to serve every edit on the very next one. Elsewhere (network and unknown file systems, no
+//! watches left) each request compares the times of all files: for 10,000 of them some 10 ms. Neither sees what is
+//! written through a memory map, or by another name of a file that got it after the directory was read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+/// File systems on which nobody else writes: what changes, changes through this kernel. The numbers are those of
+/// statfs(2).
+const LOCAL: [u32; 11] = [
+    0x0000_ef53, // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x794c_7630, // overlayfs
+    0x2fc1_2fc1, // ZFS
+    0xf2f5_2010, // F2FS
+    0xca45_1a4e, // bcachefs
+    0x7371_7368, // squashfs
+    0xe0f5_e1e2, // EROFS
+];
+/// Deepest directory that is looked into.
+const MAX_DEPTH: usize = 16;
+
+/// What happened to a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing.
+    None,
+    /// These files were made, written or removed.
+    Files(BTreeSet<PathBuf>),
+    /// More than can be told: read it again, with a new [`Watch`].
+    Everything,
+}
+
+/// Watches a directory and all below it.
+#[derive(Debug)]
+pub struct Watch {
+    path: PathBuf,
+    /// Where the path leads.
+    root: PathBuf,
+    skip: Option<PathBuf>,
+    identity: Option<(u64, u64)>,
+    /// None where all files are compared.
+    events: Option<Events>,
+    /// What events do not tell of.
+    compared: BTreeMap<PathBuf, Stamp>,
+    /// Whether files are known by other names than those that events say.
+    has_links: bool,
+}
+
+#[derive(Debug)]
+struct Events {
+    inotify: OwnedFd,
+    /// Directories by watch. A file with several names has a watch of its own, and no entry here.
+    directories: HashMap<i32, PathBuf>,
+}
+
+/// What differs once a file was written or replaced.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp([i64; 6]);
+
+impl Stamp {
+    fn of(data: &Metadata) -> Stamp {
+        let device_and_inode = (data.dev() ^ data.ino().rotate_left(32)) as i64;
+        let length = data.len() as i64;
+        Stamp([device_and_inode, length, data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()])
+    }
+}
+
+impl Watch {
+    /// Begins to watch. What is read from now on is told of when it changes; `skip` and what lies below it is not.
+    pub fn new(path: &Path, skip: Option<&Path>) -> Watch {
+        let (path, skip) = (path.to_owned(), skip.map(Path::to_owned));
+        let identity = identity(&path);
+        let root = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let mut watch =
+            Watch { path, root, skip, identity, events: None, compared: BTreeMap::new(), has_links: false };
+        watch.events = watch.watch_all().ok();
+        if watch.events.is_none() {
+            watch.compared = watch.survey();
+        }
+        watch
+    }
+
+    /// Whether edits are told by the kernel. If not, each question costs a look at every file.
+    pub fn has_events(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// The directory itself, not a link to it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What changed since the last call.
+    pub fn changes(&mut self) -> Changes {
+        if identity(&self.path) != self.identity {
+            return Changes::Everything;
+        }
+        let Some(events) = &mut self.events else {
+            return if self.survey() == self.compared { Changes::None } else { Changes::Everything };
+        };
+        let stamped = |(path, stamp): (&PathBuf, &Stamp)| {
+            fs::metadata(path).is_ok_and(|data| Stamp::of(&data) == *stamp)
+        };
+        if !self.compared.iter().all(stamped) {
+            return Changes::Everything;
+        }
+        match events.read() {
+            None => Changes::Everything,
+            Some(files) if files.is_empty() => Changes::None,
+            Some(_) if self.has_links => Changes::Everything,
+            // What is a link, or has other names, needs more than the watch of its directory.
+            Some(files)
+                if files.iter().any(|file| fs::symlink_metadata(file).is_ok_and(|data| is_shared(&data))) =>
+            {
+                Changes::Everything
+            }
+            Some(files) => Changes::Files(files),
+        }
+    }
+
+    fn watch_all(&mut self) -> io::Result<Events> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let mut events = Events { inotify, directories: HashMap::new() };
+        let mut rest = vec![(self.root.clone(), 0)];
+        while let Some((directory, depth)) = rest.pop() {
+            // Before it is listed: what comes later is an event.
+            match events.add(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
+                watched => watched?,
+            }
+            for entry in fs::read_dir(&directory)?.flatten() {
+                let path = entry.path();
+                let Ok(data) = fs::symlink_metadata(&path) else { continue };
+                if data.is_dir() && depth < MAX_DEPTH && self.skip.as_ref() != Some(&path) {
+                    rest.push((path, depth + 1));
+                } else if data.is_file() && is_shared(&data) {
+                    events.add_file(&path)?;
+                } else if data.is_symlink() {
+                    self.has_links = true;
+                    if let Some(data) = fs::metadata(&path).ok().filter(|_| self.leads_to_skipped(&path)) {
+                        self.compared.insert(path, Stamp::of(&data));
+                    }
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    fn leads_to_skipped(&self, link: &Path) -> bool {
+        let target = link.canonicalize();
+        self.skip.as_ref().zip(target.ok()).is_some_and(|(skip, target)| target.starts_with(skip))
+    }
+
+    /// Every file and directory with its times; links count as what they lead to.
+    fn survey(&self) -> BTreeMap<PathBuf, Stamp> {
+        let mut found = BTreeMap::new();
+        let mut rest = vec![(self.root.clone(), 0)];
+        while let Some((directory, depth)) = rest.pop() {
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                if self.skip.as_ref() == Some(&path) {
+                    continue;
+                }
+                if depth < MAX_DEPTH && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    rest.push((path.clone(), depth + 1));
+                }
+                let data = fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path));
+                if let Ok(data) = data {
+                    found.insert(path, Stamp::of(&data));
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Events {
+    fn add(&mut self, directory: &Path) -> io::Result<()> {
+        // Whatever its width on this machine, the number fits into 32 bits.
+        let kind = rustix::fs::statfs(directory)?.f_type as u32;
+        if !LOCAL.contains(&kind) {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+        let flags = WatchFlags::CREATE
+            | WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::DELETE
+            | WatchFlags::MOVE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let watch = inotify::add_watch(&self.inotify, directory, flags)?;
+        self.directories.insert(watch, directory.into());
+        Ok(())
+    }
+
+    fn add_file(&self, file: &Path) -> io::Result<()> {
+        let flags = WatchFlags::MODIFY | WatchFlags::ATTRIB;
+        inotify::add_watch(&self.inotify, file, flags)?;
+        Ok(())
+    }
+
+    /// The files that events were queued for; none if they cannot say all.
+    fn read(&mut self) -> Option<BTreeSet<PathBuf>> {
+        let mut files = BTreeSet::new();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut all_told = true;
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::WOULDBLOCK) => return all_told.then_some(files),
+                Err(Errno::INTR) => continue,
+                Err(_) => return None,
+            };
+            let directory = self.directories.get(&event.wd());
+            match (directory, event.file_name()) {
+                (Some(directory), Some(name)) if !event.events().contains(ReadFlags::ISDIR) => {
+                    files.insert(directory.join(OsStr::from_bytes(name.to_bytes())));
+                }
+                _ => all_told = false,
+            }
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
+}
+
+/// Whether a file can change under another name.
+fn is_shared(data: &Metadata) -> bool {
+    data.is_symlink() || data.is_file() && data.nlink() > 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with `a/x`, watched, and what it tells once something was done to it.
+    fn told(events: bool, edit: impl FnOnce(&Path)) -> Changes {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        for path in ["a", "assets"] {
+            fs::create_dir(root.join(path)).unwrap();
+        }
+        for path in ["a/x", "a/y", "assets/z"] {
+            fs::write(root.join(path), "1").unwrap();
+        }
+        fs::hard_link(root.join("a/y"), directory.path().join("assets/twin")).unwrap();
+        std::os::unix::fs::symlink("../assets/z", root.join("a/link")).unwrap();
+        let mut watch = Watch::new(&root, Some(&root.join("assets")));
+        assert!(watch.has_events(), "the machine's temporary directory is not local");
+        if !events {
+            watch.events = None;
+            watch.compared = watch.survey();
+        }
+        assert_eq!(watch.changes(), Changes::None);
+        edit(&root);
+        let changes = watch.changes();
+        let is_first_of_all = changes == Changes::Everything;
+        assert!(is_first_of_all || watch.changes() == Changes::None, "told twice");
+        match changes {
+            Changes::Files(files) => {
+                Changes::Files(files.iter().map(|file| file.strip_prefix(&root).unwrap().into()).collect())
+            }
+            changes => changes,
+        }
+    }
+
+    #[test]
+    fn an_edited_file_is_told_by_name_and_whatever_is_more_by_all() {
+        let files = |name: &str| Changes::Files([PathBuf::from(name)].into());
+        assert_eq!(told(true, |root| fs::write(root.join("a/x"), "2").unwrap()), files("a/x"));
+        assert_eq!(told(true, |root| fs::write(root.join("a/new"), "2").unwrap()), files("a/new"));
+        assert_eq!(told(true, |root| fs::remove_file(root.join("a/x")).unwrap()), files("a/x"));
+        assert_eq!(told(true, |root| fs::write(root.join("assets/other"), "2").unwrap()), Changes::None);
+        let whole: [fn(&Path); 5] = [
+            |root| fs::create_dir(root.join("b")).unwrap(),
+            |root| fs::remove_dir_all(root.join("a")).unwrap(),
+            |root| fs::write(root.join("assets/twin"), "2").unwrap(),
+            |root| fs::write(root.join("assets/z"), "22").unwrap(),
+            |root| fs::rename(root, root.with_extension("gone")).unwrap(),
+        ];
+        for edit in whole {
+            assert_eq!(told(true, edit), Changes::Everything);
+        }
+    }
+
+    #[test]
+    fn without_events_times_and_lengths_tell() {
+        let edits: [fn(&Path); 5] = [
+            |root| fs::write(root.join("a/x"), "22").unwrap(),
+            |root| fs::write(root.join("a/new"), "2").unwrap(),
+            |root| fs::remove_file(root.join("a/x")).unwrap(),
+            |root| fs::write(root.join("assets/z"), "22").unwrap(),
+            |root| fs::create_dir(root.join("b")).unwrap(),
+        ];
+        for edit in edits {
+            assert_eq!(told(false, edit), Changes::Everything);
+        }
+        assert_eq!(told(false, |root| fs::write(root.join("assets/other"), "2").unwrap()), Changes::None);
+    }
+}

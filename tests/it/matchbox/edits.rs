@@ -1,0 +1,138 @@
+//! Edits of a data directory are seen by the next request, however they are made.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use super::Directory;
+
+#[test]
+fn every_edit_is_served_on_the_next_request() {
+    let directory = Directory::empty();
+    let served = directory.serve();
+    served.lacks("/ipxe");
+    directory.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "k1"}, "generic_id": "t"}));
+    served.lacks("/ipxe");
+    directory
+        .json("groups/default.json", &json!({"id": "default", "profile": "p", "metadata": {"v": "one"}}));
+    served.answers("/ipxe", 200, "#!ipxe\nkernel k1\nboot\n");
+    served.lacks("/generic");
+    directory.write("generic/t", "{{.v}}");
+    served.answers("/generic", 200, "one");
+    directory
+        .json("groups/default.json", &json!({"id": "default", "profile": "p", "metadata": {"v": "two"}}));
+    served.answers("/generic", 200, "two");
+    directory.write("generic/t", "{{.v}}!");
+    served.answers("/generic", 200, "two!");
+    directory.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "k2"}, "generic_id": "t"}));
+    served.answers("/ipxe", 200, "#!ipxe\nkernel k2\nboot\n");
+    let node = json!({"profile": "p", "selector": {"mac": "52-54-00-00-00-0A"}, "metadata": {"v": "node"}});
+    directory.json("groups/node.json", &node);
+    served.answers("/generic?mac=52:54:00:00:00:0a", 200, "node!");
+    directory.write("groups/node.json", r#"{"id": "node", "profile""#);
+    served.answers("/generic?mac=52:54:00:00:00:0a", 200, "two!");
+    directory.write("ignition/a.ign", r#"{"ignition":{"version":"3.3.0"}}"#);
+    directory.json("profiles/p.json", &json!({"id": "p", "ignition_id": "a.ign"}));
+    assert!(served.get("/ignition").text().contains(r#""version":"3.4.0""#));
+    directory
+        .write("ignition/a.ign", r#"{"ignition":{"version":"3.3.0"},"passwd":{"users":[{"name":"core"}]}}"#);
+    assert!(served.get("/ignition").text().contains("core"));
+    fs::remove_file(directory.path("ignition/a.ign")).unwrap();
+    served.lacks("/ignition");
+    fs::remove_dir_all(directory.path("groups")).unwrap();
+    served.lacks("/ipxe");
+    served.answers("/", 200, "matchbox\n");
+}
+
+#[test]
+fn files_that_are_replaced_linked_or_moved_are_edits_too() {
+    let directory = Directory::new();
+    directory.write("generic/t", "{{.v}}");
+    let served = directory.serve();
+    let group = |value: &str| json!({"profile": "p", "metadata": {"v": value}});
+    served.answers("/generic", 200, "one");
+    directory.json("new.json", &group("renamed over it"));
+    fs::rename(directory.path("new.json"), directory.path("groups/default.json")).unwrap();
+    served.answers("/generic", 200, "renamed over it");
+    // As Kubernetes mounts a ConfigMap: each file a link through one that is swapped.
+    directory.json("groups/..1/default.json", &group("first"));
+    directory.json("groups/..2/default.json", &group("second"));
+    symlink("..1", directory.path("groups/..data")).unwrap();
+    fs::remove_file(directory.path("groups/default.json")).unwrap();
+    symlink("..data/default.json", directory.path("groups/default.json")).unwrap();
+    served.answers("/generic", 200, "first");
+    symlink("..2", directory.path("groups/..tmp")).unwrap();
+    fs::rename(directory.path("groups/..tmp"), directory.path("groups/..data")).unwrap();
+    served.answers("/generic", 200, "second");
+    directory.json("groups/..2/default.json", &group("written through"));
+    served.answers("/generic", 200, "written through");
+    fs::rename(directory.path("groups"), directory.path("away")).unwrap();
+    served.lacks("/generic");
+    fs::rename(directory.path("away"), directory.path("groups")).unwrap();
+    served.answers("/generic", 200, "written through");
+}
+
+#[test]
+fn a_data_directory_that_is_swapped_as_a_whole_is_an_edit() {
+    let (first, second) = (Directory::new(), Directory::new());
+    second.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "other"}}));
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join("data");
+    symlink(first.path(""), &link).unwrap();
+    let served = super::Served::new(&link, &[]);
+    served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+    symlink(second.path(""), links.path().join("new")).unwrap();
+    fs::rename(links.path().join("new"), &link).unwrap();
+    served.answers("/ipxe", 200, "#!ipxe\nkernel other\nboot\n");
+}
+
+#[test]
+fn a_flaw_is_told_with_its_reason_when_it_is_read_and_when_it_is_asked_for() {
+    let directory = Directory::new();
+    directory.write("groups/broken.json", "{");
+    let mut served = directory.serve();
+    assert!(
+        served
+            .server
+            .log
+            .iter()
+            .any(|line| line.contains("groups/broken.json: unexpected end of JSON input"))
+    );
+    directory.write("profiles/q.json", r#"{"id": 7}"#);
+    served.answers("/", 200, "matchbox\n");
+    served.server.says("profiles/q.json: json: cannot unmarshal number into id of type string");
+    directory.write("ignition/i", "variant: flatcar\nversion: 1.1.0\nstorage: 7\n");
+    served.lacks("/ignition");
+    served.server.says("ignition/i: line 3: ");
+    directory.json("groups/lost.json", &json!({"profile": "gone", "selector": {"a": "1"}}));
+    served.lacks("/ipxe?a=1");
+    served.server.says("groups/lost.json: its profile `gone` cannot be had: there is no profiles/gone.json");
+}
+
+#[test]
+fn strict_serving_does_not_begin_with_a_flaw_and_keeps_what_was_good() {
+    let directory = Directory::new();
+    directory.write("generic/t", "{{.v}}");
+    let mut served = directory.serve_with(&["--strict"]);
+    directory.write("groups/default.json", "{");
+    served.answers("/generic", 200, "one");
+    served.server.says("cannot be served strictly");
+    directory.write("generic/t", "still {{.v}}");
+    served.answers("/generic", 200, "still one");
+    directory.json("groups/default.json", &json!({"profile": "p", "metadata": {"v": "two"}}));
+    served.answers("/generic", 200, "still two");
+
+    directory.write("profiles/bad.json", "[]");
+    let refused = crate::world::Run::of(
+        std::process::Command::new(env!("CARGO_BIN_EXE_prebake"))
+            .args(["serve", "--address", "127.0.0.1:0", "--strict", "--matchbox"])
+            .arg(directory.path(""))
+            .output()
+            .unwrap(),
+    );
+    refused.fails(
+        3,
+        &["profiles/bad.json", "cannot unmarshal array", "without --strict such files are skipped"],
+    );
+}

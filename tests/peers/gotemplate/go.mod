@@ -1,0 +1,3 @@
+module prebake.invalid/peers/gotemplate
+
+go 1.24.0
