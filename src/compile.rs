@@ -101,7 +101,7 @@ pub fn compile(
             boots.extend(compiler.boot(name, profile, arch, None));
         }
         let nodes = recipe.nodes.iter().filter(|node| node.profile.value == *name);
-        for node in nodes.filter(|node| !node.ignition.is_empty()) {
+        for node in nodes.filter(|node| !(node.ignition.is_empty() && node.private.is_empty())) {
             boots.extend(compiler.boot(name, profile, node.arch, Some(node)));
         }
     }
@@ -149,6 +149,7 @@ impl Compiler<'_> {
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
         self.note(delivery::remote_sources(profile, &config));
+        let private = self.private(profile, node)?;
         let node = node.map(|node| node.name.value.as_str());
         let id = self.recipe.boot_id(name, arch, node);
         let (config, installed) = match &profile.install {
@@ -170,6 +171,7 @@ impl Compiler<'_> {
             delivery: Delivery::of(profile, self.fetched_from.as_ref()),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
+            private,
             sysexts: names,
         })
     }
@@ -197,6 +199,19 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// The config with the secrets of a boot's machines; none is no failure.
+    fn private(&mut self, profile: &Profile, node: Option<&Node>) -> Option<Option<Vec<u8>>> {
+        let own = node.map(|node| node.private.as_slice()).unwrap_or_default();
+        let files: Vec<_> = profile.private.iter().chain(own).collect();
+        if files.is_empty() {
+            return Some(None);
+        }
+        let layers = files.into_iter().map(|file| self.layer(&file.value, Some(&file.place)));
+        let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+        self.note(lint::conflicts(&layers));
+        self.emitted(ignition::merge_all(layers)).map(Some)
     }
 
     /// A config as it is emitted, or nothing where the release cannot read it.
