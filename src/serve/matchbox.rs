@@ -40,6 +40,9 @@ fn with_headers_of_go(mut answer: Answer) -> Answer {
 }
 
 fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
+    if !escapes_are_whole(request.path) {
+        return (Answer::new(400, TEXT, "400 Bad Request"), Labels::default());
+    }
     let path = clean(request.path);
     let decoded = |path: &str| percent_decode_str(path).collect::<Vec<u8>>();
     if live.assets.is_some() && decoded(&path) == ASSETS.trim_end_matches('/').as_bytes() {
@@ -57,6 +60,13 @@ fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Lab
     let name = name.and_then(|name| String::from_utf8(name).ok());
     let answered = name.and_then(|name| routes::endpoint(world, request, &name));
     answered.unwrap_or_else(|| (Answer::not_found(), Labels::default()))
+}
+
+/// Whether two hex digits follow every `%`.
+fn escapes_are_whole(path: &str) -> bool {
+    let is_whole =
+        |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    path.split('%').skip(1).all(is_whole)
 }
 
 /// Go's `path.Clean` for a path of a URL, which keeps a slash at its end.
