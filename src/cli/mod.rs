@@ -44,7 +44,7 @@ enum Verb {
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
     Release(release::ReleaseArgs),
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
 }

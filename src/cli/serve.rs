@@ -8,7 +8,7 @@ mod storm;
 mod tls;
 
 pub use matchbox::with_double_dashes;
-
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +24,7 @@ use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::Server;
+use crate::serve::service::{self, Manager, Spoken};
 use crate::serve::site::Site;
 use crate::store;
 
@@ -68,16 +69,14 @@ impl ServeArgs {
         });
         self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
-        let address = self.address.or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let address =
+            self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
         let mut files = Files::default();
-        let mut listeners = Vec::new();
-        if !self.tls.only {
-            listeners.push(Listener::bind(&address)?);
-        }
-        listeners.extend(self.tls.listener(&address, &notices, &mut files)?);
+        let listeners = self.listeners(&address, &notices, &mut files)?;
+        let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?;
         if content.compares_files() {
             eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
@@ -85,20 +84,55 @@ impl ServeArgs {
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
-            let socket = |source| listen::Error::Listen { address: address.clone(), source };
+            let socket = cannot_listen(&address);
             for listener in &listeners {
-                eprintln!("listening on {}", listener.url().map_err(socket)?);
+                eprintln!("listening on {}", listener.url().map_err(&socket)?);
             }
-            let server = self.storm.apply(Server::new(listeners, content, notices).map_err(socket)?);
-            eprintln!("{}", serving(&server.site()));
+            let server = self.storm.apply(Server::new(listeners, content, notices).map_err(&socket)?);
+            let server = self.guard.apply(server);
+            let told = serving(&server.site());
+            eprintln!("{told}");
+            manager.ready(&told);
             let mut interrupted = false;
-            server.run(async { interrupted = stopping.await.unwrap_or_default() }).await;
+            let stop = async {
+                tokio::select! {
+                    told = stopping => interrupted = told.unwrap_or_default(),
+                    () = manager.stay_alive() => {}
+                }
+                manager.stopping();
+            };
+            server.run(stop).await;
             if interrupted {
                 std::process::exit(INTERRUPTED);
             }
             Ok(())
         })
     }
+}
+
+impl ServeArgs {
+    /// The sockets that a service manager handed over, and for what it handed over none, our own.
+    fn listeners(&self, address: &str, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut secure = None;
+        // First of all: what it handed over must not be taken for what is opened here.
+        for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
+            let listener = Listener::of(socket).map_err(cannot_listen(address))?;
+            match spoken {
+                Spoken::Http if !self.tls.only => listeners.push(listener),
+                Spoken::Http | Spoken::Https => secure = Some(listener),
+            }
+        }
+        if listeners.is_empty() && !self.tls.only {
+            listeners.push(Listener::bind(address)?);
+        }
+        listeners.extend(self.tls.listener(address, secure, notices, files)?);
+        Ok(listeners)
+    }
+}
+
+fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
+    |source| listen::Error::Listen { address: address.to_owned(), source }
 }
 
 /// What is served, in one line.

@@ -1,11 +1,14 @@
 //! Which request gets which answer. Pure: a site and a request in, an answer out.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, TEXT};
+use super::guard::answer::guarded;
+use super::guard::{self, Guard, Machine};
 use super::labels::Labels;
 use super::report::Reports;
 use super::select::Group;
@@ -28,6 +31,8 @@ pub struct Request<'r> {
     pub body: &'r str,
     /// When it came.
     pub now: SystemTime,
+    /// Who asks.
+    pub peer: IpAddr,
 }
 
 impl Request<'_> {
@@ -53,6 +58,8 @@ pub struct World<'w> {
     pub site: &'w Site,
     /// What machines reported.
     pub reports: &'w Reports,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<&'w Guard>,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
@@ -94,6 +101,9 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     let path = percent_decode_str(request.path).decode_utf8_lossy();
     // `//ipxe` is what a base URL with a slash at its end makes; Matchbox redirects it, which some loaders cannot follow.
     let name = path.trim_start_matches('/');
+    if let (Some(guard), Some(rest)) = (world.guard, guarded(name)) {
+        return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
+    }
     endpoint(world, request, name).unwrap_or_else(|| {
         let answer = assets::answer(world.site, name, request);
         (answer, Labels::default())
@@ -148,7 +158,12 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
         return Answer::new(200, "application/json", list + "\n");
     }
     match world.reports.take(labels, request.now) {
-        Ok(_) => Answer::new(204, TEXT, ""),
+        Ok(_) => {
+            if let Some(guard) = world.guard {
+                guard.reported(&Machine::of(labels));
+            }
+            Answer::new(204, TEXT, "")
+        }
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
     }
 }
@@ -201,8 +216,9 @@ mod tests {
             headers: &hyper::HeaderMap::new(),
             body: "",
             now: SystemTime::UNIX_EPOCH,
+            peer: IpAddr::from([127, 0, 0, 1]),
         };
-        answer(&World { site, reports: &Reports::default() }, &request).0
+        answer(&World { site, reports: &Reports::default(), guard: None }, &request).0
     }
 
     #[test]

@@ -156,8 +156,14 @@ impl Server {
     /// Reads what it says until a line has these words; the line.
     #[track_caller]
     pub fn says(&mut self, words: &str) -> String {
+        self.says_within(SOON, words)
+    }
+
+    /// The same with more patience for each line.
+    #[track_caller]
+    pub fn says_within(&mut self, patience: Duration, words: &str) -> String {
         loop {
-            match self.lines.recv_timeout(SOON) {
+            match self.lines.recv_timeout(patience) {
                 Ok(line) => {
                     self.log.push(line.clone());
                     if line.contains(words) {

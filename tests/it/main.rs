@@ -18,6 +18,7 @@ mod damage;
 mod delivery;
 mod downloads;
 mod flaws;
+mod generic;
 mod golden;
 mod gotemplate;
 mod harness;
