@@ -17,6 +17,7 @@ use super::select::{Group, Groups};
 use super::sign::Signer;
 use super::site::{Error, Flaw, Profile, Site};
 use super::watch::{Changes, Identity, Watch, identity};
+use crate::ignition::clean_path;
 use crate::manifest::{Manifest, SCHEMA};
 
 /// Longest file that is read, in bytes.
@@ -417,20 +418,10 @@ impl Live {
     }
 }
 
-/// A path below the data directory, cleaned as Go's `path.Clean("/" + path)` does it: `..` cannot leave.
+/// A path below the data directory, cleaned as Matchbox does it: `..` cannot leave.
 fn contained(path: &str) -> Result<String, String> {
-    if path.contains('\0') {
-        return Err("invalid character in file path".into());
+    match path.contains('\0') {
+        true => Err("invalid character in file path".into()),
+        false => Ok(clean_path(&format!("/{path}")).split_off(1)),
     }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    Ok(parts.join("/"))
 }

@@ -11,6 +11,7 @@ use super::escape::{escape_html, escape_path};
 use super::labels::Labels;
 use super::listing;
 use super::routes::{self, Request, World};
+use crate::ignition::clean_path;
 
 /// Below this lie the assets, where there are any.
 const ASSETS: &str = "/assets/";
@@ -69,20 +70,11 @@ fn escapes_are_whole(path: &str) -> bool {
     path.split('%').skip(1).all(is_whole)
 }
 
-/// Go's `path.Clean` for a path of a URL, which keeps a slash at its end.
+/// A path of a URL, cleaned as Go's mux does it: a slash at its end stays.
 fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    format!("/{}{end}", parts.join("/"))
+    let cleaned = clean_path(&format!("/{path}"));
+    let end = if path.ends_with('/') && cleaned != "/" { "/" } else { "" };
+    cleaned + end
 }
 
 /// Go's `http.Redirect` with status 307, the query kept.
