@@ -8,7 +8,7 @@ mod storm;
 mod tls;
 
 pub use matchbox::with_double_dashes;
-
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,8 +22,10 @@ use crate::error::Result;
 use crate::serve::confine::Files;
 use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
+use crate::serve::monitor::Monitor;
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::Server;
+use crate::serve::service::{self, Manager, Spoken};
 use crate::serve::site::Site;
 use crate::store;
 
@@ -33,9 +35,10 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 /// Boot machines from a published tree or a Matchbox data directory, over HTTP
 ///
 /// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST
-/// /report for machines that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it
-/// is served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a
-/// second one does not.
+/// /report for machines that tell how far they are (GET /report lists them). A browser gets a page on / that shows every machine
+/// live; /status has the same as JSON, /metrics counters for Prometheus. When `current` is swapped to a new build, it is
+/// served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second
+/// one does not.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current
@@ -43,6 +46,9 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one [env: MATCHBOX_ADDRESS] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
+    /// Remember what was seen of machines in this file, so that a restarted server knows which are installed
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -61,44 +67,87 @@ impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
         let tells = self.matchbox.tells()?;
+        let monitor = Arc::new(Monitor::open(self.state.clone())?);
+        let watching = monitor.clone();
         let notices: Notices = Arc::new(move |notice| {
             if let Some(line) = line(notice).filter(|_| tells(notice)) {
                 eprintln!("{line}");
             }
+            watching.see(notice);
         });
         self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
-        let address = self.address.or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let address =
+            self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
         let mut files = Files::default();
-        let mut listeners = Vec::new();
-        if !self.tls.only {
-            listeners.push(Listener::bind(&address)?);
-        }
-        listeners.extend(self.tls.listener(&address, &notices, &mut files)?);
+        let listeners = self.listeners(&address, &notices, &mut files)?;
+        let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?;
         if content.compares_files() {
             eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
         }
+        self.state.iter().for_each(|state| files.write(store::directory_of(state)));
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
-            let socket = |source| listen::Error::Listen { address: address.clone(), source };
+            let socket = cannot_listen(&address);
             for listener in &listeners {
-                eprintln!("listening on {}", listener.url().map_err(socket)?);
+                eprintln!("listening on {}", listener.url().map_err(&socket)?);
             }
-            let server = self.storm.apply(Server::new(listeners, content, notices).map_err(socket)?);
-            eprintln!("{}", serving(&server.site()));
+            let server = Server::new(listeners, content, monitor.clone(), notices).map_err(&socket)?;
+            let server = self.guard.apply(self.storm.apply(server));
+            let told = serving(&server.site());
+            eprintln!("{told}");
+            let watching = monitor.clone();
+            let watch = tokio::spawn(async move {
+                watching.run(|error| eprintln!("{}", crate::error::Error::from(error))).await
+            });
+            manager.ready(&told);
             let mut interrupted = false;
-            server.run(async { interrupted = stopping.await.unwrap_or_default() }).await;
+            let stop = async {
+                tokio::select! {
+                    told = stopping => interrupted = told.unwrap_or_default(),
+                    () = manager.stay_alive() => {}
+                }
+                manager.stopping();
+            };
+            server.run(stop).await;
+            watch.abort();
+            monitor.save()?;
             if interrupted {
                 std::process::exit(INTERRUPTED);
             }
             Ok(())
         })
     }
+}
+
+impl ServeArgs {
+    /// The sockets that a service manager handed over, and for what it handed over none, our own.
+    fn listeners(&self, address: &str, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut secure = None;
+        // First of all: what it handed over must not be taken for what is opened here.
+        for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
+            let listener = Listener::of(socket).map_err(cannot_listen(address))?;
+            match spoken {
+                Spoken::Http if !self.tls.only => listeners.push(listener),
+                Spoken::Http | Spoken::Https => secure = Some(listener),
+            }
+        }
+        if listeners.is_empty() && !self.tls.only {
+            listeners.push(Listener::bind(address)?);
+        }
+        listeners.extend(self.tls.listener(address, secure, notices, files)?);
+        Ok(listeners)
+    }
+}
+
+fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
+    |source| listen::Error::Listen { address: address.to_owned(), source }
 }
 
 /// What is served, in one line.
@@ -111,7 +160,7 @@ fn serving(site: &Site) -> String {
         }
         Some(live) => {
             let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
-            let (root, assets) = (live.root().display(), assets.unwrap_or_default());
+            let (root, assets) = (live.path().display(), assets.unwrap_or_default());
             format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
         }
     }

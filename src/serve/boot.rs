@@ -3,11 +3,13 @@
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::guard;
 use super::labels::Labels;
 use super::report::Report;
 use super::routes::{Request, World, select};
 use super::select::Group;
-use super::site::Boot;
+use super::site::{Boot, Site};
+use super::timeline::Stage;
 use crate::output::{GENERATION, IPXE_LOCAL};
 
 /// The script every machine starts with: it asks again, saying what it is.
@@ -18,17 +20,21 @@ pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
     Answer::text(BOOT_IPXE)
 }
 
-/// Whether a machine has said that it installed itself, and is not to do it again: it boots its disk then, whatever its
-/// boot order. Reports are forgotten with the server; the machine then boots its installer once more, which finds the disk
-/// finished and says so again.
-fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
-    if world.site.live.is_some() {
+/// Whether a machine that last reported so has installed itself, and is not to do it again: it boots its disk then,
+/// whatever its boot order. A server without a state file forgets that when it ends; the machine then boots its installer
+/// once more, which finds the disk finished and says so again.
+pub fn holds_generation(site: &Site, group: &Group, report: Option<&Report>) -> bool {
+    if site.live.is_some() {
         return false; // As Matchbox, which knows nothing of reports.
     }
     let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
-    let done =
-        |report: Report| report.stage == "installed" && report.detail == format!("generation {generation}");
-    world.reports.last(labels).is_some_and(done)
+    report.is_some_and(|report| {
+        report.stage == Stage::Installed.word() && report.detail == format!("generation {generation}")
+    })
+}
+
+fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
+    holds_generation(world.site, group, world.monitor.last_report(labels).as_ref())
 }
 
 /// What a machine boots: its group, and the words of its profile; or why it boots nothing.
@@ -39,11 +45,18 @@ fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot
     Ok((group, boot))
 }
 
-/// The profile's kernel arguments, each behind a blank, and where the node of a tree can report to.
-fn args(world: &World<'_>, boot: &Boot, request: &Request<'_>) -> String {
+/// The profile's kernel arguments, each behind a blank, where the node of a tree can report to, and where its secrets are.
+fn args(
+    world: &World<'_>,
+    group: &Group,
+    boot: &Boot,
+    request: &Request<'_>,
+    labels: &Labels,
+) -> Result<String, Answer> {
     let base = request.base_url().filter(|_| world.site.live.is_none());
     let url = base.map(|url| format!("prebake.url={url}"));
-    boot.args.iter().chain(&url).map(|arg| format!(" {arg}")).collect()
+    let secrets = guard::answer::kernel_arg(world, group, request, labels)?;
+    Ok(boot.args.iter().chain(&url).chain(&secrets).map(|arg| format!(" {arg}")).collect())
 }
 
 /// The script that boots a machine.
@@ -55,7 +68,10 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
     if is_installed(world, group, labels) {
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
-    let args = args(world, boot, request);
+    let args = match args(world, group, boot, request, labels) {
+        Ok(args) => args,
+        Err(answer) => return answer.matched(group),
+    };
     let initrds: String = boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
     Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
 }
@@ -70,7 +86,10 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
         return Answer::text("exit\n").matched(group);
     }
     let kernel = &boot.kernel;
-    let args = args(world, boot, request);
+    let args = match args(world, group, boot, request, labels) {
+        Ok(args) => args,
+        Err(answer) => return answer.matched(group),
+    };
     let initrds: String = boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let entry = |title: &str, linux: &str, initrd: &str| {
         format!(

@@ -14,11 +14,13 @@ use tokio::sync::mpsc;
 use super::answer::{Answer, Body, TEXT};
 use super::boots::{Boots, Turn};
 use super::content::Content;
+use super::guard::Guard;
+use super::guard::answer::loggable;
 use super::labels::Labels;
 use super::limits::Limits;
+use super::monitor::Monitor;
 use super::notice::{Cut, Notice, Notices, Record};
 use super::proofs::{Proofs, Verdict};
-use super::report::Reports;
 use super::routes::{self, Request, World};
 use super::segments::{self, Root, Segment, Unsendable};
 use super::shares::{SHORT, Shares};
@@ -28,8 +30,8 @@ use super::tally::Tally;
 pub struct Exchange {
     /// What is served.
     pub content: Content,
-    /// What machines reported.
-    pub reports: Reports,
+    /// What was seen of machines.
+    pub monitor: Arc<Monitor>,
     /// Who is told.
     pub notices: Notices,
     /// What clients may take.
@@ -40,6 +42,8 @@ pub struct Exchange {
     pub boots: Option<Arc<Boots>>,
     /// What was proven of files; none if they are trusted.
     pub proofs: Option<Proofs>,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<Arc<Guard>>,
     /// The directory of the site that was answered from last, open.
     pub root: Mutex<Option<Arc<Root>>>,
 }
@@ -90,8 +94,10 @@ impl Exchange {
                     headers: &head.headers,
                     body: &body,
                     now: SystemTime::now(),
+                    peer: via.peer.ip(),
                 };
-                routes::answer(&World { site: &site, reports: &self.reports }, &request)
+                let guard = self.guard.as_deref();
+                routes::answer(&World { site: &site, monitor: &self.monitor, guard }, &request)
             }
             Err(answer) => (answer, Labels::default()),
         };
@@ -111,7 +117,7 @@ impl Exchange {
         let sends = head.method != Method::HEAD;
         let record = Record {
             peer: via.peer,
-            path: head.uri.path().to_owned(),
+            path: loggable(head.uri.path()).into_owned(),
             method: head.method,
             labels,
             status,
@@ -141,7 +147,8 @@ impl Exchange {
             Turn::Boot => answer,
             Turn::Wait(place) => {
                 let script = boots.script(&place, head.uri.query().unwrap_or_default());
-                Answer { body: Body::Bytes(script.into()), ..answer }
+                // Nothing of a group is in it; that tells whoever reads the record that the machine waits.
+                Answer { body: Body::Bytes(script.into()), group: None, profile: None, ..answer }
             }
         }
     }

@@ -1,16 +1,20 @@
 //! Which request gets which answer. Pure: a site and a request in, an answer out.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, TEXT};
+use super::guard::answer::guarded;
+use super::guard::{self, Guard, Machine};
 use super::labels::Labels;
-use super::report::Reports;
+use super::monitor::Monitor;
+use super::report::Report;
 use super::select::Group;
 use super::site::{Profile, Site};
-use super::{assets, boot, config, matchbox, sign};
+use super::{assets, boot, config, explain, matchbox, page, sign};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -28,6 +32,8 @@ pub struct Request<'r> {
     pub body: &'r str,
     /// When it came.
     pub now: SystemTime,
+    /// Who asks.
+    pub peer: IpAddr,
 }
 
 impl Request<'_> {
@@ -51,15 +57,17 @@ impl Request<'_> {
 pub struct World<'w> {
     /// The tree.
     pub site: &'w Site,
-    /// What machines reported.
-    pub reports: &'w Reports,
+    /// What was seen of machines.
+    pub monitor: &'w Monitor,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<&'w Guard>,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
 /// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
-const ROUTES: [(&str, Handler); 10] = [
-    ("/", |_, _, _| Answer::text("matchbox\n")),
+const ROUTES: [(&str, Handler); 14] = [
+    ("/", page::index),
     ("/boot.ipxe", boot::first),
     ("/boot.ipxe.0", boot::first),
     ("/ipxe", boot::ipxe),
@@ -69,6 +77,10 @@ const ROUTES: [(&str, Handler); 10] = [
     ("/cloud", config::cloud),
     ("/metadata", config::metadata),
     (REPORT, report),
+    ("/status", page::status),
+    ("/events", page::events),
+    ("/metrics", page::metrics),
+    ("/explain", explain::answer),
 ];
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
@@ -94,6 +106,9 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     let path = percent_decode_str(request.path).decode_utf8_lossy();
     // `//ipxe` is what a base URL with a slash at its end makes; Matchbox redirects it, which some loaders cannot follow.
     let name = path.trim_start_matches('/');
+    if let (Some(guard), Some(rest)) = (world.guard, guarded(name)) {
+        return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
+    }
     endpoint(world, request, name).unwrap_or_else(|| {
         let answer = assets::answer(world.site, name, request);
         (answer, Labels::default())
@@ -144,11 +159,17 @@ pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w 
 
 fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     if !takes_body(request.method, request.path) {
-        let list = serde_json::to_string(&world.reports.list()).unwrap_or_default();
+        let list = serde_json::to_string(&world.monitor.reports()).unwrap_or_default();
         return Answer::new(200, "application/json", list + "\n");
     }
-    match world.reports.take(labels, request.now) {
-        Ok(_) => Answer::new(204, TEXT, ""),
+    match Report::read(labels, request.now) {
+        Ok(report) => {
+            if let Some(guard) = world.guard {
+                guard.reported(&Machine::of(labels));
+            }
+            world.monitor.report(report, request.now);
+            Answer::new(204, TEXT, "")
+        }
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
     }
 }
@@ -201,8 +222,9 @@ mod tests {
             headers: &hyper::HeaderMap::new(),
             body: "",
             now: SystemTime::UNIX_EPOCH,
+            peer: IpAddr::from([127, 0, 0, 1]),
         };
-        answer(&World { site, reports: &Reports::default() }, &request).0
+        answer(&World { site, monitor: &Monitor::open(None).unwrap(), guard: None }, &request).0
     }
 
     #[test]

@@ -13,11 +13,12 @@ use tokio::sync::{Semaphore, watch};
 use super::boots::Boots;
 use super::content::Content;
 use super::exchange::{Exchange, Via};
+use super::guard::{self, Guard};
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
-use super::notice::Notices;
+use super::monitor::Monitor;
+use super::notice::{Notice, Notices};
 use super::proofs::Proofs;
-use super::report::Reports;
 use super::shares::Shares;
 use super::site::Site;
 use super::tls::Tls;
@@ -31,15 +32,22 @@ pub struct Server {
 
 impl Server {
     /// A server on sockets that listen. Must be called within a tokio runtime.
-    pub fn new(listeners: Vec<Listener>, content: Content, notices: Notices) -> io::Result<Server> {
+    pub fn new(
+        listeners: Vec<Listener>,
+        content: Content,
+        monitor: Arc<Monitor>,
+        notices: Notices,
+    ) -> io::Result<Server> {
+        monitor.serves(&content.site());
         let exchange = Exchange {
             content,
-            reports: Reports::default(),
+            monitor,
             notices,
             limits: Limits::default(),
             shares: Shares::new(None),
             boots: None,
             proofs: None,
+            guard: None,
             root: Mutex::default(),
         };
         let listeners = listeners.into_iter().map(Listener::into_tokio).collect::<io::Result<_>>()?;
@@ -70,6 +78,20 @@ impl Server {
         self
     }
 
+    /// With the private configs of the tree for those who have a token.
+    pub fn guard(mut self, guard: Guard) -> Server {
+        let guard = Arc::new(guard);
+        let (notices, burns) = (self.exchange.notices, guard.clone());
+        self.exchange.notices = Arc::new(move |notice| {
+            if let Notice::Answered(record) = notice {
+                guard::answer::heard(&burns, record);
+            }
+            notices(notice);
+        });
+        self.exchange.guard = Some(guard);
+        self
+    }
+
     /// What it serves now.
     pub fn site(&self) -> Arc<Site> {
         self.exchange.content.site()
@@ -89,6 +111,8 @@ impl Server {
             _ = join_all(self.listeners.iter().map(|(socket, tls)| door.let_in(socket, tls))) => {}
             () = stop => {}
         }
+        // Who watches would be waited for.
+        door.exchange.monitor.close();
         drop((self.listeners, door));
         // Every connection holds a receiver until it ends.
         let _ = stopping.send(true);

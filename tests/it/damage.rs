@@ -99,3 +99,11 @@ fn damaged_requests_do_no_harm() {
     let (line, headers) = (0..70, 70..160);
     harmless(sound, &[line, headers], 20_000, properties::request);
 }
+
+#[test]
+fn damaged_groups_and_profiles_of_matchbox_do_no_harm() {
+    for path in ["groups/meta-types.json", "groups/mac-dot.json", "profiles/multi-initrd.json"] {
+        let sound = fs::read(repository("tests/vectors/matchbox/data").join(path)).unwrap();
+        harmless(&sound, &[], 3000, properties::records);
+    }
+}
