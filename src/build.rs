@@ -5,6 +5,7 @@
 
 mod gather;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -237,6 +238,8 @@ pub async fn build(
     warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
 
+    let private: BTreeMap<String, Vec<u8>> =
+        boots.iter().filter_map(|boot| Some((format!("{}.ign", boot.id), boot.private.clone()?))).collect();
     let signed = packaging.verity.is_some();
     let gatherer = Gatherer { recipe, sysexts, boots: &boots, early: &early, signed, store };
     let Gathered { boots, sysexts, images } = gatherer.gather(&steps)?;
@@ -254,7 +257,7 @@ pub async fn build(
         files: Default::default(),
         joined: Default::default(),
     };
-    let tree = publish::Tree::new(head, output::rows(&built))?;
+    let tree = publish::Tree::new(head, output::rows(&built))?.with_private(private);
     let published = output.publish(&tree, store)?;
     store.keep_tree(&output.current())?;
     drop(built);
@@ -319,6 +322,7 @@ mod tests {
             kernel_args: Vec::new(),
             ignition: Vec::new(),
             installed: None,
+            generic: None,
             delivery: delivery.clone(),
             made: object(2000 * MIB),
             step: Sha256::of(b""),

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::arch::Arch;
 use crate::delivery::{self, Delivery};
 use crate::error::{Advice, Exit, Result};
+use crate::format::gotemplate::Template;
 use crate::format::tree::PLAIN;
 use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
@@ -100,7 +101,7 @@ pub fn compile(
             boots.extend(compiler.boot(name, profile, arch, None));
         }
         let nodes = recipe.nodes.iter().filter(|node| node.profile.value == *name);
-        for node in nodes.filter(|node| !node.ignition.is_empty()) {
+        for node in nodes.filter(|node| !(node.ignition.is_empty() && node.private.is_empty())) {
             boots.extend(compiler.boot(name, profile, node.arch, Some(node)));
         }
     }
@@ -148,6 +149,7 @@ impl Compiler<'_> {
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
         self.note(delivery::remote_sources(profile, &config));
+        let private = self.private(profile, node)?;
         let node = node.map(|node| node.name.value.as_str());
         let id = self.recipe.boot_id(name, arch, node);
         let (config, installed) = match &profile.install {
@@ -158,17 +160,58 @@ impl Compiler<'_> {
             Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),
         };
         let ignition = self.emitted(config)?;
+        let generic = self.generic(profile);
         Some(BootWish {
             id,
             installed,
+            generic,
             arch,
             profile: name.to_owned(),
             node: node.map(str::to_owned),
             delivery: Delivery::of(profile, self.fetched_from.as_ref()),
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
+            private,
             sysexts: names,
         })
+    }
+
+    /// The template of a profile. What it needs of a machine is known when one asks, so it is parsed and no more.
+    fn generic(&mut self, profile: &Profile) -> Option<Vec<u8>> {
+        let file = profile.generic.as_ref()?;
+        let parsed = ignition::read_source(&file.value).and_then(|source| {
+            match Template::parse(source.text.as_bytes()) {
+                Ok(_) => Ok(source.text.as_bytes().to_vec()),
+                Err(error) => {
+                    let finding = Finding::error(error.message());
+                    Err(match error.line() {
+                        Some(line) => finding.at(Place { source, line, column: 1 }),
+                        None => finding,
+                    })
+                }
+            }
+        });
+        match parsed {
+            Ok(template) => Some(template),
+            Err(mut finding) => {
+                finding.place.get_or_insert_with(|| file.place.clone());
+                self.note(vec![finding]);
+                None
+            }
+        }
+    }
+
+    /// The config with the secrets of a boot's machines; none is no failure.
+    fn private(&mut self, profile: &Profile, node: Option<&Node>) -> Option<Option<Vec<u8>>> {
+        let own = node.map(|node| node.private.as_slice()).unwrap_or_default();
+        let files: Vec<_> = profile.private.iter().chain(own).collect();
+        if files.is_empty() {
+            return Some(None);
+        }
+        let layers = files.into_iter().map(|file| self.layer(&file.value, Some(&file.place)));
+        let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+        self.note(lint::conflicts(&layers));
+        self.emitted(ignition::merge_all(layers)).map(Some)
     }
 
     /// A config as it is emitted, or nothing where the release cannot read it.

@@ -144,6 +144,8 @@ pub enum Role {
     ContainerImage,
     /// A compiled Ignition config.
     Ignition,
+    /// A Go template for machines, filled in as they ask.
+    Template,
     /// A Matchbox profile.
     Profile,
     /// A Matchbox group.

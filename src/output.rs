@@ -141,6 +141,8 @@ pub struct Boot {
     pub ignition: Vec<u8>,
     /// The config of the system that this boot installs, if it does.
     pub installed: Option<Vec<u8>>,
+    /// The template that Matchbox fills in for its machines, if there is one.
+    pub generic: Option<Vec<u8>>,
     /// How its config and sysexts come to the machine.
     pub delivery: Delivery,
     /// What was built for it: the overlay initrd, with [`crate::recipe::Layout::Single`] base and overlay in one, or the

@@ -89,6 +89,10 @@ pub struct BootWish {
     pub ignition: Vec<u8>,
     /// The config of the system that this boot installs, if it does; complete under the same condition.
     pub installed: Option<Vec<u8>>,
+    /// The template of its profile.
+    pub generic: Option<Vec<u8>>,
+    /// The config with the secrets of its machines, if they have any. No key and no manifest depends on it.
+    pub private: Option<Vec<u8>>,
     /// Names of its sysexts.
     pub sysexts: Vec<String>,
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! OUTPUT/NAME/.lock         held while someone builds; says who
 //! OUTPUT/NAME/.tmp-…        a tree that is not complete; swept by the next build
-//! OUTPUT/NAME/BUILD-ID/     read-only files, links into the store where the disk allows it
+//! OUTPUT/NAME/BUILD-ID/     read-only files, links into the store where the disk allows it; [`private`] beside them
 //! OUTPUT/NAME/current       symbolic link to the newest BUILD-ID
 //! ```
+
+pub mod private;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -89,6 +91,8 @@ pub struct Published {
 pub struct Tree {
     manifest: Manifest,
     contents: BTreeMap<String, Contents>,
+    /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID.
+    private: BTreeMap<String, Vec<u8>>,
 }
 
 impl Tree {
@@ -135,7 +139,12 @@ impl Tree {
         };
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));
-        Ok(Tree { manifest: head, contents })
+        Ok(Tree { manifest: head, contents, private: BTreeMap::new() })
+    }
+
+    /// With configs that hold secrets, by file name.
+    pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
+        Tree { private, ..self }
     }
 }
 
@@ -197,8 +206,9 @@ impl Output {
         let build_id = tree.manifest.build_id();
         let path = self.directory.join(&build_id);
         let unchanged = is_whole(&path, &tree.manifest, store);
-        if !unchanged {
-            self.stage(tree, store, &build_id, &path)?;
+        match unchanged {
+            true => private::place(&path, &tree.private)?,
+            false => self.stage(tree, store, &build_id, &path)?,
         }
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
@@ -228,6 +238,7 @@ impl Output {
                 Contents::Joined(_) => {}
             }
         }
+        private::place(&stage, &tree.private)?;
         write_read_only(&stage.join(manifest::FILE_NAME), &tree.manifest.to_bytes())?;
         for directory in &made {
             store::sync_directory(&stage.join(directory))?;

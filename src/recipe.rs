@@ -138,6 +138,8 @@ pub struct Profile {
     pub place: Place,
     /// Butane or Ignition files, merged in order, the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
+    /// Such files with secrets: merged over the others, by the machine itself and for its guard's token only.
+    pub private: Vec<Spanned<PathBuf>>,
     /// Sysexts beside the recipe's own.
     pub sysexts: Vec<Sysext>,
     /// Kernel arguments beside those that PXE needs.
@@ -150,6 +152,8 @@ pub struct Profile {
     pub role: Option<Role>,
     /// To which disk its nodes install themselves; without it they run in memory.
     pub install: Option<Install>,
+    /// A Go template that Matchbox fills in for its nodes at `/generic`.
+    pub generic: Option<Spanned<PathBuf>>,
     /// Where the recipe says that its nodes need no network once they are loaded, if it does.
     pub diskless: Option<Place>,
 }
@@ -194,6 +198,8 @@ pub struct Node {
     pub ip: Option<Spanned<Cidr>>,
     /// Ignition layers of its own, on top of the profile's.
     pub ignition: Vec<Spanned<PathBuf>>,
+    /// Layers with secrets of its own, on top of the profile's.
+    pub private: Vec<Spanned<PathBuf>>,
 }
 
 /// An Ethernet address, lower case with colons as Matchbox compares it.

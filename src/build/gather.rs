@@ -104,6 +104,7 @@ impl Gatherer<'_> {
             kernel_args: wish.kernel_args.clone(),
             ignition: wish.ignition.clone(),
             installed: wish.installed.clone(),
+            generic: wish.generic.clone(),
             delivery: wish.delivery.clone(),
             made,
             step: step.key,

@@ -8,7 +8,7 @@ mod storm;
 mod tls;
 
 pub use matchbox::with_double_dashes;
-
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +24,7 @@ use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::Server;
+use crate::serve::service::{self, Manager, Spoken};
 use crate::serve::site::Site;
 use crate::store;
 
@@ -68,7 +69,8 @@ impl ServeArgs {
         });
         self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
-        let address = self.address.or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let address =
+            self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
         let scheme = if self.tls.only { "https" } else { "http" };
         if self.netboot.prints_dnsmasq() {
             let content = self.matchbox.content(self.tree.as_deref(), notices, &mut Files::default())?;
@@ -79,39 +81,42 @@ impl ServeArgs {
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
         let mut files = Files::default();
-        let mut listeners = Vec::new();
-        if !self.tls.only {
-            listeners.push(Listener::bind(&address)?);
-        }
-        listeners.extend(self.tls.listener(&address, &notices, &mut files)?);
+        let listeners = self.listeners(&address, &notices, &mut files)?;
+        let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = Arc::new(self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?);
         if content.compares_files() {
             eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
         }
-        let socket = |source| listen::Error::Listen { address: address.clone(), source };
-        let http = listeners.first().map(Listener::address).transpose().map_err(socket)?;
+        let socket = cannot_listen(&address);
+        let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
         let site = content.site();
         let netboot = http.map(|http| self.netboot.bind(scheme, http, &site)).transpose()?.flatten();
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
             for listener in &listeners {
-                eprintln!("listening on {}", listener.url().map_err(socket)?);
+                eprintln!("listening on {}", listener.url().map_err(&socket)?);
             }
             let (ended, end) = watch::channel(false);
             let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
             let sites = content.clone();
             let netboot = netboot.map(|bound| bound.start(Arc::new(move || sites.site()), notices.clone()));
-            let netboot = netboot.transpose().map_err(socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
-            let server = Server::new(listeners, content, notices).map_err(socket)?.loaders(loaders);
-            let server = self.storm.apply(server);
-            eprintln!("{}", serving(&server.site()));
+            let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
+            let server = Server::new(listeners, content, notices).map_err(&socket)?.loaders(loaders);
+            let server = self.guard.apply(self.storm.apply(server));
+            let told = serving(&server.site());
+            eprintln!("{told}");
+            manager.ready(&told);
             let mut interrupted = false;
-            let stopped = async {
-                interrupted = stopping.await.unwrap_or_default();
+            let stop = async {
+                tokio::select! {
+                    told = stopping => interrupted = told.unwrap_or_default(),
+                    () = manager.stay_alive() => {}
+                }
+                manager.stopping();
                 ended.send_replace(true);
             };
-            server.run(stopped).await;
+            server.run(stop).await;
             if let Some(netboot) = netboot {
                 let _ = netboot.await;
             }
@@ -121,6 +126,31 @@ impl ServeArgs {
             Ok(())
         })
     }
+}
+
+impl ServeArgs {
+    /// The sockets that a service manager handed over, and for what it handed over none, our own.
+    fn listeners(&self, address: &str, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut secure = None;
+        // First of all: what it handed over must not be taken for what is opened here.
+        for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
+            let listener = Listener::of(socket).map_err(cannot_listen(address))?;
+            match spoken {
+                Spoken::Http if !self.tls.only => listeners.push(listener),
+                Spoken::Http | Spoken::Https => secure = Some(listener),
+            }
+        }
+        if listeners.is_empty() && !self.tls.only {
+            listeners.push(Listener::bind(address)?);
+        }
+        listeners.extend(self.tls.listener(address, secure, notices, files)?);
+        Ok(listeners)
+    }
+}
+
+fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
+    |source| listen::Error::Listen { address: address.to_owned(), source }
 }
 
 /// What is served, in one line.
@@ -133,7 +163,7 @@ fn serving(site: &Site) -> String {
         }
         Some(live) => {
             let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
-            let (root, assets) = (live.root().display(), assets.unwrap_or_default());
+            let (root, assets) = (live.path().display(), assets.unwrap_or_default());
             format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
         }
     }

@@ -59,6 +59,9 @@ pub struct Transpile {
     pub strict: bool,
     /// Whether versions are allowed that emit an experimental spec.
     pub experimental: bool,
+    /// Whether Butane's variants of other systems are translated too, as far as they emit at most spec 3.4: `fcos`,
+    /// `r4e` and `fiot`. Flatcar has no use for them; Matchbox serves them to whoever has.
+    pub foreign: bool,
 }
 
 /// A config and what should be known about it.
@@ -198,8 +201,9 @@ impl Config {
 /// # Errors
 /// All findings of the stage that failed and of those before it.
 pub fn transpile(source: &Arc<Source>, options: &Transpile) -> Result<Checked, Findings> {
-    let input =
-        butane::Input { source, files_dir: options.files_dir.as_deref(), experimental: options.experimental };
+    let files_dir = options.files_dir.as_deref();
+    let Transpile { experimental, foreign, .. } = *options;
+    let input = butane::Input { source, files_dir, experimental, foreign };
     let (root, spec, warnings) = butane::translate(input)?;
     if options.strict && !warnings.is_empty() {
         return Err(Findings(warnings));

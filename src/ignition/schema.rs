@@ -239,7 +239,7 @@ pub(crate) static RESOURCE: Schema = keyed(
         records("httpHeaders", &HTTP_HEADER).since(V3_1),
         text("source"),
         text("inline").butane(),
-        text("local").butane(),
+        text("local").since(V3_1).butane(),
         record("verification", &VERIFICATION),
     ],
 );
@@ -252,8 +252,8 @@ pub(crate) static CONFIG_REFERENCE: Schema = keyed(
         text("compression").since(V3_1),
         records("httpHeaders", &HTTP_HEADER).since(V3_1),
         text("source"),
-        text("inline").butane(),
-        text("local").butane(),
+        text("inline").since(V3_1).butane(),
+        text("local").since(V3_1).butane(),
         record("verification", &VERIFICATION),
     ],
 );
@@ -266,8 +266,8 @@ pub(crate) static AUTHORITY: Schema = keyed(
         text("compression").since(V3_1),
         records("httpHeaders", &HTTP_HEADER).since(V3_1),
         text("source").plain_up_to(Spec::V3_0),
-        text("inline").butane(),
-        text("local").butane(),
+        text("inline").since(V3_1).butane(),
+        text("local").since(V3_1).butane(),
         record("verification", &VERIFICATION),
     ],
 );
@@ -328,7 +328,7 @@ pub(crate) static STORAGE: Schema = part(
         records("links", &LINK).shared("node"),
         records("luks", &LUKS).since(V3_2),
         records("raid", &RAID),
-        records("trees", &TREE).butane(),
+        records("trees", &TREE).since(V3_1).butane(),
     ],
 );
 
@@ -410,7 +410,7 @@ pub(crate) static FILESYSTEM: Schema = keyed(
         text("path"),
         text("uuid"),
         flag("wipeFilesystem"),
-        flag("withMountUnit").butane(),
+        flag("withMountUnit").since(V3_1).butane(),
     ],
 );
 

@@ -1,4 +1,4 @@
-//! Matchbox's data directory: `profiles/`, `groups/`, `ignition/`. Real Matchbox serves the tree, and so does ours.
+//! Matchbox's data directory: `profiles/`, `groups/`, `ignition/`, `generic/`. Real Matchbox serves the tree, and so does ours.
 //!
 //! Ids are file names, selectors are unique, there is at most one default group: where Matchbox would guess, the
 //! recipe was refused.
@@ -28,7 +28,13 @@ impl OutputFormat for Matchbox {
             let ignition = format!("ignition/{ignition_id}");
             rows.push(Row::text(ignition, Role::Ignition, boot.ignition.clone()).of(boot));
             let loads = self::boot(boot, built);
-            let profile = json!({"id": boot.id, "name": boot.id, "boot": loads, "ignition_id": ignition_id});
+            let mut profile =
+                json!({"id": boot.id, "name": boot.id, "boot": loads, "ignition_id": ignition_id});
+            if let Some(template) = &boot.generic {
+                profile["generic_id"] = json!(boot.id);
+                let path = format!("generic/{}", boot.id);
+                rows.push(Row::text(path, Role::Template, template.clone()).of(boot));
+            }
             let path = format!("profiles/{}.json", boot.id);
             rows.push(Row::text(path, Role::Profile, canonical_json(&profile)).of(boot));
             if let Some(installed) = &boot.installed {

@@ -65,6 +65,8 @@ impl Reader<'_> {
         self.check_images(&recipe);
         self.check_early_initrds(&recipe);
         self.check_installs(&recipe);
+        self.check_templates(&recipe);
+        self.check_private(&recipe);
         let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
         of_outputs.for_each(|finding| self.decoder.push(finding));
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
@@ -241,12 +243,14 @@ impl Reader<'_> {
         let mut profile = Profile {
             place: name.place.clone(),
             ignition: self.layers(&fields),
+            private: self.paths(fields.get("private"), "`private`"),
             sysexts: self.sysexts(&fields),
             kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
             layout: fields.get("layout").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
             early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
             role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
             install: None,
+            generic: fields.get("generic").and_then(|n| self.file(n)),
             diskless: None,
         };
         if let Some(node) = fields.get("diskless")
@@ -276,6 +280,42 @@ impl Reader<'_> {
                 let text = format!("`install` takes what only the output `{name}` publishes");
                 let finding = Finding::error(text).at(place);
                 self.decoder.push(finding.hint(format!("add `{name}: {{}}` to the outputs")));
+            }
+        }
+    }
+
+    /// Nothing but Matchbox's output publishes templates.
+    fn check_templates(&self, recipe: &Recipe) {
+        let templates = recipe.profiles.values().filter_map(|profile| profile.generic.as_ref());
+        for template in templates.filter(|_| !recipe.has_output("matchbox")) {
+            let finding = Finding::error("`generic` is a template that only the output `matchbox` publishes");
+            let finding = finding.at(template.place.clone());
+            self.decoder.push(finding.hint("add `matchbox: {}` to the outputs"));
+        }
+    }
+
+    fn file(&self, node: &Yaml) -> Option<Spanned<PathBuf>> {
+        let path = self.directory.join(self.decoder.string(node)?);
+        Some(self.decoder.spanned(node, path))
+    }
+
+    /// What is private is fetched by its own machine at its boot; what installs itself boots from its disk.
+    fn check_private(&self, recipe: &Recipe) {
+        let installs =
+            |name: &str| recipe.profiles.get(name).is_some_and(|profile| profile.install.is_some());
+        let of_profiles = recipe.profiles.iter().map(|(name, profile)| (name, &profile.private));
+        let of_nodes = recipe.nodes.iter().map(|node| (&node.profile.value, &node.private));
+        let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
+        for (profile, private) in of_profiles.chain(of_nodes) {
+            let Some(first) = private.first() else { continue };
+            let refuse = |text: &str| Finding::error(text).at(first.place.clone());
+            if installs(profile) {
+                let finding = refuse("a profile that installs itself cannot have private layers yet");
+                self.decoder.push(finding.hint("have the installed system fetch its secrets"));
+            }
+            if !matchbox {
+                let finding = refuse("private layers are served with the profiles of the output `matchbox`");
+                self.decoder.push(finding.hint("add `matchbox: {}` to the outputs"));
             }
         }
     }
@@ -346,6 +386,7 @@ impl Reader<'_> {
             uuid,
             ip: fields.get("ip").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
             ignition: self.layers(&fields),
+            private: self.paths(fields.get("private"), "`private`"),
             name: name?,
             profile: profile?,
             arch: self.arch_of(node, &fields, archs),

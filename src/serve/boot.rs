@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::guard;
 use super::labels::Labels;
 use super::report::Report;
 use super::routes::{Request, World, select};
@@ -39,11 +40,18 @@ fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot
     Ok((group, boot))
 }
 
-/// The profile's kernel arguments, each behind a blank, and where the node of a tree can report to.
-fn args(world: &World<'_>, boot: &Boot, request: &Request<'_>) -> String {
+/// The profile's kernel arguments, each behind a blank, where the node of a tree can report to, and where its secrets are.
+fn args(
+    world: &World<'_>,
+    group: &Group,
+    boot: &Boot,
+    request: &Request<'_>,
+    labels: &Labels,
+) -> Result<String, Answer> {
     let base = request.base_url().filter(|_| world.site.live.is_none());
     let url = base.map(|url| format!("prebake.url={url}"));
-    boot.args.iter().chain(&url).map(|arg| format!(" {arg}")).collect()
+    let secrets = guard::answer::kernel_arg(world, group, request, labels)?;
+    Ok(boot.args.iter().chain(&url).chain(&secrets).map(|arg| format!(" {arg}")).collect())
 }
 
 /// The script that boots a machine.
@@ -55,7 +63,10 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
     if is_installed(world, group, labels) {
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
-    let args = args(world, boot, request);
+    let args = match args(world, group, boot, request, labels) {
+        Ok(args) => args,
+        Err(answer) => return answer.matched(group),
+    };
     let initrds: String = boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
     Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
 }
@@ -70,7 +81,10 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
         return Answer::text("exit\n").matched(group);
     }
     let kernel = &boot.kernel;
-    let args = args(world, boot, request);
+    let args = match args(world, group, boot, request, labels) {
+        Ok(args) => args,
+        Err(answer) => return answer.matched(group),
+    };
     let initrds: String = boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let entry = |title: &str, linux: &str, initrd: &str| {
         format!(

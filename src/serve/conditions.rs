@@ -95,7 +95,16 @@ mod tests {
         });
         let modified = httpdate::parse_http_date(THEN).unwrap() + Duration::from_millis(500);
         let now = SystemTime::UNIX_EPOCH;
-        let request = Request { method, path: "/", query: "", scheme: "http", headers: &map, body: "", now };
+        let request = Request {
+            method,
+            path: "/",
+            query: "",
+            scheme: "http",
+            headers: &map,
+            body: "",
+            now,
+            peer: [127, 0, 0, 1].into(),
+        };
         judge(&Version { etag, modified: Some(modified) }, &request)
     }
 

@@ -61,7 +61,9 @@ fn from_butane(
 ) -> Result<Arc<[u8]>, String> {
     let butane = render(&file.bytes, group, request, labels)?;
     let source = ignition::read_from(path, &*butane).map_err(Findings::from).map_err(first)?;
-    let config = ignition::transpile(&source, &Transpile::default()).map_err(first)?.config;
+    let config = ignition::transpile(&source, &Transpile { foreign: true, ..Transpile::default() })
+        .map_err(first)?
+        .config;
     let verbatim = config.to_json();
     Ok(as_matchbox_writes(config).unwrap_or_else(|| verbatim.into_bytes().into()))
 }

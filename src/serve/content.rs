@@ -19,7 +19,7 @@ pub struct Content(Mutex<Followed>);
 
 enum Followed {
     Tree(Tree),
-    Directory(DataDir),
+    Directory(Box<DataDir>),
 }
 
 struct Tree {
@@ -52,7 +52,7 @@ impl Content {
     /// Reads a Matchbox data directory.
     pub fn directory(path: &Path, settings: Settings, notices: Notices) -> Result<Content, site::Error> {
         let directory = DataDir::open(path, settings, notices)?;
-        Ok(Content(Mutex::new(Followed::Directory(directory))))
+        Ok(Content(Mutex::new(Followed::Directory(Box::new(directory)))))
     }
 
     /// The site as it is now: loaded anew when `current` was swapped or a file edited. Transfers that run keep the build

@@ -5,13 +5,14 @@
 //! Links may lead anywhere inside the directory and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::notice::{Notice, Notices};
 use super::records;
+use super::segments::{Root, Unsendable};
 use super::select::{Group, Groups};
 use super::sign::Signer;
 use super::site::{Error, Flaw, Profile, Site};
@@ -48,7 +49,7 @@ pub struct Settings {
 
 /// A look at a data directory between two edits.
 pub struct Live {
-    root: PathBuf,
+    directory: Directory,
     /// The assets' directory itself, not a link to it.
     pub assets: Option<PathBuf>,
     /// Groups and profiles that cannot be used.
@@ -59,7 +60,10 @@ pub struct Live {
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("root", &self.root).field("flaws", &self.flaws).finish_non_exhaustive()
+        f.debug_struct("Live")
+            .field("directory", &self.directory)
+            .field("flaws", &self.flaws)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,9 +81,17 @@ pub struct Config {
     pub ignition: OnceLock<Result<Arc<[u8]>, String>>,
 }
 
+/// The directory itself, not a link to it.
+#[derive(Clone, Debug)]
+struct Directory {
+    path: PathBuf,
+    /// None once it is gone, or may not be read.
+    root: Option<Arc<Root>>,
+}
+
 /// What was parsed, by path below the data directory.
-#[derive(Default)]
 struct Files {
+    directory: Directory,
     groups: BTreeMap<String, Result<Arc<Group>, String>>,
     profiles: BTreeMap<String, Result<Arc<Profile>, String>>,
 }
@@ -108,13 +120,13 @@ impl DataDir {
             *assets = assets.canonicalize().map_err(no_directory(assets))?;
         }
         let watch = Watch::new(path, settings.assets.as_deref());
-        let files = Files::read(watch.root());
-        let index = files.index(watch.root());
+        let files = Files::read(Directory::open(watch.root()));
+        let index = files.index();
         if settings.strict && !index.flaws.is_empty() {
             return Err(Error::Flawed { path: path.into(), flaws: index.flaws.to_vec() });
         }
         index.flaws.iter().for_each(|flaw| notices(&Notice::Flawed(flaw)));
-        let site = Arc::new(site(watch.root(), index, &settings, &notices));
+        let site = Arc::new(site(&files.directory, index, &settings, &notices));
         Ok(DataDir { path: path.into(), settings, notices, watch, files, site })
     }
 
@@ -122,15 +134,15 @@ impl DataDir {
     pub fn site(&mut self) -> Arc<Site> {
         let records_changed = match self.watch.changes() {
             Changes::None => return self.site.clone(),
-            Changes::Files(paths) => self.files.refresh(self.watch.root(), &paths),
+            Changes::Files(paths) => self.files.refresh(&paths),
             Changes::Everything => {
                 self.watch = Watch::new(&self.path, self.settings.assets.as_deref());
-                self.files = Files::read(self.watch.root());
+                self.files = Files::read(Directory::open(self.watch.root()));
                 true
             }
         };
         let index = if records_changed { self.renewed() } else { self.index() };
-        self.site = Arc::new(site(self.watch.root(), index, &self.settings, &self.notices));
+        self.site = Arc::new(site(&self.files.directory, index, &self.settings, &self.notices));
         if records_changed {
             (self.notices)(&Notice::Swapped(&self.site));
         }
@@ -150,7 +162,7 @@ impl DataDir {
 
     /// The index after an edit, and word of what is wrong with it. Strict serving keeps the last good one.
     fn renewed(&self) -> Index {
-        let (old, new) = (self.index(), self.files.index(self.watch.root()));
+        let (old, new) = (self.index(), self.files.index());
         let fresh: Vec<&Flaw> = new.flaws.iter().filter(|flaw| !old.flaws.contains(flaw)).collect();
         if self.settings.strict && !new.flaws.is_empty() {
             let flaws = new.flaws.to_vec();
@@ -162,10 +174,11 @@ impl DataDir {
     }
 }
 
-fn site(root: &Path, index: Index, settings: &Settings, notices: &Notices) -> Site {
+fn site(directory: &Directory, index: Index, settings: &Settings, notices: &Notices) -> Site {
     let Index { groups, profiles, flaws } = index;
     let assets = settings.assets.clone();
-    let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = &directory.path;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let manifest = Manifest {
         schema: SCHEMA,
         name,
@@ -175,30 +188,78 @@ fn site(root: &Path, index: Index, settings: &Settings, notices: &Notices) -> Si
         joined: BTreeMap::new(),
     };
     let live = Live {
-        root: root.into(),
+        directory: directory.clone(),
         assets: assets.clone(),
         flaws,
         notices: notices.clone(),
         kept: Mutex::default(),
     };
     let signer = settings.signer.clone();
-    Site { root: assets.unwrap_or_else(|| root.into()), manifest, groups, profiles, live: Some(live), signer }
+    Site {
+        root: assets.unwrap_or_else(|| path.clone()),
+        manifest,
+        groups,
+        profiles,
+        live: Some(live),
+        signer,
+    }
+}
+
+impl Directory {
+    fn open(path: &Path) -> Directory {
+        Directory { path: path.into(), root: Root::open(path).ok().map(Arc::new) }
+    }
+
+    /// The names in a folder, sorted, and which are folders; none if there is no such folder. A name that is not UTF-8 no
+    /// group can say.
+    fn names(&self, folder: &str) -> Vec<(String, bool)> {
+        let entries = fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten();
+        let named = entries.filter_map(|entry| {
+            let kind = entry.file_type().ok()?;
+            let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
+            Some((entry.file_name().into_string().ok()?, is_folder))
+        });
+        let mut names: Vec<(String, bool)> = named.collect();
+        names.sort();
+        names
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let told = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no {path}"),
+            _ => format!("{path}: {error}"),
+        };
+        let root = self.root.as_ref().ok_or("the data directory cannot be read")?;
+        let file = root.file(&root.path().join(path)).map_err(|error| match error {
+            Unsendable::Outside => format!("{path} is a link that leaves the data directory"),
+            Unsendable::Damaged(error) => told(error),
+        })?;
+        if !file.metadata().map_err(told)?.is_file() {
+            return Err(format!("{path} is not a file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(told)?;
+        match bytes.len() as u64 > MAX_FILE {
+            true => Err(format!("{path} is longer than {MAX_FILE} bytes")),
+            false => Ok(bytes),
+        }
+    }
 }
 
 impl Files {
-    fn read(root: &Path) -> Files {
-        let mut files = Files::default();
-        for path in names(&root.join("groups")) {
-            files.load(root, &format!("groups/{path}"));
+    fn read(directory: Directory) -> Files {
+        let mut files = Files { directory, groups: BTreeMap::new(), profiles: BTreeMap::new() };
+        for (name, _) in files.directory.names("groups") {
+            files.load(&format!("groups/{name}"));
         }
         let mut rest = vec![("profiles".to_owned(), 0)];
         while let Some((folder, depth)) = rest.pop() {
-            for name in names(&root.join(&folder)) {
+            for (name, is_folder) in files.directory.names(&folder) {
                 let path = format!("{folder}/{name}");
-                match root.join(&path).is_dir() {
+                match is_folder {
                     true if depth < MAX_DEPTH => rest.push((path, depth + 1)),
                     true => {}
-                    false => files.load(root, &path),
+                    false => files.load(&path),
                 }
             }
         }
@@ -206,13 +267,14 @@ impl Files {
     }
 
     /// Reads edited files again; whether any of them was a group or profile.
-    fn refresh(&mut self, root: &Path, paths: &BTreeSet<PathBuf>) -> bool {
+    fn refresh(&mut self, paths: &BTreeSet<PathBuf>) -> bool {
         let mut records = false;
-        for path in paths.iter().filter_map(|path| path.strip_prefix(root).ok()?.to_str()) {
+        let root = self.directory.path.clone();
+        for path in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.to_str()) {
             if path.starts_with("groups/") || path.starts_with("profiles/") {
                 self.groups.remove(path);
                 self.profiles.remove(path);
-                self.load(root, path);
+                self.load(path);
                 records = true;
             }
         }
@@ -220,12 +282,12 @@ impl Files {
     }
 
     /// Reads one file, if its name is a group's or profile's. What vanished meanwhile is not there.
-    fn load(&mut self, root: &Path, path: &str) {
+    fn load(&mut self, path: &str) {
         let Some(stem) = path.strip_suffix(".json") else { return };
-        if !root.join(path).symlink_metadata().is_ok_and(|data| !data.is_dir()) {
+        let bytes = self.directory.read(path);
+        if bytes.is_err() && self.directory.path.join(path).symlink_metadata().is_err() {
             return;
         }
-        let bytes = read(root, path);
         if let Some(id) = stem.strip_prefix("groups/").filter(|id| !id.contains('/')) {
             let group = bytes.and_then(|bytes| records::group(id, &bytes));
             self.groups.insert(path.into(), group.map(Arc::new));
@@ -235,7 +297,7 @@ impl Files {
         }
     }
 
-    fn index(&self, root: &Path) -> Index {
+    fn index(&self) -> Index {
         let mut flaws = Vec::new();
         let mut profiles = BTreeMap::new();
         for (path, profile) in &self.profiles {
@@ -251,7 +313,7 @@ impl Files {
         for (path, group) in &self.groups {
             match group {
                 Ok(group) => {
-                    if let Err(why) = self.resolve(root, &group.profile, &mut profiles) {
+                    if let Err(why) = self.resolve(&group.profile, &mut profiles) {
                         flaws.push(Flaw { path: path.clone(), why });
                     }
                     groups.push(group.clone());
@@ -264,12 +326,7 @@ impl Files {
 
     /// Sees to it that the profile that a group says is found by what the group says: names such as `sub//x` or
     /// `../other/x` lead to files under other names.
-    fn resolve(
-        &self,
-        root: &Path,
-        id: &str,
-        profiles: &mut BTreeMap<String, Arc<Profile>>,
-    ) -> Result<(), String> {
+    fn resolve(&self, id: &str, profiles: &mut BTreeMap<String, Arc<Profile>>) -> Result<(), String> {
         if profiles.contains_key(id) {
             return Ok(());
         }
@@ -278,8 +335,8 @@ impl Files {
             Some(Ok(profile)) => profile.clone(),
             Some(Err(_)) => return Err(format!("its profile `{id}` cannot be used")),
             None => {
-                let bytes =
-                    read(root, &path).map_err(|why| format!("its profile `{id}` cannot be had: {why}"))?;
+                let bytes = self.directory.read(&path);
+                let bytes = bytes.map_err(|why| format!("its profile `{id}` cannot be had: {why}"))?;
                 Arc::new(records::profile(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
             }
         };
@@ -299,7 +356,7 @@ impl Live {
         if let Some(config) = self.kept().files.get(&path) {
             return Ok(config.clone());
         }
-        let bytes: Arc<[u8]> = read(&self.root, &path)?.into();
+        let bytes: Arc<[u8]> = self.directory.read(&path)?.into();
         let config = Arc::new(Config { bytes: bytes.clone(), ignition: OnceLock::new() });
         let mut kept = self.kept();
         if kept.bytes + bytes.len() > MAX_KEPT {
@@ -320,17 +377,9 @@ impl Live {
     }
 
     /// The directory itself, not a link to it.
-    pub fn root(&self) -> &Path {
-        &self.root
+    pub fn path(&self) -> &Path {
+        &self.directory.path
     }
-}
-
-/// The names in a directory, sorted; none if there is no such directory. A name that is not UTF-8 no group can say.
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    names
 }
 
 /// A path below the data directory, cleaned as Go's `path.Clean("/" + path)` does it: `..` cannot leave.
@@ -349,25 +398,4 @@ fn contained(path: &str) -> Result<String, String> {
         }
     }
     Ok(parts.join("/"))
-}
-
-fn read(root: &Path, path: &str) -> Result<Vec<u8>, String> {
-    let told = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("there is no {path}"),
-        _ => format!("{path}: {error}"),
-    };
-    let target = root.join(path).canonicalize().map_err(told)?;
-    if !target.starts_with(root) {
-        return Err(format!("{path} is a link that leaves the data directory"));
-    }
-    // Opening a pipe would wait for whoever writes to it.
-    if !target.metadata().map_err(told)?.is_file() {
-        return Err(format!("{path} is not a file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(&target).map_err(told)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(told)?;
-    match bytes.len() as u64 > MAX_FILE {
-        true => Err(format!("{path} is longer than {MAX_FILE} bytes")),
-        false => Ok(bytes),
-    }
 }

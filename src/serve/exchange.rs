@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 use super::answer::{Answer, Body, TEXT};
 use super::boots::{Boots, Turn};
 use super::content::Content;
+use super::guard::Guard;
+use super::guard::answer::loggable;
 use super::labels::Labels;
 use super::limits::Limits;
 use super::loaders::Loaders;
@@ -43,6 +45,8 @@ pub struct Exchange {
     pub boots: Option<Arc<Boots>>,
     /// What was proven of files; none if they are trusted.
     pub proofs: Option<Proofs>,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<Arc<Guard>>,
     /// The directory of the site that was answered from last, open.
     pub root: Mutex<Option<Arc<Root>>>,
 }
@@ -93,9 +97,15 @@ impl Exchange {
                     headers: &head.headers,
                     body: &body,
                     now: SystemTime::now(),
+                    peer: via.peer.ip(),
                 };
                 routes::answer(
-                    &World { site: &site, reports: &self.reports, loaders: &self.loaders },
+                    &World {
+                        site: &site,
+                        reports: &self.reports,
+                        loaders: &self.loaders,
+                        guard: self.guard.as_deref(),
+                    },
                     &request,
                 )
             }
@@ -117,7 +127,7 @@ impl Exchange {
         let sends = head.method != Method::HEAD;
         let record = Record {
             peer: via.peer,
-            path: head.uri.path().to_owned(),
+            path: loggable(head.uri.path()).into_owned(),
             method: head.method,
             labels,
             status,

@@ -20,7 +20,7 @@ const INDEX: &[u8] = b"index.html";
 /// Answers for a path below `/assets/`, decoded. A directory's own page is its `index.html`, or else a list.
 pub fn answer(root: &Path, path: &[u8], request: &Request<'_>) -> Answer {
     if path.contains(&0) {
-        return failed(500);
+        return failed(404);
     }
     let parts = cleaned(path);
     let ends_in_slash = path.is_empty() || path.ends_with(b"/");

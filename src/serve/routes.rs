@@ -1,11 +1,14 @@
 //! Which request gets which answer. Pure: a site and a request in, an answer out.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, TEXT};
+use super::guard::answer::guarded;
+use super::guard::{self, Guard, Machine};
 use super::labels::Labels;
 use super::loaders::Loaders;
 use super::report::Reports;
@@ -29,6 +32,8 @@ pub struct Request<'r> {
     pub body: &'r str,
     /// When it came.
     pub now: SystemTime,
+    /// Who asks.
+    pub peer: IpAddr,
 }
 
 impl Request<'_> {
@@ -56,6 +61,8 @@ pub struct World<'w> {
     pub reports: &'w Reports,
     /// iPXE binaries, where firmware is told of them.
     pub loaders: &'w Loaders,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<&'w Guard>,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
@@ -100,6 +107,9 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     let path = percent_decode_str(request.path).decode_utf8_lossy();
     // `//ipxe` is what a base URL with a slash at its end makes; Matchbox redirects it, which some loaders cannot follow.
     let name = path.trim_start_matches('/');
+    if let (Some(guard), Some(rest)) = (world.guard, guarded(name)) {
+        return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
+    }
     endpoint(world, request, name).unwrap_or_else(|| {
         let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
         let answer = match loader {
@@ -158,7 +168,12 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
         return Answer::new(200, "application/json", list + "\n");
     }
     match world.reports.take(labels, request.now) {
-        Ok(_) => Answer::new(204, TEXT, ""),
+        Ok(_) => {
+            if let Some(guard) = world.guard {
+                guard.reported(&Machine::of(labels));
+            }
+            Answer::new(204, TEXT, "")
+        }
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
     }
 }
@@ -211,8 +226,10 @@ mod tests {
             headers: &hyper::HeaderMap::new(),
             body: "",
             now: SystemTime::UNIX_EPOCH,
+            peer: IpAddr::from([127, 0, 0, 1]),
         };
-        answer(&World { site, reports: &Reports::default(), loaders: &Loaders::default() }, &request).0
+        let loaders = Loaders::default();
+        answer(&World { site, reports: &Reports::default(), loaders: &loaders, guard: None }, &request).0
     }
 
     #[test]

@@ -77,13 +77,21 @@ impl Root {
         Ok(Root { path: path.into(), directory })
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether it is the directory at a path. One that was removed is none, even if there is another one in its place.
     pub fn is(&self, path: &Path) -> bool {
         self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
     }
 
     /// Opens a file beneath it. A link may lead to another place beneath it, and nowhere else.
-    fn file(&self, path: &Path) -> Result<File, Unsendable> {
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or lies outside.
+    pub fn file(&self, path: &Path) -> Result<File, Unsendable> {
         // Something that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let beneath = path.strip_prefix(&self.path).map_err(|_| Unsendable::Outside)?;

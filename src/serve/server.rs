@@ -13,10 +13,11 @@ use tokio::sync::{Semaphore, watch};
 use super::boots::Boots;
 use super::content::Content;
 use super::exchange::{Exchange, Via};
+use super::guard::{self, Guard};
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
 use super::loaders::Loaders;
-use super::notice::Notices;
+use super::notice::{Notice, Notices};
 use super::proofs::Proofs;
 use super::report::Reports;
 use super::shares::Shares;
@@ -42,6 +43,7 @@ impl Server {
             shares: Shares::new(None),
             boots: None,
             proofs: None,
+            guard: None,
             root: Mutex::default(),
         };
         let listeners = listeners.into_iter().map(Listener::into_tokio).collect::<io::Result<_>>()?;
@@ -75,6 +77,20 @@ impl Server {
     /// With iPXE binaries for firmware that loads them over HTTP.
     pub fn loaders(mut self, loaders: Loaders) -> Server {
         self.exchange.loaders = loaders;
+        self
+    }
+
+    /// With the private configs of the tree for those who have a token.
+    pub fn guard(mut self, guard: Guard) -> Server {
+        let guard = Arc::new(guard);
+        let (notices, burns) = (self.exchange.notices, guard.clone());
+        self.exchange.notices = Arc::new(move |notice| {
+            if let Notice::Answered(record) = notice {
+                guard::answer::heard(&burns, record);
+            }
+            notices(notice);
+        });
+        self.exchange.guard = Some(guard);
         self
     }
 

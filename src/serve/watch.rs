@@ -147,7 +147,8 @@ impl Watch {
             }
             for entry in fs::read_dir(&directory)?.flatten() {
                 let path = entry.path();
-                let Ok(data) = fs::symlink_metadata(&path) else { continue };
+                // Of the entry itself, not of what a link leads to.
+                let Ok(data) = entry.metadata() else { continue };
                 if data.is_dir() && depth < MAX_DEPTH && self.skip.as_ref() != Some(&path) {
                     rest.push((path, depth + 1));
                 } else if data.is_file() && is_shared(&data) {

@@ -1,11 +1,12 @@
 //! The whole line in QEMU: what `make demo` shows must be so.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::http::Server;
+use crate::lab::cluster::debian;
 use crate::lab::machine::{self, Machine};
 use crate::lab::mirror::Mirror;
 use crate::lab::release;
@@ -83,6 +84,41 @@ fn a_uefi_machine_boots_by_our_ipxe_script() {
     let url = format!("{}/boot.ipxe", machine::seen_from_inside(address.parse().unwrap()));
     let machine = Machine::builder(&url, &world.path("console")).mac("52:54:00:00:00:02").uefi();
     boots(machine.start().unwrap(), "control");
+}
+
+/// A TFTP server's root: the published tree, and the loader's own files.
+fn tftp_root(world: &World, loader: &str) -> PathBuf {
+    let root = world.path("tftp");
+    let script = format!("set -eu\ncp -rlL \"$1\" \"$2\"\ncd \"$2\"\n{loader}");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "tftp"]).arg(world.path("output/lab/current")).arg(&root);
+    for package in ["pxelinux", "syslinux-common", "grub-efi-amd64-bin"] {
+        let name = package.replace('-', "_").to_uppercase();
+        command.env(name, debian(package).unwrap().join("usr/lib"));
+    }
+    assert!(command.status().unwrap().success());
+    root
+}
+
+#[test]
+fn a_bios_machine_boots_by_our_pxelinux_config_and_tftp() {
+    let world = lab("pxelinux: {}");
+    let files =
+        "cp $PXELINUX/PXELINUX/pxelinux.0 $SYSLINUX_COMMON/syslinux/modules/bios/ldlinux.c32 boot/pxelinux";
+    let root = tftp_root(&world, files);
+    let _turn = machine::turn();
+    let machine = Machine::builder("", &world.path("console")).tftp(&root, "boot/pxelinux/pxelinux.0");
+    boots(machine.mac("52:54:00:00:00:02").start().unwrap(), "control");
+}
+
+#[test]
+fn a_uefi_machine_boots_by_our_grub_config_and_tftp() {
+    let world = lab("grub: {}");
+    let files = "grub-mknetdir --net-directory=. -d $GRUB_EFI_AMD64_BIN/grub/x86_64-efi";
+    let root = tftp_root(&world, files);
+    let _turn = machine::turn();
+    let machine = Machine::builder("", &world.path("console")).tftp(&root, "boot/grub/x86_64-efi/core.efi");
+    boots(machine.mac("52:54:00:00:00:02").uefi().start().unwrap(), "control");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::archives::Tar;
 use crate::judges::properties;
 use crate::packaging;
+use crate::world::repository;
 
 /// Knuth's MMIX generator.
 pub struct Random(pub u64);
@@ -111,4 +112,12 @@ fn damaged_requests_do_no_harm() {
     let sound = b"GET http://boot.example/assets/a?mac=52-54-00-00-00-01 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1,5-,-7\r\nContent-Length: 12\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nand a body!!";
     let (line, headers) = (0..70, 70..160);
     harmless(sound, &[line, headers], 20_000, properties::request);
+}
+
+#[test]
+fn damaged_groups_and_profiles_of_matchbox_do_no_harm() {
+    for path in ["groups/meta-types.json", "groups/mac-dot.json", "profiles/multi-initrd.json"] {
+        let sound = fs::read(repository("tests/vectors/matchbox/data").join(path)).unwrap();
+        harmless(&sound, &[], 3000, properties::records);
+    }
 }

@@ -277,9 +277,10 @@ fn real_ignition_fetches_from_the_server_once_the_recipe_trusts_its_authority() 
             "timeouts": {"httpTotal": patience},
             "config": {"merge": [{"source": source}]},
         }});
-        fs::write(world.path("merge.ign"), merge.to_string()).unwrap();
-        world.prebake(&["build", "recipes/small.yaml", "--layer", "merge.ign"]).ok();
+        fs::write(world.path("recipes/merge.ign"), merge.to_string()).unwrap();
+        world.build();
     };
+    world.edit("recipes/small.yaml", "ignition: [worker.ign]", "ignition: [worker.ign, merge.ign]");
 
     build(3);
     let log =

@@ -19,6 +19,7 @@ mod delivery;
 mod dhcp;
 mod downloads;
 mod flaws;
+mod generic;
 mod golden;
 mod gotemplate;
 mod harness;

@@ -12,6 +12,7 @@ use prebake::digest::Sha256;
 
 use crate::connections::Here;
 use crate::http::{Reply, SOON, Server, connect, connect_from, get, read_reply, try_connect_from};
+use crate::lab::machine::{self, Machine};
 use crate::tree::Tree;
 
 /// Bytes no two pages of which are alike.
@@ -192,6 +193,29 @@ fn machines_beyond_those_that_boot_wait_in_ipxe_and_get_their_turn() {
     let text = ask(3, &address, script, IPXE).text();
     assert!(text.contains("number 1 of 1") && text.contains(" s to go"), "{text}");
     drop(server);
+}
+
+#[test]
+fn real_ipxe_waits_for_its_turn_and_then_loads() {
+    const BOOT: Duration = Duration::from_secs(240);
+    let _turn = machine::turn();
+    let tree = Tree::new().groups(1).file("assets/kernel", &noise(1 << 20)).publish();
+    let (mut server, address) =
+        Server::prebake_with(tree.path(), &["--max-boots", "1", "--address", "127.0.0.1:0"]);
+    let script = "/ipxe?mac=52-54-00-00-00-00";
+    // This one gives up, which is seen after half a minute.
+    assert!(ask(2, &address, script, "iPXE/1.21.1").text().contains("\nboot\n"));
+    let url = machine::seen_from_inside(address.parse().unwrap()) + script;
+    let console = tree.path().join("console");
+    let machine = Machine::builder(&url, &console).mac("52:54:00:00:00:00").start().unwrap();
+    server.says_within(BOOT, " 127.0.0.1 GET /assets/kernel 200 ");
+    drop(machine);
+    let log = server.end();
+    assert!(log.matches(" 127.0.0.1 GET /ipxe 200 ").count() >= 2, "it never waited:\n{log}");
+    assert!(
+        fs::read_to_string(console).unwrap().contains("number 1 of 1 that wait"),
+        "it was not told:\n{log}"
+    );
 }
 
 #[test]

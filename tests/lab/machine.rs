@@ -54,7 +54,9 @@ pub struct Builder {
     mac: String,
     uuid: Option<String>,
     memory_mib: u32,
-    boot_url: Option<String>,
+    /// A URL, or the name of a file that comes by TFTP.
+    boot_file: Option<String>,
+    tftp: Option<PathBuf>,
     direct: Option<Direct>,
     uefi: bool,
     disk: Option<PathBuf>,
@@ -128,15 +130,23 @@ impl Builder {
         self
     }
 
+    /// The network's DHCP names a file of a directory that TFTP serves, as it does for loaders other than iPXE. Under UEFI
+    /// the firmware's own network stack takes it.
+    pub fn tftp(mut self, root: &Path, file: &str) -> Self {
+        self.tftp = Some(root.into());
+        self.boot_file = Some(file.into());
+        self
+    }
+
     /// The network has nothing to boot.
     pub fn no_network_boot(mut self) -> Self {
-        self.boot_url = None;
+        self.boot_file = None;
         self
     }
 
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder { mac, uuid, memory_mib, boot_url, direct, uefi, disk, .. } = self;
+        let Builder { mac, uuid, memory_mib, boot_file, tftp, direct, uefi, disk, .. } = self;
         let Builder { disk_serial, reboots, plug, rom, console, .. } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
@@ -160,15 +170,17 @@ impl Builder {
             command.arg("-no-reboot");
         }
         command.arg("-serial").arg(format!("file:{}", console.display()));
-        let bootfile = boot_url.as_ref().map(|url| format!(",bootfile={url}")).unwrap_or_default();
+        let bootfile = boot_file.as_ref().map(|file| format!(",bootfile={file}")).unwrap_or_default();
+        let root = tftp.as_ref().map(|root| format!(",tftp={}", root.display())).unwrap_or_default();
         let netdev = match &plug {
             Some(Plug { tap, .. }) => format!("tap,id=n0,ifname={tap},script=no,downscript=no"),
-            None => format!("user,id=n0,net=10.0.2.0/24{bootfile}"),
+            None => format!("user,id=n0,net=10.0.2.0/24{root}{bootfile}"),
         };
         command.arg("-netdev").arg(netdev);
-        // Without an URL the network has nothing to boot, so the disk comes first.
-        let (network, first) = if boot_url.is_some() || plug.is_some() { (1, 2) } else { (2, 1) };
-        let rom = if rom { "" } else { ",romfile=" };
+        // Without a boot file the network has nothing to boot, so the disk comes first.
+        let (network, first) = if boot_file.is_some() || plug.is_some() { (1, 2) } else { (2, 1) };
+        // iPXE is the ROM of QEMU's cards; without, OVMF drives them itself.
+        let rom = if !rom || (uefi && tftp.is_some()) { ",romfile=" } else { "" };
         command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}{rom}"));
         if let Some(disk) = disk {
             let drive = format!("id=d0,if=none,format=raw,file={}", disk.display());
@@ -240,7 +252,8 @@ impl Machine {
             mac: "52:54:00:00:00:01".into(),
             uuid: None,
             memory_mib: 2048,
-            boot_url: Some(boot_url.into()),
+            boot_file: Some(boot_url.into()),
+            tftp: None,
             direct: None,
             uefi: false,
             disk: None,

@@ -28,7 +28,8 @@ pub(super) struct ShowArgs {
 
 impl ShowArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let options = Transpile { files_dir: self.files_dir.clone(), experimental: true, strict: false };
+        let options =
+            Transpile { files_dir: self.files_dir.clone(), experimental: true, ..Transpile::default() };
         let checked = load(&self.config, &options)
             .map_err(|findings| self.findings.refuse(findings, "the config is not valid"))?;
         self.findings.print(&checked.warnings);

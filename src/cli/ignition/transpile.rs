@@ -47,6 +47,7 @@ impl TranspileArgs {
             files_dir: self.files_dir.clone(),
             strict: self.strict,
             experimental: self.experimental,
+            ..Transpile::default()
         };
         let checked = ignition::transpile(&source, &options).map_err(|findings| {
             let Findings(all) = &findings;

@@ -1,6 +1,48 @@
 //! Flags of `prebake serve` for configs that hold secrets.
 
+use std::time::Duration;
+
 use clap::Args;
 
+use crate::output::BaseUrl;
+use crate::publish::private::DIRECTORY;
+use crate::serve::guard::Guard;
+use crate::serve::server::Server;
+
+/// Who gets what lies in the private part of a tree.
 #[derive(Args)]
-pub struct GuardArgs {}
+#[command(next_help_heading = "Secrets")]
+pub struct GuardArgs {
+    /// Give machines the private configs of the tree, each by a token that is good once, for one machine and for a while
+    #[arg(long, conflicts_with = "matchbox")]
+    guard: bool,
+    /// How long a machine may take from its boot script to its config
+    #[arg(long, value_name = "TIME", requires = "guard", value_parser = humantime::parse_duration, default_value = "15m")]
+    guard_life: Duration,
+    /// Where machines fetch private configs, such as https://boot.example.com:8443; without it, where they asked for their
+    /// boot script
+    #[arg(long, value_name = "URL", requires = "guard")]
+    guard_url: Option<BaseUrl>,
+    /// Take a token from another address than asked for it: where DHCP gives the system another than it gave the loader
+    #[arg(long, requires = "guard")]
+    guard_any_address: bool,
+}
+
+impl GuardArgs {
+    /// Has a server guard its tree, if that is wanted. A tree with secrets that nobody guards is told of: its machines boot
+    /// without them.
+    pub fn apply(&self, server: Server) -> Server {
+        if !self.guard {
+            if server.site().root.join(DIRECTORY).exists() {
+                eprintln!("the tree has private configs, which machines get with --guard only");
+            }
+            return server;
+        }
+        let guard = Guard::new(self.guard_life);
+        let guard = if self.guard_any_address { guard.any_address() } else { guard };
+        server.guard(match &self.guard_url {
+            Some(url) => guard.base_url(url.to_string()),
+            None => guard,
+        })
+    }
+}

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::serve::confine::Files;
 use crate::serve::listen::Listener;
 use crate::serve::notice::Notices;
+use crate::serve::service;
 use crate::serve::tls::authority::Authority;
 use crate::serve::tls::{Error, Identity, Tls};
 
@@ -52,11 +53,20 @@ pub struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// Listens for HTTPS, if it is asked for; `plain` is where HTTP would be spoken. Certificates stay readable.
-    pub fn listener(&self, plain: &str, notices: &Notices, files: &mut Files) -> Result<Option<Listener>> {
+    /// Listens for HTTPS, if it is asked for, unless a service manager did so; `plain` is where HTTP would be spoken.
+    /// Certificates stay readable.
+    pub fn listener(
+        &self,
+        plain: &str,
+        inherited: Option<Listener>,
+        notices: &Notices,
+        files: &mut Files,
+    ) -> Result<Option<Listener>> {
         let address = self.tls_address.as_deref().or(self.only.then_some(plain));
-        let Some(address) = address else { return Ok(None) };
-        let listener = Listener::bind(address)?;
+        let Some(address) = address else {
+            return if inherited.is_some() { Err(service::Error::NoCertificate.into()) } else { Ok(None) };
+        };
+        let listener = inherited.map_or_else(|| Listener::bind(address), Ok)?;
         let Some(identity) = self.identity(address, listener.address().ok())? else { return Ok(None) };
         let tls = Tls::new(identity, notices.clone())?;
         tls.directories().iter().for_each(|directory| files.read(directory));

@@ -1,4 +1,4 @@
-//! Butane, `variant: flatcar`, to Ignition.
+//! Butane, `variant: flatcar`, to Ignition; where asked for, other systems' variants too.
 //!
 //! The stages and their order are Butane's, because a stage that fails hides the messages of the later ones: syntax and
 //! version, decoding, unknown keys, checks of what was written, translation with local files, fields that Flatcar
@@ -26,15 +26,39 @@ use super::validate;
 use crate::report::{Finding, Findings, Place, Source};
 use crate::yaml::{self, Kind};
 
-/// Which version of `variant: flatcar` emits which spec.
-const VERSIONS: [(&str, Spec); 3] =
-    [("1.0.0", Spec::V3_3), ("1.1.0", Spec::V3_4), ("1.2.0-experimental", Spec::V3_7Experimental)];
+/// Which version of which variant emits which spec.
+const VERSIONS: [(&str, &str, Spec); 12] = [
+    (FLATCAR, "1.0.0", Spec::V3_3),
+    (FLATCAR, "1.1.0", Spec::V3_4),
+    (FLATCAR, "1.2.0-experimental", Spec::V3_7Experimental),
+    ("fcos", "1.0.0", Spec::V3_0),
+    ("fcos", "1.1.0", Spec::V3_1),
+    ("fcos", "1.2.0", Spec::V3_2),
+    ("fcos", "1.3.0", Spec::V3_2),
+    ("fcos", "1.4.0", Spec::V3_3),
+    ("fcos", "1.5.0", Spec::V3_4),
+    ("r4e", "1.0.0", Spec::V3_3),
+    ("r4e", "1.1.0", Spec::V3_4),
+    ("fiot", "1.0.0", Spec::V3_4),
+];
+const FLATCAR: &str = "flatcar";
+
+/// What only `variant: fcos` has, and nothing here translates. It must not be dropped like a key that nobody knows.
+const FCOS_ONLY: [&str; 2] = ["boot_device", "grub"];
 
 /// What to translate and how.
 pub(super) struct Input<'i> {
     pub source: &'i Arc<Source>,
     pub files_dir: Option<&'i Path>,
     pub experimental: bool,
+    pub foreign: bool,
+}
+
+/// A version of a variant.
+#[derive(Clone, Copy)]
+struct Dialect {
+    variant: &'static str,
+    spec: Spec,
 }
 
 /// Translates a Butane config.
@@ -43,7 +67,8 @@ pub(super) struct Input<'i> {
 /// Everything that was found up to and with the stage that failed.
 pub(super) fn translate(input: Input<'_>) -> Result<(Record, Spec, Vec<Finding>), Findings> {
     let root = yaml::parse(input.source).map_err(yaml_fault)?;
-    let spec = version(&root, &input)?;
+    let dialect = version(&root, &input)?;
+    let spec = dialect.spec;
     let text = Text::new(input.source);
     let origin = Origin::root(&text, At::Position(root.start));
 
@@ -59,7 +84,7 @@ pub(super) fn translate(input: Input<'_>) -> Result<(Record, Spec, Vec<Finding>)
     let files = FilesDir(input.files_dir.filter(|dir| !dir.as_os_str().is_empty()));
     let config = desugar(config, &files, spec, &mut report);
     if !report.failed() {
-        refuse_unsupported(&config, spec, &mut report);
+        refuse_unsupported(&config, dialect, &mut report);
     }
     if report.failed() {
         return Err(Findings(report.finish()));
@@ -86,7 +111,7 @@ fn yaml_fault(finding: Finding) -> Finding {
 }
 
 /// Reads `variant` and `version` and finds the spec that they mean.
-fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Spec, Finding> {
+fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
     if !matches!(root.kind, Kind::Mapping(_)) && !goyaml::is_null(root) {
         let goyaml::Misfit(message) = goyaml::misfit(root, "a config");
         return Err(yaml_fault(Finding::error(message).at(root.place(input.source))));
@@ -121,9 +146,18 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Spec, Finding> {
         return Err(fault("error parsing version; must be a valid semver".into(), place, HEADER));
     };
     let version = semver.to_string();
-    let known = VERSIONS.iter().find(|(known, _)| variant == "flatcar" && *known == version);
+    let is_meant = |known: &&(&str, &str, Spec)| known.0 == variant && known.1 == version;
+    let known = VERSIONS.iter().filter(|known| input.foreign || known.0 == FLATCAR).find(is_meant);
+    if let Some((_, node, _)) = entries
+        .iter()
+        .find(|(key, ..)| variant == "fcos" && key.scalar().is_some_and(|key| FCOS_ONLY.contains(&key)))
+    {
+        let place = Some(node.place(input.source));
+        let message = "what only Fedora CoreOS has is not translated".into();
+        return Err(fault(message, place, "translate it with `butane`, and serve what that makes of it"));
+    }
     match known {
-        Some((_, Spec::V3_7Experimental)) if !input.experimental => {
+        Some((_, _, Spec::V3_7Experimental)) if !input.experimental => {
             let message = format!("variant flatcar with version {version} is experimental");
             Err(fault(
                 message,
@@ -131,10 +165,10 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Spec, Finding> {
                 "no released Ignition reads what it emits; allow it with `--experimental`",
             ))
         }
-        Some((_, spec)) => Ok(*spec),
+        Some((variant, _, spec)) => Ok(Dialect { variant, spec: *spec }),
         None => {
             let message = format!("No translator exists for variant {variant} with version {version}");
-            let place = if variant == "flatcar" { place } else { variant_place };
+            let place = if variant == FLATCAR { place } else { variant_place };
             Err(fault(message, place, "Flatcar has the versions 1.0.0 and 1.1.0 of `variant: flatcar`"))
         }
     }
@@ -219,18 +253,41 @@ fn fold_user(user: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
     }
 }
 
-/// Flatcar's Butane refuses clevis in the stable versions and cex in the experimental one.
-fn refuse_unsupported(config: &Record, spec: Spec, report: &mut Report) {
-    let (name, message) = match spec {
-        Spec::V3_7Experimental => ("cex", "cex is not currently supported on the target platform"),
-        _ => ("clevis", "clevis is not supported in this spec version"),
-    };
-    for volume in config.record("storage").iter().flat_map(|storage| storage.list("luks")) {
-        let part = volume.as_record().and_then(|luks| luks.get(name));
-        if let Some(part) = part.filter(|part| !part.is_void()) {
-            let finding = Finding::error(message)
-                .hint("Ignition itself can do it: write this volume as Ignition JSON in a layer of its own");
+/// What Butane refuses although Ignition could do it: sections of the config, and the words for each.
+fn unsupported(dialect: Dialect) -> &'static [(&'static [&'static str], &'static str)] {
+    match (dialect.variant, dialect.spec) {
+        (FLATCAR, Spec::V3_7Experimental) => {
+            &[(&["storage", "luks", "cex"], "cex is not currently supported on the target platform")]
+        }
+        (FLATCAR, _) => &[(&["storage", "luks", "clevis"], "clevis is not supported in this spec version")],
+        ("r4e" | "fiot", _) => &[
+            (&["kernelArguments"], "kernel argument customization is not supported in this spec version"),
+            (&["storage", "disks"], "disk customization is not supported in this spec version"),
+            (&["storage", "filesystems"], "filesystem customization is not supported in this spec version"),
+            (&["storage", "luks"], "luks is not supported in this spec version"),
+            (&["storage", "raid"], "raid is not supported in this spec version"),
+        ],
+        _ => &[],
+    }
+}
+
+fn refuse_unsupported(config: &Record, dialect: Dialect, report: &mut Report) {
+    for (path, message) in unsupported(dialect) {
+        for part in at(config, path).into_iter().filter(|part| !part.is_void()) {
+            let finding = Finding::error(*message)
+                .hint("Ignition itself can do it: write this as Ignition JSON in a layer of its own");
             report.push(super::report::located(finding, &part.origin, &[]));
         }
     }
+}
+
+/// The parts of a record at a path that leads through records and lists of them.
+fn at<'r>(record: &'r Record, path: &[&str]) -> Vec<&'r Node> {
+    let [name, rest @ ..] = path else { return Vec::new() };
+    let Some(part) = record.get(name) else { return Vec::new() };
+    if rest.is_empty() {
+        return vec![part];
+    }
+    let records = part.as_record().into_iter().chain(part.as_list().iter().filter_map(Node::as_record));
+    records.flat_map(|record| at(record, rest)).collect()
 }

@@ -244,7 +244,7 @@ fn every_vector_is_translated_as_living_butane_does() {
     let Some(judge) = Judge::start("butane") else { return };
     vectors_alike("butane", |case| {
         let files_dir = Some(case.join("files")).filter(|dir| dir.is_dir());
-        let options = Transpile { files_dir, experimental: true, strict: false };
+        let options = Transpile { files_dir, experimental: true, ..Transpile::default() };
         translated_alike(&judge, &vector(case, "config.bu").text, &options)
     });
 }

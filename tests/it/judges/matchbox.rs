@@ -133,6 +133,12 @@ pub fn check_tree(tree: &Path) -> Option<usize> {
             let config = both.find(&format!("/ignition?{query}"));
             let path = tree.join("ignition").join(text(&profile["ignition_id"]));
             assert_eq!(raised(&config), raised(&fs::read_to_string(path).unwrap()), "/ignition?{query}");
+            let generic = both.ask(&format!("/generic?{query}")).status;
+            assert_eq!(
+                generic,
+                if profile["generic_id"].is_string() { 200 } else { 404 },
+                "/generic?{query}"
+            );
             let lines = both.find(&format!("/metadata?{query}"));
             assert_eq!(sorted(&lines), metadata(group, &query), "/metadata?{query}");
         }
@@ -158,7 +164,8 @@ pub fn check_tree(tree: &Path) -> Option<usize> {
     both.find("/boot.ipxe?mac=52-54-00-ff-ff-ff");
     both.find("/boot.ipxe.0");
     both.find("/%62oot.ipxe");
-    for missing in ["/ipxe/", "/IPXE", "/assets/none", "/generic", "/cloud", "/private/x", "/ipxe.sig"] {
+    both.ask("/generic");
+    for missing in ["/ipxe/", "/IPXE", "/assets/none", "/cloud", "/private/x", "/ipxe.sig"] {
         assert_eq!(both.ask(missing).status, 404, "{missing}");
     }
     for (path, difference, _) in &DIFFERENCES {

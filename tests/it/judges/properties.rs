@@ -20,9 +20,10 @@ use prebake::manifest::Manifest;
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
+use prebake::serve::labels::normal_mac;
 use prebake::serve::near::Near;
 use prebake::serve::ranges::{self, Ranges};
-use prebake::serve::{dhcp, head, limits, tftp};
+use prebake::serve::{dhcp, head, limits, records, tftp};
 use prebake::sysext::ddi;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -210,6 +211,26 @@ pub fn manifest(bytes: &[u8]) {
     assert_eq!(again.to_bytes(), written);
     for name in manifest.files.keys().chain(manifest.joined.keys()) {
         assert!(name.split('/').all(|part| !matches!(part, "" | "." | "..")), "{name:?}");
+    }
+}
+
+/// Whatever a group or profile says, what is taken from it is plain: MAC addresses in one form, numbers that Go has.
+pub fn records(bytes: &[u8]) {
+    let _ = records::profile(bytes);
+    let Ok(group) = records::group("g", bytes) else { return };
+    for (key, value) in &group.selector {
+        if key.eq_ignore_ascii_case("mac") {
+            assert_eq!(normal_mac(value).as_ref(), Some(value));
+        }
+    }
+    let mut rest: Vec<&serde_json::Value> = group.metadata.values().collect();
+    while let Some(value) = rest.pop() {
+        match value {
+            serde_json::Value::Number(number) => assert!(number.as_f64().is_some_and(f64::is_finite)),
+            serde_json::Value::Array(items) => rest.extend(items),
+            serde_json::Value::Object(members) => rest.extend(members.values()),
+            _ => {}
+        }
     }
 }
 

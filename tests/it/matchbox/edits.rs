@@ -75,15 +75,17 @@ fn files_that_are_replaced_linked_or_moved_are_edits_too() {
 
 #[test]
 fn a_data_directory_that_is_swapped_as_a_whole_is_an_edit() {
-    let (first, second) = (Directory::new(), Directory::new());
-    second.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "other"}}));
-    let links = tempfile::tempdir().unwrap();
-    let link = links.path().join("data");
-    symlink(first.path(""), &link).unwrap();
+    let (directory, other) = (Directory::new(), Directory::new());
+    other.json("profiles/p.json", &json!({"id": "p", "boot": {"kernel": "other"}}));
+    let parent = tempfile::tempdir().unwrap();
+    let [link, first, second] = ["data", "first", "second"].map(|name| parent.path().join(name));
+    fs::rename(directory.path(""), &first).unwrap();
+    fs::rename(other.path(""), &second).unwrap();
+    symlink("first", &link).unwrap();
     let served = super::Served::new(&link, &[]);
     served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
-    symlink(second.path(""), links.path().join("new")).unwrap();
-    fs::rename(links.path().join("new"), &link).unwrap();
+    symlink("second", parent.path().join("new")).unwrap();
+    fs::rename(parent.path().join("new"), &link).unwrap();
     served.answers("/ipxe", 200, "#!ipxe\nkernel other\nboot\n");
 }
 

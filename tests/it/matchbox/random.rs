@@ -153,7 +153,7 @@ fn target() -> impl Strategy<Value = String> {
         "semi;colon=1",
         "x=%C3%BC&y",
         "a-b=",
-        "n='&m=\"{x}",
+        "n='&m=!(x)*",
     ]);
     (path, vec(pair, 0..4)).prop_map(|(path, pairs)| match pairs.is_empty() {
         true => format!("/{path}"),
@@ -306,6 +306,12 @@ fn files_lists_and_redirects_of_assets_are_those_of_matchbox() {
             both(method, &format!("/assets/{path}"), length);
         }
     }
+    for method in ["PUT", "DELETE", "PATCH", "FOO", "OPTIONS"] {
+        for target in ["/boot.ipxe", "/assets/a.txt", "//boot.ipxe", "/none"] {
+            both(method, target, "");
+        }
+    }
+    both("OPTIONS", "*", "");
     for target in
         ["/assets", "/assets?x=1", "/%61ssets/a.txt", "//assets/a.txt", "/assets%2Fa.txt", "/ASSETS/"]
     {
@@ -342,5 +348,61 @@ fn files_lists_and_redirects_of_assets_are_those_of_matchbox() {
         for target in ["/assets/a.txt", "/assets/", "/assets/site/"] {
             both("GET", target, &format!("{header}\n"));
         }
+    }
+}
+
+#[test]
+fn butane_of_any_system_becomes_what_matchbox_makes_of_it() {
+    let directory = Directory::empty();
+    directory.write("assets/a.txt", "");
+    directory.json("profiles/p.json", &json!({"id": "p", "ignition_id": "c.yaml"}));
+    directory.json("groups/default.json", &json!({"profile": "p"}));
+    let Some((_judge, theirs)) = start_matchbox(&directory.path("")) else { return };
+    let served = directory.serve();
+    let bodies = [
+        "",
+        "storage:\n  files:\n    - {path: /a, mode: 0644, contents: {inline: \"x y\"}}\n    - {path: /b, append: [{inline: z}]}\n",
+        "storage:\n  filesystems:\n    - {device: /dev/vda, format: ext4, path: /var, with_mount_unit: true}\n",
+        "storage:\n  luks:\n    - {name: d, device: /dev/d, clevis: {tpm2: true}}\n",
+        "storage:\n  raid:\n    - {name: d, level: raid1, devices: [/dev/a, /dev/b]}\n  disks:\n    - {device: /dev/a, partitions: [{number: 0, size_mib: 1}]}\n",
+        "kernel_arguments: {should_exist: [quiet]}\n",
+        "passwd: {users: [{name: core, ssh_authorized_keys: [k], should_exist: true}], groups: [{name: g, gid: 7}]}\n",
+        "systemd: {units: [{name: a.service, enabled: true, contents: \"[Unit]\\n\", dropins: [{name: b.conf, contents: \"\"}]}]}\n",
+        "ignition: {config: {merge: [{source: \"http://a/b\"}]}, timeouts: {http_total: 5}, proxy: {no_proxy: [a]}}\n",
+        "ignition: {security: {tls: {certificate_authorities: [{source: \"http://a/ca\"}]}}}\nnobody: knows\n",
+        "storage: {files: [{path: relative}]}\n",
+        "storage: {directories: [{path: /d, mode: 0755, user: {name: core}}], links: [{path: /l, target: /d, hard: false}]}\n",
+    ];
+    let versions = [
+        "fcos 1.0.0",
+        "fcos 1.1.0",
+        "fcos 1.2.0",
+        "fcos 1.3.0",
+        "fcos 1.4.0",
+        "fcos 1.5.0",
+        "flatcar 1.0.0",
+        "flatcar 1.1.0",
+        "r4e 1.0.0",
+        "r4e 1.1.0",
+        "fiot 1.0.0",
+        "fcos 1.9.0",
+        "flatcar 1.0",
+        "rhcos 0.1.0",
+    ];
+    for version in versions {
+        let (variant, version) = version.split_once(' ').unwrap();
+        for body in bodies {
+            let text = format!("variant: {variant}\nversion: {version}\n{body}");
+            directory.write("ignition/c.yaml", &text);
+            let [theirs, ours] =
+                [&theirs, &served.address].map(|address| ask(address, "GET", "/ignition", ""));
+            alike(&theirs, &ours, &text).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+    // What is not translated is refused, and never dropped.
+    for only_there in ["boot_device: {luks: {tpm2: true}}", "grub: {users: [{name: root, password_hash: x}]}"]
+    {
+        directory.write("ignition/c.yaml", format!("variant: fcos\nversion: 1.5.0\n{only_there}\n"));
+        served.lacks("/ignition");
     }
 }
