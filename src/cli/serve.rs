@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::serve::confine::Files;
 use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
+use crate::serve::monitor::Monitor;
 use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
 use crate::serve::server::Server;
 use crate::serve::service::{self, Manager, Spoken};
@@ -34,9 +35,10 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 /// Boot machines from a published tree or a Matchbox data directory, over HTTP
 ///
 /// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST
-/// /report for machines that tell how far they are (GET /report lists them). When `current` is swapped to a new build, it
-/// is served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a
-/// second one does not.
+/// /report for machines that tell how far they are (GET /report lists them). A browser gets a page on / that shows every machine
+/// live; /status has the same as JSON, /metrics counters for Prometheus. When `current` is swapped to a new build, it is
+/// served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second
+/// one does not.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current
@@ -44,6 +46,9 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one [env: MATCHBOX_ADDRESS] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
+    /// Remember what was seen of machines in this file, so that a restarted server knows which are installed
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -62,10 +67,13 @@ impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
         let tells = self.matchbox.tells()?;
+        let monitor = Arc::new(Monitor::open(self.state.clone())?);
+        let watching = monitor.clone();
         let notices: Notices = Arc::new(move |notice| {
             if let Some(line) = line(notice).filter(|_| tells(notice)) {
                 eprintln!("{line}");
             }
+            watching.see(notice);
         });
         self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
@@ -91,6 +99,7 @@ impl ServeArgs {
         let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
         let site = content.site();
         let netboot = http.map(|http| self.netboot.bind(scheme, http, &site)).transpose()?.flatten();
+        self.state.iter().for_each(|state| files.write(store::directory_of(state)));
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
@@ -102,10 +111,15 @@ impl ServeArgs {
             let sites = content.clone();
             let netboot = netboot.map(|bound| bound.start(Arc::new(move || sites.site()), notices.clone()));
             let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
-            let server = Server::new(listeners, content, notices).map_err(&socket)?.loaders(loaders);
+            let server = Server::new(listeners, content, monitor.clone(), notices).map_err(&socket)?;
+            let server = server.loaders(loaders);
             let server = self.guard.apply(self.storm.apply(server));
             let told = serving(&server.site());
             eprintln!("{told}");
+            let watching = monitor.clone();
+            let watch = tokio::spawn(async move {
+                watching.run(|error| eprintln!("{}", crate::error::Error::from(error))).await
+            });
             manager.ready(&told);
             let mut interrupted = false;
             let stop = async {
@@ -120,6 +134,8 @@ impl ServeArgs {
             if let Some(netboot) = netboot {
                 let _ = netboot.await;
             }
+            watch.abort();
+            monitor.save()?;
             if interrupted {
                 std::process::exit(INTERRUPTED);
             }

@@ -19,9 +19,9 @@ use super::guard::answer::loggable;
 use super::labels::Labels;
 use super::limits::Limits;
 use super::loaders::Loaders;
+use super::monitor::Monitor;
 use super::notice::{Cut, Notice, Notices, Record};
 use super::proofs::{Proofs, Verdict};
-use super::report::Reports;
 use super::routes::{self, Request, World};
 use super::segments::{self, Root, Segment, Unsendable};
 use super::shares::{SHORT, Shares};
@@ -33,8 +33,8 @@ pub struct Exchange {
     pub content: Arc<Content>,
     /// iPXE binaries, for firmware that loads them from here.
     pub loaders: Loaders,
-    /// What machines reported.
-    pub reports: Reports,
+    /// What was seen of machines.
+    pub monitor: Arc<Monitor>,
     /// Who is told.
     pub notices: Notices,
     /// What clients may take.
@@ -99,15 +99,13 @@ impl Exchange {
                     now: SystemTime::now(),
                     peer: via.peer.ip(),
                 };
-                routes::answer(
-                    &World {
-                        site: &site,
-                        reports: &self.reports,
-                        loaders: &self.loaders,
-                        guard: self.guard.as_deref(),
-                    },
-                    &request,
-                )
+                let world = World {
+                    site: &site,
+                    monitor: &self.monitor,
+                    loaders: &self.loaders,
+                    guard: self.guard.as_deref(),
+                };
+                routes::answer(&world, &request)
             }
             Err(answer) => (answer, Labels::default()),
         };
@@ -157,7 +155,8 @@ impl Exchange {
             Turn::Boot => answer,
             Turn::Wait(place) => {
                 let script = boots.script(&place, head.uri.query().unwrap_or_default());
-                Answer { body: Body::Bytes(script.into()), ..answer }
+                // Nothing of a group is in it; that tells whoever reads the record that the machine waits.
+                Answer { body: Body::Bytes(script.into()), group: None, profile: None, ..answer }
             }
         }
     }
