@@ -74,7 +74,7 @@ impl ExplainArgs {
                     peer: IpAddr::from([127, 0, 0, 1]),
                 };
                 explain(
-                    &World { site: &site, monitor: &monitor, loaders: &Loaders::default(), guard: None },
+                    &World { site: &site, monitor: &monitor, guard: None, loaders: &Loaders::default() },
                     &request,
                     &Labels::parse(&query),
                 )

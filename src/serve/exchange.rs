@@ -99,13 +99,8 @@ impl Exchange {
                     now: SystemTime::now(),
                     peer: via.peer.ip(),
                 };
-                let world = World {
-                    site: &site,
-                    monitor: &self.monitor,
-                    loaders: &self.loaders,
-                    guard: self.guard.as_deref(),
-                };
-                routes::answer(&world, &request)
+                let (monitor, guard) = (&self.monitor, self.guard.as_deref());
+                routes::answer(&World { site: &site, monitor, guard, loaders: &self.loaders }, &request)
             }
             Err(answer) => (answer, Labels::default()),
         };

@@ -60,10 +60,10 @@ pub struct World<'w> {
     pub site: &'w Site,
     /// What was seen of machines.
     pub monitor: &'w Monitor,
-    /// iPXE binaries, where firmware is told of them.
-    pub loaders: &'w Loaders,
     /// Who gives out what is private; none if nobody gets it.
     pub guard: Option<&'w Guard>,
+    /// iPXE binaries, where firmware is told of them.
+    pub loaders: &'w Loaders,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
@@ -235,7 +235,7 @@ mod tests {
             peer: IpAddr::from([127, 0, 0, 1]),
         };
         let (monitor, loaders) = (Monitor::open(None).unwrap(), Loaders::default());
-        answer(&World { site, monitor: &monitor, loaders: &loaders, guard: None }, &request).0
+        answer(&World { site, monitor: &monitor, guard: None, loaders: &loaders }, &request).0
     }
 
     #[test]

@@ -80,12 +80,6 @@ impl Server {
         self
     }
 
-    /// With iPXE binaries for firmware that loads them over HTTP.
-    pub fn loaders(mut self, loaders: Loaders) -> Server {
-        self.exchange.loaders = loaders;
-        self
-    }
-
     /// With the private configs of the tree for those who have a token.
     pub fn guard(mut self, guard: Guard) -> Server {
         let guard = Arc::new(guard);
@@ -97,6 +91,12 @@ impl Server {
             notices(notice);
         });
         self.exchange.guard = Some(guard);
+        self
+    }
+
+    /// With iPXE binaries for firmware that loads them over HTTP.
+    pub fn loaders(mut self, loaders: Loaders) -> Server {
+        self.exchange.loaders = loaders;
         self
     }
 
