@@ -1,6 +1,7 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod explain;
 mod fetch;
 mod ignition;
 mod initrd;
@@ -11,6 +12,7 @@ mod progress;
 mod project;
 mod release;
 mod serve;
+mod status;
 mod store;
 mod sysext;
 mod table;
@@ -26,7 +28,7 @@ use crate::error::Result;
 #[command(name = "prebake", version, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity, 5 signature or trust, \
-6 network, 7 unknown release, 9 lock drift, 130 interrupted."
+6 network, 7 unknown release, 8 timed out, 9 lock drift, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -36,6 +38,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
     #[command(alias = "initramfs")]
@@ -45,6 +48,7 @@ enum Verb {
     Plan(plan::PlanArgs),
     Release(release::ReleaseArgs),
     Serve(Box<serve::ServeArgs>),
+    Status(status::StatusArgs),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
 }
@@ -59,6 +63,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
@@ -67,6 +72,7 @@ impl Cli {
             Verb::Plan(args) => args.run(),
             Verb::Release(args) => args.run(),
             Verb::Serve(args) => args.run(),
+            Verb::Status(args) => args.run(),
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
         }

@@ -8,7 +8,8 @@ use super::labels::Labels;
 use super::report::Report;
 use super::routes::{Request, World, select};
 use super::select::Group;
-use super::site::Boot;
+use super::site::{Boot, Site};
+use super::timeline::Stage;
 use crate::output::{GENERATION, IPXE_LOCAL};
 
 /// The script every machine starts with: it asks again, saying what it is.
@@ -19,17 +20,21 @@ pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
     Answer::text(BOOT_IPXE)
 }
 
-/// Whether a machine has said that it installed itself, and is not to do it again: it boots its disk then, whatever its
-/// boot order. Reports are forgotten with the server; the machine then boots its installer once more, which finds the disk
-/// finished and says so again.
-fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
-    if world.site.live.is_some() {
+/// Whether a machine that last reported so has installed itself, and is not to do it again: it boots its disk then,
+/// whatever its boot order. A server without a state file forgets that when it ends; the machine then boots its installer
+/// once more, which finds the disk finished and says so again.
+pub fn holds_generation(site: &Site, group: &Group, report: Option<&Report>) -> bool {
+    if site.live.is_some() {
         return false; // As Matchbox, which knows nothing of reports.
     }
     let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
-    let done =
-        |report: Report| report.stage == "installed" && report.detail == format!("generation {generation}");
-    world.reports.last(labels).is_some_and(done)
+    report.is_some_and(|report| {
+        report.stage == Stage::Installed.word() && report.detail == format!("generation {generation}")
+    })
+}
+
+fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
+    holds_generation(world.site, group, world.monitor.last_report(labels).as_ref())
 }
 
 /// What a machine boots: its group, and the words of its profile; or why it boots nothing.

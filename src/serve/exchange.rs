@@ -18,9 +18,10 @@ use super::guard::Guard;
 use super::guard::answer::loggable;
 use super::labels::Labels;
 use super::limits::Limits;
+use super::loaders::Loaders;
+use super::monitor::Monitor;
 use super::notice::{Cut, Notice, Notices, Record};
 use super::proofs::{Proofs, Verdict};
-use super::report::Reports;
 use super::routes::{self, Request, World};
 use super::segments::{self, Root, Segment, Unsendable};
 use super::shares::{SHORT, Shares};
@@ -29,9 +30,11 @@ use super::tally::Tally;
 /// What all connections answer from.
 pub struct Exchange {
     /// What is served.
-    pub content: Content,
-    /// What machines reported.
-    pub reports: Reports,
+    pub content: Arc<Content>,
+    /// iPXE binaries, for firmware that loads them from here.
+    pub loaders: Loaders,
+    /// What was seen of machines.
+    pub monitor: Arc<Monitor>,
     /// Who is told.
     pub notices: Notices,
     /// What clients may take.
@@ -96,10 +99,8 @@ impl Exchange {
                     now: SystemTime::now(),
                     peer: via.peer.ip(),
                 };
-                routes::answer(
-                    &World { site: &site, reports: &self.reports, guard: self.guard.as_deref() },
-                    &request,
-                )
+                let (monitor, guard) = (&self.monitor, self.guard.as_deref());
+                routes::answer(&World { site: &site, monitor, guard, loaders: &self.loaders }, &request)
             }
             Err(answer) => (answer, Labels::default()),
         };
@@ -149,7 +150,8 @@ impl Exchange {
             Turn::Boot => answer,
             Turn::Wait(place) => {
                 let script = boots.script(&place, head.uri.query().unwrap_or_default());
-                Answer { body: Body::Bytes(script.into()), ..answer }
+                // Nothing of a group is in it; that tells whoever reads the record that the machine waits.
+                Answer { body: Body::Bytes(script.into()), group: None, profile: None, ..answer }
             }
         }
     }

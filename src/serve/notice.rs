@@ -30,7 +30,7 @@ pub enum Notice<'n> {
     /// A transfer by TFTP has ended.
     Tftp(&'n Tftp),
     /// What is served was replaced: `current` points at another build, or files were edited.
-    Swapped(&'n Site),
+    Swapped(&'n Arc<Site>),
     /// What is there now cannot be served; the old one stays.
     Kept(&'n site::Error),
     /// A file of a data directory cannot be used: a group or profile when it was read, a config when it was asked for.

@@ -1,77 +1,63 @@
 //! What machines report of themselves: `POST /report` with `mac`, `uuid`, `stage` and `detail`.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::labels::Labels;
+use super::stamp::Stamp;
 
 /// Longest body that is read, in bytes.
 pub const MAX_BODY: usize = 4096;
-/// Longest value that is kept, in characters.
+/// Longest value that is kept of anything a machine says, in characters.
 const MAX_VALUE: usize = 200;
-/// Machines that are remembered; a rack has far fewer, an attacker far more.
-const MAX_MACHINES: usize = 10_000;
+/// What a machine says when it gave up.
+const FAILED: &str = "failed";
 
 /// The last that a machine said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// MAC address, normalised; empty if it said none.
     pub mac: String,
     /// SMBIOS UUID, lower case.
     pub uuid: String,
-    /// How far it is: `installed`, `booted`, `joined`.
+    /// How far it is: `installing`, `installed`, `booted`, `joined`, `failed`.
     pub stage: String,
     /// Anything else, for people.
     pub detail: String,
     /// When it said so, RFC 3339 in UTC.
-    pub at: String,
+    pub at: Stamp,
 }
 
-/// The last report of each machine.
-#[derive(Debug, Default)]
-pub struct Reports(Mutex<BTreeMap<String, Report>>);
-
-impl Reports {
-    /// Takes what a form body says. A report without a stage, or without a MAC and UUID to know the machine by, is refused.
-    pub fn take(&self, labels: &Labels, now: SystemTime) -> Result<Report, &'static str> {
-        let value =
-            |key| labels.get(key).chars().filter(|c| !c.is_control()).take(MAX_VALUE).collect::<String>();
+impl Report {
+    /// Reads what a form body says. A report without a stage, or without a MAC and UUID to know the machine by, is refused.
+    pub fn read(labels: &Labels, now: SystemTime) -> Result<Report, &'static str> {
+        let value = |key| plain(labels.get(key));
         let report = Report {
             mac: value("mac"),
             uuid: value("uuid").to_lowercase(),
             stage: value("stage"),
             detail: value("detail"),
-            at: humantime::format_rfc3339_seconds(now).to_string(),
+            at: now.into(),
         };
-        if report.stage.is_empty() {
-            return Err("a report needs a `stage`");
+        match &report {
+            Report { stage, .. } if stage.is_empty() => Err("a report needs a `stage`"),
+            Report { mac, uuid, .. } if mac.is_empty() && uuid.is_empty() => {
+                Err("a report needs a `mac` or a `uuid`")
+            }
+            _ => Ok(report),
         }
-        let machine = if report.mac.is_empty() { report.uuid.clone() } else { report.mac.clone() };
-        if machine.is_empty() {
-            return Err("a report needs a `mac` or a `uuid`");
-        }
-        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if reports.len() >= MAX_MACHINES && !reports.contains_key(&machine) {
-            return Err("too many machines have reported");
-        }
-        reports.insert(machine, report.clone());
-        Ok(report)
     }
 
-    /// The last report of a machine that says a MAC address or UUID.
-    pub fn last(&self, labels: &Labels) -> Option<Report> {
-        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let uuid = labels.get("uuid").to_lowercase();
-        reports.get(labels.get("mac")).or_else(|| reports.get(&uuid)).cloned()
+    /// Whether the machine gave up.
+    pub fn is_failure(&self) -> bool {
+        self.stage == FAILED
     }
+}
 
-    /// All machines' last reports.
-    pub fn list(&self) -> Vec<Report> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
+/// What is kept of a text that a machine sent: a line, and not a long one.
+pub fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_VALUE).collect()
 }
 
 #[cfg(test)]
@@ -79,16 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_report_of_a_machine_counts_and_control_characters_do_not() {
-        let reports = Reports::default();
-        let now = SystemTime::UNIX_EPOCH;
-        let take = |body: &str| reports.take(&Labels::parse(body), now);
-        take("mac=52-54-00-00-00-01&stage=booted").unwrap();
-        take("mac=52:54:00:00:00:01&stage=joined%0a&detail=ok%1b[31m").unwrap();
-        let list = reports.list();
-        assert_eq!(list.len(), 1);
-        assert_eq!((list[0].stage.as_str(), list[0].detail.as_str()), ("joined", "ok[31m"));
-        assert!(take("stage=booted").is_err());
-        assert!(take("mac=52-54-00-00-00-01").is_err());
+    fn a_report_is_normalised_and_one_that_names_no_machine_or_stage_is_refused() {
+        let read = |body: &str| Report::read(&Labels::parse(body), SystemTime::UNIX_EPOCH);
+        let report = read("mac=52-54-00-00-00-01&uuid=AB&stage=joined%0a&detail=ok%1b[31m").unwrap();
+        let Report { mac, uuid, stage, detail, .. } = &report;
+        assert_eq!(
+            [mac, uuid, stage, detail].map(String::as_str),
+            ["52:54:00:00:00:01", "ab", "joined", "ok[31m"]
+        );
+        assert!(read("stage=booted").is_err());
+        assert!(read("mac=52-54-00-00-00-01").is_err());
+        assert_eq!(read(&format!("uuid=1&stage={}", "x".repeat(999))).unwrap().stage.len(), MAX_VALUE);
     }
 }

@@ -10,10 +10,12 @@ use super::answer::{Answer, TEXT};
 use super::guard::answer::guarded;
 use super::guard::{self, Guard, Machine};
 use super::labels::Labels;
-use super::report::Reports;
+use super::loaders::Loaders;
+use super::monitor::Monitor;
+use super::report::Report;
 use super::select::Group;
 use super::site::{Profile, Site};
-use super::{assets, boot, config, matchbox, sign};
+use super::{assets, boot, config, explain, matchbox, page, sign};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {
@@ -56,17 +58,19 @@ impl Request<'_> {
 pub struct World<'w> {
     /// The tree.
     pub site: &'w Site,
-    /// What machines reported.
-    pub reports: &'w Reports,
+    /// What was seen of machines.
+    pub monitor: &'w Monitor,
     /// Who gives out what is private; none if nobody gets it.
     pub guard: Option<&'w Guard>,
+    /// iPXE binaries, where firmware is told of them.
+    pub loaders: &'w Loaders,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
 /// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
-const ROUTES: [(&str, Handler); 10] = [
-    ("/", |_, _, _| Answer::text("matchbox\n")),
+const ROUTES: [(&str, Handler); 14] = [
+    ("/", page::index),
     ("/boot.ipxe", boot::first),
     ("/boot.ipxe.0", boot::first),
     ("/ipxe", boot::ipxe),
@@ -76,7 +80,14 @@ const ROUTES: [(&str, Handler); 10] = [
     ("/cloud", config::cloud),
     ("/metadata", config::metadata),
     (REPORT, report),
+    ("/status", page::status),
+    ("/events", page::events),
+    ("/metrics", page::metrics),
+    ("/explain", explain::answer),
 ];
+
+/// Where the iPXE binaries are that UEFI HTTP boot loads.
+pub const LOADERS: &str = "loaders/";
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
@@ -105,7 +116,11 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
         return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
     }
     endpoint(world, request, name).unwrap_or_else(|| {
-        let answer = assets::answer(world.site, name, request);
+        let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
+        let answer = match loader {
+            Some(bytes) => Answer::new(200, "application/efi", bytes),
+            None => assets::answer(world.site, name, request),
+        };
         (answer, Labels::default())
     })
 }
@@ -154,14 +169,15 @@ pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w 
 
 fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     if !takes_body(request.method, request.path) {
-        let list = serde_json::to_string(&world.reports.list()).unwrap_or_default();
+        let list = serde_json::to_string(&world.monitor.reports()).unwrap_or_default();
         return Answer::new(200, "application/json", list + "\n");
     }
-    match world.reports.take(labels, request.now) {
-        Ok(_) => {
+    match Report::read(labels, request.now) {
+        Ok(report) => {
             if let Some(guard) = world.guard {
                 guard.reported(&Machine::of(labels));
             }
+            world.monitor.report(report, request.now);
             Answer::new(204, TEXT, "")
         }
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
@@ -218,7 +234,8 @@ mod tests {
             now: SystemTime::UNIX_EPOCH,
             peer: IpAddr::from([127, 0, 0, 1]),
         };
-        answer(&World { site, reports: &Reports::default(), guard: None }, &request).0
+        let (monitor, loaders) = (Monitor::open(None).unwrap(), Loaders::default());
+        answer(&World { site, monitor: &monitor, guard: None, loaders: &loaders }, &request).0
     }
 
     #[test]

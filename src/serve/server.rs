@@ -16,9 +16,10 @@ use super::exchange::{Exchange, Via};
 use super::guard::{self, Guard};
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
+use super::loaders::Loaders;
+use super::monitor::Monitor;
 use super::notice::{Notice, Notices};
 use super::proofs::Proofs;
-use super::report::Reports;
 use super::shares::Shares;
 use super::site::Site;
 use super::tls::Tls;
@@ -32,10 +33,17 @@ pub struct Server {
 
 impl Server {
     /// A server on sockets that listen. Must be called within a tokio runtime.
-    pub fn new(listeners: Vec<Listener>, content: Content, notices: Notices) -> io::Result<Server> {
+    pub fn new(
+        listeners: Vec<Listener>,
+        content: Arc<Content>,
+        monitor: Arc<Monitor>,
+        notices: Notices,
+    ) -> io::Result<Server> {
+        monitor.serves(&content.site());
         let exchange = Exchange {
             content,
-            reports: Reports::default(),
+            loaders: Loaders::default(),
+            monitor,
             notices,
             limits: Limits::default(),
             shares: Shares::new(None),
@@ -86,6 +94,12 @@ impl Server {
         self
     }
 
+    /// With iPXE binaries for firmware that loads them over HTTP.
+    pub fn loaders(mut self, loaders: Loaders) -> Server {
+        self.exchange.loaders = loaders;
+        self
+    }
+
     /// What it serves now.
     pub fn site(&self) -> Arc<Site> {
         self.exchange.content.site()
@@ -105,6 +119,8 @@ impl Server {
             _ = join_all(self.listeners.iter().map(|(socket, tls)| door.let_in(socket, tls))) => {}
             () = stop => {}
         }
+        // Who watches would be waited for.
+        door.exchange.monitor.close();
         drop((self.listeners, door));
         // Every connection holds a receiver until it ends.
         let _ = stopping.send(true);

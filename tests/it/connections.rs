@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use prebake::serve::content::Content;
 use prebake::serve::limits::{self, Limits};
 use prebake::serve::listen::Listener;
+use prebake::serve::monitor::Monitor;
 use prebake::serve::notice::{Notice, Notices};
 use prebake::serve::server::Server;
 use tokio::sync::oneshot;
@@ -39,12 +40,13 @@ impl Here {
         });
         let listener = Listener::bind("127.0.0.1:0").unwrap();
         let address = listener.address().unwrap().to_string();
-        let content = Content::tree(tree, None, notices.clone()).unwrap();
+        let content = Arc::new(Content::tree(tree, None, notices.clone()).unwrap());
+        let monitor = Arc::new(Monitor::open(None).unwrap());
         let (stop, stopping) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.unwrap().block_on(async {
-                let server = shape(Server::new(vec![listener], content, notices).unwrap());
+                let server = shape(Server::new(vec![listener], content, monitor, notices).unwrap());
                 server.run(async { drop(stopping.await) }).await;
             });
         });

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::archives::Tar;
 use crate::judges::properties;
 use crate::packaging;
+use crate::world::repository;
 
 /// Knuth's MMIX generator.
 pub struct Random(pub u64);
@@ -91,6 +92,19 @@ fn damaged_recipes_and_manifests_do_no_harm() {
     }
     let manifest = fs::read(root.join("tests/golden/small.manifest.json")).unwrap();
     harmless(&manifest, &[], 2000, properties::manifest);
+}
+
+#[test]
+fn damaged_packets_of_firmware_do_no_harm() {
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dhcp");
+    for capture in fs::read_dir(captures).unwrap().map(|item| item.unwrap().path()) {
+        if capture.extension().is_some_and(|end| end == "bin") {
+            // What decides: operation, type and length of the address, and the options.
+            harmless(&fs::read(capture).unwrap(), &[0..4, 24..28, 236..340], 3000, properties::dhcp);
+        }
+    }
+    let request = b"\0\x01ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0timeout\x002\0";
+    harmless(request, &[], 20_000, properties::tftp);
 }
 
 #[test]

@@ -114,6 +114,8 @@ const CONTENTS: [(&str, &[&str]); 10] = [
         "report",
         &[
             "/usr/lib/systemd/system/multi-user.target.d/10-report.conf",
+            "/usr/lib/systemd/system/prebake-joined.path",
+            "/usr/lib/systemd/system/prebake-joined.service",
             "/usr/lib/systemd/system/prebake-report.service",
             "/usr/libexec/prebake-report",
         ],
@@ -274,7 +276,8 @@ fn systemd_finds_no_fault_in_the_units_that_ship() {
     let state = world.path("node");
     merged(&world, &FOLDERS, &state.join("files"));
     let units = ["kubelet", "containerd", "cni-plugins", "prebake-images", "prebake-report", "template"];
-    let units = units.map(|unit| format!("{unit}.service"));
+    let mut units = units.map(|unit| format!("{unit}.service")).to_vec();
+    units.extend(["prebake-joined.path".to_owned(), "prebake-joined.service".to_owned()]);
     let verify = |arguments: &[String]| {
         let node = repository("tests/peers/systemd-node.sh");
         let mut command = Command::new(node);

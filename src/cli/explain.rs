@@ -1,0 +1,117 @@
+//! `prebake explain`
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::project::block_on;
+use super::status::ServerArgs;
+use crate::error::Result;
+use crate::serve::content::Content;
+use crate::serve::datadir::Settings;
+use crate::serve::explain::{Explanation, explain};
+use crate::serve::labels::{Labels, normal_mac};
+use crate::serve::loaders::Loaders;
+use crate::serve::monitor::Monitor;
+use crate::serve::notice::Notices;
+use crate::serve::routes::{Request, World};
+
+/// Say which group and profile a machine gets, why, and what it would be sent
+///
+/// Asks a tree, or a server that runs; the server also knows what was seen of the machine.
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// A build, such as output/kubernetes/current; without it, a server is asked
+    tree: Option<PathBuf>,
+    /// A Matchbox data directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "tree")]
+    matchbox: Option<PathBuf>,
+    /// The machine's MAC address
+    #[arg(long, value_parser = mac)]
+    mac: Option<String>,
+    /// The machine's SMBIOS UUID
+    #[arg(long)]
+    uuid: Option<String>,
+    /// Anything else that it says, such as arch=arm64 or serial=X
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn mac(text: &str) -> Result<String, String> {
+    normal_mac(text).ok_or_else(|| "that is no MAC address".to_owned())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("say it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl ExplainArgs {
+    /// Explains.
+    pub fn run(self) -> Result<()> {
+        let query = self.query();
+        let explanation: Explanation = match self.content()? {
+            Some(content) => {
+                let site = content.site();
+                let monitor = Monitor::open(None)?;
+                let request = Request {
+                    method: &hyper::Method::GET,
+                    path: "/explain",
+                    query: &query,
+                    scheme: "http",
+                    headers: &hyper::HeaderMap::new(),
+                    body: "",
+                    now: SystemTime::now(),
+                    peer: IpAddr::from([127, 0, 0, 1]),
+                };
+                explain(
+                    &World { site: &site, monitor: &monitor, guard: None, loaders: &Loaders::default() },
+                    &request,
+                    &Labels::parse(&query),
+                )
+            }
+            None => {
+                let server = self.server.connect()?;
+                block_on(async { Ok(server.document(&format!("/explain?{query}")).await?) })?
+            }
+        };
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(&explanation).unwrap_or_default()),
+            false => print!("{explanation}"),
+        }
+        Ok(())
+    }
+
+    /// What is on this disk, if that was named.
+    fn content(&self) -> Result<Option<Content>> {
+        let notices: Notices = Arc::new(|_| {});
+        Ok(match (&self.tree, &self.matchbox) {
+            (Some(tree), _) => Some(Content::tree(tree, None, notices)?),
+            (None, Some(directory)) => {
+                let assets = Some(directory.join("assets")).filter(|path| path.is_dir());
+                let settings = Settings { assets, strict: false, signer: None };
+                Some(Content::directory(directory, settings, notices)?)
+            }
+            (None, None) => None,
+        })
+    }
+
+    /// What the machine would ask with.
+    fn query(&self) -> String {
+        let known = [("mac", &self.mac), ("uuid", &self.uuid)];
+        let known = known.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
+        let others = self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let pairs = known.chain(others).map(|(key, value)| format!("{}={}", encode(key), encode(value)));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+}
