@@ -17,6 +17,7 @@ pub mod early;
 pub mod error;
 pub mod event;
 pub mod factory;
+pub mod firmware;
 pub mod format;
 pub mod ignition;
 pub mod images;

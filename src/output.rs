@@ -3,9 +3,9 @@
 //! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
 //! built into published files. It never reads or writes a disk: `publish` does.
 
-mod dhcp;
+pub mod dhcp;
 mod disk;
-mod dnsmasq;
+pub mod dnsmasq;
 mod grub;
 mod ipxe;
 mod matchbox;

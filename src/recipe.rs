@@ -364,7 +364,18 @@ impl FromStr for Mac {
     }
 }
 
+impl From<[u8; 6]> for Mac {
+    fn from(octets: [u8; 6]) -> Self {
+        Mac(octets)
+    }
+}
+
 impl Mac {
+    /// Its bytes, as packets have them.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
     /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
     pub fn hyphened(&self) -> String {
         self.to_string().replace(':', "-")

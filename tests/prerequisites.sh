@@ -27,6 +27,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     skopeo:skopeo containerd:containerd docker-registry:docker-registry
     dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
     binutils:objdump sbsigntool:sbverify
+    ipxe:/usr/lib/ipxe/undionly.kpxe tftp-hpa:tftp isc-dhcp-client:dhclient busybox:busybox iproute2:ip
     ovmf:/usr/share/ovmf/OVMF.fd chromium:chromium systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c time:/usr/bin/time nginx-light:nginx wrk:wrk iproute2:tc)

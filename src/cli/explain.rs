@@ -15,6 +15,7 @@ use crate::serve::content::Content;
 use crate::serve::datadir::Settings;
 use crate::serve::explain::{Explanation, explain};
 use crate::serve::labels::{Labels, normal_mac};
+use crate::serve::loaders::Loaders;
 use crate::serve::monitor::Monitor;
 use crate::serve::notice::Notices;
 use crate::serve::routes::{Request, World};
@@ -73,7 +74,7 @@ impl ExplainArgs {
                     peer: IpAddr::from([127, 0, 0, 1]),
                 };
                 explain(
-                    &World { site: &site, monitor: &monitor, guard: None },
+                    &World { site: &site, monitor: &monitor, guard: None, loaders: &Loaders::default() },
                     &request,
                     &Labels::parse(&query),
                 )

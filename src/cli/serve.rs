@@ -2,31 +2,32 @@
 
 mod confine;
 mod guard;
+mod log;
 mod matchbox;
 mod netboot;
 mod storm;
 mod tls;
 
 pub use matchbox::with_double_dashes;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use self::log::serving;
 use super::project::runtime;
 use crate::error::Result;
 use crate::serve::confine::Files;
 use crate::serve::limits;
 use crate::serve::listen::{self, Listener};
 use crate::serve::monitor::Monitor;
-use crate::serve::notice::{Cut, Dhcp, Notice, Notices, Record, Tftp};
+use crate::serve::notice::Notices;
 use crate::serve::server::Server;
 use crate::serve::service::{self, Manager, Spoken};
-use crate::serve::site::Site;
 use crate::store;
 
 /// Where the server listens unless told otherwise: as Matchbox.
@@ -66,41 +67,47 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
-        let tells = self.matchbox.tells()?;
-        let monitor = Arc::new(Monitor::open(self.state.clone())?);
-        let watching = monitor.clone();
-        let notices: Notices = Arc::new(move |notice| {
-            if let Some(line) = line(notice).filter(|_| tells(notice)) {
-                eprintln!("{line}");
-            }
-            watching.see(notice);
-        });
         self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
             self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let scheme = if self.tls.only { "https" } else { "http" };
+        let monitor = Arc::new(Monitor::open(self.state.clone())?);
+        let notices = self.notices(monitor.clone())?;
+        let mut files = Files::default();
+        if self.netboot.prints_dnsmasq() {
+            let content = self.matchbox.content(self.tree.as_deref(), notices, &mut files)?;
+            print!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
+            return Ok(());
+        }
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
         // before the runtime starts its threads, which inherit what this one may do.
         limits::allow_open_files();
-        let mut files = Files::default();
         let listeners = self.listeners(&address, &notices, &mut files)?;
         let manager = Manager::from_env(|key| std::env::var_os(key));
-        let content = self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?;
+        let content = Arc::new(self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?);
         if content.compares_files() {
             eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
         }
+        let socket = cannot_listen(&address);
+        let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
+        let netboot =
+            http.map(|http| self.netboot.bind(scheme, http, &content.site())).transpose()?.flatten();
         self.state.iter().for_each(|state| files.write(store::directory_of(state)));
         self.confine.apply(files)?;
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
-            let socket = cannot_listen(&address);
             for listener in &listeners {
                 eprintln!("listening on {}", listener.url().map_err(&socket)?);
             }
-            let server = Server::new(listeners, content, monitor.clone(), notices).map_err(&socket)?;
-            let server = self.guard.apply(self.storm.apply(server));
+            let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
+            let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
+            let server = self.guard.apply(self.storm.apply(server.map_err(&socket)?.loaders(loaders)));
             let told = serving(&server.site());
             eprintln!("{told}");
+            let (ended, end) = watch::channel(false);
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices));
+            let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
             let watching = monitor.clone();
             let watch = tokio::spawn(async move {
                 watching.run(|error| eprintln!("{}", crate::error::Error::from(error))).await
@@ -113,8 +120,12 @@ impl ServeArgs {
                     () = manager.stay_alive() => {}
                 }
                 manager.stopping();
+                ended.send_replace(true);
             };
             server.run(stop).await;
+            if let Some(netboot) = netboot {
+                let _ = netboot.await;
+            }
             watch.abort();
             monitor.save()?;
             if interrupted {
@@ -123,9 +134,18 @@ impl ServeArgs {
             Ok(())
         })
     }
-}
 
-impl ServeArgs {
+    /// Who is told of what happens: the log on stderr, and what watches over the machines.
+    fn notices(&self, monitor: Arc<Monitor>) -> Result<Notices> {
+        let tells = self.matchbox.tells()?;
+        Ok(Arc::new(move |notice| {
+            if let Some(line) = log::line(notice).filter(|_| tells(notice)) {
+                eprintln!("{line}");
+            }
+            monitor.see(notice);
+        }))
+    }
+
     /// The sockets that a service manager handed over, and for what it handed over none, our own.
     fn listeners(&self, address: &str, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
         let mut listeners = Vec::new();
@@ -150,22 +170,6 @@ fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
     |source| listen::Error::Listen { address: address.to_owned(), source }
 }
 
-/// What is served, in one line.
-fn serving(site: &Site) -> String {
-    let (profiles, groups) = (site.profiles.len(), site.groups.iter().count());
-    match &site.live {
-        None => {
-            let (root, files) = (site.root.display(), site.manifest.files.len());
-            format!("serving {root}: {files} files, {profiles} profiles, {groups} groups")
-        }
-        Some(live) => {
-            let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
-            let (root, assets) = (live.path().display(), assets.unwrap_or_default());
-            format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
-        }
-    }
-}
-
 /// Exit code of what was interrupted.
 const INTERRUPTED: i32 = 130;
 
@@ -188,75 +192,4 @@ fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
         std::process::exit(INTERRUPTED);
     });
     Ok(stopping)
-}
-
-/// The line that tells of a notice, if one does.
-fn line(notice: &Notice<'_>) -> Option<String> {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now());
-    let told = match notice {
-        Notice::Progress(_) => return None,
-        Notice::Answered(record) => request_line(record),
-        Notice::Cut(cut) => cut_line(cut),
-        Notice::Corrupt(path) => {
-            format!(
-                "CORRUPT: {} is not what the manifest says and is not sent; build the tree again",
-                path.display()
-            )
-        }
-        Notice::Dhcp(dhcp) => dhcp_line(dhcp),
-        Notice::Tftp(tftp) => tftp_line(tftp),
-        Notice::Swapped(site) => format!("now {}", serving(site)),
-        Notice::Flawed(flaw) => format!("warning: {flaw}"),
-        Notice::Kept(error) => format!("still serving the old build: {error}"),
-        Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
-        Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
-    };
-    Some(format!("{now} {}", printable(&told)))
-}
-
-/// What a client sent must not move the terminal or forge a second line.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-fn cut_line(Cut { peer, status, why }: &Cut) -> String {
-    let status = status.map(|status| format!(" {status}")).unwrap_or_default();
-    format!("{} cut off{status}: {why}", peer.ip())
-}
-
-fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {
-    let mut line = format!("{mac} DHCP {answer} {firmware}");
-    let words =
-        [("address", address.map(|ip| ip.to_string())), ("file", file.clone()), ("uuid", uuid.clone())];
-    for (name, value) in words.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        line += &format!(" {name}={value}");
-    }
-    line
-}
-
-fn tftp_line(Tftp { peer, file, sent, length, took, failed }: &Tftp) -> String {
-    let broke = failed.as_ref().map(|why| format!(" of {length}B, broke off: {why}")).unwrap_or_default();
-    format!("{} TFTP {file} {sent}B{broke} {}", peer.ip(), short(*took))
-}
-
-fn request_line(record: &Record) -> String {
-    let Record { peer, method, path, status, sent, length, .. } = record;
-    let took = short(record.took);
-    let broke = if sent < length { format!(" of {length}B, broke off") } else { String::new() };
-    let mut line = format!("{} {method} {path} {status} {sent}B{broke} {took}", peer.ip());
-    let matched = [("group", &record.group), ("profile", &record.profile)];
-    let matched = matched.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
-    for word in [record.labels.to_string()].into_iter().filter(|labels| !labels.is_empty()).chain(matched) {
-        line.push(' ');
-        line.push_str(&word);
-    }
-    line
-}
-
-fn short(took: Duration) -> String {
-    match took.as_millis() {
-        0..10 => format!("{:.1}ms", took.as_secs_f64() * 1e3),
-        10..10_000 => format!("{}ms", took.as_millis()),
-        _ => format!("{:.1}s", took.as_secs_f64()),
-    }
 }

@@ -266,7 +266,7 @@ mod tests {
         let step = serde_json::json!({
             "stage": stage, "began": began, "ended": null, "times": 1, "sent": 25, "of": 100, "rate": 5, "eta": 15,
         });
-        let trouble = serde_json::json!({"since": began, "what": "it \u{1b}[2J sleeps", "hint": "wake it"});
+        let trouble = serde_json::json!({"kind": "x", "since": began, "what": "it \u{1b}[2J sleeps", "hint": "wake it"});
         let troubles = if state == "stuck" { vec![trouble] } else { Vec::new() };
         serde_json::json!({
             "id": format!("id-{name}"), "name": name, "mac": null, "uuid": null, "address": "10.0.0.1",

@@ -44,6 +44,7 @@ use std::sync::Arc;
 pub use release::Release;
 pub use spec::{Spec, SpecError};
 use tree::{Origin, Record};
+pub(crate) use validate::clean_path;
 
 use crate::report::{Finding, Findings, Severity, Source};
 

@@ -1,40 +1,83 @@
-//! What the configs of DHCP servers share: the network, and the nodes that have an address in it.
+//! What DHCP servers share, ours and those that we write configs for: the network, and the nodes that have an address in it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::{BaseUrl, Options};
-use crate::recipe::{AddressRange, Mac, Network, Node, Recipe};
-use crate::report::Finding;
+use crate::recipe::{AddressRange, Cidr, Mac, Network, Node, Recipe};
+use crate::report::{Finding, nearest};
 use crate::yaml::Node as Yaml;
 
 /// How long an address from the range is lent unless the recipe says otherwise.
-const LEASE: Duration = Duration::from_secs(12 * 3600);
+pub const LEASE: Duration = Duration::from_secs(12 * 3600);
 /// Shorter ones are taken for a slip; dnsmasq refuses less than two minutes.
-const SHORTEST_LEASE: Duration = Duration::from_secs(120);
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(120);
 
 /// The network that a DHCP server serves.
-#[derive(Debug)]
-pub(super) struct Dhcp {
+#[derive(Clone, Debug)]
+pub struct Dhcp {
     /// Where machines find the root of the tree.
     pub base_url: BaseUrl,
+    /// Where the machines are that are not behind a relay.
     pub subnet: Network,
     /// The network card that is listened on.
     pub interface: Option<String>,
     /// Addresses for machines that no node names.
     pub range: Option<AddressRange>,
+    /// The router that machines are told.
     pub gateway: Option<Ipv4Addr>,
+    /// The name servers that machines are told.
     pub dns: Vec<Ipv4Addr>,
+    /// The domain that machines are told.
     pub domain: Option<String>,
+    /// How long an address is lent.
     pub lease: Duration,
 }
 
+/// What a DHCP server does about addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Leaves them to another server.
+    Proxy,
+    /// Lends them.
+    Full,
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "proxy" => Ok(Mode::Proxy),
+            "full" => Ok(Mode::Full),
+            _ => {
+                let near = nearest(text, ["proxy", "full"]).map(|near| format!(": did you mean `{near}`?"));
+                Err(format!("`{text}` is neither `proxy` nor `full`{}", near.unwrap_or_default()))
+            }
+        }
+    }
+}
+
 /// A node that a DHCP server can know: by its MAC address.
-pub(super) struct Host<'r> {
-    pub node: &'r Node,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its host name.
+    pub name: String,
+    /// What it is known by.
     pub mac: Mac,
-    pub address: Option<Ipv4Addr>,
+    /// The address that it always gets, and the network that is in.
+    pub ip: Option<Cidr>,
+}
+
+impl Host {
+    /// The address that it always gets, if that is one of IPv4.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        match self.ip?.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
 }
 
 impl Dhcp {
@@ -64,16 +107,14 @@ impl Dhcp {
         let dns = dns.iter().filter_map(|node| address(options, node)).collect();
         let domain = options.get("domain").and_then(|node| {
             let domain = decoder.string(node)?;
-            if !domain.split('.').all(is_label) {
+            if !is_domain(&domain) {
                 decoder.error(node, format!("`{domain}` is not a domain such as lab.example"));
             }
             Some(domain)
         });
         let interface = options.get("interface").and_then(|node| {
             let interface = decoder.string(node)?;
-            // IFNAMSIZ with its zero.
-            let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ',' | '#' | ':' | '"' | '*');
-            if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
+            if !is_interface(&interface) {
                 decoder.error(node, format!("`{interface}` is not the name of a network interface"));
             }
             Some(interface)
@@ -103,7 +144,7 @@ impl Dhcp {
         let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
         for node in &recipe.nodes {
             let name = &node.name;
-            if !name.value.split('.').all(is_label) {
+            if !is_domain(&name.value) {
                 let text = format!("`{}` is not a host name, and DHCP tells nodes theirs", name.value);
                 let hint = "letters, digits and `-`, which must not be first or last";
                 findings.push(Finding::error(text).at(name.place.clone()).hint(hint));
@@ -129,13 +170,10 @@ impl Dhcp {
     }
 
     /// The nodes that are known by a MAC address, in the recipe's order.
-    pub fn hosts<'r>(&self, recipe: &'r Recipe) -> Vec<Host<'r>> {
-        let host = |node: &'r Node| {
-            let address = match node.ip.as_ref().map(|ip| ip.value.address) {
-                Some(IpAddr::V4(address)) => Some(address),
-                _ => None,
-            };
-            Some(Host { node, mac: node.mac.as_ref()?.value, address })
+    pub fn hosts(recipe: &Recipe) -> Vec<Host> {
+        let host = |node: &Node| {
+            let ip = node.ip.as_ref().map(|ip| ip.value);
+            Some(Host { name: node.name.value.clone(), mac: node.mac.as_ref()?.value, ip })
         };
         recipe.nodes.iter().filter_map(host).collect()
     }
@@ -148,6 +186,17 @@ fn address(options: &Options<'_>, node: &Yaml) -> Option<Ipv4Addr> {
         options.decoder.error(node, format!("`{text}` is not an IPv4 address"));
     }
     address
+}
+
+/// A host name or a domain, by RFC 1123.
+pub fn is_domain(text: &str) -> bool {
+    text.split('.').all(is_label)
+}
+
+/// The name of a network interface that a config can hold; its longest has 15 bytes (IFNAMSIZ with its zero).
+pub fn is_interface(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ',' | '#' | ':' | '"' | '*');
+    (1..=15).contains(&text.len()) && text.chars().all(plain)
 }
 
 /// One part of a host name, by RFC 1123.

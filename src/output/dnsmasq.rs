@@ -4,62 +4,32 @@
 //! name for each node. Both hand an iPXE to firmware that has none, chosen by the architecture it says (RFC 4578; HTTP boot
 //! has numbers of its own), and `boot.ipxe` to every iPXE, known by its user class.
 
-use super::dhcp::Dhcp;
+use super::dhcp::{Dhcp, Host, Mode};
 use super::{BaseUrl, Built, Options, OutputFormat, Row};
+use crate::firmware::{PLATFORMS, Platform};
 use crate::manifest::Role;
 use crate::recipe::Recipe;
-use crate::report::{Finding, nearest};
+use crate::report::Finding;
 
-/// The machines that firmware may say it is: tag, DHCP client architectures, dnsmasq's names for PXE services, loader.
-const MACHINES: [Machine; 3] = [
-    Machine { tag: "bios", archs: &[0], services: &["x86PC"], loader: "bios" },
-    // Most firmware of x64 says 7, which RFC 4578 calls EFI byte code; some 9.
-    Machine { tag: "uefi", archs: &[7, 9], services: &["BC_EFI", "X86-64_EFI"], loader: "uefi" },
-    Machine { tag: "arm64", archs: &[11], services: &["ARM64_EFI"], loader: "arm64" },
-];
+/// Where Debian's package `ipxe` has the loaders.
+pub const IPXE_DIRECTORY: &str = "/usr/lib/ipxe";
 
 /// UEFI HTTP boot, x64 and arm64: the firmware takes a URL and no TFTP.
-const HTTP_ARCHS: [u8; 2] = [16, 19];
-
-struct Machine {
-    tag: &'static str,
-    archs: &'static [u8],
-    services: &'static [&'static str],
-    loader: &'static str,
-}
+const HTTP_ARCHS: [u16; 2] = [16, 19];
 
 /// The format.
 #[derive(Debug)]
-struct Dnsmasq {
-    mode: Mode,
-    dhcp: Dhcp,
-    /// Where dnsmasq finds the loaders.
-    tftp_root: String,
-    /// File names below that: of [`MACHINES`], in their order.
-    loaders: [String; 3],
+pub struct Dnsmasq {
+    /// What it does about addresses.
+    pub mode: Mode,
+    /// The network.
+    pub dhcp: Dhcp,
+    /// Where dnsmasq finds the loaders; without, it serves no TFTP.
+    pub tftp_root: Option<String>,
+    /// File names below that, of the [`PLATFORMS`] that Flatcar runs on.
+    pub loaders: [String; 3],
     /// What UEFI HTTP boot loads: a URL.
-    http_loader: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Proxy,
-    Full,
-}
-
-impl std::str::FromStr for Mode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "proxy" => Ok(Mode::Proxy),
-            "full" => Ok(Mode::Full),
-            _ => {
-                let near = nearest(text, ["proxy", "full"]).map(|near| format!(": did you mean `{near}`?"));
-                Err(format!("`{text}` is neither `proxy` nor `full`{}", near.unwrap_or_default()))
-            }
-        }
-    }
+    pub http_loader: Option<String>,
 }
 
 pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
@@ -74,7 +44,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
         }
         Some(root)
     });
-    let mut loaders = ["undionly.kpxe", "ipxe.efi", "ipxe-arm64.efi"].map(str::to_owned);
+    let mut loaders = default_loaders();
     let mut http_loader = None;
     if let Some(node) = options.get("loaders") {
         let fields = decoder.fields(node, "`loaders`");
@@ -86,8 +56,8 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
             }
             Some(text)
         };
-        for (loader, machine) in loaders.iter_mut().zip(&MACHINES) {
-            if let Some(given) = text(machine.loader) {
+        for (loader, platform) in loaders.iter_mut().zip(&PLATFORMS) {
+            if let Some(given) = text(platform.tag) {
                 *loader = given;
             }
         }
@@ -103,8 +73,13 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
             "a proxy gives no addresses: leave `range` and `gateway` to the DHCP server beside it",
         );
     }
-    let tftp_root = tftp_root.unwrap_or_else(|| "/usr/lib/ipxe".into());
+    let tftp_root = Some(tftp_root.unwrap_or_else(|| IPXE_DIRECTORY.into()));
     Some(Box::new(Dnsmasq { mode, dhcp, tftp_root, loaders, http_loader }))
+}
+
+/// The loaders of the platforms that Flatcar runs on, by Debian's names.
+pub fn default_loaders() -> [String; 3] {
+    std::array::from_fn(|index| PLATFORMS[index].loader.to_owned())
 }
 
 impl OutputFormat for Dnsmasq {
@@ -120,18 +95,7 @@ impl OutputFormat for Dnsmasq {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let mut lines =
-            vec![format!("# dnsmasq for the machines of {}, written by prebake", built.recipe.name)];
-        if let Some(interface) = &self.dhcp.interface {
-            lines.extend([format!("interface={interface}"), "bind-interfaces".into()]);
-        }
-        match self.mode {
-            Mode::Proxy => lines.extend(self.proxy()),
-            Mode::Full => lines.extend(self.full(built.recipe)),
-        }
-        lines.extend(["enable-tftp".into(), format!("tftp-root={}", self.tftp_root)]);
-        lines.push("log-dhcp".into());
-        let text = lines.join("\n") + "\n";
+        let text = self.config(&built.recipe.name, &Dhcp::hosts(built.recipe));
         vec![Row::text("boot/dnsmasq/dnsmasq.conf".into(), Role::Boot, text)]
     }
 }
@@ -140,6 +104,28 @@ impl OutputFormat for Dnsmasq {
 const IPXE: [&str; 2] = ["dhcp-userclass=set:ipxe,iPXE", "dhcp-match=set:ipxe,175"];
 
 impl Dnsmasq {
+    /// The whole config, for these nodes.
+    pub fn config(&self, name: &str, hosts: &[Host]) -> String {
+        let mut lines = vec![format!("# dnsmasq for the machines of {name}, written by prebake")];
+        if let Some(interface) = &self.dhcp.interface {
+            lines.extend([format!("interface={interface}"), "bind-interfaces".into()]);
+        }
+        match self.mode {
+            Mode::Proxy => lines.extend(self.proxy()),
+            Mode::Full => lines.extend(self.full(hosts)),
+        }
+        if let Some(root) = &self.tftp_root {
+            lines.extend(["enable-tftp".into(), format!("tftp-root={root}")]);
+        }
+        lines.push("log-dhcp".into());
+        lines.join("\n") + "\n"
+    }
+
+    /// The platforms, each with its loader.
+    fn machines(&self) -> impl Iterator<Item = (&'static Platform, &String)> {
+        PLATFORMS.iter().zip(&self.loaders)
+    }
+
     fn script(&self) -> String {
         format!("{}/boot.ipxe", self.dhcp.base_url)
     }
@@ -152,7 +138,7 @@ impl Dnsmasq {
             format!("dhcp-range={},proxy,{}", subnet.base, subnet.netmask()),
         ];
         lines.extend(IPXE.map(str::to_owned));
-        for (machine, loader) in MACHINES.iter().zip(&self.loaders) {
+        for (machine, loader) in self.machines() {
             for service in machine.services {
                 lines.push(format!("pxe-service=tag:!ipxe,{service},\"iPXE\",{loader}"));
                 lines.push(format!("pxe-service=tag:ipxe,{service},\"prebake\",{}", self.script()));
@@ -161,7 +147,7 @@ impl Dnsmasq {
         lines
     }
 
-    fn full(&self, recipe: &Recipe) -> Vec<String> {
+    fn full(&self, hosts: &[Host]) -> Vec<String> {
         let Dhcp { subnet, range, gateway, dns, domain, lease, .. } = &self.dhcp;
         let netmask = subnet.netmask();
         let mut lines = vec!["dhcp-authoritative".into()];
@@ -180,20 +166,20 @@ impl Dnsmasq {
         if let Some(domain) = domain {
             lines.extend([format!("domain={domain}"), format!("local=/{domain}/"), "expand-hosts".into()]);
         }
-        for host in self.dhcp.hosts(recipe) {
-            let name = &host.node.name.value;
-            let address = host.address.map(|address| format!(",{address}")).unwrap_or_default();
+        for host in hosts {
+            let name = &host.name;
+            let address = host.address().map(|address| format!(",{address}")).unwrap_or_default();
             lines.push(format!("dhcp-host={}{address},{name}", host.mac));
-            if let Some(address) = host.address {
+            if let Some(address) = host.address() {
                 let full = domain.as_ref().map(|domain| format!("{name}.{domain},")).unwrap_or_default();
                 lines.push(format!("host-record={full}{name},{address}"));
             }
         }
         lines.extend(IPXE.map(str::to_owned));
-        for (machine, loader) in MACHINES.iter().zip(&self.loaders) {
+        for (machine, loader) in self.machines() {
             let tag = machine.tag;
             let matches =
-                machine.archs.iter().map(|arch| format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
+                machine.tftp.iter().map(|arch| format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
             lines.extend(matches);
             lines.push(format!("dhcp-boot=tag:{tag},tag:!ipxe,{loader}"));
         }

@@ -64,8 +64,8 @@ impl OutputFormat for Udhcpd {
         lines.extend(dns.iter().map(|server| format!("opt dns {server}")));
         lines.extend(domain.iter().map(|domain| format!("opt domain {domain}")));
         lines.push(format!("opt lease {}", lease.as_secs()));
-        let hosts = self.dhcp.hosts(built.recipe).into_iter();
-        lines.extend(hosts.filter_map(|host| Some(format!("static_lease {} {}", host.mac, host.address?))));
+        let hosts = Dhcp::hosts(built.recipe).into_iter();
+        lines.extend(hosts.filter_map(|host| Some(format!("static_lease {} {}", host.mac, host.address()?))));
         let text = lines.join("\n") + "\n";
         vec![Row::text("boot/udhcpd/udhcpd.conf".into(), Role::Boot, text)]
     }

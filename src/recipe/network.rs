@@ -13,6 +13,19 @@ pub struct Cidr {
     pub prefix: u8,
 }
 
+impl Cidr {
+    /// The network that it is in, if it is one of IPv4.
+    pub fn network(&self) -> Option<Network> {
+        match self.address {
+            IpAddr::V4(address) => {
+                let base = Ipv4Addr::from_bits(address.to_bits() & mask(self.prefix));
+                Some(Network { base, prefix: self.prefix })
+            }
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
 impl FromStr for Cidr {
     type Err = String;
 
@@ -48,13 +61,8 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(Cidr { address: IpAddr::V4(address), prefix }) => {
-                let base = Ipv4Addr::from_bits(address.to_bits() & mask(prefix));
-                Ok(Network { base, prefix })
-            }
-            _ => Err(format!("`{text}` is not an IPv4 network such as 10.0.0.0/24")),
-        }
+        let network = text.parse().ok().and_then(|cidr: Cidr| cidr.network());
+        network.ok_or_else(|| format!("`{text}` is not an IPv4 network such as 10.0.0.0/24"))
     }
 }
 
@@ -62,6 +70,11 @@ impl Network {
     /// Such as 255.255.255.0.
     pub fn netmask(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(mask(self.prefix))
+    }
+
+    /// Its last address, which all its machines listen to.
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.base.to_bits() | !mask(self.prefix))
     }
 
     /// Whether an address lies in it.

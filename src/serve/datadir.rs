@@ -16,7 +16,8 @@ use super::segments::{Root, Unsendable};
 use super::select::{Group, Groups};
 use super::sign::Signer;
 use super::site::{Error, Flaw, Profile, Site};
-use super::watch::{Changes, Watch};
+use super::watch::{Changes, Identity, Watch, identity};
+use crate::ignition::clean_path;
 use crate::manifest::{Manifest, SCHEMA};
 
 /// Longest file that is read, in bytes.
@@ -32,6 +33,7 @@ pub struct DataDir {
     settings: Settings,
     notices: Notices,
     watch: Watch,
+    assets: Option<Assets>,
     files: Files,
     site: Arc<Site>,
 }
@@ -81,6 +83,13 @@ pub struct Config {
     pub ignition: OnceLock<Result<Arc<[u8]>, String>>,
 }
 
+/// Where the path of the assets led when it was last followed.
+struct Assets {
+    /// The directory itself.
+    directory: PathBuf,
+    identity: Option<Identity>,
+}
+
 /// The directory itself, not a link to it.
 #[derive(Clone, Debug)]
 struct Directory {
@@ -114,36 +123,45 @@ impl DataDir {
             move |source| Error::NoDirectory { path, source }
         };
         fs::read_dir(path).map_err(no_directory(path))?;
-        let mut settings = settings;
-        if let Some(assets) = &mut settings.assets {
-            fs::read_dir(&assets).map_err(no_directory(assets))?;
-            *assets = assets.canonicalize().map_err(no_directory(assets))?;
+        if let Some(assets) = &settings.assets {
+            fs::read_dir(assets).map_err(no_directory(assets))?;
         }
-        let watch = Watch::new(path, settings.assets.as_deref());
+        let assets = settings.assets.as_deref().map(Assets::of);
+        let watch = Watch::new(path, assets.as_ref().map(|assets| &*assets.directory));
         let files = Files::read(Directory::open(watch.root()));
         let index = files.index();
         if settings.strict && !index.flaws.is_empty() {
             return Err(Error::Flawed { path: path.into(), flaws: index.flaws.to_vec() });
         }
         index.flaws.iter().for_each(|flaw| notices(&Notice::Flawed(flaw)));
-        let site = Arc::new(site(&files.directory, index, &settings, &notices));
-        Ok(DataDir { path: path.into(), settings, notices, watch, files, site })
+        let signer = settings.signer.clone();
+        let site = Arc::new(site(&files.directory, assets.as_ref(), index, signer, &notices));
+        Ok(DataDir { path: path.into(), settings, notices, watch, assets, files, site })
     }
 
     /// The site as the directory is now.
     pub fn site(&mut self) -> Arc<Site> {
-        let records_changed = match self.watch.changes() {
+        let assets = self.settings.assets.as_deref();
+        let swapped = self.assets.as_ref().zip(assets).is_some_and(|(seen, path)| !seen.is(path));
+        let changes = if swapped { Changes::Everything } else { self.watch.changes() };
+        let records_changed = match changes {
             Changes::None => return self.site.clone(),
             Changes::Files(paths) => self.files.refresh(&paths),
             Changes::Everything => {
-                self.watch = Watch::new(&self.path, self.settings.assets.as_deref());
+                self.assets = assets.map(Assets::of);
+                let skip = self.assets.as_ref().map(|assets| &*assets.directory);
+                self.watch = Watch::new(&self.path, skip);
                 self.files = Files::read(Directory::open(self.watch.root()));
                 true
             }
         };
-        let index = if records_changed { self.renewed() } else { self.index() };
-        self.site = Arc::new(site(&self.files.directory, index, &self.settings, &self.notices));
-        if records_changed {
+        let renewed = records_changed.then(|| self.renewed());
+        let is_new = matches!(renewed, Some(Ok(_)));
+        let index = renewed.map_or_else(|| self.index(), |renewed| renewed.unwrap_or_else(|kept| kept));
+        let signer = self.settings.signer.clone();
+        let site = site(&self.files.directory, self.assets.as_ref(), index, signer, &self.notices);
+        self.site = Arc::new(site);
+        if is_new {
             (self.notices)(&Notice::Swapped(&self.site));
         }
         self.site.clone()
@@ -160,23 +178,42 @@ impl DataDir {
         Index { groups: self.site.groups.clone(), profiles: self.site.profiles.clone(), flaws }
     }
 
-    /// The index after an edit, and word of what is wrong with it. Strict serving keeps the last good one.
-    fn renewed(&self) -> Index {
+    /// The index after an edit, and word of what is wrong with it. Strict serving goes on with the last good groups and
+    /// profiles instead: the error.
+    fn renewed(&self) -> Result<Index, Index> {
         let (old, new) = (self.index(), self.files.index());
-        let fresh: Vec<&Flaw> = new.flaws.iter().filter(|flaw| !old.flaws.contains(flaw)).collect();
         if self.settings.strict && !new.flaws.is_empty() {
             let flaws = new.flaws.to_vec();
             (self.notices)(&Notice::Kept(&Error::Flawed { path: self.path.clone(), flaws }));
-            return old;
+            return Err(Index { flaws: new.flaws, ..old });
         }
-        fresh.into_iter().for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
-        new
+        let known = |flaw: &&Flaw| !old.flaws.contains(flaw);
+        new.flaws.iter().filter(known).for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
+        Ok(new)
     }
 }
 
-fn site(directory: &Directory, index: Index, settings: &Settings, notices: &Notices) -> Site {
+impl Assets {
+    fn of(path: &Path) -> Assets {
+        let directory = path.canonicalize().unwrap_or_else(|_| path.into());
+        Assets { directory, identity: identity(path) }
+    }
+
+    /// Whether the path still leads there.
+    fn is(&self, path: &Path) -> bool {
+        identity(path) == self.identity
+    }
+}
+
+fn site(
+    directory: &Directory,
+    assets: Option<&Assets>,
+    index: Index,
+    signer: Option<Arc<Signer>>,
+    notices: &Notices,
+) -> Site {
     let Index { groups, profiles, flaws } = index;
-    let assets = settings.assets.clone();
+    let assets = assets.map(|assets| assets.directory.clone());
     let path = &directory.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let manifest = Manifest {
@@ -194,7 +231,6 @@ fn site(directory: &Directory, index: Index, settings: &Settings, notices: &Noti
         notices: notices.clone(),
         kept: Mutex::default(),
     };
-    let signer = settings.signer.clone();
     Site {
         root: assets.unwrap_or_else(|| path.clone()),
         manifest,
@@ -382,20 +418,10 @@ impl Live {
     }
 }
 
-/// A path below the data directory, cleaned as Go's `path.Clean("/" + path)` does it: `..` cannot leave.
+/// A path below the data directory, cleaned as Matchbox does it: `..` cannot leave.
 fn contained(path: &str) -> Result<String, String> {
-    if path.contains('\0') {
-        return Err("invalid character in file path".into());
+    match path.contains('\0') {
+        true => Err("invalid character in file path".into()),
+        false => Ok(clean_path(&format!("/{path}")).split_off(1)),
     }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    Ok(parts.join("/"))
 }

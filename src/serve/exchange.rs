@@ -18,6 +18,7 @@ use super::guard::Guard;
 use super::guard::answer::loggable;
 use super::labels::Labels;
 use super::limits::Limits;
+use super::loaders::Loaders;
 use super::monitor::Monitor;
 use super::notice::{Cut, Notice, Notices, Record};
 use super::proofs::{Proofs, Verdict};
@@ -29,7 +30,9 @@ use super::tally::Tally;
 /// What all connections answer from.
 pub struct Exchange {
     /// What is served.
-    pub content: Content,
+    pub content: Arc<Content>,
+    /// iPXE binaries, for firmware that loads them from here.
+    pub loaders: Loaders,
     /// What was seen of machines.
     pub monitor: Arc<Monitor>,
     /// Who is told.
@@ -96,8 +99,8 @@ impl Exchange {
                     now: SystemTime::now(),
                     peer: via.peer.ip(),
                 };
-                let guard = self.guard.as_deref();
-                routes::answer(&World { site: &site, monitor: &self.monitor, guard }, &request)
+                let (monitor, guard) = (&self.monitor, self.guard.as_deref());
+                routes::answer(&World { site: &site, monitor, guard, loaders: &self.loaders }, &request)
             }
             Err(answer) => (answer, Labels::default()),
         };

@@ -11,6 +11,7 @@ use super::escape::{escape_html, escape_path};
 use super::labels::Labels;
 use super::listing;
 use super::routes::{self, Request, World};
+use crate::ignition::clean_path;
 
 /// Below this lie the assets, where there are any.
 const ASSETS: &str = "/assets/";
@@ -40,6 +41,9 @@ fn with_headers_of_go(mut answer: Answer) -> Answer {
 }
 
 fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
+    if !escapes_are_whole(request.path) {
+        return (Answer::new(400, TEXT, "400 Bad Request"), Labels::default());
+    }
     let path = clean(request.path);
     let decoded = |path: &str| percent_decode_str(path).collect::<Vec<u8>>();
     if live.assets.is_some() && decoded(&path) == ASSETS.trim_end_matches('/').as_bytes() {
@@ -59,20 +63,18 @@ fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Lab
     answered.unwrap_or_else(|| (Answer::not_found(), Labels::default()))
 }
 
-/// Go's `path.Clean` for a path of a URL, which keeps a slash at its end.
+/// Whether two hex digits follow every `%`.
+fn escapes_are_whole(path: &str) -> bool {
+    let is_whole =
+        |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    path.split('%').skip(1).all(is_whole)
+}
+
+/// A path of a URL, cleaned as Go's mux does it: a slash at its end stays.
 fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    format!("/{}{end}", parts.join("/"))
+    let cleaned = clean_path(&format!("/{path}"));
+    let end = if path.ends_with('/') && cleaned != "/" { "/" } else { "" };
+    cleaned + end
 }
 
 /// Go's `http.Redirect` with status 307, the query kept.

@@ -10,6 +10,7 @@ use super::answer::{Answer, TEXT};
 use super::guard::answer::guarded;
 use super::guard::{self, Guard, Machine};
 use super::labels::Labels;
+use super::loaders::Loaders;
 use super::monitor::Monitor;
 use super::report::Report;
 use super::select::Group;
@@ -61,6 +62,8 @@ pub struct World<'w> {
     pub monitor: &'w Monitor,
     /// Who gives out what is private; none if nobody gets it.
     pub guard: Option<&'w Guard>,
+    /// iPXE binaries, where firmware is told of them.
+    pub loaders: &'w Loaders,
 }
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
@@ -82,6 +85,9 @@ const ROUTES: [(&str, Handler); 14] = [
     ("/metrics", page::metrics),
     ("/explain", explain::answer),
 ];
+
+/// Where the iPXE binaries are that UEFI HTTP boot loads.
+pub const LOADERS: &str = "loaders/";
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
@@ -110,7 +116,11 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
         return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
     }
     endpoint(world, request, name).unwrap_or_else(|| {
-        let answer = assets::answer(world.site, name, request);
+        let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
+        let answer = match loader {
+            Some(bytes) => Answer::new(200, "application/efi", bytes),
+            None => assets::answer(world.site, name, request),
+        };
         (answer, Labels::default())
     })
 }
@@ -224,7 +234,8 @@ mod tests {
             now: SystemTime::UNIX_EPOCH,
             peer: IpAddr::from([127, 0, 0, 1]),
         };
-        answer(&World { site, monitor: &Monitor::open(None).unwrap(), guard: None }, &request).0
+        let (monitor, loaders) = (Monitor::open(None).unwrap(), Loaders::default());
+        answer(&World { site, monitor: &monitor, guard: None, loaders: &loaders }, &request).0
     }
 
     #[test]

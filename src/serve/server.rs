@@ -16,6 +16,7 @@ use super::exchange::{Exchange, Via};
 use super::guard::{self, Guard};
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
+use super::loaders::Loaders;
 use super::monitor::Monitor;
 use super::notice::{Notice, Notices};
 use super::proofs::Proofs;
@@ -34,13 +35,14 @@ impl Server {
     /// A server on sockets that listen. Must be called within a tokio runtime.
     pub fn new(
         listeners: Vec<Listener>,
-        content: Content,
+        content: Arc<Content>,
         monitor: Arc<Monitor>,
         notices: Notices,
     ) -> io::Result<Server> {
         monitor.serves(&content.site());
         let exchange = Exchange {
             content,
+            loaders: Loaders::default(),
             monitor,
             notices,
             limits: Limits::default(),
@@ -89,6 +91,12 @@ impl Server {
             notices(notice);
         });
         self.exchange.guard = Some(guard);
+        self
+    }
+
+    /// With iPXE binaries for firmware that loads them over HTTP.
+    pub fn loaders(mut self, loaders: Loaders) -> Server {
+        self.exchange.loaders = loaders;
         self
     }
 

@@ -54,7 +54,7 @@ pub struct Watch {
     /// Where the path leads.
     root: PathBuf,
     skip: Option<PathBuf>,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
     /// None where all files are compared.
     events: Option<Events>,
     /// What events do not tell of.
@@ -243,7 +243,11 @@ impl Events {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Device and inode.
+pub type Identity = (u64, u64);
+
+/// Which file or directory a path leads to now.
+pub fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 

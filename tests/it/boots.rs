@@ -33,7 +33,7 @@ fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
 /// The lab's recipe, built with an initrd before all others: what Flatcar's kernel has inside and Debian's has not. A BIOS
 /// machine gets it from the harness; under UEFI only an initrd counts that an argument names, or that a unified kernel
 /// image holds.
-fn lab(outputs: &str) -> World {
+pub fn lab(outputs: &str) -> World {
     lab_with(outputs, |_| {})
 }
 
@@ -66,7 +66,7 @@ pub fn lab_with(outputs: &str, prepare: impl FnOnce(&World)) -> World {
 }
 
 /// Follows a machine until the sysext has said which profile's config arrived.
-fn boots(mut machine: Machine, profile: &str) {
+pub fn boots(mut machine: Machine, profile: &str) {
     let expected = format!("PREBAKE-LAB-OK profile={profile} nonce=by-uefi");
     // OVMF paints what iPXE says on a screen of its own.
     for pattern in ["Linux version", "] switch_root", &expected] {

@@ -94,6 +94,19 @@ fn damaged_recipes_and_manifests_do_no_harm() {
 }
 
 #[test]
+fn damaged_packets_of_firmware_do_no_harm() {
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dhcp");
+    for capture in fs::read_dir(captures).unwrap().map(|item| item.unwrap().path()) {
+        if capture.extension().is_some_and(|end| end == "bin") {
+            // What decides: operation, type and length of the address, and the options.
+            harmless(&fs::read(capture).unwrap(), &[0..4, 24..28, 236..340], 3000, properties::dhcp);
+        }
+    }
+    let request = b"\0\x01ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0timeout\x002\0";
+    harmless(request, &[], 20_000, properties::tftp);
+}
+
+#[test]
 fn damaged_requests_do_no_harm() {
     let sound = b"GET http://boot.example/assets/a?mac=52-54-00-00-00-01 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1,5-,-7\r\nContent-Length: 12\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nand a body!!";
     let (line, headers) = (0..70, 70..160);
@@ -102,8 +115,9 @@ fn damaged_requests_do_no_harm() {
 
 #[test]
 fn damaged_groups_and_profiles_of_matchbox_do_no_harm() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/matchbox/data");
     for path in ["groups/meta-types.json", "groups/mac-dot.json", "profiles/multi-initrd.json"] {
-        let sound = fs::read(repository("tests/vectors/matchbox/data").join(path)).unwrap();
+        let sound = fs::read(data.join(path)).unwrap();
         harmless(&sound, &[], 3000, properties::records);
     }
 }

@@ -114,7 +114,7 @@ fn formats_of_printf_give_what_go_gives() {
     outcome.unwrap();
 }
 
-/// What we refuse and Go does not (docs/guides/serve.md).
+/// What we refuse and Go does not (docs/guides/templates.md).
 #[test]
 fn the_differences_from_go_are_those_that_are_stated() {
     let Some(judge) = Judge::start("gotemplate") else { return };

@@ -1,7 +1,7 @@
 //! `prebake serve --matchbox`: Matchbox's data directories, answered as Matchbox answers them.
 //!
 //! `kit` holds recorded answers of real Matchbox against ours, `random` a living one; `edits`, `signatures` and `flags`
-//! show what a recording cannot, and `differences` each row of the table in `docs/guides/serve.md`.
+//! show what a recording cannot, and `differences` each row of the table in `docs/guides/matchbox.md`.
 
 mod differences;
 mod edits;

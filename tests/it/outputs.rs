@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::judges;
 use crate::world::{Run, World};
 
 const DHCP: &str = "base_url: \"http://10.0.0.1:8080\", subnet: 10.0.0.0/24, interface: lo";
@@ -288,6 +289,74 @@ fn terraform_makes_the_same_profiles_and_groups_as_the_tree_has() {
                 }
             }
         }
+    }
+}
+
+/// What the provider's resources take (terraform-provider-matchbox, `resource_profile.go`, `resource_group.go`), beside
+/// the `for_each` of every resource.
+const RESOURCES: [(&str, &str, &[&str]); 2] = [
+    ("matchbox_profile", "boot", &["args", "initrd", "kernel", "name", "raw_ignition"]),
+    ("matchbox_group", "node", &["metadata", "name", "profile", "selector"]),
+];
+
+/// Terraform's own evaluation of the module. The provider cannot be had here, so resources that hold anything stand in for
+/// its two, with the same arguments.
+#[test]
+fn terraform_itself_makes_the_profiles_and_groups_of_the_tree() {
+    let Some(terraform) = judges::terraform() else { return };
+    let world = world("  terraform: {}");
+    world.edit("recipes/small.yaml", "console=ttyS0", "'a=${b}', 'c=100%{d}'");
+    world.build();
+    let mut module: Value = serde_json::from_str(&tree(&world, "boot/terraform/matchbox.tf.json")).unwrap();
+    let mut stand_ins = serde_json::Map::new();
+    for (kind, name, arguments) in RESOURCES {
+        let mut resource = module["resource"][kind][name].as_object().unwrap().clone();
+        let for_each = resource.remove("for_each").unwrap();
+        let given: BTreeSet<&str> = resource.keys().map(String::as_str).collect();
+        assert_eq!(given, arguments.iter().copied().collect());
+        stand_ins.insert(name.to_owned(), json!({"for_each": for_each, "input": resource}));
+    }
+    let stand_ins = json!({"terraform_data": stand_ins}).to_string();
+    let stand_ins = stand_ins.replace(
+        "matchbox_profile.boot[each.value.profile].name",
+        "terraform_data.boot[each.value.profile].input.name",
+    );
+    module["resource"] = serde_json::from_str(&stand_ins).unwrap();
+    module.as_object_mut().unwrap().remove("terraform");
+    let all =
+        |name| json!({"value": format!("${{{{for id, made in terraform_data.{name} : id => made.input}}}}")});
+    module["output"] = json!({"boot": all("boot"), "node": all("node")});
+    let place = world.path("copy/boot/terraform");
+    fs::create_dir_all(&place).unwrap();
+    std::os::unix::fs::symlink(world.path("output/small/current/ignition"), world.path("copy/ignition"))
+        .unwrap();
+    fs::write(place.join("main.tf.json"), module.to_string()).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&terraform);
+        Run::of(command.args(args).current_dir(&place).env("CHECKPOINT_DISABLE", "1").output().unwrap())
+            .ok()
+            .stdout
+    };
+    run(&["init", "-input=false"]);
+    run(&["validate"]);
+    run(&["apply", "-auto-approve", "-input=false"]);
+    let made: Value = serde_json::from_str(&run(&["output", "-json"])).unwrap();
+
+    let profiles = made["boot"]["value"].as_object().unwrap();
+    assert_eq!(profiles.len(), 3);
+    for (id, made) in profiles {
+        let file: Value = serde_json::from_str(&tree(&world, &format!("profiles/{id}.json"))).unwrap();
+        assert_eq!((&made["name"], &made["kernel"]), (&file["id"], &file["boot"]["kernel"]));
+        assert_eq!((&made["initrd"], &made["args"]), (&file["boot"]["initrd"], &file["boot"]["args"]));
+        assert_eq!(made["raw_ignition"], tree(&world, &format!("ignition/{id}.ign")));
+    }
+    assert!(made["boot"]["value"]["worker"]["args"].as_array().unwrap().contains(&json!("a=${b}")));
+    let groups = made["node"]["value"].as_object().unwrap();
+    assert_eq!(groups.len(), 3);
+    for (id, made) in groups {
+        let file: Value = serde_json::from_str(&tree(&world, &format!("groups/{id}.json"))).unwrap();
+        assert_eq!((&made["name"], &made["profile"]), (&file["id"], &file["profile"]));
+        assert_eq!((&made["selector"], &made["metadata"]), (&file["selector"], &file["metadata"]));
     }
 }
 

@@ -400,3 +400,35 @@ fn explain_says_which_group_matches_why_others_do_not_and_what_is_sent() {
     assert!(told.contains("- n1 (mac=52:54:00:00:00:01) does not"), "a slip of the finger: {told}");
     strict.prebake(&["explain", tree, "--mac", "52:54"]).fails(2, &["that is no MAC address"]);
 }
+
+#[test]
+fn a_matchbox_directory_is_watched_too_and_its_malformed_files_are_told() {
+    let world = World::new();
+    let write = |path: &str, text: &str| {
+        let path = world.path("data").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("groups/one.json", r#"{"profile": "p", "selector": {"mac": "52:54:00:00:00:01"}}"#);
+    write("groups/bad.json", "{");
+    write("profiles/p.json", r#"{"boot": {"kernel": "/assets/kernel", "initrd": ["/assets/gone"]}}"#);
+    write("assets/kernel", "kernel");
+    let data = world.path("data");
+    let mut command = world.command(&["serve", "--address", "127.0.0.1:0", "--matchbox"]);
+    let mut server = Server::start(command.arg(&data));
+    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    for (target, status) in [(&*format!("/ipxe?{N1}"), 200), ("/assets/kernel", 200), ("/assets/gone", 404)] {
+        assert_eq!(get(&address, target, "").status, status, "{target}");
+    }
+    let status = || -> Value { serde_json::from_slice(&get(&address, "/status", "").body).unwrap() };
+    soon(|| status()["machines"][0]["troubles"][0]["kind"] == "refused-file");
+    let now = status();
+    assert_eq!((&now["serving"]["name"], &now["machines"][0]["name"]), (&"data".into(), &"one".into()));
+    assert!(now["problems"][0].as_str().unwrap().contains("groups/bad.json"), "{now:#}");
+    let metrics = parse_metrics(&get(&address, "/metrics", "").text());
+    assert_eq!(metrics["prebake_malformed_files"], 1.0);
+    let explain = ["explain", "--matchbox", data.to_str().unwrap(), "--mac", "52:54:00:00:00:01"];
+    let told = world.prebake(&explain).ok().stdout;
+    assert!(told.contains("profile `p` names /assets/gone, which is not there"), "{told}");
+    assert!(!told.contains("/assets/kernel, which"), "{told}");
+}

@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::network::{self, Plug};
+
 /// Console lines that end a boot whatever is waited for. The first is the kernel's, which goes on without the rest of
 /// the initrd; the second the bootengine's.
 const FATAL: [&str; 5] =
@@ -58,6 +60,9 @@ pub struct Builder {
     direct: Option<Direct>,
     uefi: bool,
     disk: Option<PathBuf>,
+    plug: Option<Plug>,
+    /// Whether its network card has a ROM: QEMU's, an iPXE.
+    rom: bool,
     disk_serial: String,
     reboots: bool,
     console: PathBuf,
@@ -101,6 +106,18 @@ impl Builder {
         self
     }
 
+    /// A network other than QEMU's own, which it boots from if that has anything to boot.
+    pub fn plug(mut self, plug: Plug) -> Self {
+        self.plug = Some(plug);
+        self
+    }
+
+    /// A network card without an iPXE of its own: UEFI firmware then boots as it can, a BIOS cannot.
+    pub fn without_rom(mut self) -> Self {
+        self.rom = false;
+        self
+    }
+
     /// The serial number of its disk.
     pub fn disk_serial(mut self, serial: &str) -> Self {
         self.disk_serial = serial.into();
@@ -129,22 +146,14 @@ impl Builder {
 
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
-        let Builder {
-            mac,
-            uuid,
-            memory_mib,
-            boot_file,
-            tftp,
-            direct,
-            uefi,
-            disk,
-            disk_serial,
-            reboots,
-            console,
-        } = self;
+        let Builder { mac, uuid, memory_mib, boot_file, tftp, direct, uefi, disk, .. } = self;
+        let Builder { disk_serial, reboots, plug, rom, console, .. } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
-        let mut command = Command::new("setpriv");
+        let mut command = match &plug {
+            Some(plug) => network::command_in(&plug.namespace, "setpriv"),
+            None => Command::new("setpriv"),
+        };
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args([
             "-accel",
@@ -163,14 +172,19 @@ impl Builder {
         command.arg("-serial").arg(format!("file:{}", console.display()));
         let bootfile = boot_file.as_ref().map(|file| format!(",bootfile={file}")).unwrap_or_default();
         let root = tftp.as_ref().map(|root| format!(",tftp={}", root.display())).unwrap_or_default();
-        command.arg("-netdev").arg(format!("user,id=n0,net=10.0.2.0/24{root}{bootfile}"));
+        let netdev = match &plug {
+            Some(Plug { tap, .. }) => format!("tap,id=n0,ifname={tap},script=no,downscript=no"),
+            None => format!("user,id=n0,net=10.0.2.0/24{root}{bootfile}"),
+        };
+        command.arg("-netdev").arg(netdev);
         // Without a boot file the network has nothing to boot, so the disk comes first.
-        let (network, first) = if boot_file.is_some() { (1, 2) } else { (2, 1) };
+        let (network, first) = if boot_file.is_some() || plug.is_some() { (1, 2) } else { (2, 1) };
         // iPXE is the ROM of QEMU's cards; without, OVMF drives them itself.
-        let rom = if uefi && tftp.is_some() { ",romfile=" } else { "" };
+        let rom = if rom && !(uefi && tftp.is_some()) { "" } else { ",romfile=" };
         command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}{rom}"));
         if let Some(disk) = disk {
-            let drive = format!("id=d0,if=none,format=raw,file={}", disk.display());
+            // Unsafe only if this host loses its power: what a machine flushes need not wait for the host's disk.
+            let drive = format!("id=d0,if=none,format=raw,cache=unsafe,file={}", disk.display());
             let device = format!("virtio-blk-pci,drive=d0,serial={disk_serial},bootindex={first}");
             command.arg("-drive").arg(drive).arg("-device").arg(device);
         }
@@ -244,10 +258,17 @@ impl Machine {
             direct: None,
             uefi: false,
             disk: None,
+            plug: None,
+            rom: true,
             disk_serial: DISK_SERIAL.into(),
             reboots: false,
             console: console.into(),
         }
+    }
+
+    /// A machine on a network that may have something to boot.
+    pub fn on(plug: Plug, console: &Path) -> Builder {
+        Machine::builder("", console).no_network_boot().plug(plug)
     }
 
     /// A machine that boots a kernel with one initrd, without a loader.

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod machine;
 pub mod merge;
 pub mod mirror;
+pub mod network;
 pub mod release;
 pub mod upstream;
 

@@ -1,6 +1,179 @@
 //! Flags of `prebake serve` for DHCP and TFTP.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args;
 
+use crate::error::Result;
+use crate::firmware::PLATFORMS;
+use crate::output::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface};
+use crate::output::dnsmasq::{Dnsmasq, IPXE_DIRECTORY, default_loaders};
+use crate::recipe::AddressRange;
+use crate::serve::inventory;
+use crate::serve::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
+use crate::serve::routes::LOADERS;
+use crate::serve::site::Site;
+
 #[derive(Args)]
-pub struct NetbootArgs {}
+#[command(next_help_heading = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)")]
+pub struct NetbootArgs {
+    /// The network interface whose machines are answered over DHCP and TFTP; no other network notices
+    #[arg(long, value_name = "NAME", value_parser = interface)]
+    interface: Option<String>,
+    /// Tell machines what to boot, beside the DHCP server that gives them their addresses (ports 67 and 4011)
+    #[arg(long, requires = "interface")]
+    proxy_dhcp: bool,
+    /// Be the DHCP server: nodes get the addresses of the recipe, others one of --dhcp-range
+    #[arg(long, requires = "interface", conflicts_with = "proxy_dhcp")]
+    dhcp: bool,
+    /// Serve iPXE to firmware by TFTP, and the tree's boot files (port 69 unless another is named)
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0.0.0.0:69")]
+    tftp: Option<SocketAddr>,
+    /// Where the iPXE binaries are: undionly.kpxe, ipxe.efi, ipxe-arm64.efi
+    #[arg(long, value_name = "DIR", default_value = IPXE_DIRECTORY)]
+    ipxe_dir: PathBuf,
+    /// The address at which machines reach this server, if it is not the interface's
+    #[arg(long, value_name = "ADDRESS")]
+    advertise: Option<Ipv4Addr>,
+    /// Addresses for machines that no node names, such as 10.0.0.100-10.0.0.200
+    #[arg(long, value_name = "FIRST-LAST", requires = "dhcp", conflicts_with = "proxy_dhcp")]
+    dhcp_range: Option<AddressRange>,
+    /// How long an address is lent [default: 12h]
+    #[arg(long, value_name = "TIME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = lease)]
+    lease_time: Option<Duration>,
+    /// The router that machines are told; none is told otherwise
+    #[arg(long, value_name = "ADDRESS", requires = "dhcp", conflicts_with = "proxy_dhcp")]
+    gateway: Option<Ipv4Addr>,
+    /// Name servers that machines are told; prebake itself serves no names
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "dhcp",
+        conflicts_with = "proxy_dhcp",
+        value_delimiter = ','
+    )]
+    dns: Vec<Ipv4Addr>,
+    /// The DNS domain that machines are told
+    #[arg(long, value_name = "NAME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = domain)]
+    domain: Option<String>,
+    /// Print the dnsmasq config that does what these flags ask for, and exit
+    #[arg(long, requires = "interface")]
+    dnsmasq: bool,
+}
+
+fn interface(text: &str) -> Result<String, String> {
+    let refused = || format!("`{text}` is not the name of a network interface");
+    is_interface(text).then(|| text.to_owned()).ok_or_else(refused)
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let refused = || format!("`{text}` is not a domain such as lab.example");
+    is_domain(text).then(|| text.to_owned()).ok_or_else(refused)
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease: humantime::Duration =
+        text.parse().map_err(|_| format!("`{text}` is not a time such as 12h or 30m"))?;
+    match *lease < SHORTEST_LEASE {
+        true => Err("a lease must last two minutes at least".into()),
+        false => Ok(*lease),
+    }
+}
+
+impl NetbootArgs {
+    /// Whether a config is wanted instead of a server.
+    pub fn prints_dnsmasq(&self) -> bool {
+        self.dnsmasq
+    }
+
+    fn wish(&self, http: Http) -> Wish {
+        let dhcp = [(self.proxy_dhcp, Mode::Proxy), (self.dhcp, Mode::Full)];
+        let network = NetworkWish {
+            range: self.dhcp_range,
+            gateway: self.gateway,
+            dns: self.dns.clone(),
+            domain: self.domain.clone(),
+            lease: self.lease_time.unwrap_or(LEASE),
+        };
+        Wish {
+            interface: self.interface.clone(),
+            dhcp: dhcp.into_iter().find_map(|(asked, mode)| asked.then_some(mode)),
+            tftp: self.tftp,
+            ipxe_dir: self.ipxe_dir.clone(),
+            advertise: self.advertise,
+            http,
+            network,
+        }
+    }
+
+    /// Takes the sockets for what is asked for, if anything is; our HTTP server listens at `address`.
+    pub fn bind(&self, scheme: &'static str, address: SocketAddr, site: &Site) -> Result<Option<Bound>> {
+        let wish = self.wish(Http { scheme, port: address.port() });
+        if wish.is_nothing() {
+            return Ok(None);
+        }
+        let dhcp = wish.dhcp;
+        let bound = wish.bind()?;
+        let mut story = self.story(dhcp, &bound, address);
+        if dhcp == Some(Mode::Full) {
+            story.extend(inventory::hosts(site).1);
+        }
+        for line in story {
+            eprintln!("{line}");
+        }
+        Ok(Some(bound))
+    }
+
+    /// What is answered from now on, and what is not though somebody may expect it.
+    fn story(&self, dhcp: Option<Mode>, bound: &Bound, address: SocketAddr) -> Vec<String> {
+        let interface = self.interface.as_deref().unwrap_or_default();
+        let mut lines = Vec::new();
+        match dhcp {
+            Some(Mode::Proxy) => {
+                lines.push(format!("answering DHCP on {interface}, beside the server that gives addresses"))
+            }
+            Some(Mode::Full) => lines.push(format!("giving addresses by DHCP on {interface}")),
+            None => {}
+        }
+        if let Some(address) = bound.tftp_address() {
+            lines.push(format!("listening on tftp://{address}"));
+        } else {
+            lines.push("no --tftp: only iPXE and UEFI HTTP boot are told what to load".into());
+        }
+        // The others have no loader on any distribution, so nobody misses them.
+        let missing = PLATFORMS[..3].iter().filter(|platform| bound.loaders().get(platform.loader).is_none());
+        lines.extend(missing.map(|platform| {
+            let (name, loader) = (platform.name, platform.loader);
+            format!("{name} machines get no iPXE: {} has no {loader}", self.ipxe_dir.display())
+        }));
+        if address.ip().is_loopback() {
+            let port = address.port();
+            lines.push(format!("machines cannot reach {address}: give --address 0.0.0.0:{port}"));
+        }
+        lines
+    }
+
+    /// The dnsmasq config that does what the flags ask for, with the nodes of what is served; `address` is `HOST:PORT`.
+    pub fn dnsmasq_config(&self, scheme: &'static str, address: &str, site: &Site) -> Result<String> {
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+        let http = Http { scheme, port };
+        let wish = self.wish(http);
+        let mode = wish.dhcp.unwrap_or(Mode::Proxy);
+        let interface = netboot::find(self.interface.as_deref().unwrap_or_default())?;
+        let base = base_url(http, wish.advertise.unwrap_or(interface.address));
+        let http_loader = match mode {
+            Mode::Full => Some(format!("{base}/{LOADERS}{}", PLATFORMS[1].loader)),
+            Mode::Proxy => None,
+        };
+        let dnsmasq = Dnsmasq {
+            mode,
+            dhcp: wish.network.on(&interface, base)?,
+            tftp_root: wish.tftp.map(|_| wish.ipxe_dir.display().to_string()),
+            loaders: default_loaders(),
+            http_loader,
+        };
+        Ok(dnsmasq.config(&site.manifest.name, &inventory::hosts(site).0))
+    }
+}

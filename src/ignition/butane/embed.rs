@@ -31,6 +31,11 @@ pub(super) fn embed(resource: &mut Record, contents: &[u8], origin: &Origin) {
     resource.set("source", Node::text(format!("data:{best}"), origin));
 }
 
+/// Sets a resource's source to contents as Butane did when it began: always plain, and silent about compression.
+pub(super) fn embed_plain(resource: &mut Record, contents: &[u8], origin: &Origin) {
+    resource.set("source", Node::text(format!("data:,{}", escape(contents)), origin));
+}
+
 fn base64_part(bytes: &[u8]) -> String {
     format!(";base64,{}", base64(bytes))
 }

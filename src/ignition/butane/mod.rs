@@ -176,7 +176,7 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
 
 /// Turns what only Butane knows into what Ignition knows.
 fn desugar(mut config: Record, files: &FilesDir<'_>, spec: Spec, report: &mut Report) -> Record {
-    fold(&mut config, files, report);
+    fold(&mut config, files, spec, report);
     // A finding about the version points at Butane's.
     if let Some(written) = config.get("version").map(|node| node.origin.clone()) {
         config.record_mut("ignition", spec).set("version", Node::text(spec.as_str(), &written));
@@ -188,9 +188,9 @@ fn desugar(mut config: Record, files: &FilesDir<'_>, spec: Spec, report: &mut Re
 }
 
 /// Reads what records name: contents of resources and units, key files of users.
-fn fold(record: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
+fn fold(record: &mut Record, files: &FilesDir<'_>, spec: Spec, report: &mut Report) {
     if record.schema.fields.iter().any(|field| field.name == "inline") {
-        fold_resource(record, files, report);
+        fold_resource(record, files, spec, report);
     } else if std::ptr::eq(record.schema, &schema::UNIT) || std::ptr::eq(record.schema, &schema::DROPIN) {
         fold_unit(record, files, report);
     } else if std::ptr::eq(record.schema, &schema::USER) {
@@ -198,11 +198,11 @@ fn fold(record: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
     }
     for index in 0..record.schema.fields.len() {
         match record.at_mut(index).as_mut().map(|node| &mut node.value) {
-            Some(Value::Record(part)) => fold(part, files, report),
+            Some(Value::Record(part)) => fold(part, files, spec, report),
             Some(Value::List(items)) => {
                 for item in items {
                     if let Value::Record(part) = &mut item.value {
-                        fold(part, files, report);
+                        fold(part, files, spec, report);
                     }
                 }
             }
@@ -211,7 +211,7 @@ fn fold(record: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
     }
 }
 
-fn fold_resource(resource: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
+fn fold_resource(resource: &mut Record, files: &FilesDir<'_>, spec: Spec, report: &mut Report) {
     if let Some(local) = resource.take("local") {
         match files.read(local.as_text().unwrap_or_default()) {
             Ok(contents) => embed::embed(resource, &contents, &local.origin),
@@ -219,9 +219,13 @@ fn fold_resource(resource: &mut Record, files: &FilesDir<'_>, report: &mut Repor
         }
     }
     if let Some(inline) = resource.take("inline") {
-        match &inline.value {
-            Value::Bytes(bytes) => embed::embed(resource, bytes, &inline.origin),
-            _ => embed::embed(resource, inline.as_text().unwrap_or_default().as_bytes(), &inline.origin),
+        let contents = match &inline.value {
+            Value::Bytes(bytes) => bytes,
+            _ => inline.as_text().unwrap_or_default().as_bytes(),
+        };
+        match spec {
+            Spec::V3_0 => embed::embed_plain(resource, contents, &inline.origin),
+            _ => embed::embed(resource, contents, &inline.origin),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::serve::stamp::Stamp;
 /// Something that is likely wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
+    /// Which of the things that are looked for, in a word; what is of one kind has one cause, likely.
+    pub kind: String,
     /// Since when.
     pub since: Stamp,
     /// What.
@@ -28,29 +30,38 @@ const LOOPS: u32 = 3;
 /// The same script so often, without anything loaded.
 const SCRIPTS: u32 = 4;
 
-type Rule = fn(&Machine, Stamp) -> Option<Trouble>;
+/// What a rule finds: since when, what, and what a person can do.
+type Found = Option<(Stamp, String, String)>;
+type Rule = fn(&Machine, Stamp) -> Found;
 
 /// All that is looked for, the surest first.
-const RULES: [Rule; 14] = [
-    failure,
-    unmatched,
-    other_architecture,
-    refused_files,
-    broken_transfer,
-    stalled_transfer,
-    tftp_failure,
-    boot_loop,
-    script_loop,
-    silence_before_the_script,
-    nothing_loaded,
-    missing_initrds,
-    silence_after_loading,
-    endless_installation,
+const RULES: [(&str, Rule); 14] = [
+    ("failure", failure),
+    ("unmatched", unmatched),
+    ("architecture", other_architecture),
+    ("refused-file", refused_files),
+    ("broken-transfer", broken_transfer),
+    ("stalled-transfer", stalled_transfer),
+    ("tftp", tftp_failure),
+    ("boot-loop", boot_loop),
+    ("script-loop", script_loop),
+    ("no-script", silence_before_the_script),
+    ("no-kernel", nothing_loaded),
+    ("no-initrd", missing_initrds),
+    ("no-report", silence_after_loading),
+    ("installing", endless_installation),
 ];
 
 /// What is likely wrong with a machine now.
 pub fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
-    RULES.iter().filter_map(|rule| rule(machine, now)).collect()
+    let found = RULES.iter().filter_map(|(kind, rule)| Some((kind, rule(machine, now)?)));
+    let trouble = |(kind, (since, what, hint)): (&&str, (Stamp, String, String))| Trouble {
+        kind: (*kind).to_owned(),
+        since,
+        what,
+        hint,
+    };
+    found.map(trouble).collect()
 }
 
 /// What is wrong with a kernel that a machine of iPXE's `buildarch` shall boot. An iPXE for BIOS says `i386` whatever
@@ -65,8 +76,8 @@ pub fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
     (!fits).then(|| format!("it is a machine of architecture {said}, and its kernel is for {kernel}"))
 }
 
-fn trouble(since: Stamp, what: impl Into<String>, hint: impl Into<String>) -> Option<Trouble> {
-    Some(Trouble { since, what: what.into(), hint: hint.into() })
+fn trouble(since: Stamp, what: impl Into<String>, hint: impl Into<String>) -> Found {
+    Some((since, what.into(), hint.into()))
 }
 
 /// Whether the boot has been at a stage, without moving, for longer than that may take.
@@ -75,7 +86,7 @@ fn is_overdue(machine: &Machine, stage: Stage, now: Stamp) -> bool {
     machine.boot.stage() == Some(stage) && stage.patience().is_some_and(|patience| silent > patience)
 }
 
-fn failure(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn failure(machine: &Machine, _: Stamp) -> Found {
     let report = machine.report.as_ref().filter(|report| report.is_failure())?;
     let current = report.at >= machine.boot.began;
     let what = if report.detail.is_empty() { "it reports a failure" } else { report.detail.as_str() };
@@ -83,7 +94,7 @@ fn failure(machine: &Machine, _: Stamp) -> Option<Trouble> {
     current.then(|| trouble(report.at, what, hint)).flatten()
 }
 
-fn unmatched(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn unmatched(machine: &Machine, _: Stamp) -> Found {
     let said = machine.boot.unmatched.as_ref()?;
     let since = machine.boot.marks.get(&Stage::Script)?.first;
     let said = if said.is_empty() { "nothing of itself" } else { said.as_str() };
@@ -94,13 +105,13 @@ fn unmatched(machine: &Machine, _: Stamp) -> Option<Trouble> {
     )
 }
 
-fn other_architecture(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn other_architecture(machine: &Machine, _: Stamp) -> Found {
     let what = wrong_architecture(machine.arch.as_deref(), &machine.boot.told)?;
     let hint = "give the node its `arch:` in the recipe, or another profile";
     trouble(machine.boot.moved(), what, hint)
 }
 
-fn refused_files(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn refused_files(machine: &Machine, _: Stamp) -> Found {
     let Fetch { path, status, moved, .. } = machine.boot.fetches.iter().find(|fetch| fetch.status >= 400)?;
     let profile = machine.profile.as_deref().unwrap_or("?");
     let named = machine.boot.told.stage_of(path).is_some();
@@ -119,7 +130,7 @@ fn refused_files(machine: &Machine, _: Stamp) -> Option<Trouble> {
     trouble(*moved, what, hint)
 }
 
-fn broken_transfer(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn broken_transfer(machine: &Machine, now: Stamp) -> Found {
     let mut fetches = machine.boot.fetches.iter();
     let fetch = fetches.find(|fetch| fetch.broke_off() && now.since(fetch.moved) > STALL)?;
     let Fetch { path, sent, length, times, moved, .. } = fetch;
@@ -131,7 +142,7 @@ fn broken_transfer(machine: &Machine, now: Stamp) -> Option<Trouble> {
     )
 }
 
-fn stalled_transfer(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn stalled_transfer(machine: &Machine, now: Stamp) -> Found {
     let mut fetches = machine.boot.fetches.iter();
     let fetch = fetches.find(|fetch| !fetch.is_over && now.since(fetch.moved) > STALL)?;
     let Fetch { path, sent, length, moved, .. } = fetch;
@@ -142,14 +153,14 @@ fn stalled_transfer(machine: &Machine, now: Stamp) -> Option<Trouble> {
     )
 }
 
-fn tftp_failure(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn tftp_failure(machine: &Machine, _: Stamp) -> Found {
     let (since, why) = machine.boot.tftp_failure.as_ref()?;
     let early = machine.boot.stage().is_none_or(|stage| stage <= Stage::Tftp);
     let hint = "TFTP has the loaders that the server named at its start; DHCP must name one of them";
     early.then(|| trouble(*since, why, hint)).flatten()
 }
 
-fn boot_loop(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn boot_loop(machine: &Machine, _: Stamp) -> Found {
     let turns = machine.fruitless;
     let round = turns >= LOOPS && !machine.boot.has_arrived();
     let what = format!("it goes round: {turns} boots in a row came to nothing");
@@ -158,7 +169,7 @@ fn boot_loop(machine: &Machine, _: Stamp) -> Option<Trouble> {
     round.then(|| trouble(machine.boot.began, what, hint)).flatten()
 }
 
-fn script_loop(machine: &Machine, _: Stamp) -> Option<Trouble> {
+fn script_loop(machine: &Machine, _: Stamp) -> Found {
     let mark = machine.boot.marks.get(&Stage::Script)?;
     let round = mark.times >= SCRIPTS && machine.boot.stage() == Some(Stage::Script);
     let known = machine.boot.unmatched.is_none();
@@ -167,7 +178,7 @@ fn script_loop(machine: &Machine, _: Stamp) -> Option<Trouble> {
     (round && known).then(|| trouble(mark.first, what, hint)).flatten()
 }
 
-fn silence_before_the_script(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn silence_before_the_script(machine: &Machine, now: Stamp) -> Found {
     let since = machine.boot.moved();
     let file = machine.boot.boot_file.as_deref().unwrap_or("a boot file");
     if is_overdue(machine, Stage::Dhcp, now) {
@@ -181,7 +192,7 @@ fn silence_before_the_script(machine: &Machine, now: Stamp) -> Option<Trouble> {
     is_overdue(machine, Stage::Tftp, now).then(|| trouble(since, what, hint)).flatten()
 }
 
-fn nothing_loaded(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
     let due = is_overdue(machine, Stage::Script, now) && machine.boot.unmatched.is_none();
     if !due {
         return None;
@@ -205,7 +216,7 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Option<Trouble> {
     )
 }
 
-fn missing_initrds(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn missing_initrds(machine: &Machine, now: Stamp) -> Found {
     let boot = &machine.boot;
     let kernel = boot.told.of_stage(Stage::Kernel).next().filter(|load| boot.is_there(load))?;
     let patience = Stage::Kernel.patience()?;
@@ -237,7 +248,7 @@ fn missing_initrds(machine: &Machine, now: Stamp) -> Option<Trouble> {
     }
 }
 
-fn silence_after_loading(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn silence_after_loading(machine: &Machine, now: Stamp) -> Found {
     let boot = &machine.boot;
     let over = is_overdue(machine, Stage::Initrd, now) || is_overdue(machine, Stage::Ignition, now);
     if !over || !boot.told.reports || !boot.is_loaded() {
@@ -256,7 +267,7 @@ fn silence_after_loading(machine: &Machine, now: Stamp) -> Option<Trouble> {
     trouble(boot.moved(), "it loaded everything and has not reported since", hint)
 }
 
-fn endless_installation(machine: &Machine, now: Stamp) -> Option<Trouble> {
+fn endless_installation(machine: &Machine, now: Stamp) -> Found {
     let what = "it has been installing for more than an hour";
     let hint = "look at its console: journalctl -b -u prebake-install";
     is_overdue(machine, Stage::Installing, now).then(|| trouble(machine.boot.moved(), what, hint)).flatten()

@@ -23,6 +23,15 @@ pub(crate) fn build(peer: &str) -> Option<PathBuf> {
     prepare(peer, "build.sh", &[peer])
 }
 
+/// Terraform, or OpenTofu in its place: as it is installed, else built. Nothing where judges are skipped on purpose.
+pub(crate) fn terraform() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let installed = ["terraform", "tofu"];
+    let mut installed =
+        env::split_paths(&path).flat_map(|directory| installed.map(|name| directory.join(name)));
+    installed.find(|program| program.is_file()).or_else(|| Some(build("tofu")?.join("tofu")))
+}
+
 /// The root of a file system with systemd 257, or nothing where judges are skipped on purpose.
 pub(crate) fn systemd() -> Option<PathBuf> {
     prepare("systemd", "systemd.sh", &[])

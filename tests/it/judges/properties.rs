@@ -21,8 +21,9 @@ use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
 use prebake::serve::labels::normal_mac;
+use prebake::serve::near::Near;
 use prebake::serve::ranges::{self, Ranges};
-use prebake::serve::{head, limits, records};
+use prebake::serve::{dhcp, head, limits, records, tftp};
 use prebake::sysext::ddi;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -258,6 +259,71 @@ fn scratch(bytes: &[u8]) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().expect("a scratch file");
     file.write_all(bytes).expect("space for it");
     file
+}
+
+/// A TFTP request is refused or names a file that can only be looked up; what is granted keeps within the limits, and the
+/// OACK is short enough not to amplify.
+pub fn tftp(bytes: &[u8]) {
+    let Ok(request) = tftp::packet::Request::parse(bytes) else { return };
+    assert!(bytes.len() <= tftp::packet::MAX_REQUEST);
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
+    assert!(request.name.split('/').all(plain), "{:?}", request.name);
+    let size = bytes.len() as u64 * 1_000;
+    let Ok(negotiated) = tftp::options::negotiate(&request.options, size) else { return };
+    let grant = negotiated.grant;
+    assert!((8..=1468).contains(&grant.block) && (1..=64).contains(&grant.window), "{grant:?}");
+    assert!(tftp::packet::oack(&negotiated.told).len() <= bytes.len() + 20);
+    let now = std::time::Instant::now();
+    let mut transfer = tftp::transfer::Transfer::new(size, grant, !negotiated.told.is_empty(), now);
+    // The rest of the bytes answer it.
+    let mut step = transfer.send(now);
+    for pair in bytes.chunks_exact(2) {
+        if let tftp::transfer::Step::Blocks(blocks) = &step {
+            assert!(blocks.end - blocks.start <= u64::from(grant.window));
+            assert!(blocks.clone().all(|block| transfer.bytes(block).end <= size));
+        }
+        step = transfer.acknowledged(u16::from_be_bytes([pair[0], pair[1]]), now);
+    }
+}
+
+/// Whatever comes by DHCP, the server goes on, and what it answers is a reply to that client and goes nowhere strange.
+pub fn dhcp(bytes: &[u8]) {
+    use dhcp::responder::{Port, Responder};
+    let sources = dhcp::boot::Sources {
+        address: [10, 0, 0, 1].into(),
+        base_url: "http://10.0.0.1:8080".into(),
+        loaders: ["undionly.kpxe", "ipxe.efi"].into(),
+        tftp: true,
+    };
+    let network = prebake::output::dhcp::Dhcp {
+        base_url: "http://10.0.0.1:8080".parse().expect("a URL"),
+        subnet: "10.0.0.0/24".parse().expect("a network"),
+        interface: None,
+        range: "10.0.0.100-10.0.0.103".parse().ok(),
+        gateway: None,
+        dns: Vec::new(),
+        domain: None,
+        lease: std::time::Duration::from_secs(600),
+    };
+    let leases = dhcp::leases::Leases::new(network, [10, 0, 0, 1].into());
+    for leases in [None, Some(leases)] {
+        let mut responder = Responder::new(sources.clone(), leases, Near::default());
+        for port in [Port::Server, Port::Pxe] {
+            let from = "10.0.0.9:68".parse().expect("an address");
+            let Some(answer) = responder.answer(bytes, from, port, std::time::Instant::now()) else {
+                continue;
+            };
+            assert!((300..=1472).contains(&answer.bytes.len()), "{} bytes", answer.bytes.len());
+            assert_eq!(
+                (answer.bytes[0], &answer.bytes[4..8]),
+                (2, &bytes[4..8]),
+                "a reply, and to this request"
+            );
+            assert_eq!(answer.bytes[28..34], bytes[28..34], "and to this client");
+            let to = *answer.to.ip();
+            assert!(to.is_broadcast() || Near::default().is(to.into()), "{to}");
+        }
+    }
 }
 
 fn count(directory: &Path) -> usize {

@@ -1,4 +1,4 @@
-//! The table "What differs from Matchbox" of `docs/guides/serve.md`: one test for each row that the kit does not show.
+//! The table "What differs from Matchbox" of `docs/guides/matchbox.md`: one test for each row that the kit does not show.
 
 use std::fs;
 use std::os::unix::fs::symlink;

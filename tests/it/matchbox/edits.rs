@@ -90,6 +90,20 @@ fn a_data_directory_that_is_swapped_as_a_whole_is_an_edit() {
 }
 
 #[test]
+fn assets_that_are_swapped_are_served_from_where_they_lie_now() {
+    let directory = Directory::new();
+    directory.write("releases/1/version.txt", "1");
+    directory.write("releases/2/version.txt", "2");
+    symlink("1", directory.path("releases/current")).unwrap();
+    let assets = directory.path("releases/current");
+    let served = directory.serve_with(&["--assets-path", assets.to_str().unwrap()]);
+    served.answers("/assets/version.txt", 200, "1");
+    symlink("2", directory.path("releases/new")).unwrap();
+    fs::rename(directory.path("releases/new"), assets).unwrap();
+    served.answers("/assets/version.txt", 200, "2");
+}
+
+#[test]
 fn a_flaw_is_told_with_its_reason_when_it_is_read_and_when_it_is_asked_for() {
     let directory = Directory::new();
     directory.write("groups/broken.json", "{");

@@ -32,7 +32,7 @@ const LINKS: [(&str, &str); 4] = [
     ("to-file", "../plain.txt"),
 ];
 
-/// The cases that Matchbox answers with an empty config, status 200; see `docs/guides/serve.md`. We refuse them.
+/// The cases that Matchbox answers with an empty config, status 200; see `docs/guides/matchbox.md`. We refuse them.
 const REFUSED: [&str; 8] = [
     "GET /ignition?ign=badjson",
     "GET /ignition?ign=bom",

@@ -312,9 +312,17 @@ fn files_lists_and_redirects_of_assets_are_those_of_matchbox() {
         }
     }
     both("OPTIONS", "*", "");
-    for target in
-        ["/assets", "/assets?x=1", "/%61ssets/a.txt", "//assets/a.txt", "/assets%2Fa.txt", "/ASSETS/"]
-    {
+    for target in [
+        "/assets",
+        "/assets?x=1",
+        "/%zz",
+        "/assets/%4",
+        "/ipxe%",
+        "/%61ssets/a.txt",
+        "//assets/a.txt",
+        "/assets%2Fa.txt",
+        "/ASSETS/",
+    ] {
         both("GET", target, "");
     }
     for header in [

@@ -1,0 +1,93 @@
+//! The log of `prebake serve`: one line for what happened.
+
+use std::time::{Duration, SystemTime};
+
+use crate::serve::notice::{Cut, Dhcp, Notice, Record, Tftp};
+use crate::serve::site::Site;
+
+/// What is served, in one line.
+pub fn serving(site: &Site) -> String {
+    let (profiles, groups) = (site.profiles.len(), site.groups.iter().count());
+    match &site.live {
+        None => {
+            let (root, files) = (site.root.display(), site.manifest.files.len());
+            format!("serving {root}: {files} files, {profiles} profiles, {groups} groups")
+        }
+        Some(live) => {
+            let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
+            let (root, assets) = (live.path().display(), assets.unwrap_or_default());
+            format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
+        }
+    }
+}
+
+/// The line that tells of a notice, if one does.
+pub fn line(notice: &Notice<'_>) -> Option<String> {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now());
+    let told = match notice {
+        Notice::Progress(_) => return None,
+        Notice::Answered(record) => request_line(record),
+        Notice::Cut(cut) => cut_line(cut),
+        Notice::Corrupt(path) => {
+            format!(
+                "CORRUPT: {} is not what the manifest says and is not sent; build the tree again",
+                path.display()
+            )
+        }
+        Notice::Dhcp(dhcp) => dhcp_line(dhcp),
+        Notice::Tftp(tftp) => tftp_line(tftp),
+        Notice::Swapped(site) => format!("now {}", serving(site)),
+        Notice::Flawed(flaw) => format!("warning: {flaw}"),
+        Notice::Kept(error) => format!("still serving the old build: {error}"),
+        Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
+        Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
+    };
+    Some(format!("{now} {}", printable(&told)))
+}
+
+/// What a client sent must not move the terminal or forge a second line.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn cut_line(Cut { peer, status, why }: &Cut) -> String {
+    let status = status.map(|status| format!(" {status}")).unwrap_or_default();
+    format!("{} cut off{status}: {why}", peer.ip())
+}
+
+fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {
+    let mut line = format!("{mac} DHCP {answer} {firmware}");
+    let words =
+        [("address", address.map(|ip| ip.to_string())), ("file", file.clone()), ("uuid", uuid.clone())];
+    for (name, value) in words.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        line += &format!(" {name}={value}");
+    }
+    line
+}
+
+fn tftp_line(Tftp { peer, file, sent, length, took, failed }: &Tftp) -> String {
+    let broke = failed.as_ref().map(|why| format!(" of {length}B, broke off: {why}")).unwrap_or_default();
+    format!("{} TFTP {file} {sent}B{broke} {}", peer.ip(), short(*took))
+}
+
+fn request_line(record: &Record) -> String {
+    let Record { peer, method, path, status, sent, length, .. } = record;
+    let took = short(record.took);
+    let broke = if sent < length { format!(" of {length}B, broke off") } else { String::new() };
+    let mut line = format!("{} {method} {path} {status} {sent}B{broke} {took}", peer.ip());
+    let matched = [("group", &record.group), ("profile", &record.profile)];
+    let matched = matched.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+    for word in [record.labels.to_string()].into_iter().filter(|labels| !labels.is_empty()).chain(matched) {
+        line.push(' ');
+        line.push_str(&word);
+    }
+    line
+}
+
+fn short(took: Duration) -> String {
+    match took.as_millis() {
+        0..10 => format!("{:.1}ms", took.as_secs_f64() * 1e3),
+        10..10_000 => format!("{}ms", took.as_millis()),
+        _ => format!("{:.1}s", took.as_secs_f64()),
+    }
+}

@@ -1,0 +1,124 @@
+//! What firmware says it is when it asks a network for something to boot, and the iPXE that runs on it.
+//!
+//! RFC 4578 has the numbers of option 93 in its first form; [IANA's list of processor architectures] is longer and settles
+//! that 7 is x86-64 and 9 EFI byte code. Half of all x86-64 firmware says the one and half the other.
+//!
+//! [IANA's list of processor architectures]: https://www.iana.org/assignments/dhcpv6-parameters/dhcpv6-parameters.xhtml#processor-architecture
+
+/// A kind of firmware that boots from networks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// For people.
+    pub name: &'static str,
+    /// For configs that need a word for it.
+    pub tag: &'static str,
+    /// Its numbers in option 93 when it loads by TFTP.
+    pub tftp: &'static [u16],
+    /// Its numbers in option 93 when it loads a URL (UEFI HTTP boot).
+    pub http: &'static [u16],
+    /// What dnsmasq calls it in `pxe-service`.
+    pub services: &'static [&'static str],
+    /// The file name of its iPXE: Debian's, or what iPXE's own build calls it by architecture.
+    pub loader: &'static str,
+}
+
+/// Every platform that there is an iPXE for. The first three are those that Flatcar runs on; the others are 32-bit firmware of
+/// 64-bit machines, whose loaders no distribution has.
+pub static PLATFORMS: [Platform; 5] = [
+    Platform {
+        name: "BIOS",
+        tag: "bios",
+        tftp: &[0],
+        http: &[20],
+        services: &["x86PC"],
+        loader: "undionly.kpxe",
+    },
+    Platform {
+        name: "UEFI x86-64",
+        tag: "uefi",
+        tftp: &[7, 9],
+        http: &[16, 17],
+        services: &["BC_EFI", "X86-64_EFI"],
+        loader: "ipxe.efi",
+    },
+    Platform {
+        name: "UEFI arm64",
+        tag: "arm64",
+        tftp: &[11],
+        http: &[19],
+        services: &["ARM64_EFI"],
+        loader: "ipxe-arm64.efi",
+    },
+    Platform {
+        name: "UEFI x86",
+        tag: "uefi32",
+        tftp: &[6],
+        http: &[15],
+        services: &["IA32_EFI"],
+        loader: "ipxe-i386.efi",
+    },
+    Platform {
+        name: "UEFI arm",
+        tag: "arm32",
+        tftp: &[10],
+        http: &[18],
+        services: &["ARM32_EFI"],
+        loader: "ipxe-arm32.efi",
+    },
+];
+
+/// How firmware takes a loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// As a file name, by TFTP.
+    Tftp,
+    /// As a URL.
+    Http,
+}
+
+/// The platform of a number in option 93.
+pub fn platform(arch: u16) -> Option<(&'static Platform, Via)> {
+    PLATFORMS.iter().find_map(|platform| match () {
+        () if platform.tftp.contains(&arch) => Some((platform, Via::Tftp)),
+        () if platform.http.contains(&arch) => Some((platform, Via::Http)),
+        () => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_means_one_platform_and_one_way() {
+        let all = || PLATFORMS.iter().flat_map(|platform| platform.tftp.iter().chain(platform.http));
+        let unique: std::collections::BTreeSet<_> = all().collect();
+        assert_eq!(unique.len(), all().count());
+    }
+
+    #[test]
+    fn numbers_are_iana_s() {
+        for (arch, name, via) in [
+            (0, "BIOS", Via::Tftp),
+            (6, "UEFI x86", Via::Tftp),
+            (7, "UEFI x86-64", Via::Tftp),
+            (9, "UEFI x86-64", Via::Tftp),
+            (10, "UEFI arm", Via::Tftp),
+            (11, "UEFI arm64", Via::Tftp),
+            (15, "UEFI x86", Via::Http),
+            (16, "UEFI x86-64", Via::Http),
+            (18, "UEFI arm", Via::Http),
+            (19, "UEFI arm64", Via::Http),
+            (20, "BIOS", Via::Http),
+        ] {
+            assert_eq!(
+                platform(arch).map(|(platform, via)| (platform.name, via)),
+                Some((name, via)),
+                "{arch}"
+            );
+        }
+        for other in [1, 2, 8, 21, 31, u16::MAX] {
+            assert_eq!(platform(other), None, "{other}");
+        }
+    }
+}

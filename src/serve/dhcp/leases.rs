@@ -1,0 +1,272 @@
+//! Which machine has which address: nodes always their own, others one of a range for a while.
+//!
+//! A machine is its MAC address and not its client identifier (option 61): firmware, iPXE and the system each say another
+//! one, and would get three addresses in one boot. ISC's server calls that `ignore-client-uids`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use super::packet::Request;
+use crate::output::dhcp::{Dhcp, Host};
+use crate::recipe::{Mac, Network};
+
+/// How long an offer waits for the client to take it.
+const OFFER: Duration = Duration::from_secs(60);
+/// Most addresses of a range that are lent, however long it is: each takes memory, and whoever makes up MAC addresses gets one.
+const MOST: usize = 1 << 16;
+/// How long an address is not lent that a client found in use.
+const DECLINED: Duration = Duration::from_secs(600);
+
+/// An address, and the network that it is in for this client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its network.
+    pub network: Network,
+    /// The host name, of a node.
+    pub name: Option<String>,
+}
+
+/// What is lent, and what may be.
+#[derive(Debug)]
+pub struct Leases {
+    dhcp: Dhcp,
+    /// Never lent from the range: our own address.
+    own: Ipv4Addr,
+    hosts: BTreeMap<Mac, Host>,
+    /// Their addresses.
+    reserved: BTreeSet<Ipv4Addr>,
+    /// Addresses of the range that somebody has, and those that are in use by nobody knows whom.
+    held: BTreeMap<Ipv4Addr, Held>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// Nobody, where a client found it in use.
+    by: Option<Mac>,
+    until: Instant,
+}
+
+impl Leases {
+    /// Nothing is lent yet.
+    pub fn new(dhcp: Dhcp, own: Ipv4Addr) -> Leases {
+        Leases { dhcp, own, hosts: BTreeMap::new(), reserved: BTreeSet::new(), held: BTreeMap::new() }
+    }
+
+    /// Takes the nodes as they are now; what others hold of the range stays.
+    pub fn set_hosts(&mut self, hosts: Vec<Host>) {
+        self.reserved = hosts.iter().filter_map(Host::address).collect();
+        self.hosts = hosts.into_iter().map(|host| (host.mac, host)).collect();
+    }
+
+    /// What machines are told beside their address.
+    pub fn dhcp(&self) -> &Dhcp {
+        &self.dhcp
+    }
+
+    /// The address that a client would get: a node's own; else the one it has, the one it wishes, or one that is free.
+    pub fn find(&self, request: &Request, wish: Option<Ipv4Addr>, now: Instant) -> Option<Lease> {
+        let host = self.hosts.get(&request.mac);
+        if let Some(ip) = host.and_then(|host| host.ip) {
+            let (address, network) = (host?.address()?, ip.network()?);
+            // A node that was carried to another network cannot use its address there.
+            let here =
+                request.relay().map_or(self.dhcp.subnet.contains(address), |relay| network.contains(relay));
+            let network = if self.dhcp.subnet.contains(address) { self.dhcp.subnet } else { network };
+            return here.then(|| Lease { address, network, name: host.map(|host| host.name.clone()) });
+        }
+        let subnet = self.dhcp.subnet;
+        if request.relay().is_some_and(|relay| !subnet.contains(relay)) {
+            return None;
+        }
+        let range = self.dhcp.range?;
+        let addresses = || (range.first.to_bits()..=range.last.to_bits()).take(MOST).map(Ipv4Addr::from_bits);
+        let known =
+            self.held.iter().find(|(_, held)| held.by == Some(request.mac)).map(|(address, _)| *address);
+        let free = |address: &Ipv4Addr| self.is_free(*address, now);
+        let wish = wish.filter(|wish| range.contains(*wish));
+        let address = known.or(wish.filter(free)).or_else(|| addresses().find(free))?;
+        Some(Lease { address, network: subnet, name: host.map(|host| host.name.clone()) })
+    }
+
+    /// Whether a client is ours: a node with an address, or one that has one of the range.
+    pub fn knows(&self, mac: Mac) -> bool {
+        let node = self.hosts.get(&mac).is_some_and(|host| host.ip.is_some());
+        node || self.held.values().any(|held| held.by == Some(mac))
+    }
+
+    /// Whether an address of the range may be lent to somebody new.
+    fn is_free(&self, address: Ipv4Addr, now: Instant) -> bool {
+        let subnet = self.dhcp.subnet;
+        let taken = [Some(self.own), self.dhcp.gateway, Some(subnet.base), Some(subnet.broadcast())];
+        !taken.contains(&Some(address))
+            && !self.reserved.contains(&address)
+            && self.held.get(&address).is_none_or(|held| held.until <= now)
+    }
+
+    /// Keeps an address for a client until it takes the offer.
+    pub fn offer(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+        let until = now + OFFER;
+        // An offer does not shorten a lease.
+        let until = self
+            .held
+            .get(&address)
+            .filter(|held| held.by == Some(mac))
+            .map_or(until, |held| held.until.max(until));
+        self.hold(address, Held { by: Some(mac), until });
+    }
+
+    /// Lends an address to a client.
+    pub fn lend(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+        self.hold(address, Held { by: Some(mac), until: now + self.dhcp.lease });
+    }
+
+    /// Takes an address back that a client is done with.
+    pub fn release(&mut self, mac: Mac, address: Ipv4Addr) {
+        if self.held.get(&address).is_some_and(|held| held.by == Some(mac)) {
+            self.held.remove(&address);
+        }
+    }
+
+    /// Sets an address aside that its client found in use. Only its own: or anybody could set the whole range aside.
+    pub fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+        if self.held.get(&address).is_some_and(|held| held.by == Some(mac)) {
+            self.hold(address, Held { by: None, until: now + DECLINED });
+        }
+    }
+
+    /// Only addresses of the range are held; those of nodes are theirs anyway.
+    fn hold(&mut self, address: Ipv4Addr, held: Held) {
+        if self.dhcp.range.is_some_and(|range| range.contains(address)) {
+            // A client that moves within the range leaves its old address.
+            self.held.retain(|_, other| held.by.is_none() || other.by != held.by);
+            self.held.insert(address, held);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::packet::tests::datagram;
+    use super::*;
+
+    pub const LEASE: Duration = Duration::from_secs(600);
+
+    /// 10.0.0.0/24 with a range of four addresses, the second of which is ours and the fourth a node's.
+    pub fn leases() -> Leases {
+        let dhcp = Dhcp {
+            base_url: "http://10.0.0.101:8080".parse().unwrap(),
+            subnet: "10.0.0.0/24".parse().unwrap(),
+            interface: None,
+            range: Some("10.0.0.100-10.0.0.103".parse().unwrap()),
+            gateway: Some([10, 0, 0, 254].into()),
+            dns: vec![[10, 0, 0, 53].into()],
+            domain: Some("lab.example".into()),
+            lease: LEASE,
+        };
+        let host = |name: &str, last, ip: Option<&str>| Host {
+            name: name.into(),
+            mac: mac(last),
+            ip: ip.map(|ip| ip.parse().unwrap()),
+        };
+        let mut leases = Leases::new(dhcp, [10, 0, 0, 101].into());
+        leases.set_hosts(vec![
+            host("n1", 1, Some("10.0.0.11/24")),
+            host("n2", 2, Some("10.0.0.103/24")),
+            host("n3", 3, None),
+            host("far", 4, Some("10.9.0.4/16")),
+        ]);
+        leases
+    }
+
+    pub fn mac(last: u8) -> Mac {
+        Mac::from([0x52, 0x54, 0, 0, 0, last])
+    }
+
+    /// A DISCOVER of a machine, perhaps through a relay.
+    fn from(last: u8, relay: [u8; 4]) -> Request {
+        let mut bytes = datagram(&[(53, &[1])]);
+        bytes[33] = last;
+        bytes[24..28].copy_from_slice(&relay);
+        Request::parse(&bytes).unwrap()
+    }
+
+    fn direct(last: u8) -> Request {
+        from(last, [0; 4])
+    }
+
+    fn find(leases: &Leases, request: &Request, now: Instant) -> Option<u8> {
+        leases.find(request, None, now).map(|lease| lease.address.octets()[3])
+    }
+
+    #[test]
+    fn a_node_gets_its_own_address_and_name_always() {
+        let (leases, now) = (leases(), Instant::now());
+        let lease = leases.find(&direct(1), Some([10, 0, 0, 100].into()), now).unwrap();
+        assert_eq!((lease.address.octets()[3], lease.name.as_deref()), (11, Some("n1")));
+    }
+
+    #[test]
+    fn a_node_without_an_address_gets_one_of_the_range_and_its_name() {
+        let lease = leases().find(&direct(3), None, Instant::now()).unwrap();
+        assert_eq!((lease.address.octets()[3], lease.name.as_deref()), (100, Some("n3")));
+    }
+
+    #[test]
+    fn a_range_spares_what_others_have_and_ends() {
+        let (mut leases, now) = (leases(), Instant::now());
+        for (machine, expected) in [(50, Some(100)), (51, Some(102)), (52, None)] {
+            let found = find(&leases, &direct(machine), now);
+            assert_eq!(found, expected, "{machine}");
+            if let Some(last) = found {
+                leases.lend(mac(machine), [10, 0, 0, last].into(), now);
+            }
+        }
+        assert_eq!(find(&leases, &direct(50), now), Some(100), "the same again");
+        assert_eq!(find(&leases, &direct(52), now + LEASE), Some(100), "when a lease has ended");
+        leases.release(mac(51), [10, 0, 0, 102].into());
+        assert_eq!(find(&leases, &direct(52), now), Some(102));
+    }
+
+    #[test]
+    fn an_offer_is_kept_for_a_minute_and_a_wish_is_granted_when_it_is_free() {
+        let (mut leases, now) = (leases(), Instant::now());
+        let wish = |leases: &Leases, machine, last, now| {
+            leases
+                .find(&direct(machine), Some([10, 0, 0, last].into()), now)
+                .map(|lease| lease.address.octets()[3])
+        };
+        assert_eq!(wish(&leases, 50, 102, now), Some(102));
+        leases.offer(mac(50), [10, 0, 0, 102].into(), now);
+        assert_eq!(wish(&leases, 51, 102, now), Some(100), "kept for another");
+        assert_eq!(wish(&leases, 51, 102, now + OFFER), Some(102));
+        assert_eq!(wish(&leases, 51, 101, now), Some(100), "our own");
+        assert_eq!(wish(&leases, 51, 200, now), Some(100), "outside of the range");
+    }
+
+    #[test]
+    fn what_is_declined_is_set_aside_but_only_by_who_has_it() {
+        let (mut leases, now) = (leases(), Instant::now());
+        leases.lend(mac(50), [10, 0, 0, 100].into(), now);
+        leases.decline(mac(66), [10, 0, 0, 100].into(), now);
+        leases.decline(mac(66), [10, 0, 0, 102].into(), now);
+        leases.release(mac(66), [10, 0, 0, 100].into());
+        assert_eq!(find(&leases, &direct(50), now), Some(100));
+        leases.decline(mac(50), [10, 0, 0, 100].into(), now);
+        assert_eq!(find(&leases, &direct(50), now), Some(102));
+        assert_eq!(find(&leases, &direct(51), now + DECLINED), Some(100));
+    }
+
+    #[test]
+    fn behind_a_relay_a_node_gets_its_address_and_a_stranger_nothing() {
+        let (leases, now) = (leases(), Instant::now());
+        let lease = leases.find(&from(4, [10, 9, 0, 1]), None, now).unwrap();
+        assert_eq!((lease.address, lease.network.netmask()), ([10, 9, 0, 4].into(), [255, 255, 0, 0].into()));
+        assert_eq!(find(&leases, &direct(4), now), None, "a node that is not in its network");
+        assert_eq!(find(&leases, &from(1, [10, 9, 0, 1]), now), None);
+        assert_eq!(find(&leases, &from(50, [10, 9, 0, 1]), now), None);
+        assert_eq!(find(&leases, &from(50, [10, 0, 0, 254]), now), Some(100), "a relay of our own network");
+    }
+}

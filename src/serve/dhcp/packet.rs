@@ -1,0 +1,236 @@
+//! Packets of RFC 2131, as far as a boot server reads and writes them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::borrowed;
+use dhcproto::v4::{Flags, HType, Message, MessageType, Opcode, OptionCode};
+use dhcproto::{Encodable, v4};
+
+use crate::recipe::Mac;
+
+/// Shortest packet, in bytes: BOOTP's, and some relays drop shorter ones.
+const SHORTEST: usize = 300;
+/// The option that ends a packet.
+const END: u8 = 255;
+
+/// A request of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// DISCOVER, REQUEST and so on.
+    pub kind: MessageType,
+    /// What pairs an answer with its request.
+    pub xid: u32,
+    /// Whether answers must be broadcast.
+    pub flags: u16,
+    /// The address that the client has already.
+    pub ciaddr: Ipv4Addr,
+    /// The relay that it came through; unspecified without.
+    pub giaddr: Ipv4Addr,
+    /// The client.
+    pub mac: Mac,
+    /// The options, with those put together that came in parts (RFC 3396).
+    options: BTreeMap<u8, Vec<u8>>,
+}
+
+/// Why a packet is none that could be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not even all fixed fields.
+    #[error("too short for DHCP")]
+    Short,
+    /// An answer of another server.
+    #[error("not a request")]
+    NotARequest,
+    /// InfiniBand, a tunnel, or a wrong length of address.
+    #[error("not from Ethernet")]
+    NotEthernet,
+    /// BOOTP, or a type that nobody knows.
+    #[error("no DHCP message type")]
+    NoType,
+}
+
+impl Request {
+    /// Reads a datagram.
+    pub fn parse(bytes: &[u8]) -> Result<Request, Malformed> {
+        let message = borrowed::Message::new(bytes).map_err(|_| Malformed::Short)?;
+        if message.opcode() != Opcode::BootRequest {
+            return Err(Malformed::NotARequest);
+        }
+        // Asked before the address is read: dhcproto believes the length.
+        if message.htype() != HType::Eth || message.hlen() != 6 {
+            return Err(Malformed::NotEthernet);
+        }
+        let mac = <[u8; 6]>::try_from(message.chaddr()).map_err(|_| Malformed::NotEthernet)?;
+        let mut options: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+        for option in message.opts() {
+            options.entry(option.code().into()).or_default().extend(option.data());
+        }
+        let kind = match options.get(&OptionCode::MessageType.into()).map(Vec::as_slice) {
+            Some(&[kind @ 1..=8]) => MessageType::from(kind),
+            _ => return Err(Malformed::NoType),
+        };
+        Ok(Request {
+            kind,
+            xid: message.xid(),
+            flags: message.flags().into(),
+            ciaddr: message.ciaddr(),
+            giaddr: message.giaddr(),
+            mac: Mac::from(mac),
+            options,
+        })
+    }
+
+    /// The bytes of an option.
+    pub fn option(&self, code: OptionCode) -> Option<&[u8]> {
+        self.options.get(&code.into()).map(Vec::as_slice)
+    }
+
+    /// An option that is an address.
+    pub fn address(&self, code: OptionCode) -> Option<Ipv4Addr> {
+        self.option(code).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from)
+    }
+
+    /// Whether answers must be broadcast though the client has an address.
+    pub fn wants_broadcast(&self) -> bool {
+        Flags::new(self.flags).broadcast()
+    }
+
+    /// The relay that it came through.
+    pub fn relay(&self) -> Option<Ipv4Addr> {
+        Some(self.giaddr).filter(|relay| !relay.is_unspecified())
+    }
+}
+
+/// What goes back, before it is bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// OFFER, ACK or NAK.
+    pub kind: MessageType,
+    /// The address that the client gets; unspecified from a proxy.
+    pub yiaddr: Ipv4Addr,
+    /// Where it loads from; unspecified if it loads nothing.
+    pub siaddr: Ipv4Addr,
+    /// What it loads: in the field, too, where it fits.
+    pub file: Option<String>,
+    /// Further options.
+    pub options: Vec<v4::DhcpOption>,
+}
+
+/// The `file` field with its zero.
+const FILE: usize = 128;
+
+impl Reply {
+    /// The datagram that answers a request.
+    pub fn encode(&self, request: &Request) -> Vec<u8> {
+        let mut message = Message::default();
+        message
+            .set_opcode(Opcode::BootReply)
+            .set_xid(request.xid)
+            .set_flags(Flags::new(request.flags))
+            .set_yiaddr(self.yiaddr)
+            .set_siaddr(self.siaddr)
+            .set_giaddr(request.giaddr)
+            .set_chaddr(&request.mac.octets());
+        if self.kind == MessageType::Ack {
+            message.set_ciaddr(request.ciaddr);
+        }
+        let options = message.opts_mut();
+        options.insert(v4::DhcpOption::MessageType(self.kind));
+        for option in &self.options {
+            options.insert(option.clone());
+        }
+        if let Some(file) = &self.file {
+            options.insert(v4::DhcpOption::BootfileName(file.clone().into_bytes()));
+            if file.len() < FILE {
+                message.set_fname_str(file);
+            }
+        }
+        // Only names that do not fit their fields could fail, and they were measured.
+        let mut bytes = message.to_vec().unwrap_or_default();
+        // RFC 3046 wants a relay's option back as it came, behind all others. dhcproto would take it apart.
+        let relay = request.option(OptionCode::RelayAgentInformation).filter(|bytes| bytes.len() <= 255);
+        if let (Some(relay), Some(&END)) = (relay, bytes.last()) {
+            bytes.pop();
+            bytes.extend([OptionCode::RelayAgentInformation.into(), relay.len() as u8]);
+            bytes.extend(relay);
+            bytes.push(END);
+        }
+        if bytes.len() < SHORTEST {
+            bytes.resize(SHORTEST, 0);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A request as a client would send it: the fixed part of a broadcast by 52:54:00:00:00:01, and options.
+    pub fn datagram(options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef, 0, 0, 0x80, 0];
+        bytes.resize(28, 0);
+        bytes.extend([0x52, 0x54, 0, 0, 0, 1]);
+        bytes.resize(236, 0);
+        bytes.extend([99, 130, 83, 99]);
+        for (code, data) in options {
+            bytes.extend([*code, data.len() as u8]);
+            bytes.extend(*data);
+        }
+        bytes.push(END);
+        bytes
+    }
+
+    pub fn request(options: &[(u8, &[u8])]) -> Request {
+        Request::parse(&datagram(options)).unwrap()
+    }
+
+    #[test]
+    fn an_option_that_comes_in_parts_is_put_together() {
+        let request = request(&[(53, &[1]), (77, b"iP"), (12, b"x"), (77, b"XE")]);
+        assert_eq!(request.option(OptionCode::UserClass), Some(&b"iPXE"[..]));
+    }
+
+    #[test]
+    fn what_is_no_request_from_ethernet_is_refused() {
+        let with = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = datagram(&[(53, &[1])]);
+            change(&mut bytes);
+            Request::parse(&bytes).map(|_| ())
+        };
+        assert_eq!(with(&|_| {}), Ok(()));
+        assert_eq!(with(&|bytes| bytes.truncate(239)), Err(Malformed::Short));
+        assert_eq!(with(&|bytes| bytes[0] = 2), Err(Malformed::NotARequest));
+        assert_eq!(with(&|bytes| bytes[1] = 32), Err(Malformed::NotEthernet));
+        // Longer than the field; reading so many bytes would leave it.
+        assert_eq!(with(&|bytes| bytes[2] = 255), Err(Malformed::NotEthernet));
+        assert_eq!(with(&|bytes| bytes[236] = 0), Err(Malformed::NoType));
+        for kind in [&[][..], &[0], &[9], &[255], &[1, 1]] {
+            assert_eq!(Request::parse(&datagram(&[(53, kind)])).err(), Some(Malformed::NoType), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn options_whose_length_lies_are_left_out() {
+        let mut bytes = datagram(&[(53, &[1])]);
+        bytes.pop();
+        bytes.extend([97, 200, 1, 2]);
+        assert_eq!(Request::parse(&bytes).unwrap().option(OptionCode::ClientMachineIdentifier), None);
+    }
+
+    #[test]
+    fn a_relay_gets_its_own_option_back_as_it_came_and_last() {
+        // Circuit id, an unknown sub-option out of order, and one that is malformed.
+        let relay = [1, 2, b'e', b'0', 200, 1, 7, 5, 1, 9];
+        let request = request(&[(53, &[1]), (82, &relay)]);
+        let options = vec![v4::DhcpOption::ClassIdentifier(b"PXEClient".to_vec())];
+        let any = Ipv4Addr::UNSPECIFIED;
+        let reply = Reply { kind: MessageType::Offer, yiaddr: any, siaddr: any, file: None, options };
+        let bytes = reply.encode(&request);
+        let tail = [&[82, 10][..], &relay, &[END]].concat();
+        let at = bytes.windows(tail.len()).position(|window| window == tail).unwrap();
+        assert!(bytes[at + tail.len()..].iter().all(|byte| *byte == 0), "padding only");
+        assert_eq!(bytes.len(), SHORTEST);
+    }
+}

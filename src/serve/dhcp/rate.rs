@@ -1,0 +1,68 @@
+//! How often one machine is answered. A storm of one card must not become a storm of ours.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::recipe::Mac;
+
+/// Answers in a row, and how long one of them takes to come back. A boot needs about six: firmware and iPXE, twice each,
+/// and the system's own.
+const BURST: u32 = 20;
+const REFILL: Duration = Duration::from_millis(500);
+/// Machines that are remembered; beyond, everybody is forgotten at once, which costs an attacker 4096 packets for 20 answers.
+const REMEMBERED: usize = 4096;
+
+/// A bucket of answers for each machine.
+#[derive(Debug, Default)]
+pub struct Rates(BTreeMap<Mac, Bucket>);
+
+#[derive(Debug)]
+struct Bucket {
+    left: u32,
+    filled: Instant,
+}
+
+impl Rates {
+    /// Whether a machine is answered once more.
+    pub fn take(&mut self, mac: Mac, now: Instant) -> bool {
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&mac) {
+            self.0.clear();
+        }
+        let bucket = self.0.entry(mac).or_insert(Bucket { left: BURST, filled: now });
+        let back = now.saturating_duration_since(bucket.filled).as_millis() / REFILL.as_millis();
+        if back > 0 {
+            bucket.left = BURST.min(bucket.left.saturating_add(back.try_into().unwrap_or(BURST)));
+            bucket.filled = now;
+        }
+        let taken = bucket.left > 0;
+        bucket.left = bucket.left.saturating_sub(1);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_asks_without_end_is_answered_now_and_then_and_others_as_ever() {
+        let (mut rates, now) = (Rates::default(), Instant::now());
+        let [busy, other] = [1, 2].map(|last| Mac::from([0x52, 0x54, 0, 0, 0, last]));
+        let answered = (0..1000).filter(|_| rates.take(busy, now)).count();
+        assert_eq!(answered, BURST as usize);
+        assert!(rates.take(other, now));
+        assert!(!rates.take(busy, now + REFILL / 2));
+        assert!(rates.take(busy, now + REFILL));
+        assert!(!rates.take(busy, now + REFILL));
+    }
+
+    #[test]
+    fn memory_is_bounded_however_many_machines_there_are() {
+        let (mut rates, now) = (Rates::default(), Instant::now());
+        for number in 0..20_000u32 {
+            let [a, b, c, d] = number.to_be_bytes();
+            assert!(rates.take(Mac::from([2, 0, a, b, c, d]), now));
+            assert!(rates.0.len() <= REMEMBERED);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The packets of RFC 1350 and 2347, read with limits and written.
+
+use std::fmt;
+
+/// Longest request, in bytes, by RFC 2347.
+pub const MAX_REQUEST: usize = 512;
+/// Most options of a request; six are known to anybody.
+const MAX_OPTIONS: usize = 16;
+
+const RRQ: u16 = 1;
+const WRQ: u16 = 2;
+const DATA: u16 = 3;
+const ACK: u16 = 4;
+const ERROR: u16 = 5;
+const OACK: u16 = 6;
+
+/// A request to read a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The file, as asked for: printable, relative, without `..`.
+    pub name: String,
+    /// Options and their values in the order they came; names in lower case, each once.
+    pub options: Vec<(String, String)>,
+}
+
+/// What a client may send to the port of a running transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It has all blocks up to this one, modulo 2^16.
+    Ack(u16),
+    /// It gives up.
+    Error,
+}
+
+/// The error codes of RFC 1350 and 2347 that a server of files has a use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Code {
+    /// None of the others; the text says what.
+    Undefined = 0,
+    /// There is no such file.
+    NotFound = 1,
+    /// The file is not to be had, or not in this way.
+    AccessViolation = 2,
+    /// The request is malformed, or not one for a server.
+    IllegalOperation = 4,
+    /// An option cannot be understood.
+    Negotiation = 8,
+}
+
+/// Why a request is not granted, as the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its code.
+    pub code: Code,
+    /// Its text: short, as it goes to addresses that nobody has confirmed.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.why)
+    }
+}
+
+/// What stands in the way of an answer to a first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// An ERROR packet says why.
+    Refused(Refusal),
+    /// Silence: what is no request must not be answered, or two servers could keep each other busy for ever.
+    Ignored,
+}
+
+fn refused(code: Code, why: &'static str) -> Unanswered {
+    Unanswered::Refused(Refusal { code, why })
+}
+
+impl Request {
+    /// Reads the first packet of a client.
+    pub fn parse(packet: &[u8]) -> Result<Request, Unanswered> {
+        match opcode(packet) {
+            Some(RRQ) => {}
+            Some(WRQ) => return Err(refused(Code::AccessViolation, "this server is read-only")),
+            _ => return Err(Unanswered::Ignored),
+        }
+        let illegal = |why| refused(Code::IllegalOperation, why);
+        if packet.len() > MAX_REQUEST {
+            return Err(illegal("request longer than 512 bytes"));
+        }
+        let body = packet[2..].strip_suffix(&[0]).ok_or(illegal("request without an end"))?;
+        let mut words = body.split(|byte| *byte == 0).map(|word| std::str::from_utf8(word).ok());
+        let mut word = || words.next().map(|word| word.ok_or(illegal("request is not text")));
+        let name = word().ok_or(illegal("no file name"))??;
+        let mode = word().ok_or(illegal("no transfer mode"))??;
+        let mut options: Vec<(String, String)> = Vec::new();
+        while let Some(option) = word() {
+            let option = option?.to_ascii_lowercase();
+            let value = word().ok_or(illegal("option without a value"))??;
+            if options.len() == MAX_OPTIONS || options.iter().any(|(known, _)| *known == option) {
+                return Err(refused(Code::Negotiation, "too many options, or one twice"));
+            }
+            options.push((option, value.to_owned()));
+        }
+        check_name(name)?;
+        match mode.to_ascii_lowercase().as_str() {
+            "octet" => Ok(Request { name: name.to_owned(), options }),
+            "netascii" => Err(illegal("only octet (binary) mode is served")),
+            _ => Err(illegal("unknown transfer mode")),
+        }
+    }
+}
+
+/// Names are looked up in lists, never joined to a path unseen; still, who asks like this is told what is wrong.
+fn check_name(name: &str) -> Result<(), Unanswered> {
+    let violation = |why| Err(refused(Code::AccessViolation, why));
+    match name {
+        "" => Err(refused(Code::IllegalOperation, "no file name")),
+        name if name.chars().any(char::is_control) => violation("control characters in the name"),
+        name if name.contains('\\') => violation("write / instead of a backslash"),
+        name if name.starts_with('/') => violation("names are relative: leave the first / out"),
+        name if name.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+            violation("names have no . or ..")
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Reply {
+    /// Reads a later packet of a client; anything but an answer to us is none.
+    pub fn parse(packet: &[u8]) -> Option<Reply> {
+        match (opcode(packet)?, packet.get(2..4)?) {
+            (ACK, &[high, low]) => Some(Reply::Ack(u16::from_be_bytes([high, low]))),
+            (ERROR, _) => Some(Reply::Error),
+            _ => None,
+        }
+    }
+}
+
+fn opcode(packet: &[u8]) -> Option<u16> {
+    packet.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+/// A DATA packet. Numbers go round: behind block 65535 comes 0.
+pub fn data(block: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(4 + bytes.len());
+    packet.extend(DATA.to_be_bytes());
+    packet.extend((block as u16).to_be_bytes());
+    packet.extend(bytes);
+    packet
+}
+
+/// An OACK packet.
+pub fn oack(options: &[(&str, u64)]) -> Vec<u8> {
+    let mut packet = OACK.to_be_bytes().to_vec();
+    for (name, value) in options {
+        packet.extend(format!("{name}\0{value}\0").bytes());
+    }
+    packet
+}
+
+/// An ERROR packet.
+pub fn error(Refusal { code, why }: Refusal) -> Vec<u8> {
+    let mut packet = ERROR.to_be_bytes().to_vec();
+    packet.extend((code as u16).to_be_bytes());
+    packet.extend(why.bytes().chain([0]));
+    packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(packet: &[u8]) -> Result<Request, Unanswered> {
+        Request::parse(packet)
+    }
+
+    fn code(packet: &[u8]) -> Option<Code> {
+        match parse(packet) {
+            Err(Unanswered::Refused(refusal)) => Some(refusal.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_request_of_a_uefi_firmware_is_read() {
+        // OVMF's, from a capture of the lab's boot.
+        let request =
+            parse(b"\0\x01ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0").unwrap();
+        assert_eq!(request.name, "ipxe.efi");
+        let options = [("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")];
+        assert_eq!(request.options, options.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn option_names_and_modes_are_known_in_any_case() {
+        let request = parse(b"\0\x01a\0OcTeT\0BlkSize\x00512\0").unwrap();
+        assert_eq!(request.options, [("blksize".to_owned(), "512".to_owned())]);
+    }
+
+    #[test]
+    fn writing_is_refused() {
+        assert_eq!(code(b"\0\x02a\0octet\0"), Some(Code::AccessViolation));
+    }
+
+    #[test]
+    fn mail_and_netascii_are_refused() {
+        for mode in ["mail", "netascii", "", "binary"] {
+            let packet = format!("\0\x01a\0{mode}\0");
+            assert_eq!(code(packet.as_bytes()), Some(Code::IllegalOperation), "{mode}");
+        }
+    }
+
+    #[test]
+    fn names_that_leave_or_hide_are_refused() {
+        for name in
+            ["../x", "a/../b", "a/..", "./a", "a//b", "/etc/passwd", "..\\x", "a\\b", "a\nb", "a\x7f", "a/"]
+        {
+            let packet = format!("\0\x01{name}\0octet\0");
+            assert_eq!(code(packet.as_bytes()), Some(Code::AccessViolation), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_nul_in_a_name_ends_it_and_makes_the_rest_the_mode() {
+        assert_eq!(code(b"\0\x01a\0b\0octet\0"), Some(Code::IllegalOperation));
+    }
+
+    #[test]
+    fn malformed_requests_are_refused() {
+        for packet in [
+            &b"\0\x01"[..],
+            b"\0\x01a",
+            b"\0\x01a\0",
+            b"\0\x01\0octet\0",
+            b"\0\x01a\0octet",
+            b"\0\x01a\0octet\0blksize\0",
+            b"\0\x01\xff\0octet\0",
+        ] {
+            assert_eq!(code(packet), Some(Code::IllegalOperation), "{packet:?}");
+        }
+        let giant = [b"\0\x01a\0octet\0blksize\0", &[b'1'; 600][..], b"\0"].concat();
+        assert_eq!(code(&giant), Some(Code::IllegalOperation));
+        assert_eq!(code(b"\0\x01a\0octet\0blksize\x008\0blksize\x009\0"), Some(Code::Negotiation));
+        let many: String = (0..20).map(|number| format!("o{number}\0x\0")).collect();
+        assert_eq!(code(format!("\0\x01a\0octet\0{many}").as_bytes()), Some(Code::Negotiation));
+    }
+
+    #[test]
+    fn what_is_no_request_is_not_answered() {
+        for packet in [&b""[..], b"\0", b"\0\x03\0\x01x", b"\0\x04\0\x01", b"\0\x05\0\x01x\0", b"\xff\xff"] {
+            assert_eq!(parse(packet), Err(Unanswered::Ignored), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn packets_are_written_as_the_rfcs_have_them() {
+        assert_eq!(data(65_537, b"xy"), b"\0\x03\0\x01xy");
+        assert_eq!(oack(&[("blksize", 1468), ("tsize", 0)]), b"\0\x06blksize\x001468\0tsize\x000\0");
+        let refusal = Refusal { code: Code::NotFound, why: "no" };
+        assert_eq!(error(refusal), b"\0\x05\0\x01no\0");
+    }
+}

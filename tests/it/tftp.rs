@@ -1,0 +1,401 @@
+//! TFTP through its socket: real clients, a client of ours that loses packets, and what is refused.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::http::{SOON, Server};
+use crate::world::{VERSION, World};
+
+/// The small world, its tree served by TFTP, and a directory of loaders.
+struct Served {
+    world: World,
+    server: Server,
+    address: SocketAddr,
+}
+
+/// A boot loader of so many bytes.
+fn loader(size: usize) -> Vec<u8> {
+    (0..size as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+impl Served {
+    fn new(loaders: &[(&str, &[u8])]) -> Served {
+        Served::of(World::new(), loaders)
+    }
+
+    fn of(world: World, loaders: &[(&str, &[u8])]) -> Served {
+        world.build();
+        let directory = world.path("ipxe");
+        fs::create_dir(&directory).unwrap();
+        for (name, bytes) in loaders.iter().chain(&[("undionly.kpxe", &b"bios"[..])]) {
+            fs::write(directory.join(name), bytes).unwrap();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+        command.args(["serve", "--address", "127.0.0.1:0", "--tftp=127.0.0.1:0", "--ipxe-dir"]);
+        command.arg(&directory).arg(world.path("output/small/current"));
+        let mut server = Server::start(&mut command);
+        let line = server.says("listening on tftp://");
+        let address = line.rsplit('/').next().unwrap().parse().unwrap();
+        server.says("serving ");
+        Served { world, server, address }
+    }
+
+    fn fetch(&self, name: &str, options: &[(&str, &str)]) -> Result<Fetched, Refused> {
+        Download::new(self.address, name, options, Loss::None).run()
+    }
+
+    /// Sends a request as it is written; the error packet that comes back.
+    fn refused(&self, request: &[u8]) -> (u16, String) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(request, self.address).unwrap();
+        let mut buffer = [0; 2000];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..2], [0, 5], "an ERROR: {:?}", &buffer[..length]);
+        let text = String::from_utf8(buffer[4..length - 1].to_vec()).unwrap();
+        (u16::from_be_bytes([buffer[2], buffer[3]]), text)
+    }
+}
+
+/// What was fetched.
+struct Fetched {
+    bytes: Vec<u8>,
+    /// The options of the OACK.
+    told: Vec<(String, u64)>,
+    /// DATA packets that came, lost ones included.
+    packets: usize,
+}
+
+/// The code of an ERROR packet.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused(u16);
+
+/// What gets lost on the way.
+#[derive(Clone, Copy)]
+enum Loss {
+    None,
+    /// Every so many-th packet from the server, and every so many-th to it.
+    Every(usize, usize),
+    /// Nothing, but every answer goes out twice.
+    Doubled,
+}
+
+/// A client with options and windows, RFC 7440's receiving side.
+struct Download {
+    socket: UdpSocket,
+    server: SocketAddr,
+    request: Vec<u8>,
+    loss: Loss,
+    received: usize,
+    sent: usize,
+}
+
+impl Download {
+    fn new(server: SocketAddr, name: &str, options: &[(&str, &str)], loss: Loss) -> Download {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut request = format!("\0\x01{name}\0octet\0").into_bytes();
+        for (name, value) in options {
+            request.extend(format!("{name}\0{value}\0").bytes());
+        }
+        Download { socket, server, request, loss, received: 0, sent: 0 }
+    }
+
+    fn send(&mut self, packet: &[u8], to: SocketAddr) {
+        self.sent += 1;
+        let times = match self.loss {
+            Loss::Every(_, every) if self.sent.is_multiple_of(every) => 0,
+            Loss::Doubled => 2,
+            _ => 1,
+        };
+        for _ in 0..times {
+            self.socket.send_to(packet, to).unwrap();
+        }
+    }
+
+    fn run(mut self) -> Result<Fetched, Refused> {
+        let mut fetched = Fetched { bytes: Vec::new(), told: Vec::new(), packets: 0 };
+        let (mut block_size, mut window) = (512, 1);
+        // The last block in order, how many came since the last answer, and what was last said, and to whom.
+        let (mut last, mut unanswered) = (0u64, 0);
+        let mut said = (self.request.clone(), self.server);
+        self.send(&said.0.clone(), said.1);
+        let started = Instant::now();
+        let mut buffer = vec![0; 70_000];
+        loop {
+            assert!(started.elapsed() < SOON, "the server fell silent at block {last}");
+            let Ok((length, from)) = self.socket.recv_from(&mut buffer) else {
+                self.send(&said.0.clone(), said.1);
+                continue;
+            };
+            self.received += 1;
+            if matches!(self.loss, Loss::Every(every, _) if self.received.is_multiple_of(every)) {
+                continue;
+            }
+            let packet = &buffer[..length];
+            let number = u16::from_be_bytes([packet[2], packet[3]]);
+            match packet[1] {
+                3 => {
+                    fetched.packets += 1;
+                    let in_order = number == (last + 1) as u16;
+                    let is_last = in_order && length - 4 < block_size;
+                    if in_order {
+                        last += 1;
+                        unanswered += 1;
+                        fetched.bytes.extend(&packet[4..]);
+                    }
+                    // The end of a window, the end of the file, or a gap.
+                    if !in_order || is_last || unanswered == window {
+                        unanswered = 0;
+                        said = ([&[0, 4][..], &(last as u16).to_be_bytes()].concat(), from);
+                        self.send(&said.0.clone(), said.1);
+                    }
+                    if is_last {
+                        return Ok(fetched);
+                    }
+                }
+                5 => return Err(Refused(number)),
+                6 if last == 0 => {
+                    let words: Vec<&str> =
+                        std::str::from_utf8(&packet[2..length - 1]).unwrap().split('\0').collect();
+                    fetched.told =
+                        words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
+                    let told =
+                        |name| fetched.told.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+                    block_size = told("blksize").unwrap_or(512) as usize;
+                    window = told("windowsize").unwrap_or(1);
+                    said = (vec![0, 4, 0, 0], from);
+                    self.send(&said.0.clone(), said.1);
+                }
+                other => panic!("packet {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn real_clients_fetch_loaders_and_the_kernel() {
+    let bytes = loader(300_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    let kernel = format!("assets/flatcar/{VERSION}/flatcar_production_pxe.vmlinuz");
+    let kernel_bytes = fs::read(served.world.path("output/small/current").join(&kernel)).unwrap();
+    for (name, expected) in [("ipxe.efi", &bytes), (kernel.as_str(), &kernel_bytes)] {
+        for block in ["512", "1428", "1468", "8192"] {
+            let url = format!("tftp://{}/{name}", served.address);
+            let output = Command::new("curl").args(["-sS", "--tftp-blksize", block, &url]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(output.stdout == *expected, "curl, {name}, blocks of {block}");
+        }
+        let target = served.world.path("fetched");
+        let (host, port) = (served.address.ip().to_string(), served.address.port().to_string());
+        let target_name = target.to_str().unwrap();
+        let args = ["-m", "binary", &host, &port, "-c", "get", name, target_name];
+        let output = Command::new("tftp").args(args).output().unwrap();
+        assert!(fs::read(&target).unwrap() == *expected, "tftp-hpa, {name}: {output:?}");
+    }
+}
+
+#[test]
+fn options_are_told_and_kept() {
+    let bytes = loader(100_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    let asked =
+        [("tsize", "0"), ("blksize", "1024"), ("windowsize", "4"), ("timeout", "2"), ("unknown", "1")];
+    let fetched = served.fetch("ipxe.efi", &asked).unwrap();
+    let told = [("tsize", 100_000), ("blksize", 1024), ("windowsize", 4), ("timeout", 2)];
+    assert_eq!(fetched.told, told.map(|(name, value)| (name.to_owned(), value)));
+    assert!(fetched.bytes == bytes);
+    assert_eq!(fetched.packets, 98, "none twice");
+}
+
+#[test]
+fn whatever_the_block_size_the_end_of_a_file_is_found() {
+    let sizes = [0, 1, 511, 512, 513, 1024, 65_535];
+    for size in sizes {
+        let bytes = loader(size);
+        let served = Served::new(&[("ipxe.efi", &bytes)]);
+        for block in ["8", "512", "1468"].iter().filter(|_| size < 2000).chain(&["1000"]) {
+            assert!(
+                served.fetch("ipxe.efi", &[("blksize", block)]).unwrap().bytes == bytes,
+                "{size}, {block}"
+            );
+        }
+        assert!(served.fetch("ipxe.efi", &[]).unwrap().bytes == bytes, "{size} without options");
+    }
+}
+
+#[test]
+fn block_numbers_go_round_in_a_long_file() {
+    let world = World::new();
+    let long = loader(65_536 * 512 + 12_345);
+    world.release_file("flatcar_production_pxe_image.cpio.gz", &long);
+    let served = Served::of(world, &[]);
+    let name = format!("assets/flatcar/{VERSION}/flatcar_production_pxe_image.cpio.gz");
+    let fetched = served.fetch(&name, &[("blksize", "512"), ("windowsize", "16")]).unwrap();
+    assert!(fetched.bytes == long, "{} bytes", fetched.bytes.len());
+}
+
+#[test]
+fn lost_packets_are_sent_again_until_everything_is_there() {
+    let bytes = loader(60_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    for window in ["1", "8"] {
+        for (from, to) in [(5, 1000), (1000, 4), (7, 9)] {
+            let options = [("blksize", "1468"), ("windowsize", window)];
+            let lossy = Download::new(served.address, "ipxe.efi", &options, Loss::Every(from, to));
+            assert!(lossy.run().unwrap().bytes == bytes, "windows of {window}, {from} and {to}");
+        }
+    }
+}
+
+#[test]
+fn a_doubled_acknowledgement_doubles_nothing() {
+    let bytes = loader(200_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    let doubled = Download::new(served.address, "ipxe.efi", &[("blksize", "1000")], Loss::Doubled);
+    let fetched = doubled.run().unwrap();
+    assert!(fetched.bytes == bytes);
+    assert_eq!(fetched.packets, 201, "each block once");
+}
+
+#[test]
+fn the_script_leads_to_our_http_server_and_boot_files_need_no_directory() {
+    let served = Served::new(&[]);
+    let script = String::from_utf8(served.fetch("autoexec.ipxe", &[]).unwrap().bytes).unwrap();
+    assert!(script.starts_with("#!ipxe\n") && script.contains("chain http://127.0.0.1:"), "{script}");
+    let path = served.world.path("output/small/current/boot/ipxe/default.ipxe");
+    for name in ["boot/ipxe/default.ipxe", "ipxe/default.ipxe"] {
+        assert_eq!(served.fetch(name, &[]).unwrap().bytes, fs::read(&path).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_published_for_loaders_is_not_found() {
+    let served = Served::new(&[("private", b"secret")]);
+    for name in
+        ["private", "manifest.json", "groups/n1.json", "ignition/worker.ign", "ipxe", "boot", "nothing"]
+    {
+        assert_eq!(served.fetch(name, &[]).err(), Some(Refused(1)), "{name}");
+    }
+}
+
+#[test]
+fn a_link_that_leaves_the_tree_is_not_found() {
+    let served = Served::new(&[]);
+    let script =
+        served.world.path("output/small/current").canonicalize().unwrap().join("boot/ipxe/default.ipxe");
+    fs::remove_file(&script).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &script).unwrap();
+    assert_eq!(served.fetch("boot/ipxe/default.ipxe", &[]).err(), Some(Refused(1)));
+}
+
+#[test]
+fn traversal_absolute_names_and_backslashes_are_access_violations() {
+    let served = Served::new(&[]);
+    for name in
+        ["../manifest.json", "boot/../../x", "/etc/passwd", "..\\x", "boot\\x", "./undionly.kpxe", "a//b"]
+    {
+        assert_eq!(served.refused(format!("\0\x01{name}\0octet\0").as_bytes()).0, 2, "{name}");
+    }
+}
+
+#[test]
+fn writing_other_modes_nul_and_giant_options_are_refused_with_a_reason() {
+    let served = Served::new(&[]);
+    assert_eq!(served.refused(b"\0\x02undionly.kpxe\0octet\0"), (2, "this server is read-only".into()));
+    assert_eq!(served.refused(b"\0\x01undionly.kpxe\0netascii\0").0, 4);
+    assert_eq!(served.refused(b"\0\x01someone\0mail\0").0, 4);
+    assert_eq!(served.refused(b"\0\x01undionly.kpxe\0x\0octet\0").0, 4, "a NUL in the name");
+    let giant = [b"\0\x01undionly.kpxe\0octet\0blksize\0", &[b'9'; 3000][..], b"\0"].concat();
+    assert_eq!(served.refused(&giant).0, 4);
+    assert_eq!(served.refused(b"\0\x01undionly.kpxe\0octet\0blksize\0many\0").0, 8);
+}
+
+/// The packets that come for some time, when nobody answers.
+fn unanswered(served: &Served, request: &[u8], time: Duration) -> Vec<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket.send_to(request, served.address).unwrap();
+    let (started, mut packets, mut buffer) = (Instant::now(), Vec::new(), [0; 2000]);
+    while started.elapsed() < time {
+        if let Ok(length) = socket.recv(&mut buffer) {
+            packets.push(buffer[..length].to_vec());
+        }
+    }
+    packets
+}
+
+#[test]
+fn a_forged_request_brings_its_victim_three_small_packets() {
+    let bytes = loader(500_000);
+    let mut served = Served::new(&[("ipxe.efi", &bytes)]);
+    let request = b"\0\x01ipxe.efi\0octet\0blksize\x001468\0windowsize\x0064\0";
+    let packets = unanswered(&served, request, Duration::from_secs(4));
+    assert!((1..=3).contains(&packets.len()), "{}", packets.len());
+    assert!(packets.iter().all(|packet| packet[1] == 6 && packet.len() <= request.len()));
+    served.server.says("the client does not answer");
+}
+
+#[test]
+fn one_client_cannot_take_all_transfers() {
+    let bytes = loader(500_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    let begin = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(b"\0\x01ipxe.efi\0octet\0", served.address).unwrap();
+        let mut buffer = [0; 600];
+        let length = socket.recv(&mut buffer).unwrap();
+        (socket, buffer[..length].to_vec())
+    };
+    let begun: Vec<_> = (0..8).map(|_| begin()).collect();
+    assert!(begun.iter().all(|(_, packet)| packet[1] == 3));
+    let (_socket, packet) = begin();
+    assert_eq!(packet[..4], [0, 5, 0, 0], "{}", String::from_utf8_lossy(&packet[4..]));
+}
+
+#[test]
+fn beyond_the_most_transfers_a_request_waits_until_one_ends() {
+    let bytes = loader(500_000);
+    let served = Served::new(&[("ipxe.efi", &bytes)]);
+    let begin = |last: usize| {
+        let socket = UdpSocket::bind(format!("127.0.1.{last}:0")).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(b"\0\x01ipxe.efi\0octet\0", served.address).unwrap();
+        socket
+    };
+    let begun: Vec<UdpSocket> = (0..256).map(|number| begin(1 + number / 8)).collect();
+    let mut buffer = [0; 600];
+    let (_, port_of_first) = begun[0].recv_from(&mut buffer).unwrap();
+    begun[1..].iter().for_each(|socket| assert!(socket.recv(&mut [0; 600]).is_ok()));
+    let late = begin(200);
+    late.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(late.recv(&mut buffer).is_err(), "one too many");
+    begun[0].send_to(b"\0\x05\0\0\0", port_of_first).unwrap();
+    let answered = (0..50).any(|_| {
+        late.send_to(b"\0\x01ipxe.efi\0octet\0", served.address).unwrap();
+        late.recv(&mut buffer).is_ok()
+    });
+    assert!(answered);
+}
+
+#[test]
+fn without_loaders_the_server_does_not_start_and_names_the_package() {
+    let world = World::new();
+    world.build();
+    let empty = world.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let empty = empty.to_str().unwrap();
+    let args = [
+        "serve",
+        "--address",
+        "127.0.0.1:0",
+        "--tftp=127.0.0.1:0",
+        "--ipxe-dir",
+        empty,
+        "output/small/current",
+    ];
+    world.prebake(&args).fails(1, &["there is no iPXE in", "undionly.kpxe", "Debian's package `ipxe`"]);
+}
