@@ -156,7 +156,7 @@ impl Server {
     /// Reads what it says until a line has these words; the line.
     #[track_caller]
     pub fn says(&mut self, words: &str) -> String {
-        self.says_within(self.patience, words)
+        self.says_within(SOON, words)
     }
 
     /// The same with more patience for each line.
