@@ -24,7 +24,7 @@ DEMO=(
 # What the judges are built with (the real Ignition links libblkid), and the judges of container images and boot configs.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
     erofs-utils:fsck.erofs cryptsetup-bin:veritysetup attr:getfattr lz4:lz4 zstd:zstd xz-utils:xz curl:curl
-    skopeo:skopeo containerd:containerd docker-registry:docker-registry
+    gpgv:gpgv skopeo:skopeo containerd:containerd docker-registry:docker-registry
     dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
     binutils:objdump sbsigntool:sbverify
     ipxe:/usr/lib/ipxe/undionly.kpxe tftp-hpa:tftp isc-dhcp-client:dhclient busybox:busybox iproute2:ip

@@ -52,7 +52,7 @@ pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
                 body(206, &kind_of_all, parts(size, kind, pieces.clone(), ranges.iter()))
             }
         },
-        Ranges::Malformed => refused("invalid range\n"),
+        Ranges::Malformed => refused(ranges::MALFORMED),
         Ranges::Beyond => refused("invalid range: failed to overlap\n"),
     })
 }

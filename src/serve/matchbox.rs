@@ -5,11 +5,12 @@
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use super::answer::{Answer, TEXT};
+use super::answer::{Answer, Body, TEXT};
 use super::datadir::Live;
 use super::escape::{escape_html, escape_path};
 use super::labels::Labels;
 use super::listing;
+use super::ranges;
 use super::routes::{self, Request, World};
 use crate::ignition::clean_path;
 
@@ -28,8 +29,10 @@ pub fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer,
 
 /// What Go says beside a file's bytes, and what it keeps to itself.
 fn with_headers_of_go(mut answer: Answer) -> Answer {
+    let malformed = matches!(&answer.body, Body::Bytes(text) if text == ranges::MALFORMED.as_bytes());
     let dropped: &[&str] = match answer.status {
         304 | 412 => &["accept-ranges"],
+        416 if malformed => &["accept-ranges", "last-modified", "content-range"],
         416 => &["accept-ranges", "last-modified"],
         _ => return answer,
     };

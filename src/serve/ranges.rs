@@ -5,6 +5,9 @@ use std::ops::Range;
 /// Most ranges in one request; more is an attack or a mistake, and gets the whole file.
 const MAX_RANGES: usize = 16;
 
+/// What is answered to a header that makes no sense; the words are Go's.
+pub const MALFORMED: &str = "invalid range\n";
+
 /// What a `Range` header asks of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ranges {

@@ -8,7 +8,6 @@ use std::path::Path;
 use crate::archives::Tar;
 use crate::judges::properties;
 use crate::packaging;
-use crate::world::repository;
 
 /// Knuth's MMIX generator.
 pub struct Random(pub u64);

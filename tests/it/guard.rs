@@ -52,7 +52,7 @@ impl Guarded {
     fn boot(&self, mac: &str) -> String {
         let script = self.get(&format!("/ipxe?mac={mac}&uuid={UUID}")).text();
         let words = script.split_whitespace();
-        let url = words.filter_map(|word| word.strip_prefix("ignition.config.url=")).last();
+        let url = words.filter_map(|word| word.strip_prefix("ignition.config.url=")).next_back();
         let url = url.unwrap_or_else(|| panic!("{script}"));
         url.strip_prefix(&format!("http://{}", self.address)).unwrap().to_owned()
     }

@@ -114,8 +114,6 @@ pub struct Server {
     lines: Receiver<String>,
     /// Everything that was read of what it said.
     pub log: Vec<String>,
-    /// How long [`Server::says`] waits.
-    pub patience: Duration,
 }
 
 impl Server {
@@ -129,7 +127,7 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        Server { process, lines, log: Vec::new(), patience: SOON }
+        Server { process, lines, log: Vec::new() }
     }
 
     /// Starts `prebake serve` on a tree, and says where it listens.
@@ -158,7 +156,7 @@ impl Server {
     /// Reads what it says until a line has these words; the line.
     #[track_caller]
     pub fn says(&mut self, words: &str) -> String {
-        self.says_within(self.patience, words)
+        self.says_within(SOON, words)
     }
 
     /// The same with more patience for each line.

@@ -87,7 +87,7 @@ fn a_machine_installs_itself_once_though_its_server_goes_away_and_boots_its_disk
     let (server, address) = Server::prebake(&tree(&world));
 
     let mut machine = worker(&world, &address, &disk).start().unwrap();
-    says(&mut machine, &["Linux version", "writing and verifying"]);
+    says(&mut machine, &["] switch_root", "writing and verifying"]);
     written(&disk, 20 << 20);
     drop(server);
     let (server, _) = Server::prebake_with(&tree(&world), &["--address", &address]);
@@ -105,7 +105,7 @@ fn a_machine_installs_itself_once_though_its_server_goes_away_and_boots_its_disk
     // A server that has forgotten everything boots the installer again, which finds its work done.
     let (_server, address) = Server::prebake(&tree(&world));
     let mut machine = worker(&world, &address, &disk).start().unwrap();
-    says(&mut machine, &["holds generation 1 already; nothing is installed"]);
+    says(&mut machine, &["] switch_root", "holds generation 1 already; nothing is installed"]);
     says(&mut machine, &[FROM_DISK, "no flatcar.first_boot: ignition skipped", INSTALLED]);
 }
 
@@ -120,7 +120,7 @@ fn a_disk_that_the_recipe_does_not_mean_is_reported_and_stays_as_it_is() {
     let _turn = machine::turn();
     let (mut server, address) = Server::prebake(&tree(&world));
     let mut machine = worker(&world, &address, &disk).disk_serial("another-disk").start().unwrap();
-    says(&mut machine, &["no disk is what the recipe says"]);
+    says(&mut machine, &["] switch_root", "no disk is what the recipe says"]);
     server.says("stage=failed");
     let (stage, detail) = reported(&address);
     assert_eq!(stage, "failed");
@@ -142,7 +142,7 @@ fn an_image_of_other_bytes_than_were_signed_is_refused_and_what_came_of_it_is_no
     let _turn = machine::turn();
     let (mut server, address) = Server::prebake(&tree(&world));
     let mut machine = worker(&world, &address, &disk).start().unwrap();
-    says(&mut machine, &["writing and verifying", "flatcar-install failed on /dev/vda"]);
+    says(&mut machine, &["] switch_root", "writing and verifying", "flatcar-install failed on /dev/vda"]);
     server.says("stage=failed");
     let failed = ("failed".to_owned(), "flatcar-install failed on /dev/vda".to_owned());
     assert_eq!(reported(&address), failed);

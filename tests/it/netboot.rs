@@ -5,15 +5,14 @@
 //! and gets is in the unit tests of `serve::dhcp`.
 
 use std::fs;
-use std::time::Duration;
 
-use crate::boots::{boots, lab};
+use crate::boots::{PATIENCE, boots, lab};
 use crate::http::Server;
 use crate::lab::machine::{self, Machine};
 use crate::lab::network::{BRIDGE, Network};
 use crate::world::World;
 
-/// A server in the network; `says` waits as long as its own tests do, which is short for a boot without KVM.
+/// A server in the network.
 fn serve(network: &Network, world: &World, tree: &str, flags: &[&str]) -> Server {
     let mut command = network.command(env!("CARGO_BIN_EXE_prebake"));
     command
@@ -22,7 +21,6 @@ fn serve(network: &Network, world: &World, tree: &str, flags: &[&str]) -> Server
         .arg(world.path(tree));
     let mut server = Server::start(&mut command);
     server.says("serving ");
-    server.patience = Duration::from_secs(240);
     server
 }
 
@@ -48,16 +46,16 @@ fn uefi_and_bios_machines_boot_by_our_proxy_beside_a_plain_dhcp_server() {
     // OVMF has a PXE client of its own, which knows nothing of HTTP scripts.
     let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
     let uefi = uefi.mac("52:54:00:00:00:01").start().unwrap();
-    server.says("DHCP offer UEFI x86-64 file=ipxe.efi");
-    server.says("DHCP ack UEFI x86-64 file=ipxe.efi");
-    server.says("TFTP ipxe.efi");
-    server.says("DHCP offer iPXE file=http://10.77.0.1:8080/boot.ipxe");
-    server.says("GET /ipxe 200");
+    server.says_within(PATIENCE, "DHCP offer UEFI x86-64 file=ipxe.efi");
+    server.says_within(PATIENCE, "DHCP ack UEFI x86-64 file=ipxe.efi");
+    server.says_within(PATIENCE, "TFTP ipxe.efi");
+    server.says_within(PATIENCE, "DHCP offer iPXE file=http://10.77.0.1:8080/boot.ipxe");
+    server.says_within(PATIENCE, "GET /ipxe 200");
     boots(uefi, "worker");
 
     let bios = Machine::on(network.plug(), &world.path("bios.console")).mac("52:54:00:00:00:02");
     let bios = bios.start().unwrap();
-    server.says("52:54:00:00:00:02 DHCP offer iPXE file=http://10.77.0.1:8080/boot.ipxe");
+    server.says_within(PATIENCE, "52:54:00:00:00:02 DHCP offer iPXE file=http://10.77.0.1:8080/boot.ipxe");
     boots(bios, "control");
 }
 
@@ -74,11 +72,11 @@ fn uefi_and_bios_machines_reach_our_script_with_addresses_from_our_own_dhcp() {
     let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
     let uuid = "01020304-0506-0708-090a-0b0c0d0e0f10";
     let uefi = uefi.mac("52:54:00:00:00:01").uuid(uuid).start().unwrap();
-    let offer = server.says("DHCP offer UEFI x86-64");
+    let offer = server.says_within(PATIENCE, "DHCP offer UEFI x86-64");
     assert!(offer.ends_with(&format!("address=10.77.0.11 file=ipxe.efi uuid={uuid}")), "{offer}");
-    server.says("TFTP ipxe.efi");
-    server.says("DHCP ack iPXE address=10.77.0.11 file=http://10.77.0.1:8080/boot.ipxe");
-    let asked = server.says("GET /ipxe 200");
+    server.says_within(PATIENCE, "TFTP ipxe.efi");
+    server.says_within(PATIENCE, "DHCP ack iPXE address=10.77.0.11 file=http://10.77.0.1:8080/boot.ipxe");
+    let asked = server.says_within(PATIENCE, "GET /ipxe 200");
     assert!(asked.contains("10.77.0.11 GET") && asked.contains("group=n1"), "{asked}");
     drop(uefi);
 
@@ -87,9 +85,9 @@ fn uefi_and_bios_machines_reach_our_script_with_addresses_from_our_own_dhcp() {
     fs::write(&first, script).unwrap();
     let bios = Machine::of_files("/usr/lib/ipxe/ipxe.lkrn".as_ref(), &first, "", &world.path("bios.console"));
     let bios = bios.without_rom().plug(network.plug()).mac("52:54:00:00:00:09").start().unwrap();
-    server.says("10.77.0.60 TFTP undionly.kpxe");
-    server.says("52:54:00:00:00:09 DHCP ack iPXE address=10.77.0.100");
-    let asked = server.says("GET /ipxe 200");
+    server.says_within(PATIENCE, "10.77.0.60 TFTP undionly.kpxe");
+    server.says_within(PATIENCE, "52:54:00:00:00:09 DHCP ack iPXE address=10.77.0.100");
+    let asked = server.says_within(PATIENCE, "GET /ipxe 200");
     assert!(asked.contains("arch=i386") && asked.contains("group=default"), "{asked}");
     drop(bios);
 }
@@ -104,8 +102,11 @@ fn a_uefi_machine_without_tftp_boots_by_http_from_its_first_byte_on() {
     let mut server = serve(&network, &world, "output/small/current", &range);
     let machine = Machine::on(network.plug(), &world.path("console")).without_rom().uefi();
     let _machine = machine.mac("52:54:00:00:00:01").start().unwrap();
-    server.says("DHCP ack UEFI x86-64 address=10.77.0.100 file=http://10.77.0.1:8080/loaders/ipxe.efi");
-    server.says("GET /loaders/ipxe.efi 200");
-    server.says("DHCP ack iPXE");
-    server.says("GET /ipxe 200");
+    server.says_within(
+        PATIENCE,
+        "DHCP ack UEFI x86-64 address=10.77.0.100 file=http://10.77.0.1:8080/loaders/ipxe.efi",
+    );
+    server.says_within(PATIENCE, "GET /loaders/ipxe.efi 200");
+    server.says_within(PATIENCE, "DHCP ack iPXE");
+    server.says_within(PATIENCE, "GET /ipxe 200");
 }
