@@ -210,7 +210,9 @@ fn colour(state: State) -> Option<&'static str> {
 
 /// How far a machine is, in words.
 fn boot(machine: &MachineStatus) -> String {
-    let Some(step) = machine.steps.last() else { return "fetched files".into() };
+    let Some(step) = machine.steps.last() else {
+        return if machine.files.is_empty() { "has an address" } else { "fetched files" }.into();
+    };
     match (step.ended, step.rate, step.of) {
         (None, Some(rate), Some(of)) => {
             let percent = (100 * step.sent).checked_div(of).unwrap_or_default();

@@ -317,7 +317,8 @@ impl Boot {
 
     /// The files of a stage, taken together.
     fn load(&self, stage: Stage) -> Option<Step> {
-        let fetches = || self.fetches.iter().filter(|fetch| fetch.stage == Some(stage));
+        let counts = |fetch: &&Fetch| fetch.stage == Some(stage) && fetch.status < 400;
+        let fetches = || self.fetches.iter().filter(counts);
         let began = fetches().map(|fetch| fetch.began).min()?;
         let moved = fetches().map(|fetch| fetch.moved).max()?;
         let mut told = self.told.of_stage(stage).peekable();
