@@ -411,7 +411,7 @@ fn a_matchbox_directory_is_watched_too_and_its_malformed_files_are_told() {
     };
     write("groups/one.json", r#"{"profile": "p", "selector": {"mac": "52:54:00:00:00:01"}}"#);
     write("groups/bad.json", "{");
-    write("profiles/p.json", r#"{"boot": {"kernel": "/assets/kernel", "initrd": ["/assets/gone"]}}"#);
+    write("profiles/p.json", r#"{"id": "p", "boot": {"kernel": "/assets/kernel", "initrd": ["/assets/gone"]}}"#);
     write("assets/kernel", "kernel");
     let data = world.path("data");
     let mut command = world.command(&["serve", "--address", "127.0.0.1:0", "--matchbox"]);
