@@ -409,7 +409,7 @@ fn a_matchbox_directory_is_watched_too_and_its_malformed_files_are_told() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    write("groups/one.json", r#"{"id": "one", "profile": "p", "selector": {"mac": "52:54:00:00:00:01"}}"#);
+    write("groups/one.json", r#"{"profile": "p", "selector": {"mac": "52:54:00:00:00:01"}}"#);
     write("groups/bad.json", "{");
     write(
         "profiles/p.json",
