@@ -1,7 +1,7 @@
 //! The sysexts that a recipe uses: found by name, with their variables filled in.
 //!
 //! A name is looked up as `sysext/NAME` beside the recipe and in the directories above it; anything with a slash is a
-//! path relative to the recipe. What a recipe sets for each is [`settings`]'s.
+//! path relative to the recipe. What a recipe sets for each is `settings`'s.
 
 mod settings;
 

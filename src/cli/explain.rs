@@ -11,14 +11,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::project::block_on;
 use super::status::ServerArgs;
 use crate::error::Result;
-use crate::serve::content::Content;
-use crate::serve::datadir::Settings;
-use crate::serve::explain::{Explanation, explain};
-use crate::serve::labels::{Labels, normal_mac};
-use crate::serve::loaders::Loaders;
-use crate::serve::monitor::Monitor;
+use crate::serve::endpoint::explain::{Explanation, explain};
+use crate::serve::endpoint::routes::{Request, World};
+use crate::serve::lan::loaders::Loaders;
+use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
-use crate::serve::routes::{Request, World};
+use crate::serve::site::content::Content;
+use crate::serve::site::datadir::Settings;
+use crate::serve::site::labels::{Labels, normal_mac};
 
 /// Say which group and profile a machine gets, why, and what it would be sent
 ///

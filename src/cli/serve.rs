@@ -21,13 +21,13 @@ use tokio::sync::{oneshot, watch};
 use self::log::serving;
 use super::project::runtime;
 use crate::error::Result;
-use crate::serve::confine::Files;
-use crate::serve::limits;
-use crate::serve::listen::{self, Listener};
-use crate::serve::monitor::Monitor;
+use crate::serve::http::limits;
+use crate::serve::http::listen::{self, Listener};
+use crate::serve::http::server::Server;
+use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
-use crate::serve::server::Server;
-use crate::serve::service::{self, Manager, Spoken};
+use crate::serve::process::confine::Files;
+use crate::serve::process::service::{self, Manager, Spoken};
 use crate::store;
 
 /// Where the server listens unless told otherwise: as Matchbox.

@@ -10,11 +10,11 @@ use indicatif::HumanBytes;
 use super::project::block_on;
 use super::table::Table;
 use crate::error::Result;
-use crate::serve::client::{Error, Server};
-use crate::serve::report::plain;
-use crate::serve::stamp::Stamp;
-use crate::serve::status::{MachineStatus, State, Status};
-use crate::serve::timeline::Stage;
+use crate::serve::machines::client::{Error, Server};
+use crate::serve::machines::report::plain;
+use crate::serve::machines::stamp::Stamp;
+use crate::serve::machines::status::{MachineStatus, State, Status};
+use crate::serve::machines::timeline::Stage;
 use crate::store;
 
 /// How often a server is asked.

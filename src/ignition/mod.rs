@@ -12,7 +12,7 @@
 //! # Ok::<(), prebake::report::Findings>(())
 //! ```
 //!
-//! Owns everything that is said about configs: the [schema](schema) as one table, the rules of Butane and Ignition on
+//! Owns everything that is said about configs: the schema as one table, the rules of Butane and Ignition on
 //! it, and findings that point at what a person wrote, also after merging. Leaves printing to `cli` and fetching to
 //! `source`. The original programs judge it in `tests/`.
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::labels::Labels;
-use super::site::{self, Flaw, Site};
-use super::tls;
+use crate::serve::http::tls;
+use crate::serve::site::labels::Labels;
+use crate::serve::site::{self, Flaw, Site};
 
 /// Takes notices; called from any thread, often, so it must be quick.
 pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;

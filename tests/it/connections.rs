@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use prebake::serve::content::Content;
-use prebake::serve::limits::{self, Limits};
-use prebake::serve::listen::Listener;
-use prebake::serve::monitor::Monitor;
+use prebake::serve::http::limits::{self, Limits};
+use prebake::serve::http::listen::Listener;
+use prebake::serve::http::server::Server;
+use prebake::serve::machines::monitor::Monitor;
 use prebake::serve::notice::{Notice, Notices};
-use prebake::serve::server::Server;
+use prebake::serve::site::content::Content;
 use tokio::sync::oneshot;
 
 use crate::http::{self, SOON, connect, connect_from, get, read_reply};

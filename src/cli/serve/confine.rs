@@ -5,8 +5,8 @@ use std::fs;
 use clap::Args;
 
 use crate::error::Result;
-use crate::serve::confine::user::User;
-use crate::serve::confine::{Confinement, Error, Files};
+use crate::serve::process::confine::user::User;
+use crate::serve::process::confine::{Confinement, Error, Files};
 
 /// What the server gives up once it listens.
 #[derive(Args)]

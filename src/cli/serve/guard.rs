@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::output::BaseUrl;
 use crate::publish::private::DIRECTORY;
-use crate::serve::guard::Guard;
-use crate::serve::server::Server;
+use crate::serve::endpoint::guard::Guard;
+use crate::serve::http::server::Server;
 
 /// Who gets what lies in the private part of a tree.
 #[derive(Args)]

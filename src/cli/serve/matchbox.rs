@@ -8,11 +8,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use crate::error::{Advice, Exit, Result};
-use crate::serve::confine::Files;
-use crate::serve::content::Content;
-use crate::serve::datadir::Settings;
+use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
-use crate::serve::sign::Signer;
+use crate::serve::process::confine::Files;
+use crate::serve::site::content::Content;
+use crate::serve::site::datadir::Settings;
 
 /// Matchbox's flags, which it also takes with one dash.
 const MATCHBOX_FLAGS: [&str; 14] = [

@@ -11,9 +11,9 @@ use crate::firmware::PLATFORMS;
 use crate::output::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface};
 use crate::output::dnsmasq::{Dnsmasq, IPXE_DIRECTORY, default_loaders};
 use crate::recipe::AddressRange;
-use crate::serve::inventory;
-use crate::serve::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
-use crate::serve::routes::LOADERS;
+use crate::serve::endpoint::routes::LOADERS;
+use crate::serve::lan::inventory;
+use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
 use crate::serve::site::Site;
 
 #[derive(Args)]

@@ -4,8 +4,8 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use clap::Args;
 
-use crate::serve::limits::Limits;
-use crate::serve::server::Server;
+use crate::serve::http::limits::Limits;
+use crate::serve::http::server::Server;
 
 #[derive(Args)]
 #[command(next_help_heading = "Many machines at once")]

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 
 use crate::error::Result;
-use crate::serve::confine::Files;
-use crate::serve::listen::Listener;
+use crate::serve::http::listen::Listener;
+use crate::serve::http::tls::authority::Authority;
+use crate::serve::http::tls::{Error, Identity, Tls};
 use crate::serve::notice::Notices;
-use crate::serve::service;
-use crate::serve::tls::authority::Authority;
-use crate::serve::tls::{Error, Identity, Tls};
+use crate::serve::process::confine::Files;
+use crate::serve::process::service;
 
 /// Where HTTPS is spoken, and with which certificate. `--tls-only` goes by Matchbox's names, too.
 #[derive(Args)]

@@ -87,7 +87,7 @@ pub enum Error {
         /// Its compression.
         algorithm: Algorithm,
     },
-    /// A limit of [`Limits`].
+    /// A limit of [`Limits`](crate::format::image::Limits).
     #[error("{subject}: {what} exceeds the limit of {limit}")]
     Limit {
         /// The image.

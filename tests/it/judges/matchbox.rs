@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use prebake::ignition::{Config, Spec};
 use prebake::report::Source;
-use prebake::serve::labels::normal_mac;
+use prebake::serve::site::labels::normal_mac;
 use serde_json::Value;
 
 use super::build;

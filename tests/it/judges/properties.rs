@@ -20,10 +20,14 @@ use prebake::manifest::Manifest;
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
-use prebake::serve::labels::normal_mac;
-use prebake::serve::near::Near;
-use prebake::serve::ranges::{self, Ranges};
-use prebake::serve::{dhcp, head, limits, records, tftp};
+use prebake::serve::http::head;
+use prebake::serve::http::limits;
+use prebake::serve::http::ranges::{self, Ranges};
+use prebake::serve::lan::dhcp;
+use prebake::serve::lan::near::Near;
+use prebake::serve::lan::tftp;
+use prebake::serve::site::labels::normal_mac;
+use prebake::serve::site::records;
 use prebake::sysext::ddi;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.

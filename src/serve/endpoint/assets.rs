@@ -1,0 +1,81 @@
+//! Files of the tree: which is meant, its content type, and whether all of it, parts of it or nothing is to be sent.
+
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
+use super::routes::Request;
+use crate::serve::http::answer::{Answer, Body, Piece, TEXT};
+use crate::serve::http::conditions::Version;
+use crate::serve::http::ranges::{self, Ranges};
+use crate::serve::site::{Asset, Site};
+
+/// Parts boundaries of `multipart/byteranges`. No file content is searched for it: a part's length is in its heading.
+const BOUNDARY: &str = "prebake-part";
+
+/// Answers with a published file, or parts of it.
+pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
+    match site.asset(path) {
+        Some(asset) => send(&asset, request),
+        None => Answer::missing("the tree's manifest names no such file"),
+    }
+}
+
+/// Answers with a file, or parts of it.
+pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
+    let Asset { kind, size, pieces, .. } = asset;
+    let (kind, size) = (&**kind, *size);
+    let etag = asset.etag.as_ref().map(|etag| format!("\"{etag}\""));
+    let modified = asset.modified.map(http_date);
+    let stamp = |answer: Answer| {
+        let stamps = [("etag", &etag), ("last-modified", &modified)];
+        let stamps = stamps.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        stamps
+            .fold(answer.header("accept-ranges", "bytes"), |answer, (name, value)| answer.header(name, value))
+    };
+    let version = Version { etag: etag.as_deref(), modified: asset.modified };
+    if let Some(status) = version.refuses(request) {
+        return stamp(Answer { headers: Vec::new(), ..Answer::new(status, kind, "") });
+    }
+    // A range of another version than the client has must not be sent. Some clients ask for a range of whatever they
+    // load; of nothing, there is none.
+    let asked = request.header("range").filter(|_| version.is_that_of_if_range(request) && size > 0);
+    let body = |status, kind: &str, body| Answer { body, ..Answer::new(status, kind, "") };
+    let part = |range| Body::File { pieces: pieces.clone(), range };
+    let refused = |why| Answer::new(416, TEXT, why).header("content-range", format!("bytes */{size}"));
+    stamp(match asked.map_or(Ranges::Whole, |header| ranges::parse(header, size)) {
+        Ranges::Whole => body(200, kind, part(0..size)),
+        Ranges::Parts(ranges) => match ranges.as_slice() {
+            [range] => body(206, kind, part(range.clone()))
+                .header("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, size)),
+            ranges => {
+                let kind_of_all = format!("multipart/byteranges; boundary={BOUNDARY}");
+                body(206, &kind_of_all, parts(size, kind, pieces.clone(), ranges.iter()))
+            }
+        },
+        Ranges::Malformed => refused(ranges::MALFORMED),
+        Ranges::Beyond => refused("invalid range: failed to overlap\n"),
+    })
+}
+
+fn parts<'r>(
+    size: u64,
+    kind: &str,
+    pieces: Vec<Piece>,
+    ranges: impl Iterator<Item = &'r Range<u64>>,
+) -> Body {
+    let head = |range: &Range<u64>| {
+        let (first, last) = (range.start, range.end - 1);
+        format!(
+            "\r\n--{BOUNDARY}\r\ncontent-type: {kind}\r\ncontent-range: bytes {first}-{last}/{size}\r\n\r\n"
+        )
+    };
+    let parts = ranges.map(|range| (head(range), range.clone())).collect();
+    Body::Parts { pieces, parts, end: format!("\r\n--{BOUNDARY}--\r\n") }
+}
+
+/// A time as headers have it.
+pub fn http_date(time: SystemTime) -> String {
+    // httpdate knows years up to 9999; an epoch beyond that is as good as the last.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    httpdate::fmt_http_date(time.min(last))
+}

@@ -1,0 +1,273 @@
+//! Why a machine gets what it gets: the groups that were considered, what it would be sent, and what looks wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use super::routes::{self, Request, World};
+use crate::serve::http::answer::{Answer, Body};
+use crate::serve::machines::report::plain;
+use crate::serve::machines::status::{MachineStatus, SCHEMA};
+use crate::serve::machines::timeline::{Told, wrong_architecture};
+use crate::serve::site::Profile;
+use crate::serve::site::labels::Labels;
+use crate::serve::site::select::Group;
+
+/// Groups that are listed beside the one that was chosen.
+const MAX_OTHERS: usize = 12;
+/// A value that is that near to what was said may be a slip of the finger.
+const SLIP: usize = 2;
+
+/// What of a path a URL cannot hold as it is.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
+
+/// What a machine would get, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Version of this document, [`SCHEMA`].
+    pub schema: u32,
+    /// What the machine says, as it is understood.
+    pub said: BTreeMap<String, String>,
+    /// The group that matches.
+    pub group: Option<String>,
+    /// The profile that it gives.
+    pub profile: Option<String>,
+    /// The group that was chosen, others that match, and those that nearly do.
+    pub considered: Vec<Considered>,
+    /// How many groups more there are.
+    pub others: usize,
+    /// What `/ipxe` answers.
+    pub script: Sent,
+    /// What `/ignition` answers.
+    pub ignition: Sent,
+    /// What looks wrong.
+    pub doubts: Vec<String>,
+    /// What was seen of the machine, if a server was asked that saw it.
+    pub seen: Option<Box<MachineStatus>>,
+}
+
+/// A group that was considered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Considered {
+    /// Its id.
+    pub group: String,
+    /// What it selects by.
+    pub selector: BTreeMap<String, String>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// What came of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is the machine's.
+    Chosen,
+    /// It matches, and another comes first: more selectors win, then the greater text of all selectors.
+    Outranked,
+    /// These selectors do not hold.
+    Refused {
+        /// The selectors that do not hold.
+        misses: Vec<Miss>,
+    },
+}
+
+/// A selector that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Miss {
+    /// The label.
+    pub key: String,
+    /// What the group wants.
+    pub wants: String,
+    /// What the machine says; empty if nothing.
+    pub says: String,
+}
+
+/// What an endpoint answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// HTTP status.
+    pub status: u16,
+    /// Length in bytes.
+    pub size: u64,
+    /// The text, where it is one and not long.
+    pub text: Option<String>,
+}
+
+/// Explains what a machine gets that says what the request's query says.
+pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Explanation {
+    let chosen = world.site.groups.select(labels);
+    let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile)).map(|profile| &**profile);
+    let (considered, others) = consider(world, labels, chosen);
+    let (script, ignition) = (sent(world, request, "/ipxe"), sent(world, request, "/ignition"));
+    Explanation {
+        schema: SCHEMA,
+        said: labels.iter().map(|(key, value)| (plain(key), plain(value))).collect(),
+        group: chosen.map(|group| group.id.clone()),
+        profile: chosen.map(|group| group.profile.clone()),
+        doubts: doubts(world, request, labels, (chosen, profile), &ignition),
+        seen: world.monitor.machine(labels, request.now).map(Box::new),
+        considered,
+        others,
+        script,
+        ignition,
+    }
+}
+
+/// `/explain`: as text, or as JSON for who asks for that.
+pub fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    let explanation = explain(world, request, labels);
+    let answer = match request.header("accept").is_some_and(|kinds| kinds.contains("application/json")) {
+        true => {
+            let json = serde_json::to_string(&explanation).unwrap_or_default() + "\n";
+            Answer::new(200, "application/json", json)
+        }
+        false => Answer::text(explanation.to_string()),
+    };
+    answer.header("vary", "accept").header("cache-control", "no-store")
+}
+
+/// The groups worth a word, and how many are not.
+fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<Considered>, usize) {
+    let mut near: Vec<(usize, usize, Considered)> = Vec::new();
+    let mut all = 0;
+    for group in world.site.groups.iter() {
+        all += 1;
+        let missed = group.selector.iter().filter(|(key, value)| labels.get(key) != value.as_str());
+        let misses: Vec<Miss> = missed
+            .map(|(key, value)| Miss { key: key.clone(), wants: value.clone(), says: plain(labels.get(key)) })
+            .collect();
+        let distance = |miss: &Miss| match miss.says.is_empty() {
+            true => usize::MAX,
+            false => strsim::damerau_levenshtein(&miss.says, &miss.wants),
+        };
+        let far = misses.iter().map(distance).max().unwrap_or_default();
+        let some_hold = misses.len() < group.selector.len();
+        if !misses.is_empty() && !some_hold && far > SLIP {
+            continue;
+        }
+        let verdict = match misses.is_empty() {
+            true if chosen.is_some_and(|chosen| chosen.id == group.id) => Verdict::Chosen,
+            true => Verdict::Outranked,
+            false => Verdict::Refused { misses: misses.clone() },
+        };
+        let selector = group.selector.clone().into_iter().collect();
+        near.push((misses.len(), far, Considered { group: group.id.clone(), selector, verdict }));
+    }
+    // Stable: groups that are equally near stay in the order in which they are asked.
+    near.sort_by_key(|(misses, far, considered)| (considered.verdict != Verdict::Chosen, *misses, *far));
+    near.truncate(MAX_OTHERS + 1);
+    let others = all - near.len();
+    (near.into_iter().map(|(.., considered)| considered).collect(), others)
+}
+
+fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
+    let get = hyper::Method::GET;
+    let request = Request { method: &get, path, body: "", ..*request };
+    // A token is for the machine alone, and asking about it must not spend one.
+    let (answer, _) = routes::answer(&World { guard: None, ..*world }, &request);
+    let text = match &answer.body {
+        Body::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+        _ => None,
+    };
+    Sent { status: answer.status, size: answer.body.length().unwrap_or_default(), text }
+}
+
+/// What looks wrong, in sentences.
+fn doubts(
+    world: &World<'_>,
+    request: &Request<'_>,
+    labels: &Labels,
+    (group, profile): (Option<&Group>, Option<&Profile>),
+    ignition: &Sent,
+) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if request.query.to_ascii_lowercase().contains("mac=") && labels.get("mac").is_empty() {
+        doubts.push("what it says is no MAC address, and counts as not said".to_owned());
+    }
+    let Some(group) = group else {
+        let hint = "add the machine to `nodes:` in the recipe, or name a `default_profile`";
+        doubts.push(format!("no group matches: {hint}"));
+        return doubts;
+    };
+    let Some(profile) = profile else {
+        doubts.push(format!("group `{}` gives profile `{}`, which is not there", group.id, group.profile));
+        return doubts;
+    };
+    let told = Told::of(world.site, profile);
+    let is_there = |path: &str| {
+        let path = format!("/{}", utf8_percent_encode(path, ESCAPED));
+        sent(world, request, &path).status == 200
+    };
+    for load in told.loads.iter().filter(|load| !is_there(&load.path)) {
+        doubts.push(format!("profile `{}` names /{}, which is not there", group.profile, load.path));
+    }
+    let arch = Some(labels.get("arch")).filter(|arch| !arch.is_empty());
+    doubts.extend(wrong_architecture(arch, &told));
+    let uefi = arch.is_some_and(|arch| arch != "i386");
+    if uefi && !told.names_initrd && !told.loads.is_empty() {
+        doubts.push(
+            "the kernel arguments name no `initrd=`, and a kernel under UEFI may start without one".into(),
+        );
+    }
+    if ignition.status != 200 && !profile.ignition_id.is_empty() {
+        doubts.push(format!("its config, {}, is answered with {}", profile.ignition_id, ignition.status));
+    }
+    doubts
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = |pairs: &BTreeMap<String, String>| {
+            let said = pairs.iter().filter(|(_, value)| !value.is_empty());
+            said.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let said = pairs(&self.said);
+        writeln!(f, "a machine that says {}", if said.is_empty() { "nothing" } else { said.as_str() })?;
+        match (&self.group, &self.profile) {
+            (Some(group), Some(profile)) => writeln!(f, "gets profile `{profile}` by group `{group}`\n")?,
+            _ => writeln!(f, "gets nothing: no group matches\n")?,
+        }
+        for Considered { group, selector, verdict } in &self.considered {
+            let selector = pairs(selector);
+            let selector = if selector.is_empty() { "everything".to_owned() } else { selector };
+            match verdict {
+                Verdict::Chosen => writeln!(f, "  + {group} ({selector}) matches, before all others")?,
+                Verdict::Outranked => writeln!(f, "  = {group} ({selector}) matches too, and comes later")?,
+                Verdict::Refused { misses } => {
+                    let missed = misses.iter().map(|Miss { key, wants, says }| match says.as_str() {
+                        "" => format!("{key} is not said"),
+                        says => format!("{key} is {says}, not {wants}"),
+                    });
+                    let missed: Vec<String> = missed.collect();
+                    writeln!(f, "  - {group} ({selector}) does not: {}", missed.join(", "))?;
+                }
+            }
+        }
+        if self.others > 0 {
+            writeln!(f, "    {} more that are not near", self.others)?;
+        }
+        for doubt in &self.doubts {
+            writeln!(f, "\nwarning: {doubt}")?;
+        }
+        if let Some(seen) = &self.seen {
+            let stage = seen.stage.map_or("fetched files only", |stage| stage.word());
+            writeln!(f, "\nlast seen {} ({}, {stage})", seen.last_seen, seen.state.word())?;
+            for trouble in &seen.troubles {
+                writeln!(f, "  {}\n  {}", trouble.what, trouble.hint)?;
+            }
+        }
+        for (path, sent) in [("/ipxe", &self.script), ("/ignition", &self.ignition)] {
+            writeln!(f, "\n{path} answers {} with {} bytes", sent.status, sent.size)?;
+            // A config may be long, and is better looked at with `ignition show`.
+            let text = sent.text.as_deref().filter(|_| path == "/ipxe" || sent.status != 200);
+            for line in text.unwrap_or_default().lines() {
+                writeln!(f, "    {line}")?;
+            }
+        }
+        Ok(())
+    }
+}

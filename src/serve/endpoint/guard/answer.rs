@@ -1,0 +1,158 @@
+//! What is guarded, as answers.
+//!
+//! A machine with secrets boots with `ignition.config.url=…/guarded/TOKEN/boot.ign`, which Ignition takes in place of the config of
+//! its overlay. That file is no secret: it has Ignition merge the machine's public config and then, over it, the guarded
+//! one, for which the token is spent. So the authorities that the public config names are trusted by the time that the
+//! guarded one is fetched.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::time::Instant;
+
+use hyper::Method;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::json;
+
+use super::{Guard, Handle, Machine, Refusal, Token};
+use crate::publish::private::CONFIGS;
+use crate::repro::is_contained_in_url;
+use crate::serve::endpoint::routes::{Request, World};
+use crate::serve::http::answer::{Answer, TEXT};
+use crate::serve::notice::Record;
+use crate::serve::site::Site;
+use crate::serve::site::labels::Labels;
+use crate::serve::site::select::Group;
+
+/// Where guarded configs are asked for.
+const PREFIX: &str = "guarded/";
+/// What a machine fetches first.
+const BOOT: &str = "boot.ign";
+/// What the token is for.
+const CONFIG: &str = "config.ign";
+
+/// The path behind `PREFIX`, if that is what a request is about.
+pub fn guarded(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
+}
+
+/// The kernel argument by which a machine finds its secrets, if it has any.
+pub fn kernel_arg(
+    world: &World<'_>,
+    group: &Group,
+    request: &Request<'_>,
+    labels: &Labels,
+) -> Result<Option<String>, Answer> {
+    let profile = world.site.profiles.get(&group.profile);
+    let (Some(guard), Some(profile)) = (world.guard, profile) else { return Ok(None) };
+    if read(world.site, &profile.ignition_id)?.is_none() {
+        return Ok(None);
+    }
+    let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
+    let token = guard.mint(Machine::of(labels), &profile.ignition_id, request.peer, Instant::now());
+    let token = token.map_err(refuse)?;
+    Ok(Some(format!("ignition.config.url={base}/{PREFIX}{token}/{BOOT}")))
+}
+
+/// Answers below `PREFIX`.
+pub fn answer(world: &World<'_>, guard: &Guard, rest: &str, request: &Request<'_>) -> Answer {
+    let answer = match (request.method, rest.split_once('/')) {
+        (&Method::GET, Some((token, BOOT))) => boot(guard, token, request),
+        (&Method::GET, Some((token, CONFIG))) => config(world, guard, token, request),
+        (&Method::GET, _) => Err(refuse(Refusal::Unknown)),
+        _ => Err(Answer::new(405, TEXT, "a token is used by GET\n").header("allow", "GET")),
+    };
+    answer.unwrap_or_else(|refused| refused).header("cache-control", "no-store")
+}
+
+fn boot(guard: &Guard, token: &str, request: &Request<'_>) -> Result<Answer, Answer> {
+    let token: Token = token.parse().map_err(refuse)?;
+    let (Machine { mac, uuid }, id) = guard.look(token, request.peer, Instant::now()).map_err(refuse)?;
+    let encode = |value| utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
+    let labels = format!("mac={}&uuid={}", encode(&mac), encode(&uuid));
+    let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
+    let guarded = guard.base_url.as_ref().unwrap_or(&base);
+    let config = json!({"ignition": {"version": "3.3.0", "config": {"merge": [
+        {"source": format!("{base}/ignition/{id}")},
+        {"source": format!("{guarded}/{PREFIX}{token}/{CONFIG}?{labels}")},
+    ]}}});
+    Ok(Answer::new(200, "application/json", config.to_string() + "\n"))
+}
+
+fn config(world: &World<'_>, guard: &Guard, token: &str, request: &Request<'_>) -> Result<Answer, Answer> {
+    let token: Token = token.parse().map_err(refuse)?;
+    let machine = Machine::of(&Labels::parse(request.query));
+    let id = guard.fetch(token, &machine, request.peer, Instant::now()).map_err(refuse)?;
+    let bytes = read(world.site, &id)?.ok_or_else(|| Answer::missing("the config is gone"))?;
+    Ok(Answer::new(200, "application/json", bytes))
+}
+
+/// A private config of the tree. One that is there and cannot be read is an error: the machine would boot without it.
+fn read(site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
+    // Ids come from profiles of the tree, which name files and nothing above them.
+    if !is_contained_in_url(id) {
+        return Ok(None);
+    }
+    match fs::read(site.root.join(CONFIGS).join(id)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(Answer::new(500, TEXT, format!("the machine's private config cannot be read: {error}\n")))
+        }
+    }
+}
+
+fn refuse(refusal: Refusal) -> Answer {
+    let status = match refusal {
+        Refusal::Unknown => 404,
+        Refusal::Stranger | Refusal::Nameless => 403,
+        Refusal::Spent | Refusal::Expired => 410,
+        Refusal::Full => 503,
+    };
+    Answer::new(status, TEXT, format!("{refusal}\n"))
+}
+
+/// A path as it may be logged: a token without its secret.
+pub fn loggable(path: &str) -> Cow<'_, str> {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let Some(rest) = guarded(decoded.trim_start_matches('/')) else { return path.into() };
+    let (token, file) = rest.split_once('/').unwrap_or((rest, ""));
+    let handle = token.split('-').next().unwrap_or_default();
+    let shown: String = handle.chars().take(16).collect();
+    format!("/{PREFIX}{shown}-…/{file}").into()
+}
+
+/// Burns the token of a config that has left whole.
+pub fn heard(guard: &Guard, record: &Record) {
+    let handle = || {
+        let (token, file) = guarded(record.path.trim_start_matches('/'))?.split_once('/')?;
+        let handle = Handle::from_str_radix(token.split('-').next()?, 16).ok()?;
+        (file == CONFIG).then_some(handle)
+    };
+    if record.status == 200
+        && record.sent == record.length
+        && let Some(handle) = handle()
+    {
+        guard.left(handle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_logged_however_its_path_is_written() {
+        let token = "0123456789abcdef-00112233445566778899aabbccddeeff";
+        for path in [
+            format!("/guarded/{token}/config.ign"),
+            format!("//guarded/{token}/config.ign"),
+            format!("/%67uarded/{token}/config.ign"),
+            format!("/guarded%2F{}/config.ign", token.replace('-', "%2d")),
+        ] {
+            assert_eq!(loggable(&path), "/guarded/0123456789abcdef-…/config.ign", "{path}");
+        }
+        assert_eq!(loggable("/guarded/00112233445566778899aabbccddeeff"), "/guarded/0011223344556677-…/");
+        assert_eq!(loggable("/ipxe"), "/ipxe");
+    }
+}

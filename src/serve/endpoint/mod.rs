@@ -1,0 +1,14 @@
+//! What is answered: one file an endpoint. Pure, or nearly: a site and a request in, an answer out.
+
+pub mod assets;
+pub mod boot;
+pub mod config;
+pub mod escape;
+pub mod explain;
+pub mod guard;
+pub mod listing;
+pub mod matchbox;
+pub mod page;
+pub mod routes;
+pub mod sign;
+pub mod sniff;

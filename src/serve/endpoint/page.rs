@@ -1,0 +1,80 @@
+//! What people and their tools look at: the page, `/status`, `/events` and `/metrics`.
+
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::routes::{Request, World};
+use crate::serve::http::answer::{Answer, Body};
+use crate::serve::machines::metrics;
+use crate::serve::site::labels::Labels;
+
+const HTML: &str = include_str!("page/page.html");
+const CSS: &str = include_str!("page/page.css");
+const JS: &str = include_str!("page/page.js");
+
+/// The page with its style and script inside, so that it is one answer and needs nothing else; and the policy that lets
+/// the browser run just these two and talk to nobody but this server.
+static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
+    let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
+    let page = HTML.replace("/*STYLE*/", CSS).replace("/*SCRIPT*/", JS);
+    let policy = [
+        "default-src 'none'".to_owned(),
+        format!("style-src {}", hash(CSS)),
+        format!("script-src {}", hash(JS)),
+        "connect-src 'self'".to_owned(),
+        "img-src data:".to_owned(),
+        "base-uri 'none'".to_owned(),
+        "form-action 'none'".to_owned(),
+        "frame-ancestors 'none'".to_owned(),
+    ];
+    (page, policy.join("; "))
+});
+
+/// The page for browsers, which say that they take HTML; Matchbox's answer for all others.
+pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+    let accepts = |kind: &str| {
+        request.headers.get_all("accept").iter().any(|value| {
+            value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().starts_with(kind)))
+        })
+    };
+    if !accepts("text/html") {
+        return Answer::text("matchbox\n").header("vary", "accept");
+    }
+    let (page, policy) = &*PAGE;
+    Answer::new(200, "text/html; charset=utf-8", page.as_str())
+        .header("vary", "accept")
+        .header("content-security-policy", policy.as_str())
+        .header("x-content-type-options", "nosniff")
+        .header("referrer-policy", "no-referrer")
+        .header("cache-control", "no-cache")
+}
+
+/// Everything that is known, as JSON.
+pub fn status(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+    let status = world.monitor.status(request.now);
+    let text = serde_json::to_string(&status).unwrap_or_default() + "\n";
+    Answer::new(200, "application/json", text).header("cache-control", "no-store")
+}
+
+/// The same, and then every change as it comes, as server-sent events.
+pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+    match world.monitor.watch(request.now) {
+        Some(events) => {
+            let answer = Answer::new(200, "text/event-stream", "").header("cache-control", "no-store");
+            Answer { body: Body::Stream(events), ..answer }
+        }
+        None => Answer::new(
+            503,
+            crate::serve::http::answer::TEXT,
+            "too many watch already; ask /status now and then\n",
+        ),
+    }
+}
+
+/// Counters for Prometheus.
+pub fn metrics(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+    Answer::new(200, metrics::CONTENT_TYPE, world.monitor.metrics(request.now))
+}

@@ -1,0 +1,271 @@
+//! Which request gets which answer. Pure: a site and a request in, an answer out.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+
+use super::assets;
+use super::boot;
+use super::config;
+use super::explain;
+use super::guard::answer::guarded;
+use super::guard::{self, Guard, Machine};
+use super::matchbox;
+use super::page;
+use super::sign;
+use crate::serve::http::answer::{Answer, TEXT};
+use crate::serve::lan::loaders::Loaders;
+use crate::serve::machines::monitor::Monitor;
+use crate::serve::machines::report::Report;
+use crate::serve::site::labels::Labels;
+use crate::serve::site::select::Group;
+use crate::serve::site::{Profile, Site};
+
+/// A request, as far as answers depend on it.
+pub struct Request<'r> {
+    /// The method. A POST is answered like GET wherever nothing is posted, as Matchbox does.
+    pub method: &'r Method,
+    /// The path as sent, percent-encoded.
+    pub path: &'r str,
+    /// The query as sent; empty without.
+    pub query: &'r str,
+    /// `http` or `https`.
+    pub scheme: &'r str,
+    /// The headers.
+    pub headers: &'r hyper::HeaderMap,
+    /// The body, where [`takes_body`] says that it is read.
+    pub body: &'r str,
+    /// When it came.
+    pub now: SystemTime,
+    /// Who asks.
+    pub peer: IpAddr,
+}
+
+impl Request<'_> {
+    /// A header's value, if it is there once and readable.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok();
+        value.filter(|_| values.next().is_none())
+    }
+
+    /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel
+    /// argument, so nothing else may be in it.
+    pub fn base_url(&self) -> Option<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let host = self.header("host").filter(|host| !host.is_empty() && host.chars().all(plain))?;
+        Some(format!("{}://{host}", self.scheme))
+    }
+}
+
+/// What is answered from.
+pub struct World<'w> {
+    /// The tree.
+    pub site: &'w Site,
+    /// What was seen of machines.
+    pub monitor: &'w Monitor,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<&'w Guard>,
+    /// iPXE binaries, where firmware is told of them.
+    pub loaders: &'w Loaders,
+}
+
+type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
+
+/// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
+const ROUTES: [(&str, Handler); 14] = [
+    ("/", page::index),
+    ("/boot.ipxe", boot::first),
+    ("/boot.ipxe.0", boot::first),
+    ("/ipxe", boot::ipxe),
+    ("/grub", boot::grub),
+    ("/ignition", config::ignition),
+    ("/generic", config::generic),
+    ("/cloud", config::cloud),
+    ("/metadata", config::metadata),
+    (REPORT, report),
+    ("/status", page::status),
+    ("/events", page::events),
+    ("/metrics", page::metrics),
+    ("/explain", explain::answer),
+];
+
+/// Where the iPXE binaries are that UEFI HTTP boot loads.
+pub const LOADERS: &str = "loaders/";
+
+/// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
+const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
+/// The one endpoint that something is posted to.
+const REPORT: &str = "/report";
+
+/// Whether a request's body is to be read: a report's, and no other.
+pub fn takes_body(method: &Method, path: &str) -> bool {
+    method == Method::POST && path == REPORT
+}
+
+/// Answers a request; the labels are for the log.
+pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
+    if let Some(live) = &world.site.live {
+        return matchbox::answer(world, live, request);
+    }
+    if !METHODS.contains(request.method) {
+        let allowed = METHODS.each_ref().map(Method::as_str).join(", ");
+        let answer = Answer::new(405, TEXT, format!("only {allowed} are answered\n"));
+        return (answer.header("allow", allowed), Labels::default());
+    }
+    let path = percent_decode_str(request.path).decode_utf8_lossy();
+    // `//ipxe` is what a base URL with a slash at its end makes; Matchbox redirects it, which some loaders cannot follow.
+    let name = path.trim_start_matches('/');
+    if let (Some(guard), Some(rest)) = (world.guard, guarded(name)) {
+        return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
+    }
+    endpoint(world, request, name).unwrap_or_else(|| {
+        let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
+        let answer = match loader {
+            Some(bytes) => Answer::new(200, "application/efi", bytes),
+            None => assets::answer(world.site, name, request),
+        };
+        (answer, Labels::default())
+    })
+}
+
+/// Answers at an endpoint, given without its slash; with a signature, if the name ends so and there is a key. Nothing if
+/// there is no such endpoint.
+pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
+    let handler =
+        |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
+    let ask = |handler: &Handler| {
+        let says = if takes_body(request.method, request.path) { request.body } else { request.query };
+        let labels = Labels::parse(says);
+        let answer = handler(world, request, &labels);
+        match world.site.live {
+            Some(_) => (answer.without_reason(), labels),
+            None => (answer, labels),
+        }
+    };
+    if let Some(handler) = handler(name) {
+        return Some(ask(handler));
+    }
+    let signer = world.site.signer.as_ref()?;
+    let (name, form) = sign::split(name)?;
+    let (answer, labels) = ask(handler(name).filter(|_| sign::SIGNED.contains(&name))?);
+    Some((signer.sign(answer, form, request.now), labels))
+}
+
+/// The group of a machine, or an answer that says what it lacks.
+pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
+    world.site.groups.select(labels).ok_or_else(|| {
+        let asked = labels.to_string();
+        let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
+        Answer::missing(&format!(
+            "no group matches a machine that says: {asked}\nadd it to `nodes:` in the recipe, or name a `default_profile`"
+        ))
+    })
+}
+
+/// The group and profile of a machine, likewise.
+pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
+    let group = select_group(world, labels)?;
+    let profile = world.site.profiles.get(&group.profile);
+    let profile = profile.ok_or_else(|| Answer::missing("the group's profile is gone").matched(group))?;
+    Ok((group, profile))
+}
+
+fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+    if !takes_body(request.method, request.path) {
+        let list = serde_json::to_string(&world.monitor.reports()).unwrap_or_default();
+        return Answer::new(200, "application/json", list + "\n");
+    }
+    match Report::read(labels, request.now) {
+        Ok(report) => {
+            if let Some(guard) = world.guard {
+                guard.reported(&Machine::of(labels));
+            }
+            world.monitor.report(report, request.now);
+            Answer::new(204, TEXT, "")
+        }
+        Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::digest::Sha256;
+    use crate::manifest::{File, Manifest, Role, SCHEMA};
+    use crate::serve::http::answer::{Body, Piece};
+
+    /// A site of one file, `assets/a`.
+    fn site() -> Site {
+        let file = File {
+            role: Role::Kernel,
+            size: 10,
+            sha256: Sha256::of(b"0123456789"),
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+            verity: None,
+        };
+        let files = BTreeMap::from([("assets/a".to_owned(), file)]);
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files,
+            joined: BTreeMap::new(),
+        };
+        let (groups, profiles) = Default::default();
+        Site { root: "/tree".into(), manifest, groups, profiles, live: None, signer: None }
+    }
+
+    fn the_file() -> Piece {
+        Piece::File { path: "/tree/assets/a".into(), size: 10, sha256: Some(Sha256::of(b"0123456789")) }
+    }
+
+    fn ask(site: &Site, path: &str, query: &str) -> Answer {
+        let request = Request {
+            method: &Method::GET,
+            path,
+            query,
+            scheme: "http",
+            headers: &hyper::HeaderMap::new(),
+            body: "",
+            now: SystemTime::UNIX_EPOCH,
+            peer: IpAddr::from([127, 0, 0, 1]),
+        };
+        let (monitor, loaders) = (Monitor::open(None).unwrap(), Loaders::default());
+        answer(&World { site, monitor: &monitor, guard: None, loaders: &loaders }, &request).0
+    }
+
+    #[test]
+    fn a_file_is_found_however_its_path_is_escaped() {
+        let site = site();
+        for path in ["/assets/a", "/assets%2Fa", "/%61ssets/%61", "//assets/a"] {
+            let answer = ask(&site, path, "");
+            assert!(matches!(answer.body, Body::File { pieces, .. } if pieces == [the_file()]));
+        }
+        assert_eq!(ask(&site, "/assets/./a", "").status, 404);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_target_opens_what_the_manifest_does_not_name(
+            path in r"(/|\.|\.\.|%2e|%2f|%00|%|%zz|assets|a|\\|ipxe|report|.){0,12}",
+            query in ".{0,40}",
+        ) {
+            let answer = ask(&site(), &format!("/{path}"), &query);
+            match answer.body {
+                Body::File { pieces, .. } => assert_eq!(pieces, [the_file()]),
+                Body::Parts { .. } | Body::Stream(_) => panic!("neither ranges nor events were asked for"),
+                Body::Bytes(_) => assert!([200, 404].contains(&answer.status)),
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Answers: what goes back to a client, before it meets a socket.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::digest::Sha256;
+
+/// Text as Matchbox labels it.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer to one request.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names (lower case) and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; left out for HEAD, its length is not.
+    pub body: Body,
+    /// The group that matched, for the log.
+    pub group: Option<String>,
+    /// The profile that matched, for the log.
+    pub profile: Option<String>,
+}
+
+/// The bytes of an answer.
+#[derive(Debug)]
+pub enum Body {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// A part of a file.
+    File {
+        /// What it is made of.
+        pieces: Vec<Piece>,
+        /// Which bytes.
+        range: Range<u64>,
+    },
+    /// Several parts of a file, each behind its own heading, as `multipart/byteranges`.
+    Parts {
+        /// What it is made of.
+        pieces: Vec<Piece>,
+        /// Heading and bytes of each part.
+        parts: Vec<(String, Range<u64>)>,
+        /// What closes the last part.
+        end: String,
+    },
+    /// What is written as it comes, without an end that is known: events.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+/// A piece of a file that is put together as it is sent; most files are one piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A whole file on the disk.
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its length in bytes.
+        size: u64,
+        /// The digest of its bytes, where the manifest has one.
+        sha256: Option<Sha256>,
+    },
+    /// So many zeros, a few.
+    Zeros(u64),
+}
+
+impl Body {
+    /// Length in bytes, where it is known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::File { range, .. } => Some(range.end - range.start),
+            Body::Parts { parts, end, .. } => {
+                let parts = parts.iter().map(|(head, range)| head.len() as u64 + range.end - range.start);
+                Some(parts.sum::<u64>() + end.len() as u64)
+            }
+            Body::Stream(_) => None,
+        }
+    }
+}
+
+impl Answer {
+    /// A body in memory.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let headers = vec![("content-type", content_type.to_owned())];
+        Answer { status, headers, body: Body::Bytes(body.into()), group: None, profile: None }
+    }
+
+    /// A text.
+    pub fn text(body: impl Into<Vec<u8>>) -> Answer {
+        Answer::new(200, TEXT, body)
+    }
+
+    /// Not here; the text says why. Matchbox sends just `404 page not found`.
+    pub fn missing(why: &str) -> Answer {
+        let answer = Answer::new(404, TEXT, format!("404 page not found\n{why}\n"));
+        answer.header("x-content-type-options", "nosniff")
+    }
+
+    /// Not here, as Matchbox says it.
+    pub fn not_found() -> Answer {
+        let answer = Answer::new(404, TEXT, "404 page not found\n");
+        answer.header("x-content-type-options", "nosniff")
+    }
+
+    /// The same answer, but Matchbox's words where it is missing.
+    pub fn without_reason(self) -> Answer {
+        match self.status {
+            404 => Answer { group: self.group, profile: self.profile, ..Answer::not_found() },
+            _ => self,
+        }
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Says what matched.
+    pub fn matched(mut self, group: &crate::serve::site::select::Group) -> Answer {
+        self.group = Some(group.id.clone());
+        self.profile = Some(group.profile.clone());
+        self
+    }
+}

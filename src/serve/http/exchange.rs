@@ -1,0 +1,203 @@
+//! One request and its answer, whatever carries them: routes decide, files are opened, the tally begins.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, net::SocketAddr};
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::USER_AGENT;
+use hyper::http::request::Parts;
+use tokio::sync::mpsc;
+
+use super::answer::{Answer, Body, TEXT};
+use super::boots::{Boots, Turn};
+use super::limits::Limits;
+use super::proofs::{Proofs, Verdict};
+use super::segments::{self, Root, Segment, Unsendable};
+use super::shares::{SHORT, Shares};
+use super::tally::Tally;
+use crate::serve::endpoint::guard::Guard;
+use crate::serve::endpoint::guard::answer::loggable;
+use crate::serve::endpoint::routes::{self, Request, World};
+use crate::serve::lan::loaders::Loaders;
+use crate::serve::machines::monitor::Monitor;
+use crate::serve::notice::{Cut, Notice, Notices, Record};
+use crate::serve::site::content::Content;
+use crate::serve::site::labels::Labels;
+
+/// What all connections answer from.
+pub struct Exchange {
+    /// What is served.
+    pub content: Arc<Content>,
+    /// iPXE binaries, for firmware that loads them from here.
+    pub loaders: Loaders,
+    /// What was seen of machines.
+    pub monitor: Arc<Monitor>,
+    /// Who is told.
+    pub notices: Notices,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Who sends when.
+    pub shares: Arc<Shares>,
+    /// Who boots when; none if all may at once.
+    pub boots: Option<Arc<Boots>>,
+    /// What was proven of files; none if they are trusted.
+    pub proofs: Option<Proofs>,
+    /// Who gives out what is private; none if nobody gets it.
+    pub guard: Option<Arc<Guard>>,
+    /// The directory of the site that was answered from last, open.
+    pub root: Mutex<Option<Arc<Root>>>,
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug)]
+pub struct Via {
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// An answer that is ready to leave.
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// For `content-length`, which HEAD is told too.
+    pub length: Option<u64>,
+    /// The body; empty for HEAD.
+    pub body: Outgoing,
+    /// To be told what left; the answer is logged when it is dropped.
+    pub tally: Tally,
+}
+
+/// A body that is ready to leave.
+pub enum Outgoing {
+    /// One stretch after the other.
+    Segments(Vec<Segment>),
+    /// As it comes.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl Exchange {
+    /// Answers a request; `body` is that of a report, or why it is not taken.
+    pub async fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
+        let started = Instant::now();
+        let site = self.content.site();
+        let (answer, labels) = match body {
+            Ok(body) => {
+                let request = Request {
+                    method: &head.method,
+                    path: head.uri.path(),
+                    query: head.uri.query().unwrap_or_default(),
+                    scheme: via.scheme,
+                    headers: &head.headers,
+                    body: &body,
+                    now: SystemTime::now(),
+                    peer: via.peer.ip(),
+                };
+                let (monitor, guard) = (&self.monitor, self.guard.as_deref());
+                routes::answer(&World { site: &site, monitor, guard, loaders: &self.loaders }, &request)
+            }
+            Err(answer) => (answer, Labels::default()),
+        };
+        let answer = self.queue(via, &head, answer);
+        let Answer { mut status, mut headers, body, group, profile } = answer;
+        let mut length = body.length();
+        let body = match body {
+            Body::Stream(events) => Outgoing::Stream(events),
+            body => Outgoing::Segments(match self.open(body, &site.root).await {
+                Ok(segments) => segments,
+                Err(instead) => {
+                    (status, headers, length) = (instead.status, instead.headers, instead.body.length());
+                    in_memory(instead.body)
+                }
+            }),
+        };
+        let sends = head.method != Method::HEAD;
+        let record = Record {
+            peer: via.peer,
+            path: loggable(head.uri.path()).into_owned(),
+            method: head.method,
+            labels,
+            status,
+            sent: 0,
+            length: length.filter(|_| sends).unwrap_or_default(),
+            took: Duration::ZERO,
+            group,
+            profile,
+        };
+        let length = length.filter(|_| !matches!(status, 204 | 304));
+        let body = if sends { body } else { Outgoing::Segments(Vec::new()) };
+        let boots = self.boots.as_ref().filter(|_| record.length > SHORT);
+        let download = boots.and_then(|boots| boots.download(via.peer.ip(), started));
+        let tally = Tally::new(record, started, self.notices.clone(), download);
+        Reply { status, headers, length, body, tally }
+    }
+
+    /// Puts a machine into the queue instead of booting it, if others boot that are as many as may. Only iPXE can wait.
+    fn queue(&self, via: Via, head: &Parts, answer: Answer) -> Answer {
+        let Some(boots) = self.boots.as_ref().filter(|_| answer.status == 200) else { return answer };
+        let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let is_ipxe = agent.is_some_and(|agent| agent.starts_with("iPXE/"));
+        if !is_ipxe || head.uri.path().trim_start_matches('/') != "ipxe" {
+            return answer;
+        }
+        match boots.ask(via.peer.ip(), Instant::now()) {
+            Turn::Boot => answer,
+            Turn::Wait(place) => {
+                let script = boots.script(&place, head.uri.query().unwrap_or_default());
+                // Nothing of a group is in it; that tells whoever reads the record that the machine waits.
+                Answer { body: Body::Bytes(script.into()), group: None, profile: None, ..answer }
+            }
+        }
+    }
+
+    /// Opens a body, or says why it cannot be sent.
+    async fn open(&self, body: Body, root: &Path) -> Result<Vec<Segment>, Answer> {
+        if matches!(body, Body::Bytes(_)) {
+            return Ok(in_memory(body));
+        }
+        let damaged =
+            |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
+        let opened = self.root(root).map_err(Unsendable::from).and_then(|root| segments::open(body, &root));
+        let (segments, promised) = match opened {
+            Ok(opened) => opened,
+            Err(Unsendable::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),
+            Err(Unsendable::Damaged(error)) => return Err(damaged(error)),
+        };
+        let Some(proofs) = &self.proofs else { return Ok(segments) };
+        for file in promised {
+            let Verdict::Corrupt { first } = proofs.check(&file).await.map_err(damaged)? else { continue };
+            if first {
+                (self.notices)(&Notice::Corrupt(&file.path));
+            }
+            return Err(damaged(io::Error::other("its bytes are not those that were published")));
+        }
+        Ok(segments)
+    }
+
+    fn root(&self, path: &Path) -> io::Result<Arc<Root>> {
+        let mut known = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = known.as_ref().filter(|root| root.is(path)) {
+            return Ok(root.clone());
+        }
+        Ok(known.insert(Arc::new(Root::open(path)?)).clone())
+    }
+
+    /// Tells of a client that was turned away.
+    pub fn cut(&self, peer: SocketAddr, status: Option<u16>, why: impl Into<String>) {
+        (self.notices)(&Notice::Cut(&Cut { peer, status, why: why.into() }));
+    }
+}
+
+/// What of a body needs no file.
+fn in_memory(body: Body) -> Vec<Segment> {
+    match body {
+        Body::Bytes(bytes) => vec![Segment::Bytes(bytes.into())],
+        Body::File { .. } | Body::Parts { .. } | Body::Stream(_) => Vec::new(),
+    }
+}

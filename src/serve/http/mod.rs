@@ -1,0 +1,19 @@
+//! HTTP: connections, heads, what leaves and how fast; knows nothing of trees or machines beyond what [`super::endpoint`] answers.
+
+pub mod answer;
+pub mod boots;
+pub mod conditions;
+pub mod connection;
+pub mod exchange;
+pub mod head;
+pub mod http1;
+pub mod limits;
+pub mod listen;
+pub mod patience;
+pub mod proofs;
+pub mod ranges;
+pub mod segments;
+pub mod server;
+pub mod shares;
+pub mod tally;
+pub mod tls;

@@ -1,0 +1,48 @@
+//! An answer on its way: counts what left, tells how it goes, and logs it when it has left or broke off.
+
+use std::time::{Duration, Instant};
+
+use super::boots::Download;
+use crate::serve::notice::{Notice, Notices, Record};
+
+/// How often a long answer tells how far it is.
+const TOLD_EVERY: Duration = Duration::from_millis(250);
+
+/// The record of an answer and where it is told; telling ends with the answer, when this is dropped.
+pub struct Tally {
+    record: Record,
+    started: Instant,
+    told: Instant,
+    notices: Notices,
+    /// Keeps the client's turn in the boot queue as long as the answer is on its way.
+    _download: Option<Download>,
+}
+
+impl Tally {
+    /// An answer to a request that came at `started`, nothing of which has left.
+    pub fn new(record: Record, started: Instant, notices: Notices, download: Option<Download>) -> Tally {
+        Tally { record, started, told: Instant::now(), notices, _download: download }
+    }
+
+    /// What it is told as.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// So many more bytes of the body have left.
+    pub fn sent(&mut self, bytes: u64) {
+        self.record.sent += bytes;
+        if self.record.sent < self.record.length && self.told.elapsed() >= TOLD_EVERY {
+            self.told = Instant::now();
+            self.record.took = self.started.elapsed();
+            (self.notices)(&Notice::Progress(&self.record));
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.record.took = self.started.elapsed();
+        (self.notices)(&Notice::Answered(&self.record));
+    }
+}

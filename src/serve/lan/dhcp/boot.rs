@@ -1,0 +1,183 @@
+//! What a client is told to load: firmware an iPXE, iPXE our script.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{DhcpOption, OptionCode, UnknownOption};
+
+use super::client::Client;
+use super::packet::Request;
+use crate::firmware::Via;
+use crate::output::dhcp::Mode;
+use crate::serve::endpoint::routes::LOADERS;
+
+/// Where everything is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Our address, as machines reach it.
+    pub address: Ipv4Addr,
+    /// Our HTTP server, as machines reach it, without a slash at the end.
+    pub base_url: String,
+    /// File names of the loaders that there are.
+    pub loaders: BTreeSet<&'static str>,
+    /// Whether our own TFTP server runs; without it, firmware that needs TFTP is not answered.
+    pub tftp: bool,
+}
+
+/// What a client loads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// A file name on our TFTP server, or a URL.
+    pub file: String,
+    /// What its firmware wants to read beside it.
+    pub options: Vec<DhcpOption>,
+}
+
+/// PXE_DISCOVERY_CONTROL (PXE 2.1, table 2-1): neither multicast nor broadcast discovery, no menu; load the file that is named.
+const JUST_THE_FILE: [u8; 3] = [6, 1, 8];
+/// PXE_BOOT_ITEM: which entry of a menu the client has chosen. It wants it back.
+const BOOT_ITEM: u8 = 71;
+/// iPXE's own option, and of it `no-pxedhcp`: no proxy is there to be waited for.
+const IPXE: u8 = 175;
+const NO_PROXY: [u8; 3] = [176, 1, 1];
+const END: u8 = 255;
+
+impl Sources {
+    /// What a client is told to load; nothing where there is nothing for it.
+    pub fn boot(&self, client: Client, request: &Request, mode: Mode) -> Option<Boot> {
+        let base = &self.base_url;
+        let (file, class) = match client {
+            Client::Ipxe => (format!("{base}/boot.ipxe"), "PXEClient"),
+            Client::Firmware(platform, via) => {
+                let loader = *self.loaders.get(platform.loader)?;
+                match via {
+                    Via::Tftp if self.tftp => (loader.to_owned(), "PXEClient"),
+                    Via::Tftp => return None,
+                    Via::Http => (format!("{base}/{LOADERS}{loader}"), "HTTPClient"),
+                }
+            }
+            Client::Unknown(_) => return None,
+        };
+        let class = DhcpOption::ClassIdentifier(class.into());
+        let mut options = Vec::new();
+        match (client, mode) {
+            // What makes the answer one of a proxy. UEFI that is told to skip the menu may skip the whole answer; without
+            // option 43 it comes to port 4011 and takes the file from there. iPXE needs neither.
+            (_, Mode::Proxy) => {
+                options.push(class);
+                let item = boot_item(request);
+                if item.is_some()
+                    || matches!(client, Client::Firmware(platform, Via::Tftp) if platform.tag == "bios")
+                {
+                    let vendor = [&JUST_THE_FILE[..], item.unwrap_or_default(), &[END]].concat();
+                    options.push(DhcpOption::VendorExtensions(vendor));
+                }
+            }
+            // An ordinary answer that names a file is understood by all PXE firmware, and waited on by none.
+            (Client::Firmware(_, Via::Http), Mode::Full) => options.push(class),
+            (Client::Ipxe, Mode::Full) => {
+                options
+                    .push(DhcpOption::Unknown(UnknownOption::new(OptionCode::from(IPXE), NO_PROXY.into())));
+            }
+            (_, Mode::Full) => {}
+        }
+        // PXE 2.1 wants it back; it has 17 bytes.
+        if let Some(id) = request.option(OptionCode::ClientMachineIdentifier).filter(|id| id.len() <= 255) {
+            options.push(DhcpOption::ClientMachineIdentifier(id.to_vec()));
+        }
+        options.push(DhcpOption::TFTPServerName(self.address.to_string().into()));
+        Some(Boot { file, options })
+    }
+}
+
+/// The whole sub-option with the entry of a menu, if a request says one.
+fn boot_item(request: &Request) -> Option<&[u8]> {
+    let mut vendor = request.option(OptionCode::VendorExtensions)?;
+    loop {
+        let (code, length) = (*vendor.first()?, usize::from(*vendor.get(1)?));
+        let (option, rest) = vendor.split_at_checked(2 + length)?;
+        match code {
+            BOOT_ITEM => return Some(option).filter(|_| length == 4),
+            END => return None,
+            _ => vendor = rest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::tests::request;
+    use super::*;
+
+    fn sources() -> Sources {
+        let loaders = BTreeSet::from(["undionly.kpxe", "ipxe.efi"]);
+        Sources {
+            address: [10, 0, 0, 1].into(),
+            base_url: "http://10.0.0.1:8080".into(),
+            loaders,
+            tftp: true,
+        }
+    }
+
+    fn boot(sources: &Sources, arch: u8, more: &[(u8, &[u8])], mode: Mode) -> Option<Boot> {
+        let arch = [0, arch];
+        let options = [&[(53, &[1][..]), (60, b"PXEClient"), (93, &arch)], more].concat();
+        let request = request(&options);
+        sources.boot(Client::of(&request).unwrap(), &request, mode)
+    }
+
+    fn file(arch: u8, more: &[(u8, &[u8])]) -> Option<String> {
+        boot(&sources(), arch, more, Mode::Proxy).map(|boot| boot.file)
+    }
+
+    #[test]
+    fn firmware_loads_the_ipxe_that_runs_on_it_and_ipxe_the_script() {
+        assert_eq!(file(0, &[]).as_deref(), Some("undionly.kpxe"));
+        assert_eq!(file(7, &[]).as_deref(), Some("ipxe.efi"));
+        assert_eq!(file(9, &[]).as_deref(), Some("ipxe.efi"));
+        assert_eq!(file(16, &[]).as_deref(), Some("http://10.0.0.1:8080/loaders/ipxe.efi"));
+        assert_eq!(file(0, &[(77, b"iPXE")]).as_deref(), Some("http://10.0.0.1:8080/boot.ipxe"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_named() {
+        assert_eq!(file(11, &[]), None, "no arm64 loader");
+        assert_eq!(file(2, &[]), None, "Itanium");
+        let no_tftp = Sources { tftp: false, ..sources() };
+        assert_eq!(boot(&no_tftp, 7, &[], Mode::Full), None);
+        assert!(boot(&no_tftp, 16, &[], Mode::Full).is_some());
+    }
+
+    #[test]
+    fn a_proxy_tells_a_bios_to_skip_the_menu_and_leaves_uefi_to_port_4011() {
+        let vendor = |arch| {
+            let boot = boot(&sources(), arch, &[], Mode::Proxy).unwrap();
+            boot.options.into_iter().find_map(|option| match option {
+                DhcpOption::VendorExtensions(bytes) => Some(bytes),
+                _ => None,
+            })
+        };
+        assert_eq!(vendor(0), Some(vec![6, 1, 8, 255]));
+        assert_eq!(vendor(7), None);
+    }
+
+    #[test]
+    fn the_entry_of_a_menu_that_a_client_chose_comes_back() {
+        let chosen = [(43, [8, 1, 0, 71, 4, 0, 1, 0, 0, 255].as_slice())];
+        let boot = boot(&sources(), 0, &chosen, Mode::Proxy).unwrap();
+        let expected = DhcpOption::VendorExtensions(vec![6, 1, 8, 71, 4, 0, 1, 0, 0, 255]);
+        assert!(boot.options.contains(&expected), "{:?}", boot.options);
+    }
+
+    #[test]
+    fn with_our_own_leases_only_http_boot_is_told_a_class_and_ipxe_not_to_wait() {
+        let codes = |arch, more: &[(u8, &[u8])]| {
+            let boot = boot(&sources(), arch, more, Mode::Full).unwrap();
+            boot.options.iter().map(|option| u8::from(OptionCode::from(option))).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(0, &[]), [66]);
+        assert_eq!(codes(16, &[]), [60, 66]);
+        assert_eq!(codes(0, &[(77, b"iPXE")]), [175, 66]);
+        assert_eq!(codes(0, &[(97, &[0; 17])]), [97, 66]);
+    }
+}

@@ -1,0 +1,352 @@
+//! DHCP and TFTP together: what is asked for, the sockets that it takes, and the servers on them.
+//!
+//! Sockets are bound before privileges are dropped and before there is a runtime, hence the three steps
+//! [`Wish::bind`], [`Bound::start`] and [`Netboot::run`].
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::dhcp;
+use super::dhcp::boot::Sources;
+use super::dhcp::leases::Leases;
+use super::dhcp::responder::{PXE_PORT, Responder};
+use super::interface::Interface;
+use super::loaders::Loaders;
+use super::near::Near;
+use super::tftp;
+use super::tftp::files::Files;
+use crate::error::{Advice, Exit};
+use crate::firmware::PLATFORMS;
+use crate::output::BaseUrl;
+use crate::output::dhcp::{Dhcp, Mode};
+use crate::recipe::AddressRange;
+use crate::serve::notice::Notices;
+use crate::serve::site::Site;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The interface whose machines are answered. DHCP needs one.
+    pub interface: Option<String>,
+    /// DHCP, and what it does about addresses.
+    pub dhcp: Option<Mode>,
+    /// Where TFTP listens.
+    pub tftp: Option<SocketAddr>,
+    /// The directory of the loaders.
+    pub ipxe_dir: PathBuf,
+    /// Our address as machines reach it, if it is not the interface's.
+    pub advertise: Option<Ipv4Addr>,
+    /// Our HTTP server.
+    pub http: Http,
+    /// What machines are told beside their address, where we lend those.
+    pub network: NetworkWish,
+}
+
+/// How our HTTP server is asked, whatever the address that a machine knows it by.
+#[derive(Clone, Copy, Debug)]
+pub struct Http {
+    /// `https` where nothing else is spoken, which an iPXE must have been built for.
+    pub scheme: &'static str,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Http {
+    /// Its root, without a slash at the end.
+    pub fn at(self, host: IpAddr) -> String {
+        format!("{}://{}", self.scheme, SocketAddr::new(host, self.port))
+    }
+}
+
+/// What is known of a network before its interface is asked.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkWish {
+    /// Addresses for machines that no node names.
+    pub range: Option<AddressRange>,
+    /// The router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// The domain.
+    pub domain: Option<String>,
+    /// How long an address is lent.
+    pub lease: Duration,
+}
+
+/// Why machines cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// DHCP without an interface.
+    #[error("DHCP needs to know which network it is for")]
+    NoInterface,
+    /// An interface that is not there, is down, or has no address.
+    #[error("the network interface {name} cannot be used")]
+    Interface {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A port that cannot be had.
+    #[error("cannot listen on {what}")]
+    Listen {
+        /// Protocol and port.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A loader that cannot be read.
+    #[error("cannot read {}", path.display())]
+    Loader {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory without loaders.
+    #[error("there is no iPXE in {}: neither {} nor {}", directory.display(), PLATFORMS[0].loader, PLATFORMS[1].loader)]
+    NoLoaders {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// An address outside of the interface's network.
+    #[error("{address} is not in {network}, the network of {interface}")]
+    Outside {
+        /// The address.
+        address: Ipv4Addr,
+        /// Where it should be.
+        network: String,
+        /// The interface.
+        interface: String,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::NoInterface | Error::Outside { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoInterface => Some("name its interface, such as --interface eth0".into()),
+            Error::Interface { .. } => {
+                Some("`ip -4 address` lists the interfaces and their addresses".into())
+            }
+            Error::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    Some("something listens there already; `ss -lunp` says what".into())
+                }
+                io::ErrorKind::PermissionDenied => {
+                    Some("ports below 1024 need root or CAP_NET_BIND_SERVICE".into())
+                }
+                _ => None,
+            },
+            Error::NoLoaders { .. } => Some(
+                "install Debian's package `ipxe`, or name a directory that has them with --ipxe-dir".into(),
+            ),
+            Error::Loader { .. } | Error::Outside { .. } => None,
+        }
+    }
+}
+
+impl Wish {
+    /// Whether anything is asked for.
+    pub fn is_nothing(&self) -> bool {
+        self.dhcp.is_none() && self.tftp.is_none()
+    }
+
+    /// Takes the sockets and reads the loaders.
+    ///
+    /// # Errors
+    /// Whatever of it cannot be had; all of it is needed.
+    pub fn bind(self) -> Result<Bound, Error> {
+        let interface = self.interface.as_deref().map(find).transpose()?;
+        let near = Near { networks: interface.iter().map(|interface| interface.network).collect() };
+        let tftp = self.tftp.map(|address| bind_tftp(address, interface.as_ref())).transpose()?;
+        let loaders = match (self.dhcp, self.tftp) {
+            (None, None) => Loaders::default(),
+            _ => read_loaders(self.ipxe_dir)?,
+        };
+        let dhcp = match (self.dhcp, interface) {
+            (None, _) => None,
+            (Some(_), None) => return Err(Error::NoInterface),
+            (Some(mode), Some(interface)) => {
+                let listen = |port| {
+                    let failed = |source| {
+                        let what = format!("port {port} of {} for DHCP", interface.name);
+                        Error::Listen { what, source }
+                    };
+                    interface.socket(port).map_err(failed)
+                };
+                let sockets = [listen(dhcproto::v4::SERVER_PORT)?, listen(PXE_PORT)?];
+                let address = self.advertise.unwrap_or(interface.address);
+                let base_url = base_url(self.http, address);
+                let sources = Sources {
+                    address,
+                    base_url: base_url.to_string(),
+                    loaders: loaders.names().collect(),
+                    tftp: tftp.is_some(),
+                };
+                let leases = match mode {
+                    Mode::Proxy => None,
+                    Mode::Full => {
+                        Some(Leases::new(self.network.on(&interface, base_url)?, interface.address))
+                    }
+                };
+                Some(BoundDhcp { sockets, responder: Responder::new(sources, leases, near.clone()) })
+            }
+        };
+        Ok(Bound { dhcp, tftp, loaders, near, http: self.http, advertise: self.advertise })
+    }
+}
+
+impl NetworkWish {
+    /// The network of an interface.
+    ///
+    /// # Errors
+    /// An address that is not in it.
+    pub fn on(&self, interface: &Interface, base_url: BaseUrl) -> Result<Dhcp, Error> {
+        let ends = self.range.iter().flat_map(|range| [range.first, range.last]);
+        if let Some(address) = ends.chain(self.gateway).find(|address| !interface.network.contains(*address))
+        {
+            let (network, interface) = (interface.network.to_string(), interface.name.clone());
+            return Err(Error::Outside { address, network, interface });
+        }
+        Ok(Dhcp {
+            base_url,
+            subnet: interface.network,
+            interface: Some(interface.name.clone()),
+            range: self.range,
+            gateway: self.gateway,
+            dns: self.dns.clone(),
+            domain: self.domain.clone(),
+            lease: self.lease,
+        })
+    }
+}
+
+/// Asks the kernel for an interface.
+///
+/// # Errors
+/// [`Error::Interface`].
+pub fn find(name: &str) -> Result<Interface, Error> {
+    Interface::find(name).map_err(|source| Error::Interface { name: name.into(), source })
+}
+
+/// Where machines find our HTTP server.
+pub fn base_url(http: Http, address: Ipv4Addr) -> BaseUrl {
+    http.at(address.into()).parse().unwrap_or_else(|_| unreachable!("an address and a port are a URL"))
+}
+
+fn bind_tftp(address: SocketAddr, interface: Option<&Interface>) -> Result<UdpSocket, Error> {
+    let bound = match (interface, address) {
+        (Some(interface), SocketAddr::V4(any)) if any.ip().is_unspecified() => interface.socket(any.port()),
+        _ => UdpSocket::bind(address).and_then(|socket| socket.set_nonblocking(true).map(|()| socket)),
+    };
+    bound.map_err(|source| Error::Listen { what: format!("{address} for TFTP"), source })
+}
+
+fn read_loaders(directory: PathBuf) -> Result<Loaders, Error> {
+    let loaders = Loaders::read(&directory).map_err(|(path, source)| Error::Loader { path, source })?;
+    match PLATFORMS[..2].iter().any(|platform| loaders.get(platform.loader).is_some()) {
+        true => Ok(loaders),
+        false => Err(Error::NoLoaders { directory }),
+    }
+}
+
+/// Sockets that are bound, and what will be said on them.
+pub struct Bound {
+    dhcp: Option<BoundDhcp>,
+    tftp: Option<UdpSocket>,
+    loaders: Loaders,
+    near: Near,
+    http: Http,
+    advertise: Option<Ipv4Addr>,
+}
+
+struct BoundDhcp {
+    /// Ports 67 and 4011.
+    sockets: [UdpSocket; 2],
+    responder: Responder,
+}
+
+impl Bound {
+    /// Where TFTP listens.
+    pub fn tftp_address(&self) -> Option<SocketAddr> {
+        self.tftp.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// The loaders that there are.
+    pub fn loaders(&self) -> &Loaders {
+        &self.loaders
+    }
+
+    /// Servers on these sockets. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The runtime does not take a socket.
+    pub fn start(
+        self,
+        site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
+        notices: Notices,
+    ) -> io::Result<Netboot> {
+        let tftp = match self.tftp {
+            None => None,
+            Some(socket) => {
+                let files = Files {
+                    loaders: self.loaders,
+                    advertise: self.advertise,
+                    http: self.http,
+                    site: site.clone(),
+                };
+                let socket = tokio::net::UdpSocket::from_std(socket)?;
+                Some(tftp::server::Server::new(socket, files, self.near, notices.clone()))
+            }
+        };
+        let dhcp = match self.dhcp {
+            None => None,
+            Some(BoundDhcp { sockets: [server, pxe], responder }) => {
+                let (server, pxe) =
+                    (tokio::net::UdpSocket::from_std(server)?, tokio::net::UdpSocket::from_std(pxe)?);
+                Some(dhcp::server::Server { server, pxe, responder, site, notices })
+            }
+        };
+        Ok(Netboot { dhcp, tftp })
+    }
+}
+
+/// Running servers.
+pub struct Netboot {
+    dhcp: Option<dhcp::server::Server>,
+    tftp: Option<tftp::server::Server>,
+}
+
+impl Netboot {
+    /// Answers until `stop` is true.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let stopped = |mut stop: watch::Receiver<bool>| async move {
+            // An error is that nobody is left who could stop it.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let (first, second) = (stopped(stop.clone()), stopped(stop));
+        tokio::join!(
+            maybe(self.dhcp.map(|server| server.run(first))),
+            maybe(self.tftp.map(|server| server.run(second)))
+        );
+    }
+}
+
+async fn maybe(future: Option<impl Future<Output = ()>>) {
+    if let Some(future) = future {
+        future.await;
+    }
+}

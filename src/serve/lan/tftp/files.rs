@@ -1,0 +1,143 @@
+//! What there is to fetch by TFTP: iPXE for firmware, the script that it runs, and what the tree publishes for loaders.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::manifest::Role;
+use crate::serve::http::answer::Piece;
+use crate::serve::lan::loaders::Loaders;
+use crate::serve::lan::netboot::Http;
+use crate::serve::site::Site;
+
+/// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21; the second name is for those who
+/// name it themselves.
+const SCRIPTS: [&str; 2] = ["autoexec.ipxe", "boot.ipxe"];
+
+/// What a tree holds that a loader loads. Configs and images are not among it.
+const ROLES: [Role; 6] =
+    [Role::Boot, Role::Kernel, Role::BaseInitrd, Role::Overlay, Role::Initrd, Role::EarlyInitrd];
+
+/// Everything that is served.
+pub struct Files {
+    /// iPXE.
+    pub loaders: Loaders,
+    /// The address of our HTTP server, if it is not the one that the client reached us at.
+    pub advertise: Option<Ipv4Addr>,
+    /// That server.
+    pub http: Http,
+    /// The tree as it is now.
+    pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
+}
+
+/// A file, open.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory.
+    Bytes(Bytes),
+    /// On the disk, with its length.
+    File(Arc<File>, u64),
+}
+
+impl Files {
+    /// Opens what a name means, for a client that reached us at an address. Nothing if there is no such file.
+    pub fn open(&self, name: &str, here: IpAddr) -> io::Result<Option<Content>> {
+        if let Some(loader) = self.loaders.get(name) {
+            return Ok(Some(Content::Bytes(loader)));
+        }
+        if SCRIPTS.contains(&name) {
+            let address = self.advertise.map_or(here, IpAddr::V4);
+            let url = format!("{}/boot.ipxe", self.http.at(address));
+            return Ok(Some(Content::Bytes(script(&url).into())));
+        }
+        published(&(self.site)(), name)
+    }
+}
+
+/// Chains to a URL, with an address, which an iPXE that came by TFTP may not have yet.
+fn script(url: &str) -> String {
+    format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {url} || shell\n")
+}
+
+/// A file of the tree, if loaders load such files. The names of loaders' own files may leave out that they lie in `boot/`.
+fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
+    let short = format!("boot/{name}");
+    let served = |name: &&str| site.manifest.files.get(*name).is_some_and(|file| ROLES.contains(&file.role));
+    let Some(name) = [name, short.as_str()].into_iter().find(served) else { return Ok(None) };
+    match site.asset(name).map(|asset| asset.pieces).as_deref() {
+        Some([Piece::File { path, size, .. }]) => {
+            // A link inside a tree may lead to another place of it, and nowhere else.
+            if !path.canonicalize()?.starts_with(&site.root) {
+                return Ok(None);
+            }
+            Ok(Some(Content::File(Arc::new(File::open(path)?), *size)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// How much of a file is read at once: many blocks, so that few hops to a thread for the disk are made.
+const CHUNK: u64 = 256 << 10;
+
+/// Reads a file forwards, block by block, and a little backwards when some are sent again.
+pub struct Reader {
+    content: Content,
+    /// What was read last, and where it begins.
+    chunk: (u64, Bytes),
+}
+
+impl Reader {
+    /// A reader of an open file.
+    pub fn new(content: Content) -> Reader {
+        Reader { content, chunk: (0, Bytes::new()) }
+    }
+
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(_, size) => *size,
+        }
+    }
+
+    /// The bytes of a range within the file, at most `CHUNK` of them.
+    pub async fn read(&mut self, range: std::ops::Range<u64>) -> io::Result<Bytes> {
+        let (file, size) = match &self.content {
+            Content::Bytes(bytes) => return Ok(bytes.slice(range.start as usize..range.end as usize)),
+            Content::File(file, size) => (file, *size),
+        };
+        let (start, known) = &self.chunk;
+        if range.start < *start || range.end > start + known.len() as u64 {
+            let file = file.clone();
+            let (at, length) = (range.start, CHUNK.min(size - range.start));
+            let read = tokio::task::spawn_blocking(move || {
+                let mut bytes = vec![0; length as usize];
+                file.read_exact_at(&mut bytes, at).map(|()| Bytes::from(bytes))
+            });
+            self.chunk = (at, read.await.map_err(io::Error::other)??);
+        }
+        let (start, known) = &self.chunk;
+        Ok(known.slice((range.start - start) as usize..(range.end - start) as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_gives_any_part_of_a_file_in_any_order() {
+        let bytes: Vec<u8> = (0..600_000u32).map(|n| (n / 7) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &bytes).unwrap();
+        let mut reader = Reader::new(Content::File(Arc::new(file), bytes.len() as u64));
+        for range in [0..512, 262_000..263_000, 261_000..261_100, 599_999..600_000, 600_000..600_000, 0..1] {
+            let expected = &bytes[range.start as usize..range.end as usize];
+            assert_eq!(reader.read(range.clone()).await.unwrap(), expected, "{range:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The sockets: one for requests, and one for each transfer, from a port of its own as RFC 1350 has it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::files::{Files, Reader};
+use super::options::{Negotiated, negotiate};
+use super::packet::{self, Code, MAX_REQUEST, Refusal, Reply, Request, Unanswered};
+use super::transfer::{Step, Transfer};
+use crate::serve::lan::near::Near;
+use crate::serve::notice::{Notice, Notices, Tftp};
+
+/// Transfers at a time. Requests beyond are passed over: the client asks again, which evens out a storm.
+const MAX_TRANSFERS: usize = 256;
+/// Transfers of one address at a time; firmware has one, its iPXE another.
+const MAX_TRANSFERS_OF_ONE: usize = 8;
+/// How long running transfers may go on once the server is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A TFTP server on a bound socket.
+pub struct Server {
+    socket: UdpSocket,
+    files: Arc<Files>,
+    near: Near,
+    notices: Notices,
+    /// Transfers that run, by who asked.
+    running: BTreeMap<SocketAddr, Running>,
+    tasks: JoinSet<SocketAddr>,
+}
+
+/// A transfer that runs.
+struct Running {
+    request: Request,
+    /// Whether the client has answered.
+    heard: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Server {
+    /// A server that answers whom `near` lets. Must be called within a tokio runtime.
+    pub fn new(socket: UdpSocket, files: Files, near: Near, notices: Notices) -> Server {
+        Server {
+            socket,
+            files: Arc::new(files),
+            near,
+            notices,
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Answers until `stop` is done, then lets transfers that run finish for a while.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        // One byte more than a request may have, so that a longer one is seen to be longer.
+        let mut buffer = [0; MAX_REQUEST + 1];
+        loop {
+            tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((length, peer)) => self.request(&buffer[..length], peer).await,
+                    // An ICMP error of an earlier answer, or no memory for a moment.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                },
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                () = &mut stop => break,
+            }
+        }
+        let _ = tokio::time::timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+
+    /// Forgets a transfer, unless its client has begun another since.
+    fn ended(&mut self, ended: Result<(tokio::task::Id, SocketAddr), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        self.running.retain(|_, running| running.task.id() != id);
+    }
+
+    async fn request(&mut self, packet: &[u8], peer: SocketAddr) {
+        if !self.near.is(peer.ip()) {
+            return;
+        }
+        let request = match Request::parse(packet) {
+            Ok(request) => request,
+            Err(Unanswered::Ignored) => return,
+            Err(Unanswered::Refused(refusal)) => return self.refuse(peer, "?", refusal).await,
+        };
+        if let Some(running) = self.running.get(&peer) {
+            // The request again, since the first answer is still on its way: that one is sent again by itself.
+            if running.request == request && !running.heard.load(Ordering::Relaxed) {
+                return;
+            }
+            // From the same port it cannot be another client: this one has given the old transfer up.
+            running.task.abort();
+            self.running.remove(&peer);
+        }
+        if self.running.len() >= MAX_TRANSFERS {
+            return;
+        }
+        if self.running.keys().filter(|other| other.ip() == peer.ip()).count() >= MAX_TRANSFERS_OF_ONE {
+            let refusal = Refusal { code: Code::Undefined, why: "too many transfers to this address" };
+            return self.refuse(peer, &request.name, refusal).await;
+        }
+        let heard = Arc::new(AtomicBool::new(false));
+        let client = Client {
+            peer,
+            listener: self.socket.local_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |own| own.ip()),
+            files: self.files.clone(),
+            notices: self.notices.clone(),
+            heard: heard.clone(),
+        };
+        let asked = request.clone();
+        let task = self.tasks.spawn(async move {
+            client.serve(asked).await;
+            peer
+        });
+        self.running.insert(peer, Running { request, heard, task });
+    }
+
+    async fn refuse(&self, peer: SocketAddr, file: &str, refusal: Refusal) {
+        let _ = self.socket.send_to(&packet::error(refusal), peer).await;
+        let told = Tftp {
+            peer,
+            file: file.to_owned(),
+            sent: 0,
+            length: 0,
+            took: Duration::ZERO,
+            failed: Some(refusal.to_string()),
+        };
+        (self.notices)(&Notice::Tftp(&told));
+    }
+}
+
+/// One client's transfer.
+struct Client {
+    peer: SocketAddr,
+    /// Where its request came to: an address, or any.
+    listener: IpAddr,
+    files: Arc<Files>,
+    notices: Notices,
+    heard: Arc<AtomicBool>,
+}
+
+impl Client {
+    async fn serve(self, request: Request) {
+        let started = Instant::now();
+        let mut told = Tftp {
+            peer: self.peer,
+            file: request.name.clone(),
+            sent: 0,
+            length: 0,
+            took: Duration::ZERO,
+            failed: None,
+        };
+        told.failed = self.transfer(&request, &mut told).await.err();
+        told.took = started.elapsed();
+        (self.notices)(&Notice::Tftp(&told));
+    }
+
+    /// Sends the file; what was sent is noted as it arrives. The error is for people.
+    async fn transfer(&self, request: &Request, told: &mut Tftp) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        let any: IpAddr = match self.peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let from = if self.listener.is_unspecified() { any } else { self.listener };
+        let socket = UdpSocket::bind((from, 0)).await.map_err(text)?;
+        // From now on the kernel drops what others send to this port.
+        socket.connect(self.peer).await.map_err(text)?;
+        let refuse = async |refusal: Refusal| {
+            let _ = socket.send(&packet::error(refusal)).await;
+            Err(refusal.to_string())
+        };
+        let here = socket.local_addr().map_err(text)?.ip();
+        let (files, name) = (self.files.clone(), request.name.clone());
+        let opened = tokio::task::spawn_blocking(move || files.open(&name, here)).await;
+        let content = match opened.map_err(|error| error.to_string())? {
+            Ok(Some(content)) => content,
+            Ok(None) => return refuse(Refusal { code: Code::NotFound, why: "no such file" }).await,
+            Err(_) => return refuse(Refusal { code: Code::Undefined, why: "the file cannot be read" }).await,
+        };
+        let mut reader = Reader::new(content);
+        told.length = reader.size();
+        let negotiated = match negotiate(&request.options, reader.size()) {
+            Ok(negotiated) => negotiated,
+            Err(refusal) => return refuse(refusal).await,
+        };
+        let Negotiated { grant, told: options } = negotiated;
+        let mut transfer = Transfer::new(reader.size(), grant, !options.is_empty(), Instant::now());
+        let mut step = transfer.send(Instant::now());
+        loop {
+            match step {
+                Step::Oack => send(&socket, &packet::oack(&options)).await,
+                Step::Blocks(blocks) => {
+                    for block in blocks {
+                        let bytes = match reader.read(transfer.bytes(block)).await {
+                            Ok(bytes) => bytes,
+                            Err(error) => {
+                                let why = "the file cannot be read";
+                                let _ = refuse(Refusal { code: Code::Undefined, why }).await;
+                                return Err(error.to_string());
+                            }
+                        };
+                        send(&socket, &packet::data(block, &bytes)).await;
+                    }
+                }
+                Step::Wait => {}
+                Step::Done => return Ok(()),
+                Step::GiveUp => return Err("the client does not answer".into()),
+            }
+            step = match self.reply(&socket, transfer.deadline()).await {
+                Some(Reply::Ack(block)) => transfer.acknowledged(block, Instant::now()),
+                // Firmware asks for the size first, and wants no more of this transfer then.
+                Some(Reply::Error) if transfer.is_offering() => return Ok(()),
+                Some(Reply::Error) => return Err("the client gave up".into()),
+                None => transfer.send(Instant::now()),
+            };
+            told.sent = transfer.arrived();
+        }
+    }
+
+    /// What the client answers; nothing when it is overdue.
+    async fn reply(&self, socket: &UdpSocket, deadline: Instant) -> Option<Reply> {
+        // An ERROR's text is cut off; nobody reads it.
+        let mut buffer = [0; 64];
+        loop {
+            let received = tokio::time::timeout_at(deadline.into(), socket.recv(&mut buffer)).await.ok()?;
+            match received {
+                Ok(length) => {
+                    if let Some(reply) = Reply::parse(&buffer[..length]) {
+                        self.heard.store(true, Ordering::Relaxed);
+                        return Some(reply);
+                    }
+                }
+                // The client's port is closed (ICMP), for good or while its stack restarts; the deadline decides.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+}
+
+/// Sends a packet. One that the kernel does not take is as good as lost on the way: it is sent again when no answer comes.
+async fn send(socket: &UdpSocket, packet: &[u8]) {
+    let _ = socket.send(packet).await;
+}

@@ -1,0 +1,184 @@
+//! Counters for Prometheus, and their text form.
+//!
+//! Labels have few values each, whatever clients send: a route is one of a table, a status code one that we send.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::stamp::Stamp;
+use super::status::{Serving, State};
+use super::timeline::{STAGES, Stage, plain_path, route};
+use crate::serve::notice::{Cut, Dhcp, Record, Tftp};
+
+/// Prometheus' text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is only ever counted up.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Answers by route and status.
+    requests: BTreeMap<(&'static str, u16), u64>,
+    /// Body bytes by route.
+    bytes: BTreeMap<&'static str, u64>,
+    /// Answers that broke off.
+    broken: u64,
+    /// Clients that were turned away, by status; 0 for those that were only hung up on.
+    cut: BTreeMap<u16, u64>,
+    corrupt: u64,
+    dhcp: BTreeMap<(&'static str, &'static str), u64>,
+    tftp: BTreeMap<&'static str, u64>,
+    tftp_bytes: u64,
+    swaps: u64,
+    refusals: u64,
+}
+
+/// What goes up and down, as it is now.
+pub struct Gauges<'g> {
+    /// What is served.
+    pub serving: &'g Serving,
+    /// When the server started.
+    pub started: Stamp,
+    /// Long transfers that run.
+    pub transfers: usize,
+    /// Machines by the stage of their last boot; none if they only fetched files.
+    pub stages: BTreeMap<Option<Stage>, u64>,
+    /// Machines by how they fare.
+    pub states: BTreeMap<State, u64>,
+    /// Clients that watch.
+    pub watchers: usize,
+    /// Group and profile files that are left out.
+    pub malformed: usize,
+}
+
+impl Counters {
+    /// Counts an answer over HTTP.
+    pub fn answered(&mut self, record: &Record) {
+        let route = route(&plain_path(&record.path));
+        *self.requests.entry((route, record.status)).or_default() += 1;
+        *self.bytes.entry(route).or_default() += record.sent;
+        self.broken += u64::from(record.sent < record.length);
+    }
+
+    /// Counts a client that was turned away.
+    pub fn cut(&mut self, cut: &Cut) {
+        *self.cut.entry(cut.status.unwrap_or_default()).or_default() += 1;
+    }
+
+    /// Counts a file that is not what the manifest says.
+    pub fn corrupt(&mut self) {
+        self.corrupt += 1;
+    }
+
+    /// Counts an answer over DHCP.
+    pub fn dhcp(&mut self, dhcp: &Dhcp) {
+        *self.dhcp.entry((dhcp.answer, dhcp.firmware)).or_default() += 1;
+    }
+
+    /// Counts a transfer by TFTP.
+    pub fn tftp(&mut self, tftp: &Tftp) {
+        let result = if tftp.failed.is_some() { "failed" } else { "done" };
+        *self.tftp.entry(result).or_default() += 1;
+        self.tftp_bytes += tftp.sent;
+    }
+
+    /// Counts a build that replaced another.
+    pub fn swapped(&mut self) {
+        self.swaps += 1;
+    }
+
+    /// Counts a build that could not be served.
+    pub fn refused(&mut self) {
+        self.refusals += 1;
+    }
+
+    /// All of it in Prometheus' text format.
+    pub fn text(&self, now: &Gauges<'_>) -> String {
+        let mut text = Text::default();
+        let Serving { build, name, .. } = now.serving;
+        let version = env!("CARGO_PKG_VERSION");
+        text.family("build_info", "gauge", "What runs, and what it serves.");
+        text.sample("build_info", &[("version", version), ("name", name), ("build", build)], 1);
+        text.family("start_time_seconds", "gauge", "When the server started, in seconds since 1970.");
+        text.sample("start_time_seconds", &[], now.started.second());
+        text.family("http_requests_total", "counter", "Answers over HTTP by route and status.");
+        for ((route, code), count) in &self.requests {
+            text.sample("http_requests_total", &[("route", route), ("code", &code.to_string())], *count);
+        }
+        text.family("http_sent_bytes_total", "counter", "Body bytes that left over HTTP, by route.");
+        for (route, bytes) in &self.bytes {
+            text.sample("http_sent_bytes_total", &[("route", route)], *bytes);
+        }
+        text.family("http_broken_off_total", "counter", "Answers that did not leave whole.");
+        text.sample("http_broken_off_total", &[], self.broken);
+        text.family("http_cut_total", "counter", "Clients that were turned away, by what they were told.");
+        for (code, count) in &self.cut {
+            let code = if *code == 0 { "none".to_owned() } else { code.to_string() };
+            text.sample("http_cut_total", &[("code", &code)], *count);
+        }
+        text.family(
+            "corrupt_files_total",
+            "counter",
+            "Files that are not what the manifest says, and were not sent.",
+        );
+        text.sample("corrupt_files_total", &[], self.corrupt);
+        text.family("http_transfers", "gauge", "Long transfers that run.");
+        text.sample("http_transfers", &[], now.transfers as u64);
+        text.family("watchers", "gauge", "Clients that watch the machines live.");
+        text.sample("watchers", &[], now.watchers as u64);
+        text.family("dhcp_answers_total", "counter", "Answers over DHCP by kind and firmware.");
+        for ((answer, firmware), count) in &self.dhcp {
+            text.sample("dhcp_answers_total", &[("answer", answer), ("firmware", firmware)], *count);
+        }
+        text.family("tftp_transfers_total", "counter", "Transfers by TFTP.");
+        for (result, count) in &self.tftp {
+            text.sample("tftp_transfers_total", &[("result", result)], *count);
+        }
+        text.family("tftp_sent_bytes_total", "counter", "Bytes that were acknowledged by TFTP.");
+        text.sample("tftp_sent_bytes_total", &[], self.tftp_bytes);
+        text.family("machines", "gauge", "Machines by the stage of their last boot.");
+        for stage in std::iter::once(None).chain(STAGES.iter().map(|row| Some(row.stage))) {
+            let word = stage.map_or("none", Stage::word);
+            let count = now.stages.get(&stage).copied().unwrap_or_default();
+            text.sample("machines", &[("stage", word)], count);
+        }
+        text.family("machine_states", "gauge", "Machines by how they fare.");
+        for state in State::ALL {
+            let count = now.states.get(&state).copied().unwrap_or_default();
+            text.sample("machine_states", &[("state", state.word())], count);
+        }
+        text.family("groups", "gauge", "Groups that machines are matched with.");
+        text.sample("groups", &[], now.serving.groups as u64);
+        text.family("profiles", "gauge", "Profiles that machines may be given.");
+        text.sample("profiles", &[], now.serving.profiles.len() as u64);
+        let help = "Group and profile files that cannot be used and are left out.";
+        text.family("malformed_files", "gauge", help);
+        text.sample("malformed_files", &[], now.malformed as u64);
+        text.family("swaps_total", "counter", "How often what is served was replaced.");
+        text.sample("swaps_total", &[], self.swaps);
+        text.family("refused_swaps_total", "counter", "How often what was there could not be served.");
+        text.sample("refused_swaps_total", &[], self.refusals);
+        text.0
+    }
+}
+
+/// Text of families and their samples; every name begins with `prebake_`.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP prebake_{name} {help}\n# TYPE prebake_{name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels: Vec<String> =
+            labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "prebake_{name}{labels} {value}");
+    }
+}
+
+/// A label's value as the format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}

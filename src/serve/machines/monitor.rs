@@ -1,0 +1,337 @@
+//! The monitor: what all servers tell of machines comes together here, and those who watch are told.
+//!
+//! Owns the timeline, the counters, the state file's place and the streams of those who watch live. What a boot is, is the
+//! timeline's; how it is shown, the documents' and the page's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::metrics::{Counters, Gauges};
+use super::report::Report;
+use super::stamp::Stamp;
+use super::state;
+use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
+use super::throughput::{SECONDS, Throughput};
+use super::timeline::{Asked, Machine, Timeline, plain_path, troubles};
+use crate::serve::notice::{Notice, Record};
+use crate::serve::site::Site;
+use crate::serve::site::labels::Labels;
+use crate::store;
+
+/// How often those who watch are told what changed.
+const TICK: Duration = Duration::from_millis(500);
+/// Ticks between two looks for machines that got stuck, which is a change that nothing tells, and between two state files.
+const LOOK: u32 = 4;
+/// Ticks without any news after which a word is sent all the same, so that dead connections are noticed.
+const SILENCE: u32 = 20;
+/// Clients that may watch at a time; further ones ask now and then.
+const MAX_WATCHERS: usize = 64;
+/// Events that a client may lag behind; one that is slower begins anew with the whole picture.
+const LAG: usize = 8;
+/// Seconds of throughput in a change: the last, and some that a client may have missed.
+const RECENT: usize = 5;
+
+/// Problems that are told of; whoever has more begins with these.
+const MAX_PROBLEMS: usize = 50;
+/// What problems are about that are not about a file.
+const BUILD: &str = "build";
+const CERTIFICATE: &str = "certificate";
+
+/// What was seen since the start, and before it by the state file.
+pub struct Monitor {
+    started: Stamp,
+    state_file: Option<PathBuf>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    site: Option<Arc<Site>>,
+    serving: Serving,
+    timeline: Timeline,
+    counters: Counters,
+    throughput: Throughput,
+    /// Long transfers and how many bytes of each were counted.
+    transfers: HashMap<(SocketAddr, String), u64>,
+    /// What a person should know of what is served, in sentences, by what it is about.
+    problems: BTreeMap<String, String>,
+    /// Group and profile files that are left out.
+    malformed: usize,
+    watchers: Vec<mpsc::Sender<Bytes>>,
+    is_closed: bool,
+    /// The timeline's revision that those who watch, and the state file, know.
+    told: u64,
+    saved: u64,
+    /// Machines that were stuck at the last look.
+    stuck: BTreeMap<String, usize>,
+}
+
+impl Monitor {
+    /// A monitor that has seen nothing yet, or what its state file tells.
+    pub fn open(state_file: Option<PathBuf>) -> Result<Monitor, state::Error> {
+        let machines = state_file.as_deref().map(state::read).transpose()?.unwrap_or_default();
+        let seen = Seen { timeline: Timeline::remember(machines), ..Seen::default() };
+        Ok(Monitor { started: SystemTime::now().into(), state_file, seen: Mutex::new(seen) })
+    }
+
+    /// Says what is served, at the start; later the servers tell.
+    pub fn serves(&self, site: &Arc<Site>) {
+        self.seen().serves(site);
+    }
+
+    /// Takes note of what a server tells.
+    pub fn see(&self, notice: &Notice<'_>) {
+        let now = Stamp::from(SystemTime::now());
+        let mut seen = self.seen();
+        match notice {
+            Notice::Progress(record) => seen.count(record, false, now),
+            Notice::Answered(record) => {
+                seen.count(record, true, now);
+                seen.counters.answered(record);
+            }
+            Notice::Dhcp(dhcp) => seen.counters.dhcp(dhcp),
+            Notice::Tftp(tftp) => {
+                seen.counters.tftp(tftp);
+                seen.throughput.add(tftp.sent, now);
+            }
+            Notice::Swapped(site) => {
+                seen.serves(site);
+                seen.counters.swapped();
+            }
+            Notice::Kept(error) => {
+                let why = format!("an older build is served: {error}");
+                seen.problems.insert(BUILD.into(), why);
+                seen.counters.refused();
+            }
+            Notice::Flawed(flaw) => {
+                seen.problems.insert(flaw.path.clone(), flaw.to_string());
+            }
+            Notice::Cut(cut) => seen.counters.cut(cut),
+            Notice::Corrupt(path) => {
+                let path = path.display().to_string();
+                let why =
+                    format!("{path} is not what the manifest says, and is not sent; build the tree again");
+                seen.problems.insert(path, why);
+                seen.counters.corrupt();
+            }
+            Notice::Certificate(Ok(())) => {
+                seen.problems.remove(CERTIFICATE);
+            }
+            Notice::Certificate(Err(error)) => {
+                let why = format!("the old certificate is used, for the new one cannot be: {error}");
+                seen.problems.insert(CERTIFICATE.into(), why);
+            }
+        }
+        if let Some(site) = seen.site.clone() {
+            seen.timeline.see(&site, notice, now);
+        }
+    }
+
+    /// Takes a machine's own word.
+    pub fn report(&self, report: Report, now: SystemTime) {
+        self.seen().timeline.report(report, now.into());
+    }
+
+    /// The last report of a machine that says a MAC address or UUID.
+    pub fn last_report(&self, labels: &Labels) -> Option<Report> {
+        self.seen().timeline.machine_of(labels)?.report.clone()
+    }
+
+    /// How a machine looks that says a MAC address or UUID, if it was seen.
+    pub fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
+        let seen = self.seen();
+        seen.timeline.machine_of(labels).map(|machine| MachineStatus::of(machine, now.into()))
+    }
+
+    /// All machines' last reports.
+    pub fn reports(&self) -> Vec<Report> {
+        self.seen().timeline.machines().filter_map(|machine| machine.report.clone()).collect()
+    }
+
+    /// The whole picture.
+    pub fn status(&self, now: SystemTime) -> Status {
+        let mut seen = self.seen();
+        self.picture(&mut seen, 0, SECONDS, now.into())
+    }
+
+    /// The counters and what they stand beside, for Prometheus.
+    pub fn metrics(&self, now: SystemTime) -> String {
+        let seen = self.seen();
+        let (mut stages, mut states) = (BTreeMap::new(), BTreeMap::new());
+        for machine in seen.timeline.machines() {
+            let status = MachineStatus::of(machine, now.into());
+            *stages.entry(status.stage).or_default() += 1;
+            *states.entry(status.state).or_default() += 1;
+        }
+        seen.counters.text(&Gauges {
+            serving: &seen.serving,
+            started: self.started,
+            transfers: seen.transfers.len(),
+            stages,
+            states,
+            watchers: seen.watchers.len(),
+            malformed: seen.malformed,
+        })
+    }
+
+    /// Events for one more client: the whole picture, then what changes. None when there are too many, or the server
+    /// stops.
+    pub fn watch(&self, now: SystemTime) -> Option<mpsc::Receiver<Bytes>> {
+        let mut seen = self.seen();
+        if seen.watchers.len() >= MAX_WATCHERS || seen.is_closed {
+            return None;
+        }
+        // What was not told yet is in the whole picture; that it is told again does no harm.
+        let whole = event("status", &self.picture(&mut seen, 0, SECONDS, now.into()));
+        let (sender, events) = mpsc::channel(LAG);
+        sender.try_send(whole).ok()?;
+        seen.watchers.push(sender);
+        Some(events)
+    }
+
+    /// Ends the streams of those who watch: a server that stops waits for all that is open.
+    pub fn close(&self) {
+        let mut seen = self.seen();
+        seen.is_closed = true;
+        seen.watchers.clear();
+    }
+
+    /// Tells those who watch what changes, and keeps the state file, until it is dropped. `failed` hears of a file that
+    /// cannot be written.
+    pub async fn run(&self, failed: impl Fn(store::Error)) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = 0u32;
+        let mut is_kept = true;
+        loop {
+            ticks.tick().await;
+            count = count.wrapping_add(1);
+            self.tell(count, SystemTime::now().into());
+            if count.is_multiple_of(LOOK) {
+                let saved = self.save();
+                let was_kept = std::mem::replace(&mut is_kept, saved.is_ok());
+                // A disk that is full stays so for long; once is enough.
+                if let Err(error) = saved
+                    && was_kept
+                {
+                    failed(error);
+                }
+            }
+        }
+    }
+
+    /// Writes the state file, if there is one and something changed.
+    pub fn save(&self) -> Result<(), store::Error> {
+        let Some(path) = &self.state_file else { return Ok(()) };
+        let (machines, revision) = {
+            let seen = self.seen();
+            if seen.timeline.revision() == seen.saved {
+                return Ok(());
+            }
+            // Who never said who it is cannot be known again.
+            let known =
+                seen.timeline.machines().filter(|machine| machine.mac.is_some() || machine.uuid.is_some());
+            (known.cloned().collect::<Vec<Machine>>(), seen.timeline.revision())
+        };
+        state::write(path, &machines)?;
+        self.seen().saved = revision;
+        Ok(())
+    }
+
+    fn tell(&self, count: u32, now: Stamp) {
+        let mut seen = self.seen();
+        let look = count.is_multiple_of(LOOK) && !seen.watchers.is_empty();
+        if look {
+            seen.look_for_stuck(now);
+        }
+        let has_news = seen.timeline.revision() > seen.told || !seen.transfers.is_empty();
+        if seen.watchers.is_empty() {
+            seen.timeline.take_gone();
+        } else if has_news || count.is_multiple_of(SILENCE) || look {
+            let after = seen.told;
+            let change = event("change", &self.picture(&mut seen, after, RECENT, now));
+            seen.watchers.retain(|watcher| watcher.try_send(change.clone()).is_ok());
+        }
+        seen.told = seen.timeline.revision();
+    }
+
+    /// What changed after a revision; after none, everything.
+    fn picture(&self, seen: &mut Seen, after: u64, seconds: usize, now: Stamp) -> Status {
+        let (per_second, until) = seen.throughput.last(seconds, now);
+        let gone = if after == 0 { Vec::new() } else { seen.timeline.take_gone() };
+        let machines = seen.timeline.machines().filter(|machine| after == 0 || machine.revision > after);
+        Status {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now,
+            started: self.started,
+            serving: seen.serving.clone(),
+            traffic: Traffic {
+                transfers: seen.transfers.len(),
+                sent: seen.throughput.total(),
+                per_second,
+                until,
+            },
+            problems: seen.problems.values().take(MAX_PROBLEMS).cloned().collect(),
+            machines: machines.map(|machine| MachineStatus::of(machine, now)).collect(),
+            gone,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn serves(&mut self, site: &Arc<Site>) {
+        self.serving = Serving::of(site);
+        self.site = Some(site.clone());
+        // What was wrong with files is over with them; a certificate is none of the build's.
+        self.problems.retain(|about, _| about == CERTIFICATE);
+        self.malformed = site.live.as_ref().map_or(0, |live| live.flaws.len());
+        for flaw in site.live.iter().flat_map(|live| live.flaws.iter()) {
+            self.problems.insert(flaw.path.clone(), flaw.to_string());
+        }
+    }
+
+    /// Counts the bytes of an answer as they leave; those for people are no traffic of machines.
+    fn count(&mut self, record: &Record, is_over: bool, now: Stamp) {
+        if Asked::of(&plain_path(&record.path)) == Asked::Watch {
+            return;
+        }
+        let key = (record.peer, record.path.clone());
+        let counted = match is_over {
+            true => self.transfers.remove(&key),
+            false => self.transfers.insert(key, record.sent),
+        };
+        self.throughput.add(record.sent.saturating_sub(counted.unwrap_or_default()), now);
+    }
+
+    /// Has machines told anew whose troubles came or went without anything happening.
+    fn look_for_stuck(&mut self, now: Stamp) {
+        let stuck: BTreeMap<String, usize> = self
+            .timeline
+            .machines()
+            .map(|machine| (machine.id(), troubles(machine, now).len()))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let old = std::mem::replace(&mut self.stuck, stuck);
+        for id in old.keys().chain(self.stuck.keys()) {
+            if old.get(id) != self.stuck.get(id) {
+                self.timeline.touch(id);
+            }
+        }
+    }
+}
+
+fn event(name: &str, status: &Status) -> Bytes {
+    let document = serde_json::to_string(status).unwrap_or_default();
+    format!("event: {name}\ndata: {document}\n\n").into()
+}

@@ -1,0 +1,350 @@
+//! One machine: what it says of itself, and how far its boot is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::stage::Stage;
+use super::told::{Load, Told};
+use crate::serve::machines::report::Report;
+use crate::serve::machines::stamp::Stamp;
+
+/// Files of one boot that are remembered; the oldest that is no kernel, initrd or config goes first.
+const MAX_FETCHES: usize = 32;
+/// Boots that follow each other faster than this and lead nowhere are a loop.
+const LOOP: Duration = Duration::from_secs(600);
+
+/// A machine that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// MAC address, lower case with colons.
+    pub mac: Option<String>,
+    /// SMBIOS UUID, lower case.
+    pub uuid: Option<String>,
+    /// Where it was last seen.
+    pub address: Option<IpAddr>,
+    /// What it calls itself.
+    pub hostname: Option<String>,
+    /// What its firmware is, in words.
+    pub firmware: Option<String>,
+    /// iPXE's `buildarch`.
+    pub arch: Option<String>,
+    /// The group that last matched it.
+    pub group: Option<String>,
+    /// Whether that group is for this machine alone, and so its name.
+    pub is_named: bool,
+    /// The profile that it was last given.
+    pub profile: Option<String>,
+    /// When it was first seen.
+    pub first_seen: Stamp,
+    /// When it was last seen.
+    pub last_seen: Stamp,
+    /// How often it began to boot.
+    pub boots: u32,
+    /// How many boots in a row led nowhere, shortly after another, before the one that runs.
+    pub fruitless: u32,
+    /// The boot that runs, or the last.
+    pub boot: Boot,
+    /// What it last reported, in whichever boot.
+    pub report: Option<Report>,
+    /// The timeline's count at the last change, for those who watch.
+    #[serde(skip)]
+    pub revision: u64,
+}
+
+/// One boot of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// When it began.
+    pub began: Stamp,
+    /// Stages that are a moment, or several.
+    pub marks: BTreeMap<Stage, Mark>,
+    /// What the script told it to load.
+    pub told: Told,
+    /// What it fetched.
+    pub fetches: Vec<Fetch>,
+    /// Whether it was last told to wait until others have loaded.
+    #[serde(default)]
+    pub waits: bool,
+    /// What it said of itself when no group matched.
+    pub unmatched: Option<String>,
+    /// What went wrong by TFTP, and when.
+    pub tftp_failure: Option<(Stamp, String)>,
+    /// What DHCP told it to boot.
+    pub boot_file: Option<String>,
+}
+
+/// When something happened: for the first and the last time, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The first time.
+    pub first: Stamp,
+    /// The last time.
+    pub last: Stamp,
+    /// How often.
+    pub times: u32,
+}
+
+/// A file that a machine fetched or fetches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Path without a leading slash.
+    pub path: String,
+    /// What it is to the boot, if something.
+    pub stage: Option<Stage>,
+    /// HTTP status.
+    pub status: u16,
+    /// Bytes that left, in the last try.
+    pub sent: u64,
+    /// Bytes that were to leave.
+    pub length: u64,
+    /// Bytes a second: lately while it runs, on the whole once it is over.
+    pub rate: u64,
+    /// How often it was begun.
+    pub times: u32,
+    /// When the last try began.
+    pub began: Stamp,
+    /// When it was last seen to move.
+    pub moved: Stamp,
+    /// Whether nothing more comes of the last try.
+    pub is_over: bool,
+}
+
+/// What a notice says of a transfer.
+pub struct Moved {
+    /// HTTP status.
+    pub status: u16,
+    /// Bytes that left.
+    pub sent: u64,
+    /// Bytes that were to leave.
+    pub length: u64,
+    /// From the request until now.
+    pub took: Duration,
+    /// Whether nothing more comes.
+    pub is_over: bool,
+}
+
+/// A stage of a boot as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which.
+    pub stage: Stage,
+    /// When it began.
+    pub began: Stamp,
+    /// When it was complete; none while it is not.
+    pub ended: Option<Stamp>,
+    /// How often it was begun.
+    pub times: u32,
+    /// Bytes that left.
+    pub sent: u64,
+    /// Bytes that are to leave, where that is known.
+    pub of: Option<u64>,
+    /// Bytes a second, while it runs.
+    pub rate: Option<u64>,
+    /// Seconds until it is complete, at that rate.
+    pub eta: Option<u64>,
+}
+
+impl Machine {
+    /// A machine of which nothing is known yet.
+    pub fn new(now: Stamp) -> Machine {
+        Machine {
+            mac: None,
+            uuid: None,
+            address: None,
+            hostname: None,
+            firmware: None,
+            arch: None,
+            group: None,
+            is_named: false,
+            profile: None,
+            first_seen: now,
+            last_seen: now,
+            boots: 1,
+            fruitless: 0,
+            boot: Boot { began: now, ..Boot::default() },
+            report: None,
+            revision: 0,
+        }
+    }
+
+    /// What it is called: by itself, or by the group that is for it alone.
+    pub fn name(&self) -> Option<&str> {
+        let group = self.group.as_deref().filter(|_| self.is_named);
+        self.hostname.as_deref().or(group)
+    }
+
+    /// Begins a boot.
+    pub fn restart(&mut self, now: Stamp) {
+        let fruitless = !self.boot.has_arrived() && now.since(self.boot.began) < LOOP;
+        self.fruitless = if fruitless { self.fruitless.saturating_add(1) } else { 0 };
+        self.boots = self.boots.saturating_add(1);
+        self.boot = Boot { began: now, ..Boot::default() };
+    }
+
+    /// Takes over what was seen of it before it said who it is.
+    pub fn absorb(&mut self, other: Machine) {
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.firmware = self.firmware.take().or(other.firmware);
+        let Boot { began, marks, fetches, tftp_failure, boot_file, .. } = other.boot;
+        self.boot.began = self.boot.began.min(began);
+        for (stage, mark) in marks {
+            self.boot.marks.entry(stage).and_modify(|known| known.join(mark)).or_insert(mark);
+        }
+        for fetch in fetches {
+            if !self.boot.fetches.iter().any(|known| known.path == fetch.path) {
+                self.boot.fetches.push(fetch);
+            }
+        }
+        self.boot.tftp_failure = self.boot.tftp_failure.take().or(tftp_failure);
+        self.boot.boot_file = self.boot.boot_file.take().or(boot_file);
+    }
+}
+
+impl Mark {
+    fn join(&mut self, other: Mark) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.times = self.times.saturating_add(other.times);
+    }
+}
+
+impl Fetch {
+    /// Whether all of it has left.
+    pub fn is_whole(&self) -> bool {
+        self.is_over && self.status < 400 && self.sent == self.length
+    }
+
+    /// Whether it broke off.
+    pub fn broke_off(&self) -> bool {
+        self.is_over && self.status < 400 && self.sent < self.length
+    }
+}
+
+impl Boot {
+    /// How far it is.
+    pub fn stage(&self) -> Option<Stage> {
+        let fetched = self.fetches.iter().filter(|fetch| fetch.status < 400).filter_map(|fetch| fetch.stage);
+        self.marks.keys().copied().chain(fetched).max()
+    }
+
+    /// Whether it came to where a machine may rest.
+    pub fn has_arrived(&self) -> bool {
+        self.stage().is_some_and(|stage| stage.patience().is_none())
+    }
+
+    /// Whether all was fetched that there is to load, and nothing more will be heard.
+    pub fn is_loaded(&self) -> bool {
+        !self.told.loads.is_empty() && self.told.loads.iter().all(|load| self.is_there(load))
+    }
+
+    /// Whether a file that was to be loaded was.
+    pub fn is_there(&self, load: &Load) -> bool {
+        self.fetches.iter().any(|fetch| fetch.path == load.path && fetch.is_whole())
+    }
+
+    /// When it last moved.
+    pub fn moved(&self) -> Stamp {
+        let fetches = self.fetches.iter().map(|fetch| fetch.moved);
+        let marks = self.marks.values().map(|mark| mark.last);
+        fetches.chain(marks).max().unwrap_or(self.began)
+    }
+
+    /// A moment of a stage.
+    pub fn mark(&mut self, stage: Stage, now: Stamp) {
+        let mark = Mark { first: now, last: now, times: 1 };
+        self.marks.entry(stage).and_modify(|known| known.join(mark)).or_insert(mark);
+    }
+
+    /// A stage that goes on, and is no further time of it.
+    pub fn touch(&mut self, stage: Stage, now: Stamp) {
+        let mark = Mark { first: now, last: now, times: 1 };
+        self.marks.entry(stage).or_insert(mark).last = now;
+    }
+
+    /// A transfer that runs or is over.
+    pub fn fetch(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, now: Stamp) {
+        let at = self.fetches.iter().position(|fetch| fetch.path == path);
+        let known = at.map(|at| self.fetches.remove(at));
+        let goes_on = known.as_ref().filter(|known| !known.is_over);
+        let rate = |bytes: u64, span: Duration| (bytes as f64 / span.as_secs_f64().max(0.001)) as u64;
+        let whole = rate(moved.sent, moved.took);
+        let times = known.as_ref().map_or(0, |known| known.times);
+        let fetch = Fetch {
+            path: path.to_owned(),
+            stage,
+            status: moved.status,
+            sent: moved.sent,
+            length: moved.length,
+            rate: match goes_on {
+                // Half of the rate is what came since the last notice, so that it follows and does not flicker.
+                Some(known) if !moved.is_over => {
+                    rate(moved.sent.saturating_sub(known.sent), now.since(known.moved)) / 2 + known.rate / 2
+                }
+                _ => whole,
+            },
+            times: if goes_on.is_some() { times } else { times.saturating_add(1) },
+            began: goes_on.map_or_else(|| now.before(moved.took), |known| known.began),
+            moved: now,
+            is_over: moved.is_over,
+        };
+        if self.fetches.len() >= MAX_FETCHES {
+            let idle = self.fetches.iter().position(|fetch| fetch.stage.is_none()).unwrap_or(0);
+            self.fetches.remove(idle);
+        }
+        self.fetches.push(fetch);
+    }
+
+    /// Its stages so far, in their order.
+    pub fn steps(&self) -> Vec<Step> {
+        let loads = [Stage::Kernel, Stage::Initrd, Stage::Ignition].into_iter().filter_map(|s| self.load(s));
+        let marks = self.marks.iter().map(|(&stage, mark)| Step {
+            stage,
+            began: mark.first,
+            ended: Some(mark.last),
+            times: mark.times,
+            sent: 0,
+            of: None,
+            rate: None,
+            eta: None,
+        });
+        let mut steps: Vec<Step> = marks.chain(loads).collect();
+        steps.sort_by_key(|step| step.stage);
+        steps
+    }
+
+    /// The files of a stage, taken together.
+    fn load(&self, stage: Stage) -> Option<Step> {
+        let counts = |fetch: &&Fetch| fetch.stage == Some(stage) && fetch.status < 400;
+        let fetches = || self.fetches.iter().filter(counts);
+        let began = fetches().map(|fetch| fetch.began).min()?;
+        let moved = fetches().map(|fetch| fetch.moved).max()?;
+        let mut told = self.told.of_stage(stage).peekable();
+        let (is_whole, of) = match told.peek() {
+            Some(_) => {
+                let told: Vec<&Load> = told.collect();
+                let of = told.iter().map(|load| {
+                    let fetched = fetches().find(|fetch| fetch.path == load.path);
+                    load.size.or(fetched.map(|fetch| fetch.length))
+                });
+                (told.iter().all(|load| self.is_there(load)), of.sum())
+            }
+            None => (fetches().all(Fetch::is_whole), Some(fetches().map(|fetch| fetch.length).sum())),
+        };
+        let sent = fetches().map(|fetch| fetch.sent).sum();
+        let rate = fetches().filter(|fetch| !fetch.is_over).map(|fetch| fetch.rate).reduce(|a, b| a + b);
+        let eta = rate.filter(|rate| *rate > 0).zip(of);
+        Some(Step {
+            stage,
+            began,
+            ended: is_whole.then_some(moved),
+            times: fetches().map(|fetch| fetch.times).max().unwrap_or(1),
+            sent,
+            of,
+            rate,
+            eta: eta.map(|(rate, of): (u64, u64)| of.saturating_sub(sent).div_ceil(rate)),
+        })
+    }
+}

@@ -1,0 +1,403 @@
+//! The timeline: every machine that was seen, and how far it is.
+//!
+//! ```text
+//! Notice ─see─▶ Timeline ─▶ Machine (who it is) ─▶ Boot (marks, fetches, what it was told) ─▶ Stage, Step, Trouble
+//! ```
+//! Pure: notices and the time go in. A machine is known by its MAC address; what comes without one is joined by UUID or by
+//! address, and has a row of its own until it says who it is. Machines behind one address (NAT) are told apart only where
+//! they say so, which scripts and configs do and files do not.
+
+mod asked;
+mod machine;
+mod stage;
+mod told;
+mod trouble;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::Method;
+
+pub use asked::{Asked, plain_path, route};
+pub use machine::{Boot, Fetch, Machine, Mark, Step};
+pub use stage::{STAGES, Stage};
+pub use told::Told;
+pub use trouble::{Trouble, troubles, wrong_architecture};
+
+use super::report::{Report, plain};
+use super::stamp::Stamp;
+use crate::serve::endpoint::boot::holds_generation;
+use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
+use crate::serve::site::Site;
+use crate::serve::site::labels::Labels;
+use machine::Moved;
+
+/// Machines that are remembered; a site has fewer, an attacker more.
+pub const MAX_MACHINES: usize = 10_000;
+/// How many make room at a time, so that a flood does not search all for each.
+const ROOM: usize = MAX_MACHINES / 16;
+/// Firmware, as DHCP notices name it, that asks in order to boot; an installed system only wants its address.
+const BOOTS: [&str; 3] = ["BIOS", "UEFI", "iPXE"];
+/// How long after an address or UUID was seen a machine that says to have it is the one that was seen.
+const SAME: Duration = Duration::from_secs(600);
+/// What boards have whose maker gave them no UUID.
+const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What a machine is known by, the surest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Mac(String),
+    Uuid(String),
+    Address(IpAddr),
+}
+
+/// What a machine says of itself, and where it is.
+#[derive(Default)]
+struct Who {
+    mac: Option<String>,
+    uuid: Option<String>,
+    address: Option<IpAddr>,
+}
+
+/// All machines that were seen.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    machines: BTreeMap<Key, Machine>,
+    /// Addresses of machines that said who they are.
+    by_address: HashMap<IpAddr, Key>,
+    by_uuid: HashMap<String, Key>,
+    /// Counts changes.
+    revision: u64,
+    gone: Vec<String>,
+}
+
+impl Timeline {
+    /// What was remembered of machines before a restart. Two of the same name are one.
+    pub fn remember(machines: Vec<Machine>) -> Timeline {
+        let mut timeline = Timeline::default();
+        for mut machine in machines.into_iter().take(MAX_MACHINES) {
+            let Machine { mac, uuid, address, .. } = &machine;
+            let Some(key) = key_of(mac.as_deref(), uuid.as_deref(), *address) else { continue };
+            if !matches!(key, Key::Address(_)) {
+                timeline.by_address.extend(address.map(|address| (address, key.clone())));
+                timeline.by_uuid.extend(uuid.clone().map(|uuid| (uuid, key.clone())));
+            }
+            // A transfer does not outlive the server that sent it.
+            machine.boot.fetches.iter_mut().for_each(|fetch| fetch.is_over = true);
+            timeline.machines.insert(key, machine);
+        }
+        timeline
+    }
+
+    /// Takes note of what happened.
+    pub fn see(&mut self, site: &Site, notice: &Notice<'_>, now: Stamp) {
+        match notice {
+            Notice::Dhcp(dhcp) => self.see_dhcp(dhcp, now),
+            Notice::Tftp(tftp) => self.see_tftp(tftp, now),
+            Notice::Progress(record) => self.see_http(site, record, false, now),
+            Notice::Answered(record) => self.see_http(site, record, true, now),
+            Notice::Cut(_)
+            | Notice::Corrupt(_)
+            | Notice::Swapped(_)
+            | Notice::Kept(_)
+            | Notice::Flawed(_)
+            | Notice::Certificate(_) => {}
+        }
+    }
+
+    /// Takes a machine's own word.
+    pub fn report(&mut self, report: Report, now: Stamp) {
+        let who = Who::new(&report.mac, &report.uuid, None);
+        let stage = report.stage.parse::<Stage>().ok().filter(|stage| stage.is_reported());
+        // A server that was restarted missed how this boot began, and a system that reports again is no new boot.
+        if let Some(machine) = self.machine(who, now, |_| false) {
+            if let Some(stage) = stage {
+                machine.boot.mark(stage, now);
+            }
+            machine.report = Some(report);
+        }
+    }
+
+    /// The machine that says a MAC address or UUID.
+    pub fn machine_of(&self, labels: &Labels) -> Option<&Machine> {
+        self.machines.get(&self.key(&Who::saying(labels, None))?)
+    }
+
+    /// All machines, those with a MAC address first, in its order.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// The count of changes so far; those of a machine after it have a greater one.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Has a machine, by its [`Machine::id`], count as changed.
+    pub fn touch(&mut self, id: &str) {
+        let address = || id.parse().ok().map(Key::Address);
+        let keys = [Some(Key::Mac(id.into())), Some(Key::Uuid(id.into())), address()];
+        let known = keys.into_iter().flatten().find(|key| self.machines.contains_key(key));
+        if let Some(machine) = known.and_then(|key| self.machines.get_mut(&key)) {
+            self.revision += 1;
+            machine.revision = self.revision;
+        }
+    }
+
+    /// Names, as [`Machine::id`] has them, of rows that were forgotten or joined with another since this was last asked.
+    pub fn take_gone(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.gone)
+    }
+
+    fn see_dhcp(&mut self, dhcp: &Dhcp, now: Stamp) {
+        let uuid = dhcp.uuid.as_deref().unwrap_or_default();
+        let who = Who::new(&dhcp.mac, uuid, dhcp.address.map(IpAddr::V4));
+        let firmware = BOOTS.iter().find(|kind| dhcp.firmware.starts_with(**kind));
+        let begins = |boot: &Boot| {
+            // iPXE asks again when the firmware's loader is on its way; firmware asks first of all.
+            let latest = if firmware == Some(&"iPXE") { Stage::Script } else { Stage::Tftp };
+            firmware.is_some() && boot.stage() > Some(latest)
+        };
+        let Some(machine) = self.machine(who, now, begins) else { return };
+        if firmware.is_some() {
+            machine.boot.mark(Stage::Dhcp, now);
+            machine.boot.boot_file = dhcp.file.as_deref().map(plain);
+            // Firmware is what a machine has; iPXE is what it loads, unless it has nothing else.
+            if firmware != Some(&"iPXE") || machine.firmware.is_none() {
+                machine.firmware = Some(dhcp.firmware.to_owned());
+            }
+        }
+    }
+
+    fn see_tftp(&mut self, tftp: &Tftp, now: Stamp) {
+        let Some(machine) = self.loader(tftp.peer.ip(), Stage::Tftp, now) else { return };
+        match &tftp.failed {
+            None => {
+                machine.boot.mark(Stage::Tftp, now);
+                machine.boot.tftp_failure = None;
+            }
+            Some(why) => {
+                let why = format!("{} by TFTP: {}", plain(&tftp.file), plain(why));
+                machine.boot.tftp_failure = Some((now, why));
+            }
+        }
+    }
+
+    fn see_http(&mut self, site: &Site, record: &Record, is_over: bool, now: Stamp) {
+        if record.method == Method::HEAD {
+            return;
+        }
+        let path = plain_path(&record.path);
+        match Asked::of(&path) {
+            Asked::FirstScript if is_over && record.status < 400 => {
+                if let Some(machine) = self.loader(record.peer.ip(), Stage::Script, now) {
+                    machine.boot.mark(Stage::Script, now);
+                }
+            }
+            Asked::Script if is_over => self.see_script(site, record, now),
+            Asked::Ignition => self.see_fetch(site, record, (&path, Some(Stage::Ignition)), is_over, now),
+            Asked::Config | Asked::File => self.see_fetch(site, record, (&path, None), is_over, now),
+            Asked::FirstScript | Asked::Script | Asked::Report | Asked::Watch => {}
+        }
+    }
+
+    fn see_script(&mut self, site: &Site, record: &Record, now: Stamp) {
+        let who = Who::saying(&record.labels, Some(record.peer.ip()));
+        let begins = |boot: &Boot| boot.stage() > Some(Stage::Script);
+        let Some(machine) = self.machine(who, now, begins) else { return };
+        machine.learn(&record.labels);
+        machine.boot.unmatched = None;
+        let group = site.groups.select(&record.labels);
+        machine.group = group.map(|group| group.id.clone());
+        machine.profile = group.map(|group| group.profile.clone());
+        // Who has to wait for others asks again and again, and gets nothing of its group.
+        machine.boot.waits = group.is_some() && record.status == 200 && record.group.is_none();
+        match machine.boot.waits {
+            true => machine.boot.touch(Stage::Script, now),
+            false => machine.boot.mark(Stage::Script, now),
+        }
+        let Some(group) = group else {
+            machine.boot.unmatched = Some(plain(&record.labels.to_string()));
+            return;
+        };
+        machine.is_named = ["mac", "uuid", "serial"].iter().any(|key| group.selector.contains_key(*key));
+        machine.boot.told = match site.profiles.get(&group.profile) {
+            _ if holds_generation(site, group, machine.report.as_ref()) => Told::disk(),
+            Some(profile) => Told::of(site, profile),
+            None => Told::default(),
+        };
+        if machine.boot.told.from_disk {
+            machine.boot.mark(Stage::Disk, now);
+        }
+    }
+
+    fn see_fetch(
+        &mut self,
+        site: &Site,
+        record: &Record,
+        (path, stage): (&str, Option<Stage>),
+        is_over: bool,
+        now: Stamp,
+    ) {
+        let who = Who::saying(&record.labels, Some(record.peer.ip()));
+        let known = self.key(&who).filter(|key| self.machines.contains_key(key));
+        let machine = known.and_then(|key| self.machines.get(&key));
+        let told = machine.and_then(|machine| machine.boot.told.stage_of(path));
+        let stage = stage.or(told).or_else(|| told::stage_of(site, path));
+        // What is missing matters to a boot if it was to be there; the rest is people who look around, or scan.
+        if record.status >= 400 && stage.is_none() && !path.starts_with("assets/") {
+            return;
+        }
+        let begins = |boot: &Boot| {
+            // Scripts that are no answer of ours are seen by their kernel only: it is fetched again in the next boot.
+            let mut fetches = boot.fetches.iter().filter(|fetch| fetch.path == path);
+            stage == Some(Stage::Kernel)
+                && boot.stage() > Some(Stage::Kernel)
+                && fetches.any(|fetch| fetch.is_whole())
+        };
+        let Some(machine) = self.machine(who, now, begins) else { return };
+        machine.learn(&record.labels);
+        let Record { status, sent, length, took, .. } = *record;
+        machine.boot.fetch(&plain(path), stage, &Moved { status, sent, length, took, is_over }, now);
+    }
+
+    /// The machine at an address that runs firmware or a loader: whoever was seen there, unless that one is past such a
+    /// stage. It may have begun anew, or another may have come; until it says so, it has a row of its own.
+    fn loader(&mut self, address: IpAddr, latest: Stage, now: Stamp) -> Option<&mut Machine> {
+        let known = self.by_address.get(&address);
+        let fits =
+            |key: &&Key| self.machines.get(key).is_some_and(|machine| machine.boot.stage() <= Some(latest));
+        let key = known.filter(fits).cloned().unwrap_or(Key::Address(address));
+        let who = Who { address: Some(address), ..Who::default() };
+        self.row(key, who, now, |boot| boot.stage() > Some(latest))
+    }
+
+    fn machine(&mut self, who: Who, now: Stamp, begins: impl Fn(&Boot) -> bool) -> Option<&mut Machine> {
+        let key = self.key(&who)?;
+        self.row(key, who, now, begins)
+    }
+
+    /// Whose row a machine has, or would have.
+    fn key(&self, who: &Who) -> Option<Key> {
+        let known = match who {
+            Who { mac: Some(_), .. } => None,
+            Who { uuid: Some(uuid), .. } => self.by_uuid.get(uuid),
+            Who { address, .. } => address.as_ref().and_then(|address| self.by_address.get(address)),
+        };
+        known.cloned().or_else(|| key_of(who.mac.as_deref(), who.uuid.as_deref(), who.address))
+    }
+
+    /// A machine's row, with what was seen of it before it said who it is.
+    fn row(
+        &mut self,
+        key: Key,
+        who: Who,
+        now: Stamp,
+        begins: impl Fn(&Boot) -> bool,
+    ) -> Option<&mut Machine> {
+        let mut earlier = Vec::new();
+        if !matches!(key, Key::Address(_)) {
+            let others = [who.uuid.clone().map(Key::Uuid), who.address.map(Key::Address)];
+            for other in others.into_iter().flatten().filter(|other| *other != key) {
+                earlier.extend(self.remove(&other).filter(|seen| now.since(seen.last_seen) < SAME));
+            }
+        }
+        if !self.machines.contains_key(&key) && self.machines.len() >= MAX_MACHINES {
+            self.make_room();
+        }
+        self.revision += 1;
+        let machine = self.machines.entry(key.clone()).or_insert_with(|| Machine::new(now));
+        machine.revision = self.revision;
+        machine.last_seen = machine.last_seen.max(now);
+        if begins(&machine.boot) {
+            machine.restart(now);
+        }
+        earlier.into_iter().for_each(|other| machine.absorb(other));
+        if let Key::Mac(mac) = &key {
+            machine.mac.get_or_insert_with(|| mac.clone());
+        }
+        if let Some(address) = who.address {
+            let old = machine.address.replace(address);
+            if !matches!(key, Key::Address(_)) {
+                move_entry(&mut self.by_address, old, address, &key);
+            }
+        }
+        if let Some(uuid) = who.uuid {
+            let old = machine.uuid.replace(uuid.clone());
+            move_entry(&mut self.by_uuid, old, uuid, &key);
+        }
+        Some(machine)
+    }
+
+    /// Forgets the machines that were idle for longest; first those that never said anything of use.
+    fn make_room(&mut self) {
+        let worth = |machine: &Machine| (machine.report.is_some() || machine.is_named, machine.last_seen);
+        let mut keys: Vec<_> = self.machines.iter().map(|(key, m)| (worth(m), key.clone())).collect();
+        keys.select_nth_unstable(ROOM);
+        for (_, key) in keys.into_iter().take(ROOM) {
+            self.remove(&key);
+        }
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Machine> {
+        let machine = self.machines.remove(key)?;
+        if let Some(address) = machine.address.filter(|address| self.by_address.get(address) == Some(key)) {
+            self.by_address.remove(&address);
+        }
+        if let Some(uuid) = machine.uuid.as_ref().filter(|uuid| self.by_uuid.get(*uuid) == Some(key)) {
+            self.by_uuid.remove(uuid);
+        }
+        // Where nobody asks what is gone, nobody watches.
+        if self.gone.len() < MAX_MACHINES {
+            self.gone.push(machine.id());
+        }
+        Some(machine)
+    }
+}
+
+impl Who {
+    /// A MAC address is normalised already, and empty like a UUID if there is none.
+    fn new(mac: &str, uuid: &str, address: Option<IpAddr>) -> Who {
+        let said = |text| Some(plain(text)).filter(|value| !value.is_empty());
+        let uuid = said(uuid).map(|uuid| uuid.to_lowercase()).filter(|uuid| uuid != NO_UUID);
+        Who { mac: said(mac), uuid, address }
+    }
+
+    /// What labels say.
+    fn saying(labels: &Labels, address: Option<IpAddr>) -> Who {
+        Who::new(labels.get("mac"), labels.get("uuid"), address)
+    }
+}
+
+impl Machine {
+    /// What it is known by: its MAC address, else its UUID, else its address.
+    pub fn id(&self) -> String {
+        let address = self.address.map(|address| address.to_string());
+        self.mac.clone().or_else(|| self.uuid.clone()).or(address).unwrap_or_default()
+    }
+
+    fn learn(&mut self, labels: &Labels) {
+        let said = |key| Some(plain(labels.get(key))).filter(|value| !value.is_empty());
+        self.hostname = said("hostname").or(self.hostname.take());
+        self.arch = said("arch").or(self.arch.take());
+    }
+}
+
+fn key_of(mac: Option<&str>, uuid: Option<&str>, address: Option<IpAddr>) -> Option<Key> {
+    let mac = mac.map(|mac| Key::Mac(mac.to_owned()));
+    mac.or_else(|| uuid.map(|uuid| Key::Uuid(uuid.to_owned()))).or(address.map(Key::Address))
+}
+
+/// Has an index lead to a machine by its new name, and no longer by the old.
+fn move_entry<N: Eq + std::hash::Hash>(index: &mut HashMap<N, Key>, old: Option<N>, new: N, key: &Key) {
+    if let Some(old) = old.filter(|old| *old != new)
+        && index.get(&old) == Some(key)
+    {
+        index.remove(&old);
+    }
+    index.insert(new, key.clone());
+}

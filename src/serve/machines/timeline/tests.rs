@@ -1,0 +1,463 @@
+//! The timeline, fed by hand.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::serve::machines::status::{MachineStatus, State};
+
+const MAC: &str = "52:54:00:00:00:01";
+const KERNEL: &str = "/assets/flatcar/amd64-usr/vmlinuz";
+const BASE: &str = "/assets/flatcar/amd64-usr/base.cpio.gz";
+const OVERLAY: &str = "/assets/overlay/worker.cpio";
+
+/// A tree with a worker that installs nothing, and one that does; its kernel has 100 bytes, its initrds 1000 each.
+fn site() -> Site {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |path: &str, document: serde_json::Value| {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, document.to_string()).unwrap();
+    };
+    let boot = json!({"kernel": KERNEL, "initrd": [BASE, OVERLAY], "args": ["quiet"]});
+    write("profiles/worker.json", json!({"id": "worker", "boot": boot}));
+    let selector = json!({"mac": MAC});
+    write("groups/n1.json", json!({"id": "n1", "profile": "worker", "selector": selector}));
+    let selector = json!({"mac": "52:54:00:00:00:02"});
+    let metadata = json!({"install_generation": "1"});
+    write(
+        "groups/n2.json",
+        json!({"id": "n2", "profile": "worker", "selector": selector, "metadata": metadata}),
+    );
+    let file = |role: &str, size: u64| json!({"role": role, "size": size, "sha256": "00".repeat(32)});
+    let kernel = json!({"role": "kernel", "size": 100, "sha256": "00".repeat(32), "arch": "amd64"});
+    let manifest = json!({
+        "schema": crate::manifest::SCHEMA, "name": "small", "epoch": 0, "releases": [],
+        "files": {
+            KERNEL[1..].to_owned(): kernel,
+            BASE[1..].to_owned(): file("base-initrd", 1000),
+            OVERLAY[1..].to_owned(): file("overlay", 1000),
+            "assets/sysext/report/report-1-x86-64.raw": file("sysext", 10),
+            "groups/n1.json": file("group", 1),
+            "groups/n2.json": file("group", 1),
+            "profiles/worker.json": file("profile", 1),
+        },
+    });
+    write("manifest.json", manifest);
+    Site::load(directory.path()).unwrap()
+}
+
+/// A timeline and a clock.
+struct World {
+    site: Site,
+    timeline: Timeline,
+    seconds: u64,
+}
+
+impl World {
+    fn new() -> World {
+        World { site: site(), timeline: Timeline::default(), seconds: 1_000_000 }
+    }
+
+    fn now(&self) -> Stamp {
+        (SystemTime::UNIX_EPOCH + Duration::from_secs(self.seconds)).into()
+    }
+
+    fn see(&mut self, notice: &Notice<'_>) {
+        self.seconds += 1;
+        let now = self.now();
+        self.timeline.see(&self.site, notice, now);
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.seconds += seconds;
+    }
+
+    fn answered(&mut self, record: Record) {
+        self.see(&Notice::Answered(&record));
+    }
+
+    /// A machine asks for its script.
+    fn script(&mut self, from: &str, query: &str) {
+        self.answered(record(from, "/boot.ipxe", "", 200, 10, 10));
+        self.again(from, query);
+    }
+
+    /// The same, without the first script.
+    fn again(&mut self, from: &str, query: &str) {
+        let mut script = record(from, "/ipxe", query, 200, 10, 10);
+        let group = self.site.groups.select(&script.labels);
+        script.group = group.map(|group| group.id.clone());
+        script.profile = group.map(|group| group.profile.clone());
+        script.status = if group.is_some() { 200 } else { 404 };
+        self.answered(script);
+    }
+
+    fn file(&mut self, from: &str, path: &str, length: u64) {
+        self.answered(record(from, path, "", 200, length, length));
+    }
+
+    fn dhcp(&mut self, mac: &str, firmware: &'static str, address: Option<[u8; 4]>) {
+        self.see(&Notice::Dhcp(&Dhcp {
+            mac: mac.into(),
+            uuid: None,
+            firmware,
+            answer: "ack",
+            address: address.map(Into::into),
+            file: Some("ipxe.efi".into()),
+        }));
+    }
+
+    fn tftp(&mut self, from: &str, failed: Option<&str>) {
+        self.see(&Notice::Tftp(&Tftp {
+            peer: peer(from),
+            file: "ipxe.efi".into(),
+            sent: 5,
+            length: 5,
+            took: Duration::from_secs(1),
+            failed: failed.map(Into::into),
+        }));
+    }
+
+    fn report(&mut self, body: &str) {
+        self.seconds += 1;
+        let report = Report::read(&Labels::parse(body), self.now().into()).unwrap();
+        self.timeline.report(report, self.now());
+    }
+
+    fn machines(&self) -> Vec<MachineStatus> {
+        self.timeline.machines().map(|machine| MachineStatus::of(machine, self.now())).collect()
+    }
+
+    #[track_caller]
+    fn only(&self) -> MachineStatus {
+        let machines = self.machines();
+        assert_eq!(machines.len(), 1, "{machines:#?}");
+        machines.into_iter().next().unwrap()
+    }
+
+    /// The first thing that is said to be wrong.
+    fn trouble(&self) -> String {
+        self.only().troubles.first().map(|trouble| trouble.what.clone()).unwrap_or_default()
+    }
+}
+
+fn peer(from: &str) -> SocketAddr {
+    SocketAddr::new(from.parse().unwrap(), 1234)
+}
+
+fn record(from: &str, path: &str, query: &str, status: u16, sent: u64, length: u64) -> Record {
+    Record {
+        peer: peer(from),
+        method: Method::GET,
+        path: path.into(),
+        labels: Labels::parse(query),
+        status,
+        sent,
+        length,
+        took: Duration::from_secs(1),
+        group: None,
+        profile: None,
+    }
+}
+
+/// What n1 says in its query.
+const N1: &str = "mac=52-54-00-00-00-01&uuid=4C4C4544-0000&arch=x86_64&hostname=";
+
+#[test]
+fn a_boot_from_dhcp_to_a_cluster_is_one_row_with_every_stage() {
+    let mut world = World::new();
+    world.dhcp(MAC, "UEFI x86-64", None);
+    world.tftp("10.0.0.11", None);
+    assert_eq!(world.machines().len(), 2, "a proxy does not know the address yet");
+    world.script("10.0.0.11", N1);
+    let machine = world.only();
+    assert_eq!(machine.name.as_deref(), Some("n1"));
+    assert_eq!(
+        (machine.profile.as_deref(), machine.firmware.as_deref()),
+        (Some("worker"), Some("UEFI x86-64"))
+    );
+    world.file("10.0.0.11", KERNEL, 100);
+    world.file("10.0.0.11", BASE, 1000);
+    let half = record("10.0.0.11", OVERLAY, "", 200, 500, 1000);
+    world.see(&Notice::Progress(&half));
+    let step = world.only().steps.last().unwrap().clone();
+    assert_eq!((step.stage, step.sent, step.of, step.ended), (Stage::Initrd, 1500, Some(2000), None));
+    assert_eq!((step.rate, step.eta), (Some(500), Some(1)));
+    world.file("10.0.0.11", OVERLAY, 1000);
+    assert_eq!(world.only().state, State::Working, "it is to report yet");
+    world.report(&format!("{N1}&stage=booted&detail=n1"));
+    assert_eq!(world.only().state, State::Done);
+    world.report(&format!("{N1}&stage=joined"));
+    let machine = world.only();
+    let stages: Vec<Stage> = machine.steps.iter().map(|step| step.stage).collect();
+    use Stage::*;
+    assert_eq!(stages, [Dhcp, Tftp, Script, Kernel, Initrd, Booted, Joined]);
+    assert!(machine.steps.iter().all(|step| step.ended.is_some()));
+    assert_eq!((machine.boots, machine.troubles.as_slice()), (1, &[][..]));
+    assert!(machine.has_reached(Stage::Booted) && machine.has_reached(Stage::Initrd));
+}
+
+#[test]
+fn a_second_boot_begins_anew_and_a_lease_that_is_renewed_does_not() {
+    let mut world = World::new();
+    world.script("10.0.0.11", N1);
+    world.file("10.0.0.11", KERNEL, 100);
+    world.report(&format!("{N1}&stage=booted"));
+    world.dhcp(MAC, "none", Some([10, 0, 0, 11]));
+    assert_eq!(world.only().stage, Some(Stage::Booted));
+    world.dhcp(MAC, "BIOS", Some([10, 0, 0, 11]));
+    assert_eq!((world.only().stage, world.only().boots), (Some(Stage::Dhcp), 2));
+    world.dhcp(MAC, "iPXE", Some([10, 0, 0, 11]));
+    world.script("10.0.0.11", N1);
+    assert_eq!((world.only().stage, world.only().boots), (Some(Stage::Script), 2));
+    assert_eq!(world.only().firmware.as_deref(), Some("BIOS"));
+}
+
+#[test]
+fn a_boot_without_our_scripts_is_seen_by_its_files_and_begins_anew_with_its_kernel() {
+    let mut world = World::new();
+    for boots in 1..3 {
+        world.file("10.0.0.11", KERNEL, 100);
+        world.file("10.0.0.11", BASE, 1000);
+        assert_eq!((world.only().id.as_str(), world.only().boots), ("10.0.0.11", boots));
+        assert_eq!(world.only().stage, Some(Stage::Initrd));
+    }
+}
+
+#[test]
+fn machines_behind_one_address_are_two_and_the_second_does_not_disturb_the_first() {
+    let mut world = World::new();
+    for query in [N1, "mac=52-54-00-00-00-02"] {
+        world.script("127.0.0.1", query);
+        for (path, length) in [(KERNEL, 100), (BASE, 1000), (OVERLAY, 1000)] {
+            world.file("127.0.0.1", path, length);
+        }
+        world.report(&format!("{query}&stage=booted"));
+    }
+    let machines = world.machines();
+    assert_eq!(machines.len(), 2);
+    assert!(machines.iter().all(|m| m.stage == Some(Stage::Booted) && m.boots == 1 && m.steps.len() == 4));
+}
+
+#[test]
+fn a_machine_that_installed_itself_boots_its_disk_and_that_is_the_end_of_it() {
+    let mut world = World::new();
+    let query = "mac=52-54-00-00-00-02";
+    world.script("10.0.0.12", query);
+    world.report(&format!("{query}&stage=installed&detail=generation+1"));
+    world.script("10.0.0.12", query);
+    let machine = world.only();
+    assert_eq!((machine.stage, machine.state), (Some(Stage::Disk), State::Done));
+    world.wait(100_000);
+    assert_eq!(world.only().troubles, []);
+}
+
+#[test]
+fn whoever_asks_for_what_is_nowhere_is_no_machine() {
+    let mut world = World::new();
+    world.answered(record("10.0.0.9", "/wp-login.php", "", 404, 5, 5));
+    world.answered(record("10.0.0.9", "/", "", 200, 5, 5));
+    world.answered(record("10.0.0.9", "/status", "", 200, 5, 5));
+    assert_eq!(world.machines(), []);
+}
+
+/// What is said to be wrong after a machine did some things and then nothing for so many seconds.
+fn after(seconds: u64, deeds: impl Fn(&mut World)) -> String {
+    let mut world = World::new();
+    deeds(&mut world);
+    assert_eq!(world.machines().len(), 1);
+    world.wait(seconds);
+    world.trouble()
+}
+
+#[test]
+fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
+    let all = |world: &mut World| {
+        world.script("10.0.0.11", N1);
+        world.file("10.0.0.11", KERNEL, 100);
+        world.file("10.0.0.11", BASE, 1000);
+        world.file("10.0.0.11", OVERLAY, 1000);
+    };
+    type Deeds<'d> = &'d dyn Fn(&mut World);
+    let cases: [(&str, u64, Deeds<'_>); 16] = [
+        ("no group matches it; it says mac=52:54:00:00:00:09", 0, &|w| {
+            w.script("10.0.0.9", "mac=52-54-00-00-00-09")
+        }),
+        ("it is a machine of architecture arm64, and its kernel is for amd64", 0, &|w| {
+            w.script("10.0.0.11", "mac=52-54-00-00-00-01&arch=arm64");
+        }),
+        ("it asked for /assets/gone, which is not there (404)", 0, &|w| {
+            w.script("10.0.0.11", N1);
+            w.answered(record("10.0.0.11", "/assets/gone", "", 404, 5, 5));
+        }),
+        ("was refused (500)", 0, &|w| {
+            w.script("10.0.0.11", N1);
+            w.answered(record("10.0.0.11", KERNEL, "", 500, 5, 5));
+        }),
+        ("broke off after 10 of 100 bytes, at the 2. try", 20, &|w| {
+            w.script("10.0.0.11", N1);
+            w.answered(record("10.0.0.11", KERNEL, "", 200, 50, 100));
+            w.answered(record("10.0.0.11", KERNEL, "", 200, 10, 100));
+        }),
+        ("has stood still at 50 of 100 bytes", 20, &|w| {
+            w.script("10.0.0.11", N1);
+            w.see(&Notice::Progress(&record("10.0.0.11", KERNEL, "", 200, 50, 100)));
+        }),
+        ("ipxe.efi by TFTP: there is no such file", 0, &|w| {
+            w.tftp("10.0.0.11", Some("there is no such file"))
+        }),
+        ("it was told to boot ipxe.efi and did not ask for it", 70, &|w| w.dhcp(MAC, "BIOS", None)),
+        ("the loader asked for no script", 70, &|w| w.tftp("10.0.0.11", None)),
+        ("did not come back saying who it is", 40, &|w| {
+            w.answered(record("10.0.0.11", "/boot.ipxe", "", 200, 5, 5));
+        }),
+        ("it has its script and did not ask for the kernel", 40, &|w| w.script("10.0.0.11", N1)),
+        ("it fetched its script 5 times and loaded nothing", 0, &|w| {
+            (0..5).for_each(|_| w.again("10.0.0.11", N1));
+        }),
+        (
+            "asked for no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)",
+            40,
+            &|w| {
+                w.script("10.0.0.11", N1);
+                w.file("10.0.0.11", KERNEL, 100);
+            },
+        ),
+        ("base.cpio.gz and did not ask for /assets/overlay/worker.cpio", 40, &|w| {
+            w.script("10.0.0.11", N1);
+            w.file("10.0.0.11", KERNEL, 100);
+            w.file("10.0.0.11", BASE, 1000);
+        }),
+        ("it loaded everything and has not reported since", 700, &all),
+        ("it goes round: 3 boots in a row came to nothing", 0, &|w| (0..4).for_each(|_| all(w))),
+    ];
+    for (wanted, seconds, deeds) in cases {
+        let told = after(seconds, deeds);
+        assert!(told.contains(wanted), "{wanted:?} was to be said, not {told:?}");
+        if seconds > 0 {
+            assert_eq!(after(5, deeds), "", "{wanted:?} is said at once");
+        }
+    }
+    assert_eq!(after(5, all), "");
+    let mut world = World::new();
+    all(&mut world);
+    world.report(&format!("{N1}&stage=failed&detail=no+disk"));
+    assert_eq!((world.trouble().as_str(), world.only().state), ("no disk", State::Failed));
+    world.script("10.0.0.11", N1);
+    assert_eq!((world.trouble().as_str(), world.only().state), ("", State::Working), "it is another boot");
+}
+
+#[test]
+fn who_waits_for_others_is_not_stuck_however_often_it_asks() {
+    let mut world = World::new();
+    for _ in 0..9 {
+        world.answered(record("10.0.0.11", "/ipxe", N1, 200, 5, 5));
+        world.wait(5);
+    }
+    let machine = world.only();
+    assert_eq!((machine.waits, machine.state, machine.steps[0].times), (true, State::Working, 1));
+    world.script("10.0.0.11", N1);
+    assert!(!world.only().waits);
+}
+
+#[test]
+fn a_flood_of_strangers_does_not_push_out_the_machines_of_the_recipe() {
+    let mut world = World::new();
+    world.script("10.0.0.11", N1);
+    for stranger in 0..2 * MAX_MACHINES {
+        let mac = format!("02:00:00:00:{:02x}:{:02x}", stranger >> 8, stranger & 255);
+        world.dhcp(&mac, "BIOS", None);
+    }
+    assert!(world.timeline.machines.len() <= MAX_MACHINES);
+    assert!(world.machines().iter().any(|machine| machine.id == MAC));
+}
+
+/// What may happen, in any order.
+#[derive(Clone, Debug)]
+enum Event {
+    Dhcp(u8, &'static str, Option<u8>),
+    Tftp(u8, bool),
+    Http(u8, &'static str, String, u16, u64, bool),
+    Report(String),
+    Wait(u16),
+    Restart,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let query = || {
+        let mac =
+            prop_oneof![Just(String::new()), (1u8..4).prop_map(|n| format!("mac=52-54-00-00-00-0{n}&"))];
+        let uuid = prop_oneof![Just(String::new()), (1u8..3).prop_map(|n| format!("uuid={n}&"))];
+        (mac, uuid).prop_map(|(mac, uuid)| mac + &uuid)
+    };
+    let path = prop::sample::select(vec![
+        "/boot.ipxe",
+        "/ipxe",
+        "//grub",
+        "/ignition",
+        KERNEL,
+        BASE,
+        OVERLAY,
+        "/assets/x",
+    ]);
+    let firmware = prop::sample::select(vec!["BIOS", "UEFI arm64", "iPXE", "none"]);
+    let status = prop::sample::select(vec![200u16, 206, 404, 500]);
+    let stage = prop::sample::select(vec!["booted", "installed", "failed", "odd"]);
+    let event = prop_oneof![
+        (1u8..4, firmware, prop::option::of(1u8..4)).prop_map(|(m, f, ip)| Event::Dhcp(m, f, ip)),
+        (1u8..4, any::<bool>()).prop_map(|(ip, ok)| Event::Tftp(ip, ok)),
+        (1u8..4, path, query(), status, 0u64..1200, any::<bool>()).prop_map(
+            |(ip, path, query, status, sent, over)| Event::Http(ip, path, query, status, sent, over)
+        ),
+        (query(), stage).prop_map(|(query, stage)| Event::Report(format!("{query}stage={stage}"))),
+        any::<u16>().prop_map(Event::Wait),
+        Just(Event::Restart),
+    ];
+    prop::collection::vec(event, 0..60)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_every_machine_has_one_row_and_steps_in_order(events in events()) {
+        let mut world = World::new();
+        for event in events {
+            match event {
+                Event::Dhcp(mac, firmware, ip) => {
+                    world.dhcp(&format!("52:54:00:00:00:0{mac}"), firmware, ip.map(|ip| [10, 0, 0, ip]));
+                }
+                Event::Tftp(ip, ok) => world.tftp(&format!("10.0.0.{ip}"), (!ok).then_some("no")),
+                Event::Http(ip, path, query, status, sent, over) => {
+                    let record = record(&format!("10.0.0.{ip}"), path, &query, status, sent.min(1000), 1000);
+                    world.see(&if over { Notice::Answered(&record) } else { Notice::Progress(&record) });
+                }
+                Event::Report(body) => {
+                    if let Ok(report) = Report::read(&Labels::parse(&body), world.now().into()) {
+                        world.timeline.report(report, world.now());
+                    }
+                }
+                Event::Wait(seconds) => world.wait(seconds.into()),
+                Event::Restart => {
+                    let text = serde_json::to_string(&world.timeline.machines().collect::<Vec<_>>()).unwrap();
+                    world.timeline = Timeline::remember(serde_json::from_str(&text).unwrap());
+                }
+            }
+        }
+        let mut ids = std::collections::BTreeSet::new();
+        for machine in world.machines() {
+            assert!(ids.insert(machine.id.clone()), "{} has two rows", machine.id);
+            assert!(machine.steps.is_sorted_by_key(|step| step.stage));
+            assert!(machine.steps.iter().all(|step| step.ended.is_none_or(|ended| ended >= step.began)));
+            assert_eq!(machine.stage.is_none(), machine.steps.is_empty());
+            assert_eq!(machine.state == State::Stuck, !machine.troubles.is_empty() && machine.state != State::Failed);
+        }
+        let Timeline { machines, by_address, by_uuid, .. } = &world.timeline;
+        assert!(by_address.values().chain(by_uuid.values()).all(|key| machines.contains_key(key)));
+        for (key, machine) in machines {
+            assert!(!matches!(key, Key::Address(_)) || machine.mac.is_none() && machine.uuid.is_none());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What is likely wrong with a machine that does not get on, in words, and what to do about it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::{Fetch, Machine};
+use super::stage::Stage;
+use super::told::Told;
+use crate::arch::Arch;
+use crate::serve::machines::stamp::Stamp;
+
+/// Something that is likely wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Which of the things that are looked for, in a word; what is of one kind has one cause, likely.
+    pub kind: String,
+    /// Since when.
+    pub since: Stamp,
+    /// What.
+    pub what: String,
+    /// What a person can do.
+    pub hint: String,
+}
+
+/// How long a transfer may stand still, and how long after it broke off it may be tried again.
+const STALL: Duration = Duration::from_secs(15);
+/// Boots in a row that lead nowhere; one may be a person at the reset button.
+const LOOPS: u32 = 3;
+/// The same script so often, without anything loaded.
+const SCRIPTS: u32 = 4;
+
+/// What a rule finds: since when, what, and what a person can do.
+type Found = Option<(Stamp, String, String)>;
+type Rule = fn(&Machine, Stamp) -> Found;
+
+/// All that is looked for, the surest first.
+const RULES: [(&str, Rule); 14] = [
+    ("failure", failure),
+    ("unmatched", unmatched),
+    ("architecture", other_architecture),
+    ("refused-file", refused_files),
+    ("broken-transfer", broken_transfer),
+    ("stalled-transfer", stalled_transfer),
+    ("tftp", tftp_failure),
+    ("boot-loop", boot_loop),
+    ("script-loop", script_loop),
+    ("no-script", silence_before_the_script),
+    ("no-kernel", nothing_loaded),
+    ("no-initrd", missing_initrds),
+    ("no-report", silence_after_loading),
+    ("installing", endless_installation),
+];
+
+/// What is likely wrong with a machine now.
+pub fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
+    let found = RULES.iter().filter_map(|(kind, rule)| Some((kind, rule(machine, now)?)));
+    let trouble = |(kind, (since, what, hint)): (&&str, (Stamp, String, String))| Trouble {
+        kind: (*kind).to_owned(),
+        since,
+        what,
+        hint,
+    };
+    found.map(trouble).collect()
+}
+
+/// What is wrong with a kernel that a machine of iPXE's `buildarch` shall boot. An iPXE for BIOS says `i386` whatever
+/// the processor is, and nothing but iPXE says anything.
+pub fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
+    let (said, kernel) = (said?, told.arch?);
+    let fits = match said {
+        "i386" | "x86_64" => kernel == Arch::Amd64,
+        "arm32" | "arm64" => kernel == Arch::Arm64,
+        _ => true,
+    };
+    (!fits).then(|| format!("it is a machine of architecture {said}, and its kernel is for {kernel}"))
+}
+
+fn trouble(since: Stamp, what: impl Into<String>, hint: impl Into<String>) -> Found {
+    Some((since, what.into(), hint.into()))
+}
+
+/// Whether the boot has been at a stage, without moving, for longer than that may take.
+fn is_overdue(machine: &Machine, stage: Stage, now: Stamp) -> bool {
+    let silent = now.since(machine.boot.moved());
+    machine.boot.stage() == Some(stage) && stage.patience().is_some_and(|patience| silent > patience)
+}
+
+fn failure(machine: &Machine, _: Stamp) -> Found {
+    let report = machine.report.as_ref().filter(|report| report.is_failure())?;
+    let current = report.at >= machine.boot.began;
+    let what = if report.detail.is_empty() { "it reports a failure" } else { report.detail.as_str() };
+    let hint = "the journal on its console tells more: journalctl -b -u 'prebake-*'";
+    current.then(|| trouble(report.at, what, hint)).flatten()
+}
+
+fn unmatched(machine: &Machine, _: Stamp) -> Found {
+    let said = machine.boot.unmatched.as_ref()?;
+    let since = machine.boot.marks.get(&Stage::Script)?.first;
+    let said = if said.is_empty() { "nothing of itself" } else { said.as_str() };
+    trouble(
+        since,
+        format!("no group matches it; it says {said}"),
+        "add it to `nodes:` in the recipe, or name a `default_profile`; for Matchbox, a group that selects it",
+    )
+}
+
+fn other_architecture(machine: &Machine, _: Stamp) -> Found {
+    let what = wrong_architecture(machine.arch.as_deref(), &machine.boot.told)?;
+    let hint = "give the node its `arch:` in the recipe, or another profile";
+    trouble(machine.boot.moved(), what, hint)
+}
+
+fn refused_files(machine: &Machine, _: Stamp) -> Found {
+    let Fetch { path, status, moved, .. } = machine.boot.fetches.iter().find(|fetch| fetch.status >= 400)?;
+    let profile = machine.profile.as_deref().unwrap_or("?");
+    let named = machine.boot.told.stage_of(path).is_some();
+    let hint = match (status, named) {
+        (404, true) => {
+            format!("profile `{profile}` names the file: build the tree again, or correct the profile")
+        }
+        (404, false) => "its script or its config names it; `prebake explain` shows both".into(),
+        (410, _) => "a secret config is given out once: boot the machine again".into(),
+        _ => "the server's log has the reason".into(),
+    };
+    let what = match status {
+        404 => format!("it asked for /{path}, which is not there (404)"),
+        _ => format!("it asked for /{path} and was refused ({status})"),
+    };
+    trouble(*moved, what, hint)
+}
+
+fn broken_transfer(machine: &Machine, now: Stamp) -> Found {
+    let mut fetches = machine.boot.fetches.iter();
+    let fetch = fetches.find(|fetch| fetch.broke_off() && now.since(fetch.moved) > STALL)?;
+    let Fetch { path, sent, length, times, moved, .. } = fetch;
+    let again = if *times > 1 { format!(", at the {times}. try") } else { String::new() };
+    trouble(
+        *moved,
+        format!("/{path} broke off after {sent} of {length} bytes{again}"),
+        "a loader without enough memory stops like that too; else look at cable and switch port",
+    )
+}
+
+fn stalled_transfer(machine: &Machine, now: Stamp) -> Found {
+    let mut fetches = machine.boot.fetches.iter();
+    let fetch = fetches.find(|fetch| !fetch.is_over && now.since(fetch.moved) > STALL)?;
+    let Fetch { path, sent, length, moved, .. } = fetch;
+    trouble(
+        *moved,
+        format!("/{path} has stood still at {sent} of {length} bytes"),
+        "the machine is off, or the network between lost it",
+    )
+}
+
+fn tftp_failure(machine: &Machine, _: Stamp) -> Found {
+    let (since, why) = machine.boot.tftp_failure.as_ref()?;
+    let early = machine.boot.stage().is_none_or(|stage| stage <= Stage::Tftp);
+    let hint = "TFTP has the loaders that the server named at its start; DHCP must name one of them";
+    early.then(|| trouble(*since, why, hint)).flatten()
+}
+
+fn boot_loop(machine: &Machine, _: Stamp) -> Found {
+    let turns = machine.fruitless;
+    let round = turns >= LOOPS && !machine.boot.has_arrived();
+    let what = format!("it goes round: {turns} boots in a row came to nothing");
+    let hint =
+        "its console tells why; a machine that is installed needs its disk before the network, or a report";
+    round.then(|| trouble(machine.boot.began, what, hint)).flatten()
+}
+
+fn script_loop(machine: &Machine, _: Stamp) -> Found {
+    let mark = machine.boot.marks.get(&Stage::Script)?;
+    let round = mark.times >= SCRIPTS && machine.boot.stage() == Some(Stage::Script);
+    let known = machine.boot.unmatched.is_none();
+    let what = format!("it fetched its script {} times and loaded nothing", mark.times);
+    let hint = "the loader starts over: its console says which line of the script it cannot follow";
+    (round && known).then(|| trouble(mark.first, what, hint)).flatten()
+}
+
+fn silence_before_the_script(machine: &Machine, now: Stamp) -> Found {
+    let since = machine.boot.moved();
+    let file = machine.boot.boot_file.as_deref().unwrap_or("a boot file");
+    if is_overdue(machine, Stage::Dhcp, now) {
+        let what = format!("it was told to boot {file} and did not ask for it");
+        let hint = "a firewall in between (TFTP is UDP 69), or a firmware of another kind than it said";
+        return trouble(since, what, hint);
+    }
+    let what = "it has its loader, and the loader asked for no script";
+    let hint =
+        "the loader's own DHCP must name /boot.ipxe here; Secure Boot refuses a loader that is not signed";
+    is_overdue(machine, Stage::Tftp, now).then(|| trouble(since, what, hint)).flatten()
+}
+
+fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
+    let due = is_overdue(machine, Stage::Script, now) && machine.boot.unmatched.is_none();
+    if !due {
+        return None;
+    }
+    let since = machine.boot.moved();
+    if machine.profile.is_none() {
+        let what = "it fetched the first script and did not come back saying who it is";
+        return trouble(
+            since,
+            what,
+            "chain /ipxe?mac=… from the script that it runs, or look at its console",
+        );
+    }
+    // A kernel on another server is not seen here.
+    machine.boot.told.of_stage(Stage::Kernel).next()?;
+    let what = "it has its script and did not ask for the kernel";
+    trouble(
+        since,
+        what,
+        "its console says why; a script over HTTPS needs a loader that has HTTPS and trusts the CA",
+    )
+}
+
+fn missing_initrds(machine: &Machine, now: Stamp) -> Found {
+    let boot = &machine.boot;
+    let kernel = boot.told.of_stage(Stage::Kernel).next().filter(|load| boot.is_there(load))?;
+    let patience = Stage::Kernel.patience()?;
+    let stage = boot.stage()?;
+    if stage > Stage::Initrd || now.since(boot.moved()) <= patience {
+        return None;
+    }
+    let told: Vec<&str> = boot.told.of_stage(Stage::Initrd).map(|load| load.path.as_str()).collect();
+    let asked = |path: &&str| boot.fetches.iter().any(|fetch| fetch.path == **path);
+    let (asked, missing): (Vec<&str>, Vec<&str>) = told.iter().partition(|path| asked(path));
+    let since = boot.moved();
+    match (told.as_slice(), asked.as_slice(), missing.as_slice()) {
+        ([], ..) => trouble(
+            since,
+            format!("it fetched its kernel, /{}, and its profile has no initrd", kernel.path),
+            "add `initrd` lines to the profile: Flatcar's kernel starts nothing without one",
+        ),
+        (_, [], missing) => trouble(
+            since,
+            format!("it fetched its kernel and asked for no initrd (/{})", missing.join(", /")),
+            "the menu or script that it runs lacks `initrd` lines, or the loader ran out of memory",
+        ),
+        (_, _, []) => None,
+        (_, asked, missing) => trouble(
+            since,
+            format!("it fetched /{} and did not ask for /{}", asked.join(", /"), missing.join(", /")),
+            "without its overlay a machine starts with no config: the loader took one initrd only, or lacks memory",
+        ),
+    }
+}
+
+fn silence_after_loading(machine: &Machine, now: Stamp) -> Found {
+    let boot = &machine.boot;
+    let over = is_overdue(machine, Stage::Initrd, now) || is_overdue(machine, Stage::Ignition, now);
+    if !over || !boot.told.reports || !boot.is_loaded() {
+        return None;
+    }
+    let uefi = machine.arch.as_deref().is_some_and(|arch| !arch.is_empty() && arch != "i386");
+    let hint = match (boot.stage(), uefi && !boot.told.names_initrd) {
+        (_, true) => {
+            "the kernel arguments name no `initrd=`, and a kernel under UEFI then starts without one"
+        }
+        (Some(Stage::Ignition), _) => "it has its config: its console says whether Ignition or a unit failed",
+        _ => {
+            "its console says whether the kernel, Ignition or a unit failed; see its memory and that `report` is among its sysexts"
+        }
+    };
+    trouble(boot.moved(), "it loaded everything and has not reported since", hint)
+}
+
+fn endless_installation(machine: &Machine, now: Stamp) -> Found {
+    let what = "it has been installing for more than an hour";
+    let hint = "look at its console: journalctl -b -u prebake-install";
+    is_overdue(machine, Stage::Installing, now).then(|| trouble(machine.boot.moved(), what, hint)).flatten()
+}

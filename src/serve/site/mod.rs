@@ -1,0 +1,263 @@
+//! What is served: an immutable index of a published tree, or of a Matchbox data directory as it is now.
+
+pub mod content;
+pub mod datadir;
+pub mod labels;
+pub mod records;
+pub mod select;
+pub mod watch;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use self::datadir::Live;
+use self::select::Groups;
+use crate::error::{Advice, Exit};
+use crate::initrd::padding;
+use crate::manifest::{self, Joined, Manifest, Role};
+use crate::serve::endpoint::sign::Signer;
+use crate::serve::http::answer::{Piece, TEXT};
+
+/// A tree or data directory, ready to answer.
+#[derive(Debug)]
+pub struct Site {
+    /// The directory that no file may leave which is sent: the build itself, not the link to it, or Matchbox's assets.
+    pub root: PathBuf,
+    /// What the tree holds; nothing where a data directory is served.
+    pub manifest: Manifest,
+    /// Which group answers whom.
+    pub groups: Arc<Groups>,
+    /// What profiles boot, by the id that groups say.
+    pub profiles: Arc<BTreeMap<String, Arc<Profile>>>,
+    /// The data directory that is served instead of a tree.
+    pub live: Option<Live>,
+    /// What signs answers, where that was asked for.
+    pub signer: Option<Arc<Signer>>,
+}
+
+/// What is sent for a path.
+#[derive(Debug)]
+pub struct Asset {
+    /// Changes with every byte: the digest, or those of its parts. A file that may be written to has none.
+    pub etag: Option<String>,
+    /// When it was written, where that is known.
+    pub modified: Option<SystemTime>,
+    /// Its content type.
+    pub kind: Cow<'static, str>,
+    /// Length in bytes.
+    pub size: u64,
+    /// What it is made of.
+    pub pieces: Vec<Piece>,
+}
+
+/// A Matchbox profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// What the loader loads; one that says nothing of it boots nobody.
+    pub boot: Option<Boot>,
+    /// The config below `ignition/`.
+    pub ignition_id: String,
+    /// The template below `generic/`.
+    pub generic_id: String,
+    /// The cloud-config below `cloud/`.
+    pub cloud_id: String,
+}
+
+/// What a loader loads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// URL.
+    pub kernel: String,
+    /// URLs, in order.
+    pub initrd: Vec<String>,
+    /// Kernel arguments.
+    pub args: Vec<String>,
+}
+
+/// A file that a person wrote and that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flaw {
+    /// Its path below the data directory.
+    pub path: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
+}
+
+/// Content types by the end of the name; the rest is a stream of bytes.
+const TYPES: [(&str, &str); 7] = [
+    (".gz", "application/gzip"),
+    (".bz2", "application/x-bzip2"),
+    (".json", "application/json"),
+    (".ign", "application/json"),
+    (".ipxe", TEXT),
+    (".txt", TEXT),
+    ("SHA256SUMS", TEXT),
+];
+
+/// Why a tree or data directory cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a tree.
+    #[error("{} is not a tree that prebake built: it has no {}", path.display(), manifest::FILE_NAME)]
+    NoTree {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// A group or profile that cannot be used.
+    #[error("{} cannot be used: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Not a data directory.
+    #[error("{} is not a directory that can be read", path.display())]
+    NoDirectory {
+        /// What was named.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Files that strict serving does not skip.
+    #[error("{} cannot be served strictly: {}", path.display(), listed(flaws))]
+    Flawed {
+        /// The data directory.
+        path: PathBuf,
+        /// All of them.
+        flaws: Vec<Flaw>,
+    },
+}
+
+fn listed(flaws: &[Flaw]) -> String {
+    flaws.iter().map(|flaw| format!("\n  {flaw}")).collect()
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::NoTree { .. } | Error::NoDirectory { .. } => Exit::Failed,
+            Error::Manifest(_) | Error::Malformed { .. } => Exit::Integrity,
+            Error::Flawed { .. } => Exit::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoTree { .. } => {
+                Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
+            }
+            Error::Manifest(error) => error.hint(),
+            Error::Malformed { .. } => Some("the tree was damaged; build it again".into()),
+            Error::NoDirectory { .. } => {
+                Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' does without assets".into())
+            }
+            Error::Flawed { .. } => Some("without --strict such files are skipped, as Matchbox does".into()),
+        }
+    }
+}
+
+impl Site {
+    /// Reads a tree. Unlike Matchbox, which skips what it cannot read, a tree with a bad group is refused: its machines
+    /// would silently boot the default.
+    pub fn load(tree: &Path) -> Result<Site, Error> {
+        let missing = |source| Error::NoTree { path: tree.into(), source };
+        let root = tree.canonicalize().map_err(missing)?;
+        let path = root.join(manifest::FILE_NAME);
+        let manifest = Manifest::parse(&path.display().to_string(), &fs::read(&path).map_err(missing)?)?;
+        let mut groups = Vec::new();
+        let mut profiles = BTreeMap::new();
+        for (name, file) in &manifest.files {
+            match file.role {
+                Role::Group => {
+                    groups.push(Arc::new(read(&root.join(name), |bytes| records::group(stem(name), bytes))?));
+                }
+                Role::Profile => {
+                    profiles.insert(stem(name).into(), Arc::new(read(&root.join(name), records::profile)?));
+                }
+                _ => {}
+            }
+        }
+        if let Some(group) = groups.iter().find(|group: &&Arc<_>| !profiles.contains_key(&group.profile)) {
+            let path = root.join(format!("groups/{}.json", group.id));
+            let why = format!("there is no profile `{}`", group.profile);
+            return Err(Error::Malformed { path, why });
+        }
+        let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
+        Ok(Site { root, manifest, groups, profiles, live: None, signer: None })
+    }
+
+    /// A published file, if the manifest names it, or two that it joins.
+    pub fn asset(&self, path: &str) -> Option<Asset> {
+        let file = |path: &str| {
+            let file = self.manifest.files.get(path)?;
+            Some((
+                file,
+                Piece::File { path: self.root.join(path), size: file.size, sha256: Some(file.sha256) },
+            ))
+        };
+        if let Some((file, piece)) = file(path) {
+            return Some(self.row(path, file.sha256.to_string(), file.size, vec![piece]));
+        }
+        let Joined { parts: [first, second], size, .. } = self.manifest.joined.get(path)?;
+        let ((first, base), (second, overlay)) = (file(first)?, file(second)?);
+        let zeros = Piece::Zeros(padding(first.size));
+        let etag = format!("{}+{}", first.sha256, second.sha256);
+        Some(self.row(path, etag, *size, vec![base, zeros, overlay]))
+    }
+
+    fn row(&self, path: &str, etag: String, size: u64, pieces: Vec<Piece>) -> Asset {
+        let known = TYPES.iter().find(|(end, _)| path.ends_with(end));
+        let kind = known.map_or("application/octet-stream", |(_, kind)| kind).into();
+        Asset { etag: Some(etag), modified: Some(self.modified()), kind, size, pieces }
+    }
+
+    /// A file below `ignition/`, `generic/` or `cloud/` that is not sent as it is.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words for whoever asks.
+    pub fn config(&self, folder: &str, id: &str) -> Result<Arc<[u8]>, String> {
+        if let Some(live) = &self.live {
+            return live.read(&format!("{folder}/{id}")).map(|file| file.bytes.clone());
+        }
+        let path = format!("{folder}/{id}");
+        if id.is_empty() || !self.manifest.files.contains_key(&path) {
+            return Err(format!("the profile has no file below {folder}/ that the tree's manifest names"));
+        }
+        let bytes = fs::read(self.root.join(&path)).map_err(|error| format!("{path}: {error}"))?;
+        Ok(bytes.into())
+    }
+
+    /// When all files of the tree were "modified": their epoch.
+    pub fn modified(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.manifest.epoch)
+    }
+}
+
+/// `groups/n1.json` → `n1`
+fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(".json").unwrap_or(name)
+}
+
+fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, Error> {
+    let malformed = |why: String| Error::Malformed { path: path.into(), why };
+    let bytes = fs::read(path).map_err(|error| malformed(error.to_string()))?;
+    parse(&bytes).map_err(malformed)
+}
