@@ -11,8 +11,6 @@ pub struct Peer {
     process: Child,
     /// `HOST:PORT`.
     pub address: String,
-    /// From its start until it let somebody connect.
-    pub start: Duration,
 }
 
 impl Peer {
@@ -65,7 +63,7 @@ impl Peer {
             assert!(started.elapsed() < Duration::from_secs(30), "{command:?} does not listen");
             std::thread::sleep(Duration::from_millis(1));
         }
-        Peer { process, address, start: started.elapsed() }
+        Peer { process, address }
     }
 
     /// CPU time that it has used, its workers included.
