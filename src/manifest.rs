@@ -103,6 +103,23 @@ pub struct File {
     pub verity: Option<Protection>,
 }
 
+impl File {
+    /// A file of which nothing more is said.
+    pub fn new(role: Role, size: u64, sha256: Sha256) -> Self {
+        File {
+            role,
+            size,
+            sha256,
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+            verity: None,
+        }
+    }
+}
+
 /// Where a fetched file came from: canonical URL (never a mirror's) and who signed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -126,17 +126,7 @@ impl Tree {
         let lines: Vec<String> =
             head.files.iter().map(|(path, file)| format!("{}  {path}\n", file.sha256)).collect();
         let sums = lines.concat().into_bytes();
-        let file = manifest::File {
-            role: Role::Checksums,
-            size: sums.len() as u64,
-            sha256: Sha256::of(&sums),
-            profile: None,
-            node: None,
-            arch: None,
-            origin: None,
-            step: None,
-            verity: None,
-        };
+        let file = manifest::File::new(Role::Checksums, sums.len() as u64, Sha256::of(&sums));
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));
         Ok(Tree { manifest: head, contents, private: BTreeMap::new() })

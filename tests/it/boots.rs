@@ -30,6 +30,18 @@ fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
     }
 }
 
+/// A world with the lab's recipe and what that needs, not built yet.
+pub fn lab_world() -> World {
+    let world = World::new();
+    for path in ["recipes/lab.yaml", "recipes/lab", "sysext", "tests/lab/keys/lab.asc"] {
+        let place = world.path(path).parent().unwrap().to_owned();
+        fs::create_dir_all(&place).unwrap();
+        let copied = Command::new("cp").arg("-a").arg(repository(path)).arg(&place).status().unwrap();
+        assert!(copied.success());
+    }
+    world
+}
+
 /// The lab's recipe, built with an initrd before all others: what Flatcar's kernel has inside and Debian's has not. A BIOS
 /// machine gets it from the harness; under UEFI only an initrd counts that an argument names, or that a unified kernel
 /// image holds.
@@ -39,13 +51,7 @@ pub fn lab(outputs: &str) -> World {
 
 /// The same, with something done to the world before it is built.
 pub fn lab_with(outputs: &str, prepare: impl FnOnce(&World)) -> World {
-    let world = World::new();
-    for path in ["recipes/lab.yaml", "recipes/lab", "sysext", "tests/lab/keys/lab.asc"] {
-        let place = world.path(path).parent().unwrap().to_owned();
-        fs::create_dir_all(&place).unwrap();
-        let copied = Command::new("cp").arg("-a").arg(repository(path)).arg(&place).status().unwrap();
-        assert!(copied.success());
-    }
+    let world = lab_world();
     let release = release::build(&world.path("lab")).unwrap();
     fs::copy(release.harness.join("bootengine.cpio.gz"), world.path("recipes/bootengine.cpio.gz")).unwrap();
     // Without KVM, on a busy machine, the kernel may find its timer too late and give up.

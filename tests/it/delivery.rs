@@ -12,6 +12,7 @@ use prebake::digest::Sha256;
 use prebake::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
+use crate::boots::lab_world;
 use crate::http::{Server, get};
 use crate::judges::Judge;
 use crate::judges::matchbox::check_tree;
@@ -299,13 +300,7 @@ const PATIENCE: Duration = Duration::from_secs(400);
 
 #[test]
 fn a_machine_whose_initrd_forgets_what_was_injected_boots_by_url() {
-    let world = World::new();
-    for path in ["recipes/lab.yaml", "recipes/lab", "sysext", "tests/lab/keys/lab.asc"] {
-        let place = world.path(path).parent().unwrap().to_owned();
-        fs::create_dir_all(&place).unwrap();
-        let copied = Command::new("cp").arg("-a").arg(repository(path)).arg(&place).status().unwrap();
-        assert!(copied.success());
-    }
+    let world = lab_world();
     // Without KVM, on a busy machine, the kernel may find its timer too late and give up.
     world.edit("recipes/lab.yaml", "console=ttyS0,115200n8\"]", "console=ttyS0,115200n8\", no_timer_check]");
     let nonce = "storage:\n  files:\n    - {path: /etc/prebake-lab/nonce, contents: {inline: by-url}}\n";

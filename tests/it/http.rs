@@ -6,10 +6,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Patience with anything that must happen.
 pub const SOON: Duration = Duration::from_secs(60);
+
+/// Asks until the answer is as wanted: a client may have its answer before the server notes that it left.
+#[track_caller]
+pub fn soon(ask: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !ask() {
+        assert!(started.elapsed() < SOON, "it never came to that");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// An answer.
 #[derive(Debug)]

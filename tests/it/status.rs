@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::browser::Browser;
-use crate::http::{SOON, Server, get, send};
+use crate::http::{Server, get, send, soon};
 use crate::world::{VERSION, World};
 
 /// What n1 of the small world says of itself.
@@ -70,16 +69,6 @@ impl Served {
 
 fn stages(machine: &Value) -> Vec<&str> {
     machine["steps"].as_array().unwrap().iter().map(|step| step["stage"].as_str().unwrap()).collect()
-}
-
-/// Waits for a notice to arrive: a client may have its answer before the server notes that it left.
-#[track_caller]
-fn soon(what: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !what() {
-        assert!(started.elapsed() < SOON, "it never came to that");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -61,17 +61,7 @@ impl Tree {
         let target = self.path().join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::write(target, bytes).unwrap();
-        let file = File {
-            role,
-            size: bytes.len() as u64,
-            sha256: Sha256::of(bytes),
-            profile: None,
-            node: None,
-            arch: None,
-            origin: None,
-            step: None,
-            verity: None,
-        };
+        let file = File::new(role, bytes.len() as u64, Sha256::of(bytes));
         self.files.insert(path.into(), file);
         self
     }

@@ -201,17 +201,7 @@ mod tests {
 
     /// A site of one file, `assets/a`.
     fn site() -> Site {
-        let file = File {
-            role: Role::Kernel,
-            size: 10,
-            sha256: Sha256::of(b"0123456789"),
-            profile: None,
-            node: None,
-            arch: None,
-            origin: None,
-            step: None,
-            verity: None,
-        };
+        let file = File::new(Role::Kernel, 10, Sha256::of(b"0123456789"));
         let files = BTreeMap::from([("assets/a".to_owned(), file)]);
         let manifest = Manifest {
             schema: SCHEMA,
