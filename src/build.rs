@@ -257,7 +257,7 @@ pub async fn build(
         files: Default::default(),
         joined: Default::default(),
     };
-    let tree = publish::Tree::new(head, output::rows(&built))?.with_private(private);
+    let tree = publish::Draft::new(head, output::rows(&built))?.with_private(private);
     let published = output.publish(&tree, store)?;
     store.keep_tree(&output.current())?;
     drop(built);

@@ -88,14 +88,14 @@ pub struct Published {
 }
 
 /// What a tree will hold: the manifest and, by path, where the bytes are.
-pub struct Tree {
+pub struct Draft {
     manifest: Manifest,
     contents: BTreeMap<String, Contents>,
     /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID.
     private: BTreeMap<String, Vec<u8>>,
 }
 
-impl Tree {
+impl Draft {
     /// Turns the rows of all outputs into a manifest with its checksums file. `head` has no files yet.
     pub fn new(mut head: Manifest, rows: Vec<Row>) -> Result<Self, Error> {
         let mut contents = BTreeMap::new();
@@ -129,12 +129,12 @@ impl Tree {
         let file = manifest::File::new(Role::Checksums, sums.len() as u64, Sha256::of(&sums));
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));
-        Ok(Tree { manifest: head, contents, private: BTreeMap::new() })
+        Ok(Draft { manifest: head, contents, private: BTreeMap::new() })
     }
 
     /// With configs that hold secrets, by file name.
     pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
-        Tree { private, ..self }
+        Draft { private, ..self }
     }
 }
 
@@ -188,17 +188,17 @@ impl Output {
 
     /// Publishes a tree and points `current` at it. A tree that is there already, whole, is left as it is: that costs
     /// one `stat` a file; a paranoid store has every byte read.
-    pub fn publish(&self, tree: &Tree, store: &Store) -> Result<Published> {
+    pub fn publish(&self, draft: &Draft, store: &Store) -> Result<Published> {
         let current = self.current();
         if fs::symlink_metadata(&current).is_ok_and(|meta| !meta.is_symlink()) {
             return Err(Error::Foreign { path: current }.into());
         }
-        let build_id = tree.manifest.build_id();
+        let build_id = draft.manifest.build_id();
         let path = self.directory.join(&build_id);
-        let unchanged = is_whole(&path, &tree.manifest, store);
+        let unchanged = is_whole(&path, &draft.manifest, store);
         match unchanged {
-            true => private::place(&path, &tree.private)?,
-            false => self.stage(tree, store, &build_id, &path)?,
+            true => private::place(&path, &draft.private)?,
+            false => self.stage(draft, store, &build_id, &path)?,
         }
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
@@ -206,15 +206,15 @@ impl Output {
             fs::rename(&link, &current).map_err(store::Error::io("swap", &current))?;
             store::sync_directory(&self.directory)?;
         }
-        Ok(Published { path, manifest: tree.manifest.clone(), unchanged })
+        Ok(Published { path, manifest: draft.manifest.clone(), unchanged })
     }
 
     /// Builds the tree aside and renames it into place, the manifest last.
-    fn stage(&self, tree: &Tree, store: &Store, build_id: &str, path: &Path) -> Result<(), store::Error> {
+    fn stage(&self, draft: &Draft, store: &Store, build_id: &str, path: &Path) -> Result<(), store::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
         create_directory(&stage)?;
         let mut made = std::collections::BTreeSet::new();
-        for (name, contents) in &tree.contents {
+        for (name, contents) in &draft.contents {
             let target = stage.join(name);
             for parent in Path::new(name).ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
                 if parent != Path::new("") && made.insert(parent.to_owned()) {
@@ -228,8 +228,8 @@ impl Output {
                 Contents::Joined(_) => {}
             }
         }
-        private::place(&stage, &tree.private)?;
-        write_read_only(&stage.join(manifest::FILE_NAME), &tree.manifest.to_bytes())?;
+        private::place(&stage, &draft.private)?;
+        write_read_only(&stage.join(manifest::FILE_NAME), &draft.manifest.to_bytes())?;
         for directory in &made {
             store::sync_directory(&stage.join(directory))?;
         }

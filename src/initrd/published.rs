@@ -151,7 +151,7 @@ impl PublishedTree {
         let head = Manifest { files: BTreeMap::new(), joined: BTreeMap::new(), ..self.manifest.clone() };
         // The list of digests is made anew.
         let files = rows.into_values().filter(|row| row.path != publish::CHECKSUMS);
-        let tree = publish::Tree::new(head, files.chain(joined).collect())?;
+        let tree = publish::Draft::new(head, files.chain(joined).collect())?;
         let output = Output::acquire(&self.output(output)?, &self.manifest.name)?;
         let published = output.publish(&tree, store)?;
         store.keep_tree(&output.current())?;
