@@ -5,7 +5,7 @@ mod explain;
 mod fetch;
 mod ignition;
 mod initrd;
-mod keys;
+mod key;
 mod lock;
 mod plan;
 mod progress;
@@ -44,7 +44,8 @@ enum Verb {
     Ignition(ignition::IgnitionArgs),
     #[command(alias = "initramfs")]
     Initrd(initrd::InitrdArgs),
-    Keys(keys::KeysArgs),
+    #[command(alias = "keys")]
+    Key(key::KeyArgs),
     Lock(lock::LockArgs),
     Plan(plan::PlanArgs),
     Release(release::ReleaseArgs),
@@ -68,7 +69,7 @@ impl Cli {
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
-            Verb::Keys(args) => args.run(),
+            Verb::Key(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Release(args) => args.run(),
