@@ -20,15 +20,16 @@ use crate::event::{Event, Observer};
 use crate::images;
 use crate::kubernetes::{self, Needs};
 use crate::lock::{self, Lock};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Role};
 use crate::memory::{self, Bytes};
-use crate::output::{self, Boot, Built};
+use crate::output::{self, Boot, Built, Row};
 use crate::plan::{Plan, Step};
 use crate::publish::{self, Output, Published};
 use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::{Outcome, Runner};
+use crate::sbom;
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
@@ -242,8 +243,8 @@ pub async fn build(
         boots.iter().filter_map(|boot| Some((format!("{}.ign", boot.id), boot.private.clone()?))).collect();
     let signed = packaging.verity.is_some();
     let gatherer = Gatherer { recipe, sysexts, boots: &boots, early: &early, signed, store };
-    let Gathered { boots, sysexts, images } = gatherer.gather(&steps)?;
-    let built = Built { recipe, lock: &lock, version, boots, sysexts, images };
+    let Gathered { boots, sysexts: extensions, images } = gatherer.gather(&steps)?;
+    let built = Built { recipe, lock: &lock, version, boots, sysexts: extensions, images };
     let memory = memory_of(&built);
     warnings.extend(too_small(&built, &memory));
     let lock::Release { channel, version: locked } = &lock.release;
@@ -257,7 +258,11 @@ pub async fn build(
         files: Default::default(),
         joined: Default::default(),
     };
-    let tree = publish::Draft::new(head, output::rows(&built))?.with_private(private);
+    let mut rows = output::rows(&built);
+    rows.push(Row::text(format!("{}.lock", recipe.name), Role::Lock, lock.to_text()));
+    let sbom = sbom::Build { built: &built, sysexts, steps: &steps, rows: &rows }.document();
+    rows.push(Row::text(sbom::FILE_NAME.into(), Role::Sbom, sbom));
+    let tree = publish::Draft::new(head, rows)?.with_private(private);
     let published = output.publish(&tree, store)?;
     store.keep_tree(&output.current())?;
     drop(built);
