@@ -8,6 +8,7 @@
 
 pub mod arch;
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod compile;
