@@ -36,7 +36,9 @@ use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
 pub use ipxe::LOCAL as IPXE_LOCAL;
-pub use matchbox::{CEILING as MATCHBOX_CEILING, GENERATION};
+pub use matchbox::{
+    CEILING as MATCHBOX_CEILING, GENERATION, metadata as node_metadata, selector as node_selector,
+};
 pub use options::{BaseUrl, Options};
 
 /// An output that a recipe asks for, with its options.

@@ -1,5 +1,6 @@
 //! What is served: an immutable index of a published tree, or of a Matchbox data directory as it is now.
 
+pub mod added;
 pub mod content;
 pub mod datadir;
 pub mod labels;
