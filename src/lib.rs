@@ -42,4 +42,5 @@ pub mod source;
 pub mod store;
 pub mod sysext;
 pub mod sysexts;
+pub mod tree;
 pub mod yaml;

@@ -5,7 +5,7 @@
 //! and the configs that are published beside them become others.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,7 @@ use crate::publish::{self, Output, Published};
 use crate::quirks;
 use crate::report::{Finding, Source};
 use crate::store::{self, Store};
+use crate::tree as published;
 
 /// A published tree.
 pub struct PublishedTree {
@@ -68,11 +69,8 @@ impl PublishedTree {
         if !directory.join(manifest::FILE_NAME).is_file() {
             return Ok(None);
         }
-        let root = fs::canonicalize(directory).map_err(store::Error::io("find", directory))?;
-        let path = root.join(manifest::FILE_NAME);
-        let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
-        let manifest = Manifest::parse(&path.display().to_string(), &bytes)?;
-        Ok(Some(PublishedTree { root, manifest }))
+        let (manifest, place) = published::Tree::directory(directory)?.into_parts();
+        Ok(Some(PublishedTree { root: place.directory().to_owned(), manifest }))
     }
 
     /// Every initrd of the tree: what is shared, then by profile and node.
