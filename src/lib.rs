@@ -8,6 +8,7 @@
 
 pub mod arch;
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod compile;
@@ -37,10 +38,12 @@ pub mod report;
 pub mod repro;
 pub mod resolve;
 pub mod run;
+pub mod sbom;
 pub mod serve;
 pub mod source;
 pub mod store;
 pub mod sysext;
 pub mod sysexts;
+pub mod tree;
 pub mod trust;
 pub mod yaml;
