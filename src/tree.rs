@@ -5,6 +5,7 @@
 //! tree.
 
 pub mod beneath;
+pub mod verify;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -18,6 +19,10 @@ use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest::{self, Manifest};
 
+/// The manifest's signature, beside it where there is one.
+pub const SIGNATURE: &str = "manifest.json.minisig";
+/// How the tree was made, signed, likewise.
+pub const PROVENANCE: &str = "provenance.json";
 /// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
 const MOST_IN_MEMORY: u64 = 64 << 20;
 

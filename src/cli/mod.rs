@@ -16,6 +16,7 @@ mod status;
 mod store;
 mod sysext;
 mod table;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -51,6 +52,7 @@ enum Verb {
     Status(status::StatusArgs),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
+    Verify(verify::VerifyArgs),
 }
 
 impl Cli {
@@ -75,6 +77,7 @@ impl Cli {
             Verb::Status(args) => args.run(),
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
+            Verb::Verify(args) => args.run(),
         }
     }
 }
