@@ -43,4 +43,6 @@ pub mod source;
 pub mod store;
 pub mod sysext;
 pub mod sysexts;
+pub mod tree;
 pub mod trust;
+pub mod yaml;

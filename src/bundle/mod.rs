@@ -24,6 +24,7 @@ use std::path::PathBuf;
 pub use self::open::{Bundle, Demand};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
+use crate::manifest;
 
 /// The index's name in the archive.
 pub const INDEX: &str = "bundle.json";
@@ -106,6 +107,9 @@ pub enum Error {
         /// The limit.
         most: u64,
     },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
     /// A tree whose manifest names other files than the bundle holds.
     #[error("the tree {tree} in {subject} is not what its manifest says: {reason}")]
     Tree {
@@ -169,6 +173,7 @@ impl Advice for Error {
             Error::Io { .. } => Exit::Failed,
             Error::Twice { .. } => Exit::Usage,
             Error::Unsigned { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Manifest(error) => error.exit(),
             Error::Foreign { .. }
             | Error::Schema { .. }
             | Error::Index { .. }
@@ -201,6 +206,7 @@ impl Advice for Error {
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())
             }
+            Error::Manifest(error) => error.hint(),
             Error::Absent { .. } | Error::TooLong { .. } | Error::Io { .. } => None,
         }
     }

@@ -25,7 +25,7 @@ use crate::publish::{self, Output, Published};
 use crate::quirks;
 use crate::report::{Finding, Source};
 use crate::store::{self, Store};
-use crate::tree as published;
+use crate::tree::{self as published, Place};
 
 /// A published tree.
 pub struct PublishedTree {
@@ -69,8 +69,10 @@ impl PublishedTree {
         if !directory.join(manifest::FILE_NAME).is_file() {
             return Ok(None);
         }
-        let (manifest, place) = published::Tree::directory(directory)?.into_parts();
-        Ok(Some(PublishedTree { root: place.directory().to_owned(), manifest }))
+        match published::Tree::directory(directory)?.into_parts() {
+            (manifest, Place::Directory(root)) => Ok(Some(PublishedTree { root, manifest })),
+            (_, Place::Bundle { .. }) => Ok(None),
+        }
     }
 
     /// Every initrd of the tree: what is shared, then by profile and node.

@@ -13,13 +13,11 @@ use std::thread;
 use serde::Serialize;
 
 use super::beneath::Refused;
-use super::{Error, Place, Tree};
+use super::{Error, Tree};
+use crate::bundle::verify::BESIDE;
 use crate::digest::Sha256;
 use crate::manifest;
 use crate::publish::private;
-
-/// What lies beside a manifest without being named in it.
-const BESIDE: [&str; 3] = [manifest::FILE_NAME, super::SIGNATURE, super::PROVENANCE];
 
 /// What [`verify`] found.
 #[derive(Debug, Default, Serialize)]
@@ -103,11 +101,9 @@ pub fn verify(tree: &Tree) -> Report {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(order.len().max(1));
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let mut flaws = flaws.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match &tree.place {
-        Place::Directory(directory) => {
-            flaws.extend(manifest_flaw(tree, directory));
-            flaws.extend(superfluous(tree, directory));
-        }
+    if let Some(directory) = tree.place.directory() {
+        flaws.extend(manifest_flaw(tree, directory));
+        flaws.extend(superfluous(tree, directory));
     }
     flaws.sort();
     Report { files: files.len(), bytes: files.values().map(|file| file.size).sum(), flaws }

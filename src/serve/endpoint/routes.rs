@@ -217,7 +217,8 @@ mod tests {
     }
 
     fn the_file() -> Piece {
-        Piece::File { path: "/tree/assets/a".into(), size: 10, sha256: Some(Sha256::of(b"0123456789")) }
+        let sha256 = Some(Sha256::of(b"0123456789"));
+        Piece::File { path: "/tree/assets/a".into(), within: None, size: 10, sha256 }
     }
 
     fn ask(site: &Site, path: &str, query: &str) -> Answer {
