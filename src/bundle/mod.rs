@@ -17,6 +17,7 @@ pub mod header;
 pub mod index;
 pub mod layout;
 pub mod open;
+pub mod signatures;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ use std::path::PathBuf;
 pub use self::open::{Bundle, Demand};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
+use crate::minisign::{self, KeyId};
+use crate::trust;
 
 /// The index's name in the archive.
 pub const INDEX: &str = "bundle.json";
@@ -136,6 +139,20 @@ pub enum Error {
         /// The file.
         subject: String,
     },
+    /// Nobody said who is to be believed.
+    #[error("{subject} is signed by {}, and no key is trusted yet", list(signers))]
+    NoTrust {
+        /// The file.
+        subject: String,
+        /// Who signed.
+        signers: Vec<KeyId>,
+    },
+    /// A signature that cannot be read or does not match.
+    #[error(transparent)]
+    Signature(#[from] minisign::Error),
+    /// Signatures that are not enough.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// Too old.
     #[error("{subject} expired on {}", humantime::format_rfc3339_seconds(*expires))]
     Expired {
@@ -156,6 +173,10 @@ pub enum Error {
     },
 }
 
+fn list(keys: &[KeyId]) -> String {
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Error {
     fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
@@ -168,7 +189,9 @@ impl Advice for Error {
         match self {
             Error::Io { .. } => Exit::Failed,
             Error::Twice { .. } => Exit::Usage,
-            Error::Unsigned { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Signature(error) => error.exit(),
+            Error::Trust(error) => error.exit(),
+            Error::Unsigned { .. } | Error::NoTrust { .. } | Error::Expired { .. } => Exit::Trust,
             Error::Foreign { .. }
             | Error::Schema { .. }
             | Error::Index { .. }
@@ -198,6 +221,12 @@ impl Advice for Error {
             Error::Unsigned { .. } => Some(
                 "sign it with `prebake bundle sign`; --allow-unsigned trusts whoever brought the file".into(),
             ),
+            Error::NoTrust { .. } => Some(
+                "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
+                    .into(),
+            ),
+            Error::Signature(error) => error.hint(),
+            Error::Trust(error) => error.hint(),
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())
             }
