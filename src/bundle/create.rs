@@ -74,7 +74,7 @@ impl Contents {
         if self.members.contains_key(&place(manifest::FILE_NAME)) {
             return Err(Error::Twice { tree: manifest.name }.into());
         }
-        for name in BESIDE {
+        for name in [manifest::FILE_NAME].into_iter().chain(BESIDE) {
             let path = directory.join(name);
             match fs::read(&path) {
                 Ok(bytes) => self.here(place(name), bytes),

@@ -14,10 +14,12 @@
 
 pub mod create;
 pub mod header;
+pub mod import;
 pub mod index;
 pub mod layout;
 pub mod open;
 pub mod signatures;
+pub mod site;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -153,6 +155,26 @@ pub enum Error {
     /// Signatures that are not enough.
     #[error(transparent)]
     Trust(#[from] trust::Error),
+    /// Older than what the site has seen.
+    #[error("{subject} is number {found} of {name}, and this site has imported number {seen}")]
+    Older {
+        /// The file.
+        subject: String,
+        /// The bundle's name.
+        name: String,
+        /// Its sequence number.
+        found: u64,
+        /// The highest that was seen.
+        seen: u64,
+    },
+    /// What the site remembers cannot be read.
+    #[error("{} does not say whom this site believes: {reason}", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Too old.
     #[error("{subject} expired on {}", humantime::format_rfc3339_seconds(*expires))]
     Expired {
@@ -192,6 +214,7 @@ impl Advice for Error {
             Error::Signature(error) => error.exit(),
             Error::Trust(error) => error.exit(),
             Error::Unsigned { .. } | Error::NoTrust { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Older { .. } | Error::Memory { .. } => Exit::Trust,
             Error::Foreign { .. }
             | Error::Schema { .. }
             | Error::Index { .. }
@@ -229,6 +252,12 @@ impl Advice for Error {
             Error::Trust(error) => error.hint(),
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())
+            }
+            Error::Older { .. } => {
+                Some("get a newer bundle; --allow-older goes back to this one all the same".into())
+            }
+            Error::Memory { .. } => {
+                Some("remove it to begin anew, and give --trust with the next import".into())
             }
             Error::Absent { .. } | Error::TooLong { .. } | Error::Io { .. } => None,
         }
