@@ -14,9 +14,12 @@
 
 pub mod create;
 pub mod header;
+pub mod import;
 pub mod index;
 pub mod layout;
 pub mod open;
+pub mod signatures;
+pub mod site;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -25,6 +28,8 @@ pub use self::open::{Bundle, Demand};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest;
+use crate::minisign::{self, KeyId};
+use crate::trust;
 
 /// The index's name in the archive.
 pub const INDEX: &str = "bundle.json";
@@ -140,6 +145,40 @@ pub enum Error {
         /// The file.
         subject: String,
     },
+    /// Nobody said who is to be believed.
+    #[error("{subject} is signed by {}, and no key is trusted yet", list(signers))]
+    NoTrust {
+        /// The file.
+        subject: String,
+        /// Who signed.
+        signers: Vec<KeyId>,
+    },
+    /// A signature that cannot be read or does not match.
+    #[error(transparent)]
+    Signature(#[from] minisign::Error),
+    /// Signatures that are not enough.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
+    /// Older than what the site has seen.
+    #[error("{subject} is number {found} of {name}, and this site has imported number {seen}")]
+    Older {
+        /// The file.
+        subject: String,
+        /// The bundle's name.
+        name: String,
+        /// Its sequence number.
+        found: u64,
+        /// The highest that was seen.
+        seen: u64,
+    },
+    /// What the site remembers cannot be read.
+    #[error("{} does not say whom this site believes: {reason}", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Too old.
     #[error("{subject} expired on {}", humantime::format_rfc3339_seconds(*expires))]
     Expired {
@@ -160,6 +199,10 @@ pub enum Error {
     },
 }
 
+fn list(keys: &[KeyId]) -> String {
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Error {
     fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
@@ -172,8 +215,11 @@ impl Advice for Error {
         match self {
             Error::Io { .. } => Exit::Failed,
             Error::Twice { .. } => Exit::Usage,
-            Error::Unsigned { .. } | Error::Expired { .. } => Exit::Trust,
             Error::Manifest(error) => error.exit(),
+            Error::Signature(error) => error.exit(),
+            Error::Trust(error) => error.exit(),
+            Error::Unsigned { .. } | Error::NoTrust { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Older { .. } | Error::Memory { .. } => Exit::Trust,
             Error::Foreign { .. }
             | Error::Schema { .. }
             | Error::Index { .. }
@@ -203,10 +249,22 @@ impl Advice for Error {
             Error::Unsigned { .. } => Some(
                 "sign it with `prebake bundle sign`; --allow-unsigned trusts whoever brought the file".into(),
             ),
+            Error::NoTrust { .. } => Some(
+                "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
+                    .into(),
+            ),
+            Error::Signature(error) => error.hint(),
+            Error::Trust(error) => error.hint(),
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())
             }
             Error::Manifest(error) => error.hint(),
+            Error::Older { .. } => {
+                Some("get a newer bundle; --allow-older goes back to this one all the same".into())
+            }
+            Error::Memory { .. } => {
+                Some("remove it to begin anew, and give --trust with the next import".into())
+            }
             Error::Absent { .. } | Error::TooLong { .. } | Error::Io { .. } => None,
         }
     }

@@ -102,11 +102,13 @@ impl ServeArgs {
             }
             let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
-            let server = self.guard.apply(self.storm.apply(server.map_err(&socket)?.loaders(loaders)));
+            let proofs = self.storm.proofs(&content.site());
+            let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
+            let server = self.guard.apply(self.storm.apply(server));
             let told = serving(&server.site());
             eprintln!("{told}");
             let (ended, end) = watch::channel(false);
-            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices));
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
             let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
             let watching = monitor.clone();
             let watch = tokio::spawn(async move {
