@@ -38,6 +38,7 @@ pub mod report;
 pub mod repro;
 pub mod resolve;
 pub mod run;
+pub mod sbom;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -184,11 +184,18 @@ impl Lock {
         Ok(Some(lock))
     }
 
+    /// The file's text: the same for the same lock.
+    ///
+    /// # Panics
+    /// Never: maps with string keys serialize.
+    pub fn to_text(&self) -> String {
+        let body = serde_yaml::to_string(self).expect("a lock serializes");
+        format!("{HEADER}{body}")
+    }
+
     /// Writes the lock, atomically, unless the file already says the same.
     pub fn save(&self, path: &Path) -> crate::error::Result<()> {
-        let body =
-            serde_yaml::to_string(self).map_err(|source| Error::Syntax { path: path.into(), source })?;
-        let text = format!("{HEADER}{body}");
+        let text = self.to_text();
         if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }

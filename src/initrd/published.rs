@@ -5,7 +5,7 @@
 //! and the configs that are published beside them become others.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,7 @@ use crate::output::{self, MATCHBOX_CEILING, Row};
 use crate::publish::{self, Output, Published};
 use crate::quirks;
 use crate::report::{Finding, Source};
+use crate::sbom;
 use crate::store::{self, Store};
 use crate::tree as published;
 
@@ -140,6 +141,7 @@ impl PublishedTree {
                 row.contents = output::Contents::Text(config);
             }
         }
+        self.refresh_sbom(&mut rows)?;
         let joined = self.manifest.joined.iter().map(|(path, joined)| {
             let contents = output::Contents::Joined(joined.parts.clone());
             let mut row = Row::new(path.clone(), joined.role, contents);
@@ -154,6 +156,20 @@ impl PublishedTree {
         let published = output.publish(&tree, store)?;
         store.keep_tree(&output.current())?;
         Ok((published, findings))
+    }
+
+    /// Has the SBOM, where the tree has one, say the digests that the files have now.
+    fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
+        if !rows.contains_key(sbom::FILE_NAME) {
+            return Ok(());
+        }
+        let path = self.root.join(sbom::FILE_NAME);
+        let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
+        let document = sbom::parse(&path.display().to_string(), &bytes)?;
+        let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
+        let text = output::Contents::Text(sbom::refreshed(document, &files));
+        rows.insert(sbom::FILE_NAME.into(), Row::new(sbom::FILE_NAME.into(), Role::Sbom, text));
+        Ok(())
     }
 
     /// Where trees are published: `OUTPUT` of `OUTPUT/NAME/BUILD-ID`.
