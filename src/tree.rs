@@ -171,21 +171,31 @@ impl Advice for Error {
     }
 }
 
+/// The manifest of a build, or of `current`, which leads to one, and the directory of the build itself.
+pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+    let missing = |source| Error::NoTree { path: path.into(), source };
+    let directory = path.canonicalize().map_err(missing)?;
+    let file = directory.join(manifest::FILE_NAME);
+    let bytes = fs::read(&file).map_err(missing)?;
+    let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
+    Ok((manifest, directory))
+}
+
 impl Tree {
     /// Opens a build, or `current`, which leads to one.
     pub fn directory(path: &Path) -> Result<Tree, Error> {
-        let missing = |source| Error::NoTree { path: path.into(), source };
-        let directory = path.canonicalize().map_err(missing)?;
-        let file = directory.join(manifest::FILE_NAME);
-        let bytes = fs::read(&file).map_err(missing)?;
-        let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
+        let (manifest, directory) = of_directory(path)?;
         Ok(Tree { manifest, place: Place::Directory(directory) })
     }
 
     /// Opens a tree that lies in a bundle.
     pub fn bundled(bundle: Arc<Bundle>, tree: &str) -> Result<Tree, Error> {
         if !bundle.trees().any(|known| known == tree) {
-            return Err(Error::NotInBundle { subject: bundle.subject().into(), tree: tree.into(), known: known(&bundle) });
+            return Err(Error::NotInBundle {
+                subject: bundle.subject().into(),
+                tree: tree.into(),
+                known: known(&bundle),
+            });
         }
         let manifest = bundle.manifest(tree)?;
         let unreadable = |error: io::Error| Error::Unreadable {

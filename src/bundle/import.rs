@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
+use super::Error;
 use super::index;
 use super::open::Bundle;
 use super::site::Site;
 use super::verify::{BESIDE, Flaw};
-use super::Error;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::publish::{Draft, Output, Published};
@@ -58,7 +58,8 @@ impl Import<'_> {
         let Import { bundle, store, output, trust } = *self;
         bundle.check_frame()?;
         let names: Vec<&str> = bundle.trees().collect();
-        let manifests = names.iter().map(|name| bundle.manifest(name)).collect::<Result<Vec<Manifest>, Error>>()?;
+        let manifests =
+            names.iter().map(|name| bundle.manifest(name)).collect::<Result<Vec<Manifest>, Error>>()?;
         // Held until the end: a build beside it would swap `current` again.
         let outputs = names.iter().map(|name| Output::acquire(output, name)).collect::<Result<Vec<_>>>()?;
         let mut imported = Imported::default();

@@ -18,6 +18,7 @@ pub mod import;
 pub mod index;
 pub mod layout;
 pub mod open;
+pub mod policy;
 pub mod signatures;
 pub mod site;
 pub mod verify;

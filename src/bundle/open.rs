@@ -285,9 +285,7 @@ impl Bundle {
         let manifest = Manifest::parse(&format!("{member} of {}", self.subject), &bytes)?;
         match verify::tree_flaw(&self.index, tree, &manifest, &bytes) {
             None => Ok(manifest),
-            Some(reason) => {
-                Err(Error::Tree { subject: self.subject.clone(), tree: tree.into(), reason })
-            }
+            Some(reason) => Err(Error::Tree { subject: self.subject.clone(), tree: tree.into(), reason }),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::quirks;
 use crate::report::{Finding, Source};
 use crate::sbom;
 use crate::store::{self, Store};
-use crate::tree::{self as published, Place};
+use crate::tree;
 
 /// A published tree.
 pub struct PublishedTree {
@@ -70,10 +70,8 @@ impl PublishedTree {
         if !directory.join(manifest::FILE_NAME).is_file() {
             return Ok(None);
         }
-        match published::Tree::directory(directory)?.into_parts() {
-            (manifest, Place::Directory(root)) => Ok(Some(PublishedTree { root, manifest })),
-            (_, Place::Bundle { .. }) => Ok(None),
-        }
+        let (manifest, root) = tree::of_directory(directory)?;
+        Ok(Some(PublishedTree { root, manifest }))
     }
 
     /// Every initrd of the tree: what is shared, then by profile and node.

@@ -44,16 +44,18 @@ impl ImportArgs {
             site.refuse_older(&bundle)?;
         }
         let store = self.store.open()?;
-        let import =
-            Import { bundle: &bundle, store: &store, output: &self.output, trust: trust.as_ref() };
+        let import = Import { bundle: &bundle, store: &store, output: &self.output, trust: trust.as_ref() };
         let imported = import.run(|_| {})?;
         let copied = imported.copied_bytes;
         if self.json {
             let mut json = as_json(&self.file, bundle.layout().length(), bundle.index(), bundle.signatures());
             json["trusted"] = bundle.proof().is_some().into();
             json["objects"] = json!({"copied": imported.copied, "bytes": copied, "shared": imported.shared});
-            json["published"] =
-                imported.trees.iter().map(|tree| json!({"path": tree.path, "unchanged": tree.unchanged})).collect();
+            json["published"] = imported
+                .trees
+                .iter()
+                .map(|tree| json!({"path": tree.path, "unchanged": tree.unchanged}))
+                .collect();
             println!("{json:#}");
             return Ok(());
         }

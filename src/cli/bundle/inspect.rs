@@ -41,7 +41,7 @@ impl InspectArgs {
         };
         let bundle = Bundle::open(&self.file, &demand)?;
         let index = bundle.index();
-        let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>>>()?;
+        let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
         eprintln!(
             "warning: NOT VERIFIED: this is what the file says of itself; `prebake bundle verify --trust KEY.pub` judges it"
         );
@@ -77,9 +77,20 @@ impl InspectArgs {
         }
         for manifest in &manifests {
             let bytes = manifest.files.values().map(|file| file.size).sum();
-            println!("\n{} {}: {} files, {}", manifest.name, manifest.build_id(), manifest.files.len(), HumanBytes(bytes));
+            println!(
+                "\n{} {}: {} files, {}",
+                manifest.name,
+                manifest.build_id(),
+                manifest.files.len(),
+                HumanBytes(bytes)
+            );
             for release in &manifest.releases {
-                println!("  flatcar   {} {} {}", release.channel.escape_debug(), release.version.escape_debug(), release.arch);
+                println!(
+                    "  flatcar   {} {} {}",
+                    release.channel.escape_debug(),
+                    release.version.escape_debug(),
+                    release.arch
+                );
             }
             for (word, role) in [("sysext  ", Role::Sysext), ("image   ", Role::ContainerImage)] {
                 names(manifest, role).iter().for_each(|name| println!("  {word}  {}", name.escape_debug()));

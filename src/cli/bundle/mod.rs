@@ -85,7 +85,9 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Unsigned => "give --sign-key with a key of `prebake key generate`, or say --unsigned",
-            Error::Signed => "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too",
+            Error::Signed => {
+                "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too"
+            }
             Error::Nameless => "give --name; a site remembers the bundles that it imported by their names",
             Error::NoBinaries { .. } => "`make dist` makes static binaries, below dist/",
             Error::Flaws { .. } => "copy it again from where it was made",

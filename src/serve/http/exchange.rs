@@ -166,8 +166,7 @@ impl Exchange {
         let damaged =
             |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
         let root = place.directory().map(|directory| self.root(directory)).transpose();
-        let opened =
-            root.map_err(Refused::from).and_then(|root| segments::open(body, root.as_deref()));
+        let opened = root.map_err(Refused::from).and_then(|root| segments::open(body, root.as_deref()));
         let (segments, promised) = match opened {
             Ok(opened) => opened,
             Err(Refused::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),

@@ -174,7 +174,10 @@ mod tests {
     fn only_the_files_that_a_range_touches_are_opened() {
         let (_directory, root) = root();
         let pieces = vec![piece(&root, "a", 10), piece(&root, "gone", 6)];
-        assert_eq!(open(Body::File { pieces: pieces.clone(), range: 2..10 }, Some(&root)).unwrap().1.len(), 1);
+        assert_eq!(
+            open(Body::File { pieces: pieces.clone(), range: 2..10 }, Some(&root)).unwrap().1.len(),
+            1
+        );
         let damaged = open(Body::File { pieces, range: 2..11 }, Some(&root));
         assert!(matches!(damaged, Err(Refused::Damaged(_))), "{damaged:?}");
     }
