@@ -1,6 +1,7 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod bundle;
 mod explain;
 mod fetch;
 mod ignition;
@@ -17,6 +18,7 @@ mod status;
 mod store;
 mod sysext;
 mod table;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +41,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Bundle(bundle::BundleArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
@@ -52,6 +55,7 @@ enum Verb {
     Status(status::StatusArgs),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
+    Verify(verify::VerifyArgs),
 }
 
 impl Cli {
@@ -64,6 +68,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Bundle(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
@@ -76,6 +81,7 @@ impl Cli {
             Verb::Status(args) => args.run(),
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
+            Verb::Verify(args) => args.run(),
         }
     }
 }
