@@ -1,12 +1,14 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod completions;
 mod explain;
 mod fetch;
 mod ignition;
 mod initrd;
 mod keys;
 mod lock;
+mod man;
 mod plan;
 mod progress;
 mod project;
@@ -16,6 +18,9 @@ mod status;
 mod store;
 mod sysext;
 mod table;
+
+use std::io::{self, Write};
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +43,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Completions(completions::CompletionsArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
@@ -45,6 +51,7 @@ enum Verb {
     Initrd(initrd::InitrdArgs),
     Keys(keys::KeysArgs),
     Lock(lock::LockArgs),
+    Man(man::ManArgs),
     Plan(plan::PlanArgs),
     Release(release::ReleaseArgs),
     Serve(Box<serve::ServeArgs>),
@@ -63,12 +70,14 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Completions(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
             Verb::Keys(args) => args.run(),
             Verb::Lock(args) => args.run(),
+            Verb::Man(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Release(args) => args.run(),
             Verb::Serve(args) => args.run(),
@@ -76,5 +85,15 @@ impl Cli {
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
         }
+    }
+}
+
+/// Writes a whole document to standard output. A reader that has seen enough, as `head` has, is no failure.
+fn to_stdout(bytes: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(crate::store::Error::io("write", Path::new("standard output"))(error).into())
+        }
+        _ => Ok(()),
     }
 }
