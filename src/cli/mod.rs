@@ -14,6 +14,7 @@ mod progress;
 mod project;
 mod release;
 mod serve;
+mod signing;
 mod status;
 mod store;
 mod sysext;
