@@ -7,7 +7,7 @@ mod explain;
 mod fetch;
 mod ignition;
 mod initrd;
-mod keys;
+mod key;
 mod lock;
 mod man;
 mod plan;
@@ -53,7 +53,8 @@ enum Verb {
     Ignition(ignition::IgnitionArgs),
     #[command(alias = "initramfs")]
     Initrd(initrd::InitrdArgs),
-    Keys(keys::KeysArgs),
+    #[command(alias = "keys")]
+    Key(key::KeyArgs),
     Lock(lock::LockArgs),
     Man(man::ManArgs),
     Plan(plan::PlanArgs),
@@ -81,7 +82,7 @@ impl Cli {
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
-            Verb::Keys(args) => args.run(),
+            Verb::Key(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Man(args) => args.run(),
             Verb::Plan(args) => args.run(),
