@@ -28,6 +28,7 @@ use crate::publish::{self, Output, Published};
 use crate::recipe::{Layout, Node, Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
+use crate::secrets;
 use crate::run::{Outcome, Runner};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
@@ -229,7 +230,7 @@ pub async fn build(
     };
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
-    let Compiled { boots, mut warnings } = compiled;
+    let Compiled { boots, mut warnings, public } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let plan = Plan::new(&lock, recipe, sysexts, &packaging, &needs, &boots)?;
     let early = early::admit(recipe, store)?;
@@ -237,6 +238,7 @@ pub async fn build(
         Runner { store, lock: &lock, sysexts, packaging: &packaging, boots: &boots, observer }.run(&plan)?;
     warnings.extend(check::boots(store, version, &plan, &boots)?);
     let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
+    warnings.extend(secrets::built(store, &lock, sysexts, &steps, public)?);
 
     let private: BTreeMap<String, Vec<u8>> =
         boots.iter().filter_map(|boot| Some((format!("{}.ign", boot.id), boot.private.clone()?))).collect();

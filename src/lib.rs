@@ -36,6 +36,7 @@ pub mod report;
 pub mod repro;
 pub mod resolve;
 pub mod run;
+pub mod secrets;
 pub mod serve;
 pub mod source;
 pub mod store;
