@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::format::tree::Content;
 use crate::images;
 use crate::lock::Lock;
-use crate::plan::{Step, Work};
+use crate::plan::{Plan, Work};
 use crate::report::{Finding, Findings};
 use crate::repro::canonical_json;
 use crate::run::Outcome;
@@ -40,10 +40,11 @@ pub fn built(
     store: &Store,
     lock: &Lock,
     sysexts: &[Selected],
-    steps: &[(Step, Outcome)],
+    plan: &Plan,
+    outcomes: &[Outcome],
     mut judge: Judge,
 ) -> Result<Vec<Finding>> {
-    for (step, outcome) in steps {
+    for (step, outcome) in plan.steps.iter().zip(outcomes) {
         match &step.work {
             Work::Sysext(index) => {
                 let sysext = &sysexts[*index];
