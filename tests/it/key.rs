@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,8 +15,15 @@ use crate::world::{Run, repository};
 const PASSPHRASE: &str = "correct horse";
 const FILE: &str = "data.bin";
 
+/// Held by tests that seal or open keys with a passphrase: each takes 1 GiB of memory.
+static SEALING: Mutex<()> = Mutex::new(());
+
 /// A directory with a file to sign.
 struct Desk(TempDir);
+
+fn sealing() -> MutexGuard<'static, ()> {
+    SEALING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Desk {
     fn new() -> Desk {
@@ -111,6 +119,7 @@ fn minisign_takes_our_open_keys_and_their_signatures() {
 
 #[test]
 fn minisign_opens_our_sealed_keys_with_the_passphrase_alone() {
+    let _one_at_a_time = sealing();
     let desk = Desk::new();
     let passphrase = ("PREBAKE_SIGN_PASSPHRASE", PASSPHRASE);
     desk.key_with(&["generate", "-o", "sealed"], &[passphrase]).ok();
@@ -125,6 +134,7 @@ fn minisign_opens_our_sealed_keys_with_the_passphrase_alone() {
 
 #[test]
 fn our_signatures_come_from_minisigns_sealed_and_open_keys_too() {
+    let _one_at_a_time = sealing();
     let desk = Desk::new();
     desk.minisign(&["-G", "-p", "sealed.pub", "-s", "sealed.key"], &format!("{PASSPHRASE}\n{PASSPHRASE}\n"))
         .ok();
@@ -203,6 +213,7 @@ fn a_secret_key_that_others_can_read_is_warned_of() {
 
 #[test]
 fn a_passphrase_is_typed_twice_for_a_new_key_and_once_for_an_old_one() {
+    let _one_at_a_time = sealing();
     let desk = Desk::new();
     let differ = desk.typed("generate -o site", "one\ntwo\n");
     assert_eq!(differ.code, Some(2), "{}", differ.stdout);
@@ -217,6 +228,7 @@ fn a_passphrase_is_typed_twice_for_a_new_key_and_once_for_an_old_one() {
 
 #[test]
 fn where_nobody_can_type_a_passphrase_the_verb_ends_with_advice() {
+    let _one_at_a_time = sealing();
     let desk = Desk::new();
     let prebake = env!("CARGO_BIN_EXE_prebake");
     // A session of its own has no terminal, wherever the tests run.
