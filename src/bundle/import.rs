@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
+use super::Error;
 use super::index;
 use super::open::Bundle;
 use super::site::Site;
 use super::verify::{BESIDE, Flaw};
-use super::Error;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::publish::{Draft, Output, Published};

@@ -1,7 +1,7 @@
 //! `prebake bundle`: trees in one signed file, for a site without a network.
 
 mod create;
-mod demand;
+pub mod demand;
 mod import;
 mod inspect;
 mod sign;
@@ -17,8 +17,6 @@ use crate::bundle::signatures::Signatures;
 use crate::error::{Advice, Exit, Result};
 use crate::trust::Rotation;
 use crate::{minisign, store};
-
-pub use demand::DemandArgs;
 
 /// Carry trees to a site without a network, in one signed file
 ///
@@ -85,7 +83,9 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Unsigned => "give --sign-key with a key of `prebake key generate`, or say --unsigned",
-            Error::Signed => "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too",
+            Error::Signed => {
+                "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too"
+            }
             Error::Nameless => "give --name; a site remembers the bundles that it imported by their names",
             Error::NoBinaries { .. } => "`make dist` makes static binaries, below dist/",
             Error::Flaws { .. } => "copy it again from where it was made",
