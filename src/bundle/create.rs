@@ -28,7 +28,7 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::manifest::{self, Manifest};
 use crate::store;
-use crate::tree::Tree;
+use crate::tree;
 
 /// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
 const COPIED: usize = 4 << 20;
@@ -62,8 +62,7 @@ impl Contents {
     /// # Errors
     /// A directory that is no tree, or a second tree of one name.
     pub fn tree(&mut self, path: &Path) -> Result<Manifest> {
-        let (manifest, place) = Tree::directory(path)?.into_parts();
-        let directory = place.directory();
+        let (manifest, directory) = tree::of_directory(path)?;
         let file = directory.join(manifest::FILE_NAME);
         if let Some(flaw) = index::name_flaw(&manifest.name) {
             return Err(

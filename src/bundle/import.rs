@@ -58,7 +58,8 @@ impl Import<'_> {
         let Import { bundle, store, output, trust } = *self;
         bundle.check_frame()?;
         let names: Vec<&str> = bundle.trees().collect();
-        let manifests = names.iter().map(|name| bundle.manifest(name)).collect::<Result<Vec<Manifest>>>()?;
+        let manifests =
+            names.iter().map(|name| bundle.manifest(name)).collect::<Result<Vec<Manifest>, Error>>()?;
         // Held until the end: a build beside it would swap `current` again.
         let outputs = names.iter().map(|name| Output::acquire(output, name)).collect::<Result<Vec<_>>>()?;
         let mut imported = Imported::default();

@@ -18,6 +18,7 @@ pub mod import;
 pub mod index;
 pub mod layout;
 pub mod open;
+pub mod policy;
 pub mod signatures;
 pub mod site;
 pub mod verify;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 pub use self::open::{Bundle, Demand};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
+use crate::manifest;
 use crate::minisign::{self, KeyId};
 use crate::trust;
 
@@ -111,6 +113,9 @@ pub enum Error {
         /// The limit.
         most: u64,
     },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
     /// A tree whose manifest names other files than the bundle holds.
     #[error("the tree {tree} in {subject} is not what its manifest says: {reason}")]
     Tree {
@@ -221,6 +226,7 @@ impl Advice for Error {
         match self {
             Error::Io { .. } => Exit::Failed,
             Error::Twice { .. } => Exit::Usage,
+            Error::Manifest(error) => error.exit(),
             Error::Signature(error) => error.exit(),
             Error::Trust(error) => error.exit(),
             Error::Unsigned { .. }
@@ -267,6 +273,7 @@ impl Advice for Error {
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())
             }
+            Error::Manifest(error) => error.hint(),
             Error::Older { .. } => {
                 Some("get a newer bundle; --allow-older goes back to this one all the same".into())
             }

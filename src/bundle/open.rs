@@ -284,15 +284,13 @@ impl Bundle {
     ///
     /// # Errors
     /// A manifest that names other files than the bundle has.
-    pub fn manifest(&self, tree: &str) -> Result<Manifest, crate::error::Error> {
+    pub fn manifest(&self, tree: &str) -> Result<Manifest, Error> {
         let member = format!("{}{}", index::directory(tree), manifest::FILE_NAME);
         let bytes = self.read(&member, MOST_MANIFEST)?;
         let manifest = Manifest::parse(&format!("{member} of {}", self.subject), &bytes)?;
         match verify::tree_flaw(&self.index, tree, &manifest, &bytes) {
             None => Ok(manifest),
-            Some(reason) => {
-                Err(Error::Tree { subject: self.subject.clone(), tree: tree.into(), reason }.into())
-            }
+            Some(reason) => Err(Error::Tree { subject: self.subject.clone(), tree: tree.into(), reason }),
         }
     }
 

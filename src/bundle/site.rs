@@ -34,6 +34,11 @@ pub struct Site {
     pub threshold: usize,
 }
 
+/// Where a store keeps what it knows of bundles.
+pub fn directory(store: &Path) -> PathBuf {
+    store.join(DIRECTORY)
+}
+
 impl Site {
     /// Where a store keeps what it knows of bundles of this name.
     pub fn path(store: &Path, name: &str) -> PathBuf {

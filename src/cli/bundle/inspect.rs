@@ -33,7 +33,7 @@ impl InspectArgs {
     pub fn run(self) -> Result<()> {
         let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let index = bundle.index();
-        let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>>>()?;
+        let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
         eprintln!(
             "warning: NOT VERIFIED: this is what the file says of itself; `prebake bundle verify --trust KEY.pub` judges it"
         );

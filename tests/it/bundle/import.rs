@@ -174,7 +174,8 @@ fn an_import_that_is_killed_at_any_moment_leaves_nothing_half_and_goes_on_where_
         desk.import("old.bundle", &["--trust", "site.pub"]).ok();
         let mut child = desk.command(&import).stdout(std::process::Stdio::null()).spawn().unwrap();
         // Somewhere in each twentieth of it.
-        let random = f64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_micros() % 1000) / 1000.0;
+        let random =
+            f64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_micros() % 1000) / 1000.0;
         std::thread::sleep(whole.mul_f64((f64::from(round) + random) / 20.0));
         child.kill().unwrap();
         interrupted += u32::from(!child.wait().unwrap().success());
