@@ -1,7 +1,7 @@
 //! `prebake bundle`: trees in one signed file, for a site without a network.
 
 mod create;
-pub mod demand;
+mod demand;
 mod import;
 mod inspect;
 mod sign;
@@ -17,6 +17,8 @@ use crate::bundle::signatures::Signatures;
 use crate::error::{Advice, Exit, Result};
 use crate::trust::Rotation;
 use crate::{minisign, store};
+
+pub use demand::DemandArgs;
 
 /// Carry trees to a site without a network, in one signed file
 ///
