@@ -13,6 +13,7 @@ mod boots;
 mod browser;
 mod build;
 mod bundle;
+mod carried;
 mod cli;
 mod confine;
 mod connections;
