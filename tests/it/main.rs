@@ -48,6 +48,7 @@ mod recipes;
 mod registry;
 mod releases;
 mod sbom;
+mod secrets;
 mod serve;
 mod service;
 mod shipped;
