@@ -32,6 +32,8 @@ use crate::yaml::decode::Spanned;
 pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 pub use network::{AddressRange, Cidr, Network};
+#[cfg(test)]
+pub(crate) use nodes::parse_inventory;
 pub use nodes::{Mac, Node, inventory};
 
 /// Version of the format that this prebake reads.
