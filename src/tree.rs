@@ -251,8 +251,10 @@ impl Tree {
 
     /// The file on disk that has these bytes and no others, where there is one.
     pub fn path(&self, path: &str) -> Option<PathBuf> {
-        let Place::Directory(directory) = &self.place;
-        Some(directory.join(path))
+        match &self.place {
+            Place::Directory(directory) => Some(directory.join(path)),
+            Place::Bundle { .. } => None,
+        }
     }
 
     fn row(&self, path: &str) -> Result<&manifest::File, Error> {
