@@ -6,19 +6,25 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::json;
 
+use crate::cli::bundle::{self, DemandArgs};
+use crate::cli::project::StoreArg;
 use crate::error::{Advice, Exit, Result};
 use crate::tree::Tree;
 use crate::tree::verify::{Flaw, Report, verify};
 
-/// Read every file of a tree and hold it against the manifest
+/// Read every byte of a tree or bundle and hold it against what was published
 ///
-/// Names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is one.
-/// Secrets below private/ are in no manifest and are not judged.
+/// Of a tree, names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is
+/// one. Secrets below private/ are in no manifest and are not judged. Of a bundle it does what `bundle verify` does.
 #[derive(Args)]
 pub struct VerifyArgs {
-    /// A build, such as output/kubernetes/current
-    #[arg(value_name = "TREE")]
+    /// A build, such as output/kubernetes/current, or a bundle
+    #[arg(value_name = "TREE|BUNDLE")]
     tree: PathBuf,
+    #[command(flatten)]
+    demand: DemandArgs,
+    #[command(flatten)]
+    store: StoreArg,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -58,6 +64,10 @@ impl Advice for Error {
 impl VerifyArgs {
     /// Does what the arguments say.
     pub fn run(self) -> Result<()> {
+        if self.tree.is_file() {
+            let VerifyArgs { tree: file, demand, store, json } = self;
+            return bundle::VerifyArgs { file, demand, store, json }.run();
+        }
         let tree = Tree::directory(&self.tree)?;
         let report = verify(&tree);
         match self.json {

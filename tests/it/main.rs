@@ -12,6 +12,7 @@ mod boot_flaws;
 mod boots;
 mod browser;
 mod build;
+mod carried;
 mod cli;
 mod confine;
 mod connections;

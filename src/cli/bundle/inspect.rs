@@ -73,7 +73,7 @@ impl InspectArgs {
         }
         println!("  signature {}", signed_by(bundle.signatures()));
         for rotation in bundle.signatures().rotations() {
-            println!("  rotation  {} follows {}", rotation.new().id(), rotation.old().id());
+            println!("  rotation  {} follows {}", rotation.new_key().id(), rotation.old_key().id());
         }
         for manifest in &manifests {
             let bytes = manifest.files.values().map(|file| file.size).sum();

@@ -17,14 +17,14 @@ use crate::error::Result;
 #[derive(Args)]
 pub struct VerifyArgs {
     /// The bundle
-    file: PathBuf,
+    pub file: PathBuf,
     #[command(flatten)]
-    demand: DemandArgs,
+    pub demand: DemandArgs,
     #[command(flatten)]
-    store: StoreArg,
+    pub store: StoreArg,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl VerifyArgs {
