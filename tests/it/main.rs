@@ -14,6 +14,7 @@ mod browser;
 mod build;
 mod carried;
 mod cli;
+mod closure;
 mod confine;
 mod connections;
 mod containerd;
