@@ -25,7 +25,10 @@ pub(super) fn references(path: &str, text: &str) -> Vec<Reference> {
 
 /// Lines with their numbers, without those that are comments in every loader's language.
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())).filter(|(_, line)| !line.starts_with('#'))
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.starts_with('#'))
 }
 
 fn script(line: usize, text: &str) -> Reference {
@@ -85,9 +88,12 @@ fn pxelinux(text: &str) -> Vec<Reference> {
         let (key, value) = text.split_once(' ').unwrap_or((text, ""));
         match key {
             "KERNEL" => found.push(Reference::location(Some(line), Kind::Kernel, value)),
-            "INITRD" => found
-                .extend(value.split(',').map(|path| Reference::location(Some(line), Kind::Initrd, path))),
-            "APPEND" => found.extend(value.split_whitespace().flat_map(|arg| argument(Some(line), arg, None))),
+            "INITRD" => {
+                found.extend(value.split(',').map(|path| Reference::location(Some(line), Kind::Initrd, path)))
+            }
+            "APPEND" => {
+                found.extend(value.split_whitespace().flat_map(|arg| argument(Some(line), arg, None)))
+            }
             _ => {}
         }
     }
@@ -159,7 +165,9 @@ pub(super) fn profile(profile: &Value) -> Vec<Reference> {
     for (key, kind) in [("initrd", Kind::Initrd), ("kernel", Kind::Kernel)] {
         // Matchbox's own flag in front of an initrd: `--name NAME URL`.
         let last = |text: String| text.split_whitespace().last().unwrap_or_default().to_owned();
-        loaded.extend(texts(&boot[key]).into_iter().map(last).map(|text| Reference::location(None, kind, text)));
+        loaded.extend(
+            texts(&boot[key]).into_iter().map(last).map(|text| Reference::location(None, kind, text)),
+        );
     }
     let initrds = base_names(&loaded);
     found.extend(loaded);
@@ -220,11 +228,17 @@ mod tests {
             ]
         );
         assert_eq!(
-            shown("boot/grub/grub.cfg", "menuentry 'x' {\n  linux '/t/k' 'a=b' 'prebake.url=http://h/t'\n  initrd '/t/i' '/t/j'\n}\n"),
+            shown(
+                "boot/grub/grub.cfg",
+                "menuentry 'x' {\n  linux '/t/k' 'a=b' 'prebake.url=http://h/t'\n  initrd '/t/i' '/t/j'\n}\n"
+            ),
             ["2 kernel /t/k", "2 server http://h/t", "3 initrd /t/i", "3 initrd /t/j"]
         );
         assert_eq!(
-            shown("boot/pxelinux/pxelinux.cfg/default", "LABEL x\n  KERNEL ::k\n  INITRD ::i,http://h/j\n  APPEND quiet\n"),
+            shown(
+                "boot/pxelinux/pxelinux.cfg/default",
+                "LABEL x\n  KERNEL ::k\n  INITRD ::i,http://h/j\n  APPEND quiet\n"
+            ),
             ["2 kernel ::k", "3 initrd ::i", "3 initrd http://h/j"]
         );
         assert_eq!(
@@ -232,8 +246,17 @@ mod tests {
                 "boot/terraform/matchbox.tf.json",
                 r#"{"locals":{"profiles":{"w":{"kernel":"/k","initrd":["/i"],"args":["ignition.config.url=http://h/ignition?uuid=$${uuid}"],"ignition":"${path.module}/../../ignition/w.ign"}},"groups":{"n":{"profile":"w"}}}}"#
             ),
-            ["kernel /k", "initrd /i", "config ../../ignition/w.ign", "config http://h/ignition?uuid=${uuid}", "profile w"]
+            [
+                "kernel /k",
+                "initrd /i",
+                "config ../../ignition/w.ign",
+                "config http://h/ignition?uuid=${uuid}",
+                "profile w"
+            ]
         );
-        assert_eq!(shown("boot/dnsmasq/dnsmasq.conf", "# http://doc\ndhcp-boot=tag:ipxe,http://h/boot.ipxe\n"), ["2 script http://h/boot.ipxe"]);
+        assert_eq!(
+            shown("boot/dnsmasq/dnsmasq.conf", "# http://doc\ndhcp-boot=tag:ipxe,http://h/boot.ipxe\n"),
+            ["2 script http://h/boot.ipxe"]
+        );
     }
 }

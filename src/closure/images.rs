@@ -35,7 +35,8 @@ impl Images {
             if entry.path().is_ok_and(|path| path.as_os_str() == "index.json") {
                 let mut bytes = Vec::new();
                 let read = entry.take(MAX_INDEX).read_to_end(&mut bytes);
-                let index: Value = read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+                let index: Value =
+                    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
                 for manifest in index["manifests"].as_array().into_iter().flatten() {
                     let name = manifest["annotations"]["io.containerd.image.name"].as_str();
                     if let (Some(name), Some(digest)) = (name, manifest["digest"].as_str()) {
@@ -53,7 +54,8 @@ impl Images {
     /// Why it is nowhere.
     pub fn find(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
-        let by_digest = image.digest().and_then(|digest| self.digests.get(&format!("{}@sha256:{digest}", image.name())));
+        let by_digest =
+            image.digest().and_then(|digest| self.digests.get(&format!("{}@sha256:{digest}", image.name())));
         by_digest.or_else(|| self.named.get(&image.to_string())).cloned().ok_or_else(|| {
             let others = self.tags(&image.name());
             match others.is_empty() {
@@ -88,7 +90,12 @@ mod tests {
         let digest = format!("sha256:{}", "ab".repeat(32));
         let mut images = Images::default();
         images.add("nginx:1.27", &digest, "assets/images/nginx.tar");
-        for name in ["nginx:1.27", "docker.io/library/nginx:1.27", &format!("nginx@{digest}"), &format!("nginx:9@{digest}")] {
+        for name in [
+            "nginx:1.27",
+            "docker.io/library/nginx:1.27",
+            &format!("nginx@{digest}"),
+            &format!("nginx:9@{digest}"),
+        ] {
             assert_eq!(images.find(name).as_deref(), Ok("assets/images/nginx.tar"), "{name}");
         }
         assert_eq!(images.find_any("docker.io/library/nginx").as_deref(), Ok("assets/images/nginx.tar"));

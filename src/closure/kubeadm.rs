@@ -91,7 +91,8 @@ fn pulled(told: &Told<'_>) -> Vec<Reference> {
 impl Told<'_> {
     /// An image of the default repository, as this configuration names it. Without a tag any will do.
     fn image(&self, image: &str) -> Reference {
-        let (name, tag) = match image.trim_start_matches(REPOSITORY).trim_start_matches('/').rsplit_once(':') {
+        let (name, tag) = match image.trim_start_matches(REPOSITORY).trim_start_matches('/').rsplit_once(':')
+        {
             Some((name, tag)) => (name, Some(tag)),
             None => (image.trim_start_matches(REPOSITORY).trim_start_matches('/'), None),
         };
@@ -124,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_known_version_has_its_exact_list() {
-        let text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.34.4\n";
+        let text =
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.34.4\n";
         let images = of(text);
         for image in ["kube-apiserver:v1.34.4", "etcd:3.6.5-0", "coredns/coredns:v1.12.1", "pause:3.10.1"] {
             assert!(images.contains(&format!("3 registry.k8s.io/{image}")), "{image} in {images:?}");

@@ -32,7 +32,7 @@ pub(super) fn references(path: &str, bytes: &[u8]) -> Vec<Reference> {
     let text = String::from_utf8_lossy(bytes);
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     match extension {
-        _ if path.contains("/share/prebake/images/") && extension == "list" => archives(&text),
+        _ if is_image_list(path) => archives(&text),
         "conf" | "transfer" if path.contains("/sysupdate.") => update(&text),
         _ if path.contains("/containers/systemd/") => quadlet(&text),
         _ if path.contains("/systemd/") && is_unit(path, extension) => of_unit(&text),
@@ -42,6 +42,11 @@ pub(super) fn references(path: &str, bytes: &[u8]) -> Vec<Reference> {
         _ if text.starts_with("#!") => script(&text),
         _ => flags(&text),
     }
+}
+
+/// Whether a file lists archives of images for `prebake-images`.
+pub(super) fn is_image_list(path: &str) -> bool {
+    path.contains("usr/share/prebake/images/") && path.ends_with(".list")
 }
 
 fn is_unit(path: &str, extension: &str) -> bool {
@@ -117,7 +122,9 @@ fn of_unit(text: &str) -> Vec<Reference> {
     for Assignment { line, key, value, .. } in unit::assignments(text) {
         if key.starts_with("Exec") || key == "Environment" {
             found.extend(command(line, &value));
-            found.extend(urls(&value).filter(|url| names_host(url)).map(|url| Reference::url(Some(line), url)));
+            found.extend(
+                urls(&value).filter(|url| names_host(url)).map(|url| Reference::url(Some(line), url)),
+            );
         }
     }
     found
@@ -128,12 +135,14 @@ fn script(text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
-        let fetches = || line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| FETCHERS.contains(&word));
+        let fetches =
+            || line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| FETCHERS.contains(&word));
         if line.starts_with('#') || line.starts_with("echo ") || !fetches() {
             continue;
         }
         found.extend(command(index + 1, line));
-        found.extend(urls(line).filter(|url| names_host(url)).map(|url| Reference::url(Some(index + 1), url)));
+        found
+            .extend(urls(line).filter(|url| names_host(url)).map(|url| Reference::url(Some(index + 1), url)));
     }
     found
 }
@@ -146,14 +155,14 @@ fn flags(text: &str) -> Vec<Reference> {
 
 /// Whether a URL says itself which host it means.
 fn names_host(url: &str) -> bool {
-    let host = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+    let host =
+        url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
     !host.is_empty() && !host.contains(['$', '{', '%'])
 }
 
 /// The images that a command names.
 fn command(line: usize, text: &str) -> Vec<Reference> {
-    let words: Vec<&str> =
-        text.split_whitespace().map(|word| word.trim_matches(['"', '\'', ';'])).collect();
+    let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(['"', '\'', ';'])).collect();
     let mut found: Vec<Reference> = sandbox(line, text).collect();
     for (index, word) in words.iter().enumerate() {
         let pulled = *word == "pull";
@@ -187,7 +196,11 @@ fn is_plainly_image(word: &str) -> bool {
     let Some((host, rest)) = word.split_once('/') else { return false };
     let last = rest.rsplit('/').next().unwrap_or_default();
     let plain = !word.contains("://") && !word.contains('=') && !host.is_empty();
-    plain && host.contains('.') && !host.starts_with('.') && last.contains(':') && word.parse::<ImageRef>().is_ok()
+    plain
+        && host.contains('.')
+        && !host.starts_with('.')
+        && last.contains(':')
+        && word.parse::<ImageRef>().is_ok()
 }
 
 fn containerd(text: &str) -> Vec<Reference> {
@@ -290,7 +303,10 @@ mod tests {
         let schema = "apiVersion: apiextensions.k8s.io/v1\nspec: {properties: {image: {type: string}}}\n";
         assert_eq!(shown("/x/crd.yaml", schema), Vec::<String>::new());
         assert_eq!(shown("/x/values.yaml", "image: not/a/manifest\n"), Vec::<String>::new());
-        assert_eq!(shown("/x/t.yaml", "a: {{ b }}: {\n  image: \"quay.io/x:1\" # c\n"), ["2 image quay.io/x:1"]);
+        assert_eq!(
+            shown("/x/t.yaml", "a: {{ b }}: {\n  image: \"quay.io/x:1\" # c\n"),
+            ["2 image quay.io/x:1"]
+        );
     }
 
     #[test]
@@ -303,16 +319,25 @@ mod tests {
         let script = "#!/bin/sh\n# see https://doc.example\necho \"curl https://no.example\"\ncurl -f https://files.example/$NAME.tgz | tar x\ncurl \"$url/report\"\n";
         assert_eq!(shown("/opt/x", script), ["4 url https://files.example/$NAME.tgz"]);
         assert_eq!(
-            shown("/var/lib/kubelet/kubeadm-flags.env", "ARGS=\"--pod-infra-container-image=registry.k8s.io/pause:3.9 --x\"\n"),
+            shown(
+                "/var/lib/kubelet/kubeadm-flags.env",
+                "ARGS=\"--pod-infra-container-image=registry.k8s.io/pause:3.9 --x\"\n"
+            ),
             ["1 image registry.k8s.io/pause:3.9"]
         );
-        assert_eq!(shown("/etc/containers/systemd/x.container", "[Container]\nImage=quay.io/x:1\n"), ["2 image quay.io/x:1"]);
+        assert_eq!(
+            shown("/etc/containers/systemd/x.container", "[Container]\nImage=quay.io/x:1\n"),
+            ["2 image quay.io/x:1"]
+        );
     }
 
     #[test]
     fn configs_of_containerd_and_systemd_and_lists_of_images_are_read() {
         let config = "version = 2\n[plugins.x]\n# sandbox_image = \"a\"\nsandbox_image = \"registry.k8s.io/pause:3.10\"\n";
-        assert_eq!(shown("/usr/share/containerd-config/config.toml", config), ["4 image registry.k8s.io/pause:3.10"]);
+        assert_eq!(
+            shown("/usr/share/containerd-config/config.toml", config),
+            ["4 image registry.k8s.io/pause:3.10"]
+        );
         let transfer = "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=http://h/assets/x/\nMatchPattern=x-@v.raw\n[Target]\nPath=/opt\n";
         let found = references("/etc/sysupdate.x.d/x.conf", transfer.as_bytes());
         let rule = Rule::Update { patterns: vec!["x-@v.raw".into()], signed: false };

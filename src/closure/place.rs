@@ -8,6 +8,9 @@ use crate::manifest::Manifest;
 const ENDPOINTS: [&str; 9] =
     ["boot.ipxe", "boot.ipxe.0", "ipxe", "grub", "ignition", "generic", "cloud", "metadata", "report"];
 
+/// Below this `prebake serve` has the iPXE binaries that firmware loads.
+const LOADERS: &str = "loaders/";
+
 /// Where a location leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -47,7 +50,8 @@ impl Places<'_> {
                 path.strip_prefix(above)?.strip_prefix('/')
             });
             let mut paths = std::iter::once(path.trim_start_matches('/')).chain(below);
-            let found = paths.find_map(|path| Some(self.inside(path)).filter(|place| !matches!(place, Place::Nowhere(_))));
+            let found = paths
+                .find_map(|path| Some(self.inside(path)).filter(|place| !matches!(place, Place::Nowhere(_))));
             return found.unwrap_or_else(|| self.inside(path.trim_start_matches('/')));
         }
         match normal(&format!("{directory}/{text}")) {
@@ -64,7 +68,9 @@ impl Places<'_> {
         }
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let name = host.rsplit('@').next().unwrap_or_default();
-        if ["localhost", "[::1]"].iter().any(|own| name == *own || name.starts_with(&format!("{own}:"))) || name.starts_with("127.") {
+        if ["localhost", "[::1]"].iter().any(|own| name == *own || name.starts_with(&format!("{own}:")))
+            || name.starts_with("127.")
+        {
             return Place::Machine;
         }
         let below = self.bases.iter().filter_map(|base| url.strip_prefix(base.as_str()));
@@ -79,12 +85,16 @@ impl Places<'_> {
 
     /// What a path from the root of the server is.
     fn inside(&self, path: &str) -> Place {
-        let has = |path: &str| self.manifest.files.contains_key(path) || self.manifest.joined.contains_key(path);
+        let has =
+            |path: &str| self.manifest.files.contains_key(path) || self.manifest.joined.contains_key(path);
         if has(path) {
             return Place::Tree(vec![path.to_owned()]);
         }
         if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| **endpoint == path) {
             return Place::Endpoint(endpoint);
+        }
+        if path.starts_with(LOADERS) {
+            return Place::Endpoint(LOADERS);
         }
         if let Some(pattern) = pattern(path) {
             let found: Vec<String> =
@@ -180,7 +190,11 @@ mod tests {
         let nowhere = || Place::Nowhere("the tree has no such file".into());
         for (directory, location, expected) in [
             ("boot/ipxe", "../../a/k", tree(&["a/k"])),
-            ("", "boot/ipxe/mac-${mac:hexhyp}.ipxe", tree(&["boot/ipxe/mac-01.ipxe", "boot/ipxe/mac-02.ipxe"])),
+            (
+                "",
+                "boot/ipxe/mac-${mac:hexhyp}.ipxe",
+                tree(&["boot/ipxe/mac-01.ipxe", "boot/ipxe/mac-02.ipxe"]),
+            ),
             ("", "boot/ipxe/uuid-${uuid}.ipxe", nowhere()),
             ("x", "/a/k", tree(&["a/k"])),
             ("x", "/t/a/k", tree(&["a/k"])),

@@ -108,7 +108,7 @@ impl Walk<'_> {
                 Role::ContainerImage => self.images.add_archive(BufReader::new(tree.open(path)?), path),
                 Role::Sysext => {
                     let extension = self.extension(path)?;
-                    for list in extension.entries.keys().filter(|path| path.ends_with(".list")) {
+                    for list in extension.entries.keys().filter(|path| machine::is_image_list(path)) {
                         self.listed_images(path, &extension.text(list)?);
                     }
                     self.sysexts.insert(path.clone(), Rc::new(extension));
@@ -162,7 +162,8 @@ impl Walk<'_> {
         let is_inside = |path: &str| {
             let manifest = self.places.manifest;
             let directory = || manifest.files.keys().any(|file| file.starts_with(&format!("{path}/")));
-            !path.is_empty() && (manifest.files.contains_key(path) || manifest.joined.contains_key(path) || directory())
+            !path.is_empty()
+                && (manifest.files.contains_key(path) || manifest.joined.contains_key(path) || directory())
         };
         slashes.find(|at| is_inside(url[at + 1..].trim_end_matches('/'))).map(|at| url[..at].to_owned())
     }
@@ -252,7 +253,9 @@ impl Walk<'_> {
                     levels.push(self.graph.below(above, None, part.name));
                     continue;
                 }
-                (PartRole::File | PartRole::Unit, Contents::Here(bytes)) => machine::references(&part.name, &bytes),
+                (PartRole::File | PartRole::Unit, Contents::Here(bytes)) => {
+                    machine::references(&part.name, &bytes)
+                }
                 (PartRole::KernelArgument, Contents::Here(bytes)) => {
                     boot::argument(None, &String::from_utf8_lossy(&bytes), None)
                 }
@@ -273,7 +276,13 @@ impl Walk<'_> {
     }
 
     /// The references of a file inside of something.
-    fn inner(&mut self, above: Spot, name: String, found: Vec<Reference>, image: Option<&Extension>) -> Result<()> {
+    fn inner(
+        &mut self,
+        above: Spot,
+        name: String,
+        found: Vec<Reference>,
+        image: Option<&Extension>,
+    ) -> Result<()> {
         if found.is_empty() {
             return Ok(());
         }
@@ -284,7 +293,10 @@ impl Walk<'_> {
     /// The links by which systemd-sysext finds sysexts, as far as they must lead to what comes with the config.
     fn links(&mut self, spot: Spot, shown: &show::Shown, beside: Option<&BTreeSet<String>>) {
         for (path, entry) in &shown.nodes {
-            let Some(target) = entry.target.as_deref().filter(|_| path.starts_with("/etc/extensions/")) else { continue };
+            let Some(target) = entry.target.as_deref().filter(|_| path.starts_with("/etc/extensions/"))
+            else {
+                continue;
+            };
             let of_config = shown.nodes.contains_key(target);
             let outcome = match (target.strip_prefix("/oem/"), beside) {
                 _ if of_config => Outcome::Inside(target.to_owned()),
@@ -297,7 +309,13 @@ impl Walk<'_> {
                 }
                 _ => continue,
             };
-            self.graph.add(Edge { from: spot, line: None, kind: Kind::Sysext, to: target.to_owned(), outcome });
+            self.graph.add(Edge {
+                from: spot,
+                line: None,
+                kind: Kind::Sysext,
+                to: target.to_owned(),
+                outcome,
+            });
         }
     }
 
@@ -307,13 +325,16 @@ impl Walk<'_> {
         let seal = Seal::at_end(&mut part, file.size).map_err(store::Error::io("read", path.as_ref()))?;
         let offset = overlay_offset(seal, file.size);
         let mut members: BTreeMap<String, Member> = BTreeMap::new();
-        Segments::new(path, &mut part, Limits::default()).starting_at(offset).next(&mut |_, member, body| {
-            if member.link.is_none() {
-                let taken = Member::take(&member.path, body);
-                members.insert(member.path.clone(), taken.map_err(store::Error::io("read", path.as_ref()))?);
-            }
-            Ok(())
-        })?;
+        Segments::new(path, &mut part, Limits::default()).starting_at(offset).next(
+            &mut |_, member, body| {
+                if member.link.is_none() {
+                    let taken = Member::take(&member.path, body);
+                    members
+                        .insert(member.path.clone(), taken.map_err(store::Error::io("read", path.as_ref()))?);
+                }
+                Ok(())
+            },
+        )?;
         let paths: BTreeSet<String> = members.keys().cloned().collect();
         for (name, member) in members {
             match member {
@@ -323,10 +344,16 @@ impl Walk<'_> {
                 }
                 Member::Sysext(sha256, copy) => {
                     let files = &self.tree.manifest().files;
-                    let same = files.iter().find(|(_, file)| file.role == Role::Sysext && file.sha256 == sha256);
+                    let same =
+                        files.iter().find(|(_, file)| file.role == Role::Sysext && file.sha256 == sha256);
                     match same {
                         Some((path, _)) => {
-                            let reference = Reference::new(None, Kind::Sysext, format!("/{path}"), Rule::Location { optional: false });
+                            let reference = Reference::new(
+                                None,
+                                Kind::Sysext,
+                                format!("/{path}"),
+                                Rule::Location { optional: false },
+                            );
                             self.resolve(spot, "", None, reference)?;
                         }
                         None => {
@@ -336,7 +363,9 @@ impl Walk<'_> {
                     }
                 }
                 Member::Other(bytes) => {
-                    let on_machine = name.strip_prefix(OEM).map_or_else(|| format!("/{name}"), |rest| format!("/oem/{rest}"));
+                    let on_machine = name
+                        .strip_prefix(OEM)
+                        .map_or_else(|| format!("/{name}"), |rest| format!("/oem/{rest}"));
                     let found = machine::references(&on_machine, &bytes);
                     self.inner(spot, name, found, None)?;
                 }
@@ -368,7 +397,13 @@ impl Walk<'_> {
     }
 
     /// Finds out where a reference leads, notes it, and has what it leads to looked into.
-    fn resolve(&mut self, from: Spot, directory: &str, image: Option<&Extension>, reference: Reference) -> Result<()> {
+    fn resolve(
+        &mut self,
+        from: Spot,
+        directory: &str,
+        image: Option<&Extension>,
+        reference: Reference,
+    ) -> Result<()> {
         let Reference { line, kind, text, rule } = reference;
         let outcome = match rule {
             Rule::Location { optional } => {
@@ -379,13 +414,20 @@ impl Walk<'_> {
                 let place = self.places.of_url(&text);
                 return self.lead(from, line, kind, text, place, false, hash.map(|hash| (hash, packed)));
             }
-            Rule::Image if text.contains(['{', '$']) => Outcome::Open("its name is put together on the machine"),
+            Rule::Image if text.contains(['{', '$']) => {
+                Outcome::Open("its name is put together on the machine")
+            }
             Rule::Image => self.images.find(&text).map_or_else(Outcome::Missing, Outcome::Inside),
             Rule::AnyTag => self.images.find_any(&text).map_or_else(Outcome::Missing, Outcome::Inside),
             Rule::Update { patterns, signed } => self.update(&text, &patterns, signed),
             Rule::Archive { sha256, size } => self.archive(&text, image, sha256, size)?,
             Rule::Digest(sha256) => {
-                let path = [directory, &text].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
+                let path = [directory, &text]
+                    .iter()
+                    .filter(|part| !part.is_empty())
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join("/");
                 match self.places.manifest.files.get(&path) {
                     Some(file) if file.sha256 == sha256 => Outcome::Inside(path),
                     Some(_) => Outcome::Missing("the file has another digest".into()),

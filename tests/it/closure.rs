@@ -100,16 +100,25 @@ fn what_configs_units_and_manifests_name_outside_is_told_with_the_way_to_it() {
     let unit = format!(
         "{HEAD}systemd:\n  units:\n    - name: get.service\n      contents: |\n        [Service]\n        ExecStart=/usr/bin/curl -O https://files.example/a.tgz\n"
     );
-    let source = format!("{HEAD}storage:\n  files:\n    - path: /opt/x\n      contents: {{source: \"https://files.example/x\"}}\n");
-    let merged = format!("{HEAD}ignition:\n  config:\n    merge:\n      - source: https://configs.example/c.ign\n");
+    let source = format!(
+        "{HEAD}storage:\n  files:\n    - path: /opt/x\n      contents: {{source: \"https://files.example/x\"}}\n"
+    );
+    let merged =
+        format!("{HEAD}ignition:\n  config:\n    merge:\n      - source: https://configs.example/c.ign\n");
     let transfer = "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=https://updates.example/x/\nMatchPattern=x-@v.raw\n[Target]\nType=regular-file\nPath=/opt/x\nMatchPattern=x-@v.raw\n";
     let update = files(&[("/etc/sysupdate.x.d/x.conf", transfer)]);
     let kubeadm = files(&[(
         "/etc/kubernetes/kubeadm.yaml",
         "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.34.4\nimageRepository: r.example/k8s\n",
     )]);
-    let containerd = files(&[("/etc/containerd/config.toml", "version = 2\nsandbox_image = \"registry.k8s.io/pause:3.10\"\n")]);
-    let script = files(&[("/opt/fetch", "#!/bin/sh\n# https://doc.example\nwget https://files.example/$(uname -m).tgz\n")]);
+    let containerd = files(&[(
+        "/etc/containerd/config.toml",
+        "version = 2\nsandbox_image = \"registry.k8s.io/pause:3.10\"\n",
+    )]);
+    let script = files(&[(
+        "/opt/fetch",
+        "#!/bin/sh\n# https://doc.example\nwget https://files.example/$(uname -m).tgz\n",
+    )]);
     for (name, text, words) in [
         (
             "pod.bu",
@@ -160,9 +169,17 @@ fn what_may_be_outside_is_allowed_by_host_or_pattern_and_printed() {
     layer(&world, "x.bu", &text);
     world.build();
     verify(&world, &["--allow", "quay.io"]).fails(4, &["1 missing"]);
-    let run = verify(&world, &["--allow", "quay.io", "--allow", "https://*.example/*.tgz", "--allow", "nobody.example"]).ok();
+    let run = verify(
+        &world,
+        &["--allow", "quay.io", "--allow", "https://*.example/*.tgz", "--allow", "nobody.example"],
+    )
+    .ok();
     assert!(run.stdout.contains("allowed  image quay.io/site/x:1, by --allow quay.io\n"), "{}", run.stdout);
-    assert!(run.stdout.contains("allowed  url https://files.example/a.tgz, by --allow https://*.example/*.tgz\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("allowed  url https://files.example/a.tgz, by --allow https://*.example/*.tgz\n"),
+        "{}",
+        run.stdout
+    );
     assert!(run.stderr.contains("warning: nothing needs --allow nobody.example"), "{}", run.stderr);
     world.prebake(&["verify", TREE, "--allow", "quay.io"]).fails(2, &["--closure"]);
 }
@@ -173,15 +190,23 @@ fn a_config_that_is_fetched_and_its_sysexts_are_held_against_their_hashes() {
     let wish = format!("config_from: url\nbase_url: \"{BASE}\"\ndefault_profile:");
     world.edit(RECIPE, "default_profile:", &wish);
     let own = |hash: &str| {
-        format!("{HEAD}storage:\n  files:\n    - path: /opt/version\n      contents:\n        source: {BASE}/assets/flatcar/4593.2.5/version.txt\n        verification: {{hash: sha256-{hash}}}\n")
+        format!(
+            "{HEAD}storage:\n  files:\n    - path: /opt/version\n      contents:\n        source: {BASE}/assets/flatcar/4593.2.5/version.txt\n        verification: {{hash: sha256-{hash}}}\n"
+        )
     };
     let version = &crate::world::stock("4593.2.5")["version.txt"];
     layer(&world, "own.bu", &own(&Sha256::of(version).to_string()));
     world.build();
     verify(&world, &[]).ok();
     let edges = edges(&graph(&world, &[]));
-    assert!(edges.contains(&format!("url {BASE}/assets/sysext/hello/hello-1-x86-64.raw inside")), "{edges:?}");
-    assert!(edges.contains(&"sysext /opt/extensions/hello/hello-1-x86-64.raw inside".to_owned()), "{edges:?}");
+    assert!(
+        edges.contains(&format!("url {BASE}/assets/sysext/hello/hello-1-x86-64.raw inside")),
+        "{edges:?}"
+    );
+    assert!(
+        edges.contains(&"sysext /opt/extensions/hello/hello-1-x86-64.raw inside".to_owned()),
+        "{edges:?}"
+    );
     write(&world, "recipes/own.bu", own(&Sha256::of(b"another").to_string()));
     world.build();
     let run = verify(&world, &[]);
@@ -192,7 +217,9 @@ fn a_config_that_is_fetched_and_its_sysexts_are_held_against_their_hashes() {
 #[test]
 fn where_machines_find_the_tree_is_said_by_hand_where_it_does_not_say_it() {
     let world = World::new();
-    let source = format!("{HEAD}storage:\n  files:\n    - path: /opt/version\n      contents: {{source: \"{BASE}/assets/flatcar/4593.2.5/version.txt\"}}\n");
+    let source = format!(
+        "{HEAD}storage:\n  files:\n    - path: /opt/version\n      contents: {{source: \"{BASE}/assets/flatcar/4593.2.5/version.txt\"}}\n"
+    );
     layer(&world, "x.bu", &source);
     world.build();
     verify(&world, &[]).fails(4, &["1 missing", "--base-url"]);
@@ -207,7 +234,9 @@ fn kubeadms_images_are_found_in_the_sysext_that_carries_them_or_named() {
     let kubeadm = |version: &str| {
         files(&[(
             "/etc/kubernetes/kubeadm.yaml",
-            &format!("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: {version}\n"),
+            &format!(
+                "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: {version}\n"
+            ),
         )])
     };
     write(&world, "recipes/kubeadm.bu", kubeadm("v1.33.13"));

@@ -33,7 +33,11 @@ fn write(world: &World, path: &str, text: impl AsRef<[u8]>) {
 /// Gives the workers one more layer.
 fn layer(world: &World, name: &str, text: &str) {
     write(world, &format!("recipes/{name}"), text);
-    world.edit(RECIPE, "ignition: [worker.ign]\n    kernel", &format!("ignition: [worker.ign, {name}]\n    kernel"));
+    world.edit(
+        RECIPE,
+        "ignition: [worker.ign]\n    kernel",
+        &format!("ignition: [worker.ign, {name}]\n    kernel"),
+    );
 }
 
 /// What is planted is refused with these words, is not shown, and is found before anything large is fetched.
@@ -68,13 +72,20 @@ fn a_secret_in_a_layer_is_refused_at_its_own_line() {
 
 #[test]
 fn a_secret_in_a_file_that_a_layer_names_is_refused_in_that_file() {
-    let named = format!("{HEAD}storage:\n  files:\n    - path: /etc/ssh/ssh_host_ed25519_key\n      contents:\n        local: keys/host\n");
+    let named = format!(
+        "{HEAD}storage:\n  files:\n    - path: /etc/ssh/ssh_host_ed25519_key\n      contents:\n        local: keys/host\n"
+    );
     refused(
         |world| {
             write(world, "recipes/keys/host", format!("\n{}", private_key()));
             layer(world, "host.bu", &named);
         },
-        &["a private key would be public in `/etc/ssh/ssh_host_ed25519_key`", "recipes/keys/host:2:1", "recipes/host.bu:7:16", "brought by"],
+        &[
+            "a private key would be public in `/etc/ssh/ssh_host_ed25519_key`",
+            "recipes/keys/host:2:1",
+            "recipes/host.bu:7:16",
+            "brought by",
+        ],
     );
     let tree = format!("{HEAD}storage:\n  trees:\n    - local: root\n      path: /etc\n");
     refused(
@@ -91,14 +102,19 @@ fn a_secret_is_refused_however_a_config_encodes_it() {
     use base64::Engine as _;
     let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
     let config = |file: &str| {
-        format!("{{\"ignition\": {{\"version\": \"3.3.0\"}},\n \"storage\": {{\"files\": [\n  {{\"path\": \"/etc/x\", \"contents\": {file}}}\n ]}}}}")
+        format!(
+            "{{\"ignition\": {{\"version\": \"3.3.0\"}},\n \"storage\": {{\"files\": [\n  {{\"path\": \"/etc/x\", \"contents\": {file}}}\n ]}}}}"
+        )
     };
     let encoded = format!("{{\"source\": \"data:;base64,{}\"}}", encode(private_key().as_bytes()));
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut packed, private_key().as_bytes()).unwrap();
-    let packed =
-        format!("{{\"compression\": \"gzip\", \"source\": \"data:;base64,{}\"}}", encode(&packed.finish().unwrap()));
-    let spelled = format!("{{\"source\": \"data:,{}\"}}", private_key().replace(' ', "%20").replace('\n', "%0A"));
+    let packed = format!(
+        "{{\"compression\": \"gzip\", \"source\": \"data:;base64,{}\"}}",
+        encode(&packed.finish().unwrap())
+    );
+    let spelled =
+        format!("{{\"source\": \"data:,{}\"}}", private_key().replace(' ', "%20").replace('\n', "%0A"));
     let inside = config(&encoded);
     let nested = format!(
         "{{\"ignition\": {{\"version\": \"3.3.0\", \"config\": {{\n \"merge\": [{{\"source\": \"data:;base64,{}\"}}]}}}}}}",
@@ -125,12 +141,16 @@ fn units_headers_volumes_and_nodes_layers_are_looked_at() {
         |world| layer(world, "unit.bu", &unit),
         &["`/etc/systemd/system/join.service.d/10-token.conf`", "recipes/unit.bu:10:67"],
     );
-    let header = format!("{HEAD}storage:\n  files:\n    - path: /etc/x\n      contents:\n        source: http://h.example/x\n        http_headers:\n          - name: Authorization\n            value: Basic bWU6cGFzcw==\n");
+    let header = format!(
+        "{HEAD}storage:\n  files:\n    - path: /etc/x\n      contents:\n        source: http://h.example/x\n        http_headers:\n          - name: Authorization\n            value: Basic bWU6cGFzcw==\n"
+    );
     refused(
         |world| layer(world, "header.bu", &header),
         &["a header that logs in would be public in `header Authorization`", "recipes/header.bu:10:20"],
     );
-    let volume = format!("{HEAD}storage:\n  luks:\n    - name: data\n      device: /dev/sdb\n      key_file:\n        inline: correct horse battery staple\n");
+    let volume = format!(
+        "{HEAD}storage:\n  luks:\n    - name: data\n      device: /dev/sdb\n      key_file:\n        inline: correct horse battery staple\n"
+    );
     refused(
         |world| layer(world, "volume.bu", &volume),
         &["the key of an encrypted volume would be public in `volume data`", "recipes/volume.bu:8:17"],
@@ -168,7 +188,13 @@ fn kernel_arguments_templates_and_authorities_are_looked_at() {
 #[test]
 fn the_folder_of_a_sysext_is_looked_at() {
     refused(
-        |world| write(world, "sysext/hello/files/usr/share/hello/kubeconfig", format!("users:\n- name: x\n  user:\n    token: {TOKEN}\n")),
+        |world| {
+            write(
+                world,
+                "sysext/hello/files/usr/share/hello/kubeconfig",
+                format!("users:\n- name: x\n  user:\n    token: {TOKEN}\n"),
+            )
+        },
         &["`/usr/share/hello/kubeconfig`", "sysext/hello/files/usr/share/hello/kubeconfig:4:12"],
     );
     let text = format!("reload: true\ntext:\n  /usr/share/hello/env: |\n    A=1\n    TOKEN={TOKEN}\n");
@@ -176,8 +202,13 @@ fn the_folder_of_a_sysext_is_looked_at() {
         |world| world.edit(FOLDER, "reload: true\n", &text),
         &["`/usr/share/hello/env`", "sysext/hello/sysext.yaml:9:11"],
     );
-    let node = format!("{HEAD}storage:\n  files:\n    - path: /etc/hello\n      contents:\n        inline: |\n          --token {TOKEN}\n");
-    refused(|world| write(world, "sysext/hello/node.bu", &node), &["`/etc/hello`", "sysext/hello/node.bu:8:19"]);
+    let node = format!(
+        "{HEAD}storage:\n  files:\n    - path: /etc/hello\n      contents:\n        inline: |\n          --token {TOKEN}\n"
+    );
+    refused(
+        |world| write(world, "sysext/hello/node.bu", &node),
+        &["`/etc/hello`", "sysext/hello/node.bu:8:19"],
+    );
 }
 
 /// The small world whose sysext unpacks an archive with a private key.
@@ -202,7 +233,10 @@ fn build(world: &World) -> Run {
 fn what_a_component_brings_is_refused_before_it_is_published_and_so_is_its_second_build() {
     let world = with_component();
     for _ in 0..2 {
-        let words = ["would be public in `/usr/share/x/hello.key`", "component it of sysext hello brings it, in line 1"];
+        let words = [
+            "would be public in `/usr/share/x/hello.key`",
+            "component it of sysext hello brings it, in line 1",
+        ];
         build(&world).fails(3, &words);
         assert_eq!(world.current(), None);
     }
@@ -211,7 +245,8 @@ fn what_a_component_brings_is_refused_before_it_is_published_and_so_is_its_secon
 #[test]
 fn a_recipe_says_what_may_be_public_and_why_and_nothing_more_than_it_needs() {
     let world = with_component();
-    let allowed = "public_secrets:\n  - {path: /usr/share/x/hello.key, why: a key of the upstream's tests}\nsysexts:";
+    let allowed =
+        "public_secrets:\n  - {path: /usr/share/x/hello.key, why: a key of the upstream's tests}\nsysexts:";
     world.edit(RECIPE, "sysexts:", allowed);
     build(&world).ok();
     build(&world).ok();
@@ -242,7 +277,11 @@ fn the_hash_of_a_password_is_told_and_published() {
     let user = r#"{"ignition":{"version":"3.3.0"},"passwd":{"users":[{"name":"core","passwordHash":"$6$salt$hash"}]}}"#;
     layer(&world, "user.ign", user);
     let run = world.prebake(&["build", RECIPE]).ok();
-    assert!(run.stderr.contains("warning: the hash of a password would be public in `/etc/shadow`"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("warning: the hash of a password would be public in `/etc/shadow`"),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("recipes/user.ign:1:") && !run.stderr.contains("$6$"), "{}", run.stderr);
 }
 
@@ -250,7 +289,9 @@ fn the_hash_of_a_password_is_told_and_published() {
 fn a_private_layer_is_where_a_secret_belongs() {
     let world = World::new();
     world.edit(RECIPE, "kernel_args", "private: [join.bu]\n    kernel_args");
-    let layer = format!("{HEAD}storage:\n  files:\n    - path: /etc/token\n      contents: {{inline: \"token: {TOKEN}\"}}\n");
+    let layer = format!(
+        "{HEAD}storage:\n  files:\n    - path: /etc/token\n      contents: {{inline: \"token: {TOKEN}\"}}\n"
+    );
     write(&world, "recipes/join.bu", layer);
     world.build();
     let tree = world.path("output/small/current");

@@ -61,7 +61,11 @@ impl ClosureArgs {
             println!("{}\n         {}", word.escape_debug(), way(graph, edge).escape_debug());
         }
         for (spot, why) in &graph.closed {
-            println!("unread   {}: {}", graph.way(*spot, None).join(" → ").escape_debug(), why.escape_debug());
+            println!(
+                "unread   {}: {}",
+                graph.way(*spot, None).join(" → ").escape_debug(),
+                why.escape_debug()
+            );
         }
         let counts: Vec<String> = graph
             .counts()
