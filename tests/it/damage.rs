@@ -137,3 +137,13 @@ fn damaged_groups_and_profiles_of_matchbox_do_no_harm() {
         harmless(&sound, &[], 3000, properties::records);
     }
 }
+
+#[test]
+fn any_text_is_looked_through_for_secrets() {
+    let digits = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digits.repeat(3));
+    let text = format!(
+        "\x05-----BEGIN PRIVATE KEY-----\n{digits}\ntoken: abcdef.0123456789abcdef\nkind: Config\nx: http://a:bcd@h/ {encoded}\n"
+    );
+    harmless(text.as_bytes(), &[0..28], 3000, properties::secrets);
+}

@@ -3,7 +3,7 @@
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
 use std::fs;
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,6 +21,7 @@ use prebake::minisign::{PublicKey, Secret, SecretKey, Signature};
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
+use prebake::secrets::scan;
 use prebake::serve::http::head;
 use prebake::serve::http::limits;
 use prebake::serve::http::ranges::{self, Ranges};
@@ -391,5 +392,28 @@ fn stands_in(finding: &Finding, source: &Arc<Source>) {
         assert_eq!(place.source.name, source.name, "{finding}");
         let lines = source.text.lines().count() + 1;
         assert!((1..=lines).contains(&place.line) && place.column > 0, "{}:{}", place.line, place.column);
+    }
+}
+
+/// A text gives the same secrets whatever pieces it comes in, and each lies in one of its lines.
+pub fn secrets(bytes: &[u8]) {
+    let Some((length, text)) = bytes.split_first() else { return };
+    let whole = scan("/x", text).unwrap();
+    assert_eq!(scan("/x", Pieces { text, length: usize::from(*length).max(1) }).unwrap(), whole);
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let packed = text.starts_with(&[0x1f, 0x8b]);
+    assert!(packed || whole.iter().all(|hit| (1..=lines.len()).contains(&hit.line) && hit.column > 0));
+}
+
+/// Hands out a text in pieces of a length.
+struct Pieces<'t> {
+    text: &'t [u8],
+    length: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.length.min(buffer.len());
+        self.text.read(&mut buffer[..length])
     }
 }
