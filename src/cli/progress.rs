@@ -169,11 +169,25 @@ impl Observer for Progress {
                 }
                 self.line(format!("built    {id}: {} in {}", HumanBytes(size), short(took)));
             }
+            Event::RebuildStarted { steps } => {
+                self.line(format!("rebuild  {steps} steps once more, from nothing but the inputs"));
+            }
+            Event::StepRebuilt { id, size, took } => {
+                self.line(format!("rebuilt  {id}: {} in {}", HumanBytes(size), short(took)));
+            }
+            Event::RebuildDone { build_id } => self.line(format!("rebuilt  {build_id} came out the same")),
+            // The verb tells these.
+            Event::BuildStarted { .. }
+            | Event::StepCached { .. }
+            | Event::Warning { .. }
+            | Event::BuildDone { .. }
+            | Event::BuildFailed { .. } => {}
         }
     }
 }
 
-fn short(took: Duration) -> String {
+/// A duration for people.
+pub fn short(took: Duration) -> String {
     match took.as_secs() {
         0 => format!("{} ms", took.as_millis()),
         1..60 => format!("{:.1} s", took.as_secs_f64()),
