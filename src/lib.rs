@@ -8,6 +8,7 @@
 
 pub mod arch;
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod compile;
@@ -26,6 +27,7 @@ pub mod kubernetes;
 pub mod lock;
 pub mod manifest;
 pub mod memory;
+pub mod minisign;
 pub mod openpgp;
 pub mod output;
 pub mod plan;
@@ -37,9 +39,12 @@ pub mod report;
 pub mod repro;
 pub mod resolve;
 pub mod run;
+pub mod sbom;
 pub mod serve;
 pub mod source;
 pub mod store;
 pub mod sysext;
 pub mod sysexts;
+pub mod tree;
+pub mod trust;
 pub mod yaml;

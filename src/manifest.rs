@@ -171,6 +171,10 @@ pub enum Role {
     Boot,
     /// A list of digests.
     Checksums,
+    /// The lock that it was built from.
+    Lock,
+    /// What it is made of.
+    Sbom,
 }
 
 impl fmt::Display for Role {

@@ -26,7 +26,7 @@ use crate::delivery::Delivery;
 use crate::digest::Sha256;
 use crate::images;
 use crate::lock::{Entry, Lock};
-use crate::manifest::{Origin, Role};
+use crate::manifest::{self, Origin, Role};
 use crate::recipe::{Node, Recipe, Version};
 use crate::report::Finding;
 use crate::source::flatcar::{CURRENT, VERSION_TXT};
@@ -36,7 +36,9 @@ use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
 pub use ipxe::LOCAL as IPXE_LOCAL;
-pub use matchbox::{CEILING as MATCHBOX_CEILING, GENERATION};
+pub use matchbox::{
+    CEILING as MATCHBOX_CEILING, GENERATION, metadata as node_metadata, selector as node_selector,
+};
 pub use options::{BaseUrl, Options};
 
 /// An output that a recipe asks for, with its options.
@@ -261,6 +263,19 @@ impl Row {
             step: None,
             verity: None,
         }
+    }
+
+    /// What the manifest says of it; nothing where it is joined of other files.
+    pub fn file(&self) -> Option<manifest::File> {
+        let Object { sha256, size } = match &self.contents {
+            Contents::Stored(object) | Contents::Published(_, object) => *object,
+            Contents::Text(bytes) => Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 },
+            Contents::Joined(_) => return None,
+        };
+        let Row { role, profile, node, arch, origin, step, verity, .. } = self;
+        let (role, arch, step, verity) = (*role, *arch, *step, *verity);
+        let (profile, node, origin) = (profile.clone(), node.clone(), origin.clone());
+        Some(manifest::File { role, size, sha256, profile, node, arch, origin, step, verity })
     }
 
     /// Says which profile and node the file belongs to.

@@ -101,22 +101,18 @@ impl Draft {
         let mut contents = BTreeMap::new();
         let mut joined = Vec::new();
         for row in rows {
-            let (sha256, size) = match &row.contents {
-                Contents::Stored(object) | Contents::Published(_, object) => (object.sha256, object.size),
-                Contents::Text(bytes) => (Sha256::of(bytes), bytes.len() as u64),
-                Contents::Joined(parts) => {
-                    joined.push((parts.clone(), row));
-                    continue;
-                }
+            let Some(file) = row.file() else {
+                joined.push(row);
+                continue;
             };
-            let Row { path, contents: bytes, role, profile, node, arch, origin, step, verity } = row;
-            let file = manifest::File { role, size, sha256, profile, node, arch, origin, step, verity };
+            let Row { path, contents: bytes, .. } = row;
             if head.files.insert(path.clone(), file).is_some() {
                 return Err(Error::Collision { path });
             }
             contents.insert(path, bytes);
         }
-        for (parts, Row { path, role, profile, node, arch, .. }) in joined {
+        for Row { path, contents, role, profile, node, arch, .. } in joined {
+            let Contents::Joined(parts) = contents else { continue };
             let size = head.joined_size(&parts).unwrap_or_default();
             let row = manifest::Joined { role, size, parts, profile, node, arch };
             if head.files.contains_key(&path) || head.joined.insert(path.clone(), row).is_some() {

@@ -9,6 +9,7 @@ mod kernel_args;
 mod kubernetes;
 mod matching;
 mod network;
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 
 use crate::arch::Arch;
 use crate::delivery::ConfigFrom;
-use crate::memory::Bytes;
 use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 use crate::output::{BaseUrl, OutputFormat};
 use crate::report::{Findings, Place, Source};
@@ -32,6 +32,7 @@ use crate::yaml::decode::Spanned;
 pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 pub use network::{AddressRange, Cidr, Network};
+pub use nodes::{Mac, Node, inventory};
 
 /// Version of the format that this prebake reads.
 pub const SCHEMA: u32 = 1;
@@ -179,33 +180,6 @@ pub struct Sysext {
     pub set: BTreeMap<String, Spanned<String>>,
 }
 
-/// A machine that is known by name.
-#[derive(Debug)]
-pub struct Node {
-    /// Its name, and the name of its Matchbox group.
-    pub name: Spanned<String>,
-    /// What selects it.
-    pub mac: Option<Spanned<Mac>>,
-    /// Its SMBIOS UUID, lower case as iPXE sends it.
-    pub uuid: Option<Spanned<String>>,
-    /// The profile it boots.
-    pub profile: Spanned<String>,
-    /// What its processor is.
-    pub arch: Arch,
-    /// How much memory it has, where that is known.
-    pub memory: Option<Spanned<Bytes>>,
-    /// Its address: DHCP servers give it, templates get it as metadata.
-    pub ip: Option<Spanned<Cidr>>,
-    /// Ignition layers of its own, on top of the profile's.
-    pub ignition: Vec<Spanned<PathBuf>>,
-    /// Layers with secrets of its own, on top of the profile's.
-    pub private: Vec<Spanned<PathBuf>>,
-}
-
-/// An Ethernet address, lower case with colons as Matchbox compares it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac([u8; 6]);
-
 impl Default for Trust {
     fn default() -> Self {
         Trust { primary: FLATCAR_PRIMARY, key: None }
@@ -270,9 +244,7 @@ impl Recipe {
     /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
     /// architectures `worker.arm64`, `worker.arm64+n1`.
     pub fn boot_id(&self, profile: &str, arch: Arch, node: Option<&str>) -> String {
-        let arch = if self.release.archs.len() > 1 { format!(".{arch}") } else { String::new() };
-        let node = node.map_or(String::new(), |node| format!("+{node}"));
-        format!("{profile}{arch}{node}")
+        boot_id(profile, (self.release.archs.len() > 1).then_some(arch), node)
     }
 
     /// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
@@ -290,6 +262,13 @@ impl Recipe {
             _ => "default".into(),
         }
     }
+}
+
+/// [`Recipe::boot_id`]; the architecture is said where there are several.
+pub fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String {
+    let arch = arch.map_or(String::new(), |arch| format!(".{arch}"));
+    let node = node.map_or(String::new(), |node| format!("+{node}"));
+    format!("{profile}{arch}{node}")
 }
 
 fn not_text(name: &str) -> Findings {
@@ -344,48 +323,6 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [major, channel, revision] = self.0;
         write!(f, "{major}.{channel}.{revision}")
-    }
-}
-
-impl FromStr for Mac {
-    type Err = String;
-
-    /// Six pairs of hex digits with `:` or `-` between them.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a MAC address such as 52:54:00:00:00:01");
-        let separator = if text.contains('-') { '-' } else { ':' };
-        let mut bytes = [0; 6];
-        let mut pairs = text.split(separator);
-        for byte in &mut bytes {
-            let pair = pairs.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
-            *byte = u8::from_str_radix(pair.ok_or_else(bad)?, 16).map_err(|_| bad())?;
-        }
-        pairs.next().is_none().then_some(Mac(bytes)).ok_or_else(bad)
-    }
-}
-
-impl From<[u8; 6]> for Mac {
-    fn from(octets: [u8; 6]) -> Self {
-        Mac(octets)
-    }
-}
-
-impl Mac {
-    /// Its bytes, as packets have them.
-    pub fn octets(self) -> [u8; 6] {
-        self.0
-    }
-
-    /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
-    pub fn hyphened(&self) -> String {
-        self.to_string().replace(':', "-")
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        f.write_str(&pairs.join(":"))
     }
 }
 

@@ -10,15 +10,16 @@ use crate::error::Result;
 use crate::event::Observer;
 use crate::kubernetes;
 use crate::lock::{self, Lock};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Role};
 use crate::memory::{self, Bytes};
-use crate::output::{self, Boot, Built};
+use crate::output::{self, Boot, Built, Row};
 use crate::plan::{BootWish, Plan};
 use crate::publish::Draft;
 use crate::recipe::{Layout, Node, Version};
 use crate::report::Finding;
 use crate::resolve;
 use crate::run::{self, Outcome, Runner};
+use crate::sbom;
 use crate::source::flatcar;
 use crate::store::{Object, Store};
 use crate::sysext::packaging::Packaging;
@@ -90,9 +91,10 @@ impl<'p> Blueprint<'p> {
         let Project { recipe, sysexts, .. } = self.project;
         let signed = self.packaging.verity.is_some();
         let gatherer = Gatherer { recipe, sysexts, boots: &self.boots, early, signed, store };
-        let Gathered { boots, sysexts, images } =
+        let Gathered { boots, sysexts: extensions, images } =
             gatherer.gather(self.plan.steps.iter().zip(made.iter().copied()))?;
-        let built = Built { recipe, lock: self.lock, version: self.version, boots, sysexts, images };
+        let built =
+            Built { recipe, lock: self.lock, version: self.version, boots, sysexts: extensions, images };
         let memory = memory_of(&built);
         let warnings = too_small(&built, &memory);
         let lock::Release { channel, version } = &self.lock.release;
@@ -111,7 +113,11 @@ impl<'p> Blueprint<'p> {
         };
         let of_boot = |boot: &BootWish| Some((format!("{}.ign", boot.id), boot.private.clone()?));
         let private = self.boots.iter().filter_map(of_boot).collect();
-        let draft = Draft::new(head, output::rows(&built))?.with_private(private);
+        let mut rows = output::rows(&built);
+        rows.push(Row::text(format!("{}.lock", recipe.name), Role::Lock, self.lock.to_text()));
+        let sbom = sbom::Build { built: &built, sysexts, steps: &self.plan.steps, rows: &rows }.document();
+        rows.push(Row::text(sbom::FILE_NAME.into(), Role::Sbom, sbom));
+        let draft = Draft::new(head, rows)?.with_private(private);
         Ok(Assembled { draft, memory, warnings })
     }
 }

@@ -12,6 +12,7 @@ mod progress;
 mod project;
 mod release;
 mod serve;
+mod signing;
 mod status;
 mod store;
 mod sysext;

@@ -24,7 +24,9 @@ use crate::output::{self, MATCHBOX_CEILING, Row};
 use crate::publish::{self, Output, Published};
 use crate::quirks;
 use crate::report::{Finding, Source};
+use crate::sbom;
 use crate::store::{self, Store};
+use crate::tree as published;
 
 /// A published tree.
 pub struct PublishedTree {
@@ -68,11 +70,8 @@ impl PublishedTree {
         if !directory.join(manifest::FILE_NAME).is_file() {
             return Ok(None);
         }
-        let root = fs::canonicalize(directory).map_err(store::Error::io("find", directory))?;
-        let path = root.join(manifest::FILE_NAME);
-        let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
-        let manifest = Manifest::parse(&path.display().to_string(), &bytes)?;
-        Ok(Some(PublishedTree { root, manifest }))
+        let (manifest, place) = published::Tree::directory(directory)?.into_parts();
+        Ok(Some(PublishedTree { root: place.directory().to_owned(), manifest }))
     }
 
     /// Every initrd of the tree: what is shared, then by profile and node.
@@ -142,6 +141,7 @@ impl PublishedTree {
                 row.contents = output::Contents::Text(config);
             }
         }
+        self.refresh_sbom(&mut rows)?;
         let joined = self.manifest.joined.iter().map(|(path, joined)| {
             let contents = output::Contents::Joined(joined.parts.clone());
             let mut row = Row::new(path.clone(), joined.role, contents);
@@ -156,6 +156,20 @@ impl PublishedTree {
         let published = output.publish(&tree, store)?;
         store.keep_tree(&output.current())?;
         Ok((published, findings))
+    }
+
+    /// Has the SBOM, where the tree has one, say the digests that the files have now.
+    fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
+        if !rows.contains_key(sbom::FILE_NAME) {
+            return Ok(());
+        }
+        let path = self.root.join(sbom::FILE_NAME);
+        let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
+        let document = sbom::parse(&path.display().to_string(), &bytes)?;
+        let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
+        let text = output::Contents::Text(sbom::refreshed(document, &files));
+        rows.insert(sbom::FILE_NAME.into(), Row::new(sbom::FILE_NAME.into(), Role::Sbom, text));
+        Ok(())
     }
 
     /// Where trees are published: `OUTPUT` of `OUTPUT/NAME/BUILD-ID`.

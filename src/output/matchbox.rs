@@ -143,13 +143,14 @@ fn stages<'b>(mut group: Group<'b>, built: &Built<'_>) -> Vec<Group<'b>> {
 }
 
 /// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.
-fn selector(node: &Node) -> Map<String, Value> {
+pub fn selector(node: &Node) -> Map<String, Value> {
     let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string().into()));
     let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone().into()));
     mac.into_iter().chain(uuid).collect()
 }
 
-fn metadata(node: &Node) -> Map<String, Value> {
+/// What templates and DHCP servers know of a node.
+pub fn metadata(node: &Node) -> Map<String, Value> {
     let name = ("name".to_owned(), node.name.value.clone().into());
     let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.value.to_string().into()));
     [name].into_iter().chain(ip).collect()

@@ -19,19 +19,16 @@ pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe,
     decoder.finish(recipe)
 }
 
-struct Reader<'a> {
-    decoder: &'a Decoder,
-    directory: &'a Path,
+/// Reads what recipes are made of.
+pub(super) struct Reader<'a> {
+    pub decoder: &'a Decoder,
+    pub directory: &'a Path,
 }
 
 impl Reader<'_> {
     fn recipe(&self, root: &Yaml, source: &Arc<Source>) -> Recipe {
         let fields = self.decoder.fields(root, "the recipe");
-        if let Some(node) = fields.need("schema")
-            && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
-        {
-            self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
-        }
+        self.check_schema(&fields);
         let release = self.release(fields.need("release").unwrap_or(root), root);
         let recipe = Recipe {
             name: fields
@@ -73,6 +70,14 @@ impl Reader<'_> {
             self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
         }
         recipe
+    }
+
+    pub(super) fn check_schema(&self, fields: &Fields<'_>) {
+        if let Some(node) = fields.need("schema")
+            && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
+        {
+            self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
+        }
     }
 
     fn release(&self, node: &Yaml, root: &Yaml) -> Release {
@@ -358,77 +363,14 @@ impl Reader<'_> {
         }
     }
 
-    fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
+    pub(super) fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
         self.paths(fields.get("ignition"), "`ignition`")
     }
 
     /// Files that a list names, from the recipe's directory on.
-    fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
+    pub(super) fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
         let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
         paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
-    }
-
-    fn nodes(&self, node: &Yaml, archs: &[Arch]) -> Vec<Node> {
-        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node, archs)).collect()
-    }
-
-    fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
-        let fields = self.decoder.fields(node, "a node");
-        let name = fields.need("name").map(|n| self.name(n, "a node's name"));
-        let profile =
-            fields.need("profile").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
-        let mac =
-            fields.get("mac").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed::<Mac>(n)?)));
-        let uuid = fields.get("uuid").and_then(|n| self.uuid(n));
-        let selected = fields.get("mac").is_some() || fields.get("uuid").is_some();
-        let node = Node {
-            mac,
-            uuid,
-            ip: fields.get("ip").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
-            ignition: self.layers(&fields),
-            private: self.paths(fields.get("private"), "`private`"),
-            name: name?,
-            profile: profile?,
-            arch: self.arch_of(node, &fields, archs),
-            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
-        };
-        if !selected {
-            let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
-            self.decoder.push(Finding::error(text).at(node.name.place.clone()));
-        }
-        Some(node)
-    }
-
-    /// What a machine is known by does not say what its processor is, so a node says it where the recipe has several.
-    fn arch_of(&self, node: &Yaml, fields: &Fields<'_>, archs: &[Arch]) -> Arch {
-        let listed = || archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(" and ");
-        match (fields.get("arch"), archs) {
-            (Some(given), _) => {
-                let arch = self.decoder.parsed(given);
-                if let Some(arch) = arch.filter(|arch| !archs.contains(arch)) {
-                    self.decoder
-                        .error(given, format!("the recipe's release is for {}, not {arch}", listed()));
-                }
-                arch.unwrap_or(Arch::Amd64)
-            }
-            (None, [only]) => *only,
-            (None, _) => {
-                self.decoder
-                    .error(node, format!("this node needs an `arch`: the release is for {}", listed()));
-                Arch::Amd64
-            }
-        }
-    }
-
-    /// iPXE sends UUIDs in lower case and Matchbox compares text.
-    fn uuid(&self, node: &Yaml) -> Option<Spanned<String>> {
-        let text = self.decoder.string(node)?.to_lowercase();
-        let groups: Vec<usize> = text.split('-').map(str::len).collect();
-        let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        if groups != [8, 4, 4, 4, 12] || !hex {
-            self.decoder.error(node, format!("`{text}` is not a UUID"));
-        }
-        Some(self.decoder.spanned(node, text))
     }
 
     fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Output> {
@@ -467,45 +409,7 @@ impl Reader<'_> {
         (format.read)(&options).map(|read| Output { name: format.name, format: read })
     }
 
-    fn check_nodes(&self, recipe: &Recipe) {
-        let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
-        let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
-        let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
-        for node in &recipe.nodes {
-            let name = node.name.value.as_str();
-            if let Some(first) = names.insert(name, node) {
-                let finding =
-                    Finding::error(format!("node `{name}` is listed twice")).at(node.name.place.clone());
-                self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
-            }
-            let taken = recipe.release.archs.iter().any(|arch| recipe.default_name(*arch) == name);
-            if taken && recipe.default_profile.is_some() {
-                let text = format!("a node cannot be called `{name}` beside a `default_profile`");
-                let finding = Finding::error(text).at(node.name.place.clone());
-                self.decoder.push(finding.hint(format!("both would be the group `{name}`")));
-            }
-            let same = |first: &Node, what: String| {
-                Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))
-            };
-            if let Some(mac) = &node.mac
-                && let Some(first) = macs.insert(mac.value, node)
-            {
-                let finding = same(first, format!("MAC address {}", mac.value)).at(mac.place.clone());
-                let place = first.mac.as_ref().unwrap_or(mac).place.clone();
-                self.decoder.push(finding.related(place, "first given here"));
-            }
-            if let Some(uuid) = &node.uuid
-                && let Some(first) = uuids.insert(&uuid.value, node)
-            {
-                let finding = same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone());
-                let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
-                self.decoder.push(finding.related(place, "first given here"));
-            }
-            self.known_profile(recipe, &node.profile);
-        }
-    }
-
-    fn known_profile(&self, recipe: &Recipe, profile: &Spanned<String>) {
+    pub(super) fn known_profile(&self, recipe: &Recipe, profile: &Spanned<String>) {
         let known = recipe.profiles.keys().map(String::as_str);
         if recipe.profiles.is_empty() || known.clone().any(|name| name == profile.value) {
             return;
@@ -518,7 +422,7 @@ impl Reader<'_> {
         });
     }
 
-    fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
+    pub(super) fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
         let name = self.decoder.spanned(node, self.decoder.string(node).unwrap_or_default());
         self.plain_name(&name, what);
         name

@@ -53,6 +53,8 @@ fn a_build_publishes_stock_files_overlays_and_configs_and_every_digest_holds() {
         "profiles/control+n2.json".into(),
         "profiles/control.json".into(),
         "profiles/worker.json".into(),
+        "sbom.spdx.json".into(),
+        "small.lock".into(),
     ];
     assert_eq!(paths, expected);
     for (path, file) in &manifest.files {

@@ -47,6 +47,7 @@ mod published;
 mod recipes;
 mod registry;
 mod releases;
+mod sbom;
 mod serve;
 mod service;
 mod shipped;

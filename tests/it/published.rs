@@ -107,7 +107,8 @@ fn what_is_injected_into_a_tree_is_published_beside_it_and_the_tree_stays_as_it_
         .filter(|(path, file)| manifest(&after).files[*path].sha256 != file.sha256)
         .map(|(path, _)| path.clone())
         .collect();
-    assert_eq!(changed, ["SHA256SUMS", "assets/overlay/worker.cpio", "ignition/worker.ign"]);
+    let expected = ["SHA256SUMS", "assets/overlay/worker.cpio", "ignition/worker.ign", "sbom.spdx.json"];
+    assert_eq!(changed, expected);
     let base = format!("assets/flatcar/{VERSION}/{BASE}");
     let inode = |tree: &Path| fs::metadata(tree.join(&base)).unwrap().ino();
     assert_eq!(inode(&before), inode(&after), "nothing that stays is copied");

@@ -9,7 +9,10 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use prebake::manifest::Role;
+
 use crate::http::{Reply, SOON, Server, connect, get, head, read_reply, send, soon};
+use crate::tree::Tree;
 use crate::world::{VERSION, World};
 
 /// Length of the small release's base initrd.
@@ -546,11 +549,17 @@ fn what_cannot_be_served_is_one_error_with_a_hint_and_its_exit_code() {
         assert_eq!(run.stderr.matches("error:").count(), 1, "{}", run.stderr);
     }
 
+    // A group that was edited, and one that was published so.
     let group = world.path(current).canonicalize().unwrap().join("groups/n1.json");
     fs::set_permissions(group.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(&group).unwrap();
     fs::write(&group, "{\"profile\": \"worker\", \"selector\": {\"mac\": \"nonsense\"}}").unwrap();
     let run = world.prebake(&["serve", current, "--address", "127.0.0.1:0"]);
+    run.fails(4, &["groups/n1.json", "the manifest says", "hint:"]);
+
+    let group = br#"{"profile": "worker", "selector": {"mac": "nonsense"}}"#;
+    let tree = Tree::new().row("groups/n1.json", Role::Group, group).publish();
+    let run = world.prebake(&["serve", tree.path().to_str().unwrap(), "--address", "127.0.0.1:0"]);
     run.fails(4, &["groups/n1.json", "not a MAC address", "hint:"]);
 }
 

@@ -57,7 +57,8 @@ impl Tree {
         self
     }
 
-    fn row(mut self, path: &str, role: Role, bytes: &[u8]) -> Tree {
+    /// With a file of a role.
+    pub fn row(mut self, path: &str, role: Role, bytes: &[u8]) -> Tree {
         let target = self.path().join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::write(target, bytes).unwrap();

@@ -10,8 +10,8 @@ pub fn serving(site: &Site) -> String {
     let (profiles, groups) = (site.profiles.len(), site.groups.iter().count());
     match &site.live {
         None => {
-            let (root, files) = (site.root.display(), site.manifest.files.len());
-            format!("serving {root}: {files} files, {profiles} profiles, {groups} groups")
+            let (place, files) = (&site.place, site.manifest.files.len());
+            format!("serving {place}: {files} files, {profiles} profiles, {groups} groups")
         }
         Some(live) => {
             let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));

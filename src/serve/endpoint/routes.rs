@@ -198,6 +198,7 @@ mod tests {
     use crate::digest::Sha256;
     use crate::manifest::{File, Manifest, Role, SCHEMA};
     use crate::serve::http::answer::{Body, Piece};
+    use crate::tree::Place;
 
     /// A site of one file, `assets/a`.
     fn site() -> Site {
@@ -212,7 +213,7 @@ mod tests {
             joined: BTreeMap::new(),
         };
         let (groups, profiles) = Default::default();
-        Site { root: "/tree".into(), manifest, groups, profiles, live: None, signer: None }
+        Site { place: Place::Directory("/tree".into()), manifest, groups, profiles, live: None, signer: None }
     }
 
     fn the_file() -> Piece {

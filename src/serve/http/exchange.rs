@@ -15,7 +15,7 @@ use super::answer::{Answer, Body, TEXT};
 use super::boots::{Boots, Turn};
 use super::limits::Limits;
 use super::proofs::{Proofs, Verdict};
-use super::segments::{self, Root, Segment, Unsendable};
+use super::segments::{self, Segment};
 use super::shares::{SHORT, Shares};
 use super::tally::Tally;
 use crate::serve::endpoint::guard::Guard;
@@ -26,6 +26,7 @@ use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::{Cut, Notice, Notices, Record};
 use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
+use crate::tree::beneath::{Refused, Root};
 
 /// What all connections answer from.
 pub struct Exchange {
@@ -109,7 +110,7 @@ impl Exchange {
         let mut length = body.length();
         let body = match body {
             Body::Stream(events) => Outgoing::Stream(events),
-            body => Outgoing::Segments(match self.open(body, &site.root).await {
+            body => Outgoing::Segments(match self.open(body, site.place.directory()).await {
                 Ok(segments) => segments,
                 Err(instead) => {
                     (status, headers, length) = (instead.status, instead.headers, instead.body.length());
@@ -163,11 +164,11 @@ impl Exchange {
         }
         let damaged =
             |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
-        let opened = self.root(root).map_err(Unsendable::from).and_then(|root| segments::open(body, &root));
+        let opened = self.root(root).map_err(Refused::from).and_then(|root| segments::open(body, &root));
         let (segments, promised) = match opened {
             Ok(opened) => opened,
-            Err(Unsendable::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),
-            Err(Unsendable::Damaged(error)) => return Err(damaged(error)),
+            Err(Refused::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),
+            Err(Refused::Damaged(error)) => return Err(damaged(error)),
         };
         let Some(proofs) = &self.proofs else { return Ok(segments) };
         for file in promised {

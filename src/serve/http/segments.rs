@@ -3,17 +3,15 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 use super::answer::{Body, Piece};
 use crate::digest::Sha256;
+use crate::tree::beneath::{Refused, Root};
 
 /// What leaves at a stretch.
 #[derive(Clone, Debug)]
@@ -47,73 +45,6 @@ impl Segment {
     }
 }
 
-/// Why a body cannot be opened.
-#[derive(Debug)]
-pub enum Unsendable {
-    /// A link leads out of what is served.
-    Outside,
-    /// It is gone, shorter than it should be, no file, or cannot be read.
-    Damaged(io::Error),
-}
-
-impl From<io::Error> for Unsendable {
-    fn from(error: io::Error) -> Self {
-        Unsendable::Damaged(error)
-    }
-}
-
-/// The directory that nothing may be opened outside of.
-#[derive(Debug)]
-pub struct Root {
-    path: PathBuf,
-    directory: OwnedFd,
-}
-
-impl Root {
-    /// Opens it; the path must be canonical.
-    pub fn open(path: &Path) -> io::Result<Root> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Root { path: path.into(), directory })
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether it is the directory at a path. One that was removed is none, even if there is another one in its place.
-    pub fn is(&self, path: &Path) -> bool {
-        self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
-    }
-
-    /// Opens a file beneath it. A link may lead to another place beneath it, and nowhere else.
-    ///
-    /// # Errors
-    /// A file that cannot be opened, or lies outside.
-    pub fn file(&self, path: &Path) -> Result<File, Unsendable> {
-        // Something that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let beneath = path.strip_prefix(&self.path).map_err(|_| Unsendable::Outside)?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(&self.directory, beneath, flags, Mode::empty(), resolve) {
-            Ok(file) => Ok(file.into()),
-            // A link with an absolute target may still stay inside; and kernels before 5.6, and some sandboxes, know no
-            // openat2(2). Both are looked at the slow way.
-            Err(Errno::XDEV | Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
-                let path = path.canonicalize()?;
-                if !path.starts_with(&self.path) {
-                    return Err(Unsendable::Outside);
-                }
-                Ok(rustix::fs::open(&path, flags | OFlags::NOFOLLOW, Mode::empty())
-                    .map_err(io::Error::from)?
-                    .into())
-            }
-            Err(error) => Err(Unsendable::Damaged(error.into())),
-        }
-    }
-}
-
 /// A file that an answer needs and what is known of its bytes.
 #[derive(Debug)]
 pub struct Promised {
@@ -126,7 +57,7 @@ pub struct Promised {
 }
 
 /// Opens the files that a body needs, before anything is promised: what cannot be sent is an error of its own.
-pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Unsendable> {
+pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
     let (pieces, parts, end) = match body {
         Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes.into())], Vec::new())),
         Body::Stream(_) => return Ok((Vec::new(), Vec::new())),
@@ -152,11 +83,7 @@ pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Un
         let needed = needed.map(|part| part.end - place.start).max().or((size == 0).then_some(0));
         let Some(needed) = needed else { continue };
         let file = root.file(&path)?;
-        let found = file.metadata()?;
-        if !found.is_file() {
-            return Err(io::Error::other("it is no file").into());
-        }
-        if found.len() < needed {
+        if file.metadata()?.len() < needed {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         let file = Arc::new(file);
@@ -200,13 +127,12 @@ mod tests {
         fs::create_dir(&root).unwrap();
         fs::write(root.join("a"), "0123456789").unwrap();
         fs::write(root.join("b"), "abcdef").unwrap();
-        fs::write(directory.path().join("secret"), "SECRET").unwrap();
         let root = Root::open(&root.canonicalize().unwrap()).unwrap();
         (directory, root)
     }
 
     fn piece(root: &Root, name: &str, size: u64) -> Piece {
-        Piece::File { path: root.path.join(name), size, sha256: None }
+        Piece::File { path: root.path().join(name), size, sha256: None }
     }
 
     fn bytes(segments: Vec<Segment>, chunk: usize) -> Vec<u8> {
@@ -242,47 +168,6 @@ mod tests {
         let pieces = vec![piece(&root, "a", 10), piece(&root, "gone", 6)];
         assert_eq!(open(Body::File { pieces: pieces.clone(), range: 2..10 }, &root).unwrap().1.len(), 1);
         let damaged = open(Body::File { pieces, range: 2..11 }, &root);
-        assert!(matches!(damaged, Err(Unsendable::Damaged(_))), "{damaged:?}");
-    }
-
-    #[test]
-    fn links_may_lead_about_within_the_root_and_never_out_of_it() {
-        use std::os::unix::fs::symlink;
-        let (_directory, root) = root();
-        let link = |target: &Path, name| symlink(target, root.path.join(name)).unwrap();
-        link("b".as_ref(), "relative");
-        link(&root.path.join("b"), "absolute");
-        link("../secret".as_ref(), "out");
-        link(&root.path.with_file_name("secret"), "far");
-        link("..".as_ref(), "up");
-        let open = |name| open(Body::File { pieces: vec![piece(&root, name, 6)], range: 0..6 }, &root);
-        for inside in ["relative", "absolute"] {
-            assert_eq!(bytes(open(inside).unwrap().0, 6), b"abcdef", "{inside}");
-        }
-        for outside in ["out", "far", "up/secret", "../secret"] {
-            let refused = open(outside);
-            assert!(matches!(refused, Err(Unsendable::Outside)), "{outside}: {refused:?}");
-        }
-    }
-
-    #[test]
-    fn a_directory_that_was_removed_is_not_the_one_in_its_place() {
-        let (_directory, root) = root();
-        assert!(root.is(&root.path));
-        fs::remove_dir_all(&root.path).unwrap();
-        fs::create_dir(&root.path).unwrap();
-        assert!(!root.is(&root.path));
-    }
-
-    #[test]
-    fn a_pipe_or_a_directory_is_no_file_and_holds_nobody_up() {
-        let (_directory, root) = root();
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(&root.directory, "pipe", fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        fs::create_dir(root.path.join("directory")).unwrap();
-        for name in ["pipe", "directory"] {
-            let refused = open(Body::File { pieces: vec![piece(&root, name, 1)], range: 0..1 }, &root);
-            assert!(matches!(refused, Err(Unsendable::Damaged(_))), "{name}: {refused:?}");
-        }
+        assert!(matches!(damaged, Err(Refused::Damaged(_))), "{damaged:?}");
     }
 }

@@ -82,7 +82,8 @@ impl Tree {
             return self.site.clone();
         }
         self.seen = seen;
-        let Some(root) = self.path.canonicalize().ok().filter(|root| *root != self.site.root) else {
+        let Some(root) = self.path.canonicalize().ok().filter(|root| root != self.site.place.directory())
+        else {
             self.refused = None;
             return self.site.clone();
         };

@@ -17,8 +17,9 @@ use super::{Error, Flaw, Profile, Site};
 use crate::ignition::clean_path;
 use crate::manifest::{Manifest, SCHEMA};
 use crate::serve::endpoint::sign::Signer;
-use crate::serve::http::segments::{Root, Unsendable};
 use crate::serve::notice::{Notice, Notices};
+use crate::tree::Place;
+use crate::tree::beneath::{Refused, Root};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -232,7 +233,7 @@ fn site(
         kept: Mutex::default(),
     };
     Site {
-        root: assets.unwrap_or_else(|| path.clone()),
+        place: Place::Directory(assets.unwrap_or_else(|| path.clone())),
         manifest,
         groups,
         profiles,
@@ -267,8 +268,8 @@ impl Directory {
         };
         let root = self.root.as_ref().ok_or("the data directory cannot be read")?;
         let file = root.file(&root.path().join(path)).map_err(|error| match error {
-            Unsendable::Outside => format!("{path} is a link that leaves the data directory"),
-            Unsendable::Damaged(error) => told(error),
+            Refused::Outside => format!("{path} is a link that leaves the data directory"),
+            Refused::Damaged(error) => told(error),
         })?;
         if !file.metadata().map_err(told)?.is_file() {
             return Err(format!("{path} is not a file"));

@@ -1,5 +1,6 @@
 //! What is served: an immutable index of a published tree, or of a Matchbox data directory as it is now.
 
+pub mod added;
 pub mod content;
 pub mod datadir;
 pub mod labels;
@@ -10,7 +11,6 @@ pub mod watch;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,15 +19,16 @@ use self::datadir::Live;
 use self::select::Groups;
 use crate::error::{Advice, Exit};
 use crate::initrd::padding;
-use crate::manifest::{self, Joined, Manifest, Role};
+use crate::manifest::{Joined, Manifest, Role};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::http::answer::{Piece, TEXT};
+use crate::tree::{self, Place, Tree};
 
 /// A tree or data directory, ready to answer.
 #[derive(Debug)]
 pub struct Site {
-    /// The directory that no file may leave which is sent: the build itself, not the link to it, or Matchbox's assets.
-    pub root: PathBuf,
+    /// Where the files lie that are sent, which none may leave: the build itself, or Matchbox's assets.
+    pub place: Place,
     /// What the tree holds; nothing where a data directory is served.
     pub manifest: Manifest,
     /// Which group answers whom.
@@ -108,22 +109,16 @@ const TYPES: [(&str, &str); 7] = [
 /// Why a tree or data directory cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a tree.
-    #[error("{} is not a tree that prebake built: it has no {}", path.display(), manifest::FILE_NAME)]
-    NoTree {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A manifest that cannot be used.
+    /// Not a tree, or one that was damaged.
     #[error(transparent)]
-    Manifest(#[from] manifest::Error),
+    Tree(#[from] tree::Error),
     /// A group or profile that cannot be used.
-    #[error("{} cannot be used: {why}", path.display())]
+    #[error("{path} of {place} cannot be used: {why}")]
     Malformed {
-        /// The file.
-        path: PathBuf,
+        /// The tree.
+        place: String,
+        /// The file in it.
+        path: String,
         /// Why.
         why: String,
     },
@@ -152,18 +147,16 @@ fn listed(flaws: &[Flaw]) -> String {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::NoTree { .. } | Error::NoDirectory { .. } => Exit::Failed,
-            Error::Manifest(_) | Error::Malformed { .. } => Exit::Integrity,
+            Error::Tree(error) => error.exit(),
+            Error::NoDirectory { .. } => Exit::Failed,
+            Error::Malformed { .. } => Exit::Integrity,
             Error::Flawed { .. } => Exit::Config,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoTree { .. } => {
-                Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
-            }
-            Error::Manifest(error) => error.hint(),
+            Error::Tree(error) => error.hint(),
             Error::Malformed { .. } => Some("the tree was damaged; build it again".into()),
             Error::NoDirectory { .. } => {
                 Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' does without assets".into())
@@ -177,30 +170,28 @@ impl Site {
     /// Reads a tree. Unlike Matchbox, which skips what it cannot read, a tree with a bad group is refused: its machines
     /// would silently boot the default.
     pub fn load(tree: &Path) -> Result<Site, Error> {
-        let missing = |source| Error::NoTree { path: tree.into(), source };
-        let root = tree.canonicalize().map_err(missing)?;
-        let path = root.join(manifest::FILE_NAME);
-        let manifest = Manifest::parse(&path.display().to_string(), &fs::read(&path).map_err(missing)?)?;
+        let tree = Tree::directory(tree)?;
         let mut groups = Vec::new();
         let mut profiles = BTreeMap::new();
-        for (name, file) in &manifest.files {
+        for (name, file) in &tree.manifest().files {
             match file.role {
                 Role::Group => {
-                    groups.push(Arc::new(read(&root.join(name), |bytes| records::group(stem(name), bytes))?));
+                    groups.push(Arc::new(read(&tree, name, |bytes| records::group(stem(name), bytes))?));
                 }
                 Role::Profile => {
-                    profiles.insert(stem(name).into(), Arc::new(read(&root.join(name), records::profile)?));
+                    profiles.insert(stem(name).into(), Arc::new(read(&tree, name, records::profile)?));
                 }
                 _ => {}
             }
         }
         if let Some(group) = groups.iter().find(|group: &&Arc<_>| !profiles.contains_key(&group.profile)) {
-            let path = root.join(format!("groups/{}.json", group.id));
+            let path = format!("groups/{}.json", group.id);
             let why = format!("there is no profile `{}`", group.profile);
-            return Err(Error::Malformed { path, why });
+            return Err(Error::Malformed { place: tree.place(), path, why });
         }
+        let (manifest, place) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
-        Ok(Site { root, manifest, groups, profiles, live: None, signer: None })
+        Ok(Site { place, manifest, groups, profiles, live: None, signer: None })
     }
 
     /// A published file, if the manifest names it, or two that it joins.
@@ -209,7 +200,11 @@ impl Site {
             let file = self.manifest.files.get(path)?;
             Some((
                 file,
-                Piece::File { path: self.root.join(path), size: file.size, sha256: Some(file.sha256) },
+                Piece::File {
+                    path: self.place.directory().join(path),
+                    size: file.size,
+                    sha256: Some(file.sha256),
+                },
             ))
         };
         if let Some((file, piece)) = file(path) {
@@ -237,10 +232,10 @@ impl Site {
             return live.read(&format!("{folder}/{id}")).map(|file| file.bytes.clone());
         }
         let path = format!("{folder}/{id}");
-        if id.is_empty() || !self.manifest.files.contains_key(&path) {
+        let Some(row) = self.manifest.files.get(&path) else {
             return Err(format!("the profile has no file below {folder}/ that the tree's manifest names"));
-        }
-        let bytes = fs::read(self.root.join(&path)).map_err(|error| format!("{path}: {error}"))?;
+        };
+        let bytes = self.place.read(&path, row).map_err(|error| error.to_string())?;
         Ok(bytes.into())
     }
 
@@ -256,8 +251,7 @@ fn stem(path: &str) -> &str {
     name.strip_suffix(".json").unwrap_or(name)
 }
 
-fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, Error> {
-    let malformed = |why: String| Error::Malformed { path: path.into(), why };
-    let bytes = fs::read(path).map_err(|error| malformed(error.to_string()))?;
-    parse(&bytes).map_err(malformed)
+fn read<T>(tree: &Tree, path: &str, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, Error> {
+    let malformed = |why| Error::Malformed { place: tree.place(), path: path.into(), why };
+    parse(&tree.read(path)?).map_err(malformed)
 }

@@ -23,6 +23,11 @@ pub(crate) fn build(peer: &str) -> Option<PathBuf> {
     prepare(peer, "build.sh", &[peer])
 }
 
+/// The directory of a judge that is a Python program, for `PYTHONPATH`, or nothing where judges are skipped on purpose.
+pub(crate) fn python(peer: &str) -> Option<PathBuf> {
+    prepare(peer, "python.sh", &[peer])
+}
+
 /// Terraform, or OpenTofu in its place, where one of them is installed; nothing where not, in a CI either: no package of
 /// Debian has them, so a bare machine cannot be made to.
 pub(crate) fn terraform() -> Option<PathBuf> {

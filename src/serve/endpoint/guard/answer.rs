@@ -93,7 +93,7 @@ fn read(site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
     if !is_contained_in_url(id) {
         return Ok(None);
     }
-    match fs::read(site.root.join(CONFIGS).join(id)) {
+    match fs::read(site.place.directory().join(CONFIGS).join(id)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {

@@ -71,7 +71,7 @@ fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
     match site.asset(name).map(|asset| asset.pieces).as_deref() {
         Some([Piece::File { path, size, .. }]) => {
             // A link inside a tree may lead to another place of it, and nowhere else.
-            if !path.canonicalize()?.starts_with(&site.root) {
+            if !path.canonicalize()?.starts_with(site.place.directory()) {
                 return Ok(None);
             }
             Ok(Some(Content::File(Arc::new(File::open(path)?), *size)))

@@ -17,10 +17,15 @@ const OVERLAY: &str = "/assets/overlay/worker.cpio";
 /// A tree with a worker that installs nothing, and one that does; its kernel has 100 bytes, its initrds 1000 each.
 fn site() -> Site {
     let directory = tempfile::tempdir().unwrap();
-    let write = |path: &str, document: serde_json::Value| {
+    let mut files = serde_json::Map::new();
+    let mut write = |path: &str, document: serde_json::Value| {
+        let text = document.to_string();
+        let role = path.split('/').next().unwrap_or_default().trim_end_matches('s');
+        let sha256 = crate::digest::Sha256::of(text.as_bytes());
+        files.insert(path.into(), json!({"role": role, "size": text.len(), "sha256": sha256}));
         let path = directory.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, document.to_string()).unwrap();
+        std::fs::write(path, text).unwrap();
     };
     let boot = json!({"kernel": KERNEL, "initrd": [BASE, OVERLAY], "args": ["quiet"]});
     write("profiles/worker.json", json!({"id": "worker", "boot": boot}));
@@ -32,21 +37,17 @@ fn site() -> Site {
         "groups/n2.json",
         json!({"id": "n2", "profile": "worker", "selector": selector, "metadata": metadata}),
     );
+    // Nobody reads these here.
     let file = |role: &str, size: u64| json!({"role": role, "size": size, "sha256": "00".repeat(32)});
     let kernel = json!({"role": "kernel", "size": 100, "sha256": "00".repeat(32), "arch": "amd64"});
+    files.insert(KERNEL[1..].into(), kernel);
+    files.insert(BASE[1..].into(), file("base-initrd", 1000));
+    files.insert(OVERLAY[1..].into(), file("overlay", 1000));
+    files.insert("assets/sysext/report/report-1-x86-64.raw".into(), file("sysext", 10));
     let manifest = json!({
-        "schema": crate::manifest::SCHEMA, "name": "small", "epoch": 0, "releases": [],
-        "files": {
-            KERNEL[1..].to_owned(): kernel,
-            BASE[1..].to_owned(): file("base-initrd", 1000),
-            OVERLAY[1..].to_owned(): file("overlay", 1000),
-            "assets/sysext/report/report-1-x86-64.raw": file("sysext", 10),
-            "groups/n1.json": file("group", 1),
-            "groups/n2.json": file("group", 1),
-            "profiles/worker.json": file("profile", 1),
-        },
+        "schema": crate::manifest::SCHEMA, "name": "small", "epoch": 0, "releases": [], "files": files,
     });
-    write("manifest.json", manifest);
+    std::fs::write(directory.path().join("manifest.json"), manifest.to_string()).unwrap();
     Site::load(directory.path()).unwrap()
 }
 

@@ -1,0 +1,318 @@
+//! A published tree: its manifest, and the bytes of every file that the manifest names.
+//!
+//! [`publish::Draft`](crate::publish::Draft) is what will be published, a [`Tree`] what is. Whoever reads one does not ask
+//! where it lies. Nothing outside of the manifest is read: not what else lies about, and not what a link leads to beyond the
+//! tree.
+
+pub mod beneath;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::beneath::{Refused, Root};
+use crate::digest::Sha256;
+use crate::error::{Advice, Exit};
+use crate::manifest::{self, Manifest};
+
+/// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
+const MOST_IN_MEMORY: u64 = 64 << 20;
+
+/// A published tree.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    manifest: Manifest,
+    place: Place,
+}
+
+/// Where a tree lies.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the directory of a build itself, not of the link to it.
+    Directory(PathBuf),
+}
+
+/// One published file, open: the bytes that the manifest counts and no others.
+#[derive(Clone, Debug)]
+pub struct Part {
+    file: Arc<File>,
+    start: u64,
+    size: u64,
+    position: u64,
+}
+
+/// Why a tree, or a file of one, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a tree.
+    #[error("{} is not a tree that prebake built: it has no {}", path.display(), manifest::FILE_NAME)]
+    NoTree {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// Not a published file.
+    #[error("the manifest of {place} names no `{path}`")]
+    Unnamed {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+    },
+    /// It is gone, no file, or a link that leads out of the tree.
+    #[error("{path} of {place} cannot be read")]
+    Unreadable {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+        /// Why.
+        source: Refused,
+    },
+    /// Shorter or longer than it was published.
+    #[error("{path} of {place} has {found} bytes, where the manifest says {recorded}")]
+    Size {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+        /// What the manifest says.
+        recorded: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// Other bytes than were published.
+    #[error("{path} of {place} is not what the manifest says")]
+    Changed {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+    },
+    /// More than anybody should hold in memory.
+    #[error("{path} of {place} has {size} bytes, too many for a text")]
+    TooLong {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+        /// What the manifest says.
+        size: u64,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::NoTree { .. } | Error::Unnamed { .. } => Exit::Failed,
+            Error::Manifest(error) => error.exit(),
+            Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
+                Exit::Integrity
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoTree { .. } => {
+                Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
+            }
+            Error::Manifest(error) => error.hint(),
+            Error::Unnamed { .. } | Error::TooLong { .. } => None,
+            Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {
+                Some("the tree was damaged; build it again".into())
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Opens a build, or `current`, which leads to one.
+    pub fn directory(path: &Path) -> Result<Tree, Error> {
+        let missing = |source| Error::NoTree { path: path.into(), source };
+        let directory = path.canonicalize().map_err(missing)?;
+        let file = directory.join(manifest::FILE_NAME);
+        let bytes = fs::read(&file).map_err(missing)?;
+        let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
+        Ok(Tree { manifest, place: Place::Directory(directory) })
+    }
+
+    /// What it holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where it lies, for messages.
+    pub fn place(&self) -> String {
+        self.place.to_string()
+    }
+
+    /// The manifest and where the files are.
+    pub fn into_parts(self) -> (Manifest, Place) {
+        (self.manifest, self.place)
+    }
+
+    /// Opens a published file. Its length is held against the manifest, its bytes are not.
+    pub fn open(&self, path: &str) -> Result<Part, Error> {
+        self.place.open(path, self.row(path)?)
+    }
+
+    /// Reads a published file, a text or another short one. The bytes are those that the manifest says.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.place.read(path, self.row(path)?)
+    }
+
+    fn row(&self, path: &str) -> Result<&manifest::File, Error> {
+        let unnamed = || Error::Unnamed { place: self.place(), path: path.into() };
+        self.manifest.files.get(path).ok_or_else(unnamed)
+    }
+}
+
+impl Place {
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        let Place::Directory(path) = self;
+        path
+    }
+
+    /// As [`Tree::open`], for who has the file's row of the manifest.
+    pub fn open(&self, path: &str, row: &manifest::File) -> Result<Part, Error> {
+        let (file, found) = self.file(path).map_err(self.unreadable(path))?;
+        match found == row.size {
+            true => Ok(Part { file: Arc::new(file), start: 0, size: row.size, position: 0 }),
+            false => {
+                let (place, path, recorded) = (self.to_string(), path.to_owned(), row.size);
+                Err(Error::Size { place, path, recorded, found })
+            }
+        }
+    }
+
+    /// As [`Tree::read`], for who has the file's row of the manifest.
+    pub fn read(&self, path: &str, row: &manifest::File) -> Result<Vec<u8>, Error> {
+        if row.size > MOST_IN_MEMORY {
+            return Err(Error::TooLong { place: self.to_string(), path: path.into(), size: row.size });
+        }
+        let mut bytes = Vec::new();
+        let read = self.open(path, row)?.read_to_end(&mut bytes);
+        read.map_err(|error| self.unreadable(path)(error.into()))?;
+        match Sha256::of(&bytes) == row.sha256 {
+            true => Ok(bytes),
+            false => Err(Error::Changed { place: self.to_string(), path: path.into() }),
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<(File, u64), Refused> {
+        let Place::Directory(directory) = self;
+        let file = Root::open(directory)?.file(&directory.join(path))?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    }
+
+    fn unreadable(&self, path: &str) -> impl Fn(Refused) -> Error {
+        move |source| Error::Unreadable { place: self.to_string(), path: path.into(), source }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Directory(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Part {
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.size.saturating_sub(self.position);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.file.read_at(&mut buffer[..most], self.start + self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Part {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.size.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::manifest::{Role, SCHEMA};
+
+    /// A tree of one file, `ignition/a.ign`.
+    fn tree() -> (tempfile::TempDir, Tree) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("ignition")).unwrap();
+        fs::write(directory.path().join("ignition/a.ign"), "0123456789").unwrap();
+        let file = manifest::File::new(Role::Ignition, 10, Sha256::of(b"0123456789"));
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files: BTreeMap::from([("ignition/a.ign".to_owned(), file)]),
+            joined: BTreeMap::new(),
+        };
+        fs::write(directory.path().join(manifest::FILE_NAME), manifest.to_bytes()).unwrap();
+        let tree = Tree::directory(directory.path()).unwrap();
+        (directory, tree)
+    }
+
+    #[test]
+    fn a_part_reads_and_seeks_as_a_file_does() {
+        let (_directory, tree) = tree();
+        let mut part = tree.open("ignition/a.ign").unwrap();
+        let mut two = [0; 2];
+        for (to, position, bytes) in
+            [(SeekFrom::Start(3), 3, b"34"), (SeekFrom::Current(-4), 1, b"12"), (SeekFrom::End(-2), 8, b"89")]
+        {
+            assert_eq!(part.seek(to).unwrap(), position);
+            part.read_exact(&mut two).unwrap();
+            assert_eq!(&two, bytes);
+        }
+        assert_eq!(part.read(&mut two).unwrap(), 0, "there is nothing behind the end");
+        assert_eq!(part.seek(SeekFrom::Start(100)).unwrap(), 100);
+        assert_eq!(part.read(&mut two).unwrap(), 0, "nor further behind it");
+        assert!(part.seek(SeekFrom::Current(-101)).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_published() {
+        let (directory, tree) = tree();
+        let path = directory.path().join("ignition/a.ign");
+        assert_eq!(tree.read("ignition/a.ign").unwrap(), b"0123456789");
+        fs::write(&path, "0123456780").unwrap();
+        assert!(matches!(tree.read("ignition/a.ign"), Err(Error::Changed { .. })));
+        fs::write(&path, "012345678").unwrap();
+        assert!(matches!(tree.open("ignition/a.ign"), Err(Error::Size { recorded: 10, found: 9, .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(tree.open("ignition/a.ign"), Err(Error::Unreadable { .. })));
+        assert!(matches!(tree.open("manifest.json"), Err(Error::Unnamed { .. })));
+    }
+}

@@ -1,0 +1,140 @@
+//! A directory that nothing may be opened outside of.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Why a file beneath a directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A link leads out of the directory.
+    #[error("it is a link that leaves the directory")]
+    Outside,
+    /// It is gone, shorter than it should be, no file, or cannot be read.
+    #[error(transparent)]
+    Damaged(#[from] io::Error),
+}
+
+/// The directory, open.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Root {
+    /// Opens it; the path must be canonical.
+    pub fn open(path: &Path) -> io::Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Root { path: path.into(), directory })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is the directory at a path. One that was removed is none, even if there is another one in its place.
+    pub fn is(&self, path: &Path) -> bool {
+        self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
+    }
+
+    /// Opens a file beneath it, given by its whole path. A link may lead to another place beneath it, and nowhere else.
+    ///
+    /// # Errors
+    /// What cannot be opened, lies outside, or is no file.
+    pub fn file(&self, path: &Path) -> Result<File, Refused> {
+        let file = self.anything(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other("it is no file").into()),
+        }
+    }
+
+    fn anything(&self, path: &Path) -> Result<File, Refused> {
+        // Something that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let beneath = path.strip_prefix(&self.path).map_err(|_| Refused::Outside)?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.directory, beneath, flags, Mode::empty(), resolve) {
+            Ok(file) => Ok(file.into()),
+            // A link with an absolute target may still stay inside; and kernels before 5.6, and some sandboxes, know no
+            // openat2(2). Both are looked at the slow way.
+            Err(Errno::XDEV | Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
+                let path = path.canonicalize()?;
+                if !path.starts_with(&self.path) {
+                    return Err(Refused::Outside);
+                }
+                Ok(rustix::fs::open(&path, flags | OFlags::NOFOLLOW, Mode::empty())
+                    .map_err(io::Error::from)?
+                    .into())
+            }
+            Err(error) => Err(Refused::Damaged(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("b"), "abcdef").unwrap();
+        fs::write(directory.path().join("secret"), "SECRET").unwrap();
+        let root = Root::open(&root.canonicalize().unwrap()).unwrap();
+        (directory, root)
+    }
+
+    #[test]
+    fn links_may_lead_about_within_the_root_and_never_out_of_it() {
+        let (_directory, root) = root();
+        let link = |target: &Path, name| symlink(target, root.path.join(name)).unwrap();
+        link("b".as_ref(), "relative");
+        link(&root.path.join("b"), "absolute");
+        link("../secret".as_ref(), "out");
+        link(&root.path.with_file_name("secret"), "far");
+        link("..".as_ref(), "up");
+        for inside in ["relative", "absolute"] {
+            let mut text = String::new();
+            root.file(&root.path.join(inside)).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "abcdef", "{inside}");
+        }
+        for outside in ["out", "far", "up/secret", "../secret"] {
+            let refused = root.file(&root.path.join(outside));
+            assert!(matches!(refused, Err(Refused::Outside)), "{outside}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_not_the_one_in_its_place() {
+        let (_directory, root) = root();
+        assert!(root.is(&root.path));
+        fs::remove_dir_all(&root.path).unwrap();
+        fs::create_dir(&root.path).unwrap();
+        assert!(!root.is(&root.path));
+    }
+
+    #[test]
+    fn a_pipe_or_a_directory_is_no_file_and_holds_nobody_up() {
+        let (_directory, root) = root();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(&root.directory, "pipe", fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        fs::create_dir(root.path.join("directory")).unwrap();
+        for name in ["pipe", "directory"] {
+            let refused = root.file(&root.path.join(name));
+            assert!(matches!(refused, Err(Refused::Damaged(_))), "{name}: {refused:?}");
+        }
+    }
+}
