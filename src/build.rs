@@ -26,6 +26,7 @@ use crate::recipe::{Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::{self, Outcome};
+use crate::secrets;
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
@@ -228,11 +229,12 @@ pub async fn build(
     };
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
-    let Compiled { boots, mut warnings } = compiled;
+    let Compiled { boots, mut warnings, public } = compiled;
     let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(check::boots(store, version, &blueprint.plan, &blueprint.boots)?);
+    warnings.extend(secrets::built(store, &lock, sysexts, &blueprint.plan, &outcomes, public)?);
     let Assembled { draft, memory, warnings: of_memory } =
         blueprint.assemble(&run::objects(&outcomes), &early, store)?;
     warnings.extend(of_memory);
