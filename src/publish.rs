@@ -91,8 +91,11 @@ pub struct Published {
 pub struct Draft {
     manifest: Manifest,
     contents: BTreeMap<String, Contents>,
-    /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID.
-    private: BTreeMap<String, Vec<u8>>,
+    /// By file name: what is said about the manifest, and so cannot be in it.
+    beside: BTreeMap<String, Vec<u8>>,
+    /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID. Nothing
+    /// where those that a tree may have shall stay.
+    private: Option<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Draft {
@@ -125,12 +128,38 @@ impl Draft {
         let file = manifest::File::new(Role::Checksums, sums.len() as u64, Sha256::of(&sums));
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));
-        Ok(Draft { manifest: head, contents, private: BTreeMap::new() })
+        Ok(Draft { manifest: head, contents, beside: BTreeMap::new(), private: Some(BTreeMap::new()) })
+    }
+
+    /// A tree that was published elsewhere, and all of whose files are in the store.
+    pub fn of(manifest: Manifest) -> Self {
+        let stored =
+            |file: &manifest::File| Contents::Stored(Object { sha256: file.sha256, size: file.size });
+        let contents = manifest.files.iter().map(|(path, file)| (path.clone(), stored(file))).collect();
+        Draft { manifest, contents, beside: BTreeMap::new(), private: None }
+    }
+
+    /// With files beside the manifest, by name: its signature, say.
+    pub fn with_beside(self, beside: BTreeMap<String, Vec<u8>>) -> Self {
+        Draft { beside, ..self }
     }
 
     /// With configs that hold secrets, by file name.
     pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
-        Draft { private, ..self }
+        Draft { private: Some(private), ..self }
+    }
+}
+
+impl Draft {
+    /// Writes what the manifest does not name.
+    fn place_unnamed(&self, tree: &Path) -> Result<(), store::Error> {
+        for (name, bytes) in &self.beside {
+            let path = tree.join(name);
+            if !fs::read(&path).is_ok_and(|there| there == *bytes) {
+                store::write_atomic(&path, bytes)?;
+            }
+        }
+        self.private.as_ref().map_or(Ok(()), |private| private::place(tree, private))
     }
 }
 
@@ -193,7 +222,7 @@ impl Output {
         let path = self.directory.join(&build_id);
         let unchanged = is_whole(&path, &draft.manifest, store);
         match unchanged {
-            true => private::place(&path, &draft.private)?,
+            true => draft.place_unnamed(&path)?,
             false => self.stage(draft, store, &build_id, &path)?,
         }
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
@@ -224,7 +253,7 @@ impl Output {
                 Contents::Joined(_) => {}
             }
         }
-        private::place(&stage, &draft.private)?;
+        draft.place_unnamed(&stage)?;
         write_read_only(&stage.join(manifest::FILE_NAME), &draft.manifest.to_bytes())?;
         for directory in &made {
             store::sync_directory(&stage.join(directory))?;

@@ -1,12 +1,13 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod bundle;
 mod completions;
 mod explain;
 mod fetch;
 mod ignition;
 mod initrd;
-mod keys;
+mod key;
 mod lock;
 mod man;
 mod plan;
@@ -19,6 +20,7 @@ mod status;
 mod store;
 mod sysext;
 mod table;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -44,13 +46,15 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
     #[command(alias = "initramfs")]
     Initrd(initrd::InitrdArgs),
-    Keys(keys::KeysArgs),
+    #[command(alias = "keys")]
+    Key(key::KeyArgs),
     Lock(lock::LockArgs),
     Man(man::ManArgs),
     Plan(plan::PlanArgs),
@@ -59,6 +63,7 @@ enum Verb {
     Status(status::StatusArgs),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
+    Verify(verify::VerifyArgs),
 }
 
 impl Cli {
@@ -71,12 +76,13 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Bundle(args) => args.run(),
             Verb::Completions(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
-            Verb::Keys(args) => args.run(),
+            Verb::Key(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Man(args) => args.run(),
             Verb::Plan(args) => args.run(),
@@ -85,6 +91,7 @@ impl Cli {
             Verb::Status(args) => args.run(),
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
+            Verb::Verify(args) => args.run(),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::quirks;
 use crate::report::{Finding, Source};
 use crate::sbom;
 use crate::store::{self, Store};
-use crate::tree as published;
+use crate::tree;
 
 /// A published tree.
 pub struct PublishedTree {
@@ -70,8 +70,8 @@ impl PublishedTree {
         if !directory.join(manifest::FILE_NAME).is_file() {
             return Ok(None);
         }
-        let (manifest, place) = published::Tree::directory(directory)?.into_parts();
-        Ok(Some(PublishedTree { root: place.directory().to_owned(), manifest }))
+        let (manifest, root) = tree::of_directory(directory)?;
+        Ok(Some(PublishedTree { root, manifest }))
     }
 
     /// Every initrd of the tree: what is shared, then by profile and node.

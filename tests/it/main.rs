@@ -64,4 +64,5 @@ mod tree;
 mod unpack;
 mod updates;
 mod vectors;
+mod verify;
 mod world;
