@@ -1,7 +1,6 @@
 //! `prebake bundle inspect`
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::HumanBytes;
@@ -32,14 +31,7 @@ fn names(manifest: &Manifest, role: Role) -> Vec<&str> {
 impl InspectArgs {
     /// Prints.
     pub fn run(self) -> Result<()> {
-        let demand = Demand {
-            trust: None,
-            site: None,
-            allow_unsigned: true,
-            allow_expired: true,
-            now: SystemTime::now(),
-        };
-        let bundle = Bundle::open(&self.file, &demand)?;
+        let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let index = bundle.index();
         let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
         eprintln!(
@@ -73,7 +65,7 @@ impl InspectArgs {
         }
         println!("  signature {}", signed_by(bundle.signatures()));
         for rotation in bundle.signatures().rotations() {
-            println!("  rotation  {} follows {}", rotation.new().id(), rotation.old().id());
+            println!("  rotation  {} follows {}", rotation.new_key().id(), rotation.old_key().id());
         }
         for manifest in &manifests {
             let bytes = manifest.files.values().map(|file| file.size).sum();
