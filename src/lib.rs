@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod compile;
 pub mod delivery;
+pub mod diff;
 pub mod digest;
 pub mod early;
 pub mod error;

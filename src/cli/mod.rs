@@ -1,6 +1,7 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod diff;
 mod explain;
 mod fetch;
 mod ignition;
@@ -28,7 +29,7 @@ use crate::error::Result;
 #[command(name = "prebake", version, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity, 5 signature or trust, \
-6 network, 7 unknown release, 8 timed out, 9 lock drift, 130 interrupted."
+6 network, 7 unknown release, 8 timed out, 9 lock drift, 10 changes pending, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -38,6 +39,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
@@ -63,6 +65,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Diff(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),

@@ -44,6 +44,11 @@ impl ImageRef {
         &self.repository
     }
 
+    /// Registry and repository, such as `registry.k8s.io/coredns/coredns`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
     /// The digest, if the reference names one.
     pub fn digest(&self) -> Option<&Sha256> {
         self.digest.as_ref()
@@ -92,7 +97,7 @@ pub(super) fn registry_of(host: &str) -> &str {
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.digest.is_some() { '@' } else { ':' };
-        write!(f, "{}/{}{separator}{}", self.registry, self.repository, self.object())
+        write!(f, "{}{separator}{}", self.name(), self.object())
     }
 }
 
