@@ -3,33 +3,28 @@
 //! The spine's order lives here and nowhere else; each stage is a room of its own. Everything that a person can have
 //! written wrongly is found before the first large download.
 
+mod blueprint;
 mod gather;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use self::gather::{Gathered, Gatherer};
-use crate::arch::Arch;
+pub use self::blueprint::{Assembled, Blueprint};
 use crate::check;
 use crate::compile::{self, Compiled};
-use crate::delivery::Delivery;
 use crate::early;
 use crate::error::{Advice, Exit, Result};
 use crate::event::{Event, Observer};
 use crate::images;
 use crate::kubernetes::{self, Needs};
 use crate::lock::{self, Lock};
-use crate::manifest::{self, Manifest, Role};
-use crate::memory::{self, Bytes};
-use crate::output::{self, Boot, Built, Row};
-use crate::plan::{Plan, Step};
-use crate::publish::{self, Output, Published};
-use crate::recipe::{Layout, Node, Recipe, Version};
+use crate::memory::Bytes;
+use crate::plan::Step;
+use crate::publish::{Output, Published};
+use crate::recipe::{Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
-use crate::run::{Outcome, Runner};
-use crate::sbom;
+use crate::run::Outcome;
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
@@ -232,124 +227,14 @@ pub async fn build(
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
-    let plan = Plan::new(&lock, recipe, sysexts, &packaging, &needs, &boots)?;
+    let blueprint = Blueprint::new(project, &lock, version, &packaging, &needs, boots)?;
     let early = early::admit(recipe, store)?;
-    let outcomes =
-        Runner { store, lock: &lock, sysexts, packaging: &packaging, boots: &boots, observer }.run(&plan)?;
-    warnings.extend(check::boots(store, version, &plan, &boots)?);
-    let steps: Vec<(Step, Outcome)> = plan.steps.into_iter().zip(outcomes).collect();
-
-    let private: BTreeMap<String, Vec<u8>> =
-        boots.iter().filter_map(|boot| Some((format!("{}.ign", boot.id), boot.private.clone()?))).collect();
-    let signed = packaging.verity.is_some();
-    let gatherer = Gatherer { recipe, sysexts, boots: &boots, early: &early, signed, store };
-    let Gathered { boots, sysexts: extensions, images } = gatherer.gather(&steps)?;
-    let built = Built { recipe, lock: &lock, version, boots, sysexts: extensions, images };
-    let memory = memory_of(&built);
-    warnings.extend(too_small(&built, &memory));
-    let lock::Release { channel, version: locked } = &lock.release;
-    let release =
-        |arch: &Arch| manifest::Release { channel: channel.clone(), version: locked.clone(), arch: *arch };
-    let head = Manifest {
-        schema: manifest::SCHEMA,
-        name: recipe.name.clone(),
-        epoch: lock.epoch(),
-        releases: recipe.release.archs.iter().map(release).collect(),
-        files: Default::default(),
-        joined: Default::default(),
-    };
-    let mut rows = output::rows(&built);
-    rows.push(Row::text(format!("{}.lock", recipe.name), Role::Lock, lock.to_text()));
-    let sbom = sbom::Build { built: &built, sysexts, steps: &steps, rows: &rows }.document();
-    rows.push(Row::text(sbom::FILE_NAME.into(), Role::Sbom, sbom));
-    let tree = publish::Draft::new(head, rows)?.with_private(private);
-    let published = output.publish(&tree, store)?;
+    let outcomes = blueprint.run(store, observer)?;
+    warnings.extend(check::boots(store, version, &blueprint.plan, &blueprint.boots)?);
+    let Assembled { draft, memory, warnings: of_memory } = blueprint.assemble(&outcomes, &early, store)?;
+    warnings.extend(of_memory);
+    let published = output.publish(&draft, store)?;
     store.keep_tree(&output.current())?;
-    drop(built);
+    let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();
     Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
-}
-
-/// What each boot needs; nothing without the stock initrd, which is then not booted.
-fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
-    let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, flatcar::INITRD))?.size);
-    let needed = |boot: &Boot| {
-        let own = match boot.delivery {
-            Delivery::Initrd(Layout::Single) => boot.made.size,
-            Delivery::Initrd(_) => base(boot.arch)? + boot.made.size,
-            Delivery::Fetched(_) => base(boot.arch)?,
-        };
-        let early = boot.early.iter().map(|(_, initrd)| initrd.size);
-        Some((boot.id.clone(), memory::needed(early.chain([own]), boot.fetched)))
-    };
-    built.boots.iter().filter_map(needed).collect()
-}
-
-/// Warnings about nodes that have less memory than their boot needs.
-fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
-    let warn = |node: &Node| {
-        let has = node.memory.as_ref()?;
-        let boot = built.boot_of(node)?;
-        let (_, needed) = needed.iter().find(|(id, _)| *id == boot.id)?;
-        let text =
-            format!("node `{}` has {} of memory, and its boot needs {needed}", node.name.value, has.value);
-        let hint = "what does not fit is cut off at the boot without a word: fewer sysexts, images as assets, or more memory";
-        (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
-    };
-    built.recipe.nodes.iter().filter_map(warn).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::arch::Arch;
-    use crate::digest::Sha256;
-    use crate::lock::Entry;
-    use crate::report::Source;
-    use crate::store::Object;
-
-    const MIB: u64 = 1 << 20;
-
-    /// What a boot needs with a base of 1000 MiB, an early initrd of 64 and 2000 that were built for it.
-    fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
-        let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
-        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
-        let object = |size| Object { sha256: Sha256::of(b""), size };
-        let mut lock = Lock::empty();
-        let base = resolve::stock_id(Arch::Amd64, flatcar::INITRD);
-        lock.inputs = BTreeMap::from([(base, Entry::plain("http://h.invalid", object(1000 * MIB)))]);
-        let boot = Boot {
-            id: "w".into(),
-            arch: Arch::Amd64,
-            profile: "w".into(),
-            node: None,
-            kernel_args: Vec::new(),
-            ignition: Vec::new(),
-            installed: None,
-            generic: None,
-            delivery: delivery.clone(),
-            made: object(2000 * MIB),
-            step: Sha256::of(b""),
-            fetched: fetched_mib * MIB,
-            early: vec![("ucode.cpio".into(), object(64 * MIB))],
-            uki: None,
-        };
-        let version = Version([4593, 2, 5]);
-        let (sysexts, images) = (Vec::new(), Vec::new());
-        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots: vec![boot], sysexts, images })[0].1
-    }
-
-    #[test]
-    fn a_boot_needs_twice_of_all_that_is_loaded_early_initrds_included() {
-        for (delivery, loaded) in [
-            (Delivery::Initrd(Layout::Overlay), 64 + 1000 + 2000),
-            (Delivery::Initrd(Layout::Virtual), 64 + 1000 + 2000),
-            (Delivery::Initrd(Layout::Single), 64 + 2000),
-        ] {
-            assert_eq!(needed(&delivery, 0), Bytes(2 * loaded * MIB), "{delivery:?}");
-        }
-        let fetched = Delivery::Fetched("http://h.invalid".parse().unwrap());
-        assert_eq!(needed(&fetched, 1700), Bytes(2 * 1700 * MIB), "the base takes less");
-    }
 }

@@ -8,6 +8,7 @@
 
 pub mod arch;
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod compile;
@@ -27,6 +28,7 @@ pub mod kubernetes;
 pub mod lock;
 pub mod manifest;
 pub mod memory;
+pub mod minisign;
 pub mod openpgp;
 pub mod output;
 pub mod plan;
@@ -44,4 +46,5 @@ pub mod store;
 pub mod sysext;
 pub mod sysexts;
 pub mod tree;
+pub mod trust;
 pub mod yaml;

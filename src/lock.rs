@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::error::{Advice, Exit};
 use crate::manifest::Origin;
 use crate::recipe::Version;
 use crate::report::nearest;
+use crate::repro::rfc3339;
 use crate::store::{self, Object};
 
 /// Version of the format.
@@ -256,25 +257,5 @@ impl Lock {
         let seconds =
             |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         given.or_else(|| newest().map(seconds)).unwrap_or(0)
-    }
-}
-
-mod rfc3339 {
-    use super::*;
-    use serde::{Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-        // Whole seconds: OpenPGP knows no finer time.
-        match time {
-            Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
-        let whole = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(whole)))
     }
 }

@@ -1,4 +1,4 @@
-//! All that makes bytes repeat: canonical JSON, the epoch, contained paths, sorted walks.
+//! All that makes bytes repeat: canonical JSON, times, contained paths.
 
 use std::path::{Component, Path};
 
@@ -28,6 +28,29 @@ pub fn is_contained(path: &str) -> bool {
 /// The same for a path that is part of a URL as well. There a backslash is a slash (WHATWG URL, path state).
 pub fn is_contained_in_url(path: &str) -> bool {
     is_contained(path) && !path.contains('\\')
+}
+
+/// `#[serde(with = …)]` for a point in time that may be absent: RFC 3339 in UTC, to the second.
+pub mod rfc3339 {
+    use std::time::{Duration, SystemTime};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes it without its fraction of a second: OpenPGP knows no finer time.
+    pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads it, and drops a fraction of a second.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        let whole = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(whole)))
+    }
 }
 
 #[cfg(test)]

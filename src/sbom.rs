@@ -20,7 +20,6 @@ use crate::output::{Built, Row, sysext_path};
 use crate::plan::{Step, Work};
 use crate::recipe::{Carriage, Layout};
 use crate::resolve::{component_id, stock_id};
-use crate::run::Outcome;
 use crate::source::flatcar::Board;
 use crate::source::oci::ImageRef;
 use crate::sysexts::Selected;
@@ -62,7 +61,7 @@ pub struct Build<'b> {
     /// The sysexts, in the plan's order.
     pub sysexts: &'b [Selected],
     /// The steps that made it.
-    pub steps: &'b [(Step, Outcome)],
+    pub steps: &'b [Step],
     /// Every file that is published, but for the SBOM and what lists it.
     pub rows: &'b [Row],
 }
@@ -115,7 +114,7 @@ impl Build<'_> {
     }
 
     fn images(&self, document: &mut Document) {
-        for (reference, arch) in self.steps.iter().filter_map(|(step, _)| image_of(step)) {
+        for (reference, arch) in self.steps.iter().filter_map(image_of) {
             let Some(entry) = images::manifest(self.built.lock, reference, arch) else { continue };
             let id = image_id(reference, arch);
             let mut package = fetched(id, &reference.to_string(), Purpose::Container, entry);
@@ -163,10 +162,10 @@ impl Build<'_> {
         let files = |key: &Sha256| published.get(key).into_iter().flatten();
         // Those that take an image take the image, whether its archive is published or not.
         let image = |key: &Sha256| {
-            let step = self.steps.iter().find(|(step, _)| step.key == *key);
-            step.and_then(|(step, _)| image_of(step)).map(|(reference, arch)| image_id(reference, arch))
+            let step = self.steps.iter().find(|step| step.key == *key);
+            step.and_then(image_of).map(|(reference, arch)| image_id(reference, arch))
         };
-        for (step, _) in self.steps {
+        for step in self.steps {
             for made in files(&step.key) {
                 match &step.work {
                     Work::Sysext(index) => {

@@ -11,7 +11,7 @@ use crate::kubernetes;
 use crate::output::{Boot, ImageArchive, SysextImage};
 use crate::plan::{BootWish, Step, Work};
 use crate::recipe::Recipe;
-use crate::run::{self, Outcome};
+use crate::run;
 use crate::store::{self, Object, Store};
 use crate::sysext::ddi;
 use crate::sysexts::Selected;
@@ -38,10 +38,9 @@ pub(super) struct Gatherer<'g> {
 
 impl Gatherer<'_> {
     /// Takes in each step, in the plan's order: a boot comes before what is made of it.
-    pub fn gather(&self, steps: &[(Step, Outcome)]) -> Result<Gathered> {
+    pub fn gather<'s>(&self, steps: impl Iterator<Item = (&'s Step, Object)>) -> Result<Gathered> {
         let mut gathered = Gathered::default();
-        for (step, outcome) in steps {
-            let object = outcome.object;
+        for (step, object) in steps {
             match &step.work {
                 Work::Sysext(index) => {
                     let sysext = &self.sysexts[*index];

@@ -13,6 +13,7 @@ mod progress;
 mod project;
 mod release;
 mod serve;
+mod signing;
 mod status;
 mod store;
 mod sysext;

@@ -1,0 +1,238 @@
+//! The tar headers of a bundle: POSIX ustar, with a pax record only where a field of ustar is too short.
+//!
+//! They are part of the format. Whoever verifies a bundle computes each header anew and compares every byte, so they are
+//! written here: another release of a library might write the same header in another way.
+
+/// Tar's unit, in bytes: headers are one long, and data are padded to a multiple of it.
+pub const BLOCK: u64 = 512;
+/// What ends an archive: two blocks of zeros.
+pub const END: u64 = 2 * BLOCK;
+/// Largest number that eleven octal digits hold: 8 GiB less one as a size, the year 2242 as a time.
+pub const MOST_OCTAL: u64 = 0o777_7777_7777;
+
+/// Lengths of ustar's fields for names, in bytes.
+const NAME: usize = 100;
+const PREFIX: usize = 155;
+/// What a pax header is called, and a file whose name is too long for ustar, for a tar that does not know pax.
+const PAX: &str = "PaxHeader";
+
+/// One member of the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Mode 0755 instead of 0644.
+    pub executable: bool,
+    /// What follows the header.
+    pub contents: Contents<'a>,
+    /// Seconds since 1970, at most [`MOST_OCTAL`].
+    pub epoch: u64,
+}
+
+/// What follows a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents<'a> {
+    /// So many bytes.
+    Data(u64),
+    /// Nothing: a hard link to an earlier member.
+    SameAs(&'a str),
+}
+
+/// What kind of member a header says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file with its data.
+    File,
+    /// Another name of an earlier member.
+    HardLink,
+    /// Anything that no bundle holds, in words.
+    Foreign(&'static str),
+}
+
+/// What a header that was found says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its path, as far as ustar's fields hold one.
+    pub path: String,
+    /// Bytes that follow.
+    pub size: u64,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Zeros that follow so many bytes of data.
+pub fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK
+}
+
+impl Header<'_> {
+    /// The header: one block, or three and more where pax records go before it.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let (size, link) = match self.contents {
+            Contents::Data(size) => (size, ""),
+            Contents::SameAs(path) => (0, path),
+        };
+        let split = split(self.path);
+        let mut records = Vec::new();
+        if link.len() > NAME {
+            records.extend(record("linkpath", link));
+        }
+        if split.is_none() {
+            records.extend(record("path", self.path));
+        }
+        if size > MOST_OCTAL {
+            records.extend(record("size", &size.to_string()));
+        }
+        let mut bytes = Vec::new();
+        if !records.is_empty() {
+            let length = records.len() as u64;
+            let pax = Block { prefix: "", name: PAX, mode: 0o644, size: length, kind: b'x', link: "" };
+            bytes.extend(pax.to_bytes(self.epoch));
+            bytes.extend(&records);
+            bytes.resize(bytes.len() + padding(length) as usize, 0);
+        }
+        let (prefix, name) = split.unwrap_or(("", PAX));
+        let block = Block {
+            prefix,
+            name,
+            mode: if self.executable { 0o755 } else { 0o644 },
+            size: if size > MOST_OCTAL { 0 } else { size },
+            kind: if link.is_empty() { b'0' } else { b'1' },
+            link: if link.len() > NAME { "" } else { link },
+        };
+        bytes.extend(block.to_bytes(self.epoch));
+        bytes
+    }
+}
+
+/// A path as ustar's prefix and name, where it fits: cut at the first slash after which the rest is short enough.
+fn split(path: &str) -> Option<(&str, &str)> {
+    if path.len() <= NAME {
+        return Some(("", path));
+    }
+    let (cut, _) = path.match_indices('/').find(|(cut, _)| path.len() - cut - 1 <= NAME)?;
+    (cut <= PREFIX).then(|| (&path[..cut], &path[cut + 1..]))
+}
+
+/// A pax record, `LENGTH KEY=VALUE\n`, whose length counts its own digits.
+fn record(key: &str, value: &str) -> Vec<u8> {
+    let rest = format!(" {key}={value}\n");
+    let mut length = rest.len();
+    while length != rest.len() + length.to_string().len() {
+        length = rest.len() + length.to_string().len();
+    }
+    format!("{length}{rest}").into_bytes()
+}
+
+/// The fields of one block.
+struct Block<'a> {
+    prefix: &'a str,
+    name: &'a str,
+    mode: u32,
+    size: u64,
+    kind: u8,
+    link: &'a str,
+}
+
+impl Block<'_> {
+    fn to_bytes(&self, epoch: u64) -> [u8; BLOCK as usize] {
+        let mut block = [0; BLOCK as usize];
+        let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
+        put(0, self.name.as_bytes());
+        put(100, format!("{:07o}", self.mode).as_bytes());
+        put(108, b"0000000"); // owner and group: root, by number
+        put(116, b"0000000");
+        put(124, format!("{:011o}", self.size).as_bytes());
+        put(136, format!("{epoch:011o}").as_bytes());
+        put(148, b"        "); // the checksum counts its own field as blanks
+        put(156, &[self.kind]);
+        put(157, self.link.as_bytes());
+        put(257, b"ustar\x0000");
+        put(329, b"0000000"); // device numbers
+        put(337, b"0000000");
+        put(345, self.prefix.as_bytes());
+        let sum = checksum(&block);
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+}
+
+fn checksum(block: &[u8; BLOCK as usize]) -> u64 {
+    let counted = |(at, byte): (usize, &u8)| if (148..156).contains(&at) { b' ' } else { *byte };
+    block.iter().enumerate().map(|pair| u64::from(counted(pair))).sum()
+}
+
+impl Seen {
+    /// Reads a header; nothing if its checksum does not fit, its fields are no numbers or its name no text.
+    pub fn parse(block: &[u8; BLOCK as usize]) -> Option<Seen> {
+        let number = |field: &[u8]| {
+            let text = std::str::from_utf8(field).ok()?;
+            u64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
+        };
+        let text = |field: &[u8]| {
+            let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+            Some(std::str::from_utf8(&field[..end]).ok()?.to_owned())
+        };
+        if number(&block[148..156])? != checksum(block) {
+            return None;
+        }
+        let (name, prefix) = (text(&block[..NAME])?, text(&block[345..500])?);
+        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let kind = match block[156] {
+            b'0' | 0 => Kind::File,
+            b'1' => Kind::HardLink,
+            b'2' => Kind::Foreign("a symbolic link"),
+            b'3' | b'4' => Kind::Foreign("a device"),
+            b'5' => Kind::Foreign("a directory"),
+            b'6' => Kind::Foreign("a pipe"),
+            b'x' | b'g' => Kind::Foreign("a pax record"),
+            _ => Kind::Foreign("something unknown"),
+        };
+        Some(Seen { path, size: number(&block[124..136])?, kind })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// What the `tar` crate makes of our bytes.
+    fn read(header: Header<'_>) -> (String, u64, u32, Option<String>) {
+        let archive = [&header.to_bytes()[..], &[0; END as usize]].concat();
+        let mut archive = tar::Archive::new(archive.as_slice().chain(std::io::repeat(0)));
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let link = entry.link_name_bytes().map(|name| String::from_utf8(name.into_owned()).unwrap());
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        (path, entry.size(), entry.header().mode().unwrap(), link)
+    }
+
+    #[test]
+    fn names_and_sizes_of_any_length_are_read_back_by_another_tar() {
+        let deep = |length: usize| format!("trees/{}/{}", "d".repeat(90), "f".repeat(length));
+        let endless = "x".repeat(300);
+        for path in ["a", "ü/b", &deep(60), &deep(99), &deep(100), &deep(101), &endless] {
+            for size in [0, 1, MOST_OCTAL, MOST_OCTAL + 1, 1 << 40] {
+                let header = Header { path, executable: false, contents: Contents::Data(size), epoch: 1 };
+                assert_eq!(read(header), (path.to_owned(), size, 0o644, None));
+            }
+            let header = Header { path: "l", executable: true, contents: Contents::SameAs(path), epoch: 1 };
+            assert_eq!(read(header), ("l".to_owned(), 0, 0o755, Some(path.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_of_a_header_does_not_pass_its_checksum() {
+        let header = Header { path: "a/b", executable: false, contents: Contents::Data(7), epoch: 1 };
+        let bytes: [u8; 512] = header.to_bytes().try_into().unwrap();
+        let seen = Seen { path: "a/b".into(), size: 7, kind: Kind::File };
+        assert_eq!(Seen::parse(&bytes), Some(seen));
+        for at in 0..bytes.len() {
+            let mut changed = bytes;
+            changed[at] ^= 1;
+            // The blank and the zero behind the checksum's digits count for nothing.
+            assert!(Seen::parse(&changed).is_none() || (154..156).contains(&at), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Bundles: trees in one signed file, for a site without a network.
+//!
+//! ```text
+//! signatures/…        one for each signer, over the bytes of the index
+//! bundle.json         the index: every member behind it with size and digest
+//! README SHA256SUMS   for a person with nothing but tar, minisign and sha256sum
+//! bin/ keys/          binaries of prebake, public keys
+//! trees/NAME/…        each tree as it was published
+//! ```
+//! A bundle is a plain tar archive that follows from its index to the byte: a reader knows where each member lies without
+//! searching, and every byte that is not as it must be is found and named. Owns the format, making and reading it, and what a
+//! site remembers of bundles. Leaves to `minisign` and `trust` what a signature is and who must have signed, to `publish` how
+//! a tree appears.
+
+pub mod create;
+pub mod header;
+pub mod index;
+pub mod layout;
+pub mod open;
+pub mod verify;
+
+use std::path::PathBuf;
+
+pub use self::open::{Bundle, Demand};
+use crate::digest::Sha256;
+use crate::error::{Advice, Exit};
+
+/// The index's name in the archive.
+pub const INDEX: &str = "bundle.json";
+/// Where the signatures lie in the archive, before the index.
+pub const SIGNATURES: &str = "signatures";
+
+/// Bytes of a member inside the bundle file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where they begin, in bytes.
+    pub start: u64,
+    /// How many they are.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256,
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not the beginning of a bundle.
+    #[error("{subject} is not a bundle: {reason}")]
+    Foreign {
+        /// The file.
+        subject: String,
+        /// What it has instead.
+        reason: String,
+    },
+    /// Another version of the format.
+    #[error("{subject} is a bundle of schema {found}; this prebake reads {}", index::SCHEMA)]
+    Schema {
+        /// The file.
+        subject: String,
+        /// Its schema.
+        found: u32,
+    },
+    /// An index that no bundle has.
+    #[error("the index of {subject} cannot be used: {reason}")]
+    Index {
+        /// The file.
+        subject: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A byte that is not what the index says.
+    #[error("{subject} is damaged: {flaw}")]
+    Damaged {
+        /// The file.
+        subject: String,
+        /// Which, and how.
+        flaw: verify::Flaw,
+    },
+    /// Longer or shorter than its index says.
+    #[error("{subject} has {found} bytes, where its index says {expected}: {}", if found < expected { "it was cut off" } else { "something was appended" })]
+    Length {
+        /// The file.
+        subject: String,
+        /// What it has.
+        found: u64,
+        /// What it should have.
+        expected: u64,
+    },
+    /// Not in the index.
+    #[error("{subject} has no member `{member}`")]
+    Absent {
+        /// The file.
+        subject: String,
+        /// The path that was asked for.
+        member: String,
+    },
+    /// More than anybody should hold in memory.
+    #[error("{member} of {subject} has {size} bytes, more than the {most} that are read of such a file")]
+    TooLong {
+        /// The file.
+        subject: String,
+        /// The member.
+        member: String,
+        /// Its length.
+        size: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// A tree whose manifest names other files than the bundle holds.
+    #[error("the tree {tree} in {subject} is not what its manifest says: {reason}")]
+    Tree {
+        /// The file.
+        subject: String,
+        /// The tree's name.
+        tree: String,
+        /// The difference.
+        reason: String,
+    },
+    /// A file that cannot go into a bundle as it is.
+    #[error("{} is not what its tree promises: {reason}", path.display())]
+    Made {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two trees that sites could not tell apart.
+    #[error("two of the trees are called `{tree}`")]
+    Twice {
+        /// Their name.
+        tree: String,
+    },
+    /// Nobody signed it.
+    #[error("{subject} is not signed")]
+    Unsigned {
+        /// The file.
+        subject: String,
+    },
+    /// Too old.
+    #[error("{subject} expired on {}", humantime::format_rfc3339_seconds(*expires))]
+    Expired {
+        /// The file.
+        subject: String,
+        /// When.
+        expires: std::time::SystemTime,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Io { .. } => Exit::Failed,
+            Error::Twice { .. } => Exit::Usage,
+            Error::Unsigned { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Foreign { .. }
+            | Error::Schema { .. }
+            | Error::Index { .. }
+            | Error::Damaged { .. }
+            | Error::Length { .. }
+            | Error::Absent { .. }
+            | Error::TooLong { .. }
+            | Error::Made { .. }
+            | Error::Tree { .. } => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Foreign { .. } => Some("`prebake bundle create` makes bundles".into()),
+            Error::Schema { .. } => {
+                Some("use the prebake that made it; a bundle may carry its binary, below bin/".into())
+            }
+            Error::Index { .. } | Error::Tree { .. } => {
+                Some("it was not made by `prebake bundle create`; do not use it".into())
+            }
+            Error::Made { .. } => Some("the tree was changed after it was built; build it again".into()),
+            Error::Twice { .. } => Some("a bundle holds one build of a recipe".into()),
+            Error::Damaged { .. } | Error::Length { .. } => {
+                Some("copy it again from where it was made; `prebake bundle verify` names all damage".into())
+            }
+            Error::Unsigned { .. } => Some(
+                "sign it with `prebake bundle sign`; --allow-unsigned trusts whoever brought the file".into(),
+            ),
+            Error::Expired { .. } => {
+                Some("get a newer bundle; --allow-expired uses this one all the same".into())
+            }
+            Error::Absent { .. } | Error::TooLong { .. } | Error::Io { .. } => None,
+        }
+    }
+}

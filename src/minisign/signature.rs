@@ -1,0 +1,163 @@
+//! Signatures: four lines, each byte of which is judged.
+
+use super::encoding::{Reading, TRUSTED, UNTRUSTED, encode, is_control, take};
+use super::{ED25519, Error, KeyId, PREHASHED, Prehash, PublicKey};
+
+const LENGTH: usize = 74;
+const KIND: &str = "signature";
+/// The untrusted comment that minisign writes where it is told none.
+const MINISIGNS_COMMENT: &str = "signature from minisign secret key";
+
+/// A detached signature.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    subject: String,
+    is_legacy: bool,
+    key_id: KeyId,
+    signature: [u8; 64],
+    trusted_comment: String,
+    global: [u8; 64],
+}
+
+/// What prebake has its signatures say of a file: the time of the artifact, not of the signing, so that signing twice gives the
+/// same bytes. The words are minisign's.
+pub fn trusted_comment(epoch: u64, file: &str) -> String {
+    format!("timestamp:{epoch}\tfile:{file}\thashed")
+}
+
+impl Signature {
+    pub(super) fn new(
+        key_id: KeyId,
+        comment: &str,
+        covered: &[u8],
+        sign: impl Fn(&[u8]) -> [u8; 64],
+    ) -> Self {
+        let escape = |letter: char| match is_control(letter) {
+            true => letter.escape_default().to_string(),
+            false => letter.to_string(),
+        };
+        let trusted_comment: String = comment.chars().map(escape).collect();
+        let signature = sign(covered);
+        let global = sign(&[&signature, trusted_comment.as_bytes()].concat());
+        let subject = format!("the signature by {key_id}");
+        Signature { subject, is_legacy: false, key_id, signature, trusted_comment, global }
+    }
+
+    /// Reads a `.minisig` file. Each byte counts: what [`Signature::verify`] takes has no other spelling, but for the first
+    /// line, which may be ours or minisign's own.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Algorithm`].
+    pub fn parse(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let (signature, untrusted) = Signature::read(subject, bytes)?;
+        match untrusted == MINISIGNS_COMMENT || untrusted == signature.untrusted_comment() {
+            true => Ok(signature),
+            false => {
+                let why = "its first line, which nobody signs, is neither prebake's nor minisign's own";
+                Err(Reading { subject, kind: KIND }.bad(why))
+            }
+        }
+    }
+
+    /// The same for files that people made with `minisign -S -c COMMENT`: any untrusted comment will do, and is dropped.
+    pub fn parse_commented(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
+        Ok(Signature::read(subject, bytes)?.0)
+    }
+
+    fn read<'b>(subject: &str, bytes: &'b [u8]) -> Result<(Self, &'b str), Error> {
+        let reading = Reading { subject, kind: KIND };
+        let text = reading.text(bytes)?;
+        let lines: Vec<&str> = text.split('\n').collect();
+        let [untrusted, signature, trusted, global, ""] = lines[..] else {
+            return Err(reading.bad("it does not have exactly four lines"));
+        };
+        let untrusted = reading.comment(untrusted, UNTRUSTED)?;
+        let bytes = reading.decode::<LENGTH>(signature)?;
+        let is_legacy = bytes[..2] != PREHASHED;
+        if is_legacy {
+            reading.must_be_ed25519(&*bytes)?;
+        }
+        let mut rest = &bytes[2..];
+        let signature = Signature {
+            subject: subject.into(),
+            is_legacy,
+            key_id: KeyId(take(&mut rest)),
+            signature: take(&mut rest),
+            trusted_comment: reading.comment(trusted, TRUSTED)?.into(),
+            global: *reading.decode(global)?,
+        };
+        Ok((signature, untrusted))
+    }
+
+    /// The `.minisig` file. Its untrusted comment names the key.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = [0; LENGTH];
+        bytes[..2].copy_from_slice(if self.is_legacy { &ED25519 } else { &PREHASHED });
+        bytes[2..10].copy_from_slice(&self.key_id.0);
+        bytes[10..].copy_from_slice(&self.signature);
+        let (untrusted, signature, global) = (self.untrusted_comment(), encode(&bytes), encode(&self.global));
+        format!("{UNTRUSTED}{untrusted}\n{signature}\n{TRUSTED}{}\n{global}\n", self.trusted_comment)
+            .into_bytes()
+    }
+
+    fn untrusted_comment(&self) -> String {
+        format!("signature by {}", self.key_id)
+    }
+
+    /// What it is called in messages: the file that it was read from.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Who made it, as it says.
+    pub fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// What the signer says beside the bytes; to be believed once the signature is verified.
+    pub fn trusted_comment(&self) -> &str {
+        &self.trusted_comment
+    }
+
+    /// Whether it covers the bytes themselves instead of their digest (`minisign -S -l`).
+    pub fn is_legacy(&self) -> bool {
+        self.is_legacy
+    }
+
+    /// Whether a key made it, over these bytes and its trusted comment.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], [`Error::Mismatch`], [`Error::Comment`].
+    pub fn verify(&self, key: &PublicKey, message: &[u8]) -> Result<(), Error> {
+        match self.is_legacy {
+            true => self.covers(key, message),
+            false => self.covers(key, &Prehash::of(message).0),
+        }
+    }
+
+    /// The same where only the digest is at hand.
+    ///
+    /// # Errors
+    /// [`Error::Legacy`] too.
+    pub fn verify_prehash(&self, key: &PublicKey, prehash: &Prehash) -> Result<(), Error> {
+        match self.is_legacy {
+            true => Err(Error::Legacy { subject: self.subject.clone() }),
+            false => self.covers(key, &prehash.0),
+        }
+    }
+
+    fn covers(&self, key: &PublicKey, signed: &[u8]) -> Result<(), Error> {
+        let (subject, signer) = (self.subject.clone(), self.key_id);
+        if signer != key.id() {
+            return Err(Error::Foreign { subject, signer, key: key.id() });
+        }
+        if !key.has_signed(signed, &self.signature) {
+            return Err(Error::Mismatch { subject, signer });
+        }
+        let commented = [&self.signature, self.trusted_comment.as_bytes()].concat();
+        match key.has_signed(&commented, &self.global) {
+            true => Ok(()),
+            false => Err(Error::Comment { subject, signer }),
+        }
+    }
+}
