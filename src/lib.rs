@@ -32,6 +32,7 @@ pub mod minisign;
 pub mod openpgp;
 pub mod output;
 pub mod plan;
+pub mod provenance;
 pub mod publish;
 pub mod quirks;
 pub mod recipe;

@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
+use super::signing::SignArgs;
 use crate::build::{Limits, Report, build};
 use crate::error::Result;
+use crate::provenance::Signing;
 use crate::publish::CURRENT;
 
 /// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
@@ -37,6 +39,11 @@ pub struct BuildArgs {
     delivery: DeliveryArgs,
     #[command(flatten)]
     fetch: FetchArgs,
+    #[command(flatten)]
+    sign: SignArgs,
+    /// Name the builder in the signed statement of provenance, as those who judge it know it
+    #[arg(long, value_name = "URI", requires = "sign_keys", value_parser = uri, help_heading = "Signing")]
+    builder_id: Option<String>,
     /// Print the result as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -50,7 +57,10 @@ impl BuildArgs {
         let store = self.fetch.trusting(store);
         let limits = Limits { locked: self.locked, offline: self.offline, http: self.fetch.options() };
         let progress = Progress::new();
-        let report = block_on(build(&project, &store, &self.output, &self.layers, limits, &progress))?;
+        let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id };
+        let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
+        let report =
+            block_on(build(&project, &store, &self.output, &self.layers, limits, signing, &progress))?;
         for warning in &report.warnings {
             eprint!("{warning}");
         }
@@ -60,6 +70,13 @@ impl BuildArgs {
             false => summary(&report, &project.lock_path, &current),
         }
         Ok(())
+    }
+}
+
+fn uri(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("it is not a URI such as https://ci.example/builders/1: {why}")),
     }
 }
 
@@ -93,6 +110,10 @@ fn summary(report: &Report, lock_path: &Path, current: &Path) {
     if report.lock_moved {
         println!("  lock      wrote {}; commit it", lock_path.display());
     }
+    if !report.signers.is_empty() {
+        let signers: Vec<String> = report.signers.iter().map(ToString::to_string).collect();
+        println!("  signed    by {}", signers.join(", "));
+    }
     println!("  next      prebake serve {}", current.display());
 }
 
@@ -109,6 +130,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
         "unchanged": report.published.unchanged,
         "release": report.lock.release,
         "lock_moved": report.lock_moved,
+        "signers": report.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "fetched": report.fetched,
         "memory": report.memory.iter().map(|(boot, needed)| (boot, needed.0)).collect::<BTreeMap<_, _>>(),
         "steps": steps,

@@ -13,7 +13,7 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::ignition::closure::gunzip;
 use crate::ignition::data_url;
-use crate::manifest::{File, Role};
+use crate::manifest::Role;
 use crate::repro::canonical_json;
 use crate::tree::Tree;
 
@@ -32,29 +32,33 @@ pub struct Lines {
     pub diff: Option<String>,
 }
 
-/// The texts that both trees have and that differ. Equal changes of several files, as scripts of many nodes have them, are
-/// told once.
+/// The texts that both trees have and that differ. What several files have alike, as the scripts of many nodes, is told
+/// once.
 pub fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
-    let new = &to.manifest().files;
-    let mut changed: BTreeMap<(Sha256, Sha256), Vec<(&str, &File)>> = BTreeMap::new();
-    for (path, old) in from.manifest().files.iter().filter(|(_, file)| is_text(file.role)) {
-        if let Some(new) = new.get(path).filter(|new| new.sha256 != old.sha256) {
-            changed.entry((old.sha256, new.sha256)).or_default().push((path, new));
+    let (old, new) = (&from.manifest().files, &to.manifest().files);
+    let mut changed: BTreeMap<(Sha256, Sha256), Vec<&str>> = BTreeMap::new();
+    for (path, before) in old.iter().filter(|(_, file)| is_text(file.role)) {
+        if let Some(after) = new.get(path).filter(|after| after.sha256 != before.sha256) {
+            changed.entry((before.sha256, after.sha256)).or_default().push(path);
         }
     }
+    // Files that are not equal may still have changed in the same lines.
+    let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut lines = Vec::new();
-    for files in changed.into_values() {
-        let (path, after) = files[0];
-        let short = from.manifest().files[path].size.max(after.size) <= MOST;
-        let diff = match short {
-            true => {
-                let text = |tree: &Tree| Ok::<_, crate::error::Error>(spread(after.role, &tree.read(path)?));
-                Some(unified(&text(from)?, &text(to)?))
-            }
-            false => None,
-        };
-        lines.push(Lines { paths: files.into_iter().map(|(path, _)| path.to_owned()).collect(), diff });
+    for paths in changed.into_values() {
+        let path = paths[0];
+        let paths = paths.iter().map(|path| (*path).to_owned());
+        if old[path].size.max(new[path].size) > MOST {
+            lines.push(Lines { paths: paths.collect(), diff: None });
+            continue;
+        }
+        let text = |tree: &Tree| Ok::<_, crate::error::Error>(spread(new[path].role, &tree.read(path)?));
+        alike.entry(unified(&text(from)?, &text(to)?)).or_default().extend(paths);
     }
+    lines.extend(alike.into_iter().map(|(diff, mut paths)| {
+        paths.sort();
+        Lines { paths, diff: Some(diff) }
+    }));
     lines.sort_by(|a, b| a.paths.cmp(&b.paths));
     Ok(lines)
 }

@@ -5,7 +5,7 @@
 //! and the configs that are published beside them become others.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
