@@ -1,5 +1,5 @@
 # The menu. Every entry sets up what it needs.
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench dist clean
 
 help:           ## show this menu
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ bench:          ## race against the peers
 	@tests/prerequisites.sh bench
 	cargo bench
 
+dist:           ## static binaries for amd64 and arm64 into dist/, the same bytes everywhere
+	packaging/dist.sh
+
 clean:          ## remove what was built and published here
 	cargo clean
-	rm -rf output
+	rm -rf output dist

@@ -27,6 +27,7 @@ use crate::recipe::{Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
 use crate::run::Outcome;
+use crate::secrets;
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::flatcar::{self, Board};
@@ -230,18 +231,19 @@ pub async fn build(
     };
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
-    let Compiled { boots, mut warnings } = compiled;
+    let Compiled { boots, mut warnings, public } = compiled;
     let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
     let blueprint = Blueprint::new(project, &lock, version, &packaging, &needs, boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(check::boots(store, version, &blueprint.plan, &blueprint.boots)?);
+    warnings.extend(secrets::built(store, &lock, sysexts, &blueprint.plan, &outcomes, public)?);
     let Assembled { mut draft, memory, warnings: of_memory } =
         blueprint.assemble(&outcomes, &early, store)?;
     if let Some(signing) = signing {
         let request = provenance::Request { recipe, layers, lock: &lock };
         let proofs = provenance::sign(draft.manifest(), &request, signing)?;
-        draft = draft.with_proofs(proofs);
+        draft = draft.with_beside(proofs);
     }
     warnings.extend(of_memory);
     let published = output.publish(&draft, store)?;

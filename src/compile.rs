@@ -26,6 +26,8 @@ use crate::plan::BootWish;
 use crate::quirks;
 use crate::recipe::{INSTALL_SYSEXTS, Install, Node, Profile, Recipe, SshKeys, Version};
 use crate::report::{Finding, Findings, Place, Severity};
+use crate::secrets;
+use crate::store;
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::sysexts::{self, Selected};
@@ -61,6 +63,8 @@ pub struct Compiled {
     pub boots: Vec<BootWish>,
     /// Warnings of all layers.
     pub warnings: Vec<Finding>,
+    /// What is known so far of what will be public.
+    pub public: secrets::Judge,
 }
 
 /// Compiles everything, collecting the findings of all layers before it gives up.
@@ -91,7 +95,9 @@ pub fn compile(
         ceiling,
         fetched_from,
         findings,
+        public: secrets::Judge::new(&recipe.public_secrets),
     };
+    compiler.public.sysexts(sysexts).map_err(store::Error::io("read", "the folders of sysexts".as_ref()))?;
     compiler.note(recipe.unmatched_profiles());
     compiler.note(recipe.packaging.findings(version));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
@@ -105,8 +111,10 @@ pub fn compile(
             boots.extend(compiler.boot(name, profile, node.arch, Some(node)));
         }
     }
+    let leaks = compiler.public.take_findings();
+    compiler.note(leaks);
     let (boots, warnings) = Findings::settle(compiler.findings, boots)?;
-    Ok(Compiled { boots, warnings })
+    Ok(Compiled { boots, warnings, public: compiler.public })
 }
 
 struct Compiler<'c> {
@@ -121,6 +129,7 @@ struct Compiler<'c> {
     /// Where machines fetch from, if they do.
     fetched_from: Option<BaseUrl>,
     findings: Vec<Finding>,
+    public: secrets::Judge,
 }
 
 impl Compiler<'_> {
@@ -148,6 +157,8 @@ impl Compiler<'_> {
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
+        self.public.config(&config, &profile.place);
+        self.public.kernel_args(&profile.kernel_args);
         self.note(delivery::remote_sources(profile, &config));
         let private = self.private(profile, node)?;
         let node = node.map(|node| node.name.value.as_str());
@@ -160,7 +171,7 @@ impl Compiler<'_> {
             Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),
         };
         let ignition = self.emitted(config)?;
-        let generic = self.generic(profile);
+        let generic = self.generic(name, profile);
         Some(BootWish {
             id,
             installed,
@@ -177,9 +188,10 @@ impl Compiler<'_> {
     }
 
     /// The template of a profile. What it needs of a machine is known when one asks, so it is parsed and no more.
-    fn generic(&mut self, profile: &Profile) -> Option<Vec<u8>> {
+    fn generic(&mut self, name: &str, profile: &Profile) -> Option<Vec<u8>> {
         let file = profile.generic.as_ref()?;
         let parsed = ignition::read_source(&file.value).and_then(|source| {
+            self.public.text(&format!("generic/{name}"), &source);
             match Template::parse(source.text.as_bytes()) {
                 Ok(_) => Ok(source.text.as_bytes().to_vec()),
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! SHA-256 and SHA-512 digests as values: hex in files, bytes in memory.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -36,9 +36,10 @@ impl Sha256 {
     }
 
     /// Digest and length of a stream, read to its end.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+    pub fn of_reader(reader: impl Read) -> io::Result<(Self, u64)> {
         let mut sink = Hashing::new(io::sink());
-        io::copy(&mut reader, &mut sink)?;
+        // Large enough that reading costs little beside hashing.
+        io::copy(&mut BufReader::with_capacity(128 << 10, reader), &mut sink)?;
         let (_, digest, length) = sink.finish();
         Ok((digest, length))
     }

@@ -141,6 +141,11 @@ pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<
     lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
 }
 
+/// The config of a locked image.
+pub fn config<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+    lock.inputs.get(&format!("{}config", prefix(reference, arch)))
+}
+
 /// The digest that containerd knows a locked image by.
 pub fn pinned_manifest(lock: &Lock, reference: &ImageRef, arch: Arch) -> Result<Sha256, Error> {
     let why = || Error::Incomplete { image: reference.clone(), why: "it names no manifest".into() };

@@ -41,6 +41,7 @@ pub mod repro;
 pub mod resolve;
 pub mod run;
 pub mod sbom;
+pub mod secrets;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -22,12 +22,11 @@ use crate::manifest::{self, Manifest};
 use crate::minisign::{self, SecretKey, Signature, trusted_comment};
 use crate::recipe::Recipe;
 use crate::store;
+use crate::tree::SIGNATURE;
 use crate::trust::{self, Proof, Rotation, Trust};
 
 /// The statement's name beside the manifest.
 pub const FILE_NAME: &str = "provenance.json";
-/// The name of the manifest's signatures beside it.
-pub const SIGNATURES: &str = "manifest.json.minisig";
 
 /// Who builds, unless they say otherwise: this program.
 const BUILDER: &str = concat!("pkg:generic/prebake@", env!("CARGO_PKG_VERSION"));
@@ -105,13 +104,13 @@ pub fn sign(
     manifest: &Manifest,
     request: &Request<'_>,
     signing: &Signing,
-) -> Result<BTreeMap<&'static str, Vec<u8>>, store::Error> {
+) -> Result<BTreeMap<String, Vec<u8>>, store::Error> {
     let bytes = manifest.to_bytes();
     let comment = trusted_comment(manifest.epoch, manifest::FILE_NAME);
     let signatures = signing.keys.iter().flat_map(|key| key.sign(&bytes, &comment).to_bytes()).collect();
     let statement = state(manifest, request, signing.builder.as_deref())?;
     let envelope = Envelope::sign(&statement.to_bytes(), &signing.keys);
-    Ok(BTreeMap::from([(SIGNATURES, signatures), (FILE_NAME, envelope.to_bytes())]))
+    Ok(BTreeMap::from([(SIGNATURE.into(), signatures), (FILE_NAME.into(), envelope.to_bytes())]))
 }
 
 /// Judges the signatures of a manifest, and the statement where there is one: enough trusted keys must have signed each,
@@ -125,7 +124,7 @@ pub fn judge(
     rotations: &[Rotation],
 ) -> Result<(Proof, Option<Statement>), Error> {
     let signatures = match signatures {
-        Some(bytes) => parse_signatures(&format!("{SIGNATURES} of {place}"), bytes)?,
+        Some(bytes) => parse_signatures(&format!("{SIGNATURE} of {place}"), bytes)?,
         None => Vec::new(),
     };
     let subject = format!("{} of {place}", manifest::FILE_NAME);
@@ -276,7 +275,7 @@ mod tests {
         let recipe = Recipe::parse(&Source::new("/somewhere/r.yaml", text), PathBuf::new()).unwrap();
         let request = Request { recipe: &recipe, layers: &[], lock: &Lock::empty() };
         let mut beside = sign(manifest, &request, &Signing { keys, builder: None }).unwrap();
-        [SIGNATURES, FILE_NAME].map(|name| beside.remove(name).unwrap())
+        [SIGNATURE, FILE_NAME].map(|name| beside.remove(name).unwrap())
     }
 
     #[test]

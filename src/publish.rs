@@ -91,10 +91,11 @@ pub struct Published {
 pub struct Draft {
     manifest: Manifest,
     contents: BTreeMap<String, Contents>,
-    /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID.
-    private: BTreeMap<String, Vec<u8>>,
-    /// By file name: what proves the manifest. It lies beside it, and is no part of it either.
-    proofs: BTreeMap<&'static str, Vec<u8>>,
+    /// By file name: what is said about the manifest, and so cannot be in it.
+    beside: BTreeMap<String, Vec<u8>>,
+    /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID. Nothing
+    /// where those that a tree may have shall stay.
+    private: Option<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Draft {
@@ -127,12 +128,25 @@ impl Draft {
         let file = manifest::File::new(Role::Checksums, sums.len() as u64, Sha256::of(&sums));
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));
-        Ok(Draft { manifest: head, contents, private: BTreeMap::new(), proofs: BTreeMap::new() })
+        Ok(Draft { manifest: head, contents, beside: BTreeMap::new(), private: Some(BTreeMap::new()) })
+    }
+
+    /// A tree that was published elsewhere, and all of whose files are in the store.
+    pub fn of(manifest: Manifest) -> Self {
+        let stored =
+            |file: &manifest::File| Contents::Stored(Object { sha256: file.sha256, size: file.size });
+        let contents = manifest.files.iter().map(|(path, file)| (path.clone(), stored(file))).collect();
+        Draft { manifest, contents, beside: BTreeMap::new(), private: None }
+    }
+
+    /// With files beside the manifest, by name: its signature, say.
+    pub fn with_beside(self, beside: BTreeMap<String, Vec<u8>>) -> Self {
+        Draft { beside, ..self }
     }
 
     /// With configs that hold secrets, by file name.
     pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
-        Draft { private, ..self }
+        Draft { private: Some(private), ..self }
     }
 
     /// What the tree will be.
@@ -140,9 +154,15 @@ impl Draft {
         &self.manifest
     }
 
-    /// With what proves the manifest, by file name. Without it, a tree that is there keeps what proves it.
-    pub fn with_proofs(self, proofs: BTreeMap<&'static str, Vec<u8>>) -> Self {
-        Draft { proofs, ..self }
+    /// Writes what the manifest does not name.
+    fn place_unnamed(&self, tree: &Path) -> Result<(), store::Error> {
+        for (name, bytes) in &self.beside {
+            let path = tree.join(name);
+            if !fs::read(&path).is_ok_and(|there| there == *bytes) {
+                store::write_atomic(&path, bytes)?;
+            }
+        }
+        self.private.as_ref().map_or(Ok(()), |private| private::place(tree, private))
     }
 }
 
@@ -205,10 +225,7 @@ impl Output {
         let path = self.directory.join(&build_id);
         let unchanged = is_whole(&path, &draft.manifest, store);
         match unchanged {
-            true => {
-                private::place(&path, &draft.private)?;
-                draft.proofs.iter().try_for_each(|(name, bytes)| replace(&path.join(name), bytes))?;
-            }
+            true => draft.place_unnamed(&path)?,
             false => self.stage(draft, store, &build_id, &path)?,
         }
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
@@ -239,10 +256,7 @@ impl Output {
                 Contents::Joined(_) => {}
             }
         }
-        private::place(&stage, &draft.private)?;
-        for (name, bytes) in &draft.proofs {
-            write_read_only(&stage.join(name), bytes)?;
-        }
+        draft.place_unnamed(&stage)?;
         write_read_only(&stage.join(manifest::FILE_NAME), &draft.manifest.to_bytes())?;
         for directory in &made {
             store::sync_directory(&stage.join(directory))?;
@@ -286,20 +300,6 @@ fn create_directory(path: &Path) -> Result<(), store::Error> {
     fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
         .map_err(store::Error::io("create", path))
-}
-
-/// Puts a small file into a published tree, in place of another of its name.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), store::Error> {
-    if fs::read(path).is_ok_and(|there| there == bytes) {
-        return Ok(());
-    }
-    let directory = path.parent().unwrap_or(path);
-    let write = || {
-        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
-        file.write_all(bytes)?;
-        Ok(file)
-    };
-    store::persist_public(write().map_err(store::Error::io("write", path))?, path)
 }
 
 fn write_read_only(path: &Path, bytes: &[u8]) -> Result<(), store::Error> {

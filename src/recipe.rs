@@ -32,6 +32,8 @@ use crate::yaml::decode::Spanned;
 pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 pub use network::{AddressRange, Cidr, Network};
+#[cfg(test)]
+pub(crate) use nodes::parse_inventory;
 pub use nodes::{Mac, Node, inventory};
 
 /// Version of the format that this prebake reads.
@@ -69,6 +71,8 @@ pub struct Recipe {
     pub ssh_keys: Vec<SshKeys>,
     /// Files of authorities that every machine trusts beside the public ones.
     pub trust_ca: Vec<Spanned<PathBuf>>,
+    /// What looks like a secret and is published all the same.
+    pub public_secrets: Vec<PublicSecret>,
     /// What classes of nodes boot.
     pub profiles: BTreeMap<String, Profile>,
     /// The machines that are known by name.
@@ -119,6 +123,15 @@ pub struct Trust {
     pub primary: Fingerprint,
     /// A local key file; without it Flatcar's public one is fetched and held against the pin.
     pub key: Option<PathBuf>,
+}
+
+/// A place that holds no secret, whatever it looks like.
+#[derive(Clone, Debug)]
+pub struct PublicSecret {
+    /// As findings name it: a path on the machine, `kernel_args`, or a container image.
+    pub path: Spanned<String>,
+    /// Why that may be public, for those who read the recipe.
+    pub why: String,
 }
 
 /// Where SSH public keys come from.

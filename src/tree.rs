@@ -5,6 +5,7 @@
 //! tree.
 
 pub mod beneath;
+pub mod verify;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,10 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::beneath::{Refused, Root};
+use crate::bundle::{self, Bundle, Extent};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest::{self, Manifest};
 
+/// The manifest's signature, beside it where there is one.
+pub const SIGNATURE: &str = "manifest.json.minisig";
 /// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
 const MOST_IN_MEMORY: u64 = 64 << 20;
 
@@ -33,6 +37,15 @@ pub struct Tree {
 pub enum Place {
     /// In the directory of a build itself, not of the link to it.
     Directory(PathBuf),
+    /// In a bundle, of which nothing is unpacked.
+    Bundle {
+        /// The bundle, judged.
+        bundle: Arc<Bundle>,
+        /// Its file, open.
+        file: Arc<File>,
+        /// The tree's name in it.
+        tree: String,
+    },
 }
 
 /// One published file, open: the bytes that the manifest counts and no others.
@@ -58,6 +71,27 @@ pub enum Error {
     /// A manifest that cannot be used.
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
+    /// A bundle that cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// Not a tree of the bundle.
+    #[error("{subject} holds no tree `{tree}`, but {known}")]
+    NotInBundle {
+        /// The bundle.
+        subject: String,
+        /// The name that was asked for.
+        tree: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// A bundle of several trees, and none was named.
+    #[error("{subject} holds {known}: one must be named")]
+    Several {
+        /// The bundle.
+        subject: String,
+        /// The names that there are.
+        known: String,
+    },
     /// Not a published file.
     #[error("the manifest of {place} names no `{path}`")]
     Unnamed {
@@ -112,7 +146,9 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::NoTree { .. } | Error::Unnamed { .. } => Exit::Failed,
+            Error::NotInBundle { .. } | Error::Several { .. } => Exit::Usage,
             Error::Manifest(error) => error.exit(),
+            Error::Bundle(error) => error.exit(),
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
                 Exit::Integrity
             }
@@ -125,6 +161,8 @@ impl Advice for Error {
                 Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
             }
             Error::Manifest(error) => error.hint(),
+            Error::Bundle(error) => error.hint(),
+            Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {
                 Some("the tree was damaged; build it again".into())
@@ -133,15 +171,57 @@ impl Advice for Error {
     }
 }
 
+/// The manifest of a build, or of `current`, which leads to one, and the directory of the build itself.
+pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+    let missing = |source| Error::NoTree { path: path.into(), source };
+    let directory = path.canonicalize().map_err(missing)?;
+    let file = directory.join(manifest::FILE_NAME);
+    let bytes = fs::read(&file).map_err(missing)?;
+    let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
+    Ok((manifest, directory))
+}
+
 impl Tree {
     /// Opens a build, or `current`, which leads to one.
     pub fn directory(path: &Path) -> Result<Tree, Error> {
-        let missing = |source| Error::NoTree { path: path.into(), source };
-        let directory = path.canonicalize().map_err(missing)?;
-        let file = directory.join(manifest::FILE_NAME);
-        let bytes = fs::read(&file).map_err(missing)?;
-        let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
+        let (manifest, directory) = of_directory(path)?;
         Ok(Tree { manifest, place: Place::Directory(directory) })
+    }
+
+    /// Opens a tree that lies in a bundle.
+    pub fn bundled(bundle: Arc<Bundle>, tree: &str) -> Result<Tree, Error> {
+        if !bundle.trees().any(|known| known == tree) {
+            return Err(Error::NotInBundle {
+                subject: bundle.subject().into(),
+                tree: tree.into(),
+                known: known(&bundle),
+            });
+        }
+        let manifest = bundle.manifest(tree)?;
+        let unreadable = |error: io::Error| Error::Unreadable {
+            place: bundle.subject().into(),
+            path: manifest::FILE_NAME.into(),
+            source: error.into(),
+        };
+        let file = Arc::new(bundle.file().try_clone().map_err(unreadable)?);
+        Ok(Tree { manifest, place: Place::Bundle { bundle, file, tree: tree.into() } })
+    }
+
+    /// The tree of that name; without a name the only one.
+    ///
+    /// # Errors
+    /// [`Error::Several`] where a name is needed.
+    pub fn chosen(bundle: Arc<Bundle>, name: Option<&str>) -> Result<Tree, Error> {
+        let mut trees = bundle.trees();
+        let name = match (name, trees.next(), trees.next()) {
+            (Some(name), ..) => name.to_owned(),
+            (None, Some(only), None) => only.to_owned(),
+            (None, ..) => {
+                return Err(Error::Several { subject: bundle.subject().into(), known: known(&bundle) });
+            }
+        };
+        drop(trees);
+        Tree::bundled(bundle, &name)
     }
 
     /// What it holds.
@@ -175,18 +255,41 @@ impl Tree {
     }
 }
 
+/// `the tree a`, `the trees a, b`
+fn known(bundle: &Bundle) -> String {
+    let names: Vec<&str> = bundle.trees().collect();
+    match names.as_slice() {
+        [] => "no tree at all".into(),
+        [name] => format!("the tree {name}"),
+        names => format!("the trees {}", names.join(", ")),
+    }
+}
+
 impl Place {
-    /// The directory.
-    pub fn directory(&self) -> &Path {
-        let Place::Directory(path) = self;
-        path
+    /// The directory, if it lies in one of its own.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Place::Directory(path) => Some(path),
+            Place::Bundle { .. } => None,
+        }
+    }
+
+    /// What the build is called: the name of its directory, or its BUILD-ID where it has none.
+    pub fn build(&self) -> String {
+        match self {
+            Place::Directory(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Place::Bundle { bundle, tree, .. } => {
+                let found = bundle.index().trees().find(|known| known.name == tree);
+                found.map(|tree| tree.build_id()).unwrap_or_default()
+            }
+        }
     }
 
     /// As [`Tree::open`], for who has the file's row of the manifest.
     pub fn open(&self, path: &str, row: &manifest::File) -> Result<Part, Error> {
-        let (file, found) = self.file(path).map_err(self.unreadable(path))?;
+        let (file, start, found) = self.file(path).map_err(self.unreadable(path))?;
         match found == row.size {
-            true => Ok(Part { file: Arc::new(file), start: 0, size: row.size, position: 0 }),
+            true => Ok(Part::new(file, start, row.size)),
             false => {
                 let (place, path, recorded) = (self.to_string(), path.to_owned(), row.size);
                 Err(Error::Size { place, path, recorded, found })
@@ -208,11 +311,30 @@ impl Place {
         }
     }
 
-    fn file(&self, path: &str) -> Result<(File, u64), Refused> {
-        let Place::Directory(directory) = self;
-        let file = Root::open(directory)?.file(&directory.join(path))?;
-        let length = file.metadata()?.len();
-        Ok((file, length))
+    /// The file that holds a file of the tree, where it begins in it, and how long it is.
+    fn file(&self, path: &str) -> Result<(Arc<File>, u64, u64), Refused> {
+        match self {
+            Place::Directory(directory) => {
+                let file = Root::open(directory)?.file(&directory.join(path))?;
+                let length = file.metadata()?.len();
+                Ok((Arc::new(file), 0, length))
+            }
+            Place::Bundle { file, .. } => {
+                let Extent { start, size, .. } =
+                    self.extent(path).ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+                Ok((file.clone(), start, size))
+            }
+        }
+    }
+
+    /// Where a file of the tree lies in the bundle, if it lies in one.
+    pub fn extent(&self, path: &str) -> Option<Extent> {
+        match self {
+            Place::Directory(_) => None,
+            Place::Bundle { bundle, tree, .. } => {
+                bundle.extent(&format!("{}{path}", bundle::index::directory(tree)))
+            }
+        }
     }
 
     fn unreadable(&self, path: &str) -> impl Fn(Refused) -> Error {
@@ -224,11 +346,17 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Directory(path) => path.display().fmt(f),
+            Place::Bundle { bundle, tree, .. } => write!(f, "the tree {tree} in {}", bundle.subject()),
         }
     }
 }
 
 impl Part {
+    /// So many bytes of a file, from `start` on.
+    pub fn new(file: Arc<File>, start: u64, size: u64) -> Part {
+        Part { file, start, size, position: 0 }
+    }
+
     /// Length in bytes.
     pub fn size(&self) -> u64 {
         self.size

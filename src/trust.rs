@@ -29,8 +29,12 @@ pub struct Proof {
     pub signers: Vec<PublicKey>,
     /// The keys to trust from now on, sorted: the given ones, each replaced by what it was rotated to.
     pub keys: Vec<PublicKey>,
-    _judged: (),
+    _judged: Judged,
 }
+
+/// Keeps other rooms from making a [`Proof`].
+#[derive(Clone, Debug)]
+struct Judged;
 
 /// Why signatures are not enough.
 #[derive(Debug, thiserror::Error)]
@@ -294,7 +298,7 @@ impl Trust {
         let mut signers: Vec<PublicKey> = signers.into_values().collect();
         signers.sort();
         if signers.len() >= self.threshold {
-            return Ok(Proof { signers, keys: keys.into_iter().collect(), _judged: () });
+            return Ok(Proof { signers, keys: keys.into_iter().collect(), _judged: Judged });
         }
         let (subject, threshold) = (subject.to_owned(), self.threshold);
         let keys = keys.iter().map(PublicKey::id).collect();
@@ -315,7 +319,7 @@ impl Trust {
     fn follow(&self, subject: &str, rotations: &[Rotation]) -> Result<BTreeSet<PublicKey>, Error> {
         let mut next: BTreeMap<&PublicKey, BTreeSet<&PublicKey>> = BTreeMap::new();
         for rotation in rotations {
-            next.entry(rotation.old()).or_default().insert(rotation.new());
+            next.entry(rotation.old_key()).or_default().insert(rotation.new_key());
         }
         let newest = |trusted: &PublicKey| {
             let mut key = trusted;

@@ -20,6 +20,7 @@ use super::header::END;
 use super::index::{self, Index, Member};
 use super::layout::{Layout, Place};
 use super::open::Bundle;
+use super::signatures::Signatures;
 use super::verify::{BESIDE, tree_flaw};
 use super::{Error, INDEX};
 use crate::arch::Arch;
@@ -27,6 +28,7 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::manifest::{self, Manifest};
 use crate::store;
+use crate::tree;
 
 /// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
 const COPIED: usize = 4 << 20;
@@ -60,14 +62,8 @@ impl Contents {
     /// # Errors
     /// A directory that is no tree, or a second tree of one name.
     pub fn tree(&mut self, path: &Path) -> Result<Manifest> {
-        let directory = path.canonicalize().map_err(store::Error::io("find", path))?;
+        let (manifest, directory) = tree::of_directory(path)?;
         let file = directory.join(manifest::FILE_NAME);
-        let bytes = fs::read(&file).map_err(store::Error::io("read", &file))?;
-        let subject = file.display().to_string();
-        let manifest = Manifest::parse(&subject, &bytes)?;
-        if manifest.to_bytes() != bytes {
-            return Err(Error::Made { path: file, reason: "it is not as prebake writes one".into() }.into());
-        }
         if let Some(flaw) = index::name_flaw(&manifest.name) {
             return Err(
                 Error::Made { path: file, reason: format!("no bundle takes its name: {flaw}") }.into()
@@ -77,7 +73,7 @@ impl Contents {
         if self.members.contains_key(&place(manifest::FILE_NAME)) {
             return Err(Error::Twice { tree: manifest.name }.into());
         }
-        for name in BESIDE {
+        for name in [manifest::FILE_NAME].into_iter().chain(BESIDE) {
             let path = directory.join(name);
             match fs::read(&path) {
                 Ok(bytes) => self.here(place(name), bytes),
@@ -185,14 +181,14 @@ impl Draft {
         &self.index
     }
 
-    /// Writes the bundle with what lies before its index, by path, sorted. It has its name when it is complete and on the
-    /// disk.
+    /// Writes the bundle with its signatures; its length in bytes. It has its name when it is complete and on the disk.
     ///
     /// # Errors
     /// A file that is not what its manifest says; what was at `target` before is still there.
-    pub fn write(&self, signatures: &[(String, Vec<u8>)], target: &Path) -> Result<u64> {
+    pub fn write(&self, signatures: &Signatures, target: &Path) -> Result<u64> {
+        let files = signatures.to_files();
         let sizes: Vec<(&str, u64)> =
-            signatures.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect();
+            files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect();
         let layout = Layout::new(&sizes, &self.index).ok_or_else(|| Error::Index {
             subject: target.display().to_string(),
             reason: "its members are longer than any file together".into(),
@@ -204,7 +200,8 @@ impl Draft {
             .tempfile_in(directory)
             .map_err(store::Error::io("create a file in", directory))?;
         let index = self.index.to_bytes();
-        for (place, bytes) in layout.front().iter().zip(signatures.iter().map(|(_, b)| b).chain([&index])) {
+        for (place, bytes) in layout.front().iter().zip(files.iter().map(|(_, bytes)| bytes).chain([&index]))
+        {
             let mut write = || {
                 temporary.write_all(&layout.header(place))?;
                 temporary.write_all(bytes)?;

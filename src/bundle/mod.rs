@@ -14,9 +14,13 @@
 
 pub mod create;
 pub mod header;
+pub mod import;
 pub mod index;
 pub mod layout;
 pub mod open;
+pub mod policy;
+pub mod signatures;
+pub mod site;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -24,6 +28,9 @@ use std::path::PathBuf;
 pub use self::open::{Bundle, Demand};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
+use crate::manifest;
+use crate::minisign::{self, KeyId};
+use crate::trust;
 
 /// The index's name in the archive.
 pub const INDEX: &str = "bundle.json";
@@ -106,6 +113,9 @@ pub enum Error {
         /// The limit.
         most: u64,
     },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
     /// A tree whose manifest names other files than the bundle holds.
     #[error("the tree {tree} in {subject} is not what its manifest says: {reason}")]
     Tree {
@@ -136,6 +146,40 @@ pub enum Error {
         /// The file.
         subject: String,
     },
+    /// Nobody said who is to be believed.
+    #[error("{subject} is signed by {}, and no key is trusted yet", list(signers))]
+    NoTrust {
+        /// The file.
+        subject: String,
+        /// Who signed.
+        signers: Vec<KeyId>,
+    },
+    /// A signature that cannot be read or does not match.
+    #[error(transparent)]
+    Signature(#[from] minisign::Error),
+    /// Signatures that are not enough.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
+    /// Older than what the site has seen.
+    #[error("{subject} is number {found} of {name}, and this site has imported number {seen}")]
+    Older {
+        /// The file.
+        subject: String,
+        /// The bundle's name.
+        name: String,
+        /// Its sequence number.
+        found: u64,
+        /// The highest that was seen.
+        seen: u64,
+    },
+    /// What the site remembers cannot be read.
+    #[error("{} does not say whom this site believes: {reason}", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Too old.
     #[error("{subject} expired on {}", humantime::format_rfc3339_seconds(*expires))]
     Expired {
@@ -156,6 +200,10 @@ pub enum Error {
     },
 }
 
+fn list(keys: &[KeyId]) -> String {
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Error {
     fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
@@ -168,7 +216,11 @@ impl Advice for Error {
         match self {
             Error::Io { .. } => Exit::Failed,
             Error::Twice { .. } => Exit::Usage,
-            Error::Unsigned { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Manifest(error) => error.exit(),
+            Error::Signature(error) => error.exit(),
+            Error::Trust(error) => error.exit(),
+            Error::Unsigned { .. } | Error::NoTrust { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Older { .. } | Error::Memory { .. } => Exit::Trust,
             Error::Foreign { .. }
             | Error::Schema { .. }
             | Error::Index { .. }
@@ -198,8 +250,21 @@ impl Advice for Error {
             Error::Unsigned { .. } => Some(
                 "sign it with `prebake bundle sign`; --allow-unsigned trusts whoever brought the file".into(),
             ),
+            Error::NoTrust { .. } => Some(
+                "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
+                    .into(),
+            ),
+            Error::Signature(error) => error.hint(),
+            Error::Trust(error) => error.hint(),
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())
+            }
+            Error::Manifest(error) => error.hint(),
+            Error::Older { .. } => {
+                Some("get a newer bundle; --allow-older goes back to this one all the same".into())
+            }
+            Error::Memory { .. } => {
+                Some("remove it to begin anew, and give --trust with the next import".into())
             }
             Error::Absent { .. } | Error::TooLong { .. } | Error::Io { .. } => None,
         }

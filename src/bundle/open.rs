@@ -6,13 +6,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::Deserialize;
+
 use super::header::{BLOCK, Kind, Seen, padding};
 use super::index::{self, Index};
 use super::layout::Layout;
+use super::signatures::Signatures;
 use super::verify::{self, Flaw};
 use super::{Error, Extent, INDEX, SIGNATURES};
 use crate::digest::Sha256;
 use crate::manifest::{self, Manifest};
+use crate::trust::{Proof, Trust};
 
 /// Most files before the index, and the most bytes that one of them has.
 const MOST_FILES: usize = 256;
@@ -23,7 +27,12 @@ const MOST_MANIFEST: u64 = 64 << 20;
 /// What somebody who opens a bundle accepts.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// Take a bundle without a signature.
+    /// Who must have signed, as was said now.
+    pub trust: Option<Trust>,
+    /// Who must have signed, as the site remembers it. Where both are known, both must hold: a key that was replaced is not
+    /// believed again because an old script names it.
+    pub site: Option<Trust>,
+    /// Take a bundle without a signature, and one of signers of whom nothing is known.
     pub allow_unsigned: bool,
     /// Take a bundle after its last day.
     pub allow_expired: bool,
@@ -39,7 +48,7 @@ pub struct Front {
     /// Length of the file in bytes.
     length: u64,
     /// What lies before the index, by path, in order.
-    signatures: Vec<(String, Vec<u8>)>,
+    files: Vec<(String, Vec<u8>)>,
     index: Vec<u8>,
 }
 
@@ -50,6 +59,8 @@ pub struct Bundle {
     path: PathBuf,
     subject: String,
     file: File,
+    signatures: Signatures,
+    proof: Option<Proof>,
     index: Index,
     layout: Layout,
 }
@@ -64,7 +75,7 @@ impl Front {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let mut front =
-            Front { path: path.to_owned(), subject, file, length, signatures: Vec::new(), index: Vec::new() };
+            Front { path: path.to_owned(), subject, file, length, files: Vec::new(), index: Vec::new() };
         let mut position = 0;
         loop {
             let (name, bytes) = front.file_at(position)?;
@@ -73,11 +84,11 @@ impl Front {
                 front.index = bytes;
                 return Ok(front);
             }
-            let follows = front.signatures.last().is_none_or(|(last, _)| *last < name);
-            if !follows || front.signatures.len() == MOST_FILES {
+            let follows = front.files.last().is_none_or(|(last, _)| *last < name);
+            if !follows || front.files.len() == MOST_FILES {
                 return Err(front.foreign(format!("`{}` is one signature too many", name.escape_debug())));
             }
-            front.signatures.push((name, bytes));
+            front.files.push((name, bytes));
         }
     }
 
@@ -127,20 +138,30 @@ impl Front {
         Error::Foreign { subject: self.subject.clone(), reason }
     }
 
+    /// What the bundle says that it is called, which nobody has judged: only to look up whom to believe about it. Who lies here
+    /// is held against somebody else's keys.
+    pub fn claimed_name(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let Named { name } = serde_json::from_slice(&self.index).ok()?;
+        index::name_flaw(&name).is_none().then_some(name)
+    }
+
     /// Judges who signed the index, and only then reads what it says.
     pub fn judge(self, demand: &Demand) -> Result<Bundle, Error> {
-        let Front { path, subject, file, length, signatures, index } = self;
-        if !demand.allow_unsigned {
-            return Err(Error::Unsigned { subject });
-        }
+        let Front { path, subject, file, length, files, index } = self;
+        let signatures = Signatures::parse(&subject, &files, &index)?;
+        let proof = demand.prove(&subject, &signatures, &index)?;
         let index = Index::parse(&subject, &index)?;
         let sizes: Vec<(&str, u64)> =
-            signatures.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect();
+            files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect();
         let Some(layout) = Layout::new(&sizes, &index) else {
             let reason = "its members are longer than any file together".into();
             return Err(Error::Index { subject, reason });
         };
-        let bundle = Bundle { path, subject, file, index, layout };
+        let bundle = Bundle { path, subject, file, signatures, proof, index, layout };
         for place in bundle.layout.front() {
             if let Some(flaw) = bundle.header_flaw(place)? {
                 return Err(bundle.damaged(flaw));
@@ -159,6 +180,26 @@ impl Front {
     }
 }
 
+impl Demand {
+    fn prove(&self, subject: &str, signatures: &Signatures, index: &[u8]) -> Result<Option<Proof>, Error> {
+        let what = format!("the index of {subject}");
+        let judge = |trust: &Trust| signatures.judge(trust, &what, index);
+        match (&self.site, &self.trust) {
+            _ if signatures.is_empty() && self.allow_unsigned => Ok(None),
+            _ if signatures.is_empty() => Err(Error::Unsigned { subject: subject.into() }),
+            (Some(site), also) => {
+                also.as_ref().map(judge).transpose()?;
+                judge(site).map(Some)
+            }
+            (None, Some(trust)) => judge(trust).map(Some),
+            (None, None) if self.allow_unsigned => Ok(None),
+            (None, None) => {
+                Err(Error::NoTrust { subject: subject.into(), signers: signatures.signers().collect() })
+            }
+        }
+    }
+}
+
 impl Bundle {
     /// Opens a bundle.
     ///
@@ -172,6 +213,16 @@ impl Bundle {
     /// What it holds.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Who signed it, trusted or not.
+    pub fn signatures(&self) -> &Signatures {
+        &self.signatures
+    }
+
+    /// That trusted keys signed it; nothing if it was taken without.
+    pub fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
     }
 
     /// Where it lies.
@@ -228,15 +279,13 @@ impl Bundle {
     ///
     /// # Errors
     /// A manifest that names other files than the bundle has.
-    pub fn manifest(&self, tree: &str) -> Result<Manifest, crate::error::Error> {
+    pub fn manifest(&self, tree: &str) -> Result<Manifest, Error> {
         let member = format!("{}{}", index::directory(tree), manifest::FILE_NAME);
         let bytes = self.read(&member, MOST_MANIFEST)?;
         let manifest = Manifest::parse(&format!("{member} of {}", self.subject), &bytes)?;
         match verify::tree_flaw(&self.index, tree, &manifest, &bytes) {
             None => Ok(manifest),
-            Some(reason) => {
-                Err(Error::Tree { subject: self.subject.clone(), tree: tree.into(), reason }.into())
-            }
+            Some(reason) => Err(Error::Tree { subject: self.subject.clone(), tree: tree.into(), reason }),
         }
     }
 

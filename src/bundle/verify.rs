@@ -20,8 +20,8 @@ use crate::manifest::{self, Manifest};
 /// Bytes that are read at once, by each thread.
 const CHUNK: usize = 256 << 10;
 
-/// Files of a tree that lie beside its manifest, outside of it.
-pub const BESIDE: [&str; 3] = [manifest::FILE_NAME, "manifest.json.minisig", "provenance.json"];
+/// Files of a tree that lie beside its manifest, outside of it: its signature, and how it was made.
+pub const BESIDE: [&str; 2] = [crate::tree::SIGNATURE, crate::provenance::FILE_NAME];
 
 /// One thing that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,24 +107,21 @@ impl Bundle {
         self.end_flaw()?.map_or(Ok(()), |flaw| Err(self.damaged(flaw)))
     }
 
-    /// Hands a member's bytes over in pieces and says whether they had the digest of the index.
-    pub(super) fn stream<E: From<Error>>(
+    /// Hands a member's bytes over in pieces, nobody having judged them.
+    pub(super) fn read_pieces<E: From<Error>>(
         &self,
         extent: Extent,
         buffer: &mut [u8],
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<bool, E> {
-        let mut hashing = Hashing::new(io::sink());
+    ) -> Result<(), E> {
         let (mut position, end) = (extent.start, extent.start + extent.size);
         while position < end {
-            let length = buffer.len().min((end - position) as usize);
-            let piece = &mut buffer[..length];
-            self.file().read_exact_at(piece, position).map_err(Error::io("read", self.path()))?;
-            hashing.update(piece);
-            take(piece)?;
+            let length = (end - position).min(buffer.len() as u64) as usize;
+            self.fill(&mut buffer[..length], position)?;
+            take(&buffer[..length])?;
             position += length as u64;
         }
-        Ok(hashing.finish().1 == extent.sha256)
+        Ok(())
     }
 
     pub(super) fn header_flaw(&self, place: &Place) -> Result<Option<Flaw>, Error> {
@@ -152,8 +149,13 @@ impl Bundle {
         // The data of a link are read where they lie.
         let extent = self.extent(&place.path).filter(|_| place.same_as.is_none());
         let Some(extent) = extent else { return Ok(None) };
-        let sound = self.stream(extent, buffer, |_| Ok::<_, Error>(()))?;
-        Ok((!sound).then(|| Flaw::data(&place.path, extent.start, extent.size)))
+        let mut hashing = Hashing::new(io::sink());
+        self.read_pieces(extent, buffer, |piece| {
+            hashing.update(piece);
+            Ok::<_, Error>(())
+        })?;
+        let (_, found, _) = hashing.finish();
+        Ok((found != extent.sha256).then(|| Flaw::data(&place.path, extent.start, extent.size)))
     }
 
     fn padding_flaw(&self, place: &Place) -> Result<Option<Flaw>, Error> {
@@ -199,7 +201,9 @@ pub(super) fn tree_flaw(index: &Index, tree: &str, manifest: &Manifest, bytes: &
     if let Some(path) = manifest.files.keys().find(|path| !same(path)) {
         return Some(format!("`{path}` is not there, or another file"));
     }
-    let named = |path: &str| manifest.files.contains_key(path) || BESIDE.contains(&path);
+    let named = |path: &str| {
+        manifest.files.contains_key(path) || path == manifest::FILE_NAME || BESIDE.contains(&path)
+    };
     let (path, _) = index.tree(tree).find(|(path, _)| !named(path))?;
     Some(format!("`{path}` is in no manifest"))
 }

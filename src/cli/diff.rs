@@ -2,11 +2,15 @@
 
 use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use indicatif::HumanBytes;
 
+use super::bundle::DemandArgs;
+use super::project::StoreArg;
+use crate::bundle::policy::Taken;
 use crate::diff::{
     Boot, Change, Contents, Difference, Entry, Lines, Machines, Published, Side, Version, compare,
 };
@@ -16,18 +20,25 @@ use crate::tree::Tree;
 /// Most lines of a section that are shown to people; `--json` has them all.
 const MOST: usize = 60;
 
-/// Show in what two trees differ
+/// Show in what two trees or bundles differ
 ///
 /// Versions of Flatcar, sysexts, their components and container images; what machines boot and their kernel arguments; lines
 /// of configs and scripts; published files and their sizes. Nothing is fetched, and files that are equal are not opened.
 #[derive(Args)]
 pub struct DiffArgs {
-    /// The old tree, such as output/kubernetes/0123456789abcdef
+    /// The old tree or bundle, such as output/kubernetes/0123456789abcdef
     #[arg(value_name = "A")]
     from: PathBuf,
-    /// The new tree, such as output/kubernetes/current
+    /// The new tree or bundle, such as output/kubernetes/current
     #[arg(value_name = "B")]
     to: PathBuf,
+    /// Compare the trees of this name, where a bundle holds several
+    #[arg(long, value_name = "NAME")]
+    tree: Option<String>,
+    #[command(flatten)]
+    demand: DemandArgs,
+    #[command(flatten)]
+    store: StoreArg,
     /// Look into sysext images, too: reads all of them that changed
     #[arg(long)]
     deep: bool,
@@ -42,7 +53,7 @@ pub struct DiffArgs {
 impl DiffArgs {
     /// Compares, and prints what was found.
     pub fn run(self) -> Result<()> {
-        let (from, to) = (Tree::directory(&self.from)?, Tree::directory(&self.to)?);
+        let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
         let difference = compare(&from, &to, self.deep)?;
         match self.json {
             true => println!("{:#}", serde_json::json!(difference)),
@@ -52,6 +63,15 @@ impl DiffArgs {
             std::process::exit(Exit::Pending as i32);
         }
         Ok(())
+    }
+
+    /// A tree in a directory or in a bundle, which must be one that is believed here.
+    fn open(&self, path: &Path) -> Result<Tree> {
+        if !path.is_file() {
+            return Ok(Tree::directory(path)?);
+        }
+        let Taken { bundle, .. } = self.demand.open(path, &self.store.store)?;
+        Ok(Tree::chosen(Arc::new(bundle), self.tree.as_deref())?)
     }
 }
 

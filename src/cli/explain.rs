@@ -19,6 +19,7 @@ use crate::serve::notice::Notices;
 use crate::serve::site::content::Content;
 use crate::serve::site::datadir::Settings;
 use crate::serve::site::labels::{Labels, normal_mac};
+use crate::tree::Tree;
 
 /// Say which group and profile a machine gets, why, and what it would be sent
 ///
@@ -95,7 +96,7 @@ impl ExplainArgs {
     fn content(&self) -> Result<Option<Content>> {
         let notices: Notices = Arc::new(|_| {});
         Ok(match (&self.tree, &self.matchbox) {
-            (Some(tree), _) => Some(Content::tree(tree, None, notices)?),
+            (Some(tree), _) => Some(Content::tree(tree, Box::new(Tree::directory), None, notices)?),
             (None, Some(directory)) => {
                 let assets = Some(directory.join("assets")).filter(|path| path.is_dir());
                 let settings = Settings { assets, strict: false, signer: None };

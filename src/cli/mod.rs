@@ -1,13 +1,16 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
 mod build;
+mod bundle;
+mod completions;
 mod diff;
 mod explain;
 mod fetch;
 mod ignition;
 mod initrd;
-mod keys;
+mod key;
 mod lock;
+mod man;
 mod plan;
 mod progress;
 mod project;
@@ -18,6 +21,10 @@ mod status;
 mod store;
 mod sysext;
 mod table;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -40,20 +47,25 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::BuildArgs),
+    Bundle(bundle::BundleArgs),
+    Completions(completions::CompletionsArgs),
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
     #[command(alias = "initramfs")]
     Initrd(initrd::InitrdArgs),
-    Keys(keys::KeysArgs),
+    #[command(alias = "keys")]
+    Key(key::KeyArgs),
     Lock(lock::LockArgs),
+    Man(man::ManArgs),
     Plan(plan::PlanArgs),
     Release(release::ReleaseArgs),
     Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
+    Verify(verify::VerifyArgs),
 }
 
 impl Cli {
@@ -66,19 +78,33 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Build(args) => args.run(),
+            Verb::Bundle(args) => args.run(),
+            Verb::Completions(args) => args.run(),
             Verb::Diff(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
-            Verb::Keys(args) => args.run(),
+            Verb::Key(args) => args.run(),
             Verb::Lock(args) => args.run(),
+            Verb::Man(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Release(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
+            Verb::Verify(args) => args.run(),
         }
+    }
+}
+
+/// Writes a whole document to standard output. A reader that has seen enough, as `head` has, is no failure.
+fn to_stdout(bytes: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(crate::store::Error::io("write", Path::new("standard output"))(error).into())
+        }
+        _ => Ok(()),
     }
 }

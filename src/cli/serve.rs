@@ -1,5 +1,6 @@
 //! `prebake serve`
 
+mod bundle;
 mod confine;
 mod guard;
 mod log;
@@ -20,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::log::serving;
 use super::project::runtime;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
@@ -28,6 +29,7 @@ use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service::{self, Manager, Spoken};
+use crate::serve::site::content::Content;
 use crate::store;
 
 /// Where the server listens unless told otherwise: as Matchbox.
@@ -42,7 +44,8 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 /// one does not.
 #[derive(Args)]
 pub struct ServeArgs {
-    /// A build, such as output/kubernetes/current
+    /// A build, such as output/kubernetes/current, or a bundle, of which nothing is unpacked
+    #[arg(value_name = "TREE|BUNDLE")]
     tree: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one [env: MATCHBOX_ADDRESS] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
@@ -56,6 +59,8 @@ pub struct ServeArgs {
     netboot: netboot::NetbootArgs,
     #[command(flatten)]
     tls: tls::TlsArgs,
+    #[command(flatten)]
+    bundle: bundle::BundleArgs,
     #[command(flatten)]
     storm: storm::StormArgs,
     #[command(flatten)]
@@ -76,7 +81,7 @@ impl ServeArgs {
         let notices = self.notices(monitor.clone())?;
         let mut files = Files::default();
         if self.netboot.prints_dnsmasq() {
-            let content = self.matchbox.content(self.tree.as_deref(), notices, &mut files)?;
+            let content = self.content(notices, &mut files)?;
             print!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(());
         }
@@ -85,7 +90,7 @@ impl ServeArgs {
         limits::allow_open_files();
         let listeners = self.listeners(&address, &notices, &mut files)?;
         let manager = Manager::from_env(|key| std::env::var_os(key));
-        let content = Arc::new(self.matchbox.content(self.tree.as_deref(), notices.clone(), &mut files)?);
+        let content = Arc::new(self.content(notices.clone(), &mut files)?);
         if content.compares_files() {
             eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
         }
@@ -102,11 +107,13 @@ impl ServeArgs {
             }
             let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
-            let server = self.guard.apply(self.storm.apply(server.map_err(&socket)?.loaders(loaders)));
+            let proofs = self.storm.proofs(&content.site());
+            let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
+            let server = self.guard.apply(self.storm.apply(server));
             let told = serving(&server.site());
             eprintln!("{told}");
             let (ended, end) = watch::channel(false);
-            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices));
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
             let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
             let watching = monitor.clone();
             let watch = tokio::spawn(async move {
@@ -133,6 +140,12 @@ impl ServeArgs {
             }
             Ok(())
         })
+    }
+
+    fn content(&self, notices: Notices, files: &mut Files) -> Result<Content> {
+        let tree = self.tree.as_deref();
+        let tree = tree.map(|tree| Ok::<_, Error>((tree, self.bundle.opener(tree, files)?))).transpose()?;
+        self.matchbox.content(tree, notices, files)
     }
 
     /// Who is told of what happens: the log on stderr, and what watches over the machines.

@@ -21,8 +21,9 @@ const PASSPHRASE: &str = "PREBAKE_SIGN_PASSPHRASE";
 /// Who signs.
 #[derive(Args)]
 pub struct SignArgs {
-    /// Sign with this secret key, made by `prebake key generate` or minisign; once for each signer. The variable may hold
-    /// the file's name or its text
+    /// Sign with this secret key, made by `prebake key generate` or minisign; once for each signer
+    ///
+    /// The variable may hold the key's text instead of the file's name.
     #[arg(
         long = "sign-key",
         value_name = "FILE",
@@ -55,8 +56,9 @@ pub struct TrustArgs {
 /// What opens or seals a secret key.
 #[derive(Args)]
 pub struct PassphraseArgs {
-    /// Read the passphrase of the secret key from the first line of this file [env: PREBAKE_SIGN_PASSPHRASE holds the
-    /// passphrase itself]; without either it is asked for
+    /// Read the passphrase of the secret key from the first line of this file
+    ///
+    /// Without it the passphrase is what PREBAKE_SIGN_PASSPHRASE holds, else it is asked for.
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     passphrase_file: Option<PathBuf>,
 }

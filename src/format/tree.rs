@@ -168,6 +168,14 @@ impl Contents {
         }
     }
 
+    /// The file on disk, if they are in one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Contents::Bytes(_) => None,
+            Contents::OnDisk { path, .. } => Some(path),
+        }
+    }
+
     /// Digest of the bytes.
     pub fn sha256(&self) -> io::Result<Sha256> {
         let mut sink = Hashing::new(io::sink());

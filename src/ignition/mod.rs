@@ -26,6 +26,7 @@ pub mod lint;
 mod lower;
 mod merge;
 mod parse;
+pub mod parts;
 mod raise;
 mod release;
 mod report;

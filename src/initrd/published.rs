@@ -26,7 +26,7 @@ use crate::quirks;
 use crate::report::{Finding, Source};
 use crate::sbom;
 use crate::store::{self, Store};
-use crate::tree as published;
+use crate::tree;
 
 /// A published tree.
 pub struct PublishedTree {
@@ -70,8 +70,8 @@ impl PublishedTree {
         if !directory.join(manifest::FILE_NAME).is_file() {
             return Ok(None);
         }
-        let (manifest, place) = published::Tree::directory(directory)?.into_parts();
-        Ok(Some(PublishedTree { root: place.directory().to_owned(), manifest }))
+        let (manifest, root) = tree::of_directory(directory)?;
+        Ok(Some(PublishedTree { root, manifest }))
     }
 
     /// Every initrd of the tree: what is shared, then by profile and node.
@@ -161,7 +161,7 @@ impl PublishedTree {
     /// Has the SBOM, where the tree has one, say the digests that the files have now.
     fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
         let Some(file) = self.manifest.files.get(sbom::FILE_NAME) else { return Ok(()) };
-        let bytes = published::Place::Directory(self.root.clone()).read(sbom::FILE_NAME, file)?;
+        let bytes = tree::Place::Directory(self.root.clone()).read(sbom::FILE_NAME, file)?;
         let document = sbom::parse(&self.root.join(sbom::FILE_NAME).display().to_string(), &bytes)?;
         let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
         let text = output::Contents::Text(sbom::refreshed(document, &files));

@@ -30,7 +30,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The file as text, if it is not too long.
-    pub fn text<'t>(self, bytes: &'t [u8]) -> Result<&'t str, Error> {
+    pub fn text(self, bytes: &[u8]) -> Result<&str, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(self.bad(format!("it is longer than {MAX_BYTES} bytes")));
         }
@@ -48,7 +48,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The one line of base64 in a key file: below an untrusted comment, or alone.
-    pub fn key_line<'t>(self, text: &'t str) -> Result<&'t str, Error> {
+    pub fn key_line(self, text: &str) -> Result<&str, Error> {
         self.text(text.as_bytes())?;
         let text = text.trim();
         if !text.starts_with(UNTRUSTED.trim_end()) {

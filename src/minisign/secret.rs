@@ -71,14 +71,19 @@ impl Limits {
         let is_short = operations < self.memory / 32;
         let most = if is_short { operations / (Self::BLOCK * 4) } else { self.memory / (Self::BLOCK * 128) };
         let log_n = (1..63).find(|log| 1 << log > most / 2).unwrap_or(63);
-        let lanes = if is_short { 1 } else { (operations / 4 >> log_n).min(0x3fff_ffff) / Self::BLOCK };
+        let lanes = if is_short { 1 } else { ((operations / 4) >> log_n).min(0x3fff_ffff) / Self::BLOCK };
         (log_n, lanes as u32)
+    }
+
+    /// What scrypt takes, in bytes of memory.
+    fn memory(self) -> u64 {
+        (128 * Self::BLOCK) << self.parameters().0
     }
 
     /// The bytes that cover a body.
     fn pad(self, subject: &str, passphrase: &str, salt: &[u8; 32]) -> Result<Zeroizing<[u8; BODY]>, Error> {
         let (log_n, lanes) = self.parameters();
-        let memory = 128 * Self::BLOCK << log_n;
+        let memory = self.memory();
         // scrypt would abort the process.
         if Vec::<u8>::new().try_reserve_exact(memory as usize).is_err() {
             return Err(Error::Memory { subject: subject.into(), memory });
@@ -224,7 +229,7 @@ impl Locked {
 
     /// What unlocking takes, in bytes of memory.
     pub fn memory(&self) -> u64 {
-        128 * Limits::BLOCK << self.limits.parameters().0
+        self.limits.memory()
     }
 }
 

@@ -52,6 +52,10 @@ impl Reader<'_> {
             images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
             ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             trust_ca: self.paths(fields.get("trust_ca"), "`trust_ca`"),
+            public_secrets: fields
+                .get("public_secrets")
+                .map(|node| self.public_secrets(node))
+                .unwrap_or_default(),
             profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
             nodes: fields.get("nodes").map(|node| self.nodes(node, &release.archs)).unwrap_or_default(),
             release,
@@ -228,6 +232,18 @@ impl Reader<'_> {
                 }
             })
             .collect()
+    }
+
+    fn public_secrets(&self, node: &Yaml) -> Vec<PublicSecret> {
+        let read = |item: &Yaml| {
+            let fields = self.decoder.fields(item, "an entry of `public_secrets`");
+            let path = fields
+                .need("path")
+                .and_then(|node| Some(self.decoder.spanned(node, self.decoder.string(node)?)));
+            let why = fields.need("why").and_then(|node| self.decoder.string(node));
+            Some(PublicSecret { path: path?, why: why? })
+        };
+        self.decoder.items(node, "`public_secrets`").iter().filter_map(read).collect()
     }
 
     fn profiles(&self, node: &Yaml) -> BTreeMap<String, Profile> {

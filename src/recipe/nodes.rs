@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::decode::Reader;
 use super::{Cidr, Recipe};
@@ -53,7 +54,8 @@ pub fn inventory(path: &Path, archs: &[Arch]) -> crate::error::Result<Vec<Node>>
     Ok(parse_inventory(&Source::new(name, text), archs)?)
 }
 
-fn parse_inventory(source: &std::sync::Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
+/// The same of a text that is in memory already.
+pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let root = yaml::parse(source)?;
     let decoder = Decoder::new(source);
     let reader = Reader { decoder: &decoder, directory: Path::new("") };

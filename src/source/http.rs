@@ -1,7 +1,10 @@
-//! HTTP for fetching: which failures may pass, which redirects are followed, how much is read and how fast.
+//! HTTP for fetching: which failures may pass, how much is read and how fast. How a connection is made, and which
+//! redirects are followed, is the business of `client`.
 //!
 //! `file:` URLs are answered from the disk, so that a mirror may be a directory. Proxies and extra CA files are taken
 //! from the environment as reqwest and rustls-native-certs read them (`https_proxy`, `no_proxy`, `SSL_CERT_FILE`, …).
+
+mod client;
 
 use std::io;
 use std::ops::Range;
@@ -15,6 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use self::client::Client;
 use super::Mirrors;
 use super::oci::{self, Endpoint, Logins};
 use super::throttle::Throttle;
@@ -24,8 +28,6 @@ use crate::error::{Advice, Exit};
 pub const SMALL: u64 = 1 << 20;
 /// Attempts per URL for failures that may pass.
 const ATTEMPTS: u32 = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const MAX_REDIRECTS: usize = 10;
 /// A server that sends fewer bytes a second than this over [`Options::stall`] is given up.
 const SLOWEST: u64 = 100;
 /// The longest `Retry-After` that is obeyed.
@@ -39,6 +41,12 @@ pub enum Error {
     /// The client could not be set up (CA files, proxies).
     #[error("cannot set up HTTP")]
     Client(#[source] reqwest::Error),
+    /// HTTPS on a system that trusts nobody, as in an empty container.
+    #[error("cannot fetch {url}: this system has no CA certificates to judge the server by")]
+    NoRoots {
+        /// URL.
+        url: String,
+    },
     /// No answer, or it broke off.
     #[error("cannot fetch {url}: {what}")]
     Transport {
@@ -148,6 +156,7 @@ impl Error {
                 true
             }
             Error::Client(_)
+            | Error::NoRoots { .. }
             | Error::TooLong { .. }
             | Error::Range { .. }
             | Error::Login { .. }
@@ -169,6 +178,9 @@ impl Advice for Error {
             Error::Transport { source, .. } if source.is_redirect() => {
                 Some("ask the site for its final address, or name another mirror".into())
             }
+            Error::NoRoots { .. } => Some(
+                "install them (the package ca-certificates), or name a PEM file with SSL_CERT_FILE; mirrors may also be http: or file:".into(),
+            ),
             Error::Truncated { .. } | Error::Stalled { .. } => {
                 Some("what has arrived of a large file is kept: run the same command again to go on".into())
             }
@@ -203,7 +215,7 @@ impl Default for Options {
 
 /// A client that knows the mirrors. Nothing is set up before the first request.
 pub struct Http {
-    client: OnceCell<reqwest::Client>,
+    client: OnceCell<Client>,
     mirrors: Mirrors,
     options: Options,
     throttle: Throttle,
@@ -302,7 +314,8 @@ impl Http {
     }
 
     async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
-        let client = self.client.get_or_try_init(async || client(self.options.stall)).await?;
+        let client =
+            self.client.get_or_try_init(async || Client::new(self.options.stall)).await?.to_ask(url)?;
         let request = || {
             let mut request = client.get(url);
             if let Some(Part { range, validator }) = part {
@@ -571,22 +584,4 @@ impl MayPass for Error {
     fn next_mirror_may_help(&self) -> bool {
         !matches!(self, Error::Client(_) | Error::TooLong { .. })
     }
-}
-
-fn client(stall: Duration) -> Result<reqwest::Client, Error> {
-    let redirects = reqwest::redirect::Policy::custom(|attempt| {
-        let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
-        match () {
-            _ if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
-            _ if secure && attempt.url().scheme() != "https" => attempt.error("redirect from https to http"),
-            _ => attempt.follow(),
-        }
-    });
-    reqwest::Client::builder()
-        .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(stall)
-        .redirect(redirects)
-        .build()
-        .map_err(Error::Client)
 }

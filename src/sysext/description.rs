@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -51,8 +52,8 @@ pub struct Description {
     /// Units that shall run as soon as the image is merged.
     pub upholds: Vec<String>,
     pub(super) images: BTreeMap<String, Vec<String>>,
-    /// The text of `sysext.yaml`, for [`Description::digest`].
-    pub(super) source: String,
+    /// The text of `sysext.yaml`.
+    pub source: Arc<Source>,
 }
 
 /// Hosts that an extension may be merged on.
@@ -374,7 +375,7 @@ impl Description {
 
     /// Digest of all that the folder puts into an image beside the components: for step keys. Reads `files/`.
     pub fn digest(&self) -> io::Result<Sha256> {
-        let parts = [Sha256::of(self.source.as_bytes()), self.files.digest()?];
+        let parts = [Sha256::of(self.source.text.as_bytes()), self.files.digest()?];
         Ok(Sha256::of(format!("{} {}", parts[0], parts[1]).as_bytes()))
     }
 

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::ddi;
 use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::error::{Advice, Exit};
@@ -221,6 +222,22 @@ impl Extension {
         Ok(extension)
     }
 
+    /// The same, but of a signed image, which is a disk with partitions, the file system in it is looked at, too.
+    pub fn open_inside(path: &Path) -> Result<Self, Error> {
+        let mut extension = Extension::open(path)?;
+        if extension.form != Form::Image(Format::Gpt) {
+            return Ok(extension);
+        }
+        let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        if let Ok(Some((start, length))) = ddi::filesystem(&file) {
+            let limits = Limits { file: MAX_FILE, ..Limits::default() };
+            let image = squashfs::Image::open_at(&extension.subject, file, start, length, limits)?;
+            extension.take_in(image);
+            extension.fault = None;
+        }
+        Ok(extension)
+    }
+
     fn new(subject: String, stem: String, form: Form, bytes: Bytes) -> Self {
         let (entries, unknown, masks) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         Extension { subject, stem, exact: false, form, size: 0, entries, unknown, masks, fault: None, bytes }
@@ -259,9 +276,13 @@ impl Extension {
                 return Ok(());
             }
         };
+        self.take_in(image);
+        Ok(())
+    }
+
+    fn take_in(&mut self, image: squashfs::Image) {
         self.entries = image.list().map(|listed| (listed.path.clone(), seen(listed))).collect();
         self.bytes = Bytes::Squashfs(Box::new(image));
-        Ok(())
     }
 
     /// A tree of which some is not known yet: paths that will be other than they are, or directories that hold more.

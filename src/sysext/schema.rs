@@ -28,7 +28,7 @@ pub const SCHEMA: u32 = 1;
 pub fn parse(source: &Arc<Source>, folder: &str) -> Result<Description, Findings> {
     let root = yaml::parse(source)?;
     let decoder = Decoder::new(source);
-    let description = decode(&decoder, &root, folder, source.text.clone());
+    let description = decode(&decoder, &root, folder, source.clone());
     decoder.finish(description)
 }
 
@@ -46,7 +46,7 @@ impl FromStr for Mode {
     }
 }
 
-fn decode(decoder: &Decoder, root: &Node, folder: &str, source: String) -> Description {
+fn decode(decoder: &Decoder, root: &Node, folder: &str, source: Arc<Source>) -> Description {
     let fields = decoder.fields(root, "the sysext");
     if let Some((node, schema)) = fields.need("schema").and_then(|n| Some((n, decoder.parsed::<u32>(n)?)))
         && schema != SCHEMA

@@ -75,12 +75,12 @@ impl Rotation {
     }
 
     /// The key that signed.
-    pub fn old(&self) -> &PublicKey {
+    pub fn old_key(&self) -> &PublicKey {
         &self.statement.old
     }
 
     /// The key that follows it.
-    pub fn new(&self) -> &PublicKey {
+    pub fn new_key(&self) -> &PublicKey {
         &self.statement.new
     }
 
@@ -121,8 +121,8 @@ mod tests {
         let (made, old) = rotation();
         let (statement, signature) = (made.statement(), made.signature().to_bytes());
         let read = Rotation::parse("r.json", &statement, &signature).unwrap();
-        assert_eq!((read.old(), read.new()), (made.old(), made.new()));
-        let again = Rotation::sign(&old, made.new()).unwrap();
+        assert_eq!((read.old_key(), read.new_key()), (made.old_key(), made.new_key()));
+        let again = Rotation::sign(&old, made.new_key()).unwrap();
         assert_eq!((again.statement(), again.signature().to_bytes()), (statement, signature));
     }
 
@@ -162,7 +162,7 @@ mod tests {
             text.replace("\"schema\": 1", "\"schema\": 2"),
             text.replace("{\n", "{\n  \"also\": 1,\n"),
             text.replace("\n", "\r\n"),
-            text.replace(&made.new().to_string(), &made.old().to_string()),
+            text.replace(&made.new_key().to_string(), &made.old_key().to_string()),
             "{}\n".into(),
         ] {
             assert_ne!(other, text);

@@ -93,6 +93,31 @@ fn a_script_gets_json_and_an_exit_code() {
 }
 
 #[test]
+fn bundles_are_compared_without_being_unpacked_once_they_are_believed() {
+    let (world, trees) = two();
+    let bundles = ["a.bundle", "b.bundle"];
+    for (tree, bundle) in trees.iter().zip(bundles) {
+        world.prebake(&["bundle", "create", tree, "-o", bundle, "--unsigned"]).ok();
+    }
+    let args = ["bundle", "diff", bundles[0], bundles[1], "--json"];
+    let run = world.prebake(&args);
+    assert_eq!(run.code, Some(5), "{}", run.stderr);
+    let run = world.prebake(&[&args[..], &["--allow-unsigned", "--deep"]].concat()).ok();
+    let mut found: Value = serde_json::from_str(&run.stdout).unwrap();
+    let mut expected: Value =
+        serde_json::from_str(&diff(&world, &trees, &["--json", "--deep"]).ok().stdout).unwrap();
+    for side in ["from", "to"] {
+        assert_ne!(found[side]["place"], expected[side]["place"]);
+        found[side]["place"] = expected[side]["place"].take();
+        expected[side]["place"] = found[side]["place"].clone();
+    }
+    assert_eq!(found, expected);
+    // A tree and a bundle of it are the same.
+    let run = world.prebake(&["diff", &trees[0], bundles[0], "--allow-unsigned", "--exit-code"]).ok();
+    assert!(run.stdout.contains("are the same"), "{}", run.stdout);
+}
+
+#[test]
 fn deep_tells_which_files_inside_a_sysext_changed() {
     let (world, trees) = two();
     let text = diff(&world, &trees, &["--deep"]).ok().stdout;

@@ -10,7 +10,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::lab::mirror::{Fault, Mirror, Request};
-use crate::world::{VERSION, World};
+use crate::world::{Run, VERSION, World};
 
 const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
 const MIB: usize = 1 << 20;
@@ -226,6 +226,19 @@ fn a_redirect_from_https_to_http_is_refused() {
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert_eq!(run.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("redirect from https to http"), "{stderr}");
+}
+
+#[test]
+fn a_system_without_ca_certificates_fetches_from_http_mirrors_and_says_what_https_needs() {
+    let world = World::new();
+    let build = |mirror: &str| {
+        let mut command = world.command(&["build", "recipes/small.yaml"]);
+        // As in a container from scratch: the file that is looked for is not there.
+        command.env("SSL_CERT_FILE", world.path("absent.pem")).env("PREBAKE_MIRROR_FLATCAR", mirror);
+        Run::of(command.output().unwrap())
+    };
+    build("https://localhost:1").fails(6, &["https://localhost:1/", "no CA certificates", "SSL_CERT_FILE"]);
+    build(&world.mirror.url()).ok();
 }
 
 /// OpenSSL's own server: it answers with files that hold whole HTTP answers.

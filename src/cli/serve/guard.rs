@@ -33,7 +33,7 @@ impl GuardArgs {
     /// without them.
     pub fn apply(&self, server: Server) -> Server {
         if !self.guard {
-            if server.site().place.directory().join(DIRECTORY).exists() {
+            if server.site().place.directory().is_some_and(|tree| tree.join(DIRECTORY).exists()) {
                 eprintln!("the tree has private configs, which machines get with --guard only");
             }
             return server;

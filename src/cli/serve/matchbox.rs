@@ -11,7 +11,7 @@ use crate::error::{Advice, Exit, Result};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::Files;
-use crate::serve::site::content::Content;
+use crate::serve::site::content::{Content, Open};
 use crate::serve::site::datadir::Settings;
 
 /// Matchbox's flags, which it also takes with one dash.
@@ -130,13 +130,17 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
 }
 
 impl MatchboxArgs {
-    /// What is to be served: a tree if one was named, else a data directory. Flags win over the environment. `files` is
-    /// told what will be read.
-    pub fn content(&self, tree: Option<&Path>, notices: Notices, files: &mut Files) -> Result<Content> {
+    /// What is to be served: a tree or bundle if one was named, else a data directory. Flags win over the environment.
+    /// `files` is told what will be read.
+    pub fn content(
+        &self,
+        tree: Option<(&Path, Open)>,
+        notices: Notices,
+        files: &mut Files,
+    ) -> Result<Content> {
         let signer = self.signer()?;
-        if let Some(tree) = tree {
-            files.read(tree);
-            return Ok(Content::tree(tree, signer, notices)?);
+        if let Some((tree, open)) = tree {
+            return Ok(Content::tree(tree, open, signer, notices)?);
         }
         let named = self.matchbox.clone().or_else(|| variable("MATCHBOX_DATA_PATH").map(PathBuf::from));
         let directory = named.ok_or(UsageError::Nothing)?;

@@ -1,11 +1,14 @@
 //! Flags of `prebake serve` for many machines at once.
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::serve::http::limits::Limits;
+use crate::serve::http::proofs::Proofs;
 use crate::serve::http::server::Server;
+use crate::serve::site::Site;
 
 #[derive(Args)]
 #[command(next_help_heading = "Many machines at once")]
@@ -22,9 +25,10 @@ pub struct StormArgs {
     /// Connections from one address; further ones are refused
     #[arg(long, value_name = "N", default_value_t = Limits::default().per_client)]
     max_per_client: usize,
-    /// Check each file against the manifest before it is sent, and refuse what is corrupt
-    #[arg(long)]
-    rehash: bool,
+    /// Check each file against the manifest before it is sent, and refuse what is corrupt; bundles are checked unless
+    /// --rehash=false is given
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    rehash: Option<bool>,
 }
 
 impl StormArgs {
@@ -42,7 +46,14 @@ impl StormArgs {
         if let Some(most) = self.max_boots {
             server = server.max_boots(most.get());
         }
-        if self.rehash { server.rehash() } else { server }
+        server
+    }
+
+    /// What is to be proven of files before they are sent, if they are not trusted: those of a bundle are not, as it was
+    /// carried about and nothing but its index was read.
+    pub fn proofs(&self, site: &Site) -> Option<Arc<Proofs>> {
+        let is_bundle = site.place.directory().is_none();
+        self.rehash.unwrap_or(is_bundle).then(Arc::default)
     }
 }
 

@@ -117,7 +117,7 @@ fn send(Found { path, data }: Found, name: &str, request: &Request<'_>) -> Answe
         },
     };
     let size = data.len();
-    let pieces = vec![Piece::File { path, size, sha256: None }];
+    let pieces = vec![Piece::File { path, within: None, size, sha256: None }];
     let modified = data.modified().ok().filter(|modified| *modified != SystemTime::UNIX_EPOCH);
     let asset = Asset { etag: None, modified, kind: Cow::Borrowed(kind), size, pieces };
     assets::send(&asset, request)

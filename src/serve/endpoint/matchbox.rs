@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::escape::{escape_html, escape_path};
 use super::listing;
-use super::routes::{self, Request, World};
+use super::routes::{self, LOADERS, Request, World};
 use crate::ignition::clean_path;
 use crate::serve::http::answer::{Answer, Body, TEXT};
 use crate::serve::http::ranges;
@@ -59,8 +59,9 @@ fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Lab
     if let Some((assets, path)) = live.assets.as_ref().zip(path.strip_prefix(ASSETS)) {
         return (listing::answer(assets, &decoded(path), request), Labels::default());
     }
-    // A slash that is escaped does not part a path.
-    let name = path.strip_prefix('/').filter(|name| !name.contains('/')).map(decoded);
+    // A slash that is escaped does not part a path. Loaders have no part in Matchbox, and are where a tree has them.
+    let is_endpoint = |name: &&str| !name.contains('/') || name.starts_with(LOADERS);
+    let name = path.strip_prefix('/').filter(is_endpoint).map(decoded);
     let name = name.and_then(|name| String::from_utf8(name).ok());
     let answered = name.and_then(|name| routes::endpoint(world, request, &name));
     answered.unwrap_or_else(|| (Answer::not_found(), Labels::default()))

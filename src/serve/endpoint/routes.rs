@@ -121,19 +121,16 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     if let (Some(guard), Some(rest)) = (world.guard, guarded(name)) {
         return (guard::answer::answer(world, guard, rest, request), Labels::parse(request.query));
     }
-    endpoint(world, request, name).unwrap_or_else(|| {
-        let loader = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader));
-        let answer = match loader {
-            Some(bytes) => Answer::new(200, "application/efi", bytes),
-            None => assets::answer(world.site, name, request),
-        };
-        (answer, Labels::default())
-    })
+    endpoint(world, request, name)
+        .unwrap_or_else(|| (assets::answer(world.site, name, request), Labels::default()))
 }
 
-/// Answers at an endpoint, given without its slash; with a signature, if the name ends so and there is a key. Nothing if
-/// there is no such endpoint.
+/// Answers at an endpoint, given without its slash; with a signature, if the name ends so and there is a key; or with a
+/// loader. Nothing if there is neither.
 pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
+    if let Some(bytes) = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader)) {
+        return Some((Answer::new(200, "application/efi", bytes), Labels::default()));
+    }
     let handler =
         |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
     let ask = |handler: &Handler| {
@@ -217,7 +214,8 @@ mod tests {
     }
 
     fn the_file() -> Piece {
-        Piece::File { path: "/tree/assets/a".into(), size: 10, sha256: Some(Sha256::of(b"0123456789")) }
+        let sha256 = Some(Sha256::of(b"0123456789"));
+        Piece::File { path: "/tree/assets/a".into(), within: None, size: 10, sha256 }
     }
 
     fn ask(site: &Site, path: &str, query: &str) -> Answer {

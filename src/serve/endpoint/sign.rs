@@ -26,7 +26,7 @@ use pgp::types::{
 use rsa_parts::remainder;
 
 use crate::error::{Advice, Exit};
-use crate::serve::http::answer::{Answer, Body, Piece, TEXT};
+use crate::serve::http::answer::{Answer, Body, Piece, TEXT, Within};
 
 /// The endpoints that have signatures. Assets have none: they are signed by whoever makes them.
 pub const SIGNED: [&str; 8] =
@@ -193,9 +193,12 @@ fn bytes(body: &Body) -> io::Result<Vec<u8>> {
     match body {
         Body::Bytes(bytes) => Ok(bytes.clone()),
         Body::File { pieces, range } => match pieces.as_slice() {
-            [Piece::File { path, .. }] => {
+            [Piece::File { path, within, .. }] => {
                 let mut bytes = vec![0; (range.end - range.start) as usize];
-                fs::File::open(path)?.read_exact_at(&mut bytes, range.start)?;
+                match within {
+                    Some(Within(file, start)) => file.read_exact_at(&mut bytes, start + range.start)?,
+                    None => fs::File::open(path)?.read_exact_at(&mut bytes, range.start)?,
+                }
                 Ok(bytes)
             }
             _ => Err(io::Error::from(io::ErrorKind::Unsupported)),

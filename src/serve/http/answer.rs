@@ -1,7 +1,9 @@
 //! Answers: what goes back to a client, before it meets a socket.
 
+use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -54,10 +56,12 @@ pub enum Body {
 /// A piece of a file that is put together as it is sent; most files are one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A whole file on the disk.
+    /// A published file.
     File {
-        /// Where it lies.
+        /// Where it lies; of a part of another file, what messages call it.
         path: PathBuf,
+        /// The file that it is a part of, if it is none of its own.
+        within: Option<Within>,
         /// Its length in bytes.
         size: u64,
         /// The digest of its bytes, where the manifest has one.
@@ -66,6 +70,18 @@ pub enum Piece {
     /// So many zeros, a few.
     Zeros(u64),
 }
+
+/// A file that holds others, open, and where in it one of them begins, in bytes.
+#[derive(Clone, Debug)]
+pub struct Within(pub Arc<File>, pub u64);
+
+impl PartialEq for Within {
+    fn eq(&self, other: &Within) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) && self.1 == other.1
+    }
+}
+
+impl Eq for Within {}
 
 impl Body {
     /// Length in bytes, where it is known.

@@ -26,6 +26,7 @@ use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::{Cut, Notice, Notices, Record};
 use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
+use crate::tree::Place;
 use crate::tree::beneath::{Refused, Root};
 
 /// What all connections answer from.
@@ -45,10 +46,10 @@ pub struct Exchange {
     /// Who boots when; none if all may at once.
     pub boots: Option<Arc<Boots>>,
     /// What was proven of files; none if they are trusted.
-    pub proofs: Option<Proofs>,
+    pub proofs: Option<Arc<Proofs>>,
     /// Who gives out what is private; none if nobody gets it.
     pub guard: Option<Arc<Guard>>,
-    /// The directory of the site that was answered from last, open.
+    /// The directory of the site that was answered from last, open, if it has one.
     pub root: Mutex<Option<Arc<Root>>>,
 }
 
@@ -110,7 +111,7 @@ impl Exchange {
         let mut length = body.length();
         let body = match body {
             Body::Stream(events) => Outgoing::Stream(events),
-            body => Outgoing::Segments(match self.open(body, site.place.directory()).await {
+            body => Outgoing::Segments(match self.open(body, &site.place).await {
                 Ok(segments) => segments,
                 Err(instead) => {
                     (status, headers, length) = (instead.status, instead.headers, instead.body.length());
@@ -158,13 +159,14 @@ impl Exchange {
     }
 
     /// Opens a body, or says why it cannot be sent.
-    async fn open(&self, body: Body, root: &Path) -> Result<Vec<Segment>, Answer> {
+    async fn open(&self, body: Body, place: &Place) -> Result<Vec<Segment>, Answer> {
         if matches!(body, Body::Bytes(_)) {
             return Ok(in_memory(body));
         }
         let damaged =
             |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
-        let opened = self.root(root).map_err(Refused::from).and_then(|root| segments::open(body, &root));
+        let root = place.directory().map(|directory| self.root(directory)).transpose();
+        let opened = root.map_err(Refused::from).and_then(|root| segments::open(body, root.as_deref()));
         let (segments, promised) = match opened {
             Ok(opened) => opened,
             Err(Refused::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),

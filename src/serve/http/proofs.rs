@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::segments::Promised;
 use crate::digest::Sha256;
+use crate::tree::Part;
 
 /// How long a proof holds. Disks rot without changing a file's time.
 const HOLDS: Duration = Duration::from_secs(3600);
@@ -61,9 +62,9 @@ impl Proofs {
             .is_intact
             .get_or_try_init(|| {
                 first = true;
-                let file = promised.file.clone();
+                let part = Part::new(promised.file.clone(), promised.start, promised.size);
                 async move {
-                    let hashed = tokio::task::spawn_blocking(move || Sha256::of_reader(&*file));
+                    let hashed = tokio::task::spawn_blocking(move || Sha256::of_reader(part));
                     let (found, _) = hashed.await.map_err(io::Error::other)??;
                     Ok::<_, io::Error>(found == sha256)
                 }
@@ -107,7 +108,8 @@ mod tests {
 
     fn promised(path: &Path, bytes: &[u8]) -> Promised {
         let file = Arc::new(File::open(path).unwrap());
-        Promised { file, path: path.into(), sha256: Some(Sha256::of(bytes)) }
+        let size = file.metadata().unwrap().len();
+        Promised { file, start: 0, size, path: path.into(), sha256: Some(Sha256::of(bytes)) }
     }
 
     #[tokio::test]

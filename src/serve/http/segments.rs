@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::answer::{Body, Piece};
+use super::answer::{Body, Piece, Within};
 use crate::digest::Sha256;
 use crate::tree::beneath::{Refused, Root};
 
@@ -48,16 +48,21 @@ impl Segment {
 /// A file that an answer needs and what is known of its bytes.
 #[derive(Debug)]
 pub struct Promised {
-    /// The open file.
+    /// The open file, which may hold others, too.
     pub file: Arc<File>,
+    /// Where in it the bytes begin.
+    pub start: u64,
+    /// How many they are.
+    pub size: u64,
     /// Where it lies, for messages.
     pub path: PathBuf,
-    /// The digest of all its bytes, where the manifest has one.
+    /// The digest of these bytes, where the manifest has one.
     pub sha256: Option<Sha256>,
 }
 
-/// Opens the files that a body needs, before anything is promised: what cannot be sent is an error of its own.
-pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
+/// Opens the files that a body needs, before anything is promised: what cannot be sent is an error of its own. Files that
+/// are none of another lie beneath the root.
+pub fn open(body: Body, root: Option<&Root>) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
     let (pieces, parts, end) = match body {
         Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes.into())], Vec::new())),
         Body::Stream(_) => return Ok((Vec::new(), Vec::new())),
@@ -68,13 +73,13 @@ pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Re
     let mut opened = Vec::new();
     let mut start = 0;
     for piece in pieces {
-        let (path, size, sha256) = match piece {
+        let (path, within, size, sha256) = match piece {
             Piece::Zeros(size) => {
                 opened.push((start..start + size, None));
                 start += size;
                 continue;
             }
-            Piece::File { path, size, sha256 } => (path, size, sha256),
+            Piece::File { path, within, size, sha256 } => (path, within, size, sha256),
         };
         let place = start..start + size;
         start += size;
@@ -82,13 +87,15 @@ pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Re
         // Of an empty file nothing is needed, yet it should be there.
         let needed = needed.map(|part| part.end - place.start).max().or((size == 0).then_some(0));
         let Some(needed) = needed else { continue };
-        let file = root.file(&path)?;
-        if file.metadata()?.len() < needed {
+        let Within(file, begin) = match within {
+            Some(within) => within,
+            None => Within(Arc::new(root.ok_or(Refused::Outside)?.file(&path)?), 0),
+        };
+        if file.metadata()?.len() < begin + needed {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let file = Arc::new(file);
-        promised.push(Promised { file: file.clone(), path, sha256 });
-        opened.push((place, Some(file)));
+        promised.push(Promised { file: file.clone(), start: begin, size, path, sha256 });
+        opened.push((place, Some((file, begin))));
     }
     let mut segments = Vec::new();
     for (head, part) in parts {
@@ -99,8 +106,9 @@ pub fn open(body: Body, root: &Root) -> Result<(Vec<Segment>, Vec<Promised>), Re
                 continue;
             }
             segments.push(match file {
-                Some(file) => {
-                    Segment::File(file.clone(), within.start - place.start..within.end - place.start)
+                Some((file, begin)) => {
+                    let at = |byte: u64| begin + byte - place.start;
+                    Segment::File(file.clone(), at(within.start)..at(within.end))
                 }
                 None => Segment::Bytes(vec![0; (within.end - within.start) as usize].into()),
             });
@@ -132,7 +140,7 @@ mod tests {
     }
 
     fn piece(root: &Root, name: &str, size: u64) -> Piece {
-        Piece::File { path: root.path().join(name), size, sha256: None }
+        Piece::File { path: root.path().join(name), within: None, size, sha256: None }
     }
 
     fn bytes(segments: Vec<Segment>, chunk: usize) -> Vec<u8> {
@@ -153,12 +161,12 @@ mod tests {
         for start in 0..whole.len() {
             for end in start + 1..=whole.len() {
                 let body = Body::File { pieces: pieces.clone(), range: start as u64..end as u64 };
-                let (segments, _) = open(body, &root).unwrap();
+                let (segments, _) = open(body, Some(&root)).unwrap();
                 assert_eq!(bytes(segments, 4), &whole[start..end], "{start}..{end}");
             }
         }
         let parts = vec![("<".to_owned(), 9..13), ("|".to_owned(), 0..1)];
-        let (segments, _) = open(Body::Parts { pieces, parts, end: ">".into() }, &root).unwrap();
+        let (segments, _) = open(Body::Parts { pieces, parts, end: ">".into() }, Some(&root)).unwrap();
         assert_eq!(bytes(segments, 100), b"<9\0\0a|0>");
     }
 
@@ -166,8 +174,11 @@ mod tests {
     fn only_the_files_that_a_range_touches_are_opened() {
         let (_directory, root) = root();
         let pieces = vec![piece(&root, "a", 10), piece(&root, "gone", 6)];
-        assert_eq!(open(Body::File { pieces: pieces.clone(), range: 2..10 }, &root).unwrap().1.len(), 1);
-        let damaged = open(Body::File { pieces, range: 2..11 }, &root);
+        assert_eq!(
+            open(Body::File { pieces: pieces.clone(), range: 2..10 }, Some(&root)).unwrap().1.len(),
+            1
+        );
+        let damaged = open(Body::File { pieces, range: 2..11 }, Some(&root));
         assert!(matches!(damaged, Err(Refused::Damaged(_))), "{damaged:?}");
     }
 }

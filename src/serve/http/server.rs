@@ -75,9 +75,9 @@ impl Server {
         self
     }
 
-    /// With every file of the manifest proven to be what it says before it is sent.
-    pub fn rehash(mut self) -> Server {
-        self.exchange.proofs = Some(Proofs::default());
+    /// With every file of the manifest proven to be what it says before it is sent, if there are proofs.
+    pub fn rehash(mut self, proofs: Option<Arc<Proofs>>) -> Server {
+        self.exchange.proofs = proofs;
         self
     }
 

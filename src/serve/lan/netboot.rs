@@ -26,6 +26,7 @@ use crate::firmware::PLATFORMS;
 use crate::output::BaseUrl;
 use crate::output::dhcp::{Dhcp, Mode};
 use crate::recipe::AddressRange;
+use crate::serve::http::proofs::Proofs;
 use crate::serve::notice::Notices;
 use crate::serve::site::Site;
 
@@ -298,6 +299,7 @@ impl Bound {
         self,
         site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
         notices: Notices,
+        proofs: Option<Arc<Proofs>>,
     ) -> io::Result<Netboot> {
         let tftp = match self.tftp {
             None => None,
@@ -307,6 +309,7 @@ impl Bound {
                     advertise: self.advertise,
                     http: self.http,
                     site: site.clone(),
+                    proofs,
                 };
                 let socket = tokio::net::UdpSocket::from_std(socket)?;
                 Some(tftp::server::Server::new(socket, files, self.near, notices.clone()))

@@ -195,7 +195,7 @@ impl Serving {
         };
         let directory = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (name, build) = match &site.live {
-            None => (site.manifest.name.clone(), directory(site.place.directory())),
+            None => (site.manifest.name.clone(), site.place.build()),
             Some(live) => (directory(live.path()), String::new()),
         };
         Serving {

@@ -99,3 +99,102 @@ fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
 fn texts(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
     map.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::arch::Arch;
+    use crate::manifest::{Manifest, SCHEMA};
+    use crate::recipe::parse_inventory;
+    use crate::report::Source;
+    use crate::serve::site::labels::Labels;
+    use crate::tree::Place;
+
+    /// A tree with the profiles `worker`, `worker+n1` and `db`, which installs, and the nodes n1 and d1.
+    fn site() -> Site {
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files: BTreeMap::new(),
+            joined: BTreeMap::new(),
+        };
+        let group = |id: &str, profile: &str, mac: &str, metadata: Value| {
+            let selector = BTreeMap::from([("mac".to_owned(), mac.to_owned())]);
+            let metadata = metadata.as_object().cloned().unwrap_or_default();
+            Arc::new(Group { id: id.into(), profile: profile.into(), selector, metadata })
+        };
+        let groups = vec![
+            group("n1", "worker+n1", "52:54:00:00:00:01", json!({})),
+            group("d1", "db", "52:54:00:00:00:0d", json!({GENERATION: "3"})),
+        ];
+        let profiles = ["worker", "worker+n1", "db", "db.installed", "odd", "odd.installed"];
+        let profiles = profiles.map(|id| (id.to_owned(), Arc::default()));
+        Site {
+            place: Place::Directory("/tree".into()),
+            manifest,
+            groups: Arc::new(Groups::new(groups)),
+            profiles: Arc::new(profiles.into()),
+            live: None,
+            signer: None,
+        }
+    }
+
+    fn with(nodes: &str) -> Result<Site, Vec<String>> {
+        let source = Source::new("nodes.yaml", format!("schema: 1\nnodes: [{nodes}]\n"));
+        let nodes = parse_inventory(&source, &[Arch::Amd64]).unwrap();
+        let said =
+            |Findings(findings)| findings.into_iter().map(|finding: Finding| finding.message).collect();
+        site().with_nodes(&nodes).map_err(said)
+    }
+
+    fn profile(site: &Site, query: &str) -> Option<String> {
+        site.groups.select(&Labels::parse(query)).map(|group| group.profile.clone())
+    }
+
+    #[test]
+    fn a_machine_that_nobody_knew_boots_the_profile_that_the_site_gives_it() {
+        let site = with("{name: w7, mac: '52:54:00:00:00:07', profile: worker, ip: 10.0.0.7/24}").unwrap();
+        assert_eq!(profile(&site, "mac=52-54-00-00-00-07").as_deref(), Some("worker"));
+        assert_eq!(
+            profile(&site, "mac=52-54-00-00-00-01").as_deref(),
+            Some("worker+n1"),
+            "the tree's own stay"
+        );
+        let group = site.groups.select(&Labels::parse("mac=52:54:00:00:00:07")).unwrap();
+        assert_eq!(group.metadata["ip"], "10.0.0.7/24");
+    }
+
+    #[test]
+    fn a_node_of_the_tree_with_another_card_keeps_the_boot_of_its_own() {
+        let site = with("{name: n1, mac: '52:54:00:00:00:aa', profile: worker}").unwrap();
+        assert_eq!(profile(&site, "mac=52-54-00-00-00-aa").as_deref(), Some("worker+n1"));
+        assert_eq!(profile(&site, "mac=52-54-00-00-00-01"), None);
+    }
+
+    #[test]
+    fn a_machine_that_installs_itself_is_two_groups_of_the_tree_s_generation() {
+        let site = with("{name: d2, mac: '52:54:00:00:00:0e', profile: db}").unwrap();
+        assert_eq!(profile(&site, "mac=52-54-00-00-00-0e&os=installed").as_deref(), Some("db.installed"));
+        let group = site.groups.select(&Labels::parse("mac=52-54-00-00-00-0e")).unwrap();
+        assert_eq!((group.profile.as_str(), &group.metadata[GENERATION]), ("db", &json!("3")));
+    }
+
+    #[test]
+    fn what_the_tree_cannot_give_or_gives_to_another_is_refused_all_at_once() {
+        let nodes = "{name: a, mac: '52:54:00:00:00:0a', profile: wroker},
+            {name: b, mac: '52:54:00:00:00:01', profile: worker},
+            {name: c, mac: '52:54:00:00:00:0c', profile: odd}";
+        assert_eq!(
+            with(nodes).err().unwrap(),
+            [
+                "the tree has no profile `wroker` for amd64",
+                "node `b` has the mac of the tree's own node `n1`",
+                "the tree does not say which generation `odd` installs",
+            ]
+        );
+    }
+}

@@ -10,6 +10,7 @@ use super::datadir::{DataDir, Settings};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{self, Site};
+use crate::tree;
 
 /// How often a build that could not be served is tried again, at most.
 const RETRY: Duration = Duration::from_millis(200);
@@ -18,35 +19,65 @@ const RETRY: Duration = Duration::from_millis(200);
 pub struct Content(Mutex<Followed>);
 
 enum Followed {
-    Tree(Tree),
+    Tree(Box<Tree>),
     Directory(Box<DataDir>),
 }
 
+/// Opens what a path leads to; asked again whenever that is something else.
+pub type Open = Box<dyn Fn(&Path) -> Result<tree::Tree, tree::Error> + Send>;
+
 struct Tree {
     path: PathBuf,
+    open: Open,
     signer: Option<Arc<Signer>>,
     notices: Notices,
     site: Arc<Site>,
-    /// The directory that the path led to when it was last followed.
+    /// What is served.
+    target: Option<Target>,
+    /// What the path led to when it was last followed.
     seen: Option<Identity>,
-    /// Where the path led when that could not be served, and when it was last tried.
-    refused: Option<(PathBuf, Instant)>,
+    /// What could not be served, when that was last tried, and what was told of it.
+    refused: Option<(Target, Instant, String)>,
 }
 
-/// Which directory it is, and that it is not another one which took its inode.
+/// Which directory or file it is, and that it is not another one which took its inode.
 type Identity = (u64, u64, i64, i64);
 
-fn identity(directory: &Path) -> Option<Identity> {
-    let found = fs::metadata(directory).ok()?;
+fn identity(path: &Path) -> Option<Identity> {
+    let found = fs::metadata(path).ok()?;
     Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
 }
 
+/// What a path leads to. A build is its directory, whose time moves when secrets are placed in it; a bundle is its bytes,
+/// which may be others under the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    path: PathBuf,
+    bundle: Option<Identity>,
+}
+
+impl Target {
+    fn of(path: &Path) -> Option<Target> {
+        let path = path.canonicalize().ok()?;
+        let bundle = if path.is_file() { Some(identity(&path)?) } else { None };
+        Some(Target { path, bundle })
+    }
+}
+
 impl Content {
-    /// Loads a build, or `current`, which leads to one.
-    pub fn tree(path: &Path, signer: Option<Arc<Signer>>, notices: Notices) -> Result<Content, site::Error> {
-        let site = Arc::new(Site { signer: signer.clone(), ..Site::load(path)? });
-        let tree = Tree { path: path.into(), signer, notices, site, seen: None, refused: None };
-        Ok(Content(Mutex::new(Followed::Tree(tree))))
+    /// Loads a build, `current`, which leads to one, or a bundle: whatever `open` opens.
+    pub fn tree(
+        path: &Path,
+        open: Open,
+        signer: Option<Arc<Signer>>,
+        notices: Notices,
+    ) -> Result<Content, site::Error> {
+        // Before it is opened: what is swapped meanwhile is opened again.
+        let target = Target::of(path);
+        let site = Arc::new(Site { signer: signer.clone(), ..Site::load(open(path)?)? });
+        let path = path.to_owned();
+        let tree = Tree { path, open, signer, notices, site, target, seen: None, refused: None };
+        Ok(Content(Mutex::new(Followed::Tree(Box::new(tree)))))
     }
 
     /// Reads a Matchbox data directory.
@@ -82,25 +113,32 @@ impl Tree {
             return self.site.clone();
         }
         self.seen = seen;
-        let Some(root) = self.path.canonicalize().ok().filter(|root| root != self.site.place.directory())
-        else {
+        let target = Target::of(&self.path);
+        let Some(target) = target.filter(|target| Some(target) != self.target.as_ref()) else {
             self.refused = None;
             return self.site.clone();
         };
-        let refused = self.refused.as_ref().filter(|(known, _)| *known == root).map(|(_, tried)| *tried);
-        if refused.is_none_or(|tried| tried.elapsed() >= RETRY) {
-            match Site::load(&root) {
-                Ok(site) => {
-                    self.site = Arc::new(Site { signer: self.signer.clone(), ..site });
-                    self.refused = None;
-                    (self.notices)(&Notice::Swapped(&self.site));
+        let refused = self.refused.take();
+        if let Some((known, tried, _)) = &refused
+            && *known == target
+            && tried.elapsed() < RETRY
+        {
+            self.refused = refused;
+            return self.site.clone();
+        }
+        match (self.open)(&target.path).map_err(site::Error::from).and_then(Site::load) {
+            Ok(site) => {
+                self.site = Arc::new(Site { signer: self.signer.clone(), ..site });
+                self.target = Some(target);
+                (self.notices)(&Notice::Swapped(&self.site));
+            }
+            Err(error) => {
+                let told = error.to_string();
+                // A bundle that is being copied here is another one with each block.
+                if refused.is_none_or(|(_, _, known)| known != told) {
+                    (self.notices)(&Notice::Kept(&error));
                 }
-                Err(error) => {
-                    if refused.is_none() {
-                        (self.notices)(&Notice::Kept(&error));
-                    }
-                    self.refused = Some((root, Instant::now()));
-                }
+                self.refused = Some((target, Instant::now(), told));
             }
         }
         self.site.clone()

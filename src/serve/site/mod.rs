@@ -11,17 +11,18 @@ pub mod watch;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use self::datadir::Live;
 use self::select::Groups;
+use crate::bundle;
 use crate::error::{Advice, Exit};
 use crate::initrd::padding;
-use crate::manifest::{Joined, Manifest, Role};
+use crate::manifest::{self, Joined, Manifest, Role};
 use crate::serve::endpoint::sign::Signer;
-use crate::serve::http::answer::{Piece, TEXT};
+use crate::serve::http::answer::{Piece, TEXT, Within};
 use crate::tree::{self, Place, Tree};
 
 /// A tree or data directory, ready to answer.
@@ -169,8 +170,7 @@ impl Advice for Error {
 impl Site {
     /// Reads a tree. Unlike Matchbox, which skips what it cannot read, a tree with a bad group is refused: its machines
     /// would silently boot the default.
-    pub fn load(tree: &Path) -> Result<Site, Error> {
-        let tree = Tree::directory(tree)?;
+    pub fn load(tree: Tree) -> Result<Site, Error> {
         let mut groups = Vec::new();
         let mut profiles = BTreeMap::new();
         for (name, file) in &tree.manifest().files {
@@ -198,14 +198,7 @@ impl Site {
     pub fn asset(&self, path: &str) -> Option<Asset> {
         let file = |path: &str| {
             let file = self.manifest.files.get(path)?;
-            Some((
-                file,
-                Piece::File {
-                    path: self.place.directory().join(path),
-                    size: file.size,
-                    sha256: Some(file.sha256),
-                },
-            ))
+            Some((file, self.piece(path, file)?))
         };
         if let Some((file, piece)) = file(path) {
             return Some(self.row(path, file.sha256.to_string(), file.size, vec![piece]));
@@ -215,6 +208,20 @@ impl Site {
         let zeros = Piece::Zeros(padding(first.size));
         let etag = format!("{}+{}", first.sha256, second.sha256);
         Some(self.row(path, etag, *size, vec![base, zeros, overlay]))
+    }
+
+    /// A published file as it is sent; one in a bundle is called as if the bundle were a directory.
+    fn piece(&self, path: &str, row: &manifest::File) -> Option<Piece> {
+        let (size, sha256) = (row.size, Some(row.sha256));
+        let (path, within) = match &self.place {
+            Place::Directory(directory) => (directory.join(path), None),
+            Place::Bundle { bundle, file, tree } => {
+                let start = self.place.extent(path)?.start;
+                let path = bundle.path().join(bundle::index::directory(tree)).join(path);
+                (path, Some(Within(file.clone(), start)))
+            }
+        };
+        Some(Piece::File { path, within, size, sha256 })
     }
 
     fn row(&self, path: &str, etag: String, size: u64, pieces: Vec<Piece>) -> Asset {

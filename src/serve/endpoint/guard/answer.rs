@@ -89,11 +89,11 @@ fn config(world: &World<'_>, guard: &Guard, token: &str, request: &Request<'_>) 
 
 /// A private config of the tree. One that is there and cannot be read is an error: the machine would boot without it.
 fn read(site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
-    // Ids come from profiles of the tree, which name files and nothing above them.
-    if !is_contained_in_url(id) {
+    // Ids come from profiles of the tree, which name files and nothing above them. A bundle has no private part.
+    let Some(directory) = site.place.directory().filter(|_| is_contained_in_url(id)) else {
         return Ok(None);
-    }
-    match fs::read(site.place.directory().join(CONFIGS).join(id)) {
+    };
+    match fs::read(directory.join(CONFIGS).join(id)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {

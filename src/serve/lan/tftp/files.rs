@@ -1,6 +1,5 @@
 //! What there is to fetch by TFTP: iPXE for firmware, the script that it runs, and what the tree publishes for loaders.
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileExt;
@@ -9,10 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::manifest::Role;
-use crate::serve::http::answer::Piece;
+use crate::serve::http::answer::Body;
+use crate::serve::http::proofs::{Proofs, Verdict};
+use crate::serve::http::segments::{self, Promised};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::lan::netboot::Http;
-use crate::serve::site::Site;
+use crate::serve::notice::{Notice, Notices};
+use crate::serve::site::{Asset, Site};
+use crate::tree::beneath::{Refused, Root};
 
 /// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21; the second name is for those who
 /// name it themselves.
@@ -32,6 +35,8 @@ pub struct Files {
     pub http: Http,
     /// The tree as it is now.
     pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
+    /// What was proven of its files; none if they are trusted.
+    pub proofs: Option<Arc<Proofs>>,
 }
 
 /// A file, open.
@@ -39,8 +44,8 @@ pub struct Files {
 pub enum Content {
     /// In memory.
     Bytes(Bytes),
-    /// On the disk, with its length.
-    File(Arc<File>, u64),
+    /// On the disk.
+    File(Promised),
 }
 
 impl Files {
@@ -58,6 +63,22 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Whether what was opened is what the manifest says, where that is looked at; tells of what is not.
+    pub async fn prove(&self, content: &Content, notices: &Notices) -> io::Result<()> {
+        let (Some(proofs), Content::File(promised)) = (&self.proofs, content) else { return Ok(()) };
+        match proofs.check(promised).await? {
+            Verdict::Intact => Ok(()),
+            Verdict::Corrupt { first } => {
+                if first {
+                    notices(&Notice::Corrupt(&promised.path));
+                }
+                Err(io::Error::other("its bytes are not those that were published"))
+            }
+        }
+    }
+}
+
 /// Chains to a URL, with an address, which an iPXE that came by TFTP may not have yet.
 fn script(url: &str) -> String {
     format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {url} || shell\n")
@@ -68,15 +89,12 @@ fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
     let short = format!("boot/{name}");
     let served = |name: &&str| site.manifest.files.get(*name).is_some_and(|file| ROLES.contains(&file.role));
     let Some(name) = [name, short.as_str()].into_iter().find(served) else { return Ok(None) };
-    match site.asset(name).map(|asset| asset.pieces).as_deref() {
-        Some([Piece::File { path, size, .. }]) => {
-            // A link inside a tree may lead to another place of it, and nowhere else.
-            if !path.canonicalize()?.starts_with(site.place.directory()) {
-                return Ok(None);
-            }
-            Ok(Some(Content::File(Arc::new(File::open(path)?), *size)))
-        }
-        _ => Ok(None),
+    let Some(Asset { pieces, size, .. }) = site.asset(name) else { return Ok(None) };
+    let root = site.place.directory().map(Root::open).transpose()?;
+    match segments::open(Body::File { pieces, range: 0..size }, root.as_ref()) {
+        Ok((_, mut files)) => Ok(files.pop().map(Content::File)),
+        Err(Refused::Outside) => Ok(None),
+        Err(Refused::Damaged(error)) => Err(error),
     }
 }
 
@@ -100,23 +118,23 @@ impl Reader {
     pub fn size(&self) -> u64 {
         match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
-            Content::File(_, size) => *size,
+            Content::File(promised) => promised.size,
         }
     }
 
     /// The bytes of a range within the file, at most `CHUNK` of them.
     pub async fn read(&mut self, range: std::ops::Range<u64>) -> io::Result<Bytes> {
-        let (file, size) = match &self.content {
+        let Promised { file, start: begin, size, .. } = match &self.content {
             Content::Bytes(bytes) => return Ok(bytes.slice(range.start as usize..range.end as usize)),
-            Content::File(file, size) => (file, *size),
+            Content::File(promised) => promised,
         };
         let (start, known) = &self.chunk;
         if range.start < *start || range.end > start + known.len() as u64 {
-            let file = file.clone();
+            let (file, begin) = (file.clone(), *begin);
             let (at, length) = (range.start, CHUNK.min(size - range.start));
             let read = tokio::task::spawn_blocking(move || {
                 let mut bytes = vec![0; length as usize];
-                file.read_exact_at(&mut bytes, at).map(|()| Bytes::from(bytes))
+                file.read_exact_at(&mut bytes, begin + at).map(|()| Bytes::from(bytes))
             });
             self.chunk = (at, read.await.map_err(io::Error::other)??);
         }
@@ -133,8 +151,10 @@ mod tests {
     async fn a_reader_gives_any_part_of_a_file_in_any_order() {
         let bytes: Vec<u8> = (0..600_000u32).map(|n| (n / 7) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, &bytes).unwrap();
-        let mut reader = Reader::new(Content::File(Arc::new(file), bytes.len() as u64));
+        io::Write::write_all(&mut file, &[b"before", &*bytes, b"behind"].concat()).unwrap();
+        let (file, size) = (Arc::new(file), bytes.len() as u64);
+        let promised = Promised { file, start: 6, size, path: "file".into(), sha256: None };
+        let mut reader = Reader::new(Content::File(promised));
         for range in [0..512, 262_000..263_000, 261_000..261_100, 599_999..600_000, 600_000..600_000, 0..1] {
             let expected = &bytes[range.start as usize..range.end as usize];
             assert_eq!(reader.read(range.clone()).await.unwrap(), expected, "{range:?}");

@@ -189,6 +189,9 @@ impl Client {
             Ok(None) => return refuse(Refusal { code: Code::NotFound, why: "no such file" }).await,
             Err(_) => return refuse(Refusal { code: Code::Undefined, why: "the file cannot be read" }).await,
         };
+        if self.files.prove(&content, &self.notices).await.is_err() {
+            return refuse(Refusal { code: Code::Undefined, why: "the file is damaged" }).await;
+        }
         let mut reader = Reader::new(content);
         told.length = reader.size();
         let negotiated = match negotiate(&request.options, reader.size()) {

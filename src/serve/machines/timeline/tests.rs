@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::serve::machines::status::{MachineStatus, State};
+use crate::tree::Tree;
 
 const MAC: &str = "52:54:00:00:00:01";
 const KERNEL: &str = "/assets/flatcar/amd64-usr/vmlinuz";
@@ -48,7 +49,7 @@ fn site() -> Site {
         "schema": crate::manifest::SCHEMA, "name": "small", "epoch": 0, "releases": [], "files": files,
     });
     std::fs::write(directory.path().join("manifest.json"), manifest.to_string()).unwrap();
-    Site::load(directory.path()).unwrap()
+    Site::load(Tree::directory(directory.path()).unwrap()).unwrap()
 }
 
 /// A timeline and a clock.

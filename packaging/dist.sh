@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# dist.sh [ARCH…]: static binaries into dist/prebake-ARCH, with SHA256SUMS. ARCH is amd64 or arm64; both unless named.
+#
+# The same commit, Rust and zig give the same bytes in any directory, at any time: paths are mapped to what they are for,
+# there is no debug information, and nothing reads the clock. Rust's own linker and its copy of musl make the program; zig
+# is only the C compiler. NICE=-n15 and CARGO_BUILD_JOBS are there for busy machines.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=$PWD
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+sysroot=$(rustc --print sysroot)
+PREBAKE_ZIG=$(packaging/zig.sh)
+export PREBAKE_ZIG
+# Only what is set here may have a say in the bytes.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CFLAGS CPPFLAGS LDFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
+export LC_ALL=C TZ=UTC
+
+prefixes="--remap-path-prefix=$root=/prebake --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$sysroot=/rust"
+c_prefixes="-ffile-prefix-map=$root=/prebake -ffile-prefix-map=$cargo_home=/cargo"
+
+# build ARCH: Rust calls it $1-unknown-linux-musl, zig $1-linux-musl.
+build() {
+    local target=$1-unknown-linux-musl name=${1}_unknown_linux_musl
+    local upper=${name^^}
+    [ -d "$sysroot/lib/rustlib/$target/lib" ] || rustup target add "$target" >&2
+    env PREBAKE_ZIG_TARGET="$1-linux-musl" \
+        "CC_$name=$root/packaging/zig-cc.sh" \
+        "AR_$name=$root/packaging/zig-ar.sh" \
+        "CFLAGS_$name=$c_prefixes" \
+        "CARGO_TARGET_${upper}_LINKER=rust-lld" \
+        "CARGO_TARGET_${upper}_RUSTFLAGS=-Clinker-flavor=ld.lld -Clink-self-contained=yes -Ctarget-feature=+crt-static $prefixes" \
+        nice ${NICE:-} cargo build --locked --profile dist --target "$target" --bin prebake >&2
+    install -D -m 755 "target/$target/dist/prebake" "dist/$2"
+}
+
+[ $# -gt 0 ] || set -- amd64 arm64
+for arch; do
+    case $arch in
+        amd64) build x86_64 prebake-amd64 ;;
+        arm64) build aarch64 prebake-arm64 ;;
+        *)
+            echo "prebake: no such architecture: $arch (amd64 or arm64)" >&2
+            exit 2
+            ;;
+    esac
+done
+cd dist
+sha256sum prebake-a* >SHA256SUMS
+cat SHA256SUMS

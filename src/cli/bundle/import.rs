@@ -1,0 +1,81 @@
+//! `prebake bundle import`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::as_json;
+use super::demand::{DemandArgs, Taken};
+use crate::bundle::import::Import;
+use crate::cli::project::StoreArg;
+use crate::error::Result;
+
+/// Publish the trees of a bundle here, as a build would
+///
+/// The signature is judged first. Then what the store lacks is copied, and each tree appears whole, with `current` pointing at
+/// it. Interrupted at any moment, the same command goes on where it was. The store remembers whom the first import was told to
+/// believe: later bundles of the same name need no --trust, and older ones are refused.
+#[derive(Args)]
+pub struct ImportArgs {
+    /// The bundle
+    file: PathBuf,
+    /// Where trees are published
+    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    output: PathBuf,
+    #[command(flatten)]
+    store: StoreArg,
+    #[command(flatten)]
+    demand: DemandArgs,
+    /// Take a bundle with a lower sequence number than this site has seen
+    #[arg(long, help_heading = "Trust")]
+    allow_older: bool,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl ImportArgs {
+    /// Imports.
+    pub fn run(self) -> Result<()> {
+        let Taken { bundle, site, trust } = self.demand.open(&self.file, &self.store.store)?;
+        if let Some(site) = site.filter(|_| !self.allow_older) {
+            site.refuse_older(&bundle)?;
+        }
+        let store = self.store.open()?;
+        let import = Import { bundle: &bundle, store: &store, output: &self.output, trust: trust.as_ref() };
+        let imported = import.run(|_| {})?;
+        let copied = imported.copied_bytes;
+        if self.json {
+            let mut json = as_json(&self.file, bundle.layout().length(), bundle.index(), bundle.signatures());
+            json["trusted"] = bundle.proof().is_some().into();
+            json["objects"] = json!({"copied": imported.copied, "bytes": copied, "shared": imported.shared});
+            json["published"] = imported
+                .trees
+                .iter()
+                .map(|tree| json!({"path": tree.path, "unchanged": tree.unchanged}))
+                .collect();
+            println!("{json:#}");
+            return Ok(());
+        }
+        for tree in &imported.trees {
+            let state = if tree.unchanged { " (unchanged)" } else { "" };
+            println!("{} → {}{state}", tree.manifest.name, tree.path.display());
+        }
+        println!(
+            "  objects   {} copied, {}; {} in the store already",
+            imported.copied,
+            HumanBytes(copied),
+            imported.shared
+        );
+        match bundle.proof() {
+            Some(proof) => {
+                let signers: Vec<String> = proof.signers.iter().map(|key| key.id().to_string()).collect();
+                println!("  verified  signed by {}, number {}", signers.join(", "), bundle.index().sequence);
+            }
+            None => println!("  verified  nothing but digests: no trusted key signed it"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! `prebake bundle inspect`
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::{as_json, signed_by};
+use crate::bundle::{Bundle, Demand};
+use crate::cli::table::Table;
+use crate::error::Result;
+use crate::manifest::{Manifest, Role};
+
+/// Show what a bundle says of itself; believes everything and verifies nothing but that it is a bundle
+#[derive(Args)]
+pub struct InspectArgs {
+    /// The bundle
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// File names of the published files of a role.
+fn names(manifest: &Manifest, role: Role) -> Vec<&str> {
+    let files = manifest.files.iter().filter(|(_, file)| file.role == role);
+    files.map(|(path, _)| path.rsplit('/').next().unwrap_or(path)).collect()
+}
+
+impl InspectArgs {
+    /// Prints.
+    pub fn run(self) -> Result<()> {
+        let demand = Demand {
+            trust: None,
+            site: None,
+            allow_unsigned: true,
+            allow_expired: true,
+            now: SystemTime::now(),
+        };
+        let bundle = Bundle::open(&self.file, &demand)?;
+        let index = bundle.index();
+        let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
+        eprintln!(
+            "warning: NOT VERIFIED: this is what the file says of itself; `prebake bundle verify --trust KEY.pub` judges it"
+        );
+        if self.json {
+            let mut json = as_json(&self.file, bundle.layout().length(), index, bundle.signatures());
+            json["verified"] = false.into();
+            json["trees"] = manifests
+                .iter()
+                .map(|manifest| {
+                    json!({
+                        "name": manifest.name,
+                        "build_id": manifest.build_id(),
+                        "releases": manifest.releases,
+                        "files": manifest.files.len(),
+                        "bytes": manifest.files.values().map(|file| file.size).sum::<u64>(),
+                        "sysexts": names(manifest, Role::Sysext),
+                        "images": names(manifest, Role::ContainerImage),
+                    })
+                })
+                .collect();
+            println!("{json:#}");
+            return Ok(());
+        }
+        println!("{}: {}", self.file.display(), HumanBytes(bundle.layout().length()));
+        println!("  name      {}, number {}", index.name, index.sequence);
+        match index.expires {
+            Some(time) => println!("  expires   {}", humantime::format_rfc3339_seconds(time)),
+            None => println!("  expires   never"),
+        }
+        println!("  signature {}", signed_by(bundle.signatures()));
+        for rotation in bundle.signatures().rotations() {
+            println!("  rotation  {} follows {}", rotation.new_key().id(), rotation.old_key().id());
+        }
+        for manifest in &manifests {
+            let bytes = manifest.files.values().map(|file| file.size).sum();
+            println!(
+                "\n{} {}: {} files, {}",
+                manifest.name,
+                manifest.build_id(),
+                manifest.files.len(),
+                HumanBytes(bytes)
+            );
+            for release in &manifest.releases {
+                println!(
+                    "  flatcar   {} {} {}",
+                    release.channel.escape_debug(),
+                    release.version.escape_debug(),
+                    release.arch
+                );
+            }
+            for (word, role) in [("sysext  ", Role::Sysext), ("image   ", Role::ContainerImage)] {
+                names(manifest, role).iter().for_each(|name| println!("  {word}  {}", name.escape_debug()));
+            }
+        }
+        let others = index.members.iter().filter(|(path, _)| !path.starts_with("trees/"));
+        let mut table = Table::new(["BESIDE", ">SIZE"]);
+        others.for_each(|(path, member)| table.row([path.clone(), HumanBytes(member.size).to_string()]));
+        print!("\n{table}");
+        Ok(())
+    }
+}

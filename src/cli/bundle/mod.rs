@@ -1,0 +1,134 @@
+//! `prebake bundle`: trees in one signed file, for a site without a network.
+
+mod create;
+mod demand;
+mod import;
+mod inspect;
+mod sign;
+mod verify;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::bundle::index::Index;
+use crate::bundle::signatures::Signatures;
+use crate::error::{Advice, Exit, Result};
+use crate::trust::Rotation;
+use crate::{minisign, store};
+
+pub use demand::DemandArgs;
+
+/// Carry trees to a site without a network, in one signed file
+///
+/// On the machine that builds: `prebake bundle create output/NAME/current -o NAME.bundle --sign-key KEY`. At the site:
+/// `prebake bundle import NAME.bundle --trust KEY.pub`; later imports know the key. A bundle is a plain tar archive, and its
+/// README says how to unpack it with tar, minisign and sha256sum alone.
+#[derive(Args)]
+pub struct BundleArgs {
+    #[command(subcommand)]
+    verb: BundleVerb,
+}
+
+#[derive(Subcommand)]
+enum BundleVerb {
+    Create(Box<create::CreateArgs>),
+    Diff(Box<super::diff::DiffArgs>),
+    Sign(sign::SignBundleArgs),
+    Verify(verify::VerifyArgs),
+    Inspect(inspect::InspectArgs),
+    Import(import::ImportArgs),
+}
+
+impl BundleArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        match self.verb {
+            BundleVerb::Create(args) => args.run(),
+            BundleVerb::Diff(args) => args.run(),
+            BundleVerb::Sign(args) => args.run(),
+            BundleVerb::Verify(args) => args.run(),
+            BundleVerb::Inspect(args) => args.run(),
+            BundleVerb::Import(args) => args.run(),
+        }
+    }
+}
+
+/// Why a verb on bundles fails before it begins.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the bundle would not be signed")]
+    Unsigned,
+    #[error("the bundle would be signed, and --unsigned says that it shall not be")]
+    Signed,
+    #[error("a bundle of several trees needs a name of its own")]
+    Nameless,
+    #[error("`{name}` cannot be a bundle's name: {flaw}")]
+    Name { name: String, flaw: &'static str },
+    #[error("{directory} has no prebake-amd64 and no prebake-arm64")]
+    NoBinaries { directory: String },
+    #[error("{path} has no name that can be a file's in the bundle")]
+    KeyName { path: String },
+    #[error("two keys are called `{name}`")]
+    SameName { name: String },
+    #[error("{subject} has {count} damaged {}", if *count == 1 { "place" } else { "places" })]
+    Flaws { subject: String, count: usize },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Flaws { .. } => Exit::Integrity,
+            _ => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::Unsigned => "give --sign-key with a key of `prebake key generate`, or say --unsigned",
+            Error::Signed => {
+                "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too"
+            }
+            Error::Nameless => "give --name; a site remembers the bundles that it imported by their names",
+            Error::NoBinaries { .. } => "`make dist` makes static binaries, below dist/",
+            Error::Flaws { .. } => "copy it again from where it was made",
+            Error::Name { .. } | Error::KeyName { .. } | Error::SameName { .. } => return None,
+        };
+        Some(hint.into())
+    }
+}
+
+/// Reads `FILE` and `FILE.minisig`, as `prebake key rotate` writes them.
+fn read_rotation(path: &Path) -> Result<Rotation> {
+    let mut signature = path.as_os_str().to_owned();
+    signature.push(".minisig");
+    let read = |path: &Path| std::fs::read(path).map_err(store::Error::io("read", path));
+    let (statement, signature) = (read(path)?, read(signature.as_ref())?);
+    Ok(Rotation::parse(&path.display().to_string(), &statement, &signature)?)
+}
+
+/// `signed by 1B2C…`, or that it is not.
+fn signed_by(signatures: &Signatures) -> String {
+    let signers: Vec<String> = signatures.signers().map(|id: minisign::KeyId| id.to_string()).collect();
+    match signers.is_empty() {
+        true => "not signed".into(),
+        false => format!("signed by {}", signers.join(", ")),
+    }
+}
+
+/// What all verbs tell of a bundle, for programs.
+fn as_json(file: &Path, bytes: u64, index: &Index, signatures: &Signatures) -> Value {
+    let trees: Vec<Value> =
+        index.trees().map(|tree| json!({"name": tree.name, "build_id": tree.build_id()})).collect();
+    json!({
+        "file": file,
+        "bytes": bytes,
+        "name": index.name,
+        "sequence": index.sequence,
+        "expires": index.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        "members": index.members.len(),
+        "trees": trees,
+        "signers": signatures.signers().collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,71 @@
+//! `prebake bundle sign`
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use super::{read_rotation, signed_by};
+use crate::bundle::create::Draft;
+use crate::bundle::{Bundle, Demand};
+use crate::cli::signing::{SignArgs, read_public};
+use crate::error::Result;
+use crate::minisign::Signature;
+use crate::store;
+
+/// Add a signature, or the statement that a key follows another
+///
+/// The file is written anew and replaced when it is complete; each of its bytes is held against the index meanwhile, for a
+/// signature vouches for all of them. What is signed is the member bundle.json: a key that never leaves its place can sign
+/// that with minisign alone.
+#[derive(Args)]
+pub struct SignBundleArgs {
+    /// The bundle
+    file: PathBuf,
+    /// Add this signature over bundle.json, which minisign made elsewhere
+    #[arg(long, value_name = "MINISIG", requires = "key", help_heading = "Signing")]
+    attach: Option<PathBuf>,
+    /// The public key that the attached signature is by
+    #[arg(long, value_name = "PUB", requires = "attach", help_heading = "Signing")]
+    key: Option<PathBuf>,
+    /// Add this statement, as `prebake key rotate` makes it; once for each
+    #[arg(long = "rotation", value_name = "FILE", help_heading = "Signing")]
+    rotations: Vec<PathBuf>,
+    #[command(flatten)]
+    sign: SignArgs,
+}
+
+impl SignBundleArgs {
+    /// Signs.
+    pub fn run(self) -> Result<()> {
+        // Who signs decides what to believe, and says so by signing.
+        let demand = Demand {
+            trust: None,
+            site: None,
+            allow_unsigned: true,
+            allow_expired: true,
+            now: SystemTime::now(),
+        };
+        let bundle = Bundle::open(&self.file, &demand)?;
+        let (draft, mut signatures) = (Draft::of(&bundle), bundle.signatures().clone());
+        let index = draft.index().to_bytes();
+        let keys = self.sign.keys()?;
+        if keys.is_empty() && self.attach.is_none() && self.rotations.is_empty() {
+            return Err(super::Error::Unsigned.into());
+        }
+        for key in &keys {
+            signatures.sign(key, &index, draft.index().epoch);
+        }
+        if let (Some(path), Some(key)) = (&self.attach, &self.key) {
+            let bytes = std::fs::read(path).map_err(store::Error::io("read", path))?;
+            let signature = Signature::parse_commented(&path.display().to_string(), &bytes)?;
+            signatures.add(read_public(key)?, signature, &index)?;
+        }
+        for rotation in &self.rotations {
+            signatures.rotate(read_rotation(rotation)?);
+        }
+        draft.write(&signatures, &self.file)?;
+        println!("{}: {}", self.file.display(), signed_by(&signatures));
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! `prebake bundle verify`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::HumanBytes;
+
+use super::demand::{DemandArgs, Taken};
+use super::{Error, as_json, signed_by};
+use crate::cli::project::StoreArg;
+use crate::error::Result;
+
+/// Judge who signed a bundle, then read every byte of it
+///
+/// Names each place that is not as it was signed: headers, data, padding and the end. Exits with 5 if the signature is not to
+/// be believed and with 4 if anything else is wrong.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The bundle
+    file: PathBuf,
+    #[command(flatten)]
+    demand: DemandArgs,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl VerifyArgs {
+    /// Reads, and tells what is wrong.
+    pub fn run(self) -> Result<()> {
+        let Taken { bundle, .. } = self.demand.open(&self.file, &self.store.store)?;
+        let report = bundle.verify()?;
+        if self.json {
+            let mut json = as_json(&self.file, report.bytes, bundle.index(), bundle.signatures());
+            json["trusted"] = bundle.proof().is_some().into();
+            json["flaws"] = serde_json::json!(report.flaws);
+            println!("{json:#}");
+        } else {
+            report.flaws.iter().for_each(|flaw| println!("damaged {}", flaw.to_string().escape_debug()));
+        }
+        if !report.flaws.is_empty() {
+            let subject = bundle.subject().to_owned();
+            return Err(Error::Flaws { subject, count: report.flaws.len() }.into());
+        }
+        // The members are what the index says; each tree must be what its manifest says.
+        let trees: Vec<&str> = bundle.trees().collect();
+        trees.iter().try_for_each(|tree| bundle.manifest(tree).map(drop))?;
+        if !self.json {
+            let trusted = if bundle.proof().is_some() { "" } else { ", which nobody here vouches for" };
+            println!(
+                "{}: {} members, {}, every byte as it was {}{trusted}",
+                self.file.display(),
+                report.members,
+                HumanBytes(report.bytes),
+                match bundle.signatures().is_empty() {
+                    true => "written".into(),
+                    false => signed_by(bundle.signatures()),
+                },
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! `prebake completions`
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Cli, to_stdout};
+use crate::error::Result;
+
+/// Print the completions for a shell
+///
+/// For bash: prebake completions bash > /usr/share/bash-completion/completions/prebake
+#[derive(Args)]
+pub struct CompletionsArgs {
+    /// The shell that they are for
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl CompletionsArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "prebake", &mut script);
+        to_stdout(&script)
+    }
+}

@@ -1,0 +1,74 @@
+//! `prebake key`: the keys that sign, one's own (minisign's format) and the vendor's (OpenPGP).
+
+mod generate;
+mod rotate;
+mod show;
+mod sign;
+mod vendor;
+mod verify;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
+
+use crate::error::Result;
+use crate::openpgp;
+use crate::store;
+
+/// Make keys, sign with them, and judge signatures
+///
+/// Keys of your own are minisign's: trees and bundles are signed with them, and `minisign -V` takes the signatures. The key
+/// that signs Flatcar's releases is an OpenPGP key, known by the fingerprint of its primary.
+#[derive(Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    verb: KeyVerb,
+}
+
+#[derive(Subcommand)]
+enum KeyVerb {
+    Generate(generate::GenerateArgs),
+    Rotate(rotate::RotateArgs),
+    Show(show::ShowArgs),
+    Sign(sign::SignFilesArgs),
+    Update(vendor::UpdateArgs),
+    Verify(verify::VerifyArgs),
+}
+
+impl KeyArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        match self.verb {
+            KeyVerb::Generate(args) => args.run(),
+            KeyVerb::Rotate(args) => args.run(),
+            KeyVerb::Show(args) => args.run(),
+            KeyVerb::Sign(args) => args.run(),
+            KeyVerb::Update(args) => args.run(),
+            KeyVerb::Verify(args) => args.run(),
+        }
+    }
+}
+
+/// Reads a key or signature file, in memory that is cleared; of a larger one no more than tells its parser so.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let most = openpgp::MAX_BYTES + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most));
+    let file = File::open(path).map_err(store::Error::io("open", path))?;
+    file.take(most as u64).read_to_end(&mut bytes).map_err(store::Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// The path with more at its end: `site` and `.key` are `site.key`.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// Whether a file is one of minisign's, which are all text and begin so.
+fn is_minisign(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"untrusted comment:")
+}

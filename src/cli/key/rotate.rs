@@ -1,0 +1,46 @@
+//! `prebake key rotate`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::with_suffix;
+use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
+use crate::error::Result;
+use crate::store::write_atomic;
+use crate::trust::Rotation;
+
+/// Have an old key say that a new one follows it
+///
+/// Who trusts the old key will trust the new one instead as soon as the statement comes along, in a bundle or by `key verify
+/// --rotation`. Do it while the old key is still yours alone: a stolen key can be rotated by its thief.
+#[derive(Args)]
+pub struct RotateArgs {
+    /// The secret key that is trusted now
+    #[arg(long, value_name = "FILE")]
+    old: PathBuf,
+    /// The public key that follows it
+    #[arg(long, value_name = "FILE")]
+    new: PathBuf,
+    /// The statement; its signature lies beside it [default: OLD-NEW.rotation.json, by the ids of the keys]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+impl RotateArgs {
+    pub fn run(self) -> Result<()> {
+        let new = read_public(&self.new)?;
+        let rotation = Rotation::sign(&read_secret(&self.old, &self.passphrase)?, &new)?;
+        let statement = self.output.unwrap_or_else(|| rotation.file_name().into());
+        let signature = with_suffix(&statement, ".minisig");
+        write_atomic(&statement, &rotation.statement())?;
+        write_atomic(&signature, &rotation.signature().to_bytes())?;
+        println!("statement  {}", statement.display());
+        println!("signature  {}", signature.display());
+        println!("old        {}", rotation.old_key().id());
+        println!("new        {}", rotation.new_key().id());
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! `prebake key show`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{is_minisign, read, vendor, with_suffix};
+use crate::cli::project::PinArgs;
+use crate::error::Result;
+use crate::minisign::{PublicKey, Secret, SecretKey, Signature};
+use crate::trust::Rotation;
+
+/// Say what key, signature and rotation files are
+///
+/// Of an OpenPGP key file it shows each key, and whether a signature that it makes today would be believed. Nothing secret is
+/// shown, and no passphrase is asked for.
+#[derive(Args)]
+pub struct ShowArgs {
+    /// Key files, signatures or rotations; the vendor's key in the store if absent
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    common: PinArgs,
+}
+
+/// What one file says, for people and for programs.
+pub struct Shown {
+    pub text: String,
+    pub json: Value,
+}
+
+impl ShowArgs {
+    pub fn run(self) -> Result<()> {
+        let files = match self.files.is_empty() {
+            true => vec![vendor::stored_path(&self.common)?],
+            false => self.files,
+        };
+        let shown = files.iter().map(|file| show(file, &self.common)).collect::<Result<Vec<_>>>()?;
+        if self.common.json {
+            println!("{:#}", shown.into_iter().map(|shown| shown.json).collect::<Value>());
+        } else {
+            shown.iter().for_each(|shown| print!("{}", shown.text));
+        }
+        Ok(())
+    }
+}
+
+/// The kinds of files tell themselves apart: by their first words, and minisign's by the length of their second line.
+fn show(path: &Path, common: &PinArgs) -> Result<Shown> {
+    let bytes = read(path)?;
+    let subject = path.display().to_string();
+    if bytes.starts_with(b"{") {
+        let signature = with_suffix(path, ".minisig");
+        return Ok(rotation(&subject, &Rotation::parse(&subject, &bytes, &read(&signature)?)?));
+    }
+    if !is_minisign(&bytes) {
+        return vendor::show(&subject, &bytes, common.pin);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    Ok(match (lines.len(), lines.get(1).map_or(0, |line| line.len())) {
+        (0..=2, 0..=100) => public(&subject, &PublicKey::parse(&subject, &text)?),
+        (0..=2, _) => secret(&subject, &SecretKey::parse(&subject, &text)?),
+        _ => signature(&subject, &Signature::parse_commented(&subject, &bytes)?),
+    })
+}
+
+fn public(subject: &str, key: &PublicKey) -> Shown {
+    Shown {
+        text: format!("{subject}: public key {}\n  {key}\n", key.id()),
+        json: json!({"file": subject, "kind": "public key", "id": key.id(), "key": key}),
+    }
+}
+
+fn secret(subject: &str, secret: &Secret) -> Shown {
+    match secret {
+        Secret::Open(key) => {
+            let key = key.public();
+            Shown {
+                text: format!("{subject}: secret key {}, not sealed\n  its public key is {key}\n", key.id()),
+                json: json!({"file": subject, "kind": "secret key", "sealed": false, "id": key.id(), "key": key}),
+            }
+        }
+        Secret::Locked(locked) => Shown {
+            text: format!(
+                "{subject}: secret key, sealed with a passphrase that takes {} MiB of memory\n",
+                locked.memory() >> 20
+            ),
+            json: json!({"file": subject, "kind": "secret key", "sealed": true, "memory": locked.memory()}),
+        },
+    }
+}
+
+fn signature(subject: &str, signature: &Signature) -> Shown {
+    let (id, comment) = (signature.key_id(), signature.trusted_comment());
+    let legacy = if signature.is_legacy() { ", of the legacy kind" } else { "" };
+    Shown {
+        text: format!("{subject}: signature by {id}{legacy}, not judged here\n  {comment}\n"),
+        json: json!({
+            "file": subject, "kind": "signature", "signer": id, "legacy": signature.is_legacy(), "comment": comment,
+        }),
+    }
+}
+
+fn rotation(subject: &str, rotation: &Rotation) -> Shown {
+    let (old, new) = (rotation.old_key(), rotation.new_key());
+    Shown {
+        text: format!(
+            "{subject}: the key {} says that {} follows it\n  old  {old}\n  new  {new}\n",
+            old.id(),
+            new.id()
+        ),
+        json: json!({"file": subject, "kind": "rotation", "old": old, "new": new}),
+    }
+}

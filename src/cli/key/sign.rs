@@ -1,0 +1,88 @@
+//! `prebake key sign`
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::with_suffix;
+use crate::cli::signing::SignArgs;
+use crate::error::{Advice, Exit, Result};
+use crate::minisign::{Prehash, trusted_comment};
+use crate::store::{self, write_atomic};
+
+/// Sign files: FILE.minisig beside each
+///
+/// With several keys each signature is FILE.KEYID.minisig. `prebake key verify` and `minisign -V` judge them. The same key
+/// and file give the same signature each time: no time of day is in it.
+#[derive(Args)]
+pub struct SignFilesArgs {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What the signatures say beside the file's bytes [default: the file's name, and the epoch where one is set]
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Seconds since 1970 that the signatures name as the file's time, unless --comment says something else
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    epoch: Option<u64>,
+    #[command(flatten)]
+    signing: SignArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// No key was named.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no key to sign with")]
+struct NoKey;
+
+impl Advice for NoKey {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name one with --sign-key; `prebake key generate` makes it".into())
+    }
+}
+
+impl SignFilesArgs {
+    pub fn run(self) -> Result<()> {
+        let keys = self.signing.keys()?;
+        if keys.is_empty() {
+            return Err(NoKey.into());
+        }
+        let mut rows: Vec<Value> = Vec::new();
+        for file in &self.files {
+            let open = File::open(file).map_err(store::Error::io("open", file))?;
+            let prehash = Prehash::of_reader(open).map_err(store::Error::io("read", file))?;
+            let comment = self.comment_on(file);
+            for key in &keys {
+                let id = key.public().id();
+                let suffix = if keys.len() == 1 { ".minisig".into() } else { format!(".{id}.minisig") };
+                let path = with_suffix(file, &suffix);
+                write_atomic(&path, &key.sign_prehash(&prehash, &comment).to_bytes())?;
+                if !self.json {
+                    println!("{}: signed by {id}", path.display());
+                }
+                rows.push(json!({"file": file, "signature": path, "signer": id}));
+            }
+        }
+        if self.json {
+            println!("{:#}", Value::from(rows));
+        }
+        Ok(())
+    }
+
+    fn comment_on(&self, file: &Path) -> String {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        match (&self.comment, self.epoch) {
+            (Some(comment), _) => comment.clone(),
+            (None, Some(epoch)) => trusted_comment(epoch, &name),
+            (None, None) => format!("file:{name}\thashed"),
+        }
+    }
+}

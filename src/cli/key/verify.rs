@@ -1,0 +1,181 @@
+//! `prebake key verify`
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{is_minisign, read, vendor, with_suffix};
+use crate::cli::project::PinArgs;
+use crate::cli::signing::TrustArgs;
+use crate::error::{Advice, Exit, Result};
+use crate::minisign::{MAX_LEGACY, Prehash, Signature};
+use crate::store;
+use crate::trust::{Proof, Rotation, Trust};
+
+/// Judge a file's signatures
+///
+/// minisign's are judged by the keys that --trust names; OpenPGP's, as of Flatcar's releases, by the pin, as builds do.
+/// Exits with 5 and the reason unless exactly these bytes were signed by who must have signed them. Needs no network.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The file
+    file: PathBuf,
+    /// Its signatures [default: FILE.minisig and FILE.KEYID.minisig, else FILE.sig]
+    #[arg(value_name = "SIGNATURE")]
+    signatures: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// A statement of `prebake key rotate`, its signature beside it: a trusted key's successor is trusted in its place
+    #[arg(long, value_name = "FILE", help_heading = "Trust")]
+    rotation: Vec<PathBuf>,
+    /// OpenPGP: the key file; the copy in the store if absent
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    common: PinArgs,
+}
+
+/// Why there is nothing to judge.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0} has no signature beside it: neither .minisig nor .sig")]
+    Unsigned(String),
+    #[error("nobody is trusted to sign {0}")]
+    Nobody(String),
+    #[error("{0} is not one of minisign's signatures, and the first one is")]
+    Mixed(String),
+    #[error("an OpenPGP signature is judged alone; {0} were given")]
+    Many(usize),
+    #[error("{subject} has {size} bytes, too many for a legacy signature, which is judged in memory")]
+    TooLong { subject: String, size: u64 },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Unsigned(_) | Error::TooLong { .. } => Exit::Trust,
+            _ => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Unsigned(_) => Some("get the file's signature too, or name it".into()),
+            Error::Nobody(_) => Some("name the signer's public key with --trust, or in PREBAKE_TRUST".into()),
+            Error::TooLong { .. } => Some("have it signed without `minisign -l`".into()),
+            Error::Mixed(_) | Error::Many(_) => None,
+        }
+    }
+}
+
+impl VerifyArgs {
+    pub fn run(self) -> Result<()> {
+        let signatures = match self.signatures.is_empty() {
+            true => beside(&self.file)?,
+            false => self.signatures.clone(),
+        };
+        let Some(first) = signatures.first() else {
+            return Err(Error::Unsigned(self.file.display().to_string()).into());
+        };
+        if is_minisign(&read(first)?) {
+            return self.minisign(&signatures);
+        }
+        match &signatures[..] {
+            [signature] => vendor::verify(&self.file, signature, self.key.as_deref(), &self.common),
+            _ => Err(Error::Many(signatures.len()).into()),
+        }
+    }
+
+    fn minisign(&self, paths: &[PathBuf]) -> Result<()> {
+        let subject = self.file.display().to_string();
+        let parse = |path: &PathBuf| -> Result<Signature> {
+            let (name, bytes) = (path.display().to_string(), read(path)?);
+            match is_minisign(&bytes) {
+                true => Ok(Signature::parse_commented(&name, &bytes)?),
+                false => Err(Error::Mixed(name).into()),
+            }
+        };
+        let signatures = paths.iter().map(parse).collect::<Result<Vec<_>>>()?;
+        let rotation = |path: &PathBuf| -> Result<Rotation> {
+            let signature = with_suffix(path, ".minisig");
+            Ok(Rotation::parse(&path.display().to_string(), &read(path)?, &read(&signature)?)?)
+        };
+        let rotations = self.rotation.iter().map(rotation).collect::<Result<Vec<_>>>()?;
+        let trust = self.trust.trust()?.ok_or_else(|| Error::Nobody(subject.clone()))?;
+        let proof = judge(&self.file, &subject, &trust, &signatures, &rotations)?;
+        let proved: Vec<&Signature> = signatures
+            .iter()
+            .filter(|signature| proof.signers.iter().any(|signer| signer.id() == signature.key_id()))
+            .collect();
+        if self.common.json {
+            let signer = |signature: &&Signature| {
+                json!({
+                    "signature": signature.subject(),
+                    "signer": signature.key_id(),
+                    "comment": signature.trusted_comment(),
+                })
+            };
+            let signers: Value = proved.iter().map(signer).collect();
+            println!("{:#}", json!({"file": subject, "signers": signers, "trusted": proof.keys}));
+            return Ok(());
+        }
+        for signature in proved {
+            println!("{subject}: signed by {}", signature.key_id());
+            println!("  {}", signature.trusted_comment());
+        }
+        for new in proof.keys.iter().filter(|key| trust.keys().all(|trusted| trusted != *key)) {
+            println!("  to trust from now on: {new}");
+        }
+        Ok(())
+    }
+}
+
+/// Reads the file once, into memory only where a legacy signature asks for it.
+fn judge(
+    path: &Path,
+    subject: &str,
+    trust: &Trust,
+    signatures: &[Signature],
+    rotations: &[Rotation],
+) -> Result<Proof> {
+    let file = File::open(path).map_err(store::Error::io("open", path))?;
+    if !signatures.iter().any(Signature::is_legacy) {
+        let prehash = Prehash::of_reader(file).map_err(store::Error::io("read", path))?;
+        return Ok(trust.judge_prehash(subject, &prehash, signatures, rotations)?);
+    }
+    let size = file.metadata().map_err(store::Error::io("read", path))?.len();
+    if size > MAX_LEGACY {
+        return Err(Error::TooLong { subject: subject.into(), size }.into());
+    }
+    let bytes = fs::read(path).map_err(store::Error::io("read", path))?;
+    Ok(trust.judge(subject, &bytes, signatures, rotations)?)
+}
+
+/// The signatures that lie beside a file, as `prebake key sign` and `minisign -S` put them; else a vendor's.
+fn beside(file: &Path) -> Result<Vec<PathBuf>> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let list = || fs::read_dir(directory)?.collect::<std::io::Result<Vec<_>>>();
+    let mut found = Vec::new();
+    for entry in list().map_err(store::Error::io("list", directory))? {
+        let other = entry.file_name().to_string_lossy().into_owned();
+        let between = other.strip_prefix(&name).and_then(|rest| rest.strip_suffix(".minisig"));
+        if between.is_some_and(|id| id.is_empty() || is_key_id(id)) {
+            found.push(file.with_file_name(other));
+        }
+    }
+    found.sort();
+    let vendors = with_suffix(file, ".sig");
+    if found.is_empty() && vendors.exists() {
+        found.push(vendors);
+    }
+    Ok(found)
+}
+
+/// `.387941DE67D3058B`
+fn is_key_id(text: &str) -> bool {
+    let digits = text.strip_prefix('.').unwrap_or_default();
+    digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+}

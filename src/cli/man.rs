@@ -1,0 +1,110 @@
+//! `prebake man`: the words of `--help` as manual pages, one for each verb.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, Command, CommandFactory};
+use clap_mangen::Man;
+
+use super::{Cli, to_stdout};
+use crate::error::{Advice, Exit, Result};
+use crate::store;
+
+/// Print a manual page, or write one for each verb
+///
+/// To read one: prebake man sysext build | man -l -
+#[derive(Args)]
+pub struct ManArgs {
+    /// The verb, such as `build` or `sysext build`; all of prebake if absent
+    verb: Vec<String>,
+    /// Write every page into this directory, such as /usr/local/share/man/man1
+    #[arg(long, short, value_name = "DIR", conflicts_with = "verb")]
+    output: Option<PathBuf>,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// Nothing is called like this.
+    #[error("there is no verb `{verb}`")]
+    NoVerb { verb: String },
+    /// The page could not be made.
+    #[error("cannot write the page {page}")]
+    Render { page: String, source: io::Error },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::NoVerb { .. } => Exit::Usage,
+            Error::Render { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoVerb { .. } => Some("`prebake --help` lists the verbs".into()),
+            Error::Render { .. } => None,
+        }
+    }
+}
+
+impl ManArgs {
+    /// Does what the arguments say.
+    pub fn run(self) -> Result<()> {
+        let mut prebake = Cli::command();
+        // Spells out the names of verbs below verbs, which are the names of their pages.
+        prebake.build();
+        let Some(directory) = self.output else {
+            let mut command = &prebake;
+            for name in &self.verb {
+                command = command
+                    .find_subcommand(name)
+                    .ok_or_else(|| Error::NoVerb { verb: self.verb.join(" ") })?;
+            }
+            return to_stdout(&page(command)?.1);
+        };
+        let mut commands = vec![&prebake];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().filter(|verb| !verb.is_hide_set()));
+            let (name, bytes) = page(command)?;
+            store::write_atomic(&directory.join(name), &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// A verb's page and its file name, such as `prebake-sysext-build.1`.
+fn page(command: &Command) -> Result<(String, Vec<u8>)> {
+    // A page of no date, for the same version is the same page; clap_mangen 0.3 writes an empty one as no argument at all.
+    let man = Man::new(command.clone())
+        .date("\"\"")
+        .source(concat!("prebake ", env!("CARGO_PKG_VERSION")))
+        .manual("User Commands");
+    let name = man.get_filename();
+    let mut bytes = Vec::new();
+    man.render(&mut bytes).map_err(|source| Error::Render { page: name.clone(), source })?;
+    Ok((name, in_ascii(&String::from_utf8_lossy(&bytes)).into_bytes()))
+}
+
+/// Spells what is not ASCII as groff_char(7) has it, for roff reads bytes as Latin-1 unless it is told otherwise.
+fn in_ascii(page: &str) -> String {
+    let mut text = String::with_capacity(page.len());
+    for character in page.chars() {
+        match character.is_ascii() {
+            true => text.push(character),
+            false => text += &format!("\\[u{:04X}]", u32::from(character)),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_letters_are_spelt_as_groff_reads_them() {
+        assert_eq!(in_ascii("a → b\n"), "a \\[u2192] b\n");
+    }
+}

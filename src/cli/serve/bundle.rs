@@ -1,0 +1,97 @@
+//! Flags of `prebake serve` for bundles.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use clap::Args;
+
+use crate::bundle::policy::{Policy, Taken};
+use crate::bundle::{self, Bundle};
+use crate::cli::bundle::DemandArgs;
+use crate::cli::project::StoreArg;
+use crate::error::Result;
+use crate::serve::process::confine::Files;
+use crate::serve::site::content::Open;
+use crate::store::directory_of;
+use crate::tree::Tree;
+
+/// Which bundles are served.
+#[derive(Args)]
+pub struct BundleArgs {
+    /// Which tree of a bundle that holds several
+    #[arg(
+        long = "tree",
+        id = "tree_of_bundle",
+        value_name = "NAME",
+        requires = "tree",
+        help_heading = "Bundles"
+    )]
+    name: Option<String>,
+    #[command(flatten)]
+    demand: DemandArgs,
+    /// Serve a bundle with a lower sequence number than this site has seen
+    #[arg(long, help_heading = "Trust")]
+    allow_older: bool,
+    #[command(flatten)]
+    store: StoreArg,
+}
+
+impl BundleArgs {
+    /// What opens a tree or a bundle at a path, now and whenever it was replaced; `files` is told what will be read.
+    pub fn opener(&self, path: &Path, files: &mut Files) -> Result<Open> {
+        if path.is_file() {
+            // A new bundle comes by a rename and is another file, which only a look at the directory allows. Of a link, that
+            // which it leads to counts, too.
+            files.read(directory_of(path));
+            files.read(directory_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())));
+            files.read(&bundle::site::directory(&self.store.store));
+        } else {
+            files.read(path);
+        }
+        let bundles = Bundles {
+            policy: self.demand.policy(&self.store.store)?,
+            allow_older: self.allow_older,
+            tree: self.name.clone(),
+            newest: Mutex::default(),
+        };
+        Ok(Box::new(move |path| match path.is_file() {
+            true => {
+                let bundle = bundles.open(path)?;
+                Tree::chosen(bundle.into(), bundles.tree.as_deref())
+            }
+            false => Tree::directory(path),
+        }))
+    }
+}
+
+/// Opens one bundle after the other, none of which is older than those before it.
+struct Bundles {
+    policy: Policy,
+    allow_older: bool,
+    tree: Option<String>,
+    /// Name and sequence number of what is served.
+    newest: Mutex<Option<(String, u64)>>,
+}
+
+impl Bundles {
+    fn open(&self, path: &Path) -> Result<Bundle, bundle::Error> {
+        let Taken { bundle, site, .. } = self.policy.open(path)?;
+        let (name, found) = (bundle.index().name.clone(), bundle.index().sequence);
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.allow_older {
+            if let Some(site) = site {
+                site.refuse_older(&bundle)?;
+            }
+            if let Some((_, seen)) = newest.as_ref().filter(|(known, seen)| *known == name && found < *seen) {
+                return Err(bundle::Error::Older {
+                    subject: bundle.subject().into(),
+                    name,
+                    found,
+                    seen: *seen,
+                });
+            }
+        }
+        *newest = Some((name, found));
+        Ok(bundle)
+    }
+}

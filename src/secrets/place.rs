@@ -1,0 +1,92 @@
+//! Where a person wrote a secret: in the layer, or in the local file that the layer names.
+//!
+//! What a place shows ends where the secret begins: findings are printed into the logs of CI.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::scan::Hit;
+use crate::report::{Place, Source};
+
+/// Longest local file that is searched for the line, in bytes.
+const MAX_FILE: u64 = 64 << 20;
+
+/// The place of a secret in contents that a layer brought from `origin`, and that of the layer, where another file holds
+/// them. `name` is the path on the machine.
+pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit) -> (Place, Option<Place>) {
+    let line = contents.split(|byte| *byte == b'\n').nth(hit.line - 1).unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    // A block's text begins below its `|`, all other text beside its key.
+    for number in [origin.line + hit.line, origin.line + hit.line - 1] {
+        let Some(written) = origin.source.line(number) else { continue };
+        if let Some(column) = column_in(written, &line, hit.column) {
+            return (masked(&origin.source.name, written, number, column), None);
+        }
+    }
+    let layer = masked_place(origin);
+    match local_file(origin, name, &line, hit) {
+        Some(place) => (place, Some(layer)),
+        None => (layer, None),
+    }
+}
+
+/// The place of a secret in a text whose line may stand anywhere in a source: in the values of a file of YAML.
+pub(super) fn of_text(source: &Arc<Source>, text: &str, hit: Hit) -> Place {
+    let line = text.lines().nth(hit.line - 1).unwrap_or_default();
+    let found = source.text.lines().enumerate().find_map(|(index, written)| {
+        Some(masked(&source.name, written, index + 1, column_in(written, line, hit.column)?))
+    });
+    found.unwrap_or_else(|| masked(&source.name, "", 1, 1))
+}
+
+/// The place of a secret in the text that a person wrote.
+pub(super) fn of_source(name: &str, line: &str, hit: Hit) -> Place {
+    masked(name, line, hit.line, hit.column)
+}
+
+/// The place itself, without what stands there.
+pub(super) fn masked_place(place: &Place) -> Place {
+    let line = place.source.line(place.line).unwrap_or_default();
+    masked(&place.source.name, line, place.line, place.column)
+}
+
+/// In which column a written line has what stands in a column of the contents; nothing if it is another line.
+fn column_in(written: &str, line: &str, column: usize) -> Option<usize> {
+    let text = line.trim();
+    let at = written.find(text).filter(|_| !text.is_empty())?;
+    let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+    Some(written[..at].chars().count() + column.saturating_sub(indent).max(1))
+}
+
+/// A line as far as a column, in a source that has nothing else.
+fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
+    let shown: String = line.chars().take(column - 1).collect();
+    let text = format!("{}{shown}…", "\n".repeat(number - 1));
+    Place { source: Source::new(name, text), line: number, column }
+}
+
+/// The line in the file that `local:` names, or in a file of the tree that it names.
+fn local_file(origin: &Place, name: &str, line: &str, hit: Hit) -> Option<Place> {
+    let written = origin.source.line(origin.line)?;
+    let value: String = written.chars().skip(origin.column - 1).collect();
+    let value = value.trim().trim_matches(['"', '\'']);
+    if value.is_empty() || value.contains('\0') {
+        return None;
+    }
+    let base = Path::new(&origin.source.name).parent().unwrap_or(Path::new("")).join(value);
+    let below = name.match_indices('/').map(|(at, _)| base.join(&name[at + 1..]));
+    let candidates: Vec<PathBuf> = std::iter::once(base.clone()).chain(below).collect();
+    candidates.iter().find_map(|path| {
+        let found = line_of(path, hit.line)?;
+        (found.trim_end() == line.trim_end()).then(|| of_source(&path.display().to_string(), &found, hit))
+    })
+}
+
+fn line_of(path: &Path, number: usize) -> Option<String> {
+    let file = fs::File::open(path).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+    let mut lines = BufReader::new(file.take(MAX_FILE)).split(b'\n');
+    let line = lines.nth(number - 1)?.ok()?;
+    Some(String::from_utf8_lossy(&line).into_owned())
+}

@@ -1,0 +1,205 @@
+//! What is a secret and what only looks like one; how a text is read makes no difference.
+
+use std::io::{self, Read};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
+use super::*;
+
+const DIGITS: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+/// kubeadm's own example.
+const TOKEN: &str = "abcdef.0123456789abcdef";
+
+fn pem(label: &str) -> String {
+    format!("-----BEGIN {label}-----\n{DIGITS}\n-----END {label}-----\n")
+}
+
+fn encoded(text: &str) -> String {
+    STANDARD.encode(text)
+}
+
+fn web_token() -> String {
+    let part = |json: &str| encoded(json).trim_end_matches('=').to_owned();
+    format!(
+        "{}.{}.{}",
+        part(r#"{"alg":"RS256","kid":"x"}"#),
+        part(r#"{"iss":"kubernetes"}"#),
+        "c2ln".repeat(10)
+    )
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::default())
+        .read_to_end(&mut out)
+        .unwrap();
+    out
+}
+
+fn hits(path: &str, text: impl AsRef<[u8]>) -> Vec<(usize, usize, Kind)> {
+    let hits = scan(path, text.as_ref()).unwrap();
+    hits.into_iter().map(|hit| (hit.line, hit.column, hit.kind)).collect()
+}
+
+#[test]
+fn every_kind_of_secret_is_found_where_it_stands() {
+    use Kind::*;
+    let minisign = format!("untrusted comment: minisign encrypted secret key\nRWRTY0Iy{}\n", "A".repeat(204));
+    let json_key = format!("{{\"private_key\": \"-----BEGIN PRIVATE KEY-----\\n{DIGITS}\\n\"}}");
+    let wireguard = format!("[WireGuard]\nPrivateKey={}=\n", "kH".repeat(21) + "8");
+    let kubeconfig =
+        "apiVersion: v1\nusers:\n- name: x\n  user:\n    token: s3cr3t-of-a-user\nkind: Config\n";
+    let encryption =
+        format!("kind: EncryptionConfiguration\nkeys:\n- secret: {}\n", encoded(&"k".repeat(32)));
+    let docker = format!("{{\"auths\": {{\"r.example\": {{\"auth\": \"{}\"}}}}}}", encoded("me:pass"));
+    let secret_key = format!("aws_secret_access_key = {}\n", "aB3/".repeat(10));
+    for (text, expected) in [
+        (pem("RSA PRIVATE KEY"), (1, 1, PrivateKey)),
+        (pem("PRIVATE KEY"), (1, 1, PrivateKey)),
+        (pem("ENCRYPTED PRIVATE KEY"), (1, 1, PrivateKey)),
+        (pem("OPENSSH PRIVATE KEY"), (1, 1, PrivateKey)),
+        (pem("EC PRIVATE KEY").replace('\n', "\r\n"), (1, 1, PrivateKey)),
+        (
+            format!("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"x\"\n{DIGITS}\n"),
+            (1, 1, PrivateKey),
+        ),
+        (format!("-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n\n{DIGITS}\n"), (1, 1, PrivateKey)),
+        (
+            format!(
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{DIGITS}\n"
+            ),
+            (1, 1, PrivateKey),
+        ),
+        (format!("a\n  key: |\n    {}", pem("PRIVATE KEY").replace('\n', "\n    ")), (3, 5, PrivateKey)),
+        (format!("# {}", pem("PRIVATE KEY").replace('\n', "\n# ")), (1, 3, PrivateKey)),
+        (json_key, (1, 18, PrivateKey)),
+        (format!("x: {}\n", encoded(&pem("RSA PRIVATE KEY"))), (1, 4, PrivateKey)),
+        (format!("u: data:;base64,{}\n", encoded(&encoded(&pem("PRIVATE KEY")))), (1, 17, PrivateKey)),
+        (format!("u: {}\n", STANDARD.encode(gzip(&pem("PRIVATE KEY")))), (1, 4, PrivateKey)),
+        (pem("PRIVATE KEY").replace(' ', "%20").replace('\n', "%0A"), (1, 6, PrivateKey)),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\n".into(), (1, 1, PuttyKey)),
+        (format!("# created\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58)), (2, 1, AgeKey)),
+        (minisign, (2, 1, MinisignKey)),
+        (wireguard, (2, 12, WireguardKey)),
+        (format!("    token: {TOKEN}\n"), (1, 12, BootstrapToken)),
+        (format!("kubeadm join 10.0.0.1:6443 --token {TOKEN} \\\n"), (1, 36, BootstrapToken)),
+        (format!("kubeadm join --discovery-token={TOKEN}\n"), (1, 32, BootstrapToken)),
+        (format!("bootstrapTokens:\n- token: \"{TOKEN}\"\n"), (2, 11, BootstrapToken)),
+        (format!("JOIN_TOKEN='{TOKEN}'\n"), (1, 13, BootstrapToken)),
+        (format!("tlsBootstrapToken: >-\n  {TOKEN}\n"), (2, 3, BootstrapToken)),
+        ("token-id: abcdef\ntoken-secret: 0123456789abcdef\n".into(), (2, 15, BootstrapToken)),
+        (format!("certificateKey: {}\n", "0a".repeat(32)), (1, 17, CertificateKey)),
+        (format!("--certificate-key {}\n", "0a".repeat(32)), (1, 19, CertificateKey)),
+        (format!("    client-key-data: {}\n", encoded("anything of that kind")), (1, 22, KubeconfigUser)),
+        (kubeconfig.into(), (5, 12, KubeconfigUser)),
+        (encryption, (3, 11, EncryptionKey)),
+        (docker, (1, 35, RegistryLogin)),
+        (
+            format!("[plugins.\"x\".registry.configs.\"r\".auth]\n  password = \"hunter22\"\n"),
+            (2, 15, RegistryLogin),
+        ),
+        (format!("t={}\n", web_token()), (1, 3, WebToken)),
+        (secret_key, (1, 25, CloudKey)),
+        (format!("id: AKIA{}\n", "A2".repeat(8)), (1, 5, CloudKey)),
+        (format!("key=AIza{}\n", "x".repeat(35)), (1, 5, CloudKey)),
+        (format!("{}_{}\n", "ghp", "a".repeat(36)), (1, 1, ServiceToken)),
+        ("proxy=http://me:hunter2@proxy.example:3128/\n".into(), (1, 7, UrlPassword)),
+        ("core:$6$salt$hashhashhashhash:19000:0\n".into(), (1, 6, PasswordHash)),
+    ] {
+        assert_eq!(hits("/etc/x", &text), [expected], "{text}");
+    }
+    assert_eq!(hits("/etc/kubernetes/bootstrap-token", TOKEN), [(1, 1, BootstrapToken)]);
+    assert_eq!(hits("/etc/x.gz", gzip(&pem("PRIVATE KEY"))), [(1, 1, PrivateKey)]);
+}
+
+#[test]
+fn what_only_looks_like_a_secret_is_none() {
+    let public = format!("minisign public key\nRWQ{}\n", "f6LRCGA9i5x3".repeat(4) + "abcd");
+    for text in [
+        pem("CERTIFICATE"),
+        pem("PUBLIC KEY"),
+        pem("PGP PUBLIC KEY BLOCK"),
+        format!("client-certificate-data: {}\n", encoded(&pem("CERTIFICATE"))),
+        "if grep -q '-----BEGIN PRIVATE KEY-----' \"$file\"; then\n  exit 1\nfi\n".into(),
+        "the file begins with `-----BEGIN RSA PRIVATE KEY-----`\nand goes on for a while\n".into(),
+        "key=/etc/ssl/private/site.key\nclient-key: /var/lib/kubelet/pki/kubelet.pem\n".into(),
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host\n".into(),
+        "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n".into(),
+        public,
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n".into(),
+        format!("hash: sha512-{}\n", "ab".repeat(64)),
+        "discovery-token-ca-cert-hash sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n".into(),
+        "kubeadm join --token \"$TOKEN\" --token ${TOKEN} --token {{.token}} --token <token>\n".into(),
+        "token: /var/run/secrets/kubernetes.io/serviceaccount/token\n".into(),
+        "kernel.abcdef0123456789 and abcdef.0123456789abcdef without a word before\n".into(),
+        "kind: Pod\nspec:\n  password: not-in-a-kubeconfig\n".into(),
+        "kind: Config\nusers: []\n---\nkind: Pod\npassword: in-another-document\n".into(),
+        "url: http://${USER}:${PASSWORD}@proxy/ http://user@host/ https://host:8443/a@b\n".into(),
+        "image: quay.io/cilium/cilium:v1.18.6@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n".into(),
+        "core:*:500:500:CoreOS Admin:/home/core:/bin/bash\nroot:!:19000\n".into(),
+        format!("payload: {}\n", encoded(&"plain text that nobody minds ".repeat(20))),
+        "AKIA and AIza are prefixes, ghp_x is short, eyJhbGciOiJSUzI1NiJ9 is a header\n".into(),
+    ] {
+        assert_eq!(hits("/etc/x", &text), [], "{text}");
+    }
+    let mut program = b"\x7fELF\0\0".to_vec();
+    program.extend(pem("PRIVATE KEY").bytes());
+    assert_eq!(hits("/usr/bin/x", program), [], "a program that knows what keys look like");
+}
+
+/// Hands its bytes out in pieces of these lengths, over and over.
+struct Pieces<'p> {
+    bytes: &'p [u8],
+    lengths: std::iter::Cycle<std::slice::Iter<'p, usize>>,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.lengths.next().copied().unwrap_or(1).min(self.bytes.len()).min(buffer.len());
+        buffer[..length].copy_from_slice(&self.bytes[..length]);
+        self.bytes = &self.bytes[length..];
+        Ok(length)
+    }
+}
+
+proptest! {
+    #[test]
+    fn pieces_make_no_difference(
+        before in "[ -~\n]{0,200}",
+        which in 0usize..4,
+        after in "[ -~\n]{0,200}",
+        lengths in prop::collection::vec(1usize..40, 1..8),
+    ) {
+        let secret = [pem("PRIVATE KEY"), format!("token: {TOKEN}"), web_token(), encoded(&pem("EC PRIVATE KEY"))][which].clone();
+        let text = format!("{before}\n{secret}\n{after}");
+        let whole = scan("/x", text.as_bytes()).unwrap();
+        let pieces = Pieces { bytes: text.as_bytes(), lengths: lengths.iter().cycle() };
+        prop_assert_eq!(&scan("/x", pieces).unwrap(), &whole);
+        let line = before.matches('\n').count() + 2;
+        prop_assert!(whole.iter().any(|hit| hit.line == line), "{:?} in {}", whole, text);
+    }
+
+    #[test]
+    fn any_bytes_are_looked_at(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        scan("/x", bytes.as_slice()).unwrap();
+    }
+
+    #[test]
+    fn any_text_is_looked_at_and_hits_lie_in_it(text in "(\\PC|\n|-----BEGIN |PRIVATE KEY-----|://|@|:|token){0,80}") {
+        for hit in scan("/x", text.as_bytes()).unwrap() {
+            let line = text.split('\n').nth(hit.line - 1);
+            prop_assert!(line.is_some_and(|line| hit.column <= line.chars().count()), "{hit:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_a_line_of_megabytes_is_found_wherever_it_lies() {
+    for at in [0usize, (1 << 20) - 40, (1 << 20) - 8, 1 << 20, 3 << 20] {
+        let line = format!("{} token: {TOKEN} {}", "x ".repeat(at / 2), "y ".repeat(1 << 19));
+        let found = hits("/x", &line);
+        assert_eq!(found, [(1, 2 * (at / 2) + 9, Kind::BootstrapToken)], "{at}");
+    }
+}

@@ -1,0 +1,53 @@
+//! The one HTTP client of a process: how long it waits for a connection, which redirects it follows, whom it trusts.
+
+use std::time::Duration;
+
+use super::Error;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const MAX_REDIRECTS: usize = 10;
+
+/// What asks servers. Its pool of connections is shared by all requests.
+pub struct Client {
+    client: reqwest::Client,
+    /// Whether there are CA certificates, without which no HTTPS server is believed.
+    has_roots: bool,
+}
+
+impl Client {
+    /// A client that gives a server up after `stall` of silence.
+    pub fn new(stall: Duration) -> Result<Client, Error> {
+        // reqwest refuses to be set up without CA certificates. Mirrors in plain HTTP need none.
+        match builder(stall).build() {
+            Ok(client) => Ok(Client { client, has_roots: true }),
+            Err(why) => match builder(stall).tls_certs_only([]).build() {
+                Ok(client) => Ok(Client { client, has_roots: false }),
+                Err(_) => Err(Error::Client(why)),
+            },
+        }
+    }
+
+    /// The client for this URL: an error if no server could be believed that it names.
+    pub fn to_ask(&self, url: &str) -> Result<&reqwest::Client, Error> {
+        match self.has_roots || !url.starts_with("https:") {
+            true => Ok(&self.client),
+            false => Err(Error::NoRoots { url: url.into() }),
+        }
+    }
+}
+
+fn builder(stall: Duration) -> reqwest::ClientBuilder {
+    let redirects = reqwest::redirect::Policy::custom(|attempt| {
+        let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
+        match () {
+            _ if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
+            _ if secure && attempt.url().scheme() != "https" => attempt.error("redirect from https to http"),
+            _ => attempt.follow(),
+        }
+    });
+    reqwest::Client::builder()
+        .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(stall)
+        .redirect(redirects)
+}

@@ -1,0 +1,188 @@
+//! Holding a published tree against its manifest: every file is read, and everything that is wrong is named.
+//!
+//! That the manifest is the one that was published shows by its name (the BUILD-ID is its digest) or its signature, of which
+//! the second is [`trust`](crate::trust)'s to judge.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use serde::Serialize;
+
+use super::beneath::Refused;
+use super::{Error, Tree};
+use crate::bundle::verify::BESIDE;
+use crate::digest::Sha256;
+use crate::manifest;
+use crate::publish::private;
+
+/// What [`verify`] found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Files that the manifest names.
+    pub files: usize,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// All that is wrong, by path.
+    pub flaws: Vec<Flaw>,
+}
+
+/// Something that is not as it was published.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Flaw {
+    /// Path in the tree.
+    pub path: String,
+    /// What is wrong there.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What may be wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
+#[serde(tag = "flaw", rename_all = "kebab-case")]
+pub enum Kind {
+    /// The manifest names it.
+    #[error("is missing")]
+    Missing,
+    /// Cut off, or longer.
+    #[error("has {found} bytes, where the manifest says {recorded}")]
+    Length {
+        /// What the manifest says.
+        recorded: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// Other bytes of the same number.
+    #[error("has other bytes than the manifest says")]
+    Changed,
+    /// The manifest does not name it.
+    #[error("is superfluous: the manifest does not name it")]
+    Superfluous,
+    /// It, or a directory above it.
+    #[error("is a link that leaves the tree")]
+    Outside,
+    /// No file, or one that cannot be read.
+    #[error("cannot be read: {why}")]
+    Unreadable {
+        /// What the operating system says.
+        why: String,
+    },
+    /// A manifest that was edited, if only its blanks.
+    #[error("is not written as prebake writes it")]
+    Rewritten,
+    /// The directory is called as another build.
+    #[error("is that of the build {build}, not of this one")]
+    Misplaced {
+        /// The BUILD-ID of the manifest.
+        build: String,
+    },
+}
+
+/// Reads every file of a tree, on all processors. For a tree in a bundle that is what lies in the tree; the rest of the file
+/// is [`bundle`](crate::bundle)'s to read.
+pub fn verify(tree: &Tree) -> Report {
+    let files = &tree.manifest().files;
+    // The longest first, so that no processor begins with it when the others are done.
+    let mut order: Vec<(&String, &manifest::File)> = files.iter().collect();
+    order.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
+    let flaws = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((path, file)) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Some(kind) = flaw(tree, path, file) {
+                let flaw = Flaw { path: (*path).clone(), kind };
+                flaws.lock().unwrap_or_else(PoisonError::into_inner).push(flaw);
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(order.len().max(1));
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let mut flaws = flaws.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(directory) = tree.place.directory() {
+        flaws.extend(manifest_flaw(tree, directory));
+        flaws.extend(superfluous(tree, directory));
+    }
+    flaws.sort();
+    Report { files: files.len(), bytes: files.values().map(|file| file.size).sum(), flaws }
+}
+
+fn flaw(tree: &Tree, path: &str, file: &manifest::File) -> Option<Kind> {
+    let unreadable = |error: io::Error| Kind::Unreadable { why: error.to_string() };
+    match tree.open(path) {
+        Ok(part) => match Sha256::of_reader(part) {
+            Ok((sha256, _)) => (sha256 != file.sha256).then_some(Kind::Changed),
+            Err(error) => Some(unreadable(error)),
+        },
+        Err(Error::Size { recorded, found, .. }) => Some(Kind::Length { recorded, found }),
+        Err(Error::Unreadable { source: Refused::Outside, .. }) => Some(Kind::Outside),
+        Err(Error::Unreadable { source: Refused::Damaged(error), .. }) => Some(match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Kind::Missing,
+            _ => unreadable(error),
+        }),
+        Err(error) => Some(Kind::Unreadable { why: error.to_string() }),
+    }
+}
+
+fn manifest_flaw(tree: &Tree, directory: &Path) -> Option<Flaw> {
+    let kind = match fs::read(directory.join(manifest::FILE_NAME)) {
+        Err(error) => Kind::Unreadable { why: error.to_string() },
+        Ok(bytes) if bytes != tree.manifest().to_bytes() => Kind::Rewritten,
+        Ok(_) => {
+            let build = tree.manifest().build_id();
+            let name = directory.file_name()?.to_str()?;
+            // Trees that were copied are called as people like.
+            let is_build = name.len() == build.len() && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+            (is_build && name != build).then_some(Kind::Misplaced { build })?
+        }
+    };
+    Some(Flaw { path: manifest::FILE_NAME.into(), kind })
+}
+
+/// What lies about in a tree, all directories that are none of a published file included.
+fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
+    let files = &tree.manifest().files;
+    let mut flaws = Vec::new();
+    let mut rest = vec![String::new()];
+    while let Some(directory) = rest.pop() {
+        let unreadable = |error: io::Error| Flaw {
+            path: if directory.is_empty() { ".".into() } else { directory.clone() },
+            kind: Kind::Unreadable { why: error.to_string() },
+        };
+        let entries = match fs::read_dir(root.join(&directory)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                flaws.push(unreadable(error));
+                continue;
+            }
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    flaws.push(unreadable(error));
+                    break;
+                }
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            // A link is not followed: where it lies for a published file, that file's own look is the judge.
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let has_files = || {
+                let below = format!("{path}/");
+                files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))
+            };
+            match is_directory {
+                true if path == private::DIRECTORY => {}
+                true if has_files() => rest.push(path),
+                false if files.contains_key(&path) || BESIDE.contains(&path.as_str()) => {}
+                // A directory that is a link, with published files in it.
+                false if has_files() => {}
+                _ => flaws.push(Flaw { path, kind: Kind::Superfluous }),
+            }
+        }
+    }
+    flaws
+}
