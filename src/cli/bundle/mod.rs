@@ -19,6 +19,7 @@ use crate::trust::Rotation;
 use crate::{minisign, store};
 
 pub use demand::DemandArgs;
+pub use verify::VerifyArgs;
 
 /// Carry trees to a site without a network, in one signed file
 ///
@@ -36,7 +37,7 @@ enum BundleVerb {
     Create(Box<create::CreateArgs>),
     Diff(Box<super::diff::DiffArgs>),
     Sign(sign::SignBundleArgs),
-    Verify(verify::VerifyArgs),
+    Verify(VerifyArgs),
     Inspect(inspect::InspectArgs),
     Import(import::ImportArgs),
 }

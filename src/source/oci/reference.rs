@@ -44,7 +44,7 @@ impl ImageRef {
         &self.repository
     }
 
-    /// Registry and repository, such as `registry.k8s.io/coredns/coredns`.
+    /// Registry and repository, such as `registry.k8s.io/pause`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
@@ -97,7 +97,7 @@ pub(super) fn registry_of(host: &str) -> &str {
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.digest.is_some() { '@' } else { ':' };
-        write!(f, "{}{separator}{}", self.name(), self.object())
+        write!(f, "{}/{}{separator}{}", self.registry, self.repository, self.object())
     }
 }
 
