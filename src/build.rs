@@ -21,10 +21,11 @@ use crate::lock::{self, Lock};
 use crate::memory::Bytes;
 use crate::plan::Step;
 use crate::publish::{Output, Published};
+use crate::rebuild::{self, Made};
 use crate::recipe::{Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
-use crate::run::Outcome;
+use crate::run::{self, Outcome};
 use crate::secrets;
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
@@ -41,6 +42,8 @@ pub struct Limits {
     pub locked: bool,
     /// Use the store alone.
     pub offline: bool,
+    /// Build everything twice, and publish it only if it comes out the same.
+    pub rebuild: bool,
     /// How inputs are fetched.
     pub http: http::Options,
 }
@@ -227,14 +230,18 @@ pub async fn build(
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings, public } = compiled;
-    let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
-    let blueprint = Blueprint::new(project, &lock, version, &packaging, &needs, boots)?;
+    let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(check::boots(store, version, &blueprint.plan, &blueprint.boots)?);
     warnings.extend(secrets::built(store, &lock, sysexts, &blueprint.plan, &outcomes, public)?);
-    let Assembled { draft, memory, warnings: of_memory } = blueprint.assemble(&outcomes, &early, store)?;
+    let Assembled { draft, memory, warnings: of_memory } =
+        blueprint.assemble(&run::objects(&outcomes), &early, store)?;
     warnings.extend(of_memory);
+    if limits.rebuild {
+        let made = Made { outcomes: &outcomes, draft: &draft, store };
+        rebuild::verify(&blueprint, layers, made, observer)?;
+    }
     let published = output.publish(&draft, store)?;
     store.keep_tree(&output.current())?;
     let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();

@@ -34,6 +34,7 @@ pub mod output;
 pub mod plan;
 pub mod publish;
 pub mod quirks;
+pub mod rebuild;
 pub mod recipe;
 pub mod report;
 pub mod repro;

@@ -5,9 +5,13 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use prebake::minisign::{PublicKey, Secret, SecretKey};
+use prebake::trust::Rotation;
+
 use crate::archives::Tar;
 use crate::judges::properties;
 use crate::packaging;
+use crate::world::repository;
 
 /// Knuth's MMIX generator.
 pub struct Random(pub u64);
@@ -79,6 +83,18 @@ fn damaged_keys_do_no_harm() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/openpgp").join(name);
         harmless(&fs::read(path).unwrap(), &[], 300, properties::key);
     }
+}
+
+#[test]
+fn damaged_keys_and_signatures_of_minisign_do_no_harm() {
+    let read = |name: &str| fs::read(repository("tests/data/minisign").join(name)).unwrap();
+    let text = |name: &str| String::from_utf8(read(name)).unwrap();
+    let Ok(Secret::Open(key)) = SecretKey::parse("open.key", &text("open.key")) else { panic!("open.key") };
+    let rotation = Rotation::sign(&key, &PublicKey::parse("next.pub", &text("next.pub")).unwrap()).unwrap();
+    let rotated = [&rotation.statement()[..], b"\0", &rotation.signature().to_bytes()].concat();
+    let files =
+        [read("open.pub"), read("open.key"), read("message.minisig"), read("legacy.minisig"), rotated];
+    files.iter().for_each(|file| harmless(file, &[], 500, properties::minisign));
 }
 
 #[test]

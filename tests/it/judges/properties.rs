@@ -17,6 +17,7 @@ use prebake::format::squashfs::Image;
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
 use prebake::manifest::Manifest;
+use prebake::minisign::{PublicKey, Secret, SecretKey, Signature};
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
@@ -30,6 +31,7 @@ use prebake::serve::lan::tftp;
 use prebake::serve::site::labels::normal_mac;
 use prebake::serve::site::records;
 use prebake::sysext::ddi;
+use prebake::trust::Rotation;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
 const BETWEEN_LAYERS: u8 = 0;
@@ -196,6 +198,40 @@ pub fn key(bytes: &[u8]) {
     for part in certificates.iter().flat_map(|certificate| &certificate.parts) {
         assert!(part.revoked.is_none() || part.refusal(SystemTime::now()).is_some(), "{part:?}");
     }
+}
+
+/// Ends the statement of a rotation in [`minisign`], before its signature.
+const AFTER_STATEMENT: u8 = 0;
+
+/// A key or signature of minisign's format is refused, or written again it says the same; and of a rotation that is read
+/// every byte but the first line is what the old key signed.
+pub fn minisign(bytes: &[u8]) {
+    let lossy = String::from_utf8_lossy(bytes);
+    if let Ok(key) = PublicKey::parse("fuzzed.pub", &lossy) {
+        assert_eq!(PublicKey::parse("again.pub", &key.to_file()).expect("what was written can be read"), key);
+    }
+    // Unlocking is left out: it takes what minisign's own keys take, which is a second each.
+    if let Ok(Secret::Open(key)) = SecretKey::parse("fuzzed.key", &lossy) {
+        let file = key.to_file(None).expect("an open key is written");
+        let Ok(Secret::Open(again)) = SecretKey::parse("again.key", &file) else { panic!("read again") };
+        assert_eq!(again.public(), key.public());
+    }
+    if let Ok(signature) = Signature::parse_commented("fuzzed.minisig", bytes) {
+        let written = signature.to_bytes();
+        Signature::parse("again.minisig", &written).expect("what was written can be read");
+        assert_eq!(below_first_line(&written), below_first_line(bytes), "one signature has one spelling");
+    }
+    let mut parts = bytes.splitn(2, |byte| *byte == AFTER_STATEMENT);
+    if let (Some(statement), Some(signature)) = (parts.next(), parts.next())
+        && let Ok(rotation) = Rotation::parse("fuzzed.json", statement, signature)
+    {
+        assert_eq!(rotation.statement(), statement);
+        assert_eq!(below_first_line(&rotation.signature().to_bytes()), below_first_line(signature));
+    }
+}
+
+fn below_first_line(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.iter().position(|byte| *byte == b'\n').map(|end| &bytes[end..])
 }
 
 /// A recipe is understood or what is wrong stands in it; and so is what a published tree says of itself.
