@@ -40,7 +40,9 @@ impl Here {
         });
         let listener = Listener::bind("127.0.0.1:0").unwrap();
         let address = listener.address().unwrap().to_string();
-        let content = Arc::new(Content::tree(tree, None, notices.clone()).unwrap());
+        let content = Arc::new(
+            Content::tree(tree, Box::new(prebake::tree::Tree::directory), None, notices.clone()).unwrap(),
+        );
         let monitor = Arc::new(Monitor::open(None).unwrap());
         let (stop, stopping) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
