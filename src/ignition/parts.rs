@@ -249,7 +249,9 @@ mod tests {
             .into_iter()
             .map(|part| {
                 let contents = match part.contents {
-                    Contents::Here(bytes) if part.role == Role::Config => format!("{} bytes", bytes.len().min(1)),
+                    Contents::Here(bytes) if part.role == Role::Config => {
+                        format!("{} bytes", bytes.len().min(1))
+                    }
                     Contents::Here(bytes) => String::from_utf8(bytes).unwrap(),
                     Contents::Fetched { url, .. } => format!("{url} in {}", part.within.join(", ")),
                     Contents::Broken(why) => why,

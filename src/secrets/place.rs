@@ -15,12 +15,7 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// The place of a secret in contents that a layer brought from `origin`, and that of the layer, where another file holds
 /// them. `name` is the path on the machine.
-pub(super) fn of_contents(
-    origin: &Place,
-    name: &str,
-    contents: &[u8],
-    hit: Hit,
-) -> (Place, Option<Place>) {
+pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit) -> (Place, Option<Place>) {
     let line = contents.split(|byte| *byte == b'\n').nth(hit.line - 1).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     // A block's text begins below its `|`, all other text beside its key.
