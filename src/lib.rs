@@ -11,6 +11,7 @@ pub mod build;
 pub mod bundle;
 pub mod check;
 pub mod cli;
+pub mod closure;
 pub mod compile;
 pub mod delivery;
 pub mod digest;

@@ -292,7 +292,7 @@ fn open(path: &Path, size: u64) -> Result<(File, Option<Seal>), Error> {
 }
 
 /// Where the overlay begins in a file of `size` bytes: behind the base, if that is in the same file.
-fn overlay_offset(seal: Option<Seal>, size: u64) -> u64 {
+pub fn overlay_offset(seal: Option<Seal>, size: u64) -> u64 {
     seal.filter(|seal| seal.file_length() == size).map_or(0, |seal| seal.overlay_offset())
 }
 

@@ -25,10 +25,9 @@ pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit)
             return (masked(&origin.source.name, written, number, column), None);
         }
     }
-    let layer = masked_place(origin);
     match local_file(origin, name, &line, hit) {
-        Some(place) => (place, Some(layer)),
-        None => (layer, None),
+        Some(place) => (place, Some(origin.clone())),
+        None => (masked_place(origin), None),
     }
 }
 
@@ -71,7 +70,8 @@ fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
 fn local_file(origin: &Place, name: &str, line: &str, hit: Hit) -> Option<Place> {
     let written = origin.source.line(origin.line)?;
     let value: String = written.chars().skip(origin.column - 1).collect();
-    let value = value.trim().trim_matches(['"', '\'']);
+    // A tree is written where its first key is.
+    let value = value.trim().trim_start_matches("local:").trim().trim_matches(['"', '\'']);
     if value.is_empty() || value.contains('\0') {
         return None;
     }

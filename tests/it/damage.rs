@@ -5,9 +5,13 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use prebake::minisign::{PublicKey, Secret, SecretKey};
+use prebake::trust::Rotation;
+
 use crate::archives::Tar;
 use crate::judges::properties;
 use crate::packaging;
+use crate::world::repository;
 
 /// Knuth's MMIX generator.
 pub struct Random(pub u64);
@@ -82,6 +86,18 @@ fn damaged_keys_do_no_harm() {
 }
 
 #[test]
+fn damaged_keys_and_signatures_of_minisign_do_no_harm() {
+    let read = |name: &str| fs::read(repository("tests/data/minisign").join(name)).unwrap();
+    let text = |name: &str| String::from_utf8(read(name)).unwrap();
+    let Ok(Secret::Open(key)) = SecretKey::parse("open.key", &text("open.key")) else { panic!("open.key") };
+    let rotation = Rotation::sign(&key, &PublicKey::parse("next.pub", &text("next.pub")).unwrap()).unwrap();
+    let rotated = [&rotation.statement()[..], b"\0", &rotation.signature().to_bytes()].concat();
+    let files =
+        [read("open.pub"), read("open.key"), read("message.minisig"), read("legacy.minisig"), rotated];
+    files.iter().for_each(|file| harmless(file, &[], 500, properties::minisign));
+}
+
+#[test]
 fn damaged_recipes_and_manifests_do_no_harm() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for recipe in fs::read_dir(root.join("recipes")).unwrap().map(|item| item.unwrap().path()) {
@@ -120,4 +136,14 @@ fn damaged_groups_and_profiles_of_matchbox_do_no_harm() {
         let sound = fs::read(data.join(path)).unwrap();
         harmless(&sound, &[], 3000, properties::records);
     }
+}
+
+#[test]
+fn any_text_is_looked_through_for_secrets() {
+    let digits = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digits.repeat(3));
+    let text = format!(
+        "\x05-----BEGIN PRIVATE KEY-----\n{digits}\ntoken: abcdef.0123456789abcdef\nkind: Config\nx: http://a:bcd@h/ {encoded}\n"
+    );
+    harmless(text.as_bytes(), &[0..28], 3000, properties::secrets);
 }

@@ -19,6 +19,7 @@ use crate::trust::Rotation;
 use crate::{minisign, store};
 
 pub use demand::DemandArgs;
+pub use verify::VerifyArgs;
 
 /// Carry trees to a site without a network, in one signed file
 ///
@@ -35,7 +36,7 @@ pub struct BundleArgs {
 enum BundleVerb {
     Create(Box<create::CreateArgs>),
     Sign(sign::SignBundleArgs),
-    Verify(verify::VerifyArgs),
+    Verify(VerifyArgs),
     Inspect(inspect::InspectArgs),
     Import(import::ImportArgs),
 }

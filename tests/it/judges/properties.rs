@@ -3,7 +3,7 @@
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
 use std::fs;
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,9 +17,11 @@ use prebake::format::squashfs::Image;
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
 use prebake::manifest::Manifest;
+use prebake::minisign::{PublicKey, Secret, SecretKey, Signature};
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
+use prebake::secrets::scan;
 use prebake::serve::http::head;
 use prebake::serve::http::limits;
 use prebake::serve::http::ranges::{self, Ranges};
@@ -29,6 +31,7 @@ use prebake::serve::lan::tftp;
 use prebake::serve::site::labels::normal_mac;
 use prebake::serve::site::records;
 use prebake::sysext::ddi;
+use prebake::trust::Rotation;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
 const BETWEEN_LAYERS: u8 = 0;
@@ -197,6 +200,40 @@ pub fn key(bytes: &[u8]) {
     }
 }
 
+/// Ends the statement of a rotation in [`minisign`], before its signature.
+const AFTER_STATEMENT: u8 = 0;
+
+/// A key or signature of minisign's format is refused, or written again it says the same; and of a rotation that is read
+/// every byte but the first line is what the old key signed.
+pub fn minisign(bytes: &[u8]) {
+    let lossy = String::from_utf8_lossy(bytes);
+    if let Ok(key) = PublicKey::parse("fuzzed.pub", &lossy) {
+        assert_eq!(PublicKey::parse("again.pub", &key.to_file()).expect("what was written can be read"), key);
+    }
+    // Unlocking is left out: it takes what minisign's own keys take, which is a second each.
+    if let Ok(Secret::Open(key)) = SecretKey::parse("fuzzed.key", &lossy) {
+        let file = key.to_file(None).expect("an open key is written");
+        let Ok(Secret::Open(again)) = SecretKey::parse("again.key", &file) else { panic!("read again") };
+        assert_eq!(again.public(), key.public());
+    }
+    if let Ok(signature) = Signature::parse_commented("fuzzed.minisig", bytes) {
+        let written = signature.to_bytes();
+        Signature::parse("again.minisig", &written).expect("what was written can be read");
+        assert_eq!(below_first_line(&written), below_first_line(bytes), "one signature has one spelling");
+    }
+    let mut parts = bytes.splitn(2, |byte| *byte == AFTER_STATEMENT);
+    if let (Some(statement), Some(signature)) = (parts.next(), parts.next())
+        && let Ok(rotation) = Rotation::parse("fuzzed.json", statement, signature)
+    {
+        assert_eq!(rotation.statement(), statement);
+        assert_eq!(below_first_line(&rotation.signature().to_bytes()), below_first_line(signature));
+    }
+}
+
+fn below_first_line(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.iter().position(|byte| *byte == b'\n').map(|end| &bytes[end..])
+}
+
 /// A recipe is understood or what is wrong stands in it; and so is what a published tree says of itself.
 pub fn recipe(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -355,5 +392,28 @@ fn stands_in(finding: &Finding, source: &Arc<Source>) {
         assert_eq!(place.source.name, source.name, "{finding}");
         let lines = source.text.lines().count() + 1;
         assert!((1..=lines).contains(&place.line) && place.column > 0, "{}:{}", place.line, place.column);
+    }
+}
+
+/// A text gives the same secrets whatever pieces it comes in, and each lies in one of its lines.
+pub fn secrets(bytes: &[u8]) {
+    let Some((length, text)) = bytes.split_first() else { return };
+    let whole = scan("/x", text).unwrap();
+    assert_eq!(scan("/x", Pieces { text, length: usize::from(*length).max(1) }).unwrap(), whole);
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let packed = text.starts_with(&[0x1f, 0x8b]);
+    assert!(packed || whole.iter().all(|hit| (1..=lines.len()).contains(&hit.line) && hit.column > 0));
+}
+
+/// Hands out a text in pieces of a length.
+struct Pieces<'t> {
+    text: &'t [u8],
+    length: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.length.min(buffer.len());
+        self.text.read(&mut buffer[..length])
     }
 }

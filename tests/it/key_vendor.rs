@@ -1,4 +1,4 @@
-//! `prebake keys`, and the key that builds use when the recipe names no file.
+//! The key that signs releases: `prebake key` about it, and what builds use when the recipe names no file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn a_signature_is_judged_as_builds_do_and_refused_with_the_reason() {
     let key = lab_key().display().to_string();
     let verify = |signature: &str, pin: &str| {
         let (data, signature) = (fixture("data.txt"), fixture(signature));
-        world.prebake(&["keys", "verify", &data, &signature, "--key", &key, "--pin", pin])
+        world.prebake(&["key", "verify", &data, &signature, "--key", &key, "--pin", pin])
     };
     let good = verify("good.sig", PRIMARY).ok().stdout;
     assert!(
@@ -59,7 +59,7 @@ fn a_signature_is_judged_as_builds_do_and_refused_with_the_reason() {
     verify("good.sig", FOREIGN).fails(5, &["does not hold the pinned primary key", FOREIGN]);
     fs::write(world.path("data.txt"), "other bytes").unwrap();
     fs::copy(fixture("good.sig"), world.path("data.txt.sig")).unwrap();
-    let run = world.prebake(&["keys", "verify", "data.txt", "--key", &key, "--pin", PRIMARY]);
+    let run = world.prebake(&["key", "verify", "data.txt", "--key", &key, "--pin", PRIMARY]);
     run.fails(5, &["data.txt.sig does not match the file"]);
 }
 
@@ -67,7 +67,7 @@ fn a_signature_is_judged_as_builds_do_and_refused_with_the_reason() {
 fn a_key_file_is_shown_with_what_would_be_believed_today() {
     let world = World::new();
     let file = lab_key().display().to_string();
-    let table = world.prebake(&["keys", "show", &file, "--pin", PRIMARY]).ok().stdout;
+    let table = world.prebake(&["key", "show", &file, "--pin", PRIMARY]).ok().stdout;
     let row = |fingerprint: &str| {
         let line = table.lines().find(|line| line.contains(fingerprint)).unwrap();
         line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
@@ -79,12 +79,14 @@ fn a_key_file_is_shown_with_what_would_be_believed_today() {
         "2023-08-11 2036-01-01 for all time sign no: revoked"
     );
     assert_eq!(row("8F2E8753048542474D9D9200D26D2108E2F05BC2"), "2025-03-07 2036-12-31 - sign yes");
-    let foreign = world.prebake(&["keys", "show", &file]).ok().stdout;
+    let under_its_old_name = world.prebake(&["keys", "show", &file, "--pin", PRIMARY]).ok().stdout;
+    assert_eq!(under_its_old_name, table);
+    let foreign = world.prebake(&["key", "show", &file]).ok().stdout;
     assert!(foreign.contains("not the pinned primary") && !foreign.contains("yes"), "{foreign}");
-    let report = world.prebake(&["keys", "show", &file, "--pin", PRIMARY, "--json"]).ok().stdout;
+    let report = world.prebake(&["key", "show", &file, "--pin", PRIMARY, "--json"]).ok().stdout;
     let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["certificates"][0]["keys"][1]["refusal"], "expired");
-    world.prebake(&["keys", "show"]).fails(1, &["the store has no copy", "prebake keys update"]);
+    assert_eq!(report[0]["certificates"][0]["keys"][1]["refusal"], "expired");
+    world.prebake(&["key", "show"]).fails(1, &["the store has no copy", "prebake key update"]);
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn a_key_that_was_fetched_once_is_used_when_it_cannot_be_fetched() {
     let again = world.prebake(&["build", RECIPE, "--locked"]).ok();
     assert!(again.stderr.contains("404; the copy in the store is used"), "{}", again.stderr);
     let file = world.path("release/stable/amd64-usr/current/version.txt").display().to_string();
-    world.prebake(&["keys", "verify", &file, "--pin", PRIMARY]).ok();
+    world.prebake(&["key", "verify", &file, "--pin", PRIMARY]).ok();
     fs::remove_dir_all(world.path("store")).unwrap();
     world
         .prebake(&["build", RECIPE])
@@ -107,7 +109,7 @@ fn a_key_that_was_fetched_once_is_used_when_it_cannot_be_fetched() {
 #[test]
 fn an_update_tells_what_is_new_and_refuses_an_older_copy() {
     let world = world();
-    let update = ["keys", "update", "--pin", FOREIGN];
+    let update = ["key", "update", "--pin", FOREIGN];
     world.prebake(&update).fails(5, &["does not hold the pinned primary key"]);
     publish(&world, &fs::read(repository("tests/lab/keys/foreign.asc")).unwrap());
     assert!(
@@ -118,11 +120,11 @@ fn an_update_tells_what_is_new_and_refuses_an_older_copy() {
     publish(&world, &fs::read(fixture("adopted-subkey.asc")).unwrap());
     let run = world.prebake(&update).ok();
     assert!(run.stdout.starts_with("new       8F2E8753048542474D9D9200D26D2108E2F05BC2"), "{}", run.stdout);
-    let table = world.prebake(&["keys", "show", "--pin", FOREIGN]).ok().stdout;
+    let table = world.prebake(&["key", "show", "--pin", FOREIGN]).ok().stdout;
     assert!(table.contains("no: unbound"), "{table}");
     publish(&world, &fs::read(repository("tests/lab/keys/foreign.asc")).unwrap());
     world
         .prebake(&update)
         .fails(5, &["takes back what an earlier copy", "8F2E8753048542474D9D9200D26D2108E2F05BC2 is gone"]);
-    assert_eq!(world.prebake(&["keys", "show", "--pin", FOREIGN]).ok().stdout, table, "the newer copy stays");
+    assert_eq!(world.prebake(&["key", "show", "--pin", FOREIGN]).ok().stdout, table, "the newer copy stays");
 }

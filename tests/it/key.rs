@@ -1,0 +1,366 @@
+//! `prebake key` with keys of one's own. The judge is the real minisign, in both directions.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::world::{Run, repository};
+
+const PASSPHRASE: &str = "correct horse";
+const FILE: &str = "data.bin";
+
+/// Held by tests that seal or open keys with a passphrase: each takes 1 GiB of memory.
+static SEALING: Mutex<()> = Mutex::new(());
+
+/// A directory with a file to sign.
+struct Desk(TempDir);
+
+fn sealing() -> MutexGuard<'static, ()> {
+    SEALING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        desk.write(FILE, "some bytes\n");
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.0.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn key(&self, args: &[&str]) -> Run {
+        self.key_with(args, &[])
+    }
+
+    /// The same with variables.
+    fn key_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Run {
+        let args = [&["key"], args].concat();
+        let mut command = self.command(env!("CARGO_BIN_EXE_prebake"), &args);
+        Run::of(command.envs(variables.iter().copied()).output().unwrap())
+    }
+
+    /// The real minisign, which takes passphrases from a pipe too.
+    fn minisign(&self, args: &[&str], passphrases: &str) -> Run {
+        let mut command = self.command("minisign", args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut minisign = command.spawn().unwrap();
+        minisign.stdin.take().unwrap().write_all(passphrases.as_bytes()).unwrap();
+        Run::of(minisign.wait_with_output().unwrap())
+    }
+
+    /// `prebake key …` on a terminal on which somebody types.
+    fn typed(&self, words: &str, typing: &str) -> Run {
+        let prebake = format!("{} key {words}", env!("CARGO_BIN_EXE_prebake"));
+        let mut command =
+            self.command("script", &["--quiet", "--return", "--command", &prebake, "/dev/null"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut script = command.spawn().unwrap();
+        script.stdin.take().unwrap().write_all(typing.as_bytes()).unwrap();
+        Run::of(script.wait_with_output().unwrap())
+    }
+
+    /// Makes keys that no passphrase seals: NAME.key and NAME.pub.
+    fn open_keys(&self, names: &[&str]) {
+        for name in names {
+            self.key(&["generate", "-o", name, "--no-passphrase"]).ok();
+        }
+    }
+}
+
+#[test]
+fn minisign_takes_our_open_keys_and_their_signatures() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let signed = desk.key(&["sign", FILE, "--sign-key", "site.key"]).ok();
+    assert!(signed.stdout.starts_with("data.bin.minisig: signed by "), "{}", signed.stdout);
+    let judged = desk.minisign(&["-V", "-H", "-p", "site.pub", "-m", FILE], "").ok();
+    assert!(judged.stdout.contains("Trusted comment: file:data.bin\thashed"), "{}", judged.stdout);
+    // Its own signature with our key is ours but for the first line and the comment.
+    desk.minisign(
+        &["-S", "-W", "-s", "site.key", "-m", FILE, "-x", "theirs.minisig", "-t", "file:data.bin\thashed"],
+        "",
+    )
+    .ok();
+    let below = |text: String| text.split_once('\n').unwrap().1.to_owned();
+    assert_eq!(below(desk.read("theirs.minisig")), below(desk.read("data.bin.minisig")));
+    desk.minisign(&["-R", "-s", "site.key", "-p", "again.pub"], "").ok();
+    assert_eq!(desk.read("again.pub").lines().nth(1), desk.read("site.pub").lines().nth(1));
+    desk.write(FILE, "other bytes\n");
+    assert_ne!(desk.minisign(&["-V", "-p", "site.pub", "-m", FILE], "").code, Some(0));
+}
+
+#[test]
+fn minisign_opens_our_sealed_keys_with_the_passphrase_alone() {
+    let _one_at_a_time = sealing();
+    let desk = Desk::new();
+    let passphrase = ("PREBAKE_SIGN_PASSPHRASE", PASSPHRASE);
+    desk.key_with(&["generate", "-o", "sealed"], &[passphrase]).ok();
+    assert!(desk.read("sealed.key").starts_with("untrusted comment: minisign encrypted secret key\n"));
+    let sign = ["-S", "-s", "sealed.key", "-m", FILE];
+    assert_ne!(desk.minisign(&sign, "wrong\n").code, Some(0));
+    desk.minisign(&sign, &format!("{PASSPHRASE}\n")).ok();
+    desk.key(&["verify", FILE, "--trust", "sealed.pub"]).ok();
+    let shown = desk.key(&["show", "sealed.key"]).ok().stdout;
+    assert_eq!(shown, "sealed.key: secret key, sealed with a passphrase that takes 1024 MiB of memory\n");
+}
+
+#[test]
+fn our_signatures_come_from_minisigns_sealed_and_open_keys_too() {
+    let _one_at_a_time = sealing();
+    let desk = Desk::new();
+    desk.minisign(&["-G", "-p", "sealed.pub", "-s", "sealed.key"], &format!("{PASSPHRASE}\n{PASSPHRASE}\n"))
+        .ok();
+    desk.minisign(&["-G", "-W", "-p", "open.pub", "-s", "open.key"], "").ok();
+    desk.write("passphrase", &format!("{PASSPHRASE}\nwhat stands below is not read\n"));
+    let both = ["--sign-key", "sealed.key", "--sign-key", "open.key", "--passphrase-file", "passphrase"];
+    desk.key(&[&["sign", FILE][..], &both].concat()).ok();
+    for key in ["sealed.pub", "open.pub"] {
+        let shown = desk.key(&["show", key, "--json"]).ok().stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let signature = format!("{FILE}.{}.minisig", shown[0]["id"].as_str().unwrap());
+        desk.minisign(&["-V", "-p", key, "-m", FILE, "-x", &signature], "").ok();
+    }
+    desk.key(&["verify", FILE, "--trust", "sealed.pub,open.pub", "--threshold", "2"]).ok();
+    desk.write("passphrase", "wrong\n");
+    let wrong = desk.key(&[&["sign", FILE][..], &both].concat());
+    wrong.fails(5, &["the passphrase does not open sealed.key", "hint:"]);
+}
+
+#[test]
+fn each_kind_of_minisigns_signatures_is_judged() {
+    let desk = Desk::new();
+    desk.minisign(&["-G", "-W", "-p", "their.pub", "-s", "their.key"], "").ok();
+    let trust = ["verify", FILE, "--trust", "their.pub"];
+    for (name, more) in [
+        ("plain", &[][..]),
+        ("legacy", &["-l"]),
+        ("comments", &["-c", "by Ada, of Operations", "-t", "release 7"]),
+    ] {
+        desk.minisign(&[&["-S", "-W", "-s", "their.key", "-m", FILE][..], more].concat(), "").ok();
+        let judged = desk.key(&trust).ok().stdout;
+        assert!(judged.starts_with("data.bin: signed by "), "{name}: {judged}");
+        assert_eq!(judged.contains("release 7"), name == "comments", "{judged}");
+    }
+    let changed = desk.read("data.bin.minisig").replace("release 7", "release 8");
+    desk.write("data.bin.minisig", &changed);
+    desk.key(&trust).fails(5, &["data.bin bears a signature that is not good", "another trusted comment"]);
+    fs::remove_file(desk.path("data.bin.minisig")).unwrap();
+    desk.key(&trust).fails(5, &["data.bin has no signature beside it"]);
+}
+
+#[test]
+fn only_its_owner_reads_a_new_secret_key_and_it_replaces_none() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let mode = |name: &str| fs::metadata(desk.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("site.key"), mode("site.pub")), (0o600, 0o644));
+    let (secret, public) = (desk.read("site.key"), desk.read("site.pub"));
+    desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.key is there already", "-o"]);
+    fs::remove_file(desk.path("site.key")).unwrap();
+    desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.pub is there already"]);
+    assert_eq!(desk.read("site.pub"), public);
+    fs::remove_file(desk.path("site.pub")).unwrap();
+    let report = desk.key(&["generate", "--no-passphrase", "--json"]).ok().stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["public"], "site.pub");
+    assert_eq!(desk.read("site.pub").lines().nth(1), report["key"].as_str());
+    assert_ne!(desk.read("site.key"), secret);
+    desk.write("empty", "\n");
+    let empty = desk.key(&["generate", "-o", "other", "--passphrase-file", "empty"]);
+    empty.fails(2, &["an empty passphrase", "--no-passphrase"]);
+    assert!(!desk.path("other.key").exists());
+}
+
+#[test]
+fn a_secret_key_that_others_can_read_is_warned_of() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let sign = || desk.key(&["sign", FILE, "--sign-key", "site.key"]).ok().stderr;
+    assert_eq!(sign(), "");
+    fs::set_permissions(desk.path("site.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(
+        sign().contains("warning: others can read or write the secret key site.key (mode 0644): chmod 600")
+    );
+}
+
+#[test]
+fn a_passphrase_is_typed_twice_for_a_new_key_and_once_for_an_old_one() {
+    let _one_at_a_time = sealing();
+    let desk = Desk::new();
+    let differ = desk.typed("generate -o site", "one\ntwo\n");
+    assert_eq!(differ.code, Some(2), "{}", differ.stdout);
+    assert!(differ.stdout.contains("the two passphrases for site.key differ"), "{}", differ.stdout);
+    assert!(!desk.path("site.key").exists());
+    let made = desk.typed("generate -o site", "one\none\n").ok().stdout;
+    assert!(made.contains("New passphrase for site.key:") && made.contains("to trust    RW"), "{made}");
+    let signed = desk.typed("sign data.bin --sign-key site.key", "one\n").ok().stdout;
+    assert!(signed.contains("Passphrase of site.key:"), "{signed}");
+    desk.minisign(&["-V", "-p", "site.pub", "-m", FILE], "").ok();
+}
+
+#[test]
+fn where_nobody_can_type_a_passphrase_the_verb_ends_with_advice() {
+    let _one_at_a_time = sealing();
+    let desk = Desk::new();
+    let prebake = env!("CARGO_BIN_EXE_prebake");
+    // A session of its own has no terminal, wherever the tests run.
+    let without_terminal = |args: &[&str]| {
+        let args = [&["--wait", prebake, "key"], args].concat();
+        Run::of(desk.command("setsid", &args).output().unwrap())
+    };
+    let advice = ["there is no terminal to ask on", "--passphrase-file", "PREBAKE_SIGN_PASSPHRASE"];
+    without_terminal(&["generate"]).fails(2, &advice);
+    desk.key_with(&["generate"], &[("PREBAKE_SIGN_PASSPHRASE", PASSPHRASE)]).ok();
+    without_terminal(&["sign", FILE, "--sign-key", "site.key"]).fails(2, &advice);
+}
+
+#[test]
+fn a_key_comes_from_a_variable_as_a_name_or_as_text_and_is_never_shown() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let secret = desk.read("site.key");
+    let line = secret.lines().nth(1).unwrap();
+    let public = desk.read("site.pub");
+    for value in ["site.key", &secret, line] {
+        let signed = desk.key_with(&["sign", FILE], &[("PREBAKE_SIGN_KEY", value)]).ok();
+        assert!(!format!("{}{}", signed.stdout, signed.stderr).contains(line));
+        for trusted in ["site.pub", &public, public.lines().nth(1).unwrap()] {
+            desk.key_with(&["verify", FILE], &[("PREBAKE_TRUST", trusted)]).ok();
+        }
+    }
+    let help = desk.key_with(&["sign", "--help"], &[("PREBAKE_SIGN_KEY", line)]).ok().stdout;
+    assert!(help.contains("PREBAKE_SIGN_KEY") && !help.contains(line), "{help}");
+    let bad = line.replace('A', "B");
+    let refused = desk.key_with(&["sign", FILE], &[("PREBAKE_SIGN_KEY", &bad)]);
+    assert_eq!(refused.code, Some(5));
+    assert!(!refused.stderr.contains(&bad), "{}", refused.stderr);
+    let unset = desk.key_with(&["sign", FILE], &[("PREBAKE_SIGN_KEY", "")]);
+    unset.fails(2, &["its name is empty", "the secret may not be set for this job"]);
+    desk.key(&["sign", FILE]).fails(2, &["no key to sign with", "--sign-key"]);
+}
+
+#[test]
+fn signing_twice_gives_the_same_bytes_and_the_epoch_is_the_files() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let signature = |more: &[&str], variables: &[(&str, &str)]| {
+        let sign = [&["sign", FILE, "--sign-key", "site.key"], more].concat();
+        desk.key_with(&sign, variables).ok();
+        desk.minisign(&["-V", "-p", "site.pub", "-m", FILE], "").ok();
+        desk.read("data.bin.minisig")
+    };
+    assert_eq!(signature(&[], &[]), signature(&[], &[]));
+    let dated = signature(&[], &[("SOURCE_DATE_EPOCH", "1700000000")]);
+    assert!(dated.contains("\ntrusted comment: timestamp:1700000000\tfile:data.bin\thashed\n"), "{dated}");
+    assert_eq!(signature(&["--epoch", "1700000000"], &[]), dated);
+    assert!(signature(&["--comment", "release 7"], &[]).contains("\ntrusted comment: release 7\n"));
+}
+
+#[test]
+fn as_many_keys_as_the_threshold_says_must_have_signed_and_the_missing_are_counted() {
+    let desk = Desk::new();
+    desk.open_keys(&["a", "b", "c"]);
+    let verify = |more: &[&str]| desk.key(&[&["verify", FILE][..], more].concat());
+    desk.key(&["sign", FILE, "--sign-key", "a.key"]).ok();
+    verify(&[]).fails(2, &["nobody is trusted to sign data.bin", "--trust", "PREBAKE_TRUST"]);
+    verify(&["--trust", "b.pub"]).fails(5, &["not trusted", "hint:"]);
+    verify(&["--trust", "a.pub", "--threshold", "2"]).fails(2, &["2 of 1 trusted keys cannot be asked for"]);
+    let two = ["--trust", "a.pub", "--trust", "b.pub", "--trust", "c.pub", "--threshold", "2"];
+    verify(&two).fails(5, &["2 of ", "1 more is missing", "have one of the other keys sign it too"]);
+    // The same key's second signature is no second vote.
+    fs::copy(desk.path("data.bin.minisig"), desk.path("copy.minisig")).unwrap();
+    verify(&[&["data.bin.minisig", "copy.minisig"][..], &two].concat()).fails(5, &["1 more is missing"]);
+    desk.key(&["sign", FILE, "--sign-key", "a.key", "--sign-key", "c.key"]).ok();
+    let report: Value = serde_json::from_str(&verify(&[&two[..], &["--json"]].concat()).ok().stdout).unwrap();
+    assert_eq!(report["trusted"].as_array().unwrap().len(), 3, "{report:#}");
+}
+
+#[test]
+fn a_rotation_hands_trust_over_from_the_old_key_to_the_new_one() {
+    let desk = Desk::new();
+    desk.open_keys(&["old", "new", "thief"]);
+    desk.key(&["rotate", "--old", "old.key", "--new", "new.pub", "-o", "r.json"]).ok();
+    desk.minisign(&["-V", "-p", "old.pub", "-m", "r.json"], "").ok();
+    let shown = desk.key(&["show", "r.json"]).ok().stdout;
+    assert!(shown.starts_with("r.json: the key ") && shown.contains("follows it"), "{shown}");
+    let verify = |more: &[&str]| desk.key(&[&["verify", FILE, "--trust", "old.pub"][..], more].concat());
+    desk.key(&["sign", FILE, "--sign-key", "new.key"]).ok();
+    verify(&[]).fails(5, &["not trusted", "its rotation must come along"]);
+    let judged = verify(&["--rotation", "r.json"]).ok().stdout;
+    let new = desk.read("new.pub").lines().nth(1).unwrap().to_owned();
+    assert!(judged.contains(&format!("to trust from now on: {new}")), "{judged}");
+    // The old key is done with.
+    desk.key(&["sign", FILE, "--sign-key", "old.key"]).ok();
+    verify(&["--rotation", "r.json"]).fails(5, &["not trusted"]);
+    // Nobody else can hand it over.
+    desk.key(&["sign", "r.json", "--sign-key", "thief.key"]).ok();
+    verify(&["--rotation", "r.json"]).fails(5, &["r.json is not signed by the key that it replaces"]);
+    desk.key(&["rotate", "--old", "old.key", "--new", "old.pub"]).fails(5, &["both keys are one"]);
+    let name = desk.key(&["rotate", "--old", "old.key", "--new", "new.pub"]).ok().stdout;
+    assert!(name.lines().next().unwrap().ends_with(".rotation.json"), "{name}");
+}
+
+#[test]
+fn files_say_what_they_are_and_bad_ones_what_is_wrong() {
+    let desk = Desk::new();
+    let data = |name: &str| repository("tests/data/minisign").join(name).display().to_string();
+    let (public, secret, signature) = (data("open.pub"), data("open.key"), data("legacy.minisig"));
+    let shown = desk.key(&["show", &public, &secret, &signature]).ok().stdout;
+    for words in [
+        "open.pub: public key 387941DE67D3058B",
+        "open.key: secret key 387941DE67D3058B, not sealed",
+        "legacy.minisig: signature by 387941DE67D3058B, of the legacy kind, not judged here",
+    ] {
+        assert!(shown.contains(words), "no {words:?} in {shown}");
+    }
+    let line = fs::read_to_string(&secret).unwrap().lines().nth(1).unwrap().to_owned();
+    assert!(!shown.contains(&line), "the secret is out");
+    let kinds = desk.key(&["show", &public, &secret, &signature, "--json"]).ok().stdout;
+    let kinds: Value = serde_json::from_str(&kinds).unwrap();
+    let kinds: Vec<&str> =
+        kinds.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["public key", "secret key", "signature"]);
+
+    let sign = |key: &str, text: &str| {
+        desk.write(key, text);
+        fs::set_permissions(desk.path(key), fs::Permissions::from_mode(0o600)).unwrap();
+        desk.key(&["sign", FILE, "--sign-key", key])
+    };
+    let comment = "untrusted comment: a key\n";
+    sign("short.key", &format!("{comment}{}\n", &line[..100])).fails(5, &["212 characters", "key show"]);
+    sign("other.key", &format!("{comment}{}\n", line.replacen("RW", "RX", 1)))
+        .fails(5, &["another algorithm"]);
+    sign("public.key", &fs::read_to_string(&public).unwrap()).fails(5, &["not a minisign secret key"]);
+    sign("pem.key", "-----BEGIN PRIVATE KEY-----\n").fails(5, &["not a minisign secret key"]);
+    let bomb = line.replacen("RWQAAEIy", "RWRTY0Iy", 1);
+    let limits = format!("{}{}", &bomb[..52], "/".repeat(16)) + &bomb[68..];
+    sign("bomb.key", &format!("{comment}{limits}\n")).fails(5, &["more than minisign writes"]);
+}
