@@ -94,6 +94,20 @@ impl Sha512 {
     pub fn of(bytes: &[u8]) -> Self {
         Digest(sha2::Sha512::digest(bytes).into())
     }
+
+    /// Digest of a stream, read to its end.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut hasher = sha2::Sha512::new();
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => return Ok(Digest(hasher.finalize().into())),
+                Ok(length) => hasher.update(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 /// A writer that knows the SHA-256 and length of what went through it.

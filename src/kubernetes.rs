@@ -14,10 +14,11 @@ use crate::images;
 use crate::images::carried::Carried;
 use crate::lock::{self, Lock};
 use crate::recipe::{Carriage, Profile, Recipe, Role, Sysext};
-use crate::report::{Finding, Findings, Place};
+use crate::report::{Finding, Findings, Place, Source};
 use crate::resolve::{self, component_id};
 use crate::source::fetch::Fetcher;
 use crate::source::oci::ImageRef;
+use crate::sysext::schema;
 use crate::sysexts::{Selected, name_of};
 use crate::yaml::decode::Spanned;
 
@@ -50,6 +51,19 @@ impl Needs {
         };
         self.node.iter().chain(control_plane)
     }
+}
+
+/// The images that kubeadm of a version has a control plane run, by the table that prebake was built with; nothing of a
+/// version that it does not know.
+pub fn known_images(version: &str) -> Option<Vec<String>> {
+    const TABLE: &str = include_str!("../sysext/kubernetes/sysext.yaml");
+    let table = Source::new("the table of Kubernetes' images", TABLE);
+    let description = schema::parse(&table, SYSEXT).ok()?;
+    let version = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+    let variables = description.variables(Arch::Amd64, &version).ok()?;
+    let mut lists = description.images(&variables).ok()?;
+    let of_lists = [CONTROL_PLANE, NODE].map(|list| lists.remove(list));
+    of_lists.into_iter().collect::<Option<Vec<_>>>().map(|lists| lists.concat())
 }
 
 /// What a recipe needs, as far as its sysexts and its lock know.

@@ -67,7 +67,9 @@ impl Judge {
         }
         let text = format!("{kind} would be public in `{path}`");
         let hint = match kind.severity() {
-            Severity::Warning => "hashes are guessed by trying: `private:` layers keep them, keys need none".into(),
+            Severity::Warning => {
+                "hashes are guessed by trying: `private:` layers keep them, keys need none".into()
+            }
             Severity::Error => format!(
                 "{hint}; if it is none, say so in the recipe: `public_secrets: [{{path: {path}, why: …}}]`"
             ),
@@ -116,7 +118,8 @@ impl Judge {
         for arg in args {
             for hit in scan("kernel_args", arg.value.as_bytes()).unwrap_or_default() {
                 let place = Some(place::masked_place(&arg.place));
-                let hint = "kernel arguments are in public scripts and in /proc/cmdline: use a `private:` layer";
+                let hint =
+                    "kernel arguments are in public scripts and in /proc/cmdline: use a `private:` layer";
                 self.found("kernel_args", hit.kind, place, None, hint);
             }
         }

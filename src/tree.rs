@@ -249,6 +249,14 @@ impl Tree {
         self.place.read(path, self.row(path)?)
     }
 
+    /// The file on disk that has these bytes and no others, where there is one.
+    pub fn path(&self, path: &str) -> Option<PathBuf> {
+        match &self.place {
+            Place::Directory(directory) => Some(directory.join(path)),
+            Place::Bundle { .. } => None,
+        }
+    }
+
     fn row(&self, path: &str) -> Result<&manifest::File, Error> {
         let unnamed = || Error::Unnamed { place: self.place(), path: path.into() };
         self.manifest.files.get(path).ok_or_else(unnamed)

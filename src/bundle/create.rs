@@ -155,7 +155,7 @@ than with this file; a key out of the file proves nothing.
 
     tar xf FILE
     minisign -Vm bundle.json -x signatures/KEYID.minisig -p KEY.pub
-    grep $(sha256sum < SHA256SUMS | cut -c -64) bundle.json
+    grep -A 1 '\"SHA256SUMS\": {{' bundle.json | grep $(sha256sum < SHA256SUMS | cut -c -64)
     sha256sum -c --quiet SHA256SUMS
 
 Each of the four must succeed: the signature covers bundle.json, bundle.json has the digest of

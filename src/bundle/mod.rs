@@ -154,14 +154,24 @@ pub enum Error {
         /// Who signed.
         signers: Vec<KeyId>,
     },
-    /// A signature that cannot be read or does not match.
+    /// A signature or key that cannot be read.
     #[error(transparent)]
     Signature(#[from] minisign::Error),
+    /// A signature over another index, or by another key.
+    #[error("{INDEX} of {subject} and {SIGNATURES}/{signer}.minisig and .pub do not belong together")]
+    Mismatch {
+        /// The file.
+        subject: String,
+        /// Whose signature it says to be.
+        signer: KeyId,
+        /// What does not fit.
+        source: minisign::Error,
+    },
     /// Signatures that are not enough.
     #[error(transparent)]
     Trust(#[from] trust::Error),
     /// Older than what the site has seen.
-    #[error("{subject} is number {found} of {name}, and this site has imported number {seen}")]
+    #[error("{subject} is number {found} of {name}, and this site has seen number {seen}")]
     Older {
         /// The file.
         subject: String,
@@ -219,7 +229,10 @@ impl Advice for Error {
             Error::Manifest(error) => error.exit(),
             Error::Signature(error) => error.exit(),
             Error::Trust(error) => error.exit(),
-            Error::Unsigned { .. } | Error::NoTrust { .. } | Error::Expired { .. } => Exit::Trust,
+            Error::Unsigned { .. }
+            | Error::Mismatch { .. }
+            | Error::NoTrust { .. }
+            | Error::Expired { .. } => Exit::Trust,
             Error::Older { .. } | Error::Memory { .. } => Exit::Trust,
             Error::Foreign { .. }
             | Error::Schema { .. }
@@ -255,6 +268,7 @@ impl Advice for Error {
                     .into(),
             ),
             Error::Signature(error) => error.hint(),
+            Error::Mismatch { .. } => Some("one of them was changed: copy the bundle again from where it was made".into()),
             Error::Trust(error) => error.hint(),
             Error::Expired { .. } => {
                 Some("get a newer bundle; --allow-expired uses this one all the same".into())

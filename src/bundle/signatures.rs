@@ -51,8 +51,10 @@ impl Signatures {
                     &of(&format!("{id}{SIGNATURE}")),
                     beside(name, format!("{id}{SIGNATURE}"))?,
                 )?;
-                let key = String::from_utf8_lossy(bytes);
-                signatures.add(PublicKey::parse(&of(name), &key)?, signature, index)?;
+                let key = PublicKey::parse(&of(name), &String::from_utf8_lossy(bytes))?;
+                let signer = key.id();
+                let mismatch = |source| Error::Mismatch { subject: subject.into(), signer, source };
+                signatures.add(key, signature, index).map_err(mismatch)?;
             } else if name.ends_with(ROTATION) {
                 let signature = beside(name, format!("{name}{SIGNATURE}"))?;
                 signatures.rotate(Rotation::parse(&of(name), bytes, signature)?);

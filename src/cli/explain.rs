@@ -16,7 +16,7 @@ use crate::serve::endpoint::routes::{Request, World};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
-use crate::serve::site::content::Content;
+use crate::serve::site::content::{Additions, Content};
 use crate::serve::site::datadir::Settings;
 use crate::serve::site::labels::{Labels, normal_mac};
 use crate::tree::Tree;
@@ -28,6 +28,9 @@ use crate::tree::Tree;
 pub struct ExplainArgs {
     /// A build, such as output/kubernetes/current; without it, a server is asked
     tree: Option<PathBuf>,
+    /// Machines that are served beside those of the tree, as `prebake serve --nodes`
+    #[arg(long, value_name = "FILE", requires = "tree")]
+    nodes: Option<PathBuf>,
     /// A Matchbox data directory instead
     #[arg(long, value_name = "DIR", conflicts_with = "tree")]
     matchbox: Option<PathBuf>,
@@ -96,7 +99,10 @@ impl ExplainArgs {
     fn content(&self) -> Result<Option<Content>> {
         let notices: Notices = Arc::new(|_| {});
         Ok(match (&self.tree, &self.matchbox) {
-            (Some(tree), _) => Some(Content::tree(tree, Box::new(Tree::directory), None, notices)?),
+            (Some(tree), _) => {
+                let additions = Additions { signer: None, nodes: self.nodes.clone() };
+                Some(Content::tree(tree, Box::new(Tree::directory), additions, notices)?)
+            }
             (None, Some(directory)) => {
                 let assets = Some(directory.join("assets")).filter(|path| path.is_dir());
                 let settings = Settings { assets, strict: false, signer: None };

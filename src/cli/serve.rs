@@ -53,6 +53,10 @@ pub struct ServeArgs {
     /// Remember what was seen of machines in this file, so that a restarted server knows which are installed
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Machines that the tree does not know, or that have another network card by now: a file with `schema: 1` and `nodes:`
+    /// as in a recipe; edits count at once
+    #[arg(long, value_name = "FILE")]
+    nodes: Option<PathBuf>,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -145,7 +149,7 @@ impl ServeArgs {
     fn content(&self, notices: Notices, files: &mut Files) -> Result<Content> {
         let tree = self.tree.as_deref();
         let tree = tree.map(|tree| Ok::<_, Error>((tree, self.bundle.opener(tree, files)?))).transpose()?;
-        self.matchbox.content(tree, notices, files)
+        self.matchbox.content(tree, self.nodes.as_deref(), notices, files)
     }
 
     /// Who is told of what happens: the log on stderr, and what watches over the machines.

@@ -4,7 +4,7 @@
 //! Owns headers and layout. What the sections mean is `output::uki`'s. Sections are streamed: an initrd of hundreds of
 //! megabytes is never held in memory.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use crate::arch::Arch;
 use crate::error::{Advice, Exit};
@@ -16,6 +16,8 @@ pub const REVISION: u32 = 1;
 pub const MAX_IMAGE: u64 = 16 << 20;
 /// As many as the Windows loader takes.
 const MAX_SECTIONS: usize = 96;
+/// All headers of an image lie within, in bytes.
+const MAX_HEADERS: u64 = 64 << 10;
 /// Firmware gives memory in pages of this size.
 const PAGE: u64 = 4096;
 
@@ -231,6 +233,33 @@ impl Image {
 }
 
 /// COFF's number of a processor.
+/// The contents of a section, at most so many bytes; nothing where the image has no such section, or is none.
+///
+/// # Errors
+/// What reading comes to.
+pub fn section(image: &mut (impl Read + Seek), name: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::new();
+    image.seek(SeekFrom::Start(0))?;
+    image.by_ref().take(MAX_HEADERS).read_to_end(&mut head)?;
+    let found = || {
+        let start = u32_at(&head, 0x3c)? as usize;
+        (head.get(start..start.checked_add(4)?)? == b"PE\0\0").then_some(())?;
+        let count = usize::from(u16_at(&head, start + offset::SECTION_COUNT)?).min(MAX_SECTIONS);
+        let table = start + offset::OPTIONAL + usize::from(u16_at(&head, start + offset::OPTIONAL_SIZE)?);
+        let headers = head.get(table..)?.chunks_exact(SECTION_HEADER).take(count);
+        let is_meant = |header: &&[u8]| header[..8].iter().copied().take_while(|b| *b != 0).eq(name.bytes());
+        let header = { headers }.find(is_meant)?;
+        // What a section holds may be shorter than the room that it has in the file.
+        let length = u32_at(header, 8)?.min(u32_at(header, 16)?);
+        Some((u64::from(u32_at(header, 20)?), u64::from(length)))
+    };
+    let Some((at, length)) = found() else { return Ok(None) };
+    let mut bytes = Vec::new();
+    image.seek(SeekFrom::Start(at))?;
+    image.take(length.min(most)).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
 fn machine(arch: Arch) -> u16 {
     match arch {
         Arch::Amd64 => 0x8664,

@@ -212,6 +212,14 @@ fn check_hash(hash: Option<&str>, contents: &[u8]) -> Result<(), String> {
     }
 }
 
+/// What a machine makes of bytes as it fetches them.
+pub(crate) fn unpacked<'r>(bytes: impl Read + 'r, packed: bool) -> Box<dyn Read + 'r> {
+    match packed {
+        true => Box::new(MultiGzDecoder::new(bytes).take(MAX_UNPACKED)),
+        false => Box::new(bytes),
+    }
+}
+
 /// Unpacks gzip up to a limit.
 ///
 /// # Errors

@@ -2,8 +2,6 @@
 //!
 //! For rooms that judge contents (`secrets`, `closure`). What a config does with users, disks and links is [`super::show`]'s.
 
-use std::sync::Arc;
-
 use super::closure::gunzip;
 use super::tree::{Node, Origin, Record};
 use super::{Config, data_url, json};
@@ -215,13 +213,12 @@ fn contents(resource: &Record, url: &str) -> Contents {
 ///
 /// # Errors
 /// What Ignition would refuse it for.
-pub fn read(name: &str, bytes: &[u8]) -> Result<(Arc<Source>, Config), String> {
+pub fn read(name: &str, bytes: &[u8]) -> Result<Config, String> {
     let source = Source::new(name, json::lossy(bytes));
     let first = |findings: crate::report::Findings| {
         findings.0.into_iter().next().map_or_else(|| "it is no config".into(), |finding| finding.message)
     };
-    let config = Config::parse(&source).map_err(first)?.config;
-    Ok((source, config))
+    Config::parse(&source).map_err(first).map(|checked| checked.config)
 }
 
 #[cfg(test)]
@@ -249,7 +246,9 @@ mod tests {
             .into_iter()
             .map(|part| {
                 let contents = match part.contents {
-                    Contents::Here(bytes) if part.role == Role::Config => format!("{} bytes", bytes.len().min(1)),
+                    Contents::Here(bytes) if part.role == Role::Config => {
+                        format!("{} bytes", bytes.len().min(1))
+                    }
                     Contents::Here(bytes) => String::from_utf8(bytes).unwrap(),
                     Contents::Fetched { url, .. } => format!("{url} in {}", part.within.join(", ")),
                     Contents::Broken(why) => why,

@@ -11,7 +11,6 @@ use super::{Cidr, Recipe};
 use crate::arch::Arch;
 use crate::memory::Bytes;
 use crate::report::{Finding, Findings, Source};
-use crate::store;
 use crate::yaml::decode::{Decoder, Fields, Spanned};
 use crate::yaml::{self, Node as Yaml};
 
@@ -46,12 +45,13 @@ pub struct Mac([u8; 6]);
 /// built. They boot profiles as they are: layers of their own would have to be built.
 ///
 /// # Errors
-/// [`store::Error::Io`] when it cannot be read, else every finding in it at once.
-pub fn inventory(path: &Path, archs: &[Arch]) -> crate::error::Result<Vec<Node>> {
-    let bytes = std::fs::read(path).map_err(store::Error::io("read the inventory", path))?;
+/// Every finding in it at once, or that it cannot be read.
+pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let name = path.display().to_string();
+    let unreadable = |error| Finding::error(format!("cannot read the inventory {name}: {error}"));
+    let bytes = std::fs::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|_| super::not_text(&name))?;
-    Ok(parse_inventory(&Source::new(name, text), archs)?)
+    parse_inventory(&Source::new(name, text), archs)
 }
 
 /// The same of a text that is in memory already.

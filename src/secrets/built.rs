@@ -57,7 +57,13 @@ pub fn built(
                 let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
                 let name = reference.to_string();
                 for hit in scan(&name, bytes.as_slice()).map_err(store::Error::io("read", &path))? {
-                    judge.found(&name, hit.kind, None, None, "the image's config has it: build the image without");
+                    judge.found(
+                        &name,
+                        hit.kind,
+                        None,
+                        None,
+                        "the image's config has it: build the image without",
+                    );
                 }
             }
             Work::Overlay(..) | Work::Config(_) | Work::Carried(_) | Work::Uki(..) => {}

@@ -137,18 +137,18 @@ pub(super) struct Keyed {
 }
 
 pub(super) static KEYED: [Keyed; 13] = [
-    keyed(
-        |key| key.ends_with("token") || key.ends_with("tokens"),
-        is_bootstrap_token,
-        Kind::BootstrapToken,
-    ),
+    keyed(|key| key.ends_with("token") || key.ends_with("tokens"), is_bootstrap_token, Kind::BootstrapToken),
     keyed(|key| key == "tokensecret", |value| value.len() >= 16 && all(value, base64), Kind::BootstrapToken),
     keyed(
         |key| key == "certificatekey",
         |value| value.len() == 64 && all(value, |b| b.is_ascii_hexdigit()),
         Kind::CertificateKey,
     ),
-    keyed(|key| key == "clientkeydata", |value| value.len() >= 16 && all(value, base64), Kind::KubeconfigUser),
+    keyed(
+        |key| key == "clientkeydata",
+        |value| value.len() >= 16 && all(value, base64),
+        Kind::KubeconfigUser,
+    ),
     keyed(
         |key| key.ends_with("secretaccesskey"),
         |value| value.len() == 40 && all(value, base64),
@@ -202,7 +202,9 @@ pub(super) const HASHES: [&str; 10] =
 
 /// `[a-z0-9]{6}.[a-z0-9]{16}` (kubeadm's `BootstrapTokenPattern`).
 pub(super) fn is_bootstrap_token(word: &str) -> bool {
-    let lower = |part: &str, length| part.len() == length && all(part, |b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let lower = |part: &str, length| {
+        part.len() == length && all(part, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
     word.split_once('.').is_some_and(|(id, secret)| lower(id, 6) && lower(secret, 16))
 }
 

@@ -15,12 +15,7 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// The place of a secret in contents that a layer brought from `origin`, and that of the layer, where another file holds
 /// them. `name` is the path on the machine.
-pub(super) fn of_contents(
-    origin: &Place,
-    name: &str,
-    contents: &[u8],
-    hit: Hit,
-) -> (Place, Option<Place>) {
+pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit) -> (Place, Option<Place>) {
     let line = contents.split(|byte| *byte == b'\n').nth(hit.line - 1).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     // A block's text begins below its `|`, all other text beside its key.
@@ -30,10 +25,9 @@ pub(super) fn of_contents(
             return (masked(&origin.source.name, written, number, column), None);
         }
     }
-    let layer = masked_place(origin);
     match local_file(origin, name, &line, hit) {
-        Some(place) => (place, Some(layer)),
-        None => (layer, None),
+        Some(place) => (place, Some(origin.clone())),
+        None => (masked_place(origin), None),
     }
 }
 
@@ -76,7 +70,8 @@ fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
 fn local_file(origin: &Place, name: &str, line: &str, hit: Hit) -> Option<Place> {
     let written = origin.source.line(origin.line)?;
     let value: String = written.chars().skip(origin.column - 1).collect();
-    let value = value.trim().trim_matches(['"', '\'']);
+    // A tree is written where its first key is.
+    let value = value.trim().trim_start_matches("local:").trim().trim_matches(['"', '\'']);
     if value.is_empty() || value.contains('\0') {
         return None;
     }

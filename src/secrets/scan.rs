@@ -35,9 +35,8 @@ const MAX_HITS: usize = 50;
 /// How a key file of PuTTY begins, which always holds both keys.
 const PUTTY: &str = "PuTTY-User-Key-File-";
 /// Secrets begin a word of their own, and these bytes end it.
-const BETWEEN: &[char] = &[
-    ' ', '\t', '\r', '"', '\'', '`', '=', ',', ';', ':', '(', ')', '{', '}', '[', ']', '<', '>', '|', '&',
-];
+const BETWEEN: &[char] =
+    &[' ', '\t', '\r', '"', '\'', '`', '=', ',', ';', ':', '(', ')', '{', '}', '[', ']', '<', '>', '|', '&'];
 
 /// A secret in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -304,7 +303,9 @@ fn first_digits(text: &str) -> Option<bool> {
     let lines = text.lines().map(|line| line.trim_matches(clutter)).filter(|line| !line.is_empty());
     for line in lines {
         let digits = line.bytes().take_while(|byte| base64(*byte)).count();
-        let header = line.split_once(": ").is_some_and(|(name, _)| all(name, |b| b.is_ascii_alphanumeric() || b == b'-'));
+        let header = line
+            .split_once(": ")
+            .is_some_and(|(name, _)| all(name, |b| b.is_ascii_alphanumeric() || b == b'-'));
         match () {
             _ if header => {}
             _ => return Some(digits >= 16),
@@ -320,7 +321,8 @@ fn url_passwords(line: &str) -> Vec<usize> {
         let end = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>`\\".contains(c)).unwrap_or(rest.len());
         let (user, _) = rest[..end].rsplit_once('@')?;
         let (name, password) = user.split_once(':')?;
-        let placeholder = password.starts_with(['$', '{', '<', '*', '%']) || password.bytes().all(|b| b == b'x');
+        let placeholder =
+            password.starts_with(['$', '{', '<', '*', '%']) || password.bytes().all(|b| b == b'x');
         (!name.is_empty() && password.len() >= 3 && !placeholder).then(|| {
             let scheme = line[..at].bytes().rev().take_while(|b| b.is_ascii_alphanumeric() || *b == b'+');
             at - scheme.count()

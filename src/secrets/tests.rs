@@ -22,12 +22,19 @@ fn encoded(text: &str) -> String {
 
 fn web_token() -> String {
     let part = |json: &str| encoded(json).trim_end_matches('=').to_owned();
-    format!("{}.{}.{}", part(r#"{"alg":"RS256","kid":"x"}"#), part(r#"{"iss":"kubernetes"}"#), "c2ln".repeat(10))
+    format!(
+        "{}.{}.{}",
+        part(r#"{"alg":"RS256","kid":"x"}"#),
+        part(r#"{"iss":"kubernetes"}"#),
+        "c2ln".repeat(10)
+    )
 }
 
 fn gzip(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::default()).read_to_end(&mut out).unwrap();
+    flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::default())
+        .read_to_end(&mut out)
+        .unwrap();
     out
 }
 
@@ -42,8 +49,10 @@ fn every_kind_of_secret_is_found_where_it_stands() {
     let minisign = format!("untrusted comment: minisign encrypted secret key\nRWRTY0Iy{}\n", "A".repeat(204));
     let json_key = format!("{{\"private_key\": \"-----BEGIN PRIVATE KEY-----\\n{DIGITS}\\n\"}}");
     let wireguard = format!("[WireGuard]\nPrivateKey={}=\n", "kH".repeat(21) + "8");
-    let kubeconfig = "apiVersion: v1\nusers:\n- name: x\n  user:\n    token: s3cr3t-of-a-user\nkind: Config\n";
-    let encryption = format!("kind: EncryptionConfiguration\nkeys:\n- secret: {}\n", encoded(&"k".repeat(32)));
+    let kubeconfig =
+        "apiVersion: v1\nusers:\n- name: x\n  user:\n    token: s3cr3t-of-a-user\nkind: Config\n";
+    let encryption =
+        format!("kind: EncryptionConfiguration\nkeys:\n- secret: {}\n", encoded(&"k".repeat(32)));
     let docker = format!("{{\"auths\": {{\"r.example\": {{\"auth\": \"{}\"}}}}}}", encoded("me:pass"));
     let secret_key = format!("aws_secret_access_key = {}\n", "aB3/".repeat(10));
     for (text, expected) in [
@@ -52,13 +61,15 @@ fn every_kind_of_secret_is_found_where_it_stands() {
         (pem("ENCRYPTED PRIVATE KEY"), (1, 1, PrivateKey)),
         (pem("OPENSSH PRIVATE KEY"), (1, 1, PrivateKey)),
         (pem("EC PRIVATE KEY").replace('\n', "\r\n"), (1, 1, PrivateKey)),
-        (format!("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"x\"\n{DIGITS}\n"), (1, 1, PrivateKey)),
         (
-            format!("-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n\n{DIGITS}\n"),
+            format!("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"x\"\n{DIGITS}\n"),
             (1, 1, PrivateKey),
         ),
+        (format!("-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n\n{DIGITS}\n"), (1, 1, PrivateKey)),
         (
-            format!("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{DIGITS}\n"),
+            format!(
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{DIGITS}\n"
+            ),
             (1, 1, PrivateKey),
         ),
         (format!("a\n  key: |\n    {}", pem("PRIVATE KEY").replace('\n', "\n    ")), (3, 5, PrivateKey)),
@@ -85,7 +96,10 @@ fn every_kind_of_secret_is_found_where_it_stands() {
         (kubeconfig.into(), (5, 12, KubeconfigUser)),
         (encryption, (3, 11, EncryptionKey)),
         (docker, (1, 35, RegistryLogin)),
-        (format!("[plugins.\"x\".registry.configs.\"r\".auth]\n  password = \"hunter22\"\n"), (2, 15, RegistryLogin)),
+        (
+            format!("[plugins.\"x\".registry.configs.\"r\".auth]\n  password = \"hunter22\"\n"),
+            (2, 15, RegistryLogin),
+        ),
         (format!("t={}\n", web_token()), (1, 3, WebToken)),
         (secret_key, (1, 25, CloudKey)),
         (format!("id: AKIA{}\n", "A2".repeat(8)), (1, 5, CloudKey)),

@@ -12,6 +12,8 @@ mod links;
 mod releases;
 mod units;
 
+pub use containerd::sandbox_image;
+
 use super::extension::{Error, Extension, Kind, Seen};
 use super::merge::Merge;
 use super::unit::unit_path;

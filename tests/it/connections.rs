@@ -12,7 +12,7 @@ use prebake::serve::http::listen::Listener;
 use prebake::serve::http::server::Server;
 use prebake::serve::machines::monitor::Monitor;
 use prebake::serve::notice::{Notice, Notices};
-use prebake::serve::site::content::Content;
+use prebake::serve::site::content::{Additions, Content};
 use tokio::sync::oneshot;
 
 use crate::http::{self, SOON, connect, connect_from, get, read_reply};
@@ -40,7 +40,15 @@ impl Here {
         });
         let listener = Listener::bind("127.0.0.1:0").unwrap();
         let address = listener.address().unwrap().to_string();
-        let content = Arc::new(Content::tree(tree, None, notices.clone()).unwrap());
+        let content = Arc::new(
+            Content::tree(
+                tree,
+                Box::new(prebake::tree::Tree::directory),
+                Additions::default(),
+                notices.clone(),
+            )
+            .unwrap(),
+        );
         let monitor = Arc::new(Monitor::open(None).unwrap());
         let (stop, stopping) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {

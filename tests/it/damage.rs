@@ -44,7 +44,8 @@ impl Random {
     }
 }
 
-fn harmless(sound: &[u8], places: &[Range<usize>], rounds: usize, holds: fn(&[u8])) {
+/// Holds for the sound bytes, and for so many that were damaged.
+pub fn harmless(sound: &[u8], places: &[Range<usize>], rounds: usize, holds: fn(&[u8])) {
     let mut random = Random(7);
     holds(sound);
     for _ in 0..rounds {
@@ -136,4 +137,14 @@ fn damaged_groups_and_profiles_of_matchbox_do_no_harm() {
         let sound = fs::read(data.join(path)).unwrap();
         harmless(&sound, &[], 3000, properties::records);
     }
+}
+
+#[test]
+fn any_text_is_looked_through_for_secrets() {
+    let digits = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digits.repeat(3));
+    let text = format!(
+        "\x05-----BEGIN PRIVATE KEY-----\n{digits}\ntoken: abcdef.0123456789abcdef\nkind: Config\nx: http://a:bcd@h/ {encoded}\n"
+    );
+    harmless(text.as_bytes(), &[0..28], 3000, properties::secrets);
 }

@@ -38,7 +38,7 @@ const KUBEADM: &str = "[ \"$*\" = 'config images list --kubernetes-version v1.33
 const LISTS: &str = "usr/share/prebake/images";
 
 /// A world whose recipe carries the images of a version that no table knows; `say` is what its kubeadm does.
-fn world(kubernetes: &str, say: &str) -> World {
+pub fn world(kubernetes: &str, say: &str) -> World {
     let world = World::new();
     let write = |path: &str, text: &str| {
         let path = world.path(path);
@@ -64,13 +64,13 @@ fn world(kubernetes: &str, say: &str) -> World {
 }
 
 /// What an honest kubeadm says.
-fn list() -> String {
+pub fn list() -> String {
     let lines: Vec<String> =
         IMAGES.iter().map(|(name, tag)| format!("registry.k8s.io/{name}:{tag}")).collect();
     format!("echo '{}'", lines.join("\n"))
 }
 
-fn registry() -> (Registry, Vec<Pushed>) {
+pub fn registry() -> (Registry, Vec<Pushed>) {
     let mut builder = Builder::default();
     let pushed = IMAGES.iter().map(|(name, tag)| builder.push(name, tag, &["amd64"])).collect();
     (builder.start(), pushed)
@@ -82,7 +82,7 @@ fn command(world: &World, registry: &Registry, args: &[&str]) -> Command {
     command
 }
 
-fn run(world: &World, registry: &Registry, args: &[&str]) -> Run {
+pub fn run(world: &World, registry: &Registry, args: &[&str]) -> Run {
     Run::of(command(world, registry, args).output().unwrap())
 }
 

@@ -77,6 +77,7 @@ pub struct Builder {
     blobs: BTreeMap<String, Vec<u8>>,
     login: Login,
     hook: Option<Box<Hook>>,
+    env: Vec<String>,
 }
 
 /// What an image holds: paths and contents.
@@ -119,6 +120,12 @@ impl Builder {
         self
     }
 
+    /// Images that are held from now on have this variable.
+    pub fn env(mut self, variable: String) -> Self {
+        self.env.push(variable);
+        self
+    }
+
     /// Asked before every answer.
     pub fn faults(mut self, hook: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(hook));
@@ -145,10 +152,13 @@ impl Builder {
     pub fn manifest(&mut self, arch: &str, files: &[(&str, &[u8])], pushed: &mut Pushed) -> Vec<u8> {
         let layers: Vec<(Vec<u8>, String)> = files.iter().map(|(path, bytes)| layer(path, bytes)).collect();
         let diff_ids: Vec<&String> = layers.iter().map(|(_, diff_id)| diff_id).collect();
-        let config = json!({
+        let mut config = json!({
             "os": "linux", "architecture": arch, "config": {"Entrypoint": ["/pause"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
+        if !self.env.is_empty() {
+            config["config"]["Env"] = json!(self.env);
+        }
         let with = |mut descriptor: Value, media_type: &str| {
             descriptor["mediaType"] = json!(media_type);
             descriptor

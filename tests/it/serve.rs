@@ -540,7 +540,7 @@ fn what_cannot_be_served_is_one_error_with_a_hint_and_its_exit_code() {
         (current, "192.0.2.1:80", 1, ["cannot listen on 192.0.2.1:80", "address of this machine"]),
         ("nowhere", "127.0.0.1:0", 1, ["nowhere", "prebake build"]),
         ("recipes", "127.0.0.1:0", 1, ["it has no manifest.json", "prebake build"]),
-        ("recipes/small.yaml", "127.0.0.1:0", 1, ["it has no manifest.json", "prebake build"]),
+        ("recipes/small.yaml", "127.0.0.1:0", 4, ["recipes/small.yaml is not a bundle", "bundle create"]),
         ("damaged", "127.0.0.1:0", 4, ["damaged/manifest.json is not a manifest", "build it again"]),
         ("newer", "127.0.0.1:0", 4, ["has schema 99", "build the tree again"]),
     ] {
@@ -571,4 +571,30 @@ fn a_base_url_with_a_slash_at_its_end_leads_to_the_same_script() {
     let script = get(&address, "/ipxe?mac=52-54-00-00-00-01", "").text();
     assert!(script.starts_with("#!ipxe\nkernel"), "{script}");
     assert_eq!(get(&address, "//ipxe?mac=52-54-00-00-00-01", "").text(), script);
+}
+
+#[test]
+fn machines_of_an_inventory_boot_at_once_and_a_broken_edit_of_it_changes_nothing() {
+    let world = World::new();
+    world.build();
+    let nodes = |text: &str| {
+        fs::write(world.path("new"), format!("schema: 1\nnodes:\n{text}")).unwrap();
+        fs::rename(world.path("new"), world.path("nodes.yaml")).unwrap();
+    };
+    nodes("  - {name: w7, mac: '52:54:00:00:00:77', profile: worker, ip: 10.0.0.7/24}\n");
+    let inventory = world.path("nodes.yaml");
+    let tree = world.path("output/small/current");
+    let (mut server, address) = Server::prebake_with(&tree, &["--nodes", inventory.to_str().unwrap()]);
+    let group = |mac: &str| get(&address, &format!("/metadata?mac={mac}"), "").text();
+    assert!(group("52-54-00-00-00-77").contains("NAME=w7"), "{}", group("52-54-00-00-00-77"));
+    assert!(group("52-54-00-00-00-01").contains("NAME=n1"), "the tree's own nodes stay");
+
+    nodes("  - {name: n1, mac: '52:54:00:00:00:88', profile: worker}\n");
+    assert!(group("52-54-00-00-00-88").contains("NAME=n1"));
+    assert!(!group("52-54-00-00-00-01").contains("NAME=n1"), "its card was replaced");
+    nodes("  - {name: n1, mac: '52:54:00:00:00:99', profile: wroker}\n");
+    assert!(group("52-54-00-00-00-88").contains("NAME=n1"));
+    server.says("the tree has no profile `wroker`");
+    let explained = world.prebake(&["explain", "output/small/current", "--nodes", "nodes.yaml"]);
+    explained.fails(3, &["nodes.yaml:3", "did you mean `worker`?"]);
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::http::{SOON, Server};
+use crate::http::{SOON, Server, get};
 use crate::world::{VERSION, World};
 
 /// The small world, its tree served by TFTP, and a directory of loaders.
@@ -57,6 +57,11 @@ impl Served {
         let text = String::from_utf8(buffer[4..length - 1].to_vec()).unwrap();
         (u16::from_be_bytes([buffer[2], buffer[3]]), text)
     }
+}
+
+/// A file of a server, if it gives it.
+pub fn fetch(server: SocketAddr, name: &str) -> Option<Vec<u8>> {
+    Some(Download::new(server, name, &[], Loss::None).run().ok()?.bytes)
 }
 
 /// What was fetched.
@@ -398,4 +403,27 @@ fn without_loaders_the_server_does_not_start_and_names_the_package() {
         "output/small/current",
     ];
     world.prebake(&args).fails(1, &["there is no iPXE in", "undionly.kpxe", "Debian's package `ipxe`"]);
+}
+
+#[test]
+fn a_server_of_a_matchbox_directory_has_loaders_too() {
+    let world = World::new();
+    for directory in ["data/groups", "data/assets/loaders", "ipxe"] {
+        fs::create_dir_all(world.path(directory)).unwrap();
+    }
+    fs::write(world.path("ipxe/undionly.kpxe"), "bios").unwrap();
+    fs::write(world.path("ipxe/ipxe.efi"), "uefi").unwrap();
+    let flags = ["--matchbox", "data", "--tftp=127.0.0.1:0", "--ipxe-dir", "ipxe"];
+    let mut server = Server::start(world.command(&["serve", "--address", "127.0.0.1:0"]).args(flags));
+    let tftp: SocketAddr = server.says("listening on tftp://").rsplit('/').next().unwrap().parse().unwrap();
+    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    let reply = get(&address, "/loaders/ipxe.efi", "");
+    assert_eq!((reply.status, reply.text()), (200, "uefi".to_owned()));
+    assert_eq!(reply.header("content-type"), Some("application/efi"));
+    assert_eq!(fetch(tftp, "ipxe.efi").as_deref(), Some(&b"uefi"[..]));
+    // All else is as in Matchbox.
+    for missing in ["/loaders/snponly.efi", "/loaders/", "/loaders", "/loaders/../secret"] {
+        assert_ne!(get(&address, missing, "").status, 200, "{missing}");
+    }
+    assert_eq!(get(&address, "/loaders/none", "").text(), "404 page not found\n");
 }

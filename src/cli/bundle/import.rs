@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 
 use super::as_json;
@@ -45,7 +45,10 @@ impl ImportArgs {
         }
         let store = self.store.open()?;
         let import = Import { bundle: &bundle, store: &store, output: &self.output, trust: trust.as_ref() };
-        let imported = import.run(|_| {})?;
+        // Nothing is drawn where standard error is no terminal.
+        let bar = ProgressBar::new(bundle.layout().length());
+        let imported = import.run(|bytes| bar.inc(bytes))?;
+        bar.finish_and_clear();
         let copied = imported.copied_bytes;
         if self.json {
             let mut json = as_json(&self.file, bundle.layout().length(), bundle.index(), bundle.signatures());

@@ -1,7 +1,6 @@
 //! `prebake bundle inspect`
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::HumanBytes;
@@ -32,14 +31,7 @@ fn names(manifest: &Manifest, role: Role) -> Vec<&str> {
 impl InspectArgs {
     /// Prints.
     pub fn run(self) -> Result<()> {
-        let demand = Demand {
-            trust: None,
-            site: None,
-            allow_unsigned: true,
-            allow_expired: true,
-            now: SystemTime::now(),
-        };
-        let bundle = Bundle::open(&self.file, &demand)?;
+        let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let index = bundle.index();
         let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
         eprintln!(

@@ -19,6 +19,7 @@ use crate::trust::Rotation;
 use crate::{minisign, store};
 
 pub use demand::DemandArgs;
+pub use verify::VerifyArgs;
 
 /// Carry trees to a site without a network, in one signed file
 ///
@@ -34,8 +35,9 @@ pub struct BundleArgs {
 #[derive(Subcommand)]
 enum BundleVerb {
     Create(Box<create::CreateArgs>),
+    Diff(Box<super::diff::DiffArgs>),
     Sign(sign::SignBundleArgs),
-    Verify(verify::VerifyArgs),
+    Verify(VerifyArgs),
     Inspect(inspect::InspectArgs),
     Import(import::ImportArgs),
 }
@@ -45,6 +47,7 @@ impl BundleArgs {
     pub fn run(self) -> Result<()> {
         match self.verb {
             BundleVerb::Create(args) => args.run(),
+            BundleVerb::Diff(args) => args.run(),
             BundleVerb::Sign(args) => args.run(),
             BundleVerb::Verify(args) => args.run(),
             BundleVerb::Inspect(args) => args.run(),

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::HumanBytes;
+use serde_json::Value;
 
 use super::demand::{DemandArgs, Taken};
 use super::{Error, as_json, signed_by};
+use crate::bundle::Bundle;
 use crate::cli::project::StoreArg;
 use crate::error::Result;
 
@@ -17,36 +19,48 @@ use crate::error::Result;
 #[derive(Args)]
 pub struct VerifyArgs {
     /// The bundle
-    file: PathBuf,
+    pub file: PathBuf,
     #[command(flatten)]
-    demand: DemandArgs,
+    pub demand: DemandArgs,
     #[command(flatten)]
-    store: StoreArg,
+    pub store: StoreArg,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl VerifyArgs {
     /// Reads, and tells what is wrong.
     pub fn run(self) -> Result<()> {
+        let (_, json) = self.verify()?;
+        if self.json {
+            println!("{json:#}");
+        }
+        Ok(())
+    }
+
+    /// The bundle, every byte of which is right, and what is to be printed as JSON; people are told at once.
+    pub fn verify(&self) -> Result<(Bundle, Value)> {
         let Taken { bundle, .. } = self.demand.open(&self.file, &self.store.store)?;
         let report = bundle.verify()?;
-        if self.json {
-            let mut json = as_json(&self.file, report.bytes, bundle.index(), bundle.signatures());
-            json["trusted"] = bundle.proof().is_some().into();
-            json["flaws"] = serde_json::json!(report.flaws);
-            println!("{json:#}");
-        } else {
-            report.flaws.iter().for_each(|flaw| println!("damaged {}", flaw.to_string().escape_debug()));
-        }
+        let mut json = as_json(&self.file, report.bytes, bundle.index(), bundle.signatures());
+        json["trusted"] = bundle.proof().is_some().into();
+        json["flaws"] = serde_json::json!(report.flaws);
         if !report.flaws.is_empty() {
+            match self.json {
+                true => println!("{json:#}"),
+                false => {
+                    let flaws = report.flaws.iter();
+                    flaws.for_each(|flaw| println!("damaged {}", flaw.to_string().escape_debug()));
+                }
+            }
             let subject = bundle.subject().to_owned();
             return Err(Error::Flaws { subject, count: report.flaws.len() }.into());
         }
         // The members are what the index says; each tree must be what its manifest says.
         let trees: Vec<&str> = bundle.trees().collect();
         trees.iter().try_for_each(|tree| bundle.manifest(tree).map(drop))?;
+        drop(trees);
         if !self.json {
             let trusted = if bundle.proof().is_some() { "" } else { ", which nobody here vouches for" };
             println!(
@@ -60,6 +74,6 @@ impl VerifyArgs {
                 },
             );
         }
-        Ok(())
+        Ok((bundle, json))
     }
 }

@@ -11,8 +11,9 @@ use crate::error::{Advice, Exit, Result};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::Files;
-use crate::serve::site::content::{Content, Open};
+use crate::serve::site::content::{Additions, Content, Open};
 use crate::serve::site::datadir::Settings;
+use crate::store;
 
 /// Matchbox's flags, which it also takes with one dash.
 const MATCHBOX_FLAGS: [&str; 14] = [
@@ -84,6 +85,8 @@ enum LogLevel {
 enum UsageError {
     #[error("nothing to serve was named")]
     Nothing,
+    #[error("--nodes adds machines to a tree or bundle, and none was named")]
+    NoTree,
     #[error("{name} is `{value}`, which is none of panic, fatal, error, warn, info, debug, trace")]
     LogLevel { name: &'static str, value: String },
 }
@@ -99,6 +102,9 @@ impl Advice for UsageError {
                 "name a build, such as output/NAME/current, or a Matchbox data directory with --matchbox DIR"
                     .into(),
             ),
+            UsageError::NoTree => {
+                Some("a Matchbox data directory takes a file below groups/ for each machine".into())
+            }
             UsageError::LogLevel { .. } => None,
         }
     }
@@ -135,12 +141,18 @@ impl MatchboxArgs {
     pub fn content(
         &self,
         tree: Option<(&Path, Open)>,
+        nodes: Option<&Path>,
         notices: Notices,
         files: &mut Files,
     ) -> Result<Content> {
         let signer = self.signer()?;
         if let Some((tree, open)) = tree {
-            return Ok(Content::tree(tree, open, signer, notices)?);
+            nodes.iter().for_each(|nodes| files.read(store::directory_of(nodes)));
+            let additions = Additions { signer, nodes: nodes.map(Path::to_owned) };
+            return Ok(Content::tree(tree, open, additions, notices)?);
+        }
+        if nodes.is_some() {
+            return Err(UsageError::NoTree.into());
         }
         let named = self.matchbox.clone().or_else(|| variable("MATCHBOX_DATA_PATH").map(PathBuf::from));
         let directory = named.ok_or(UsageError::Nothing)?;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::datadir::{DataDir, Settings};
+use crate::arch::Arch;
+use crate::recipe::inventory;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{self, Site};
@@ -26,16 +28,34 @@ enum Followed {
 /// Opens what a path leads to; asked again whenever that is something else.
 pub type Open = Box<dyn Fn(&Path) -> Result<tree::Tree, tree::Error> + Send>;
 
+/// What a site adds to each tree that it opens.
+#[derive(Clone, Default)]
+pub struct Additions {
+    /// What signs answers.
+    pub signer: Option<Arc<Signer>>,
+    /// Machines that the tree does not know: [`inventory`]. Followed as the tree is.
+    pub nodes: Option<PathBuf>,
+}
+
+impl Additions {
+    fn to(&self, tree: tree::Tree) -> Result<Site, site::Error> {
+        let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
+        let Some(nodes) = &self.nodes else { return Ok(site) };
+        let archs: Vec<Arch> = site.manifest.releases.iter().map(|release| release.arch).collect();
+        Ok(site.with_nodes(&inventory(nodes, &archs)?)?)
+    }
+}
+
 struct Tree {
     path: PathBuf,
     open: Open,
-    signer: Option<Arc<Signer>>,
+    additions: Additions,
     notices: Notices,
     site: Arc<Site>,
     /// What is served.
     target: Option<Target>,
     /// What the path led to when it was last followed.
-    seen: Option<Identity>,
+    seen: Option<(Identity, Option<Identity>)>,
     /// What could not be served, when that was last tried, and what was told of it.
     refused: Option<(Target, Instant, String)>,
 }
@@ -49,18 +69,19 @@ fn identity(path: &Path) -> Option<Identity> {
 }
 
 /// What a path leads to. A build is its directory, whose time moves when secrets are placed in it; a bundle is its bytes,
-/// which may be others under the same name.
+/// which may be others under the same name. So are those of an inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     path: PathBuf,
     bundle: Option<Identity>,
+    nodes: Option<Identity>,
 }
 
 impl Target {
-    fn of(path: &Path) -> Option<Target> {
+    fn of(path: &Path, additions: &Additions) -> Option<Target> {
         let path = path.canonicalize().ok()?;
         let bundle = if path.is_file() { Some(identity(&path)?) } else { None };
-        Some(Target { path, bundle })
+        Some(Target { path, bundle, nodes: additions.nodes.as_deref().and_then(identity) })
     }
 }
 
@@ -69,14 +90,14 @@ impl Content {
     pub fn tree(
         path: &Path,
         open: Open,
-        signer: Option<Arc<Signer>>,
+        additions: Additions,
         notices: Notices,
     ) -> Result<Content, site::Error> {
         // Before it is opened: what is swapped meanwhile is opened again.
-        let target = Target::of(path);
-        let site = Arc::new(Site { signer: signer.clone(), ..Site::load(open(path)?)? });
+        let target = Target::of(path, &additions);
+        let site = Arc::new(additions.to(open(path)?)?);
         let path = path.to_owned();
-        let tree = Tree { path, open, signer, notices, site, target, seen: None, refused: None };
+        let tree = Tree { path, open, additions, notices, site, target, seen: None, refused: None };
         Ok(Content(Mutex::new(Followed::Tree(Box::new(tree)))))
     }
 
@@ -107,13 +128,14 @@ impl Content {
 
 impl Tree {
     fn site(&mut self) -> Arc<Site> {
-        // One stat(2) tells that nothing changed, several links deep or not.
-        let seen = identity(&self.path);
+        // One stat(2) tells that nothing changed, several links deep or not, and another one for an inventory.
+        let nodes = self.additions.nodes.as_deref().and_then(identity);
+        let seen = identity(&self.path).map(|tree| (tree, nodes));
         if seen.is_some() && seen == self.seen && self.refused.is_none() {
             return self.site.clone();
         }
         self.seen = seen;
-        let target = Target::of(&self.path);
+        let target = Target::of(&self.path, &self.additions);
         let Some(target) = target.filter(|target| Some(target) != self.target.as_ref()) else {
             self.refused = None;
             return self.site.clone();
@@ -126,9 +148,10 @@ impl Tree {
             self.refused = refused;
             return self.site.clone();
         }
-        match (self.open)(&target.path).map_err(site::Error::from).and_then(Site::load) {
+        let opened = (self.open)(&target.path).map_err(site::Error::from);
+        match opened.and_then(|tree| self.additions.to(tree)) {
             Ok(site) => {
-                self.site = Arc::new(Site { signer: self.signer.clone(), ..site });
+                self.site = Arc::new(site);
                 self.target = Some(target);
                 (self.notices)(&Notice::Swapped(&self.site));
             }

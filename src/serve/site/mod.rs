@@ -21,6 +21,7 @@ use crate::bundle;
 use crate::error::{Advice, Exit};
 use crate::initrd::padding;
 use crate::manifest::{self, Joined, Manifest, Role};
+use crate::report::Findings;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::http::answer::{Piece, TEXT, Within};
 use crate::tree::{self, Place, Tree};
@@ -123,6 +124,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// An inventory that cannot be used.
+    #[error(transparent)]
+    Nodes(#[from] Findings),
     /// Not a data directory.
     #[error("{} is not a directory that can be read", path.display())]
     NoDirectory {
@@ -151,7 +155,7 @@ impl Advice for Error {
             Error::Tree(error) => error.exit(),
             Error::NoDirectory { .. } => Exit::Failed,
             Error::Malformed { .. } => Exit::Integrity,
-            Error::Flawed { .. } => Exit::Config,
+            Error::Flawed { .. } | Error::Nodes(_) => Exit::Config,
         }
     }
 
@@ -162,6 +166,7 @@ impl Advice for Error {
             Error::NoDirectory { .. } => {
                 Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' does without assets".into())
             }
+            Error::Nodes(_) => None,
             Error::Flawed { .. } => Some("without --strict such files are skipped, as Matchbox does".into()),
         }
     }

@@ -44,6 +44,11 @@ impl ImageRef {
         &self.repository
     }
 
+    /// Registry and repository, such as `registry.k8s.io/pause`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
     /// The digest, if the reference names one.
     pub fn digest(&self) -> Option<&Sha256> {
         self.digest.as_ref()

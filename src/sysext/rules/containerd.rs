@@ -52,6 +52,11 @@ impl Config {
     }
 }
 
+/// The image that a config of containerd starts pods with, if it names one.
+pub fn sandbox_image(config: &str) -> Option<String> {
+    Config::parse(config).sandbox
+}
+
 /// The path that containerd is told to read.
 fn path_in_force(merge: &Merge) -> String {
     let units = merge.units();

@@ -3,11 +3,13 @@
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
 use std::fs;
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use prebake::bundle::index::Index;
+use prebake::bundle::{Bundle, Demand};
 use prebake::format::archive::{self, Selection};
 use prebake::format::erofs;
 use prebake::format::gotemplate::{self, Template};
@@ -21,6 +23,7 @@ use prebake::minisign::{PublicKey, Secret, SecretKey, Signature};
 use prebake::openpgp::Certificate;
 use prebake::recipe::Recipe;
 use prebake::report::{Finding, Findings, Source};
+use prebake::secrets::scan;
 use prebake::serve::http::head;
 use prebake::serve::http::limits;
 use prebake::serve::http::ranges::{self, Ranges};
@@ -188,6 +191,25 @@ pub fn archive(bytes: &[u8]) {
             let plain = |part: &str| !matches!(part, "" | "." | "..");
             assert!(path.split('/').all(plain) && path.starts_with("usr"), "{path:?}");
         }
+    }
+}
+
+/// A bundle is refused or read. Its members lie inside of the file, its index is written again as it was, and a member without a
+/// flaw has the bytes that the index says.
+pub fn bundle(bytes: &[u8]) {
+    let file = scratch(bytes);
+    let Ok(bundle) = Bundle::open(file.path(), &Demand::anything()) else { return };
+    let index = bundle.index();
+    assert_eq!(bundle.layout().length(), bytes.len() as u64, "the length follows from the index");
+    assert_eq!(Index::parse("fuzzed", &index.to_bytes()).as_ref().ok(), Some(index), "read again");
+    let flaws = bundle.verify().expect("all of it is there").flaws;
+    for path in index.members.keys() {
+        let extent = bundle.extent(path).expect("each member has a place");
+        assert!(extent.start + extent.size <= bytes.len() as u64, "{path} is inside");
+        assert!(!flaws.is_empty() || bundle.read(path, u64::MAX).is_ok(), "{path} is sound");
+    }
+    for tree in bundle.trees() {
+        let _ = bundle.manifest(tree);
     }
 }
 
@@ -391,5 +413,28 @@ fn stands_in(finding: &Finding, source: &Arc<Source>) {
         assert_eq!(place.source.name, source.name, "{finding}");
         let lines = source.text.lines().count() + 1;
         assert!((1..=lines).contains(&place.line) && place.column > 0, "{}:{}", place.line, place.column);
+    }
+}
+
+/// A text gives the same secrets whatever pieces it comes in, and each lies in one of its lines.
+pub fn secrets(bytes: &[u8]) {
+    let Some((length, text)) = bytes.split_first() else { return };
+    let whole = scan("/x", text).unwrap();
+    assert_eq!(scan("/x", Pieces { text, length: usize::from(*length).max(1) }).unwrap(), whole);
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let packed = text.starts_with(&[0x1f, 0x8b]);
+    assert!(packed || whole.iter().all(|hit| (1..=lines.len()).contains(&hit.line) && hit.column > 0));
+}
+
+/// Hands out a text in pieces of a length.
+struct Pieces<'t> {
+    text: &'t [u8],
+    length: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.length.min(buffer.len());
+        self.text.read(&mut buffer[..length])
     }
 }

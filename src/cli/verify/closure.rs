@@ -1,0 +1,125 @@
+//! `prebake verify --closure`: what a tree refers to, and whether that is inside.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::closure::{self, Edge, Graph, Options, Outcome};
+use crate::error::{Advice, Exit, Result};
+use crate::tree::Tree;
+
+/// What belongs to the closure.
+#[derive(Args)]
+#[command(next_help_heading = "Closure")]
+pub(super) struct ClosureArgs {
+    /// Show that every URL, digest, image, sysext and file that the tree refers to is inside; exit with 4 if one is not
+    #[arg(long)]
+    pub closure: bool,
+    /// What may be outside: a host, a registry, or a reference, with `*` for anything (repeatable)
+    #[arg(long, value_name = "HOST|PATTERN", requires = "closure")]
+    allow: Vec<String>,
+    /// Where machines will find the root of the tree, if it does not say so itself (repeatable)
+    #[arg(long = "base-url", value_name = "URL", requires = "closure")]
+    bases: Vec<String>,
+}
+
+/// Why the closure is not shown.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{place} does not close over what it refers to: {missing} missing, {unread} not read")]
+    Open { place: String, missing: usize, unread: usize },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+
+    fn hint(&self) -> Option<String> {
+        let Error::Open { .. } = self;
+        Some(
+            "bring it in (`images:` of the recipe, a sysext, contents in the config), say with --base-url where machines \
+             find the tree, or allow it with --allow HOST"
+                .into(),
+        )
+    }
+}
+
+impl ClosureArgs {
+    /// Walks through a tree.
+    pub fn prove(&self, tree: &Tree) -> Result<Graph> {
+        closure::prove(tree, &Options { bases: self.bases.clone(), allow: self.allow.clone() })
+    }
+
+    /// Tells people what came of it.
+    pub fn print(&self, place: &str, graph: &Graph) {
+        for edge in graph.edges() {
+            let word = match &edge.outcome {
+                Outcome::Missing(why) => format!("missing  {} {}: {why}", edge.kind, edge.to),
+                Outcome::Allowed(by) => format!("allowed  {} {}, by --allow {by}", edge.kind, edge.to),
+                Outcome::Inside(_) | Outcome::Served(_) | Outcome::Open(_) => continue,
+            };
+            println!("{}\n         {}", word.escape_debug(), way(graph, edge).escape_debug());
+        }
+        for (spot, why) in &graph.closed {
+            println!(
+                "unread   {}: {}",
+                graph.way(*spot, None).join(" → ").escape_debug(),
+                why.escape_debug()
+            );
+        }
+        let counts: Vec<String> = graph
+            .counts()
+            .into_iter()
+            .map(|(kind, (inside, all))| match inside == all {
+                true => format!("{kind} {all}"),
+                false => format!("{kind} {inside}/{all}"),
+            })
+            .collect();
+        let verdict = match is_closed(graph) {
+            true => "nothing outside is needed but what was allowed",
+            false => "something outside is needed",
+        };
+        println!("{place}: {} references: {verdict}", graph.edges().len());
+        println!("  inside   {}", counts.join(", "));
+        let open = graph.edges().iter().filter(|edge| matches!(edge.outcome, Outcome::Open(_))).count();
+        if open > 0 {
+            println!("  open     {open} are put together on the machine; --json lists them");
+        }
+        for base in &graph.bases {
+            println!("  served   at {base}");
+        }
+        let used = |allowed: &&String| {
+            graph.edges().iter().any(|edge| matches!(&edge.outcome, Outcome::Allowed(by) if by == *allowed))
+        };
+        for unused in self.allow.iter().filter(|allowed| !used(allowed)) {
+            eprintln!("warning: nothing needs --allow {unused}");
+        }
+    }
+}
+
+/// What led to a reference, and the reference.
+fn way(graph: &Graph, edge: &Edge) -> String {
+    let mut way = graph.way(edge.from, edge.line);
+    way.push(edge.to.clone());
+    way.join(" → ")
+}
+
+fn is_closed(graph: &Graph) -> bool {
+    graph.missing().next().is_none() && graph.closed.is_empty()
+}
+
+/// The verdict as the process' own.
+pub(super) fn settle(place: &str, graph: &Graph) -> Result<()> {
+    match is_closed(graph) {
+        true => Ok(()),
+        false => {
+            let (missing, unread) = (graph.missing().count(), graph.closed.len());
+            Err(Error::Open { place: place.into(), missing, unread }.into())
+        }
+    }
+}
+
+/// The verdict and the whole graph.
+pub(super) fn as_json(graph: &Graph) -> Value {
+    graph.to_json()
+}

@@ -1,0 +1,262 @@
+//! What loaders load: the scripts and configs that outputs write, the profiles and groups of Matchbox, and the kernel's
+//! arguments in all of them.
+
+use serde_json::Value;
+
+use super::graph::Kind;
+use super::reference::{Reference, Rule, urls};
+
+/// Arguments whose value is a config that Ignition fetches.
+const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
+/// Where our own units find the server.
+const SERVER_ARG: &str = "prebake.url";
+
+/// What a loader's file refers to, by the name that outputs give it.
+pub(super) fn references(path: &str, text: &str) -> Vec<Reference> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match () {
+        _ if name.ends_with(".ipxe") => ipxe(text),
+        _ if name.starts_with("grub.cfg") => grub(text),
+        _ if path.contains("/pxelinux.cfg/") => pxelinux(text),
+        _ if name.ends_with(".tf.json") => terraform(text),
+        _ => numbered(text).flat_map(|(line, text)| urls(text).map(move |url| script(line, url))).collect(),
+    }
+}
+
+/// Lines with their numbers, without those that are comments in every loader's language.
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.starts_with('#'))
+}
+
+fn script(line: usize, text: &str) -> Reference {
+    Reference::location(Some(line), Kind::Script, text)
+}
+
+/// iPXE: `kernel`, `initrd` and `chain`, with `||` between one attempt and the next.
+fn ipxe(text: &str) -> Vec<Reference> {
+    let mut found = Vec::new();
+    let mut args: Vec<(usize, String)> = Vec::new();
+    for (line, text) in numbered(text) {
+        let attempts: Vec<&str> = text.split("||").flat_map(|part| part.split("&&")).map(str::trim).collect();
+        for (index, attempt) in attempts.iter().enumerate() {
+            let mut words = attempt.split_whitespace();
+            let kind = match words.next() {
+                Some("kernel") => Kind::Kernel,
+                Some("initrd" | "imgfetch" | "module") => Kind::Initrd,
+                Some("chain" | "imgexec") => Kind::Script,
+                _ => continue,
+            };
+            let Some(target) = words.find(|word| !word.starts_with('-')) else { continue };
+            let optional = target.contains("${") && attempts.len() > index + 1;
+            found.push(Reference::new(Some(line), kind, target, Rule::Location { optional }));
+            if kind == Kind::Kernel {
+                args.extend(words.map(|word| (line, word.to_owned())));
+            }
+        }
+    }
+    let initrds = base_names(&found);
+    found.extend(args.iter().flat_map(|(line, arg)| argument(Some(*line), arg, Some(&initrds))));
+    found
+}
+
+/// GRUB: quoted words behind `linux` and `initrd`.
+fn grub(text: &str) -> Vec<Reference> {
+    let mut found = Vec::new();
+    for (line, text) in numbered(text) {
+        let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(['\'', '"'])).collect();
+        match words.as_slice() {
+            ["linux", kernel, args @ ..] => {
+                found.push(Reference::location(Some(line), Kind::Kernel, *kernel));
+                found.extend(args.iter().flat_map(|arg| argument(Some(line), arg, None)));
+            }
+            ["initrd", initrds @ ..] => {
+                found.extend(initrds.iter().map(|path| Reference::location(Some(line), Kind::Initrd, *path)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// PXELINUX: `KERNEL`, `INITRD A,B` and `APPEND`.
+fn pxelinux(text: &str) -> Vec<Reference> {
+    let mut found = Vec::new();
+    for (line, text) in numbered(text) {
+        let (key, value) = text.split_once(' ').unwrap_or((text, ""));
+        match key {
+            "KERNEL" => found.push(Reference::location(Some(line), Kind::Kernel, value)),
+            "INITRD" => {
+                found.extend(value.split(',').map(|path| Reference::location(Some(line), Kind::Initrd, path)))
+            }
+            "APPEND" => {
+                found.extend(value.split_whitespace().flat_map(|arg| argument(Some(line), arg, None)))
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Terraform's JSON: paths from the root of the server, or from the module on; `$${` is a `${` that Terraform leaves.
+fn terraform(text: &str) -> Vec<Reference> {
+    const MODULE: &str = "${path.module}/";
+    fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+        match value {
+            Value::String(text) => found.push(text),
+            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+            Value::Object(entries) => entries.values().for_each(|item| strings(item, found)),
+            _ => {}
+        }
+    }
+    let module: Value = serde_json::from_str(text).unwrap_or_default();
+    let (mut found, profiles) = (Vec::new(), &module["locals"]["profiles"]);
+    for profile in profiles.as_object().into_iter().flat_map(|profiles| profiles.values()) {
+        let plain = |value: &Value| {
+            let mut texts = Vec::new();
+            strings(value, &mut texts);
+            texts.into_iter().map(|text| text.replace("$${", "${").replace("%%{", "%{")).collect::<Vec<_>>()
+        };
+        let location = |kind| move |text: String| Reference::location(None, kind, text);
+        found.extend(plain(&profile["kernel"]).into_iter().map(location(Kind::Kernel)));
+        found.extend(plain(&profile["initrd"]).into_iter().map(location(Kind::Initrd)));
+        let mut configs = Vec::new();
+        strings(&profile["ignition"], &mut configs);
+        let beside = configs.into_iter().map(|text| text.trim_start_matches(MODULE).to_owned());
+        found.extend(beside.map(location(Kind::Config)));
+        found.extend(plain(&profile["args"]).iter().flat_map(|arg| argument(None, arg, None)));
+    }
+    let groups = module["locals"]["groups"].as_object();
+    for group in groups.into_iter().flat_map(|groups| groups.values()) {
+        if let Some(profile) = group["profile"].as_str() {
+            let known = profiles.as_object().map(|profiles| profiles.keys().cloned().collect());
+            found.push(Reference::new(None, Kind::Profile, profile, Rule::Among(known.unwrap_or_default())));
+        }
+    }
+    found
+}
+
+/// A group of Matchbox.
+pub(super) fn group(group: &Value) -> Vec<Reference> {
+    let profile = group["profile"].as_str().into_iter();
+    profile.map(|id| Reference::location(None, Kind::Profile, format!("/profiles/{id}.json"))).collect()
+}
+
+/// A profile of Matchbox. The config comes first: most of what a machine fetches is named there.
+pub(super) fn profile(profile: &Value) -> Vec<Reference> {
+    let mut found = Vec::new();
+    for (key, kind, directory) in [
+        ("ignition_id", Kind::Config, "ignition"),
+        ("cloud_id", Kind::Config, "cloud"),
+        ("generic_id", Kind::Template, "generic"),
+    ] {
+        if let Some(id) = profile[key].as_str().filter(|id| !id.is_empty()) {
+            found.push(Reference::location(None, kind, format!("/{directory}/{id}")));
+        }
+    }
+    let boot = &profile["boot"];
+    let texts = |value: &Value| -> Vec<String> {
+        let items = value.as_array().into_iter().flatten().chain(value.is_string().then_some(value));
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut loaded: Vec<Reference> = Vec::new();
+    for (key, kind) in [("initrd", Kind::Initrd), ("kernel", Kind::Kernel)] {
+        // Matchbox's own flag in front of an initrd: `--name NAME URL`.
+        let last = |text: String| text.split_whitespace().last().unwrap_or_default().to_owned();
+        loaded.extend(
+            texts(&boot[key]).into_iter().map(last).map(|text| Reference::location(None, kind, text)),
+        );
+    }
+    let initrds = base_names(&loaded);
+    found.extend(loaded);
+    found.extend(texts(&boot["args"]).iter().flat_map(|arg| argument(None, arg, Some(&initrds))));
+    found
+}
+
+fn base_names(loaded: &[Reference]) -> Vec<String> {
+    let initrds = loaded.iter().filter(|reference| reference.kind == Kind::Initrd);
+    initrds.map(|initrd| initrd.text.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// What a kernel argument refers to. `initrds` are the names of what the loader loads, where `initrd=` must be one of them.
+pub(super) fn argument(line: Option<usize>, arg: &str, initrds: Option<&Vec<String>>) -> Vec<Reference> {
+    let (key, value) = arg.split_once('=').unwrap_or((arg, ""));
+    match (key, initrds) {
+        ("initrd", Some(initrds)) => {
+            vec![Reference::new(line, Kind::Initrd, value, Rule::Among(initrds.clone()))]
+        }
+        (SERVER_ARG, _) => vec![Reference::location(line, Kind::Server, value)],
+        (key, _) if CONFIG_ARGS.contains(&key) => vec![Reference::location(line, Kind::Config, value)],
+        _ => urls(arg).map(|url| Reference::location(line, Kind::Url, url)).collect(),
+    }
+}
+
+/// Where machines find the server, as a loader's file says it: in `prebake.url=`.
+pub(super) fn servers(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("prebake.url=").filter_map(|(at, key)| urls(&text[at + key.len()..]).next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &str, text: &str) -> Vec<String> {
+        let shown = |reference: Reference| {
+            let line = reference.line.map_or(String::new(), |line| format!("{line} "));
+            let optional = reference.rule == Rule::Location { optional: true };
+            format!("{line}{} {}{}", reference.kind, reference.text, if optional { " ?" } else { "" })
+        };
+        references(path, text).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn every_loaders_language_is_read() {
+        assert_eq!(
+            shown(
+                "boot.ipxe",
+                "#!ipxe\nchain a/${mac:hexhyp}.ipxe || chain b.ipxe || shell\nkernel ../k initrd=i ignition.config.url=http://h/c?x=${uuid}\ninitrd ../i\n"
+            ),
+            [
+                "2 script a/${mac:hexhyp}.ipxe ?",
+                "2 script b.ipxe",
+                "3 kernel ../k",
+                "4 initrd ../i",
+                "3 initrd i",
+                "3 config http://h/c?x=${uuid}",
+            ]
+        );
+        assert_eq!(
+            shown(
+                "boot/grub/grub.cfg",
+                "menuentry 'x' {\n  linux '/t/k' 'a=b' 'prebake.url=http://h/t'\n  initrd '/t/i' '/t/j'\n}\n"
+            ),
+            ["2 kernel /t/k", "2 server http://h/t", "3 initrd /t/i", "3 initrd /t/j"]
+        );
+        assert_eq!(
+            shown(
+                "boot/pxelinux/pxelinux.cfg/default",
+                "LABEL x\n  KERNEL ::k\n  INITRD ::i,http://h/j\n  APPEND quiet\n"
+            ),
+            ["2 kernel ::k", "3 initrd ::i", "3 initrd http://h/j"]
+        );
+        assert_eq!(
+            shown(
+                "boot/terraform/matchbox.tf.json",
+                r#"{"locals":{"profiles":{"w":{"kernel":"/k","initrd":["/i"],"args":["ignition.config.url=http://h/ignition?uuid=$${uuid}"],"ignition":"${path.module}/../../ignition/w.ign"}},"groups":{"n":{"profile":"w"}}}}"#
+            ),
+            [
+                "kernel /k",
+                "initrd /i",
+                "config ../../ignition/w.ign",
+                "config http://h/ignition?uuid=${uuid}",
+                "profile w"
+            ]
+        );
+        assert_eq!(
+            shown("boot/dnsmasq/dnsmasq.conf", "# http://doc\ndhcp-boot=tag:ipxe,http://h/boot.ipxe\n"),
+            ["2 script http://h/boot.ipxe"]
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! Who refers to what, and what came of each reference.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+/// What refers to something: a file of the tree, or one inside of it, such as a file that a config writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot(usize);
+
+#[derive(Debug)]
+struct Named {
+    name: String,
+    /// What led here first, and in which line.
+    parent: Option<(Spot, Option<usize>)>,
+}
+
+/// What kind of thing a reference names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A profile of Matchbox, by its id.
+    Profile,
+    /// A config that Ignition or Matchbox serves or fetches.
+    Config,
+    /// A template that a server fills in.
+    Template,
+    /// A kernel that a loader loads.
+    Kernel,
+    /// An initrd that a loader loads, or a part of one.
+    Initrd,
+    /// A loader's script that another goes on with.
+    Script,
+    /// A system extension.
+    Sysext,
+    /// A file that a machine fetches.
+    Url,
+    /// A container image.
+    Image,
+    /// The archive of a container image.
+    Archive,
+    /// Where systemd-sysupdate looks for newer versions.
+    Update,
+    /// A line in a list of digests.
+    Digest,
+    /// What a detached signature is of.
+    Signature,
+    /// Where a machine finds the server.
+    Server,
+    /// What an installation writes to the disk.
+    Disk,
+}
+
+/// What came of a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is inside: where.
+    Inside(String),
+    /// It is answered by the machine itself, or by the server that serves the tree: what.
+    Served(&'static str),
+    /// It leads outside, and the caller said that it may: by which words.
+    Allowed(String),
+    /// It is nowhere inside: why.
+    Missing(String),
+    /// It is put together on the machine, so that nothing can be said.
+    Open(&'static str),
+}
+
+/// A reference.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Who refers.
+    pub from: Spot,
+    /// In which line, from 1, where that is text.
+    pub line: Option<usize>,
+    /// What kind of thing it names.
+    pub kind: Kind,
+    /// As it is written.
+    pub to: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// All references of a tree.
+#[derive(Debug, Default)]
+pub struct Graph {
+    spots: Vec<Named>,
+    edges: Vec<Edge>,
+    /// Where machines find the tree, as it says itself or as the caller said.
+    pub bases: Vec<String>,
+    /// What could not be looked into, and why.
+    pub closed: Vec<(Spot, String)>,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (word, detail) = match self {
+            Outcome::Inside(place) => ("inside", place.as_str()),
+            Outcome::Served(by) => ("served", *by),
+            Outcome::Allowed(by) => ("allowed", by.as_str()),
+            Outcome::Missing(why) => ("missing", why.as_str()),
+            Outcome::Open(why) => ("open", *why),
+        };
+        json!({word: detail}).serialize(serializer)
+    }
+}
+
+impl Graph {
+    /// Something that nothing led to.
+    pub(super) fn root(&mut self, name: impl Into<String>) -> Spot {
+        self.spots.push(Named { name: name.into(), parent: None });
+        Spot(self.spots.len() - 1)
+    }
+
+    /// Something that another led to, in a line.
+    pub(super) fn below(&mut self, parent: Spot, line: Option<usize>, name: impl Into<String>) -> Spot {
+        self.spots.push(Named { name: name.into(), parent: Some((parent, line)) });
+        Spot(self.spots.len() - 1)
+    }
+
+    pub(super) fn add(&mut self, edge: Edge) {
+        self.edges.push(edge);
+    }
+
+    /// Every reference, in the order of the walk.
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// The name of what refers: a path in the tree, or an absolute one on the machine.
+    pub fn name(&self, spot: Spot) -> &str {
+        &self.spots[spot.0].name
+    }
+
+    /// What led to a spot, outermost first, each with the line that names the next.
+    pub fn way(&self, spot: Spot, line: Option<usize>) -> Vec<String> {
+        let mut way = Vec::new();
+        let (mut spot, mut line) = (spot, line);
+        loop {
+            let named = &self.spots[spot.0];
+            way.push(line.map_or_else(|| named.name.clone(), |line| format!("{}:{line}", named.name)));
+            match named.parent {
+                Some(parent) => (spot, line) = parent,
+                None => break,
+            }
+        }
+        way.reverse();
+        way
+    }
+
+    /// References that lead nowhere.
+    pub fn missing(&self) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().filter(|edge| matches!(edge.outcome, Outcome::Missing(_)))
+    }
+
+    /// How many references of each kind lead inside, and how many there are.
+    pub fn counts(&self) -> BTreeMap<Kind, (usize, usize)> {
+        let mut counts: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
+        for edge in &self.edges {
+            let (inside, all) = counts.entry(edge.kind).or_default();
+            *inside += usize::from(matches!(edge.outcome, Outcome::Inside(_) | Outcome::Served(_)));
+            *all += 1;
+        }
+        counts
+    }
+
+    /// The whole graph.
+    pub fn to_json(&self) -> Value {
+        let edges = self.edges.iter().map(|edge| {
+            json!({
+                "from": self.name(edge.from),
+                "line": edge.line,
+                "kind": edge.kind,
+                "to": edge.to,
+                "outcome": edge.outcome,
+                "way": self.way(edge.from, edge.line),
+            })
+        });
+        let counts = self.counts().into_iter();
+        let counts: BTreeMap<String, Value> = counts
+            .map(|(kind, (inside, all))| (kind.to_string(), json!({"inside": inside, "all": all})))
+            .collect();
+        let closed = self.closed.iter().map(|(spot, why)| json!({"what": self.name(*spot), "why": why}));
+        json!({
+            "closed": self.missing().next().is_none() && self.closed.is_empty(),
+            "bases": self.bases,
+            "counts": counts,
+            "unread": closed.collect::<Vec<_>>(),
+            "edges": edges.collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_reference_names_each_line_that_led_on() {
+        let mut graph = Graph::default();
+        let group = graph.root("groups/n1.json");
+        let profile = graph.below(group, None, "profiles/worker.json");
+        let pod = graph.below(profile, Some(3), "/etc/kubernetes/manifests/x.yaml");
+        assert_eq!(
+            graph.way(pod, Some(12)),
+            ["groups/n1.json", "profiles/worker.json:3", "/etc/kubernetes/manifests/x.yaml:12"]
+        );
+    }
+}
