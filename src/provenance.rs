@@ -30,8 +30,6 @@ pub const FILE_NAME: &str = "provenance.json";
 
 /// Who builds, unless they say otherwise: this program.
 const BUILDER: &str = concat!("pkg:generic/prebake@", env!("CARGO_PKG_VERSION"));
-/// Lines of one signature.
-const LINES: usize = 4;
 
 /// Who signs a build.
 pub struct Signing {
@@ -124,7 +122,7 @@ pub fn judge(
     rotations: &[Rotation],
 ) -> Result<(Proof, Option<Statement>), Error> {
     let signatures = match signatures {
-        Some(bytes) => parse_signatures(&format!("{SIGNATURE} of {place}"), bytes)?,
+        Some(bytes) => Signature::parse_all(&format!("{SIGNATURE} of {place}"), bytes)?,
         None => Vec::new(),
     };
     let subject = format!("{} of {place}", manifest::FILE_NAME);
@@ -148,16 +146,6 @@ pub fn verify(
     let (proof, payload) = envelope.judge(subject, trust, rotations)?;
     let statement = Statement::parse(payload).map_err(malformed)?;
     Ok((proof, statement))
-}
-
-/// The signatures of several signers, one after the other. minisign itself looks at the first.
-pub fn parse_signatures(subject: &str, bytes: &[u8]) -> Result<Vec<Signature>, minisign::Error> {
-    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-    lines
-        .chunks(LINES)
-        .take(trust::MOST + 1)
-        .map(|lines| Signature::parse(subject, &lines.concat()))
-        .collect()
 }
 
 fn fits(subject: &str, statement: &Statement, manifest: &[u8]) -> Result<(), Error> {

@@ -19,9 +19,14 @@ use crate::bundle::{self, Bundle, Extent};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest::{self, Manifest};
+use crate::provenance;
+use crate::store;
+use crate::trust::{Proof, Trust};
 
 /// The manifest's signature, beside it where there is one.
 pub const SIGNATURE: &str = "manifest.json.minisig";
+/// Longest signature or statement beside a manifest that is read, in bytes. A statement names each file of the tree.
+const MOST_BESIDE: u64 = 64 << 20;
 /// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
 const MOST_IN_MEMORY: u64 = 64 << 20;
 
@@ -74,6 +79,12 @@ pub enum Error {
     /// A bundle that cannot be used.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
+    /// Not signed by who must have signed it.
+    #[error(transparent)]
+    Unsigned(#[from] provenance::Error),
+    /// What lies beside the manifest cannot be read.
+    #[error(transparent)]
+    Beside(#[from] store::Error),
     /// Not a tree of the bundle.
     #[error("{subject} holds no tree `{tree}`, but {known}")]
     NotInBundle {
@@ -149,6 +160,8 @@ impl Advice for Error {
             Error::NotInBundle { .. } | Error::Several { .. } => Exit::Usage,
             Error::Manifest(error) => error.exit(),
             Error::Bundle(error) => error.exit(),
+            Error::Unsigned(error) => error.exit(),
+            Error::Beside(error) => error.exit(),
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
                 Exit::Integrity
             }
@@ -162,6 +175,8 @@ impl Advice for Error {
             }
             Error::Manifest(error) => error.hint(),
             Error::Bundle(error) => error.hint(),
+            Error::Unsigned(error) => error.hint(),
+            Error::Beside(error) => error.hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {
@@ -186,6 +201,20 @@ impl Tree {
     pub fn directory(path: &Path) -> Result<Tree, Error> {
         let (manifest, directory) = of_directory(path)?;
         Ok(Tree { manifest, place: Place::Directory(directory) })
+    }
+
+    /// The same, and where somebody is trusted, only if enough of them signed the manifest, and the statement of provenance
+    /// if there is one.
+    pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<(Tree, Option<Proof>), Error> {
+        let tree = Tree::directory(path)?;
+        let (Some(trust), Some(directory)) = (trust, tree.place.directory()) else { return Ok((tree, None)) };
+        let (signatures, statement) =
+            (beside(directory, SIGNATURE)?, beside(directory, provenance::FILE_NAME)?);
+        // What was read is judged, whatever becomes of the file.
+        let manifest = tree.manifest.to_bytes();
+        let (signatures, statement) = (signatures.as_deref(), statement.as_deref());
+        let (proof, _) = provenance::judge(&tree.place(), &manifest, signatures, statement, trust, &[])?;
+        Ok((tree, Some(proof)))
     }
 
     /// Opens a tree that lies in a bundle.
@@ -260,6 +289,17 @@ impl Tree {
     fn row(&self, path: &str) -> Result<&manifest::File, Error> {
         let unnamed = || Error::Unnamed { place: self.place(), path: path.into() };
         self.manifest.files.get(path).ok_or_else(unnamed)
+    }
+}
+
+/// What lies beside a manifest, if it is there.
+fn beside(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, store::Error> {
+    let path = directory.join(name);
+    let mut bytes = Vec::new();
+    match File::open(&path).and_then(|file| file.take(MOST_BESIDE).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(store::Error::io("read", &path)(error)),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::cli::bundle::{self, DemandArgs};
 use crate::cli::project::StoreArg;
 use crate::closure::Graph;
 use crate::error::{Advice, Exit, Result};
+use crate::minisign::{KeyId, PublicKey};
 use crate::tree::Tree;
 use crate::tree::verify::{Flaw, Report, verify};
 
@@ -21,6 +22,9 @@ use crate::tree::verify::{Flaw, Report, verify};
 ///
 /// Of a tree, names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is
 /// one. Secrets below private/ are in no manifest and are not judged. Of a bundle it does what `bundle verify` does.
+///
+/// With `--trust` it first judges who signed: a tree whose manifest, and statement of provenance if there is one, were not
+/// signed by enough trusted keys is not read any further (exit code 5).
 ///
 /// With `--closure` it then walks from groups and loaders' scripts through profiles, configs, units, manifests, kubeadm's
 /// configuration and sysexts, and names what leads outside with the way to it. Nothing is fetched.
@@ -77,15 +81,17 @@ impl VerifyArgs {
         if self.tree.is_file() {
             return self.bundle();
         }
-        let tree = Tree::directory(&self.tree)?;
+        let (tree, proof) = self.demand.directory(&self.tree)?;
+        let signers: Vec<KeyId> =
+            proof.iter().flat_map(|proof| &proof.signers).map(PublicKey::id).collect();
         let report = verify(&tree);
         // What is damaged may refer to anything.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
         match self.json {
-            true => println!("{:#}", as_json(&tree, &report, graph.as_ref())),
+            true => println!("{:#}", as_json(&tree, &report, &signers, graph.as_ref())),
             false => {
-                print(&tree, &report);
+                print(&tree, &report, &signers);
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
         }
@@ -118,12 +124,12 @@ impl VerifyArgs {
     }
 }
 
-fn as_json(tree: &Tree, report: &Report, graph: Option<&Graph>) -> serde_json::Value {
+fn as_json(tree: &Tree, report: &Report, signers: &[KeyId], graph: Option<&Graph>) -> serde_json::Value {
     let Report { files, bytes, flaws } = report;
     let manifest = tree.manifest();
     let mut json = json!({
         "tree": tree.place(), "name": manifest.name, "build_id": manifest.build_id(),
-        "files": files, "bytes": bytes, "flaws": flaws,
+        "files": files, "bytes": bytes, "flaws": flaws, "signers": signers,
     });
     if let Some(graph) = graph {
         json["closure"] = closure::as_json(graph);
@@ -131,7 +137,7 @@ fn as_json(tree: &Tree, report: &Report, graph: Option<&Graph>) -> serde_json::V
     json
 }
 
-fn print(tree: &Tree, Report { files, bytes, flaws }: &Report) {
+fn print(tree: &Tree, Report { files, bytes, flaws }: &Report, signers: &[KeyId]) {
     for Flaw { path, kind } in flaws {
         // A name may be anybody's.
         println!("{} {kind}", path.escape_debug());
@@ -139,4 +145,7 @@ fn print(tree: &Tree, Report { files, bytes, flaws }: &Report) {
     let (place, build) = (tree.place(), tree.manifest().build_id());
     let verdict = if flaws.is_empty() { "all as published" } else { "not as published" };
     println!("{place}: build {build}, {files} files, {}, {verdict}", HumanBytes(*bytes));
+    for signer in signers {
+        println!("  signed by {signer}");
+    }
 }
