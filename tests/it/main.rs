@@ -6,6 +6,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod action;
 mod archives;
 mod archs;
 mod boot_flaws;
