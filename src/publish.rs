@@ -158,9 +158,7 @@ impl Draft {
     pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
         Draft { private: Some(private), ..self }
     }
-}
 
-impl Draft {
     /// Writes what the manifest does not name.
     fn place_unnamed(&self, tree: &Path) -> Result<(), store::Error> {
         for (name, bytes) in &self.beside {

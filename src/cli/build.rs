@@ -16,9 +16,11 @@ use self::events::{EventLog, Target};
 use self::record::Record;
 use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, interruptible};
+use super::signing::SignArgs;
 use crate::build::{Limits, Project, Report, build};
 use crate::error::Result;
 use crate::event::{self, Event, Everyone, Observer};
+use crate::provenance::Signing;
 use crate::publish::{CURRENT, Published};
 use crate::report::Finding;
 
@@ -50,6 +52,11 @@ pub struct BuildArgs {
     delivery: DeliveryArgs,
     #[command(flatten)]
     fetch: FetchArgs,
+    #[command(flatten)]
+    sign: SignArgs,
+    /// Name the builder in the signed statement of provenance, as those who judge it know it
+    #[arg(long, value_name = "URI", requires = "sign_keys", value_parser = uri, help_heading = "Signing")]
+    builder_id: Option<String>,
     #[command(flatten)]
     reports: ReportArgs,
 }
@@ -133,7 +140,9 @@ impl BuildArgs {
             rebuild: self.verify_rebuild,
             http: self.fetch.options(),
         };
-        let work = build(&project, &store, &self.output, &self.layers, limits, observer);
+        let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
+        let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
+        let work = build(&project, &store, &self.output, &self.layers, limits, signing, observer);
         let report = interruptible(work, move || {
             if let Some(log) = log {
                 log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });
@@ -159,6 +168,13 @@ fn tell(report: &Report, observer: &dyn Observer) {
     observer.notice(Event::BuildDone { build_id: &build_id, path: &path, unchanged: *unchanged });
 }
 
+fn uri(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("it is not a URI such as https://ci.example/builders/1: {why}")),
+    }
+}
+
 fn as_json(report: &Report, current: &Path) -> serde_json::Value {
     let steps: Vec<_> = report
         .steps
@@ -172,6 +188,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
         "unchanged": report.published.unchanged,
         "release": report.lock.release,
         "lock_moved": report.lock_moved,
+        "signers": report.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "fetched": report.fetched,
         "memory": report.memory.iter().map(|(boot, needed)| (boot, needed.0)).collect::<BTreeMap<_, _>>(),
         "steps": steps,

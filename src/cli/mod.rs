@@ -3,6 +3,7 @@
 mod build;
 mod bundle;
 mod completions;
+mod diff;
 mod explain;
 mod fetch;
 mod ignition;
@@ -48,6 +49,7 @@ enum Verb {
     Build(build::BuildArgs),
     Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
+    Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
@@ -78,6 +80,7 @@ impl Cli {
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),
             Verb::Completions(args) => args.run(),
+            Verb::Diff(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),

@@ -44,7 +44,8 @@ impl Random {
     }
 }
 
-fn harmless(sound: &[u8], places: &[Range<usize>], rounds: usize, holds: fn(&[u8])) {
+/// Holds for the sound bytes, and for so many that were damaged.
+pub fn harmless(sound: &[u8], places: &[Range<usize>], rounds: usize, holds: fn(&[u8])) {
     let mut random = Random(7);
     holds(sound);
     for _ in 0..rounds {

@@ -51,6 +51,10 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path) -> String {
     if report.lock_moved {
         lines.push(format!("  lock      wrote {}; commit it", lock_path.display()));
     }
+    if !report.signers.is_empty() {
+        let signers: Vec<String> = report.signers.iter().map(ToString::to_string).collect();
+        lines.push(format!("  signed    by {}", signers.join(", ")));
+    }
     lines.push(format!("  next      prebake serve {}", current.display()));
     lines.join("\n") + "\n"
 }

@@ -35,6 +35,7 @@ pub struct BundleArgs {
 #[derive(Subcommand)]
 enum BundleVerb {
     Create(Box<create::CreateArgs>),
+    Diff(Box<super::diff::DiffArgs>),
     Sign(sign::SignBundleArgs),
     Verify(VerifyArgs),
     Inspect(inspect::InspectArgs),
@@ -46,6 +47,7 @@ impl BundleArgs {
     pub fn run(self) -> Result<()> {
         match self.verb {
             BundleVerb::Create(args) => args.run(),
+            BundleVerb::Diff(args) => args.run(),
             BundleVerb::Sign(args) => args.run(),
             BundleVerb::Verify(args) => args.run(),
             BundleVerb::Inspect(args) => args.run(),

@@ -1,6 +1,10 @@
 //! The one HTTP client of a process: how long it waits for a connection, which redirects it follows, whom it trusts.
 
+use std::error::Error as _;
+use std::io;
 use std::time::Duration;
+
+use tokio_rustls::rustls;
 
 use super::Error;
 
@@ -34,6 +38,16 @@ impl Client {
             false => Err(Error::NoRoots { url: url.into() }),
         }
     }
+}
+
+/// Whether a request failed because of the server's certificate.
+pub fn is_distrust(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    // An `io::Error` is transparent: its source is that of what it holds.
+    let held = |cause: &io::Error| cause.get_ref()?.downcast_ref::<rustls::Error>().cloned();
+    causes
+        .filter_map(|cause| cause.downcast_ref().and_then(held))
+        .any(|cause| matches!(cause, rustls::Error::InvalidCertificate(_)))
 }
 
 fn builder(stall: Duration) -> reqwest::ClientBuilder {

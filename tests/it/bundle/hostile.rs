@@ -54,8 +54,8 @@ fn each_kind_of_bad_bundle_is_refused_in_its_own_words() {
         let row = b"    \"README\": {\n";
         let at = bytes.windows(row.len()).position(|window| window == row).unwrap();
         let end = bytes[512..].iter().position(|byte| *byte == 0).unwrap() + 512;
-        let copy = b"    \"README\": {\"sha256\": \"aa\", \"size\": 1},\n";
-        let index = [&bytes[512..at], copy, &bytes[at..end]].concat();
+        let copy = format!("    \"README\": {{\"sha256\": \"{}\", \"size\": 1}},\n", "a".repeat(64));
+        let index = [&bytes[512..at], copy.as_bytes(), &bytes[at..end]].concat();
         archive(&[("bundle.json", &index)])
     };
     let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![

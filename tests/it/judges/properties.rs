@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use prebake::bundle::index::Index;
+use prebake::bundle::{Bundle, Demand};
 use prebake::format::archive::{self, Selection};
 use prebake::format::erofs;
 use prebake::format::gotemplate::{self, Template};
@@ -189,6 +191,25 @@ pub fn archive(bytes: &[u8]) {
             let plain = |part: &str| !matches!(part, "" | "." | "..");
             assert!(path.split('/').all(plain) && path.starts_with("usr"), "{path:?}");
         }
+    }
+}
+
+/// A bundle is refused or read. Its members lie inside of the file, its index is written again as it was, and a member without a
+/// flaw has the bytes that the index says.
+pub fn bundle(bytes: &[u8]) {
+    let file = scratch(bytes);
+    let Ok(bundle) = Bundle::open(file.path(), &Demand::anything()) else { return };
+    let index = bundle.index();
+    assert_eq!(bundle.layout().length(), bytes.len() as u64, "the length follows from the index");
+    assert_eq!(Index::parse("fuzzed", &index.to_bytes()).as_ref().ok(), Some(index), "read again");
+    let flaws = bundle.verify().expect("all of it is there").flaws;
+    for path in index.members.keys() {
+        let extent = bundle.extent(path).expect("each member has a place");
+        assert!(extent.start + extent.size <= bytes.len() as u64, "{path} is inside");
+        assert!(!flaws.is_empty() || bundle.read(path, u64::MAX).is_ok(), "{path} is sound");
+    }
+    for tree in bundle.trees() {
+        let _ = bundle.manifest(tree);
     }
 }
 
