@@ -20,13 +20,10 @@ use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest::{self, Manifest};
 use crate::provenance;
-use crate::store;
-use crate::trust::{Proof, Trust};
+use crate::trust::Trust;
 
 /// The manifest's signature, beside it where there is one.
 pub const SIGNATURE: &str = "manifest.json.minisig";
-/// Longest signature or statement beside a manifest that is read, in bytes. A statement names each file of the tree.
-const MOST_BESIDE: u64 = 64 << 20;
 /// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
 const MOST_IN_MEMORY: u64 = 64 << 20;
 
@@ -82,9 +79,6 @@ pub enum Error {
     /// Not signed by who must have signed it.
     #[error(transparent)]
     Unsigned(#[from] provenance::Error),
-    /// What lies beside the manifest cannot be read.
-    #[error(transparent)]
-    Beside(#[from] store::Error),
     /// Not a tree of the bundle.
     #[error("{subject} holds no tree `{tree}`, but {known}")]
     NotInBundle {
@@ -161,7 +155,6 @@ impl Advice for Error {
             Error::Manifest(error) => error.exit(),
             Error::Bundle(error) => error.exit(),
             Error::Unsigned(error) => error.exit(),
-            Error::Beside(error) => error.exit(),
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
                 Exit::Integrity
             }
@@ -176,7 +169,6 @@ impl Advice for Error {
             Error::Manifest(error) => error.hint(),
             Error::Bundle(error) => error.hint(),
             Error::Unsigned(error) => error.hint(),
-            Error::Beside(error) => error.hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {
@@ -203,18 +195,13 @@ impl Tree {
         Ok(Tree { manifest, place: Place::Directory(directory) })
     }
 
-    /// The same, and where somebody is trusted, only if enough of them signed the manifest, and the statement of provenance
-    /// if there is one.
-    pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<(Tree, Option<Proof>), Error> {
+    /// The same; where somebody is trusted, only if enough of them signed what [`provenance::judge_directory`] looks at.
+    pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<Tree, Error> {
         let tree = Tree::directory(path)?;
-        let (Some(trust), Some(directory)) = (trust, tree.place.directory()) else { return Ok((tree, None)) };
-        let (signatures, statement) =
-            (beside(directory, SIGNATURE)?, beside(directory, provenance::FILE_NAME)?);
-        // What was read is judged, whatever becomes of the file.
-        let manifest = tree.manifest.to_bytes();
-        let (signatures, statement) = (signatures.as_deref(), statement.as_deref());
-        let (proof, _) = provenance::judge(&tree.place(), &manifest, signatures, statement, trust, &[])?;
-        Ok((tree, Some(proof)))
+        if let (Some(trust), Some(directory)) = (trust, tree.place.directory()) {
+            provenance::judge_directory(directory, &tree.manifest, trust)?;
+        }
+        Ok(tree)
     }
 
     /// Opens a tree that lies in a bundle.
@@ -289,17 +276,6 @@ impl Tree {
     fn row(&self, path: &str) -> Result<&manifest::File, Error> {
         let unnamed = || Error::Unnamed { place: self.place(), path: path.into() };
         self.manifest.files.get(path).ok_or_else(unnamed)
-    }
-}
-
-/// What lies beside a manifest, if it is there.
-fn beside(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, store::Error> {
-    let path = directory.join(name);
-    let mut bytes = Vec::new();
-    match File::open(&path).and_then(|file| file.take(MOST_BESIDE).read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(store::Error::io("read", &path)(error)),
     }
 }
 

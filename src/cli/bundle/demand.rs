@@ -9,7 +9,6 @@ pub use crate::bundle::policy::Taken;
 use crate::cli::signing::TrustArgs;
 use crate::error::Result;
 use crate::tree::Tree;
-use crate::trust::Proof;
 
 /// Whom to believe about a tree or bundle.
 #[derive(Args)]
@@ -36,7 +35,7 @@ impl DemandArgs {
     }
 
     /// Opens a tree in a directory, if it was signed by the keys on the command line; what a site remembers is of bundles.
-    pub fn directory(&self, path: &Path) -> Result<(Tree, Option<Proof>)> {
+    pub fn directory(&self, path: &Path) -> Result<Tree> {
         Ok(Tree::believed(path, self.trust.trust()?.as_ref())?)
     }
 

@@ -59,7 +59,7 @@ impl BundleArgs {
                 let bundle = bundles.open(path)?;
                 Tree::chosen(bundle.into(), bundles.tree.as_deref())
             }
-            false => Ok(Tree::believed(path, bundles.policy.trust.as_ref())?.0),
+            false => Tree::believed(path, bundles.policy.trust.as_ref()),
         }))
     }
 }
