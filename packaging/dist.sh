@@ -35,6 +35,8 @@ build() {
 }
 
 [ $# -gt 0 ] || set -- amd64 arm64
+# Nothing of an earlier run may get a checksum of this one.
+rm -rf dist
 for arch; do
     case $arch in
         amd64) build x86_64 prebake-amd64 ;;
@@ -46,5 +48,4 @@ for arch; do
     esac
 done
 cd dist
-sha256sum prebake-a* >SHA256SUMS
-cat SHA256SUMS
+sha256sum prebake-* | tee SHA256SUMS

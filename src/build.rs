@@ -19,12 +19,15 @@ use crate::images;
 use crate::kubernetes::{self, Needs};
 use crate::lock::{self, Lock};
 use crate::memory::Bytes;
+use crate::minisign::{KeyId, SecretKey};
 use crate::plan::Step;
+use crate::provenance::{self, Signing};
 use crate::publish::{Output, Published};
+use crate::rebuild::{self, Made};
 use crate::recipe::{Recipe, Version};
 use crate::report::Finding;
 use crate::resolve::{self, Stock};
-use crate::run::Outcome;
+use crate::run::{self, Outcome};
 use crate::secrets;
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
@@ -41,6 +44,8 @@ pub struct Limits {
     pub locked: bool,
     /// Use the store alone.
     pub offline: bool,
+    /// Build everything twice, and publish it only if it comes out the same.
+    pub rebuild: bool,
     /// How inputs are fetched.
     pub http: http::Options,
 }
@@ -96,6 +101,8 @@ pub struct Report {
     pub steps: Vec<(Step, Outcome)>,
     /// Each boot's id, and the memory that a machine needs for it.
     pub memory: Vec<(String, Bytes)>,
+    /// Who signed it now.
+    pub signers: Vec<KeyId>,
     /// Warnings about the layers, and about machines that are too small.
     pub warnings: Vec<Finding>,
 }
@@ -209,13 +216,14 @@ impl Project {
     }
 }
 
-/// Builds a recipe into `output/NAME/BUILD-ID`.
+/// Builds a recipe into `output/NAME/BUILD-ID`. Where somebody signs, the tree appears signed.
 pub async fn build(
     project: &Project,
     store: &Store,
     output: &Path,
     layers: &[PathBuf],
     limits: Limits,
+    signing: Option<&Signing>,
     observer: &dyn Observer,
 ) -> Result<Report> {
     let Project { recipe, sysexts, .. } = project;
@@ -227,16 +235,26 @@ pub async fn build(
     let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings, public } = compiled;
-    let needs = kubernetes::needs(recipe, sysexts, Some(&lock))?;
-    let blueprint = Blueprint::new(project, &lock, version, &packaging, &needs, boots)?;
+    let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(check::boots(store, version, &blueprint.plan, &blueprint.boots)?);
     warnings.extend(secrets::built(store, &lock, sysexts, &blueprint.plan, &outcomes, public)?);
-    let Assembled { draft, memory, warnings: of_memory } = blueprint.assemble(&outcomes, &early, store)?;
+    let Assembled { mut draft, memory, warnings: of_memory } =
+        blueprint.assemble(&run::objects(&outcomes), &early, store)?;
     warnings.extend(of_memory);
+    if limits.rebuild {
+        let made = Made { outcomes: &outcomes, draft: &draft, store };
+        rebuild::verify(&blueprint, layers, made, observer)?;
+    }
+    if let Some(signing) = signing {
+        let request = provenance::Request { recipe, layers, lock: &lock };
+        let proofs = provenance::sign(draft.manifest(), &request, signing)?;
+        draft = draft.with_beside(proofs);
+    }
     let published = output.publish(&draft, store)?;
     store.keep_tree(&output.current())?;
     let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();
-    Ok(Report { published, version, lock, lock_moved, fetched, steps, memory, warnings })
+    let signers = signing.map_or(Vec::new(), |signing| signing.keys.iter().map(SecretKey::id).collect());
+    Ok(Report { signers, published, version, lock, lock_moved, fetched, steps, memory, warnings })
 }

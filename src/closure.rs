@@ -14,6 +14,7 @@ mod graph;
 mod images;
 mod kubeadm;
 mod machine;
+mod overlay;
 mod place;
 mod reference;
 mod walk;

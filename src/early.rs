@@ -2,6 +2,7 @@
 //!
 //! The kernel takes microcode only out of an uncompressed cpio that comes first (Documentation/arch/x86/microcode.rst).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -53,23 +54,29 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Puts all early initrds of a recipe into the store; by file name.
+/// Reads all early initrds of a recipe; by file name.
 ///
 /// # Errors
 /// A finding for each that cannot be used, at the place that names it.
-pub fn admit(recipe: &Recipe, store: &Store) -> Result<std::collections::BTreeMap<String, Object>> {
-    let mut objects = std::collections::BTreeMap::new();
+pub fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> {
+    let mut initrds = BTreeMap::new();
     let mut findings = Vec::new();
     for path in recipe.profiles.values().flat_map(|profile| &profile.early_initrds) {
         match read(&path.value) {
-            Ok(bytes) => {
-                objects.insert(file_name(path), store.put(&bytes)?);
-            }
+            Ok(bytes) => drop(initrds.insert(file_name(path), bytes)),
             Err(error) => findings.push(Finding::error(error.to_string()).at(path.place.clone())),
         }
     }
-    Findings::settle(findings, ())?;
-    Ok(objects)
+    Ok(Findings::settle(findings, initrds)?.0)
+}
+
+/// Puts all early initrds of a recipe into the store; by file name.
+///
+/// # Errors
+/// As [`read_all`], or the disk refuses.
+pub fn admit(recipe: &Recipe, store: &Store) -> Result<BTreeMap<String, Object>> {
+    let put = |(name, bytes): (String, Vec<u8>)| Ok((name, store.put(&bytes)?));
+    read_all(recipe)?.into_iter().map(put).collect()
 }
 
 /// What an early initrd is called in the tree.

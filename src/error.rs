@@ -27,7 +27,7 @@ pub enum Exit {
     TimedOut = 8,
     /// The lock does not say what the recipe needs, and `--locked` forbids to move it.
     Drift = 9,
-    /// `plan --exit-code`: something would change.
+    /// Something would change, and the caller asked: `plan --exit-code`, `diff --exit-code`.
     Pending = 10,
 }
 

@@ -175,13 +175,18 @@ impl Lock {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(store::Error::io("read the lock", path)(error).into()),
         };
+        Ok(Some(Lock::parse(path, &text)?))
+    }
+
+    /// Reads a lock's text; `path` names it in errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Lock, Error> {
         let lock: Lock =
-            serde_yaml::from_str(&text).map_err(|source| Error::Syntax { path: path.into(), source })?;
+            serde_yaml::from_str(text).map_err(|source| Error::Syntax { path: path.into(), source })?;
         if lock.schema != SCHEMA {
             let source = serde::de::Error::custom(format!("its schema is {}", lock.schema));
-            return Err(Error::Syntax { path: path.into(), source }.into());
+            return Err(Error::Syntax { path: path.into(), source });
         }
-        Ok(Some(lock))
+        Ok(lock)
     }
 
     /// The file's text: the same for the same lock.

@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
+use prebake::error::Exit;
+
 fn main() -> ExitCode {
     match prebake::cli::Cli::from_command_line().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let chain = error.chain();
-            // Findings already say `error[…]` and show their place; only plain messages need the word.
-            let prefix =
-                if chain[0].starts_with("error") || chain[0].starts_with("warning") { "" } else { "error: " };
+            // Findings already say `error[…]` and show their place, and to have work to do is no error; only other plain
+            // messages need the word.
+            let is_plain = !chain[0].starts_with("error") && !chain[0].starts_with("warning");
+            let prefix = if is_plain && error.exit() != Exit::Pending { "error: " } else { "" };
             eprintln!("{prefix}{}", chain[0]);
             for cause in &chain[1..] {
                 eprintln!("  because: {cause}");

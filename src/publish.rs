@@ -144,13 +144,21 @@ impl Draft {
         Draft { beside, ..self }
     }
 
+    /// What the tree will hold.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where the bytes of a file are.
+    pub fn contents(&self, path: &str) -> Option<&Contents> {
+        self.contents.get(path)
+    }
+
     /// With configs that hold secrets, by file name.
     pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
         Draft { private: Some(private), ..self }
     }
-}
 
-impl Draft {
     /// Writes what the manifest does not name.
     fn place_unnamed(&self, tree: &Path) -> Result<(), store::Error> {
         for (name, bytes) in &self.beside {
@@ -270,6 +278,14 @@ impl Output {
     }
 }
 
+/// Whether a tree is what `current` below this output directory points at, and whole.
+pub fn is_current(output: &Path, draft: &Draft, store: &Store) -> bool {
+    let directory = output.join(&draft.manifest.name);
+    let build_id = draft.manifest.build_id();
+    fs::read_link(directory.join(CURRENT)).is_ok_and(|current| current == Path::new(&build_id))
+        && is_whole(&directory.join(build_id), &draft.manifest, store)
+}
+
 /// Whether a published tree has this manifest and every file of it at its size; a paranoid store reads the files, too.
 fn is_whole(path: &Path, manifest: &Manifest, store: &Store) -> bool {
     let intact = |(name, file): (&String, &manifest::File)| {
@@ -282,9 +298,9 @@ fn is_whole(path: &Path, manifest: &Manifest, store: &Store) -> bool {
         && manifest.files.iter().all(intact)
 }
 
-/// Links an object into the tree; where the disk cannot (another file system, too many links), copies it, which the
+/// Links an object to where it is published; where the disk cannot (another file system, too many links), copies it, which the
 /// kernel does as a reflink where it can.
-fn place(object: &Path, target: &Path) -> Result<(), store::Error> {
+pub(crate) fn place(object: &Path, target: &Path) -> Result<(), store::Error> {
     match fs::hard_link(object, target) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(store::Error::io("find", object)(error)),

@@ -63,6 +63,7 @@ impl Runner<'_> {
         let mut outcomes = Vec::new();
         for step in &plan.steps {
             if let Some(object) = self.made(&step.key) {
+                self.observer.notice(Event::StepCached { id: &step.id, size: object.size });
                 outcomes.push(Outcome { object, cached: true });
                 continue;
             }
@@ -200,6 +201,11 @@ impl Runner<'_> {
         let entry = self.lock.inputs.get(&id);
         Ok(entry.map(Entry::object).ok_or_else(|| gone(id.into()))?)
     }
+}
+
+/// What each step made, when all are through.
+pub fn objects(outcomes: &[Outcome]) -> Vec<Option<Object>> {
+    outcomes.iter().map(|outcome| Some(outcome.object)).collect()
 }
 
 /// What a step made, if the store has it.

@@ -8,6 +8,7 @@ pub mod spdx;
 
 use std::collections::BTreeMap;
 
+pub use self::purl::version_in;
 use self::spdx::{Checksum, Document, ExternalRef, Package, Purpose, Verb};
 use crate::arch::Arch;
 use crate::digest::Sha256;

@@ -227,10 +227,28 @@ impl Trust {
     ) -> Result<Proof, Error> {
         // Each signature of the usual kind covers the same digest.
         let prehash = Prehash::of(message);
-        self.judge_by(subject, signatures, rotations, |signature, key| match signature.is_legacy() {
+        let verify = |signature: &Signature, key: &PublicKey| match signature.is_legacy() {
             true => signature.verify(key, message),
             false => signature.verify_prehash(key, &prehash),
-        })
+        };
+        self.judge_by(subject, signatures, Signature::key_id, rotations, verify)
+    }
+
+    /// The same for signatures over the bytes themselves, in another envelope than minisign's.
+    pub fn judge_bare(
+        &self,
+        subject: &str,
+        message: &[u8],
+        signatures: &[(KeyId, [u8; 64])],
+        rotations: &[Rotation],
+    ) -> Result<Proof, Error> {
+        let verify = |(signer, signature): &(KeyId, [u8; 64]), key: &PublicKey| match key
+            .has_signed(message, signature)
+        {
+            true => Ok(()),
+            false => Err(minisign::Error::Mismatch { subject: subject.into(), signer: *signer }),
+        };
+        self.judge_by(subject, signatures, |(signer, _)| *signer, rotations, verify)
     }
 
     /// The same for a message of which only the digest is at hand. Legacy signatures cannot be judged by it.
@@ -242,15 +260,16 @@ impl Trust {
         rotations: &[Rotation],
     ) -> Result<Proof, Error> {
         let verify = |signature: &Signature, key: &PublicKey| signature.verify_prehash(key, prehash);
-        self.judge_by(subject, signatures, rotations, verify)
+        self.judge_by(subject, signatures, Signature::key_id, rotations, verify)
     }
 
-    fn judge_by(
+    fn judge_by<S>(
         &self,
         subject: &str,
-        signatures: &[Signature],
+        signatures: &[S],
+        signer: impl Fn(&S) -> KeyId,
         rotations: &[Rotation],
-        verify: impl Fn(&Signature, &PublicKey) -> Result<(), minisign::Error>,
+        verify: impl Fn(&S, &PublicKey) -> Result<(), minisign::Error>,
     ) -> Result<Proof, Error> {
         for (what, found) in [("signatures", signatures.len()), ("rotations", rotations.len())] {
             if found > MOST {
@@ -261,7 +280,7 @@ impl Trust {
         let mut signers = BTreeMap::new();
         let mut strangers = BTreeSet::new();
         for signature in signatures {
-            let known: Vec<&PublicKey> = keys.iter().filter(|key| key.id() == signature.key_id()).collect();
+            let known: Vec<&PublicKey> = keys.iter().filter(|key| key.id() == signer(signature)).collect();
             let mut verdict = Err(None);
             for key in known {
                 match verify(signature, key) {
@@ -272,7 +291,7 @@ impl Trust {
             }
             match verdict {
                 Ok(key) => drop(signers.insert(*key.point(), key.clone())),
-                Err(None) => drop(strangers.insert(signature.key_id())),
+                Err(None) => drop(strangers.insert(signer(signature))),
                 Err(Some(source)) => return Err(Error::Signature { subject: subject.into(), source }),
             }
         }

@@ -8,7 +8,7 @@ use crate::arch::Arch;
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::event::Observer;
-use crate::kubernetes::Needs;
+use crate::kubernetes;
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest, Role};
 use crate::memory::{self, Bytes};
@@ -18,7 +18,7 @@ use crate::publish::Draft;
 use crate::recipe::{Layout, Node, Version};
 use crate::report::Finding;
 use crate::resolve;
-use crate::run::{Outcome, Runner};
+use crate::run::{self, Outcome, Runner};
 use crate::sbom;
 use crate::source::flatcar;
 use crate::store::{Object, Store};
@@ -60,10 +60,11 @@ impl<'p> Blueprint<'p> {
         lock: &'p Lock,
         version: Version,
         packaging: &'p Packaging,
-        needs: &Needs,
         boots: Vec<BootWish>,
     ) -> Result<Self> {
-        let plan = Plan::new(lock, &project.recipe, &project.sysexts, packaging, needs, &boots)?;
+        let Project { recipe, sysexts, .. } = project;
+        let needs = kubernetes::needs(recipe, sysexts, Some(lock))?;
+        let plan = Plan::new(lock, recipe, sysexts, packaging, &needs, &boots)?;
         Ok(Blueprint { project, lock, version, packaging, boots, plan })
     }
 
@@ -74,10 +75,16 @@ impl<'p> Blueprint<'p> {
         Runner { store, lock, sysexts, packaging, boots, observer }.run(&self.plan)
     }
 
-    /// Lays out the tree. `early` are the recipe's early initrds, by file name.
+    /// What the store has of each step, in their order.
+    pub fn made(&self, store: &Store) -> Vec<Option<Object>> {
+        self.plan.steps.iter().map(|step| run::made(store, &step.key)).collect()
+    }
+
+    /// Lays out the tree. `made` is what came of each step; with something missing there, paths are as they will be, but not
+    /// all sizes and digests. `early` are the recipe's early initrds, by file name.
     pub fn assemble(
         &self,
-        outcomes: &[Outcome],
+        made: &[Option<Object>],
         early: &BTreeMap<String, Object>,
         store: &Store,
     ) -> Result<Assembled> {
@@ -85,7 +92,7 @@ impl<'p> Blueprint<'p> {
         let signed = self.packaging.verity.is_some();
         let gatherer = Gatherer { recipe, sysexts, boots: &self.boots, early, signed, store };
         let Gathered { boots, sysexts: extensions, images } =
-            gatherer.gather(self.plan.steps.iter().zip(outcomes.iter().map(|outcome| outcome.object)))?;
+            gatherer.gather(self.plan.steps.iter().zip(made.iter().copied()))?;
         let built =
             Built { recipe, lock: self.lock, version: self.version, boots, sysexts: extensions, images };
         let memory = memory_of(&built);

@@ -37,10 +37,12 @@ pub(super) struct Gatherer<'g> {
 }
 
 impl Gatherer<'_> {
-    /// Takes in each step, in the plan's order: a boot comes before what is made of it.
-    pub fn gather<'s>(&self, steps: impl Iterator<Item = (&'s Step, Object)>) -> Result<Gathered> {
+    /// Takes in each step and what it made, in the plan's order: a boot comes before what is made of it. What is not made
+    /// yet has no bytes, and a config that waits for it is as it was compiled.
+    pub fn gather<'s>(&self, steps: impl Iterator<Item = (&'s Step, Option<Object>)>) -> Result<Gathered> {
         let mut gathered = Gathered::default();
-        for (step, object) in steps {
+        for (step, made) in steps {
+            let object = made.unwrap_or(Object { sha256: step.key, size: 0 });
             match &step.work {
                 Work::Sysext(index) => {
                     let sysext = &self.sysexts[*index];
@@ -58,7 +60,10 @@ impl Gatherer<'_> {
                 Work::Image(..) => {}
                 Work::Overlay(index, _) => gathered.boots.push(self.boot(&self.boots[*index], object, step)),
                 Work::Config(completion) => {
-                    let config = self.read(object)?;
+                    let config = match made {
+                        Some(object) => self.read(object)?,
+                        None => completion.config(self.boots).to_vec(),
+                    };
                     match completion.installed {
                         true => gathered.boots[completion.boot].installed = Some(config),
                         false => {
@@ -81,8 +86,8 @@ impl Gatherer<'_> {
         object: Object,
         step: Sha256,
     ) -> Result<SysextImage> {
-        let protection = || ddi::protection(&self.store.path(&object.sha256));
-        let verity = if self.signed { protection()? } else { None };
+        let image = self.store.path(&object.sha256);
+        let verity = if self.signed && image.exists() { ddi::protection(&image)? } else { None };
         Ok(SysextImage { arch, name: name.to_owned(), version: version.to_owned(), object, step, verity })
     }
 

@@ -171,7 +171,7 @@ pub enum Error {
     #[error(transparent)]
     Trust(#[from] trust::Error),
     /// Older than what the site has seen.
-    #[error("{subject} is number {found} of {name}, and this site has imported number {seen}")]
+    #[error("{subject} is number {found} of {name}, and this site has seen number {seen}")]
     Older {
         /// The file.
         subject: String,

@@ -21,7 +21,7 @@ use crate::manifest::{self, Manifest};
 const CHUNK: usize = 256 << 10;
 
 /// Files of a tree that lie beside its manifest, outside of it: its signature, and how it was made.
-pub const BESIDE: [&str; 2] = ["manifest.json.minisig", "provenance.json"];
+pub const BESIDE: [&str; 2] = [crate::tree::SIGNATURE, crate::provenance::FILE_NAME];
 
 /// One thing that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,17 +1,28 @@
 //! `prebake build`
 
+mod events;
+mod junit;
+mod record;
+mod summary;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
-use indicatif::HumanBytes;
 use serde_json::json;
 
+use self::events::{EventLog, Target};
+use self::record::Record;
 use super::progress::Progress;
-use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
-use crate::build::{Limits, Report, build};
+use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, interruptible};
+use super::signing::SignArgs;
+use crate::build::{Limits, Project, Report, build};
 use crate::error::Result;
-use crate::publish::CURRENT;
+use crate::event::{self, Event, Everyone, Observer};
+use crate::provenance::Signing;
+use crate::publish::{CURRENT, Published};
+use crate::report::Finding;
 
 /// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
 ///
@@ -33,67 +44,135 @@ pub struct BuildArgs {
     /// Use the store alone; names everything that is missing at once
     #[arg(long)]
     offline: bool,
+    /// Build everything a second time from nothing but the inputs; if it comes out otherwise, publish nothing, say where
+    /// it differs, and exit with 4
+    #[arg(long)]
+    verify_rebuild: bool,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
     fetch: FetchArgs,
+    #[command(flatten)]
+    sign: SignArgs,
+    /// Name the builder in the signed statement of provenance, as those who judge it know it
+    #[arg(long, value_name = "URI", requires = "sign_keys", value_parser = uri, help_heading = "Signing")]
+    builder_id: Option<String>,
+    #[command(flatten)]
+    reports: ReportArgs,
+}
+
+/// What is told of the build, and to whom.
+#[derive(Args)]
+#[command(next_help_heading = "Reports")]
+struct ReportArgs {
     /// Print the result as JSON on stdout
     #[arg(long)]
     json: bool,
+    /// Write what happens as it happens, a JSON object a line (docs/formats/events.md): to a file or pipe, to stdout with
+    /// `-`, or to an open descriptor with `fd:N`
+    #[arg(long, value_name = "FILE")]
+    events: Option<Target>,
+    /// Append a summary in Markdown, also of a build that failed; for $GITHUB_STEP_SUMMARY
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// Write a report in JUnit's XML, also of a build that failed
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// A build that came to its end.
+struct Built {
+    project: Project,
+    report: Report,
 }
 
 impl BuildArgs {
     /// Builds, and tells what was made, what was cached and who signed it.
     pub fn run(self) -> Result<()> {
-        let (mut project, store) = self.project.open()?;
-        self.delivery.apply(&mut project.recipe);
-        let store = self.fetch.trusting(store);
-        let limits = Limits { locked: self.locked, offline: self.offline, http: self.fetch.options() };
-        let progress = Progress::new();
-        let report = block_on(build(&project, &store, &self.output, &self.layers, limits, &progress))?;
+        let ReportArgs { json, events, summary, junit } = &self.reports;
+        if *json && matches!(events, Some(Target::Stdout)) {
+            return Err(events::Error::TwoOnStdout.into());
+        }
+        let log = events.as_ref().map(EventLog::open).transpose()?.map(Arc::new);
+        let recipe = self.project.recipe.display().to_string();
+        let (progress, record) = (Progress::new(), Record::new(&recipe));
+        let mut everyone = Everyone(vec![&progress, &record]);
+        everyone.0.extend(log.as_deref().map(|log| log as &dyn Observer));
+        let prebake = env!("CARGO_PKG_VERSION");
+        everyone.notice(Event::BuildStarted { schema: event::SCHEMA, prebake, recipe: &recipe });
+        let built = self.build(&everyone, log.clone());
+        match &built {
+            Ok(built) => tell(&built.report, &everyone),
+            Err(error) => {
+                let (exit, error, hint) = (error.exit() as u8, error.chain(), error.hint());
+                everyone.notice(Event::BuildFailed { exit, error: &error, hint: hint.as_deref() });
+            }
+        }
+        let happened = record.finish();
+        if let Some(path) = summary {
+            summary::append(path, &happened, built.as_ref().ok())?;
+        }
+        if let Some(path) = junit {
+            junit::write(path, &happened)?;
+        }
+        let Built { project, report } = built?;
         for warning in &report.warnings {
             eprint!("{warning}");
         }
         let current = self.output.join(&project.recipe.name).join(CURRENT);
-        match self.json {
-            true => println!("{:#}", as_json(&report, &current)),
-            false => summary(&report, &project.lock_path, &current),
+        let text = summary::for_people(&report, &project.lock_path, &current);
+        match (json, events) {
+            (true, _) => println!("{:#}", as_json(&report, &current)),
+            // stdout is the events'.
+            (false, Some(Target::Stdout)) => eprint!("{text}"),
+            (false, _) => print!("{text}"),
         }
         Ok(())
     }
+
+    fn build(&self, observer: &dyn Observer, log: Option<Arc<EventLog>>) -> Result<Built> {
+        let (mut project, store) = self.project.open()?;
+        self.delivery.apply(&mut project.recipe);
+        let store = self.fetch.trusting(store);
+        let limits = Limits {
+            locked: self.locked,
+            offline: self.offline,
+            rebuild: self.verify_rebuild,
+            http: self.fetch.options(),
+        };
+        let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
+        let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
+        let work = build(&project, &store, &self.output, &self.layers, limits, signing, observer);
+        let report = interruptible(work, move || {
+            if let Some(log) = log {
+                log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });
+            }
+        })?;
+        Ok(Built { project, report })
+    }
 }
 
-fn summary(report: &Report, lock_path: &Path, current: &Path) {
-    let manifest = &report.published.manifest;
-    let total: u64 = manifest.files.values().map(|file| file.size).sum();
-    let state = if report.published.unchanged { " (unchanged)" } else { "" };
-    println!(
-        "{} {} {} → {}{state}",
-        manifest.name,
-        report.lock.release.channel,
-        report.version,
-        report.published.path.display()
-    );
-    println!("  files     {}, {}", manifest.files.len(), HumanBytes(total));
-    let inputs = report.lock.inputs.len();
-    println!("  inputs    {inputs} locked, {} fetched now", report.fetched.len());
-    let mut signed: BTreeMap<&str, usize> = BTreeMap::new();
-    for signer in report.lock.inputs.values().filter_map(|entry| entry.signer.as_deref()) {
-        *signed.entry(signer).or_default() += 1;
+/// Tells the end of a build that was published.
+fn tell(report: &Report, observer: &dyn Observer) {
+    for Finding { message, place, hint, .. } in &report.warnings {
+        observer.notice(Event::Warning {
+            message,
+            file: place.as_ref().map(|place| place.source.name.as_str()),
+            line: place.as_ref().map(|place| place.line),
+            column: place.as_ref().map(|place| place.column),
+            hint: hint.as_deref(),
+        });
     }
-    for (signer, count) in signed {
-        println!("  verified  {count} files signed by {signer}");
+    let Published { path, manifest, unchanged } = &report.published;
+    let (build_id, path) = (manifest.build_id(), path.display().to_string());
+    observer.notice(Event::BuildDone { build_id: &build_id, path: &path, unchanged: *unchanged });
+}
+
+fn uri(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("it is not a URI such as https://ci.example/builders/1: {why}")),
     }
-    let most = report.memory.iter().max_by_key(|(_, needed)| *needed);
-    if let Some((boot, needed)) = most {
-        println!("  memory    {needed} for {boot}, the most of {} boots", report.memory.len());
-    }
-    let cached = report.steps.iter().filter(|(_, outcome)| outcome.cached).count();
-    println!("  steps     {} built, {cached} cached", report.steps.len() - cached);
-    if report.lock_moved {
-        println!("  lock      wrote {}; commit it", lock_path.display());
-    }
-    println!("  next      prebake serve {}", current.display());
 }
 
 fn as_json(report: &Report, current: &Path) -> serde_json::Value {
@@ -109,6 +188,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
         "unchanged": report.published.unchanged,
         "release": report.lock.release,
         "lock_moved": report.lock_moved,
+        "signers": report.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "fetched": report.fetched,
         "memory": report.memory.iter().map(|(boot, needed)| (boot, needed.0)).collect::<BTreeMap<_, _>>(),
         "steps": steps,

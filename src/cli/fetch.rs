@@ -33,7 +33,8 @@ impl FetchInputsArgs {
     pub fn run(self) -> Result<()> {
         let (project, store) = self.project.open()?;
         let store = self.fetch.trusting(store);
-        let limits = Limits { locked: true, offline: self.offline, http: self.fetch.options() };
+        let limits =
+            Limits { locked: true, offline: self.offline, http: self.fetch.options(), ..Limits::default() };
         let (lock, fetched, ()) = block_on(project.inputs(&store, limits, &Progress::new(), |_, _| Ok(())))?;
         project.save(&lock, &store)?;
         if self.json {

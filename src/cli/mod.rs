@@ -3,6 +3,7 @@
 mod build;
 mod bundle;
 mod completions;
+mod diff;
 mod explain;
 mod fetch;
 mod ignition;
@@ -36,7 +37,7 @@ use crate::error::Result;
 #[command(name = "prebake", version, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity, 5 signature or trust, \
-6 network, 7 unknown release, 8 timed out, 9 lock drift, 130 interrupted."
+6 network, 7 unknown release, 8 timed out, 9 lock drift, 10 changes pending, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -48,6 +49,7 @@ enum Verb {
     Build(build::BuildArgs),
     Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
+    Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Ignition(ignition::IgnitionArgs),
@@ -78,6 +80,7 @@ impl Cli {
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),
             Verb::Completions(args) => args.run(),
+            Verb::Diff(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Ignition(args) => args.run(),

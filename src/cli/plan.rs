@@ -1,35 +1,76 @@
 //! `prebake plan`
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::project::{DeliveryArgs, ProjectArgs};
-use crate::build::Project;
+use crate::build::{Blueprint, Project};
 use crate::compile;
-use crate::error::Result;
-use crate::plan::Plan;
-use crate::recipe::Version;
+use crate::early;
+use crate::error::{Advice, Exit, Result};
+use crate::lock;
+use crate::manifest::Role;
+use crate::output::Contents;
+use crate::publish::{self, Draft};
 use crate::resolve::{self, Stock};
 use crate::source::fetch::{Check, Want};
+use crate::store::{Object, Store};
 
-/// Show what a build would fetch and build, without doing it
+/// Version of what `--json` prints; raised when the meaning of a field changes.
+const SCHEMA: u32 = 1;
+
+/// Show what a build would fetch, build and publish, without doing it
 ///
-/// Needs no network. Steps are listed once the recipe is locked: their keys depend on the inputs.
+/// Needs no network. Steps and files are known once the recipe is locked: their names and keys depend on the inputs.
 #[derive(Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     project: ProjectArgs,
+    /// Where trees are published
+    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    output: PathBuf,
+    /// Merge this Butane or Ignition file on top of every profile's layers, as `build` would (repeatable)
+    #[arg(long = "layer", value_name = "FILE")]
+    layers: Vec<PathBuf>,
     #[command(flatten)]
     delivery: DeliveryArgs,
-    /// Print the plan as JSON on stdout
+    /// Fail with exit code 9 if the lock would have to move
+    #[arg(long)]
+    locked: bool,
+    /// Exit with 10 if a build would fetch, build or publish anything, with 0 if all of it is here
+    #[arg(long)]
+    exit_code: bool,
+    /// List every file that the tree would hold
+    #[arg(long)]
+    files: bool,
+    /// Print the plan as JSON on stdout (docs/formats/plan.md)
     #[arg(long)]
     json: bool,
 }
 
-/// A line of the plan.
+/// What a build would do.
+#[derive(Serialize)]
+struct Forecast {
+    schema: u32,
+    name: String,
+    /// Not known before the first lock of a `latest`.
+    version: Option<String>,
+    inputs: Vec<Line>,
+    steps: Vec<Line>,
+    drift: Vec<String>,
+    /// Known once the lock fits.
+    outputs: Option<Outputs>,
+    totals: Totals,
+    pending: bool,
+}
+
+/// An input or a step.
+#[derive(Serialize)]
 struct Line {
     id: String,
     cached: bool,
@@ -38,46 +79,155 @@ struct Line {
     what: String,
 }
 
+/// What would be published.
+#[derive(Serialize)]
+struct Outputs {
+    /// Known once everything is built.
+    build_id: Option<String>,
+    /// The directory of the tree, under the same condition.
+    path: Option<PathBuf>,
+    /// Whether it is there already, and current.
+    published: bool,
+    files: BTreeMap<String, File>,
+}
+
+/// A file that would be published.
+#[derive(Serialize)]
+struct File {
+    role: Role,
+    /// Length in bytes; nothing if that shows when it is built.
+    size: Option<u64>,
+}
+
+/// Sums. Bytes are those that are known.
+#[derive(Serialize, Default)]
+struct Totals {
+    fetch_inputs: usize,
+    fetch_bytes: u64,
+    /// Inputs to be fetched whose length no lock says.
+    fetch_unknown: usize,
+    build_steps: usize,
+    files: usize,
+    file_bytes: u64,
+    /// Files whose length shows when they are built.
+    file_unknown: usize,
+}
+
+/// `--exit-code` and there is something to do.
+#[derive(Debug, thiserror::Error)]
+#[error("pending: {}", doing.join(", "))]
+struct Pending {
+    doing: Vec<String>,
+}
+
+impl Advice for Pending {
+    fn exit(&self) -> Exit {
+        Exit::Pending
+    }
+}
+
 impl PlanArgs {
-    /// Prints inputs, then steps.
+    /// Prints inputs, steps, and what would be published.
     pub fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         self.delivery.apply(&mut project.recipe);
+        let forecast = self.forecast(&project, &store)?;
+        match self.json {
+            true => {
+                println!("{}", String::from_utf8_lossy(&crate::repro::canonical_json(&forecast)).trim_end())
+            }
+            false => print!("{}", forecast.for_people(self.files)),
+        }
+        if self.locked && !forecast.drift.is_empty() {
+            return Err(lock::Error::Drift { path: project.lock_path, drift: forecast.drift }.into());
+        }
+        match self.exit_code && forecast.pending {
+            true => Err(Pending { doing: forecast.doing() }.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn forecast(&self, project: &Project, store: &Store) -> Result<Forecast> {
         let needs = project.needs()?;
         let (version, wants) = project.wants(&needs);
-        let drift = resolve::drift(project.lock.as_ref(), &project.recipe, &needs, &wants);
-        let missing = Stock::take(&wants, project.lock.as_ref(), &store).missing();
-        let inputs: Vec<Line> = wants
-            .iter()
-            .map(|want| Line {
-                id: want.id.clone(),
-                cached: !missing.contains(&want.id),
-                size: project.lock.as_ref().and_then(|lock| Some(lock.inputs.get(&want.id)?.size)),
-                what: describe(want),
-            })
-            .collect();
-        let mut steps = Vec::new();
-        if let (Some(lock), Some(version), true) = (&project.lock, version, drift.is_empty()) {
-            let Project { recipe, sysexts, .. } = &project;
+        let lock = project.lock.as_ref();
+        let drift = resolve::drift(lock, &project.recipe, &needs, &wants);
+        let missing = Stock::take(&wants, lock, store).missing();
+        let input = |want: &Want| Line {
+            id: want.id.clone(),
+            cached: !missing.contains(&want.id),
+            size: lock.and_then(|lock| Some(lock.inputs.get(&want.id)?.size)),
+            what: describe(want),
+        };
+        let mut forecast = Forecast {
+            schema: SCHEMA,
+            name: project.recipe.name.clone(),
+            version: version.map(|version| version.to_string()),
+            inputs: wants.iter().map(input).collect(),
+            steps: Vec::new(),
+            drift,
+            outputs: None,
+            totals: Totals::default(),
+            pending: true,
+        };
+        if let (Some(lock), Some(version), true) = (lock, version, forecast.drift.is_empty()) {
+            let Project { recipe, sysexts, .. } = project;
             let packaging = recipe.packaging.load(SystemTime::now())?;
-            let compiled = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?;
-            let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &compiled.boots)?;
-            steps.extend(plan.steps.iter().map(|step| {
-                let outputs = store.step(&step.key);
-                let size = outputs.as_ref().map(|outputs| outputs.values().map(|object| object.size).sum());
-                Line {
+            let compiled =
+                compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &self.layers)?;
+            let blueprint = Blueprint::new(project, lock, version, &packaging, compiled.boots)?;
+            let made = blueprint.made(store);
+            forecast.steps = blueprint
+                .plan
+                .steps
+                .iter()
+                .zip(&made)
+                .map(|(step, made)| Line {
                     id: step.id.clone(),
-                    cached: outputs.is_some(),
-                    size,
+                    cached: made.is_some(),
+                    size: made.map(|object| object.size),
                     what: format!("key {}", &step.key.to_string()[..16]),
-                }
-            }));
+                })
+                .collect();
+            forecast.outputs = Some(self.outputs(&blueprint, &made, store)?);
         }
-        match self.json {
-            true => println!("{:#}", as_json(version, &inputs, &steps, &drift)),
-            false => print(&project.recipe.name, version, &inputs, &steps, &drift),
-        }
-        Ok(())
+        forecast.add_up();
+        Ok(forecast)
+    }
+
+    fn outputs(&self, blueprint: &Blueprint<'_>, made: &[Option<Object>], store: &Store) -> Result<Outputs> {
+        let recipe = &blueprint.project.recipe;
+        let early = early::read_all(recipe)?;
+        let early = early.into_iter().map(|(name, bytes)| (name, Object::of(&bytes))).collect();
+        let draft = blueprint.assemble(made, &early, store)?.draft;
+        let steps = blueprint.plan.steps.iter().zip(made);
+        let unbuilt = steps.filter(|(_, made)| made.is_none()).map(|(step, _)| step.key).collect::<Vec<_>>();
+        let manifest = draft.manifest();
+        let is_known = |path: &String| {
+            let file = &manifest.files[path];
+            // A text may speak of what is not built.
+            unbuilt.is_empty()
+                || matches!(draft.contents(path), Some(Contents::Stored(_)))
+                    && file.step.is_none_or(|step| !unbuilt.contains(&step))
+        };
+        let files = manifest.files.iter().map(|(path, file)| {
+            (path.clone(), File { role: file.role, size: is_known(path).then_some(file.size) })
+        });
+        let joined = manifest.joined.iter().map(|(path, row)| {
+            let size = row.parts.iter().all(is_known).then_some(row.size);
+            (path.clone(), File { role: row.role, size })
+        });
+        let build_id = unbuilt.is_empty().then(|| manifest.build_id());
+        Ok(Outputs {
+            path: build_id.as_ref().map(|build_id| self.output.join(&recipe.name).join(build_id)),
+            published: self.is_published(&build_id, &draft, store),
+            build_id,
+            files: files.chain(joined).collect(),
+        })
+    }
+
+    fn is_published(&self, build_id: &Option<String>, draft: &Draft, store: &Store) -> bool {
+        build_id.is_some() && publish::is_current(&self.output, draft, store)
     }
 }
 
@@ -91,34 +241,101 @@ fn describe(want: &Want) -> String {
     format!("{} ({check})", want.url)
 }
 
-fn print(name: &str, version: Option<Version>, inputs: &[Line], steps: &[Line], drift: &[String]) {
-    let version = version.map_or("latest, resolved when it is locked".into(), |version| version.to_string());
-    println!("{name}: Flatcar {version}");
-    for (title, miss, lines) in [("inputs", "fetch", inputs), ("steps", "build", steps)] {
-        if lines.is_empty() {
-            continue;
-        }
-        println!("{title}:");
-        let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
-        for line in lines {
-            let state = if line.cached { "here" } else { miss };
-            let size = line.size.map_or("?".into(), |size| HumanBytes(size).to_string());
-            println!("  {state:5}  {:width$}  {size:>11}  {}", line.id, line.what);
-        }
+impl Forecast {
+    fn add_up(&mut self) {
+        let absent = || self.inputs.iter().filter(|line| !line.cached);
+        let files = || self.outputs.iter().flat_map(|outputs| outputs.files.values());
+        self.totals = Totals {
+            fetch_inputs: absent().count(),
+            fetch_bytes: absent().filter_map(|line| line.size).sum(),
+            fetch_unknown: absent().filter(|line| line.size.is_none()).count(),
+            build_steps: self.steps.iter().filter(|line| !line.cached).count(),
+            files: files().count(),
+            file_bytes: files().filter_map(|file| file.size).sum(),
+            file_unknown: files().filter(|file| file.size.is_none()).count(),
+        };
+        self.pending = !self.doing().is_empty();
     }
-    if !drift.is_empty() {
-        println!("the lock would move:");
-        drift.iter().for_each(|line| println!("  {line}"));
+
+    /// What a build would do, in words; nothing if nothing.
+    fn doing(&self) -> Vec<String> {
+        let Totals { fetch_inputs, fetch_bytes, fetch_unknown, build_steps, .. } = self.totals;
+        let mut doing = Vec::new();
+        if !self.drift.is_empty() {
+            doing.push("the lock would move".into());
+        }
+        if fetch_inputs > 0 {
+            let unknown = if fetch_unknown > 0 { " and what is not locked yet" } else { "" };
+            doing.push(format!("{fetch_inputs} inputs to fetch, {}{unknown}", HumanBytes(fetch_bytes)));
+        }
+        if build_steps > 0 {
+            doing.push(format!("{build_steps} steps to build"));
+        }
+        if self.outputs.as_ref().is_none_or(|outputs| !outputs.published) {
+            doing.push("a tree to publish".into());
+        }
+        doing
+    }
+
+    fn for_people(&self, all_files: bool) -> String {
+        let version = self.version.as_deref().unwrap_or("latest, resolved when it is locked");
+        let mut text = format!("{}: Flatcar {version}\n", self.name);
+        for (title, miss, lines) in [("inputs", "fetch", &self.inputs), ("steps", "build", &self.steps)] {
+            if lines.is_empty() {
+                continue;
+            }
+            text += &format!("{title}:\n");
+            let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
+            for line in lines {
+                let state = if line.cached { "here" } else { miss };
+                text += &format!("  {state:5}  {:width$}  {:>11}  {}\n", line.id, size(line.size), line.what);
+            }
+        }
+        if !self.drift.is_empty() {
+            text += "the lock would move:\n";
+            self.drift.iter().for_each(|line| text += &format!("  {line}\n"));
+        }
+        if let Some(outputs) = &self.outputs {
+            text += &outputs.for_people(&self.totals, all_files);
+        }
+        let doing = self.doing();
+        text + &match doing.is_empty() {
+            true => "nothing to do\n".to_owned(),
+            false => format!("to do: {}\n", doing.join(", ")),
+        }
     }
 }
 
-fn as_json(version: Option<Version>, inputs: &[Line], steps: &[Line], drift: &[String]) -> Value {
-    let rows = |lines: &[Line]| -> Vec<Value> {
-        lines
-            .iter()
-            .map(|l| json!({"id": l.id, "cached": l.cached, "size": l.size, "what": l.what}))
-            .collect()
-    };
-    let version = version.map(|version| version.to_string());
-    json!({"version": version, "inputs": rows(inputs), "steps": rows(steps), "drift": drift})
+impl Outputs {
+    fn for_people(&self, totals: &Totals, all_files: bool) -> String {
+        let unknown = match totals.file_unknown {
+            0 => String::new(),
+            count => format!(" and {count} whose size shows when they are built"),
+        };
+        let place = match (&self.path, self.published) {
+            (Some(path), true) => format!(" in {}, which is published", path.display()),
+            (Some(path), false) => format!(" in {}", path.display()),
+            (None, _) => String::new(),
+        };
+        let mut text = format!(
+            "outputs:\n  {} files, {}{unknown}{place}\n",
+            totals.files,
+            HumanBytes(totals.file_bytes)
+        );
+        if all_files {
+            let width = self.files.keys().map(String::len).max().unwrap_or(0);
+            for (path, file) in &self.files {
+                text += &format!("  {path:width$}  {:>11}  {}\n", size(file.size), file.role);
+            }
+            return text;
+        }
+        let mut by_role: BTreeMap<Role, usize> = BTreeMap::new();
+        self.files.values().for_each(|file| *by_role.entry(file.role).or_default() += 1);
+        let roles: Vec<String> = by_role.iter().map(|(role, count)| format!("{count} {role}")).collect();
+        text + &format!("  {}\n", roles.join(", "))
+    }
+}
+
+fn size(size: Option<u64>) -> String {
+    size.map_or("?".into(), |size| HumanBytes(size).to_string())
 }

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::event::{Event, Observer};
 
-/// Without a terminal, a running fetch says where it is this often.
+/// Without a terminal, what runs says this often how far it is: CI systems end a job that says nothing.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the second build of everything is called among what runs.
+const REBUILD: &str = "everything again";
 
 /// An observer for people.
 pub struct Progress {
     bars: Option<MultiProgress>,
-    shown: Mutex<Shown>,
+    shown: Arc<Mutex<Shown>>,
 }
 
 #[derive(Default)]
@@ -25,13 +29,18 @@ struct Shown {
 }
 
 struct Running {
+    what: What,
     bar: ProgressBar,
     size: Option<u64>,
     started: Instant,
-    last_line: Instant,
     /// Bytes so far, of which an earlier attempt left `had`.
     bytes: u64,
     had: u64,
+}
+
+enum What {
+    Fetch,
+    Build,
 }
 
 /// All fetches together.
@@ -63,7 +72,12 @@ impl Progress {
     /// Bars if stderr is a terminal.
     pub fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Progress { bars, shown: Mutex::default() }
+        let shown = Arc::<Mutex<Shown>>::default();
+        if bars.is_none() {
+            let weak = Arc::downgrade(&shown);
+            thread::spawn(move || tell_now_and_then(&weak));
+        }
+        Progress { bars, shown }
     }
 
     fn line(&self, text: String) {
@@ -84,13 +98,25 @@ impl Progress {
         bar
     }
 
-    fn start(&self, id: &str, size: Option<u64>, had: u64) -> Running {
-        let now = Instant::now();
+    fn start(&self, what: What, id: &str, size: Option<u64>, had: u64) -> Running {
         let bar = self.bar(id.to_owned(), size);
         bar.set_position(had);
         // What was there before is no part of the rate.
         bar.reset_eta();
-        Running { bar, size, started: now, last_line: now, bytes: had, had }
+        Running { what, bar, size, started: Instant::now(), bytes: had, had }
+    }
+}
+
+/// A line for each that runs for longer than the interval, until nobody shows anything any more.
+fn tell_now_and_then(shown: &Weak<Mutex<Shown>>) {
+    loop {
+        thread::sleep(INTERVAL);
+        let Some(shown) = shown.upgrade() else { return };
+        for (id, running) in &shown.lock().unwrap_or_else(PoisonError::into_inner).running {
+            if running.started.elapsed() >= INTERVAL {
+                eprintln!("{}", running.line(id));
+            }
+        }
     }
 }
 
@@ -99,6 +125,16 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Running {
+    fn line(&self, id: &str) -> String {
+        match self.what {
+            What::Fetch => {
+                let of = self.size.map_or(String::new(), |size| format!(" of {}", HumanBytes(size)));
+                format!("fetching {id}: {}{of}, {}", HumanBytes(self.bytes), self.rate())
+            }
+            What::Build => format!("building {id}: {}", short(self.started.elapsed())),
+        }
+    }
+
     fn rate(&self) -> String {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
         format!("{}/s", HumanBytes(((self.bytes - self.had) as f64 / seconds) as u64))
@@ -116,7 +152,9 @@ impl Observer for Progress {
                 shown.add_up();
             }
             Event::FetchStarted { id, size, have } => {
-                if let Some(old) = shown.running.insert(id.to_owned(), self.start(id, size, have)) {
+                if let Some(old) =
+                    shown.running.insert(id.to_owned(), self.start(What::Fetch, id, size, have))
+                {
                     old.bar.finish_and_clear();
                 }
                 if have > 0 {
@@ -130,11 +168,6 @@ impl Observer for Progress {
                 let Some(fetch) = shown.running.get_mut(id) else { return };
                 fetch.bytes = bytes;
                 fetch.bar.set_position(bytes);
-                if self.bars.is_none() && fetch.last_line.elapsed() >= INTERVAL {
-                    fetch.last_line = Instant::now();
-                    let of = fetch.size.map_or(String::new(), |size| format!(" of {}", HumanBytes(size)));
-                    self.line(format!("fetching {id}: {}{of}, {}", HumanBytes(bytes), fetch.rate()));
-                }
                 shown.add_up();
             }
             Event::FetchRetry { id, reason } => self.line(format!("again    {id}: {reason}")),
@@ -159,7 +192,7 @@ impl Observer for Progress {
                 self.line(format!("corrupt  {id}: {why}; set aside, it is made anew"));
             }
             Event::StepStarted { id } => {
-                let step = self.start(id, None, 0);
+                let step = self.start(What::Build, id, None, 0);
                 step.bar.enable_steady_tick(Duration::from_millis(100));
                 shown.running.insert(id.to_owned(), step);
             }
@@ -169,11 +202,31 @@ impl Observer for Progress {
                 }
                 self.line(format!("built    {id}: {} in {}", HumanBytes(size), short(took)));
             }
+            Event::RebuildStarted { steps } => {
+                shown.running.insert(REBUILD.into(), self.start(What::Build, REBUILD, None, 0));
+                self.line(format!("rebuild  {steps} steps once more, from nothing but the inputs"));
+            }
+            Event::StepRebuilt { id, size, took } => {
+                self.line(format!("rebuilt  {id}: {} in {}", HumanBytes(size), short(took)));
+            }
+            Event::RebuildDone { build_id } => {
+                if let Some(all) = shown.running.remove(REBUILD) {
+                    all.bar.finish_and_clear();
+                }
+                self.line(format!("rebuilt  {build_id} came out the same"));
+            }
+            // The verb tells these.
+            Event::BuildStarted { .. }
+            | Event::StepCached { .. }
+            | Event::Warning { .. }
+            | Event::BuildDone { .. }
+            | Event::BuildFailed { .. } => {}
         }
     }
 }
 
-fn short(took: Duration) -> String {
+/// A duration for people.
+pub fn short(took: Duration) -> String {
     match took.as_secs() {
         0 => format!("{} ms", took.as_millis()),
         1..60 => format!("{:.1} s", took.as_secs_f64()),

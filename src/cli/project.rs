@@ -69,14 +69,14 @@ pub struct DeliveryArgs {
 
 impl DeliveryArgs {
     /// Has the recipe say what the command line says. A recipe that always wants a URL keeps that.
-    pub fn apply(self, recipe: &mut Recipe) {
+    pub fn apply(&self, recipe: &mut Recipe) {
         let asked = recipe.config_from.as_ref().map(|asked| asked.value);
         if self.auto && asked != Some(ConfigFrom::Url) {
             let place = recipe.release.channel.place.clone();
             recipe.config_from = Some(Spanned { value: ConfigFrom::Auto, place });
         }
         if self.base_url.is_some() {
-            recipe.base_url = self.base_url;
+            recipe.base_url = self.base_url.clone();
         }
     }
 }
@@ -146,13 +146,23 @@ pub fn runtime() -> Result<Runtime> {
 /// Runs the asynchronous part of a verb. Ctrl-C ends the process with 130: nothing half-made is ever visible, and
 /// what is left in temporary places is swept by the next run.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    interruptible(work, || ())
+}
+
+/// The same, with something to be done before an interrupted process ends. A task of its own waits for the signal, since a
+/// build works for long without a pause.
+pub fn interruptible<T>(
+    work: impl Future<Output = Result<T>>,
+    on_interrupt: impl FnOnce() + Send + 'static,
+) -> Result<T> {
     runtime()?.block_on(async {
-        tokio::select! {
-            result = work => result,
-            _ = tokio::signal::ctrl_c() => {
+        tokio::spawn(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                on_interrupt();
                 eprintln!("\ninterrupted; run the same command again to go on");
                 std::process::exit(130)
             }
-        }
+        });
+        work.await
     })
 }

@@ -1,7 +1,10 @@
 //! Where a written location leads: into the tree, to the server that serves it, to the machine itself, or outside.
 
 use percent_encoding::percent_decode_str;
+use url::Url;
 
+use super::boot;
+use super::reference::urls;
 use crate::manifest::Manifest;
 
 /// Endpoints of `prebake serve` and Matchbox that answer from the tree, or take what a machine says.
@@ -36,6 +39,39 @@ pub(super) struct Places<'m> {
 }
 
 impl Places<'_> {
+    /// Where machines find the tree: by `prebake.url=`, and by what the outputs' own files load of it.
+    pub fn learn(&mut self, text: &str, made_by_outputs: bool) {
+        let mut found: Vec<String> = boot::servers(text).map(str::to_owned).collect();
+        if made_by_outputs {
+            found.extend(urls(text).filter_map(|url| self.base_of(url)));
+            // GRUB says the host apart from the paths.
+            let root = text.split_once("set root='http,").and_then(|(_, rest)| rest.split('\'').next());
+            let paths = text.split(['\'', ' ']).filter(|word| word.starts_with('/'));
+            found.extend(paths.filter_map(|path| self.base_of(&format!("http://{}{path}", root?))));
+        }
+        for base in found {
+            let base = base.trim_end_matches('/').to_owned();
+            if Url::parse(&base).is_ok() && !self.bases.contains(&base) {
+                self.bases.push(base);
+            }
+        }
+    }
+
+    /// What stands before the path of a file or directory of the tree in a URL.
+    fn base_of(&self, url: &str) -> Option<String> {
+        let start = url.find("://")? + 3;
+        let url = url.split(['?', '#']).next()?;
+        let mut slashes = url[start..].match_indices('/').map(|(at, _)| start + at);
+        let is_inside = |path: &str| {
+            let directory = || self.manifest.files.keys().any(|file| file.starts_with(&format!("{path}/")));
+            !path.is_empty()
+                && (self.manifest.files.contains_key(path)
+                    || self.manifest.joined.contains_key(path)
+                    || directory())
+        };
+        slashes.find(|at| is_inside(url[at + 1..].trim_end_matches('/'))).map(|at| url[..at].to_owned())
+    }
+
     /// Where a location leads that a text in `directory` of the tree has. GRUB has paths of a URL whose host is said
     /// elsewhere.
     pub fn of(&self, directory: &str, location: &str) -> Place {

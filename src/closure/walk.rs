@@ -6,33 +6,26 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde_json::Value;
-use url::Url;
 
 use super::boot;
 use super::graph::{Edge, Graph, Kind, Outcome, Spot};
 use super::images::Images;
 use super::machine;
+use super::overlay::{self, Member};
 use super::place::{Place, Places, matches};
 use super::reference::{Reference, Rule, urls};
-use crate::digest::{Hashing, Sha256, Sha512};
+use crate::digest::{Sha256, Sha512};
 use crate::error::Result;
 use crate::format::image::Kind as InImage;
 use crate::format::pe;
 use crate::ignition::parts::{self, Contents, Role as PartRole};
 use crate::ignition::{closure::unpacked, show};
-use crate::initrd::overlay::CONFIG;
-use crate::initrd::published::overlay_offset;
-use crate::initrd::seal::Seal;
-use crate::initrd::segments::{Limits, Segments};
+use crate::initrd::overlay::OEM;
 use crate::manifest::{File, Role};
 use crate::store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::Tree;
 
-/// What becomes `/oem` on the machine.
-const OEM: &str = "usr/share/oem/";
-/// Longest config in an overlay that is read, in bytes.
-const MAX_CONFIG: u64 = 256 << 20;
 /// Longest archive inside of a sysext whose digest is taken, in bytes; longer ones are known by their length.
 const MAX_ARCHIVE: u64 = 256 << 20;
 /// Longest list of kernel arguments, in bytes (`COMMAND_LINE_SIZE` of every architecture is shorter).
@@ -115,11 +108,11 @@ impl Walk<'_> {
                 }
                 Role::Boot | Role::Profile | Role::Transfer => {
                     let text = String::from_utf8_lossy(&tree.read(path)?).into_owned();
-                    self.bases_of(&text, file.role != Role::Profile);
+                    self.places.learn(&text, file.role != Role::Profile);
                 }
                 Role::UnifiedKernel => {
                     let cmdline = self.cmdline(path)?;
-                    self.bases_of(&cmdline, false);
+                    self.places.learn(&cmdline, false);
                 }
                 _ => {}
             }
@@ -134,38 +127,6 @@ impl Walk<'_> {
                 self.images.add(reference, manifest, path);
             }
         }
-    }
-
-    /// Where machines find the tree: by `prebake.url=`, and by what the outputs' own files load of it.
-    fn bases_of(&mut self, text: &str, made_by_outputs: bool) {
-        let mut found: Vec<String> = boot::servers(text).map(str::to_owned).collect();
-        if made_by_outputs {
-            found.extend(urls(text).filter_map(|url| self.base_of(url)));
-            // GRUB says the host apart from the paths.
-            let root = text.split_once("set root='http,").and_then(|(_, rest)| rest.split('\'').next());
-            let paths = text.split(['\'', ' ']).filter(|word| word.starts_with('/'));
-            found.extend(paths.filter_map(|path| self.base_of(&format!("http://{}{path}", root?))));
-        }
-        for base in found {
-            let base = base.trim_end_matches('/').to_owned();
-            if Url::parse(&base).is_ok() && !self.places.bases.contains(&base) {
-                self.places.bases.push(base);
-            }
-        }
-    }
-
-    /// What stands before the path of a file or directory of the tree in a URL.
-    fn base_of(&self, url: &str) -> Option<String> {
-        let start = url.find("://")? + 3;
-        let url = url.split(['?', '#']).next()?;
-        let mut slashes = url[start..].match_indices('/').map(|(at, _)| start + at);
-        let is_inside = |path: &str| {
-            let manifest = self.places.manifest;
-            let directory = || manifest.files.keys().any(|file| file.starts_with(&format!("{path}/")));
-            !path.is_empty()
-                && (manifest.files.contains_key(path) || manifest.joined.contains_key(path) || directory())
-        };
-        slashes.find(|at| is_inside(url[at + 1..].trim_end_matches('/'))).map(|at| url[..at].to_owned())
     }
 
     /// A sysext, of whatever tree: an image in a bundle is copied out first.
@@ -300,8 +261,8 @@ impl Walk<'_> {
             let of_config = shown.nodes.contains_key(target);
             let outcome = match (target.strip_prefix("/oem/"), beside) {
                 _ if of_config => Outcome::Inside(target.to_owned()),
-                (Some(inside), Some(beside)) => match beside.contains(&format!("{OEM}{inside}")) {
-                    true => Outcome::Inside(format!("{OEM}{inside}")),
+                (Some(inside), Some(beside)) => match beside.contains(&format!("{OEM}/{inside}")) {
+                    true => Outcome::Inside(format!("{OEM}/{inside}")),
                     false => Outcome::Missing("the overlay has no such file".into()),
                 },
                 (None, _) if target.starts_with("/opt/extensions/") => {
@@ -321,20 +282,10 @@ impl Walk<'_> {
 
     /// What prebake put into an initrd: a config, sysexts, and other files.
     fn initrd(&mut self, path: &str, file: &File, spot: Spot) -> Result<()> {
-        let mut part = self.tree.open(path)?;
-        let seal = Seal::at_end(&mut part, file.size).map_err(store::Error::io("read", path.as_ref()))?;
-        let offset = overlay_offset(seal, file.size);
-        let mut members: BTreeMap<String, Member> = BTreeMap::new();
-        Segments::new(path, &mut part, Limits::default()).starting_at(offset).next(
-            &mut |_, member, body| {
-                if member.link.is_none() {
-                    let taken = Member::take(&member.path, body);
-                    members
-                        .insert(member.path.clone(), taken.map_err(store::Error::io("read", path.as_ref()))?);
-                }
-                Ok(())
-            },
-        )?;
+        let files = &self.tree.manifest().files;
+        let published = || files.iter().filter(|(_, file)| file.role == Role::Sysext);
+        let lengths = published().map(|(_, file)| file.size).collect();
+        let members = overlay::members(self.tree.open(path)?, path, file.size, &lengths)?;
         let paths: BTreeSet<String> = members.keys().cloned().collect();
         for (name, member) in members {
             match member {
@@ -343,30 +294,25 @@ impl Walk<'_> {
                     self.config(inner, &bytes, Some(&paths))?;
                 }
                 Member::Sysext(sha256, copy) => {
-                    let files = &self.tree.manifest().files;
-                    let same =
-                        files.iter().find(|(_, file)| file.role == Role::Sysext && file.sha256 == sha256);
-                    match same {
-                        Some((path, _)) => {
-                            let reference = Reference::new(
-                                None,
-                                Kind::Sysext,
-                                format!("/{path}"),
-                                Rule::Location { optional: false },
-                            );
+                    let same = published().find(|(_, file)| file.sha256 == sha256);
+                    match (same, copy) {
+                        (Some((path, _)), _) => {
+                            let reference = Reference::location(None, Kind::Sysext, format!("/{path}"));
                             self.resolve(spot, "", None, reference)?;
                         }
-                        None => {
+                        (None, Some(copy)) => {
                             let inner = self.graph.below(spot, None, name);
                             self.sysext(inner, &Extension::open_inside(copy.path())?)?;
+                        }
+                        (None, None) => {
+                            let inner = self.graph.below(spot, None, name);
+                            let why = "it is as long as a sysext of the tree, and another one";
+                            self.graph.closed.push((inner, why.into()));
                         }
                     }
                 }
                 Member::Other(bytes) => {
-                    let on_machine = name
-                        .strip_prefix(OEM)
-                        .map_or_else(|| format!("/{name}"), |rest| format!("/oem/{rest}"));
-                    let found = machine::references(&on_machine, &bytes);
+                    let found = machine::references(&overlay::on_machine(&name), &bytes);
                     self.inner(spot, name, found, None)?;
                 }
                 Member::Data => {}
@@ -404,83 +350,79 @@ impl Walk<'_> {
         image: Option<&Extension>,
         reference: Reference,
     ) -> Result<()> {
-        let Reference { line, kind, text, rule } = reference;
+        let Reference { line, kind, text, rule } = &reference;
         let outcome = match rule {
-            Rule::Location { optional } => {
-                let place = self.places.of(directory, &text);
-                return self.lead(from, line, kind, text, place, optional, None);
+            Rule::Location { .. } => {
+                let place = self.places.of(directory, text);
+                return self.lead(from, &reference, place);
             }
-            Rule::Fetched { hash, packed } => {
-                let place = self.places.of_url(&text);
-                return self.lead(from, line, kind, text, place, false, hash.map(|hash| (hash, packed)));
+            Rule::Fetched { .. } => {
+                let place = self.places.of_url(text);
+                return self.lead(from, &reference, place);
             }
             Rule::Image if text.contains(['{', '$']) => {
                 Outcome::Open("its name is put together on the machine")
             }
-            Rule::Image => self.images.find(&text).map_or_else(Outcome::Missing, Outcome::Inside),
-            Rule::AnyTag => self.images.find_any(&text).map_or_else(Outcome::Missing, Outcome::Inside),
-            Rule::Update { patterns, signed } => self.update(&text, &patterns, signed),
-            Rule::Archive { sha256, size } => self.archive(&text, image, sha256, size)?,
+            Rule::Image => self.images.find(text).map_or_else(Outcome::Missing, Outcome::Inside),
+            Rule::AnyTag => self.images.find_any(text).map_or_else(Outcome::Missing, Outcome::Inside),
+            Rule::Update { patterns, signed } => self.update(text, patterns, *signed),
+            Rule::Archive { sha256, size } => self.archive(text, image, *sha256, *size)?,
             Rule::Digest(sha256) => {
-                let path = [directory, &text]
+                let path = [directory, text.as_str()]
                     .iter()
                     .filter(|part| !part.is_empty())
                     .copied()
                     .collect::<Vec<_>>()
                     .join("/");
                 match self.places.manifest.files.get(&path) {
-                    Some(file) if file.sha256 == sha256 => Outcome::Inside(path),
+                    Some(file) if file.sha256 == *sha256 => Outcome::Inside(path),
                     Some(_) => Outcome::Missing("the file has another digest".into()),
                     None => Outcome::Missing("the tree has no such file".into()),
                 }
             }
-            Rule::Among(names) => match names.contains(&text) {
+            Rule::Among(names) => match names.contains(text) {
                 true => Outcome::Inside(text.clone()),
                 false => Outcome::Missing("nothing that is loaded has this name".into()),
             },
         };
-        self.note(Edge { from, line, kind, to: text, outcome });
+        self.note(Edge { from, line: *line, kind: *kind, to: text.clone(), outcome });
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn lead(
-        &mut self,
-        from: Spot,
-        line: Option<usize>,
-        kind: Kind,
-        to: String,
-        place: Place,
-        optional: bool,
-        hash: Option<(String, bool)>,
-    ) -> Result<()> {
+    /// Notes where a location leads, and has it looked into.
+    fn lead(&mut self, from: Spot, reference: &Reference, place: Place) -> Result<()> {
+        let Reference { line, kind, text, rule } = reference;
+        let edge = |outcome| Edge { from, line: *line, kind: *kind, to: text.clone(), outcome };
         let outcome = match place {
             Place::Tree(paths) => {
                 for path in paths {
-                    let outcome = match &hash {
-                        Some((hash, packed)) => self.held_against(&path, hash, *packed)?,
-                        None => Outcome::Inside(path.clone()),
+                    let outcome = match rule {
+                        Rule::Fetched { hash: Some(hash), packed } => {
+                            self.held_against(&path, hash, *packed)?
+                        }
+                        _ => Outcome::Inside(path.clone()),
                     };
                     if !self.spots.contains_key(&path) {
-                        let spot = self.graph.below(from, line, path.clone());
+                        let spot = self.graph.below(from, *line, path.clone());
                         self.spots.insert(path.clone(), spot);
                         self.queue.push_back(path);
                     }
-                    self.note(Edge { from, line, kind, to: to.clone(), outcome });
+                    self.note(edge(outcome));
                 }
                 return Ok(());
             }
-            Place::Endpoint(_) => Outcome::Served("the server of the tree"),
-            Place::Root => Outcome::Served("the server of the tree"),
+            Place::Endpoint(_) | Place::Root => Outcome::Served("the server of the tree"),
             Place::Machine => Outcome::Served("the machine itself"),
-            Place::Nowhere(_) if optional => Outcome::Open("the next attempt is taken"),
-            Place::Nowhere(_) | Place::Outside if to.contains(['{', '$']) => {
+            Place::Nowhere(_) if *rule == (Rule::Location { optional: true }) => {
+                Outcome::Open("the next attempt is taken")
+            }
+            Place::Nowhere(_) | Place::Outside if text.contains(['{', '$']) => {
                 Outcome::Open("its name is put together on the machine")
             }
             Place::Nowhere(why) => Outcome::Missing(why),
             Place::Outside => Outcome::Missing("it is outside of the tree".into()),
         };
-        self.note(Edge { from, line, kind, to, outcome });
+        self.note(edge(outcome));
         Ok(())
     }
 
@@ -558,33 +500,6 @@ impl Walk<'_> {
             Some(_) => Outcome::Missing("the file has another size".into()),
             None => Outcome::Missing("the sysext has no such file".into()),
         })
-    }
-}
-
-/// A file of an overlay, as far as anything is to be known of it.
-enum Member {
-    Config(Vec<u8>),
-    Sysext(Sha256, tempfile::NamedTempFile),
-    Other(Vec<u8>),
-    /// Not a text.
-    Data,
-}
-
-impl Member {
-    fn take(path: &str, body: &mut dyn Read) -> io::Result<Member> {
-        let mut bytes = Vec::new();
-        if path == CONFIG {
-            body.take(MAX_CONFIG).read_to_end(&mut bytes)?;
-            return Ok(Member::Config(bytes));
-        }
-        if path.starts_with(OEM) && path.ends_with(".raw") {
-            let mut copy = Hashing::new(tempfile::NamedTempFile::new()?);
-            io::copy(body, &mut copy)?;
-            let (copy, sha256, _) = copy.finish();
-            return Ok(Member::Sysext(sha256, copy));
-        }
-        body.take(machine::MAX_TEXT + 1).read_to_end(&mut bytes)?;
-        Ok(if bytes.len() as u64 > machine::MAX_TEXT { Member::Data } else { Member::Other(bytes) })
     }
 }
 

@@ -19,7 +19,7 @@
 pub mod authorities;
 mod butane;
 pub mod closure;
-mod data_url;
+pub(crate) mod data_url;
 mod decode;
 pub(crate) mod json;
 pub mod lint;

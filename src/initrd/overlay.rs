@@ -16,7 +16,7 @@ use crate::report::{Finding, Findings};
 use crate::sysext::inspect::inspect;
 
 /// What becomes `/oem`.
-const OEM: &str = "usr/share/oem";
+pub const OEM: &str = "usr/share/oem";
 /// The user's Ignition config.
 pub const CONFIG: &str = "usr/share/oem/config.ign";
 

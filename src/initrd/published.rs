@@ -5,7 +5,7 @@
 //! and the configs that are published beside them become others.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -160,12 +160,9 @@ impl PublishedTree {
 
     /// Has the SBOM, where the tree has one, say the digests that the files have now.
     fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
-        if !rows.contains_key(sbom::FILE_NAME) {
-            return Ok(());
-        }
-        let path = self.root.join(sbom::FILE_NAME);
-        let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
-        let document = sbom::parse(&path.display().to_string(), &bytes)?;
+        let Some(file) = self.manifest.files.get(sbom::FILE_NAME) else { return Ok(()) };
+        let bytes = tree::Place::Directory(self.root.clone()).read(sbom::FILE_NAME, file)?;
+        let document = sbom::parse(&self.root.join(sbom::FILE_NAME).display().to_string(), &bytes)?;
         let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
         let text = output::Contents::Text(sbom::refreshed(document, &files));
         rows.insert(sbom::FILE_NAME.into(), Row::new(sbom::FILE_NAME.into(), Role::Sbom, text));

@@ -55,7 +55,7 @@ impl PublicKey {
     }
 
     /// Whether these bytes have this signature.
-    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+    pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         // Strict, as libsodium: no small orders and no second encodings of a signature.
         VerifyingKey::from_bytes(&self.point).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())

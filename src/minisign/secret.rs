@@ -154,6 +154,11 @@ impl SecretKey {
         Ok(SecretKey { id, key })
     }
 
+    /// By which its signatures name it.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
     /// What others judge its signatures by.
     pub fn public(&self) -> PublicKey {
         PublicKey::new(self.id, &self.key.verifying_key())
@@ -194,6 +199,12 @@ impl SecretKey {
     /// is written as its escape.
     pub fn sign(&self, message: &[u8], trusted_comment: &str) -> Signature {
         self.sign_prehash(&Prehash::of(message), trusted_comment)
+    }
+
+    /// Signs bytes as they are, for envelopes other than minisign's. They must begin with something that nothing else which
+    /// the key signs can begin with.
+    pub fn sign_bare(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
     }
 
     /// Signs a message of which only the digest is at hand.

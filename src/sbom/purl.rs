@@ -29,13 +29,10 @@ pub fn flatcar(version: &str, arch: Arch) -> String {
 
 /// A container image, by the digest of its manifest for one architecture.
 pub fn image(reference: &ImageRef, arch: Arch, manifest: &Sha256) -> String {
-    let full = reference.to_string();
-    let without =
-        |text: &str, mark: char| text.rsplit_once(mark).map_or(full.clone(), |(name, _)| name.into());
-    let url = if reference.digest().is_some() { without(&full, '@') } else { without(&full, ':') };
+    let full = reference.name();
     let name = reference.repository().rsplit('/').next().unwrap_or_default();
     let tag = reference.tag().map(|tag| format!("&tag={}", utf8_percent_encode(tag, VALUE)));
-    let (name, url) = (encoded(name), utf8_percent_encode(&url, VALUE));
+    let (name, url) = (encoded(name), utf8_percent_encode(&full, VALUE));
     format!("pkg:oci/{name}@sha256%3A{manifest}?arch={arch}&repository_url={url}{}", tag.unwrap_or_default())
 }
 

@@ -81,6 +81,7 @@ impl Advice for Error {
             Error::Http(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Trust(error) => error.hint(),
+            Error::Key(error) if error.exit() == Exit::Trust => error.hint(),
             Error::Key(_) => {
                 Some("name a copy of it in the recipe (`trust.key`), or let the mirror carry it".into())
             }

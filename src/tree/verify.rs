@@ -170,6 +170,7 @@ fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             // A link is not followed: where it lies for a published file, that file's own look is the judge.
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let is_beside = || path == manifest::FILE_NAME || BESIDE.contains(&path.as_str());
             let has_files = || {
                 let below = format!("{path}/");
                 files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))
@@ -177,7 +178,7 @@ fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
             match is_directory {
                 true if path == private::DIRECTORY => {}
                 true if has_files() => rest.push(path),
-                false if files.contains_key(&path) || BESIDE.contains(&path.as_str()) => {}
+                false if files.contains_key(&path) || is_beside() => {}
                 // A directory that is a link, with published files in it.
                 false if has_files() => {}
                 _ => flaws.push(Flaw { path, kind: Kind::Superfluous }),

@@ -249,7 +249,7 @@ fn a_newer_bundle_in_its_place_is_served_from_then_on_and_no_other() {
     assert!(role().contains("data:,second"));
     server.says("now serving the tree small in ");
     for (file, why) in [
-        ("older.bundle", "older"),
+        ("older.bundle", "number 4 of small"),
         ("unsigned.bundle", "is not signed"),
         ("recipes/small.yaml", "is not a bundle"),
     ] {

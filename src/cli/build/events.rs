@@ -1,0 +1,154 @@
+//! Writes a build's events as JSON Lines while they happen: docs/formats/events.md.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+
+use crate::error::{Advice, Exit};
+use crate::event::{Event, Observer};
+
+/// How far a fetch is, is told at most this often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where events are written to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// `-`
+    Stdout,
+    /// `fd:N`
+    Descriptor(String),
+    /// A file, which is written anew, or a named pipe.
+    File(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match (text, text.strip_prefix("fd:")) {
+            ("-", _) => Target::Stdout,
+            (_, Some(number)) => Target::Descriptor(number.into()),
+            _ => Target::File(text.into()),
+        })
+    }
+}
+
+/// Why events cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing can be written there.
+    #[error("cannot write events to {target}")]
+    Open {
+        /// As it was given.
+        target: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two kinds of data on stdout.
+    #[error("`--events -` and `--json` both write to stdout")]
+    TwoOnStdout,
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Open { target, .. } if target.starts_with("fd:") => {
+                Some("the descriptor must be an open file or pipe, as with `3>events.jsonl`".into())
+            }
+            Error::Open { .. } => None,
+            Error::TwoOnStdout => {
+                Some("write the events to a file; the last of them says the BUILD-ID, too".into())
+            }
+        }
+    }
+}
+
+/// Listens, and writes a line for each event.
+pub struct EventLog {
+    out: Mutex<Out>,
+}
+
+struct Out {
+    /// Nothing once the reader is gone.
+    writer: Option<Box<dyn Write + Send>>,
+    /// When each running fetch was last told of.
+    told: BTreeMap<String, Instant>,
+}
+
+#[derive(Serialize)]
+struct Line<'e> {
+    time: String,
+    #[serde(flatten)]
+    event: &'e Event<'e>,
+}
+
+impl EventLog {
+    /// Opens what events go to.
+    pub fn open(target: &Target) -> Result<Self, Error> {
+        let writer: Box<dyn Write + Send> = match target {
+            Target::Stdout => Box::new(io::stdout()),
+            Target::Descriptor(number) => {
+                // The kernel's own name of the descriptor. What is there already stays.
+                let opened = File::options().append(true).open(format!("/dev/fd/{number}"));
+                Box::new(opened.map_err(|source| Error::Open { target: format!("fd:{number}"), source })?)
+            }
+            Target::File(path) => {
+                let target = path.display().to_string();
+                Box::new(File::create(path).map_err(|source| Error::Open { target, source })?)
+            }
+        };
+        Ok(EventLog::to(writer))
+    }
+
+    fn to(writer: Box<dyn Write + Send>) -> Self {
+        EventLog { out: Mutex::new(Out { writer: Some(writer), told: BTreeMap::new() }) }
+    }
+}
+
+impl Out {
+    /// Whether an event is one too many.
+    fn is_noise(&mut self, event: &Event<'_>) -> bool {
+        let Event::FetchProgress { id, .. } = event else { return false };
+        let now = Instant::now();
+        match self.told.get_mut(*id) {
+            Some(last) if now.duration_since(*last) < INTERVAL => true,
+            Some(last) => {
+                *last = now;
+                false
+            }
+            None => {
+                self.told.insert((*id).to_owned(), now);
+                false
+            }
+        }
+    }
+}
+
+impl Observer for EventLog {
+    fn notice(&self, event: Event<'_>) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        if out.is_noise(&event) {
+            return;
+        }
+        let Some(writer) = &mut out.writer else { return };
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let Ok(mut line) = serde_json::to_vec(&Line { time, event: &event }) else { return };
+        line.push(b'\n');
+        if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush()) {
+            // Whoever wanted to know of the build is no reason to end it.
+            out.writer = None;
+            eprintln!("events: {error}; no more of them are written, the build goes on");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What happened in a build, put together from its events for the reports about it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::event::{Event, Observer};
+
+/// Listens, and remembers.
+pub struct Record {
+    began: Instant,
+    happened: Mutex<Happened>,
+}
+
+/// What happened, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Happened {
+    /// The recipe, as it was given.
+    pub recipe: String,
+    /// What was fetched.
+    pub fetches: Vec<Task>,
+    /// The steps.
+    pub steps: Vec<Task>,
+    /// The second build, if there was one.
+    pub rebuild: Option<Task>,
+    /// Warnings, with where they point.
+    pub warnings: Vec<String>,
+    /// How it ended.
+    pub end: End,
+    /// How long all of it took.
+    pub took: Duration,
+}
+
+/// How a build ended.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Published.
+    Done {
+        /// The BUILD-ID.
+        build_id: String,
+    },
+    /// Not published.
+    Failed {
+        /// What the process exits with.
+        exit: u8,
+        /// The message and its causes.
+        error: Vec<String>,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+impl Default for End {
+    /// What is said if nobody says how it ended.
+    fn default() -> Self {
+        End::Failed { exit: 1, error: vec!["the build did not end".into()], hint: None }
+    }
+}
+
+/// Something that takes its time.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The input's or step's id.
+    pub id: String,
+    /// How far it came.
+    pub state: State,
+    /// Length in bytes of what was fetched or made, once that is known.
+    pub size: Option<u64>,
+    /// What went wrong on the way, and who signed.
+    pub notes: Vec<String>,
+}
+
+/// How far a task came.
+#[derive(Clone, Copy, Debug)]
+pub enum State {
+    /// It began then, and has no end yet.
+    Running(Instant),
+    /// It took this long.
+    Done(Duration),
+    /// The store had it.
+    Cached,
+}
+
+impl Task {
+    fn new(id: &str, state: State) -> Self {
+        Task { id: id.into(), state, size: None, notes: Vec::new() }
+    }
+
+    fn end(&mut self) {
+        if let State::Running(began) = self.state {
+            self.state = State::Done(began.elapsed());
+        }
+    }
+
+    /// Whether it has no end.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+}
+
+impl Record {
+    /// Begins.
+    pub fn new(recipe: &str) -> Self {
+        let happened = Happened { recipe: recipe.into(), ..Happened::default() };
+        Record { began: Instant::now(), happened: Mutex::new(happened) }
+    }
+
+    /// What has happened.
+    pub fn finish(&self) -> Happened {
+        let happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Happened { took: self.began.elapsed(), ..happened }
+    }
+}
+
+/// The task of this id; a new one if there is none.
+fn task<'t>(tasks: &'t mut Vec<Task>, id: &str) -> &'t mut Task {
+    let index = tasks.iter().position(|task| task.id == id).unwrap_or_else(|| {
+        tasks.push(Task::new(id, State::Running(Instant::now())));
+        tasks.len() - 1
+    });
+    &mut tasks[index]
+}
+
+impl Observer for Record {
+    fn notice(&self, event: Event<'_>) {
+        let mut happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner);
+        let Happened { fetches, steps, rebuild, warnings, end, .. } = &mut *happened;
+        match event {
+            Event::FetchStarted { id, have, .. } => {
+                let fetch = task(fetches, id);
+                if have > 0 {
+                    fetch.notes.push(format!("{have} bytes were here already"));
+                }
+            }
+            Event::FetchWaiting { id } => {
+                task(fetches, id).notes.push("waited for another prebake that fetches it".into());
+            }
+            Event::FetchRetry { id, reason } => {
+                task(fetches, id).notes.push(format!("tried again: {reason}"))
+            }
+            Event::FetchDone { id, size, signer } => {
+                let fetch = task(fetches, id);
+                fetch.end();
+                fetch.size = Some(size);
+                fetch.notes.extend(signer.map(|signer| format!("signed by {signer}")));
+            }
+            Event::KeyStale { reason } => warnings.push(format!("{reason}; the copy in the store was used")),
+            Event::Corrupt { id, why } => warnings.push(format!("{id} was corrupt in the store: {why}")),
+            Event::StepCached { id, size } => {
+                let step = Task { size: Some(size), ..Task::new(id, State::Cached) };
+                steps.push(step);
+            }
+            Event::StepStarted { id } => drop(task(steps, id)),
+            Event::StepDone { id, size, took } => {
+                let step = task(steps, id);
+                (step.size, step.state) = (Some(size), State::Done(took));
+            }
+            Event::RebuildStarted { steps } => {
+                let began = Task::new(&format!("{steps} steps"), State::Running(Instant::now()));
+                *rebuild = Some(began);
+            }
+            Event::RebuildDone { .. } => rebuild.iter_mut().for_each(Task::end),
+            Event::Warning { message, file, line, column, .. } => {
+                let place = file.zip(line).zip(column);
+                let place = place.map(|((file, line), column)| format!(" ({file}:{line}:{column})"));
+                warnings.push(format!("{message}{}", place.unwrap_or_default()));
+            }
+            Event::BuildDone { build_id, .. } => *end = End::Done { build_id: build_id.into() },
+            Event::BuildFailed { exit, error, hint } => {
+                *end = End::Failed { exit, error: error.to_vec(), hint: hint.map(Into::into) };
+            }
+            Event::BuildStarted { .. }
+            | Event::FetchPlanned { .. }
+            | Event::FetchProgress { .. }
+            | Event::StepRebuilt { .. } => {}
+        }
+    }
+}

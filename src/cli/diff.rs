@@ -1,0 +1,259 @@
+//! `prebake diff`
+
+use std::fmt::Write;
+use std::io::{IsTerminal, stdout};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use indicatif::HumanBytes;
+
+use super::bundle::DemandArgs;
+use super::project::StoreArg;
+use crate::bundle::policy::Taken;
+use crate::diff::{
+    Boot, Change, Contents, Difference, Entry, Lines, Machines, Published, Side, Version, compare,
+};
+use crate::error::{Exit, Result};
+use crate::tree::Tree;
+
+/// Most lines of a section that are shown to people; `--json` has them all.
+const MOST: usize = 60;
+
+/// Show in what two trees or bundles differ
+///
+/// Versions of Flatcar, sysexts, their components and container images; what machines boot and their kernel arguments; lines
+/// of configs and scripts; published files and their sizes. Nothing is fetched, and files that are equal are not opened.
+#[derive(Args)]
+pub struct DiffArgs {
+    /// The old tree or bundle, such as output/kubernetes/0123456789abcdef
+    #[arg(value_name = "A")]
+    from: PathBuf,
+    /// The new tree or bundle, such as output/kubernetes/current
+    #[arg(value_name = "B")]
+    to: PathBuf,
+    /// Compare the trees of this name, where a bundle holds several
+    #[arg(long, value_name = "NAME")]
+    tree: Option<String>,
+    #[command(flatten)]
+    demand: DemandArgs,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Look into sysext images, too: reads all of them that changed
+    #[arg(long)]
+    deep: bool,
+    /// Exit with 10 if they differ
+    #[arg(long)]
+    exit_code: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl DiffArgs {
+    /// Compares, and prints what was found.
+    pub fn run(self) -> Result<()> {
+        let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
+        let difference = compare(&from, &to, self.deep)?;
+        match self.json {
+            true => println!("{:#}", serde_json::json!(difference)),
+            false => print!("{}", picture(&difference, Colours::of_stdout())),
+        }
+        if self.exit_code && !difference.is_empty() {
+            std::process::exit(Exit::Pending as i32);
+        }
+        Ok(())
+    }
+
+    /// A tree in a directory or in a bundle, which must be one that is believed here.
+    fn open(&self, path: &Path) -> Result<Tree> {
+        if !path.is_file() {
+            return Ok(Tree::directory(path)?);
+        }
+        let Taken { bundle, .. } = self.demand.open(path, &self.store.store)?;
+        Ok(Tree::chosen(Arc::new(bundle), self.tree.as_deref())?)
+    }
+}
+
+/// Whether what is new is green and what is gone red.
+#[derive(Clone, Copy)]
+pub struct Colours(bool);
+
+impl Colours {
+    /// On a terminal, unless `NO_COLOR` is set.
+    pub fn of_stdout() -> Self {
+        Colours(stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+    }
+
+    /// A line in the colour of its first sign.
+    fn paint(self, line: &str) -> String {
+        let code = match line.trim_start().chars().next() {
+            Some('+') => "32",
+            Some('-') => "31",
+            Some('~') => "33",
+            Some('@') => "36",
+            _ => return line.to_owned(),
+        };
+        if self.0 { format!("\x1b[{code}m{line}\x1b[0m") } else { line.to_owned() }
+    }
+}
+
+/// The differences of two trees, for people.
+pub fn picture(difference: &Difference, colours: Colours) -> String {
+    let Difference { from, to, releases, versions, boots, machines, lines, contents, files } = difference;
+    let mut picture = String::new();
+    let side = |side: &Side| format!("{} (build {})", plain(&side.place), side.build_id);
+    if difference.is_empty() {
+        return format!("{} and {} are the same\n", side(from), side(to));
+    }
+    let _ = writeln!(picture, "{} → {}", side(from), side(to));
+    if from.name != to.name {
+        let _ = writeln!(picture, "of two recipes: {} → {}", plain(&from.name), plain(&to.name));
+    }
+    section(
+        &mut picture,
+        colours,
+        "Releases",
+        releases.iter().map(|change| row(change, String::clone)).collect(),
+    );
+    section(
+        &mut picture,
+        colours,
+        "Versions",
+        versions.iter().map(|change| row(change, |list| version(list))).collect(),
+    );
+    section(&mut picture, colours, "Boots", boots.iter().flat_map(boot).collect());
+    section(&mut picture, colours, "Machines", machines.iter().map(|change| row(change, machine)).collect());
+    section(&mut picture, colours, "Lines", lines.iter().flat_map(text).collect());
+    section(&mut picture, colours, "Inside of sysexts", contents.iter().flat_map(inside).collect());
+    let count = |gone: bool, new: bool| {
+        let of = |change: &&Change<_>| (change.after.is_none(), change.before.is_none()) == (gone, new);
+        files.iter().filter(of).count()
+    };
+    let heading = format!(
+        "Files: {} new, {} gone, {} changed; {} → {} in all",
+        count(false, true),
+        count(true, false),
+        count(false, false),
+        HumanBytes(from.bytes),
+        HumanBytes(to.bytes)
+    );
+    section(&mut picture, colours, &heading, files.iter().map(|change| row(change, file)).collect());
+    picture
+}
+
+/// A heading and its lines, if there are any.
+fn section(picture: &mut String, colours: Colours, heading: &str, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(picture, "\n{heading}");
+    for line in lines.iter().take(MOST) {
+        let _ = writeln!(picture, "  {}", colours.paint(line));
+    }
+    if lines.len() > MOST {
+        let _ = writeln!(picture, "  … and {} more lines (--json has all)", lines.len() - MOST);
+    }
+}
+
+/// One line for a change: `~ NAME  BEFORE → AFTER`.
+fn row<T>(change: &Change<T>, show: impl Fn(&T) -> String) -> String {
+    let name = plain(&change.name);
+    let show = |value: &T| plain(&show(value));
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => format!("~ {name}  {} → {}", show(before), show(after)),
+        (Some(before), None) => format!("- {name}  {}", show(before)),
+        (None, Some(after)) => format!("+ {name}  {}", show(after)),
+        (None, None) => name,
+    }
+}
+
+fn version(list: &Vec<Version>) -> String {
+    let one = |version: &Version| {
+        let digest = short(&version.sha256);
+        version.version.as_ref().map_or(digest.clone(), |name| format!("{name} ({digest})"))
+    };
+    list.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn file(file: &Published) -> String {
+    format!("{} {}", HumanBytes(file.size), short(&file.sha256))
+}
+
+fn machine(machines: &Machines) -> String {
+    let labels: Vec<String> = machines.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let who = if labels.is_empty() { "any".to_owned() } else { labels.join(" ") };
+    let metadata = match machines.metadata.is_empty() {
+        true => String::new(),
+        false => format!(" {}", serde_json::json!(machines.metadata)),
+    };
+    format!("{who} gets {}{metadata}", machines.profile)
+}
+
+/// What one boot loads, and the arguments that it has beyond the other.
+fn boot(change: &Change<Boot>) -> Vec<String> {
+    let name = plain(&change.name);
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        let args = |boot: &Boot| boot.args.join(" ");
+        return vec![row(change, args)];
+    };
+    let mut lines = vec![format!("~ {name}")];
+    let gone = before.args_beyond(after).into_iter().map(|arg| format!("  - {}", plain(arg)));
+    let new = after.args_beyond(before).into_iter().map(|arg| format!("  + {}", plain(arg)));
+    lines.extend(gone.chain(new));
+    if lines.len() == 1 && before.args != after.args {
+        lines.push(format!("  ~ the order of its arguments: {}", plain(&after.args.join(" "))));
+    }
+    for (what, before, after) in [
+        ("kernel", before.kernel.clone(), after.kernel.clone()),
+        ("initrds", before.initrd.join(" "), after.initrd.join(" ")),
+    ] {
+        if before != after {
+            lines.push(format!("  ~ {what}  {} → {}", plain(&before), plain(&after)));
+        }
+    }
+    lines
+}
+
+fn text(lines: &Lines) -> Vec<String> {
+    let mut shown = vec![match &lines.paths[..] {
+        [path] => plain(path),
+        [first, rest @ ..] => format!("{} and {} more alike", plain(first), rest.len()),
+        [] => String::new(),
+    }];
+    match &lines.diff {
+        None => shown.push("  too long to be compared line by line".into()),
+        // The hunk's numbers are those of the text as it is spread out, which nobody else sees.
+        Some(diff) => shown.extend(diff.lines().map(|line| match line.starts_with("@@") {
+            true => "  @@".into(),
+            false => format!("  {}", plain(line)),
+        })),
+    }
+    shown
+}
+
+fn inside(contents: &Contents) -> Vec<String> {
+    let mut lines = vec![plain(&contents.image)];
+    lines.extend(contents.opaque.iter().map(|why| format!("  {}", plain(why))));
+    lines.extend(contents.entries.iter().map(|change| format!("  {}", row(change, entry))));
+    lines
+}
+
+fn entry(entry: &Entry) -> String {
+    let Entry { kind, mode, size, sha256, target } = entry;
+    let size = size.map_or_else(String::new, |size| format!(" {}", HumanBytes(size)));
+    let digest = sha256.as_ref().map_or_else(String::new, |digest| format!(" {}", short(digest)));
+    let target = target.as_ref().map_or_else(String::new, |target| format!(" to {target}"));
+    format!("{kind} {mode:04o}{size}{digest}{target}")
+}
+
+fn short(digest: &crate::digest::Sha256) -> String {
+    digest.to_string()[..8].to_owned()
+}
+
+/// Trees may be anybody's: what would move the cursor is written out.
+fn plain(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() && c != '\t' { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
