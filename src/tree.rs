@@ -257,22 +257,6 @@ impl Tree {
         }
     }
 
-    /// Reads a file that lies beside the manifest and is none of the tree's own, such as [`SIGNATURE`], if it is there.
-    /// Nothing vouches for its bytes but what they say.
-    pub fn beside(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let unreadable = self.place.unreadable(name);
-        let (file, start, size) = match self.place.file(name) {
-            Err(Refused::Damaged(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            found => found.map_err(&unreadable)?,
-        };
-        if size > MOST_IN_MEMORY {
-            return Err(Error::TooLong { place: self.place(), path: name.into(), size });
-        }
-        let mut bytes = Vec::new();
-        let read = Part::new(file, start, size).read_to_end(&mut bytes);
-        read.map(|_| Some(bytes)).map_err(|error| unreadable(error.into()))
-    }
-
     fn row(&self, path: &str) -> Result<&manifest::File, Error> {
         let unnamed = || Error::Unnamed { place: self.place(), path: path.into() };
         self.manifest.files.get(path).ok_or_else(unnamed)

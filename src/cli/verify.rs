@@ -10,21 +10,22 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use self::closure::ClosureArgs;
-use crate::bundle::policy::Policy;
 use crate::cli::bundle::{self, DemandArgs};
 use crate::cli::project::StoreArg;
 use crate::closure::Graph;
 use crate::error::{Advice, Exit, Result};
+use crate::provenance;
 use crate::provenance::statement::Statement;
+use crate::tree::Tree;
 use crate::tree::verify::{Flaw, Report, verify};
-use crate::tree::{SIGNATURE, Tree};
-use crate::{provenance, trust::Proof};
+use crate::trust::{Proof, Trust};
 
 /// Read every byte of a tree or bundle and hold it against what was published
 ///
 /// Of a tree, names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is
-/// one. Secrets below private/ are in no manifest and are not judged. With `--trust`, the signatures of manifest and provenance
-/// must be good, or it exits with 5. Of a bundle it does what `bundle verify` does.
+/// one. Secrets below private/ are in no manifest and are not judged. With `--trust` the manifest must be signed, before any
+/// file is looked at, and its statement of provenance, where it has one, signed as well and about this tree; else it exits
+/// with 5. Of a bundle it does what `bundle verify` does.
 ///
 /// With `--closure` it then walks from groups and loaders' scripts through profiles, configs, units, manifests, kubeadm's
 /// configuration and sysexts, and names what leads outside with the way to it. Nothing is fetched.
@@ -43,9 +44,6 @@ pub struct VerifyArgs {
     #[arg(long)]
     json: bool,
 }
-
-/// Who signed, and what they said of how the tree was built, if they did.
-type Proven = (Proof, Option<Statement>);
 
 /// Why verifying fails.
 #[derive(Debug, thiserror::Error)]
@@ -85,15 +83,30 @@ impl VerifyArgs {
             return self.bundle();
         }
         let tree = Tree::directory(&self.tree)?;
-        let proven = self.prove(&tree)?;
+        let trust = self.demand.policy(&self.store.store)?.trust;
+        let judge = |trust: &Trust| provenance::judge_directory(&self.tree, tree.manifest(), trust);
+        let proof = trust.as_ref().map(judge).transpose()?;
         let report = verify(&tree);
         // What is damaged may refer to anything.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
         match self.json {
-            true => println!("{:#}", as_json(&tree, &report, proven.as_ref(), graph.as_ref())),
+            true => {
+                let mut told = as_json(&tree, &report, graph.as_ref());
+                if let Some((proof, statement)) = &proof {
+                    told["signers"] = json!(ids(proof));
+                    told["builder"] = json!(statement.as_ref().map(Statement::builder));
+                }
+                println!("{told:#}");
+            }
             false => {
-                print(&tree, &report, proven.as_ref());
+                if let Some((proof, statement)) = &proof {
+                    let builder = statement.as_ref().map_or(String::new(), |statement| {
+                        format!(", who say it was built by {}", statement.builder().escape_debug())
+                    });
+                    println!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
+                }
+                print(&tree, &report);
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
         }
@@ -101,20 +114,6 @@ impl VerifyArgs {
             0 => graph.map_or(Ok(()), |graph| closure::settle(&tree.place(), &graph)),
             count => Err(Error::Flawed { place: tree.place(), count }.into()),
         }
-    }
-
-    /// Who signed the manifest of a tree, where somebody is to be believed.
-    fn prove(&self, tree: &Tree) -> Result<Option<Proven>> {
-        let Policy { trust, allow_unsigned, .. } = self.demand.policy(&self.store.store)?;
-        let Some(trust) = trust else { return Ok(None) };
-        let signatures = tree.beside(SIGNATURE)?;
-        if signatures.is_none() && allow_unsigned {
-            return Ok(None);
-        }
-        let envelope = tree.beside(provenance::FILE_NAME)?;
-        let manifest = tree.manifest().to_bytes();
-        let (signatures, envelope) = (signatures.as_deref(), envelope.as_deref());
-        Ok(Some(provenance::judge(&tree.place(), &manifest, signatures, envelope, &trust, &[])?))
     }
 
     /// Every byte of a bundle, then what each of its trees refers to.
@@ -140,33 +139,24 @@ impl VerifyArgs {
     }
 }
 
-fn as_json(
-    tree: &Tree,
-    report: &Report,
-    proven: Option<&Proven>,
-    graph: Option<&Graph>,
-) -> serde_json::Value {
+fn ids(proof: &Proof) -> Vec<String> {
+    proof.signers.iter().map(|key| key.id().to_string()).collect()
+}
+
+fn as_json(tree: &Tree, report: &Report, graph: Option<&Graph>) -> serde_json::Value {
     let Report { files, bytes, flaws } = report;
     let manifest = tree.manifest();
     let mut json = json!({
         "tree": tree.place(), "name": manifest.name, "build_id": manifest.build_id(),
         "files": files, "bytes": bytes, "flaws": flaws,
     });
-    if let Some((proof, statement)) = proven {
-        json["signers"] = proof.signers.iter().map(|key| key.id().to_string()).collect();
-        json["builder"] = statement.as_ref().map(builder).into();
-    }
     if let Some(graph) = graph {
         json["closure"] = closure::as_json(graph);
     }
     json
 }
 
-fn builder(statement: &Statement) -> &str {
-    &statement.predicate.run_details.builder.id
-}
-
-fn print(tree: &Tree, Report { files, bytes, flaws }: &Report, proven: Option<&Proven>) {
+fn print(tree: &Tree, Report { files, bytes, flaws }: &Report) {
     for Flaw { path, kind } in flaws {
         // A name may be anybody's.
         println!("{} {kind}", path.escape_debug());
@@ -174,12 +164,4 @@ fn print(tree: &Tree, Report { files, bytes, flaws }: &Report, proven: Option<&P
     let (place, build) = (tree.place(), tree.manifest().build_id());
     let verdict = if flaws.is_empty() { "all as published" } else { "not as published" };
     println!("{place}: build {build}, {files} files, {}, {verdict}", HumanBytes(*bytes));
-    match proven {
-        Some((proof, statement)) => {
-            let signers: Vec<String> = proof.signers.iter().map(|key| key.id().to_string()).collect();
-            let built = statement.as_ref().map(|statement| format!("; built by {}", builder(statement)));
-            println!("  signed by {}{}", signers.join(", "), built.unwrap_or_default().escape_debug());
-        }
-        None => println!("  nobody's signature was judged: --trust KEY.pub does"),
-    }
 }

@@ -6,6 +6,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod action;
 mod airgap;
 mod archives;
 mod archs;
