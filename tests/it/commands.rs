@@ -66,6 +66,22 @@ fn calls(line: &str) -> Vec<String> {
     parts.filter_map(call).collect()
 }
 
+/// The call with each of the shell's variables set to 1, and each list of words to none.
+fn with_variables(call: &str) -> String {
+    let mut parts = call.split('$');
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = match part.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+            Some(braced) => braced,
+            None => part
+                .split_at(part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len())),
+        };
+        whole += if name.ends_with("[@]") { "" } else { "1" };
+        whole += rest;
+    }
+    whole
+}
+
 /// The words of a call as a shell would hand them on, as far as documents need that: quotes and redirections.
 fn words(call: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -93,6 +109,7 @@ fn every_command_in_the_documents_is_one_that_this_prebake_takes() {
     for (path, text) in documents() {
         let is_markdown = path.extension().is_some_and(|extension| extension == "md");
         for (line, call) in commands(&text, is_markdown) {
+            let call = with_variables(&call);
             let words = words(&call);
             // A synopsis, not a call: `[--flag]`, `A | B`, `…`.
             if call.contains(['[', '…', '{']) || call.contains("...") {
@@ -117,4 +134,40 @@ fn the_check_of_commands_finds_a_stale_one() {
     assert_eq!(commands(document, true), [(3, "build r.yaml --no-such-flag".to_owned())]);
     assert!(Cli::command().try_get_matches_from(["prebake", "build", "r.yaml", "--no-such-flag"]).is_err());
     assert_eq!(words("plan 'a b' \"c\" > out"), ["plan", "a b", "c"]);
+    assert_eq!(with_variables("x \"$A_1\" ${B}c \"${more[@]}\" $C"), "x \"1\" 1c \"\" 1");
+}
+
+/// The verbs that have nothing to report to a program, and why.
+const WITHOUT_JSON: [(&str, &str); 13] = [
+    ("bundle sign", "makes one file, whose name it was given"),
+    ("completions", "prints a script"),
+    ("ignition merge", "prints a config, which is JSON"),
+    ("ignition transpile", "prints a config, which is JSON"),
+    ("initrd extract", "makes one directory, whose name it was given"),
+    ("initrd inject", "makes one file; `initrd show --json` tells of it"),
+    ("initrd remove", "makes one file; `initrd show --json` tells of it"),
+    ("key rotate", "makes two files, whose names it was given"),
+    ("man", "prints pages for troff, or makes them"),
+    ("serve", "tells /status, /events and /metrics"),
+    ("store path", "prints a path"),
+    ("sysext extract", "makes one directory, whose name it was given"),
+    ("sysext key generate", "makes two files, whose names it was given"),
+];
+
+#[test]
+fn every_verb_that_reports_something_has_json() {
+    fn below(command: &clap::Command, name: &str, without: &mut Vec<String>) {
+        let verbs: Vec<_> = command.get_subcommands().filter(|verb| verb.get_name() != "help").collect();
+        for verb in &verbs {
+            below(verb, format!("{name} {}", verb.get_name()).trim_start(), without);
+        }
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        if verbs.is_empty() && !has_json {
+            without.push(name.to_owned());
+        }
+    }
+    let mut without = Vec::new();
+    below(&Cli::command(), "", &mut without);
+    without.sort();
+    assert_eq!(without, WITHOUT_JSON.map(|(verb, _)| verb));
 }

@@ -6,6 +6,8 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod action;
+mod airgap;
 mod archives;
 mod archs;
 mod boot_flaws;

@@ -118,3 +118,71 @@ fn escape(text: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a parser makes of it (XML 1.0, §4.1 and §4.6).
+    fn unescape(text: &str) -> String {
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once('&') {
+            let (name, after) = behind.split_once(';').expect("each reference ends");
+            plain += before;
+            plain.push(match name {
+                "amp" => '&',
+                "lt" => '<',
+                "gt" => '>',
+                "quot" => '"',
+                name => char::from(name.strip_prefix('#').unwrap().parse::<u8>().unwrap()),
+            });
+            rest = after;
+        }
+        plain + rest
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_well_formed_and_comes_back(text in any::<String>()) {
+            let escaped = escape(&text);
+            prop_assert!(!escaped.contains(['<', '>', '"']));
+            prop_assert!(!escaped.chars().any(|letter| letter < ' ' || "\u{fffe}\u{ffff}".contains(letter)));
+            let allowed = |letter: char| {
+                let is_known = !matches!(letter, '\0'..' ' | '\u{fffe}' | '\u{ffff}') || "\t\n\r".contains(letter);
+                if is_known { letter } else { '\u{fffd}' }
+            };
+            prop_assert_eq!(unescape(&escaped), text.chars().map(allowed).collect::<String>());
+        }
+    }
+
+    #[test]
+    fn the_sums_in_the_head_are_those_of_the_cases() {
+        let task = |id: &str, state| Task { id: id.into(), state, size: None, notes: vec!["a note".into()] };
+        let happened = Happened {
+            recipe: "a&b.yaml".into(),
+            fetches: vec![task("one", State::Done(Duration::from_millis(1500)))],
+            steps: vec![
+                task("cached", State::Cached),
+                task("failing", State::Running(std::time::Instant::now())),
+            ],
+            end: End::Failed {
+                exit: 4,
+                error: vec!["<bad>".into(), "cause".into()],
+                hint: Some("do".into()),
+            },
+            ..Happened::default()
+        };
+        let xml = xml(&happened);
+        assert!(xml.contains("tests=\"4\" failures=\"2\" errors=\"0\" skipped=\"1\""), "{xml}");
+        assert!(
+            xml.contains("name=\"one\" time=\"1.500\"><system-out>a note</system-out></testcase>"),
+            "{xml}"
+        );
+        let failure =
+            "<failure type=\"exit 4\" message=\"&lt;bad&gt;\">&lt;bad&gt;&#10;cause&#10;hint: do</failure>";
+        assert_eq!(xml.matches(failure).count(), 2, "of the step and of the build: {xml}");
+    }
+}

@@ -229,3 +229,46 @@ fn code(name: &str) -> String {
 fn longest_run(text: &str) -> usize {
     text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_name_holds_stays_in_its_cell() {
+        assert_eq!(code("a|b`c\nd"), "`` a b`c d ``");
+        assert_eq!(code("plain"), "`plain`");
+        assert_eq!(text("a|b <i> [x](y) & \u{1b}[1m"), "a\\|b &lt;i> \\[x\\](y) &amp;  \\[1m");
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_any_in_its_text() {
+        let mut page = Page::default();
+        page.block("````\ntext");
+        assert_eq!(page.0, "`````text\n````\ntext\n`````\n\n");
+    }
+
+    #[test]
+    fn a_failure_shows_its_chain_and_hint_and_what_was_not_complete() {
+        let mut fetch = Task {
+            id: "in".into(),
+            state: State::Running(std::time::Instant::now()),
+            size: None,
+            notes: vec![],
+        };
+        fetch.notes.push("tried again: 503 | busy".into());
+        let happened = Happened {
+            recipe: "r.yaml".into(),
+            fetches: vec![fetch],
+            end: End::Failed {
+                exit: 6,
+                error: vec!["no".into(), "cause".into()],
+                hint: Some("wait *now*".into()),
+            },
+            ..Happened::default()
+        };
+        let page = markdown(&happened, None);
+        let expected = "## prebake: `r.yaml` failed, exit 6\n\n```text\nno\n  because: cause\n```\n\n**Hint:** wait \\*now\\*\n\n### Fetched\n\n| Input | Result | Size |\n|---|---|---|\n| `in` | **not complete**; tried again: 503 \\| busy |  |\n\n";
+        assert_eq!(page, expected);
+    }
+}
