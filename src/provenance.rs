@@ -8,7 +8,8 @@ pub mod dsse;
 pub mod statement;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -136,6 +137,35 @@ pub fn judge(
     Ok((proof, Some(statement)))
 }
 
+/// Judges what lies beside the manifest of a tree in a directory, and whether that is the manifest which the tree was opened
+/// with.
+pub fn judge_directory(
+    directory: &Path,
+    tree: &Manifest,
+    trust: &Trust,
+) -> crate::error::Result<(Proof, Option<Statement>)> {
+    let place = directory.display().to_string();
+    let bytes = read(&directory.join(manifest::FILE_NAME))?.unwrap_or_default();
+    let (signatures, envelope) = (read(&directory.join(SIGNATURE))?, read(&directory.join(FILE_NAME))?);
+    let judged = judge(&place, &bytes, signatures.as_deref(), envelope.as_deref(), trust, &[])?;
+    match Manifest::parse(&place, &bytes)? == *tree {
+        true => Ok(judged),
+        false => Err(Error::Another { subject: place, file: manifest::FILE_NAME.into() }.into()),
+    }
+}
+
+/// A file beside a manifest, if it is there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, store::Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(store::Error::io("open", path))?,
+    };
+    let mut bytes = Vec::new();
+    let most = dsse::MAX_BYTES as u64 + 1;
+    file.take(most).read_to_end(&mut bytes).map_err(store::Error::io("read", path))?;
+    Ok(Some(bytes))
+}
+
 /// Judges a signed statement by itself; `subject` names it in errors.
 pub fn verify(
     subject: &str,
@@ -246,7 +276,7 @@ fn digest_of(path: &Path) -> Result<Sha256, store::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{File, Role};
+    use crate::manifest::{File as Row, Role};
     use crate::report::Source;
 
     fn keys<const N: usize>() -> Vec<SecretKey> {
@@ -258,7 +288,7 @@ mod tests {
     }
 
     fn manifest(text: &[u8]) -> Manifest {
-        let file = File::new(Role::Boot, text.len() as u64, Sha256::of(text));
+        let file = Row::new(Role::Boot, text.len() as u64, Sha256::of(text));
         Manifest {
             schema: manifest::SCHEMA,
             name: "x".into(),

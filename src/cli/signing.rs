@@ -119,9 +119,14 @@ impl SignArgs {
 }
 
 impl TrustArgs {
+    /// Whether anybody was named.
+    pub fn is_given(&self) -> bool {
+        !self.trust.is_empty()
+    }
+
     /// Who is trusted, if anybody was named.
     pub fn trust(&self) -> Result<Option<Trust>> {
-        if self.trust.is_empty() {
+        if !self.is_given() {
             return Ok(None);
         }
         let keys = self.trust.iter().map(KeySource::public).collect::<Result<Vec<_>>>()?;

@@ -14,13 +14,18 @@ use crate::cli::bundle::{self, DemandArgs};
 use crate::cli::project::StoreArg;
 use crate::closure::Graph;
 use crate::error::{Advice, Exit, Result};
+use crate::provenance;
+use crate::provenance::statement::Statement;
 use crate::tree::Tree;
 use crate::tree::verify::{Flaw, Report, verify};
+use crate::trust::{Proof, Trust};
 
 /// Read every byte of a tree or bundle and hold it against what was published
 ///
 /// Of a tree, names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is
-/// one. Secrets below private/ are in no manifest and are not judged. Of a bundle it does what `bundle verify` does.
+/// one. Secrets below private/ are in no manifest and are not judged. With `--trust` the manifest must be signed, before any
+/// file is looked at, and its statement of provenance, where it has one, signed as well and about this tree; else it exits
+/// with 5. Of a bundle it does what `bundle verify` does.
 ///
 /// With `--closure` it then walks from groups and loaders' scripts through profiles, configs, units, manifests, kubeadm's
 /// configuration and sysexts, and names what leads outside with the way to it. Nothing is fetched.
@@ -78,13 +83,29 @@ impl VerifyArgs {
             return self.bundle();
         }
         let tree = Tree::directory(&self.tree)?;
+        let trust = self.demand.policy(&self.store.store)?.trust;
+        let judge = |trust: &Trust| provenance::judge_directory(&self.tree, tree.manifest(), trust);
+        let proof = trust.as_ref().map(judge).transpose()?;
         let report = verify(&tree);
         // What is damaged may refer to anything.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
         match self.json {
-            true => println!("{:#}", as_json(&tree, &report, graph.as_ref())),
+            true => {
+                let mut told = as_json(&tree, &report, graph.as_ref());
+                if let Some((proof, statement)) = &proof {
+                    told["signers"] = json!(ids(proof));
+                    told["builder"] = json!(statement.as_ref().map(Statement::builder));
+                }
+                println!("{told:#}");
+            }
             false => {
+                if let Some((proof, statement)) = &proof {
+                    let builder = statement.as_ref().map_or(String::new(), |statement| {
+                        format!(", who say it was built by {}", statement.builder().escape_debug())
+                    });
+                    println!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
+                }
                 print(&tree, &report);
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
@@ -116,6 +137,10 @@ impl VerifyArgs {
         }
         graphs.iter().try_for_each(|(place, _, graph)| closure::settle(place, graph))
     }
+}
+
+fn ids(proof: &Proof) -> Vec<String> {
+    proof.signers.iter().map(|key| key.id().to_string()).collect()
 }
 
 fn as_json(tree: &Tree, report: &Report, graph: Option<&Graph>) -> serde_json::Value {

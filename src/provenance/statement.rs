@@ -105,6 +105,11 @@ impl Statement {
         }
     }
 
+    /// Who is said to have built it.
+    pub fn builder(&self) -> &str {
+        &self.predicate.run_details.builder.id
+    }
+
     /// Canonical JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical_json(self)

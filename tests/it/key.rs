@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{Run, repository};
+use crate::world::{PRIMARY, Run, repository};
 
 const PASSPHRASE: &str = "correct horse";
 const FILE: &str = "data.bin";
@@ -304,6 +304,33 @@ fn as_many_keys_as_the_threshold_says_must_have_signed_and_the_missing_are_count
 }
 
 #[test]
+fn signers_do_not_overwrite_each_other() {
+    let desk = Desk::new();
+    desk.open_keys(&["ada", "bob"]);
+    for key in ["ada.key", "bob.key", "ada.key", "bob.key"] {
+        desk.key(&["sign", FILE, "--sign-key", key]).ok();
+    }
+    let both = ["verify", FILE, "--trust", "ada.pub,bob.pub", "--threshold", "2", "--json"];
+    let report: Value = serde_json::from_str(&desk.key(&both).ok().stdout).unwrap();
+    assert_eq!(report["signers"].as_array().unwrap().len(), 2, "{report:#}");
+    desk.minisign(&["-V", "-p", "ada.pub", "-m", FILE], "").ok();
+}
+
+#[test]
+fn a_vendors_signature_does_not_do_where_a_key_of_ones_own_is_asked_for() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let vendors = |name: &str| repository("tests/data/openpgp").join(name);
+    fs::copy(vendors("data.txt"), desk.path("data.txt")).unwrap();
+    fs::copy(vendors("good.sig"), desk.path("data.txt.sig")).unwrap();
+    let vendors_key = repository("tests/lab/keys/lab.asc").display().to_string();
+    let verify = |more: &[&str]| desk.key(&[&["verify", "data.txt", "--pin", PRIMARY][..], more].concat());
+    verify(&["--trust", "site.pub"]).fails(5, &["data.txt.sig is an OpenPGP signature", "--key"]);
+    verify(&["--trust", "site.pub", "--key", &vendors_key]).ok();
+    verify(&["--key", &vendors_key]).ok();
+}
+
+#[test]
 fn a_rotation_hands_trust_over_from_the_old_key_to_the_new_one() {
     let desk = Desk::new();
     desk.open_keys(&["old", "new", "thief"]);
@@ -318,14 +345,19 @@ fn a_rotation_hands_trust_over_from_the_old_key_to_the_new_one() {
     let new = desk.read("new.pub").lines().nth(1).unwrap().to_owned();
     assert!(judged.contains(&format!("to trust from now on: {new}")), "{judged}");
     // The old key is done with.
+    fs::remove_file(desk.path("data.bin.minisig")).unwrap();
     desk.key(&["sign", FILE, "--sign-key", "old.key"]).ok();
     verify(&["--rotation", "r.json"]).fails(5, &["not trusted"]);
     // Nobody else can hand it over.
+    fs::remove_file(desk.path("r.json.minisig")).unwrap();
     desk.key(&["sign", "r.json", "--sign-key", "thief.key"]).ok();
     verify(&["--rotation", "r.json"]).fails(5, &["r.json is not signed by the key that it replaces"]);
     desk.key(&["rotate", "--old", "old.key", "--new", "old.pub"]).fails(5, &["both keys are one"]);
-    let name = desk.key(&["rotate", "--old", "old.key", "--new", "new.pub"]).ok().stdout;
-    assert!(name.lines().next().unwrap().ends_with(".rotation.json"), "{name}");
+    let made = desk.key(&["rotate", "--old", "old.key", "--new", "new.pub", "--json"]).ok().stdout;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["new"], new.as_str());
+    let statement = made["statement"].as_str().unwrap();
+    assert!(statement.ends_with(".rotation.json") && desk.path(statement).exists(), "{made:#}");
 }
 
 #[test]

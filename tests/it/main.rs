@@ -7,6 +7,7 @@
 mod lab;
 
 mod action;
+mod airgap;
 mod archives;
 mod archs;
 mod boot_flaws;

@@ -198,6 +198,54 @@ fn signing_changes_no_build_id_repeats_its_bytes_and_a_build_without_it_leaves_i
 }
 
 #[test]
+fn verify_takes_a_tree_by_its_signers_and_judges_them_before_any_file() {
+    let world = World::new();
+    let [one, two] = ["one", "two"].map(|name| key(&world, name));
+    world.build();
+    let current = "output/small/current";
+    let verify = |trust: &[&str]| world.prebake(&[&["verify", current], trust].concat());
+    let (by_one, by_both) =
+        (["--trust", "one.pub"], ["--trust", "one.pub", "--trust", "two.pub", "--threshold", "2"]);
+    verify(&by_one).fails(5, &["is not signed"]);
+    sign(&world, &["--sign-key", "one", "--builder-id", "https://ci.example/1"]);
+    let said = verify(&by_one).ok().stdout;
+    assert!(
+        said.contains(&format!("signed by {}, who say it was built by https://ci.example/1", one.id())),
+        "{said}"
+    );
+    verify(&["--trust", "two.pub"]).fails(5, &[&one.id().to_string(), &two.id().to_string()]);
+    verify(&by_both).fails(5, &["1 more is missing"]);
+    sign(&world, &["--sign-key", "one", "--sign-key", "two"]);
+    let told = verify(&[&by_both[..], &["--json"]].concat()).ok().stdout;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["signers"].as_array().unwrap().len(), 2);
+    assert!(told["builder"].as_str().unwrap().starts_with("pkg:generic/prebake@"), "{told}");
+
+    // A statement about another tree, then one of nobody, then another manifest: each is a matter of trust, not of bytes.
+    let whole = beside(&world);
+    let change = |name: &str, bytes: &[u8]| {
+        let path = tree(&world).join(name);
+        fs::remove_file(&path).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let manifest = fs::read(tree(&world).join("manifest.json")).unwrap();
+    world.edit("recipes/small.yaml", "console=ttyS0", "console=ttyS1");
+    let old = fs::canonicalize(tree(&world)).unwrap();
+    sign(&world, &["--sign-key", "one"]);
+    let [_, foreign] = beside(&world);
+    let old_tree = format!("output/small/{}", old.file_name().unwrap().to_str().unwrap());
+    fs::remove_file(tree(&world)).unwrap();
+    std::os::unix::fs::symlink(&old, tree(&world)).unwrap();
+    change(ENVELOPE, &foreign);
+    verify(&by_one).fails(5, &["is about another tree"]);
+    change(ENVELOPE, b"{}");
+    verify(&by_one).fails(5, &["is not a signed statement of provenance"]);
+    change(ENVELOPE, &whole[1]);
+    change("manifest.json", &String::from_utf8(manifest).unwrap().replace("amd64", "arm64").into_bytes());
+    world.prebake(&["verify", &old_tree, "--trust", "one.pub"]).fails(5, &["manifest.json"]);
+}
+
+#[test]
 fn a_builder_without_a_key_or_by_a_name_that_is_no_uri_is_refused() {
     let world = World::new();
     key(&world, "one");

@@ -66,7 +66,7 @@ fn a_builder_that_does_not_repeat_is_found_with_file_byte_and_member_and_nothing
     let meddler = Meddler { file: world.path(GREETING), told: Mutex::default() };
     let limits = Limits { locked: true, offline: true, rebuild: true, ..Limits::default() };
     let output = world.path("output");
-    let work = build::build(&project, &store, &output, &[], limits, &meddler);
+    let work = build::build(&project, &store, &output, &[], limits, None, &meddler);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(work).err().expect("the two builds differ");
     assert_eq!(error.exit(), Exit::Integrity);

@@ -1,16 +1,26 @@
 //! `prebake bundle import`
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 
-use super::as_json;
 use super::demand::{DemandArgs, Taken};
+use super::{Error, as_json};
+use crate::bundle::Bundle;
 use crate::bundle::import::Import;
 use crate::cli::project::StoreArg;
 use crate::error::Result;
+use crate::publish::CURRENT;
+use crate::serve::site::content::Additions;
+use crate::store;
+use crate::tree::Tree;
+
+/// Where a site's machines are kept, below OUTPUT/NAME.
+const INVENTORY: &str = "nodes.yaml";
 
 /// Publish the trees of a bundle here, as a build would
 ///
@@ -24,6 +34,10 @@ pub struct ImportArgs {
     /// Where trees are published
     #[arg(long, short, value_name = "DIR", default_value = "output")]
     output: PathBuf,
+    /// Machines of this site, which nobody knew when the bundle was made: judged against its tree and kept as
+    /// OUTPUT/NAME/nodes.yaml for `prebake serve --nodes`
+    #[arg(long, value_name = "FILE")]
+    nodes: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArg,
     #[command(flatten)]
@@ -43,12 +57,17 @@ impl ImportArgs {
         if let Some(site) = site.filter(|_| !self.allow_older) {
             site.refuse_older(&bundle)?;
         }
+        let bundle = Arc::new(bundle);
+        let nodes = self.nodes.as_deref().map(|nodes| self.judge_nodes(nodes, &bundle)).transpose()?;
         let store = self.store.open()?;
         let import = Import { bundle: &bundle, store: &store, output: &self.output, trust: trust.as_ref() };
         // Nothing is drawn where standard error is no terminal.
         let bar = ProgressBar::new(bundle.layout().length());
         let imported = import.run(|bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
+        if let Some((path, text)) = &nodes {
+            store::write_atomic(path, text)?;
+        }
         let copied = imported.copied_bytes;
         if self.json {
             let mut json = as_json(&self.file, bundle.layout().length(), bundle.index(), bundle.signatures());
@@ -59,6 +78,7 @@ impl ImportArgs {
                 .iter()
                 .map(|tree| json!({"path": tree.path, "unchanged": tree.unchanged}))
                 .collect();
+            json["nodes"] = json!(nodes.map(|(path, _)| path));
             println!("{json:#}");
             return Ok(());
         }
@@ -79,6 +99,22 @@ impl ImportArgs {
             }
             None => println!("  verified  nothing but digests: no trusted key signed it"),
         }
+        if let (Some((path, _)), [tree]) = (nodes, imported.trees.as_slice()) {
+            let current = self.output.join(&tree.manifest.name).join(CURRENT);
+            println!("  next      prebake serve {} --nodes {}", current.display(), path.display());
+        }
         Ok(())
+    }
+
+    /// Where an inventory will lie, and its text, if the bundle's tree can take its nodes.
+    fn judge_nodes(&self, nodes: &Path, bundle: &Arc<Bundle>) -> Result<(PathBuf, Vec<u8>)> {
+        if bundle.trees().count() != 1 {
+            return Err(Error::WhoseNodes.into());
+        }
+        let tree = Tree::chosen(bundle.clone(), None)?;
+        let place = self.output.join(&tree.manifest().name).join(INVENTORY);
+        let text = fs::read(nodes).map_err(store::Error::io("read the inventory", nodes))?;
+        Additions { signer: None, nodes: Some(nodes.to_owned()) }.to(tree)?;
+        Ok((place, text))
     }
 }

@@ -65,6 +65,8 @@ enum Error {
     Signed,
     #[error("a bundle of several trees needs a name of its own")]
     Nameless,
+    #[error("--nodes adds machines to one tree, and the bundle has several")]
+    WhoseNodes,
     #[error("`{name}` cannot be a bundle's name: {flaw}")]
     Name { name: String, flaw: &'static str },
     #[error("{directory} has no prebake-amd64 and no prebake-arm64")]
@@ -92,6 +94,7 @@ impl Advice for Error {
                 "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too"
             }
             Error::Nameless => "give --name; a site remembers the bundles that it imported by their names",
+            Error::WhoseNodes => "import it without, then `prebake serve OUTPUT/NAME/current --nodes FILE`",
             Error::NoBinaries { .. } => "`make dist` makes static binaries, below dist/",
             Error::Flaws { .. } => "copy it again from where it was made",
             Error::Name { .. } | Error::KeyName { .. } | Error::SameName { .. } => return None,

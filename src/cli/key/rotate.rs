@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::with_suffix;
 use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
@@ -27,6 +28,9 @@ pub struct RotateArgs {
     output: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl RotateArgs {
@@ -37,6 +41,12 @@ impl RotateArgs {
         let signature = with_suffix(&statement, ".minisig");
         write_atomic(&statement, &rotation.statement())?;
         write_atomic(&signature, &rotation.signature().to_bytes())?;
+        if self.json {
+            let (old, new) = (rotation.old_key(), rotation.new_key());
+            let report = json!({"statement": statement, "signature": signature, "old": old, "new": new});
+            println!("{report:#}");
+            return Ok(());
+        }
         println!("statement  {}", statement.display());
         println!("signature  {}", signature.display());
         println!("old        {}", rotation.old_key().id());

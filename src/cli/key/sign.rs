@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::with_suffix;
+use super::{read, with_suffix};
 use crate::cli::signing::SignArgs;
 use crate::error::{Advice, Exit, Result};
-use crate::minisign::{Prehash, trusted_comment};
+use crate::minisign::{KeyId, Prehash, Signature, trusted_comment};
 use crate::store::{self, write_atomic};
 
 /// Sign files: FILE.minisig beside each
 ///
-/// With several keys each signature is FILE.KEYID.minisig. `prebake key verify` and `minisign -V` judge them. The same key
-/// and file give the same signature each time: no time of day is in it.
+/// With several keys, or where another key's signature has that name, it is FILE.KEYID.minisig. `prebake key verify` and
+/// `minisign -V` judge them. The same key and file give the same signature each time: no time of day is in it.
 #[derive(Args)]
 pub struct SignFilesArgs {
     /// The files
@@ -62,8 +62,10 @@ impl SignFilesArgs {
             let comment = self.comment_on(file);
             for key in &keys {
                 let id = key.public().id();
-                let suffix = if keys.len() == 1 { ".minisig".into() } else { format!(".{id}.minisig") };
-                let path = with_suffix(file, &suffix);
+                let mut path = with_suffix(file, ".minisig");
+                if keys.len() > 1 || is_anothers(&path, id) {
+                    path = with_suffix(file, &format!(".{id}.minisig"));
+                }
                 write_atomic(&path, &key.sign_prehash(&prehash, &comment).to_bytes())?;
                 if !self.json {
                     println!("{}: signed by {id}", path.display());
@@ -85,4 +87,10 @@ impl SignFilesArgs {
             (None, None) => format!("file:{name}\thashed"),
         }
     }
+}
+
+/// Whether a file is there that is no signature by this key: one signer must not overwrite another.
+fn is_anothers(path: &Path, id: KeyId) -> bool {
+    let Ok(bytes) = read(path) else { return path.exists() };
+    Signature::parse_commented("the signature there", &bytes).map_or(true, |there| there.key_id() != id)
 }

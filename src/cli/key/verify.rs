@@ -48,6 +48,8 @@ enum Error {
     Mixed(String),
     #[error("an OpenPGP signature is judged alone; {0} were given")]
     Many(usize),
+    #[error("{0} is an OpenPGP signature, and the keys that --trust names sign otherwise")]
+    OpenPgp(String),
     #[error("{subject} has {size} bytes, too many for a legacy signature, which is judged in memory")]
     TooLong { subject: String, size: u64 },
 }
@@ -55,7 +57,7 @@ enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Unsigned(_) | Error::TooLong { .. } => Exit::Trust,
+            Error::Unsigned(_) | Error::OpenPgp(_) | Error::TooLong { .. } => Exit::Trust,
             _ => Exit::Usage,
         }
     }
@@ -65,6 +67,9 @@ impl Advice for Error {
             Error::Unsigned(_) => Some("get the file's signature too, or name it".into()),
             Error::Nobody(_) => Some("name the signer's public key with --trust, or in PREBAKE_TRUST".into()),
             Error::TooLong { .. } => Some("have it signed without `minisign -l`".into()),
+            Error::OpenPgp(_) => {
+                Some("leave --trust and PREBAKE_TRUST out, or name the OpenPGP key file with --key".into())
+            }
             Error::Mixed(_) | Error::Many(_) => None,
         }
     }
@@ -83,6 +88,10 @@ impl VerifyArgs {
             return self.minisign(&signatures);
         }
         match &signatures[..] {
+            // Who names a key is not content with Flatcar's.
+            [signature] if self.trust.is_given() && self.key.is_none() => {
+                Err(Error::OpenPgp(signature.display().to_string()).into())
+            }
             [signature] => vendor::verify(&self.file, signature, self.key.as_deref(), &self.common),
             _ => Err(Error::Many(signatures.len()).into()),
         }

@@ -38,7 +38,8 @@ pub struct Additions {
 }
 
 impl Additions {
-    fn to(&self, tree: tree::Tree) -> Result<Site, site::Error> {
+    /// The site of a tree, with what is added to it.
+    pub fn to(&self, tree: tree::Tree) -> Result<Site, site::Error> {
         let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
         let Some(nodes) = &self.nodes else { return Ok(site) };
         let archs: Vec<Arch> = site.manifest.releases.iter().map(|release| release.arch).collect();

@@ -1,12 +1,12 @@
 //! The one HTTP client of a process: how long it waits for a connection, which redirects it follows, whom it trusts.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use tokio_rustls::rustls;
 
-use super::Error;
+use super::Error as HttpError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: usize = 10;
@@ -20,34 +20,37 @@ pub struct Client {
 
 impl Client {
     /// A client that gives a server up after `stall` of silence.
-    pub fn new(stall: Duration) -> Result<Client, Error> {
+    pub fn new(stall: Duration) -> Result<Client, HttpError> {
         // reqwest refuses to be set up without CA certificates. Mirrors in plain HTTP need none.
         match builder(stall).build() {
             Ok(client) => Ok(Client { client, has_roots: true }),
             Err(why) => match builder(stall).tls_certs_only([]).build() {
                 Ok(client) => Ok(Client { client, has_roots: false }),
-                Err(_) => Err(Error::Client(why)),
+                Err(_) => Err(HttpError::Client(why)),
             },
         }
     }
 
     /// The client for this URL: an error if no server could be believed that it names.
-    pub fn to_ask(&self, url: &str) -> Result<&reqwest::Client, Error> {
+    pub fn to_ask(&self, url: &str) -> Result<&reqwest::Client, HttpError> {
         match self.has_roots || !url.starts_with("https:") {
             true => Ok(&self.client),
-            false => Err(Error::NoRoots { url: url.into() }),
+            false => Err(HttpError::NoRoots { url: url.into() }),
         }
     }
 }
 
 /// Whether a request failed because of the server's certificate.
 pub fn is_distrust(error: &reqwest::Error) -> bool {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    // An `io::Error` is transparent: its source is that of what it holds.
-    let held = |cause: &io::Error| cause.get_ref()?.downcast_ref::<rustls::Error>().cloned();
-    causes
-        .filter_map(|cause| cause.downcast_ref().and_then(held))
-        .any(|cause| matches!(cause, rustls::Error::InvalidCertificate(_)))
+    std::iter::successors(error.source(), |&cause| cause.source()).any(names_a_certificate)
+}
+
+/// An `io::Error` hides what it holds, for its source is that of what it holds; hyper-rustls has one in another.
+fn names_a_certificate(cause: &(dyn Error + 'static)) -> bool {
+    match cause.downcast_ref::<io::Error>() {
+        Some(outer) => outer.get_ref().is_some_and(|held| names_a_certificate(held)),
+        None => matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
+    }
 }
 
 fn builder(stall: Duration) -> reqwest::ClientBuilder {
@@ -64,4 +67,21 @@ fn builder(stall: Duration) -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(stall)
         .redirect(redirects)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError::UnknownIssuer;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_found_however_deep_it_is_wrapped() {
+        let tls =
+            io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(UnknownIssuer));
+        assert!(names_a_certificate(&io::Error::other(tls)));
+        let closed = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete);
+        assert!(!names_a_certificate(&io::Error::other(closed)));
+        assert!(!names_a_certificate(&io::Error::from(io::ErrorKind::ConnectionReset)));
+    }
 }

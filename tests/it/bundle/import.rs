@@ -136,6 +136,32 @@ fn an_expired_bundle_is_refused_unless_it_is_wanted() {
 }
 
 #[test]
+fn machines_of_the_site_are_judged_against_the_tree_before_anything_is_imported() {
+    let (desk, world) = (Desk::new(), World::new());
+    desk.key("site");
+    world.build();
+    desk.create(world.path("output/small/current").to_str().unwrap(), "x.bundle", &[]).ok();
+    let nodes = |profile: &str| {
+        let node = format!("{{name: w7, mac: '52:54:00:00:00:77', profile: {profile}}}");
+        fs::write(desk.path("site.yaml"), format!("schema: 1\nnodes:\n  - {node}\n")).unwrap();
+    };
+    let flags = ["--trust", "site.pub", "--nodes", "site.yaml"];
+    nodes("wroker");
+    desk.import("x.bundle", &flags).fails(3, &["site.yaml:3", "did you mean `worker`?"]);
+    assert!(!desk.path("output/small").exists());
+    nodes("worker");
+    let run = desk.import("x.bundle", &flags).ok();
+    assert!(
+        run.stdout.contains("serve output/small/current --nodes output/small/nodes.yaml"),
+        "{}",
+        run.stdout
+    );
+    let [kept, given] =
+        ["output/small/nodes.yaml", "site.yaml"].map(|file| fs::read(desk.path(file)).unwrap());
+    assert_eq!(kept, given);
+}
+
+#[test]
 fn several_trees_are_imported_at_once() {
     let desk = Desk::new();
     desk.key("site");
