@@ -63,7 +63,8 @@ fn tree(place: &Path) {
 }
 
 fn main() {
-    let desk = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    // Beside the build: what lies in memory would race against disks.
+    let desk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let here = desk.path();
     tree(&here.join("tree"));
     shell(here, "sync -f .");

@@ -68,7 +68,7 @@ impl DiffArgs {
     /// A tree in a directory or in a bundle, which must be one that is believed here.
     fn open(&self, path: &Path) -> Result<Tree> {
         if !path.is_file() {
-            return Ok(Tree::directory(path)?);
+            return self.demand.directory(path);
         }
         let Taken { bundle, .. } = self.demand.open(path, &self.store.store)?;
         Ok(Tree::chosen(Arc::new(bundle), self.tree.as_deref())?)

@@ -98,6 +98,24 @@ fn shell(world: &World, script: &str) -> Run {
     Run::of(command.output().unwrap())
 }
 
+#[test]
+fn without_a_terminal_what_takes_long_says_now_and_then_how_far_it_is() {
+    let world =
+        World::with_faults(|request| request.path.ends_with("pxe.vmlinuz").then_some(Fault::Stall(3)));
+    let mut build = world
+        .command(&["build", "recipes/small.yaml"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let wanted = "fetching flatcar/amd64/flatcar_production_pxe.vmlinuz: 3 B of ";
+    // The server is given up before the second such line would come; that it comes at all is what is asked.
+    assert!(lines.any(|line| line.starts_with(wanted)));
+    build.kill().unwrap();
+    build.wait().unwrap();
+}
+
 /// A recipe that cannot be built: another digest is locked than the mirror has.
 fn with_a_wrong_lock() -> World {
     let world = World::new();

@@ -56,7 +56,7 @@ impl BundleArgs {
         };
         Ok(Box::new(move |path| match path.is_file() {
             true => bundles.open(path),
-            false => Tree::directory(path),
+            false => Tree::believed(path, bundles.policy.trust.as_ref()),
         }))
     }
 }
