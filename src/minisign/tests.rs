@@ -119,7 +119,8 @@ fn signatures_that_stand_one_after_the_other_are_read_whole() {
     let read = Signature::parse_all("m.minisig", two.as_bytes()).unwrap();
     assert_eq!(read.iter().map(Signature::is_legacy).collect::<Vec<_>>(), [false, true]);
     assert!(Signature::parse_all("m.minisig", b"").unwrap().is_empty());
-    for bad in [format!("{two}\n"), format!("\n{two}"), two[..two.len() - 1].into(), two.replace("=\n", "=")] {
+    for bad in [format!("{two}\n"), format!("\n{two}"), two[..two.len() - 1].into(), two.replace("=\n", "=")]
+    {
         assert!(Signature::parse_all_commented("m.minisig", bad.as_bytes()).is_err(), "{bad:?}");
     }
 }
