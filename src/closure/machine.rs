@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::graph::Kind;
 use super::kubeadm;
-use super::reference::{Reference, Rule, urls};
+use super::reference::{Reference, Rule, names_host, urls};
 use crate::report::Source;
 use crate::source::oci::ImageRef;
 use crate::sysext::rules::sandbox_image;
@@ -151,13 +151,6 @@ fn script(text: &str) -> Vec<Reference> {
 fn flags(text: &str) -> Vec<Reference> {
     let lines = text.lines().enumerate();
     lines.flat_map(|(index, line)| sandbox(index + 1, line).collect::<Vec<_>>()).collect()
-}
-
-/// Whether a URL says itself which host it means.
-fn names_host(url: &str) -> bool {
-    let host =
-        url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
-    !host.is_empty() && !host.contains(['$', '{', '%'])
 }
 
 /// The images that a command names.

@@ -80,3 +80,10 @@ pub(super) fn urls(text: &str) -> impl Iterator<Item = &str> {
         (url.len() > scheme.len() + separator.len()).then_some(url)
     })
 }
+
+/// Whether a URL says itself which host it means.
+pub(super) fn names_host(url: &str) -> bool {
+    let host =
+        url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+    !host.is_empty() && !host.contains(['$', '{', '%'])
+}

@@ -13,7 +13,7 @@ use super::images::Images;
 use super::machine;
 use super::overlay::{self, Member};
 use super::place::{Place, Places, matches};
-use super::reference::{Reference, Rule, urls};
+use super::reference::{Reference, Rule, names_host, urls};
 use crate::digest::{Sha256, Sha512};
 use crate::error::Result;
 use crate::format::image::Kind as InImage;
@@ -26,6 +26,8 @@ use crate::store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::Tree;
 
+/// Why nothing can be said of a reference with variables in it.
+const PUT_TOGETHER: &str = "it is put together on the machine";
 /// Longest archive inside of a sysext whose digest is taken, in bytes; longer ones are known by their length.
 const MAX_ARCHIVE: u64 = 256 << 20;
 /// Longest list of kernel arguments, in bytes (`COMMAND_LINE_SIZE` of every architecture is shorter).
@@ -360,9 +362,7 @@ impl Walk<'_> {
                 let place = self.places.of_url(text);
                 return self.lead(from, &reference, place);
             }
-            Rule::Image if text.contains(['{', '$']) => {
-                Outcome::Open("its name is put together on the machine")
-            }
+            Rule::Image if text.contains(['{', '$']) => Outcome::Open(PUT_TOGETHER),
             Rule::Image => self.images.find(text).map_or_else(Outcome::Missing, Outcome::Inside),
             Rule::AnyTag => self.images.find_any(text).map_or_else(Outcome::Missing, Outcome::Inside),
             Rule::Update { patterns, signed } => self.update(text, patterns, *signed),
@@ -416,9 +416,8 @@ impl Walk<'_> {
             Place::Nowhere(_) if *rule == (Rule::Location { optional: true }) => {
                 Outcome::Open("the next attempt is taken")
             }
-            Place::Nowhere(_) | Place::Outside if text.contains(['{', '$']) => {
-                Outcome::Open("its name is put together on the machine")
-            }
+            Place::Nowhere(_) if text.contains(['{', '$']) => Outcome::Open(PUT_TOGETHER),
+            Place::Outside if !names_host(text) => Outcome::Open(PUT_TOGETHER),
             Place::Nowhere(why) => Outcome::Missing(why),
             Place::Outside => Outcome::Missing("it is outside of the tree".into()),
         };

@@ -244,14 +244,14 @@ fn kubeadms_images_are_found_in_the_sysext_that_carries_them_or_named() {
     let (registry, _) = kubernetes::registry();
     kubernetes::run(&world, &registry, &["build", RECIPE]).ok();
     let run = verify(&world, &[]).ok();
-    assert!(run.stdout.contains("image 7,"), "{}", run.stdout);
+    assert!(run.stdout.contains("image 14,"), "seven of control and of n2: {}", run.stdout);
     assert!(run.stdout.contains("archive 10"), "seven of control planes, three of workers: {}", run.stdout);
     write(&world, "recipes/kubeadm.bu", kubeadm("v1.33.6"));
     kubernetes::run(&world, &registry, &["build", RECIPE]).ok();
     let run = verify(&world, &[]);
     let words = "missing  image registry.k8s.io/kube-apiserver:v1.33.6: of this image the tree has only registry.k8s.io/kube-apiserver:v1.33.13";
     assert!(run.stdout.contains(words), "{}", run.stdout);
-    run.fails(4, &["4 missing"]);
+    run.fails(4, &["8 missing"]);
 }
 
 #[test]

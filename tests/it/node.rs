@@ -65,6 +65,8 @@ trust: {primary_fingerprint: 9B368570AEFD715B83A15ACE4F564163D3EA328A, key: lab.
 kubernetes: {version: v1.33.13, images: asset}
 sysexts: [kubernetes, kubernetes-config, containerd, containerd-config]
 images: [ghcr.io/lab/say:1.0]
+public_secrets:
+  - {path: /etc/systemd/system/kubeadm-join.service, why: its token is of a cluster that ends with the test}
 profiles:
   worker: {role: worker, kernel_args: ['console=ttyS0,115200n8']}
 default_profile: worker
