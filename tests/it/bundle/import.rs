@@ -83,7 +83,7 @@ fn a_site_believes_what_the_first_import_was_told_and_refuses_what_is_older() {
 
     desk.import(&two, &["--trust", "site.pub"]).ok();
     let newest = fs::read_link(desk.path("output/small/current")).unwrap();
-    desk.import(&one, &[]).fails(5, &["number 1 of small", "imported number 2", "--allow-older"]);
+    desk.import(&one, &[]).fails(5, &["number 1 of small", "seen number 2", "--allow-older"]);
     desk.import(&stolen, &[]).fails(5, &["not trusted"]);
     // To trust another key on the command line is not enough once the site knows whose bundles these are.
     desk.import(&stolen, &["--trust", "thief.pub"]).fails(5, &["not trusted"]);
@@ -92,7 +92,7 @@ fn a_site_believes_what_the_first_import_was_told_and_refuses_what_is_older() {
     desk.import(&one, &["--allow-older"]).ok();
     desk.import(&unsigned, &["--allow-unsigned"]).ok();
     // Neither moved what the site has seen.
-    desk.import(&one, &[]).fails(5, &["imported number 2"]);
+    desk.import(&one, &[]).fails(5, &["seen number 2"]);
     desk.import(&two, &[]).ok();
     assert_eq!(fs::read_link(desk.path("output/small/current")).unwrap(), newest);
     fs::write(desk.path("store/bundles/small.json"), "{").unwrap();
