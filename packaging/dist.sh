@@ -3,9 +3,12 @@
 #
 # The same commit, Rust and zig give the same bytes in any directory, at any time: paths are mapped to what they are for,
 # there is no debug information, and nothing reads the clock. Rust's own linker and its copy of musl make the program; zig
-# is only the C compiler. NICE=-n15 and CARGO_BUILD_JOBS are there for busy machines.
+# is only the C compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# What Rust and zig call the processors.
+declare -A CPUS=([amd64]=x86_64 [arm64]=aarch64)
 
 root=$PWD
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
@@ -19,7 +22,7 @@ export LC_ALL=C TZ=UTC
 prefixes="--remap-path-prefix=$root=/prebake --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$sysroot=/rust"
 c_prefixes="-ffile-prefix-map=$root=/prebake -ffile-prefix-map=$cargo_home=/cargo"
 
-# build ARCH: Rust calls it $1-unknown-linux-musl, zig $1-linux-musl.
+# build CPU NAME: dist/NAME for that processor.
 build() {
     local target=$1-unknown-linux-musl name=${1}_unknown_linux_musl
     local upper=${name^^}
@@ -30,22 +33,21 @@ build() {
         "CFLAGS_$name=$c_prefixes" \
         "CARGO_TARGET_${upper}_LINKER=rust-lld" \
         "CARGO_TARGET_${upper}_RUSTFLAGS=-Clinker-flavor=ld.lld -Clink-self-contained=yes -Ctarget-feature=+crt-static $prefixes" \
-        nice ${NICE:-} cargo build --locked --profile dist --target "$target" --bin prebake >&2
+        cargo build --locked --profile dist --target "$target" --bin prebake >&2
     install -D -m 755 "target/$target/dist/prebake" "dist/$2"
 }
 
 [ $# -gt 0 ] || set -- amd64 arm64
+for arch; do
+    [ -n "${CPUS[$arch]:-}" ] || {
+        echo "prebake: no such architecture: $arch (${!CPUS[*]})" >&2
+        exit 2
+    }
+done
 # Nothing of an earlier run may get a checksum of this one.
 rm -rf dist
 for arch; do
-    case $arch in
-        amd64) build x86_64 prebake-amd64 ;;
-        arm64) build aarch64 prebake-arm64 ;;
-        *)
-            echo "prebake: no such architecture: $arch (amd64 or arm64)" >&2
-            exit 2
-            ;;
-    esac
+    build "${CPUS[$arch]}" "prebake-$arch"
 done
 cd dist
 sha256sum prebake-* | tee SHA256SUMS

@@ -31,8 +31,6 @@ pub const FILE_NAME: &str = "provenance.json";
 
 /// Who builds, unless they say otherwise: this program.
 const BUILDER: &str = concat!("pkg:generic/prebake@", env!("CARGO_PKG_VERSION"));
-/// Lines of one signature.
-const LINES: usize = 4;
 
 /// Who signs a build.
 pub struct Signing {
@@ -69,6 +67,9 @@ pub enum Error {
     /// Too few signatures, or bad ones.
     #[error(transparent)]
     Trust(#[from] trust::Error),
+    /// What lies beside a manifest cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A statement about another tree.
     #[error("{subject} is about another tree: it does not name {file} as it is")]
     Another {
@@ -84,6 +85,7 @@ impl Advice for Error {
         match self {
             Error::Signature(error) => error.exit(),
             Error::Trust(error) => error.exit(),
+            Error::Store(error) => error.exit(),
             Error::Malformed { .. } | Error::Another { .. } => Exit::Trust,
         }
     }
@@ -92,6 +94,7 @@ impl Advice for Error {
         match self {
             Error::Signature(error) => error.hint(),
             Error::Trust(error) => error.hint(),
+            Error::Store(error) => error.hint(),
             Error::Malformed { .. } | Error::Another { .. } => {
                 Some("get the tree again with what lies beside its manifest, or have it signed anew".into())
             }
@@ -125,7 +128,7 @@ pub fn judge(
     rotations: &[Rotation],
 ) -> Result<(Proof, Option<Statement>), Error> {
     let signatures = match signatures {
-        Some(bytes) => parse_signatures(&format!("{SIGNATURE} of {place}"), bytes)?,
+        Some(bytes) => Signature::parse_all(&format!("{SIGNATURE} of {place}"), bytes)?,
         None => Vec::new(),
     };
     let subject = format!("{} of {place}", manifest::FILE_NAME);
@@ -143,14 +146,14 @@ pub fn judge_directory(
     directory: &Path,
     tree: &Manifest,
     trust: &Trust,
-) -> crate::error::Result<(Proof, Option<Statement>)> {
+) -> Result<(Proof, Option<Statement>), Error> {
     let place = directory.display().to_string();
     let bytes = read(&directory.join(manifest::FILE_NAME))?.unwrap_or_default();
     let (signatures, envelope) = (read(&directory.join(SIGNATURE))?, read(&directory.join(FILE_NAME))?);
     let judged = judge(&place, &bytes, signatures.as_deref(), envelope.as_deref(), trust, &[])?;
-    match Manifest::parse(&place, &bytes)? == *tree {
+    match Manifest::parse(&place, &bytes).is_ok_and(|read| read == *tree) {
         true => Ok(judged),
-        false => Err(Error::Another { subject: place, file: manifest::FILE_NAME.into() }.into()),
+        false => Err(Error::Another { subject: place, file: manifest::FILE_NAME.into() }),
     }
 }
 
@@ -178,16 +181,6 @@ pub fn verify(
     let (proof, payload) = envelope.judge(subject, trust, rotations)?;
     let statement = Statement::parse(payload).map_err(malformed)?;
     Ok((proof, statement))
-}
-
-/// The signatures of several signers, one after the other. minisign itself looks at the first.
-pub fn parse_signatures(subject: &str, bytes: &[u8]) -> Result<Vec<Signature>, minisign::Error> {
-    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-    lines
-        .chunks(LINES)
-        .take(trust::MOST + 1)
-        .map(|lines| Signature::parse(subject, &lines.concat()))
-        .collect()
 }
 
 fn fits(subject: &str, statement: &Statement, manifest: &[u8]) -> Result<(), Error> {

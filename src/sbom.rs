@@ -102,7 +102,7 @@ impl Build<'_> {
 
     /// What was fetched for sysexts.
     fn components(&self, document: &mut Document) {
-        for (sysext, component) in self.sysexts.iter().flat_map(|sysext| with_each(sysext)) {
+        for (sysext, component) in self.sysexts.iter().flat_map(with_each) {
             let Some((id, entry)) = self.component(sysext, component) else { continue };
             let mut package = fetched(id, component, Purpose::Application, entry);
             let version = purl::version_in(&entry.url);

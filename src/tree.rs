@@ -19,6 +19,8 @@ use crate::bundle::{self, Bundle, Extent};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest::{self, Manifest};
+use crate::provenance;
+use crate::trust::Trust;
 
 /// The manifest's signature, beside it where there is one.
 pub const SIGNATURE: &str = "manifest.json.minisig";
@@ -74,6 +76,9 @@ pub enum Error {
     /// A bundle that cannot be used.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
+    /// Not signed by who must have signed it.
+    #[error(transparent)]
+    Unsigned(#[from] provenance::Error),
     /// Not a tree of the bundle.
     #[error("{subject} holds no tree `{tree}`, but {known}")]
     NotInBundle {
@@ -149,6 +154,7 @@ impl Advice for Error {
             Error::NotInBundle { .. } | Error::Several { .. } => Exit::Usage,
             Error::Manifest(error) => error.exit(),
             Error::Bundle(error) => error.exit(),
+            Error::Unsigned(error) => error.exit(),
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
                 Exit::Integrity
             }
@@ -162,6 +168,7 @@ impl Advice for Error {
             }
             Error::Manifest(error) => error.hint(),
             Error::Bundle(error) => error.hint(),
+            Error::Unsigned(error) => error.hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {
@@ -186,6 +193,15 @@ impl Tree {
     pub fn directory(path: &Path) -> Result<Tree, Error> {
         let (manifest, directory) = of_directory(path)?;
         Ok(Tree { manifest, place: Place::Directory(directory) })
+    }
+
+    /// The same; where somebody is trusted, only if enough of them signed what [`provenance::judge_directory`] looks at.
+    pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<Tree, Error> {
+        let tree = Tree::directory(path)?;
+        if let (Some(trust), Some(directory)) = (trust, tree.place.directory()) {
+            provenance::judge_directory(directory, &tree.manifest, trust)?;
+        }
+        Ok(tree)
     }
 
     /// Opens a tree that lies in a bundle.

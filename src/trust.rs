@@ -68,7 +68,7 @@ pub enum Error {
         keys: Vec<KeyId>,
     },
     /// Too few trusted keys signed.
-    #[error("{subject} is signed by {}; {} wanted, {missing} more is missing", signed(signers, strangers), wanted(*threshold, keys))]
+    #[error("{subject} is signed by {}; {} wanted, {}", signed(signers, strangers), wanted(*threshold, keys), more(*missing))]
     TooFew {
         /// The message.
         subject: String,
@@ -129,7 +129,7 @@ pub enum Error {
     },
 }
 
-/// `any of A, B` or `2 of A, B, C`, with the verb.
+/// `A`, `one of A, B` or `2 of A, B, C`, with the verb.
 fn wanted(threshold: usize, keys: &[KeyId]) -> String {
     match (threshold, keys) {
         (1, [key]) => format!("{key} is"),
@@ -144,6 +144,11 @@ fn signed(signers: &[KeyId], strangers: &[KeyId]) -> String {
         ([], _) => format!("{}, not trusted", list(strangers)),
         (_, _) => format!("{} (and by {}, not trusted)", list(signers), list(strangers)),
     }
+}
+
+fn more(missing: usize) -> String {
+    let verb = if missing == 1 { "is" } else { "are" };
+    format!("{missing} more {verb} missing")
 }
 
 fn list(keys: &[KeyId]) -> String {

@@ -30,7 +30,7 @@ use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest;
 use crate::minisign::{self, KeyId};
-use crate::trust;
+use crate::{store, trust};
 
 /// The index's name in the archive.
 pub const INDEX: &str = "bundle.json";
@@ -199,32 +199,18 @@ pub enum Error {
         expires: std::time::SystemTime,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] store::Error),
 }
 
 fn list(keys: &[KeyId]) -> String {
     keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
 }
 
-impl Error {
-    fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Error::Io { action, path, source }
-    }
-}
-
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Io { .. } => Exit::Failed,
+            Error::File(error) => error.exit(),
             Error::Twice { .. } => Exit::Usage,
             Error::Manifest(error) => error.exit(),
             Error::Signature(error) => error.exit(),
@@ -267,6 +253,7 @@ impl Advice for Error {
                 "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
                     .into(),
             ),
+            Error::File(error) => error.hint(),
             Error::Signature(error) => error.hint(),
             Error::Mismatch { .. } => Some("one of them was changed: copy the bundle again from where it was made".into()),
             Error::Trust(error) => error.hint(),
@@ -280,7 +267,7 @@ impl Advice for Error {
             Error::Memory { .. } => {
                 Some("remove it to begin anew, and give --trust with the next import".into())
             }
-            Error::Absent { .. } | Error::TooLong { .. } | Error::Io { .. } => None,
+            Error::Absent { .. } | Error::TooLong { .. } => None,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::verify::{self, Flaw};
 use super::{Error, Extent, INDEX, SIGNATURES};
 use crate::digest::Sha256;
 use crate::manifest::{self, Manifest};
+use crate::store;
 use crate::trust::{Proof, Trust};
 
 /// Most files before the index, and the most bytes that one of them has.
@@ -72,8 +73,8 @@ impl Front {
     /// A file that does not begin as a bundle does.
     pub fn read(path: &Path) -> Result<Front, Error> {
         let subject = path.display().to_string();
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        let file = File::open(path).map_err(store::Error::io("open", path))?;
+        let length = file.metadata().map_err(store::Error::io("read", path))?.len();
         let mut front =
             Front { path: path.to_owned(), subject, file, length, files: Vec::new(), index: Vec::new() };
         let mut position = 0;
@@ -130,7 +131,7 @@ impl Front {
             io::ErrorKind::UnexpectedEof => {
                 self.foreign(format!("it ends after {} bytes, before its index does", self.length))
             }
-            _ => Error::io("read", &self.path)(error),
+            _ => store::Error::io("read", &self.path)(error).into(),
         })
     }
 
@@ -273,7 +274,7 @@ impl Bundle {
             return Err(Error::TooLong { subject: subject(), member: member.into(), size, most });
         }
         let mut bytes = vec![0; size as usize];
-        self.file.read_exact_at(&mut bytes, start).map_err(Error::io("read", &self.path))?;
+        self.file.read_exact_at(&mut bytes, start).map_err(store::Error::io("read", &self.path))?;
         match Sha256::of(&bytes) == sha256 {
             true => Ok(bytes),
             false => Err(self.damaged(Flaw::data(member, start, size))),

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use super::header::{BLOCK, padding};
 use super::verify::Flaw;
 use super::{Error, INDEX, SIGNATURES};
 use crate::minisign::{self, KeyId, PublicKey, SecretKey, Signature, trusted_comment};
@@ -44,6 +45,13 @@ impl Signatures {
                 reason: format!("its {SIGNATURES}/{name} comes without {other}"),
             }),
         };
+        let stray = |path: &str, what: &str| {
+            let before = files.iter().take_while(|(other, _)| other != path);
+            let lengths = before.map(|(_, bytes)| bytes.len() as u64);
+            let at = BLOCK + lengths.map(|length| BLOCK + length + padding(length)).sum::<u64>();
+            let flaw = Flaw { at, member: Some(path.into()), what: what.into() };
+            Error::Damaged { subject: subject.into(), flaw }
+        };
         let mut signatures = Signatures::default();
         for (name, bytes) in &by_name {
             if let Some(id) = name.strip_suffix(KEY) {
@@ -53,6 +61,12 @@ impl Signatures {
                 )?;
                 let key = PublicKey::parse(&of(name), &String::from_utf8_lossy(bytes))?;
                 let signer = key.id();
+                if signer.to_string() != id {
+                    return Err(stray(
+                        &format!("{SIGNATURES}/{name}"),
+                        "it holds another key than it is called by",
+                    ));
+                }
                 let mismatch = |source| Error::Mismatch { subject: subject.into(), signer, source };
                 signatures.add(key, signature, index).map_err(mismatch)?;
             } else if name.ends_with(ROTATION) {
@@ -64,11 +78,7 @@ impl Signatures {
         let written: BTreeMap<String, Vec<u8>> = signatures.to_files().into_iter().collect();
         match files.iter().find(|(path, bytes)| written.get(path) != Some(bytes)) {
             None => Ok(signatures),
-            Some((path, _)) => {
-                let what = "it is not as prebake writes it, or belongs to nothing".to_owned();
-                let flaw = Flaw { at: 0, member: Some(path.clone()), what };
-                Err(Error::Damaged { subject: subject.into(), flaw })
-            }
+            Some((path, _)) => Err(stray(path, "it is not as prebake writes it, or belongs to nothing")),
         }
     }
 

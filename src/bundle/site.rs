@@ -57,7 +57,7 @@ impl Site {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path)(error)),
+            Err(error) => return Err(store::Error::io("read", &path)(error).into()),
         };
         let bad = |reason: String| Error::Memory { path: path.clone(), reason };
         let site: Site = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;

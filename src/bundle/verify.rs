@@ -16,6 +16,7 @@ use super::open::Bundle;
 use super::{Error, Extent};
 use crate::digest::Hashing;
 use crate::manifest::{self, Manifest};
+use crate::store;
 
 /// Bytes that are read at once, by each thread.
 const CHUNK: usize = 256 << 10;
@@ -178,7 +179,7 @@ impl Bundle {
     }
 
     fn fill(&self, buffer: &mut [u8], position: u64) -> Result<(), Error> {
-        self.file().read_exact_at(buffer, position).map_err(Error::io("read", self.path()))
+        Ok(self.file().read_exact_at(buffer, position).map_err(store::Error::io("read", self.path()))?)
     }
 }
 

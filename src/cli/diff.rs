@@ -68,7 +68,7 @@ impl DiffArgs {
     /// A tree in a directory or in a bundle, which must be one that is believed here.
     fn open(&self, path: &Path) -> Result<Tree> {
         if !path.is_file() {
-            return Ok(Tree::directory(path)?);
+            return self.demand.directory(path);
         }
         let Taken { bundle, .. } = self.demand.open(path, &self.store.store)?;
         Ok(Tree::chosen(Arc::new(bundle), self.tree.as_deref())?)
@@ -120,7 +120,7 @@ pub fn picture(difference: &Difference, colours: Colours) -> String {
         &mut picture,
         colours,
         "Versions",
-        versions.iter().map(|change| row(change, |list| version(list))).collect(),
+        versions.iter().map(|change| row(change, |list| version(list.as_slice()))).collect(),
     );
     section(&mut picture, colours, "Boots", boots.iter().flat_map(boot).collect());
     section(&mut picture, colours, "Machines", machines.iter().map(|change| row(change, machine)).collect());
@@ -168,7 +168,7 @@ fn row<T>(change: &Change<T>, show: impl Fn(&T) -> String) -> String {
     }
 }
 
-fn version(list: &Vec<Version>) -> String {
+fn version(list: &[Version]) -> String {
     let one = |version: &Version| {
         let digest = short(&version.sha256);
         version.version.as_ref().map_or(digest.clone(), |name| format!("{name} ({digest})"))

@@ -4,6 +4,8 @@ use super::encoding::{Reading, TRUSTED, UNTRUSTED, encode, is_control, take};
 use super::{ED25519, Error, KeyId, PREHASHED, Prehash, PublicKey};
 
 const LENGTH: usize = 74;
+/// How many lines a signature file has.
+const LINES: usize = 4;
 const KIND: &str = "signature";
 /// The untrusted comment that minisign writes where it is told none.
 const MINISIGNS_COMMENT: &str = "signature from minisign secret key";
@@ -62,6 +64,17 @@ impl Signature {
     /// The same for files that people made with `minisign -S -c COMMENT`: any untrusted comment will do, and is dropped.
     pub fn parse_commented(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
         Ok(Signature::read(subject, bytes)?.0)
+    }
+
+    /// Reads a file in which several signers' signatures stand one after the other, each by [`Signature::parse`]. minisign
+    /// itself looks at the first.
+    pub fn parse_all(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
+        each(bytes).map(|file| Signature::parse(subject, file)).collect()
+    }
+
+    /// The same by [`Signature::parse_commented`].
+    pub fn parse_all_commented(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
+        each(bytes).map(|file| Signature::parse_commented(subject, file)).collect()
     }
 
     fn read<'b>(subject: &str, bytes: &'b [u8]) -> Result<(Self, &'b str), Error> {
@@ -160,4 +173,15 @@ impl Signature {
             false => Err(Error::Comment { subject, signer }),
         }
     }
+}
+
+/// Four lines at a time, and what is left.
+fn each(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let mut ends = (0..bytes.len()).filter(|at| bytes[*at] == b'\n');
+        let end = ends.nth(LINES - 1).map_or(bytes.len(), |at| at + 1);
+        let (file, rest) = bytes.split_at(end);
+        bytes = rest;
+        (!file.is_empty()).then_some(file)
+    })
 }

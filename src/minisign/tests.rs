@@ -114,6 +114,18 @@ fn a_signature_that_is_cut_short_or_goes_on_is_refused() {
 }
 
 #[test]
+fn signatures_that_stand_one_after_the_other_are_read_whole() {
+    let two = [SIGNED, LEGACY].concat();
+    let read = Signature::parse_all("m.minisig", two.as_bytes()).unwrap();
+    assert_eq!(read.iter().map(Signature::is_legacy).collect::<Vec<_>>(), [false, true]);
+    assert!(Signature::parse_all("m.minisig", b"").unwrap().is_empty());
+    for bad in [format!("{two}\n"), format!("\n{two}"), two[..two.len() - 1].into(), two.replace("=\n", "=")]
+    {
+        assert!(Signature::parse_all_commented("m.minisig", bad.as_bytes()).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
 fn any_first_line_will_do_only_where_people_made_the_signature() {
     let named = SIGNED.replace("signature from minisign secret key", "by Ada, of Operations");
     let error = Signature::parse("m.minisig", named.as_bytes()).unwrap_err();

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{PRIMARY, Run, repository};
+use crate::world::{PRIMARY, Run, World, repository};
 
 const PASSPHRASE: &str = "correct horse";
 const FILE: &str = "data.bin";
@@ -395,4 +395,30 @@ fn files_say_what_they_are_and_bad_ones_what_is_wrong() {
     let bomb = line.replacen("RWQAAEIy", "RWRTY0Iy", 1);
     let limits = format!("{}{}", &bomb[..52], "/".repeat(16)) + &bomb[68..];
     sign("bomb.key", &format!("{comment}{limits}\n")).fails(5, &["more than minisign writes"]);
+}
+
+#[test]
+fn a_tree_is_believed_where_trusted_keys_signed_it_and_nowhere_else() {
+    let world = World::new();
+    for name in ["ada", "bob", "stranger"] {
+        world.prebake(&["key", "generate", "-o", name, "--no-passphrase"]).ok();
+    }
+    let unsigned = world.build();
+    let sign = ["--sign-key", "ada.key", "--sign-key", "bob.key"];
+    world.prebake(&[&["build", "recipes/small.yaml"][..], &sign].concat()).ok();
+    assert_eq!(world.current().unwrap(), unsigned, "signing does not change the build");
+    let tree = "output/small/current";
+    let (both, stranger) = (["--trust", "ada.pub,bob.pub", "--threshold", "2"], ["--trust", "stranger.pub"]);
+    let manifest = format!("{tree}/manifest.json");
+    world.prebake(&[&["key", "verify", &manifest][..], &both].concat()).ok();
+    let judged = world.prebake(&[&["verify", tree][..], &both].concat()).ok().stdout;
+    assert!(judged.contains(": signed by "), "{judged}");
+    // Each verb that opens a tree asks the same.
+    for verb in [&["verify", tree][..], &["diff", tree, tree], &["serve", tree, "--address", "127.0.0.1:0"]] {
+        world.prebake(&[verb, &stranger].concat()).fails(5, &["manifest.json of", "not trusted"]);
+    }
+    fs::remove_file(world.path(&format!("{manifest}.minisig"))).unwrap();
+    let gone = world.prebake(&[&["verify", tree][..], &both].concat());
+    gone.fails(5, &["manifest.json of", "is not signed"]);
+    world.prebake(&["verify", tree]).ok();
 }

@@ -17,6 +17,9 @@ const GREETING: &str = "sysext/hello/files/usr/share/hello/greeting";
 #[test]
 fn a_rebuild_comes_out_the_same_and_says_so_everywhere() {
     let world = World::new();
+    // A base and its overlay in one file, and an overlay that is sealed for its base.
+    world.edit("recipes/small.yaml", "[console=ttyS0]\n", "[console=ttyS0]\n    layout: single\n");
+    world.edit("recipes/small.yaml", "control.ign]\nnodes", "control.ign]\n    layout: virtual\nnodes");
     let args = ["build", "recipes/small.yaml", "--verify-rebuild", "--events", "-", "--summary", "page.md"];
     let run = world.prebake(&args).ok();
     let build_id = world.current().unwrap();

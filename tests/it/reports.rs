@@ -98,6 +98,24 @@ fn shell(world: &World, script: &str) -> Run {
     Run::of(command.output().unwrap())
 }
 
+#[test]
+fn without_a_terminal_what_takes_long_says_now_and_then_how_far_it_is() {
+    let world =
+        World::with_faults(|request| request.path.ends_with("pxe.vmlinuz").then_some(Fault::Stall(3)));
+    let mut build = world
+        .command(&["build", "recipes/small.yaml"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let wanted = "fetching flatcar/amd64/flatcar_production_pxe.vmlinuz: 3 B of ";
+    // The server is given up before the second such line would come; that it comes at all is what is asked.
+    assert!(lines.any(|line| line.starts_with(wanted)));
+    build.kill().unwrap();
+    build.wait().unwrap();
+}
+
 /// A recipe that cannot be built: another digest is locked than the mirror has.
 fn with_a_wrong_lock() -> World {
     let world = World::new();
@@ -218,7 +236,7 @@ fn the_markdown_summary_says_what_was_built_and_is_appended_to_what_is_there() {
         build_id.as_str(),
         "| Flatcar | stable 4593.2.5 (amd64) |",
         "| Sysexts | hello 1 |",
-        "3 inputs by `8F2E8753048542474D9D9200D26D2108E2F05BC2`",
+        "| Inputs signed | 3 by `8F2E8753048542474D9D9200D26D2108E2F05BC2`",
         "| Steps | 4 built, 0 cached |",
         "| `sysext/hello/amd64` | built in ",
         "| `flatcar/amd64/version.txt` | fetched in ",

@@ -178,3 +178,41 @@ fn a_large_tree_is_read_in_little_memory() {
     assert!(run.wait().unwrap().success());
     assert!(peak < 48 << 10, "{peak} KiB");
 }
+
+#[test]
+fn a_signed_build_is_proven_to_who_trusts_its_signers_and_to_nobody_else() {
+    let world = World::new();
+    for name in ["site", "other"] {
+        world.prebake(&["key", "generate", "-o", name, "--no-passphrase"]).ok();
+    }
+    let tree = "output/small/current";
+    world.build();
+    verify(&world, &[tree, "--trust", "site.pub"]).fails(5, &["manifest.json", "is not signed"]);
+    world.prebake(&["build", "recipes/small.yaml", "--sign-key", "site.key"]).ok();
+    let run = verify(&world, &[tree, "--trust", "site.pub"]).ok();
+    assert!(run.stdout.contains("signed by ") && run.stdout.contains("was built by "), "{}", run.stdout);
+    let told = verify(&world, &[tree, "--trust", "site.pub", "--json"]).ok().stdout;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["signers"].as_array().unwrap().len(), 1, "{told}");
+    verify(&world, &[tree, "--trust", "other.pub"]).fails(5, &["not trusted"]);
+    let both = ["--trust", "site.pub", "--trust", "other.pub"];
+    verify(&world, &[&[tree, "--threshold", "2"], &both[..]].concat()).fails(5, &["1 more is missing"]);
+    verify(&world, &[&[tree], &both[..]].concat()).ok();
+    assert!(!verify(&world, &[tree]).ok().stdout.contains("signed by"), "nobody was named who is believed");
+
+    // What is beside the manifest is judged to the byte, and a signature does not hide what else is wrong.
+    for (name, code, words) in [
+        ("manifest.json.minisig", 5, "manifest.json"),
+        ("provenance.json", 5, "provenance.json"),
+        ("groups/n1.json", 4, "1 file of"),
+    ] {
+        let path = world.path(tree).join(name);
+        let whole = fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        bytes[whole.len() / 2] ^= 1;
+        replace(&path, &bytes);
+        verify(&world, &[tree, "--trust", "site.pub"]).fails(code, &[words]);
+        replace(&path, &whole);
+    }
+    verify(&world, &[tree, "--trust", "site.pub"]).ok();
+}

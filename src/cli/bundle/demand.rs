@@ -8,8 +8,9 @@ use crate::bundle::policy::Policy;
 pub use crate::bundle::policy::Taken;
 use crate::cli::signing::TrustArgs;
 use crate::error::Result;
+use crate::tree::Tree;
 
-/// Whom to believe about a bundle.
+/// Whom to believe about a tree or bundle.
 #[derive(Args)]
 pub struct DemandArgs {
     #[command(flatten)]
@@ -31,6 +32,11 @@ impl DemandArgs {
             allow_unsigned: self.allow_unsigned,
             allow_expired: self.allow_expired,
         })
+    }
+
+    /// Opens a tree in a directory, if it was signed by the keys on the command line; what a site remembers is of bundles.
+    pub fn directory(&self, path: &Path) -> Result<Tree> {
+        Ok(Tree::believed(path, self.trust.trust()?.as_ref())?)
     }
 
     /// Opens a bundle if it is to be believed.

@@ -62,7 +62,7 @@ fn show(path: &Path, common: &PinArgs) -> Result<Shown> {
     Ok(match (lines.len(), lines.get(1).map_or(0, |line| line.len())) {
         (0..=2, 0..=100) => public(&subject, &PublicKey::parse(&subject, &text)?),
         (0..=2, _) => secret(&subject, &SecretKey::parse(&subject, &text)?),
-        _ => signature(&subject, &Signature::parse_commented(&subject, &bytes)?),
+        _ => signatures(&subject, &Signature::parse_all_commented(&subject, &bytes)?),
     })
 }
 
@@ -92,14 +92,20 @@ fn secret(subject: &str, secret: &Secret) -> Shown {
     }
 }
 
-fn signature(subject: &str, signature: &Signature) -> Shown {
-    let (id, comment) = (signature.key_id(), signature.trusted_comment());
-    let legacy = if signature.is_legacy() { ", of the legacy kind" } else { "" };
+fn signatures(subject: &str, signatures: &[Signature]) -> Shown {
+    let text = |signature: &Signature| {
+        let (id, comment) = (signature.key_id(), signature.trusted_comment());
+        let legacy = if signature.is_legacy() { ", of the legacy kind" } else { "" };
+        format!("{subject}: signature by {id}{legacy}, not judged here\n  {comment}\n")
+    };
+    let row = |signature: &Signature| {
+        let (id, comment) = (signature.key_id(), signature.trusted_comment());
+        json!({"signer": id, "legacy": signature.is_legacy(), "comment": comment})
+    };
+    let rows: Value = signatures.iter().map(row).collect();
     Shown {
-        text: format!("{subject}: signature by {id}{legacy}, not judged here\n  {comment}\n"),
-        json: json!({
-            "file": subject, "kind": "signature", "signer": id, "legacy": signature.is_legacy(), "comment": comment,
-        }),
+        text: signatures.iter().map(text).collect(),
+        json: json!({"file": subject, "kind": "signature", "signatures": rows}),
     }
 }
 

@@ -99,14 +99,14 @@ impl VerifyArgs {
 
     fn minisign(&self, paths: &[PathBuf]) -> Result<()> {
         let subject = self.file.display().to_string();
-        let parse = |path: &PathBuf| -> Result<Signature> {
+        let mut signatures = Vec::new();
+        for path in paths {
             let (name, bytes) = (path.display().to_string(), read(path)?);
-            match is_minisign(&bytes) {
-                true => Ok(Signature::parse_commented(&name, &bytes)?),
-                false => Err(Error::Mixed(name).into()),
+            if !is_minisign(&bytes) {
+                return Err(Error::Mixed(name).into());
             }
-        };
-        let signatures = paths.iter().map(parse).collect::<Result<Vec<_>>>()?;
+            signatures.extend(Signature::parse_all_commented(&name, &bytes)?);
+        }
         let rotation = |path: &PathBuf| -> Result<Rotation> {
             let signature = with_suffix(path, ".minisig");
             Ok(Rotation::parse(&path.display().to_string(), &read(path)?, &read(&signature)?)?)

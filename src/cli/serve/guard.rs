@@ -38,6 +38,9 @@ impl GuardArgs {
             }
             return server;
         }
+        if server.site().place.directory().is_none() {
+            eprintln!("warning: a bundle has no private configs, so --guard has nothing to give");
+        }
         let guard = Guard::new(self.guard_life);
         let guard = if self.guard_any_address { guard.any_address() } else { guard };
         server.guard(match &self.guard_url {
