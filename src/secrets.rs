@@ -19,6 +19,7 @@ pub use built::built;
 pub use kind::Kind;
 pub use scan::{Hit, scan};
 
+use crate::digest::Sha256;
 use crate::format::tree::Content;
 use crate::ignition::Config;
 use crate::ignition::parts::{self, Contents, Role};
@@ -37,12 +38,19 @@ pub struct Judge {
     allowed: Vec<PublicSecret>,
     used: BTreeSet<usize>,
     findings: Vec<Finding>,
+    /// Contents that were looked through, each with its path: many machines share most of theirs.
+    judged: BTreeSet<Sha256>,
 }
 
 impl Judge {
     /// Knows what a recipe allows.
     pub fn new(allowed: &[PublicSecret]) -> Self {
-        Judge { allowed: allowed.to_vec(), used: BTreeSet::new(), findings: Vec::new() }
+        Judge {
+            allowed: allowed.to_vec(),
+            used: BTreeSet::new(),
+            findings: Vec::new(),
+            judged: BTreeSet::new(),
+        }
     }
 
     /// What was found since the last time.
@@ -104,6 +112,10 @@ impl Judge {
             }
             // What is in an embedded config comes as parts of its own.
             if part.role == Role::Config && part.contents.here().is_some() {
+                continue;
+            }
+            let own = format!("{} {}", Sha256::of(bytes), part.name);
+            if !self.judged.insert(Sha256::of(own.as_bytes())) {
                 continue;
             }
             for hit in scan(&part.name, bytes).unwrap_or_default() {

@@ -36,7 +36,7 @@ use crate::error::Result;
 #[derive(Parser)]
 #[command(name = "prebake", version, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity, 5 signature or trust, \
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity or closure, 5 signature or trust, \
 6 network, 7 unknown release, 8 timed out, 9 lock drift, 10 changes pending, 130 interrupted."
 )]
 pub struct Cli {

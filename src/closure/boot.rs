@@ -200,7 +200,24 @@ pub(super) fn servers(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_loaders_file_is_read(
+            path in prop::sample::select(vec![
+                "boot.ipxe", "boot/grub/grub.cfg", "boot/pxelinux/pxelinux.cfg/default", "x.tf.json", "dnsmasq.conf",
+            ]),
+            text in "(\\PC|\n|chain |kernel |initrd |linux |KERNEL |INITRD |APPEND |\\$\\{|http://| \\|\\| ){0,60}",
+        ) {
+            let lines = text.lines().count();
+            for reference in references(path, &text) {
+                prop_assert!(reference.line.is_none_or(|line| (1..=lines).contains(&line)), "{:?}", reference);
+            }
+        }
+    }
 
     fn shown(path: &str, text: &str) -> Vec<String> {
         let shown = |reference: Reference| {

@@ -277,7 +277,26 @@ fn plain_images(before: usize, text: &str) -> Vec<Reference> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_file_is_looked_through_and_what_it_names_has_a_line_of_it(
+            path in prop::sample::select(vec![
+                "/etc/kubernetes/manifests/x.yaml", "/etc/systemd/system/x.service", "/etc/sysupdate.x.d/x.conf", "/opt/x",
+                "/etc/containerd/config.toml", "/usr/share/prebake/images/x.list", "/etc/containers/systemd/x.container",
+                "/etc/prebake/install.conf",
+            ]),
+            text in "(\\PC|\n|image: |apiVersion: |kind: ClusterConfiguration|---\n|ExecStart=|Path=|Image=|pull |http://|kubeadm init|#!){0,60}",
+        ) {
+            let lines = text.lines().count();
+            for reference in references(path, text.as_bytes()) {
+                prop_assert!(reference.line.is_none_or(|line| (1..=lines).contains(&line)), "{:?}", reference);
+            }
+        }
+    }
 
     fn shown(path: &str, text: &str) -> Vec<String> {
         let shown = |reference: Reference| {
