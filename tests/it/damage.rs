@@ -146,5 +146,5 @@ fn any_text_is_looked_through_for_secrets() {
     let text = format!(
         "\x05-----BEGIN PRIVATE KEY-----\n{digits}\ntoken: abcdef.0123456789abcdef\nkind: Config\nx: http://a:bcd@h/ {encoded}\n"
     );
-    harmless(text.as_bytes(), &[0..28], 3000, properties::secrets);
+    harmless(text.as_bytes(), std::slice::from_ref(&(0..28)), 3000, properties::secrets);
 }

@@ -80,9 +80,8 @@ fn fits(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     for (key, member) in members {
         let at = format!("{at}.{key}");
         let known = rules.get("properties").and_then(|properties| properties.get(key));
-        match known.or(rules.get("additionalProperties")) {
-            Some(rule) => fits(rule, member, &at)?,
-            None => {}
+        if let Some(rule) = known.or(rules.get("additionalProperties")) {
+            fits(rule, member, &at)?;
         }
     }
     Ok(())
