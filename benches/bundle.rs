@@ -110,11 +110,14 @@ fn main() {
     let import = || prebake(here, &["bundle", "import", "x.bundle", "--allow-unsigned"]);
     let mut race = Race::new("a bundle imported");
     for _ in 0..ROUNDS {
-        shell(here, "rm -rf store output unpacked && mkdir unpacked && sync -f .");
+        shell(here, "rm -rf store output synced unpacked && mkdir unpacked && sync -f .");
         race.turn("prebake import, all new", import);
         shell(here, "rm -rf output && sync -f .");
         race.turn("prebake import, warm store", import);
         race.turn("prebake import, unchanged", import);
+        race.turn("tar x, then sync", || {
+            shell(here, "mkdir synced && tar xf x.bundle -C synced && sync -f synced");
+        });
         race.turn("tar x", || shell(here, "tar xf x.bundle -C unpacked"));
     }
     race.finish();

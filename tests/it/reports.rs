@@ -236,7 +236,7 @@ fn the_markdown_summary_says_what_was_built_and_is_appended_to_what_is_there() {
         build_id.as_str(),
         "| Flatcar | stable 4593.2.5 (amd64) |",
         "| Sysexts | hello 1 |",
-        "3 inputs by `8F2E8753048542474D9D9200D26D2108E2F05BC2`",
+        "| Inputs signed | 3 by `8F2E8753048542474D9D9200D26D2108E2F05BC2`",
         "| Steps | 4 built, 0 cached |",
         "| `sysext/hello/amd64` | built in ",
         "| `flatcar/amd64/version.txt` | fetched in ",

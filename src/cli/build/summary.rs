@@ -86,16 +86,10 @@ fn markdown(happened: &Happened, built: Option<&Built>) -> String {
     let warnings: Vec<String> = happened.warnings.iter().map(|warning| text(warning)).collect();
     page.section("Warnings", warnings.is_empty(), |page| page.list(&warnings));
     page.section("Steps", happened.steps.is_empty(), |page| {
-        page.table(
-            ["Step", "Result", "Size"],
-            happened.steps.iter().map(|step| row(step, "built", happened)),
-        );
+        page.table(["Step", "Result", "Size"], happened.steps.iter().map(|step| row(step, "built")));
     });
     page.section("Fetched", happened.fetches.is_empty(), |page| {
-        page.table(
-            ["Input", "Result", "Size"],
-            happened.fetches.iter().map(|fetch| row(fetch, "fetched", happened)),
-        );
+        page.table(["Input", "Result", "Size"], happened.fetches.iter().map(|fetch| row(fetch, "fetched")));
     });
     page.0
 }
@@ -130,10 +124,13 @@ fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String;
     if !versions.is_empty() {
         facts.push(["Sysexts".into(), versions.join(", ")]);
     }
-    let signed = signers(&report.lock)
-        .into_iter()
-        .map(|(signer, count)| format!("{count} inputs by {}", code(signer)));
-    facts.push(["Signed".into(), signed.collect::<Vec<_>>().join(", ")]);
+    let signed =
+        signers(&report.lock).into_iter().map(|(signer, count)| format!("{count} by {}", code(signer)));
+    facts.push(["Inputs signed".into(), signed.collect::<Vec<_>>().join(", ")]);
+    if !report.signers.is_empty() {
+        let signers: Vec<String> = report.signers.iter().map(|signer| code(&signer.to_string())).collect();
+        facts.push(["Tree signed".into(), format!("by {}", signers.join(", "))]);
+    }
     if report.lock_moved {
         facts.push([
             "Lock".into(),
@@ -147,11 +144,11 @@ fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String;
     facts
 }
 
-fn row(task: &Task, done: &str, happened: &Happened) -> [String; 3] {
-    let state = match (task.state, &happened.end) {
-        (State::Cached, _) => "cached".to_owned(),
-        (State::Done(took), _) => format!("{done} in {}", short(took)),
-        (State::Running(_), _) => "**not complete**".to_owned(),
+fn row(task: &Task, done: &str) -> [String; 3] {
+    let state = match task.state {
+        State::Cached => "cached".to_owned(),
+        State::Done(took) => format!("{done} in {}", short(took)),
+        State::Running(_) => "**not complete**".to_owned(),
     };
     let notes: String = task.notes.iter().map(|note| format!("; {}", text(note))).collect();
     let size = task.size.map_or(String::new(), |size| HumanBytes(size).to_string());

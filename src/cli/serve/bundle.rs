@@ -1,19 +1,19 @@
 //! Flags of `prebake serve` for bundles.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
+use crate::bundle;
 use crate::bundle::policy::{Policy, Taken};
-use crate::bundle::{self, Bundle};
 use crate::cli::bundle::DemandArgs;
 use crate::cli::project::StoreArg;
 use crate::error::Result;
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::Open;
 use crate::store::directory_of;
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 
 /// Which bundles are served.
 #[derive(Args)]
@@ -55,10 +55,7 @@ impl BundleArgs {
             newest: Mutex::default(),
         };
         Ok(Box::new(move |path| match path.is_file() {
-            true => {
-                let bundle = bundles.open(path)?;
-                Tree::chosen(bundle.into(), bundles.tree.as_deref())
-            }
+            true => bundles.open(path),
             false => Tree::believed(path, bundles.policy.trust.as_ref()),
         }))
     }
@@ -74,7 +71,7 @@ struct Bundles {
 }
 
 impl Bundles {
-    fn open(&self, path: &Path) -> Result<Bundle, bundle::Error> {
+    fn open(&self, path: &Path) -> Result<Tree, tree::Error> {
         let Taken { bundle, site, .. } = self.policy.open(path)?;
         let (name, found) = (bundle.index().name.clone(), bundle.index().sequence);
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,15 +80,12 @@ impl Bundles {
                 site.refuse_older(&bundle)?;
             }
             if let Some((_, seen)) = newest.as_ref().filter(|(known, seen)| *known == name && found < *seen) {
-                return Err(bundle::Error::Older {
-                    subject: bundle.subject().into(),
-                    name,
-                    found,
-                    seen: *seen,
-                });
+                let (subject, seen) = (bundle.subject().into(), *seen);
+                return Err(bundle::Error::Older { subject, name, found, seen }.into());
             }
         }
+        let tree = Tree::chosen(Arc::new(bundle), self.tree.as_deref())?;
         *newest = Some((name, found));
-        Ok(bundle)
+        Ok(tree)
     }
 }
