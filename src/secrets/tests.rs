@@ -97,7 +97,7 @@ fn every_kind_of_secret_is_found_where_it_stands() {
         (encryption, (3, 11, EncryptionKey)),
         (docker, (1, 35, RegistryLogin)),
         (
-            format!("[plugins.\"x\".registry.configs.\"r\".auth]\n  password = \"hunter22\"\n"),
+            "[plugins.\"x\".registry.configs.\"r\".auth]\n  password = \"hunter22\"\n".into(),
             (2, 15, RegistryLogin),
         ),
         (format!("t={}\n", web_token()), (1, 3, WebToken)),
