@@ -90,6 +90,12 @@ fn a_script_gets_json_and_an_exit_code() {
     let same = [trees[0].clone(), trees[0].clone()];
     let run = diff(&world, &same, &["--exit-code"]).ok();
     assert!(run.stdout.contains("are the same"), "{}", run.stdout);
+    // One that was carried and signed, beside one that was just built.
+    world.prebake(&["key", "generate", "-o", "site", "--no-passphrase"]).ok();
+    world.prebake(&["bundle", "create", &trees[0], "-o", "signed.bundle", "--sign-key", "site.key"]).ok();
+    let args = ["diff", "signed.bundle", &trees[1], "--trust", "site.pub"];
+    world.prebake(&args).fails(5, &["is not signed"]);
+    world.prebake(&[&args[..], &["--allow-unsigned"]].concat()).ok();
 }
 
 #[test]

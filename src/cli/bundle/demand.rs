@@ -8,14 +8,14 @@ use crate::bundle::policy::Policy;
 pub use crate::bundle::policy::Taken;
 use crate::cli::signing::TrustArgs;
 use crate::error::Result;
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 
 /// Whom to believe about a tree or bundle.
 #[derive(Args)]
 pub struct DemandArgs {
     #[command(flatten)]
     trust: TrustArgs,
-    /// Take a bundle that nobody signed, or nobody of whom anything is known: whoever brought it is believed
+    /// Take what nobody signed, or nobody of whom anything is known: whoever brought it is believed
     #[arg(long, help_heading = "Trust")]
     allow_unsigned: bool,
     /// Take a bundle after the day on which it expires
@@ -34,9 +34,12 @@ impl DemandArgs {
         })
     }
 
-    /// Opens a tree in a directory, if it was signed by the keys on the command line; what a site remembers is of bundles.
+    /// Opens a tree in a directory, if it was signed by the keys on the command line, or need not be signed and is not; what
+    /// a site remembers is of bundles.
     pub fn directory(&self, path: &Path) -> Result<Tree> {
-        Ok(Tree::believed(path, self.trust.trust()?.as_ref())?)
+        let trust = self.trust.trust()?;
+        let may_be_unsigned = self.allow_unsigned && !path.join(tree::SIGNATURE).exists();
+        Ok(Tree::believed(path, trust.as_ref().filter(|_| !may_be_unsigned))?)
     }
 
     /// Opens a bundle if it is to be believed.
