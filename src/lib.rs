@@ -32,6 +32,7 @@ pub mod memory;
 pub mod minisign;
 pub mod openpgp;
 pub mod output;
+pub mod parallel;
 pub mod plan;
 pub mod provenance;
 pub mod publish;

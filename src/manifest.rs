@@ -241,12 +241,7 @@ impl Manifest {
     /// Reads a manifest; `subject` names the file in errors.
     pub fn parse(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
         let syntax = |source| Error::Syntax { subject: subject.into(), source };
-        // The schema number first: a newer manifest may well have fields that this one refuses.
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
-        let Version { schema: found } = serde_json::from_slice(bytes).map_err(syntax)?;
+        let found = repro::schema_of(bytes).map_err(syntax)?;
         if found != SCHEMA {
             return Err(Error::Schema { subject: subject.into(), found });
         }

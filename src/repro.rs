@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// JSON with sorted keys, two blanks of indent and a final newline.
 ///
@@ -14,6 +14,16 @@ pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(&tree).expect("a JSON tree serializes");
     bytes.push(b'\n');
     bytes
+}
+
+/// The `schema` of one of our own documents, asked before anything else of it is read: a newer one may well have fields that
+/// this prebake refuses.
+pub fn schema_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Document {
+        schema: u32,
+    }
+    serde_json::from_slice(bytes).map(|Document { schema }| schema)
 }
 
 /// Whether a name from outside stays below the directory it is joined to: relative, no `..`, no `.`, not empty, no

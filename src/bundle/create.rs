@@ -32,6 +32,10 @@ use crate::tree;
 
 /// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
 const COPIED: usize = 4 << 20;
+/// How often what was written is sent to the disk, in bytes: it waits for the digest anyway, and at the end there is little left.
+const SYNCED: u64 = 64 << 20;
+/// Pieces that the copying may be ahead of the digest: as many as keep that busy while the disk writes.
+const AHEAD: usize = SYNCED as usize / COPIED;
 /// Bytes that are read back at once.
 const CHUNK: usize = 256 << 10;
 
@@ -211,7 +215,7 @@ impl Draft {
         }
         let file = temporary.as_file();
         thread::scope(|scope| {
-            let (written, behind) = sync_channel(4);
+            let (written, behind) = sync_channel(AHEAD);
             let check = scope.spawn(|| self.check(&layout, file, target, behind));
             let copied = self.copy(&layout, file, target, written);
             let checked = check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -241,6 +245,7 @@ impl Draft {
     fn copy(&self, layout: &Layout, mut out: &File, target: &Path, written: SyncSender<Piece>) -> Result<()> {
         let write =
             |mut out: &File, bytes: &[u8]| out.write_all(bytes).map_err(store::Error::io("write", target));
+        let mut unsynced = 0;
         for (number, place) in layout.members().iter().enumerate() {
             write(out, &layout.header(place))?;
             if place.same_as.is_some() {
@@ -271,6 +276,11 @@ impl Draft {
                         done += length;
                         if written.send(Piece { number, length }).is_err() {
                             return Ok(());
+                        }
+                        unsynced += length;
+                        if unsynced >= SYNCED {
+                            out.sync_data().map_err(store::Error::io("write", target))?;
+                            unsynced = 0;
                         }
                         if done == place.size {
                             break;

@@ -115,12 +115,7 @@ impl Index {
     pub fn parse(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
         let flaw = |reason: String| Error::Index { subject: subject.into(), reason };
         let syntax = |error: serde_json::Error| flaw(error.to_string());
-        // The schema first: a newer index may well have fields that this one refuses.
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
-        let Version { schema: found } = serde_json::from_slice(bytes).map_err(syntax)?;
+        let found = repro::schema_of(bytes).map_err(syntax)?;
         if found != SCHEMA {
             return Err(Error::Schema { subject: subject.into(), found });
         }

@@ -3,9 +3,6 @@
 use std::fmt;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use serde::Serialize;
 
@@ -16,6 +13,7 @@ use super::open::Bundle;
 use super::{Error, Extent};
 use crate::digest::Hashing;
 use crate::manifest::{self, Manifest};
+use crate::parallel;
 use crate::store;
 
 /// Bytes that are read at once, by each thread.
@@ -70,30 +68,15 @@ impl Bundle {
     /// Reads every byte once, on all processors.
     pub fn verify(&self) -> Result<Report, Error> {
         let members = self.layout().members();
-        let next = AtomicUsize::new(0);
-        let flaws = Mutex::new(self.end_flaw()?.into_iter().collect::<Vec<_>>());
-        let work = || -> Result<(), Error> {
-            let mut buffer = vec![0; CHUNK];
-            while let Some(place) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let found = [
-                    self.header_flaw(place)?,
-                    self.data_flaw(place, &mut buffer)?,
-                    self.padding_flaw(place)?,
-                ];
-                let mut flaws = flaws.lock().unwrap_or_else(PoisonError::into_inner);
-                flaws.extend(found.into_iter().flatten());
-            }
-            Ok(())
-        };
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(members.len());
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(done) => done,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-        })?;
-        let mut flaws = flaws.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let found = parallel::map(
+            members,
+            || vec![0; CHUNK],
+            |buffer, place| {
+                let header = self.header_flaw(place)?;
+                Ok::<_, Error>([header, self.data_flaw(place, buffer)?, self.padding_flaw(place)?])
+            },
+        )?;
+        let mut flaws: Vec<Flaw> = found.into_iter().flatten().chain([self.end_flaw()?]).flatten().collect();
         flaws.sort();
         Ok(Report { members: members.len(), bytes: self.layout().length(), flaws })
     }

@@ -5,12 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use super::{Error, Object, Store};
 use crate::digest::Sha256;
+use crate::parallel;
 
 /// An object whose bytes are not those that its name promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,30 +76,22 @@ impl Store {
     /// Reads every object, on all processors, and sets the corrupt ones aside.
     pub fn verify(&self) -> Result<Report, Error> {
         let objects = self.objects()?;
-        let next = AtomicUsize::new(0);
-        let report = Mutex::new(Report::default());
-        let work = || -> Result<(), Error> {
-            while let Some(object) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let examined = match self.examine(&object.sha256) {
-                    Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
-                    examined => examined?,
-                };
-                let mut report = held(&report);
-                report.objects += 1;
-                report.bytes += object.size;
-                report.corrupt.extend(examined.err());
-            }
-            Ok(())
-        };
-        let workers = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(done) => done,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-        })?;
-        let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let examined = parallel::map(
+            &objects,
+            || (),
+            |(), object| match self.examine(&object.sha256) {
+                // Somebody removed it meanwhile.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+                examined => examined.map(Some),
+            },
+        )?;
+        let mut report = Report::default();
+        for (object, examined) in objects.iter().zip(examined) {
+            let Some(examined) = examined else { continue };
+            report.objects += 1;
+            report.bytes += object.size;
+            report.corrupt.extend(examined.err());
+        }
         report.corrupt.sort_by_key(|corrupt| corrupt.sha256);
         Ok(report)
     }

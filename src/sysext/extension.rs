@@ -230,9 +230,17 @@ impl Extension {
         }
         let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         if let Ok(Some((start, length))) = ddi::filesystem(&file) {
-            let limits = Limits { file: MAX_FILE, ..Limits::default() };
-            let image = squashfs::Image::open_at(&extension.subject, file, start, length, limits)?;
-            extension.take_in(image);
+            let (limits, subject) = (Limits { file: MAX_FILE, ..Limits::default() }, &extension.subject);
+            match erofs::Image::is_one(&file, start) {
+                true => {
+                    let image = erofs::Image::open_at(subject, file, start, length, limits)?;
+                    extension.take_in_erofs(image);
+                }
+                false => {
+                    let image = squashfs::Image::open_at(subject, file, start, length, limits)?;
+                    extension.take_in(image);
+                }
+            }
             extension.fault = None;
         }
         Ok(extension)
@@ -252,17 +260,18 @@ impl Extension {
     fn unpack_erofs(&mut self, path: &Path) -> Result<(), Error> {
         let limits = Limits { file: MAX_FILE, ..Limits::default() };
         match erofs::Image::open(path, limits) {
-            Ok(image) => {
-                self.entries =
-                    image.list().map(|listed| (listed.path.clone(), seen(listed.clone()))).collect();
-                self.bytes = Bytes::Erofs(Box::new(image));
-            }
+            Ok(image) => self.take_in_erofs(image),
             Err(error @ erofs::Error::Read { .. }) => return Err(error.into()),
             // The kernel reads more features of the format than prebake does.
             Err(erofs::Error::Feature { .. }) => self.fault = Some(Fault::Opaque("compressed erofs")),
             Err(error) => self.fault = Some(Fault::Broken(error.to_string())),
         }
         Ok(())
+    }
+
+    fn take_in_erofs(&mut self, image: erofs::Image) {
+        self.entries = image.list().map(|listed| (listed.path.clone(), seen(listed.clone()))).collect();
+        self.bytes = Bytes::Erofs(Box::new(image));
     }
 
     fn unpack(&mut self, path: &Path) -> Result<(), Error> {

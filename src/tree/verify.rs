@@ -3,12 +3,10 @@
 //! That the manifest is the one that was published shows by its name (the BUILD-ID is its digest) or its signature, of which
 //! the second is [`trust`](crate::trust)'s to judge.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use serde::Serialize;
 
@@ -17,6 +15,7 @@ use super::{Error, Tree};
 use crate::bundle::verify::BESIDE;
 use crate::digest::Sha256;
 use crate::manifest;
+use crate::parallel;
 use crate::publish::private;
 
 /// What [`verify`] found.
@@ -88,19 +87,14 @@ pub fn verify(tree: &Tree) -> Report {
     // The longest first, so that no processor begins with it when the others are done.
     let mut order: Vec<(&String, &manifest::File)> = files.iter().collect();
     order.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
-    let flaws = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some((path, file)) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Some(kind) = flaw(tree, path, file) {
-                let flaw = Flaw { path: (*path).clone(), kind };
-                flaws.lock().unwrap_or_else(PoisonError::into_inner).push(flaw);
-            }
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(order.len().max(1));
-    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let mut flaws = flaws.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Ok(found) = parallel::map(
+        &order,
+        || (),
+        |(), (path, file)| {
+            Ok::<_, Infallible>(flaw(tree, path, file).map(|kind| Flaw { path: (*path).clone(), kind }))
+        },
+    );
+    let mut flaws: Vec<Flaw> = found.into_iter().flatten().collect();
     if let Some(directory) = tree.place.directory() {
         flaws.extend(manifest_flaw(tree, directory));
         flaws.extend(superfluous(tree, directory));

@@ -13,19 +13,6 @@ const TREE: &str = "output/small/current";
 const BASE: &str = "http://10.0.0.1:8080/edge";
 const HEAD: &str = "variant: flatcar\nversion: 1.0.0\n";
 
-fn write(world: &World, path: &str, text: impl AsRef<[u8]>) {
-    let path = world.path(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
-/// Gives the workers one more layer.
-fn layer(world: &World, name: &str, text: &str) {
-    write(world, &format!("recipes/{name}"), text);
-    let layers = format!("ignition: [worker.ign, {name}]\n    kernel");
-    world.edit(RECIPE, "ignition: [worker.ign]\n    kernel", &layers);
-}
-
 /// A layer that writes these files.
 fn files(files: &[(&str, &str)]) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
@@ -135,7 +122,7 @@ fn what_configs_units_and_manifests_name_outside_is_told_with_the_way_to_it() {
         ("script.bu", script, "/opt/fetch:3 → https://files.example/"),
     ] {
         let world = World::new();
-        layer(&world, name, &text);
+        world.layer(name, &text);
         world.build();
         let run = verify(&world, &[]);
         assert!(run.stdout.contains(words), "{name}: no {words:?} in\n{}", run.stdout);
@@ -147,9 +134,7 @@ fn what_configs_units_and_manifests_name_outside_is_told_with_the_way_to_it() {
 #[test]
 fn sysexts_are_walked_through_and_so_is_what_their_folders_bring() {
     let world = World::new();
-    write(
-        &world,
-        "sysext/hello/files/usr/share/hello/deploy.yaml",
+    world.write("sysext/hello/files/usr/share/hello/deploy.yaml",
         "apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    spec:\n      containers: [{name: a, image: 'ghcr.io/site/a:2'}]\n",
     );
     world.build();
@@ -166,7 +151,7 @@ fn what_may_be_outside_is_allowed_by_host_or_pattern_and_printed() {
         ("/etc/a.yaml", "apiVersion: v1\nspec: {image: quay.io/site/x:1}\n"),
         ("/opt/get", "#!/bin/sh\ncurl https://files.example/a.tgz\n"),
     ]);
-    layer(&world, "x.bu", &text);
+    world.layer("x.bu", &text);
     world.build();
     verify(&world, &["--allow", "quay.io"]).fails(4, &["1 missing"]);
     let run = verify(
@@ -195,7 +180,7 @@ fn a_config_that_is_fetched_and_its_sysexts_are_held_against_their_hashes() {
         )
     };
     let version = &crate::world::stock("4593.2.5")["version.txt"];
-    layer(&world, "own.bu", &own(&Sha256::of(version).to_string()));
+    world.layer("own.bu", &own(&Sha256::of(version).to_string()));
     world.build();
     verify(&world, &[]).ok();
     let edges = edges(&graph(&world, &[]));
@@ -207,7 +192,7 @@ fn a_config_that_is_fetched_and_its_sysexts_are_held_against_their_hashes() {
         edges.contains(&"sysext /opt/extensions/hello/hello-1-x86-64.raw inside".to_owned()),
         "{edges:?}"
     );
-    write(&world, "recipes/own.bu", own(&Sha256::of(b"another").to_string()));
+    world.write("recipes/own.bu", own(&Sha256::of(b"another").to_string()));
     world.build();
     let run = verify(&world, &[]);
     assert!(run.stdout.contains("has another sha256 than the config promises"), "{}", run.stdout);
@@ -220,7 +205,7 @@ fn where_machines_find_the_tree_is_said_by_hand_where_it_does_not_say_it() {
     let source = format!(
         "{HEAD}storage:\n  files:\n    - path: /opt/version\n      contents: {{source: \"{BASE}/assets/flatcar/4593.2.5/version.txt\"}}\n"
     );
-    layer(&world, "x.bu", &source);
+    world.layer("x.bu", &source);
     world.build();
     verify(&world, &[]).fails(4, &["1 missing", "--base-url"]);
     verify(&world, &["--base-url", &format!("{BASE}/")]).ok();
@@ -239,14 +224,14 @@ fn kubeadms_images_are_found_in_the_sysext_that_carries_them_or_named() {
             ),
         )])
     };
-    write(&world, "recipes/kubeadm.bu", kubeadm("v1.33.13"));
+    world.write("recipes/kubeadm.bu", kubeadm("v1.33.13"));
     world.edit(RECIPE, "ignition: [worker.ign, control.ign]", "ignition: [control.ign, kubeadm.bu]");
     let (registry, _) = kubernetes::registry();
     kubernetes::run(&world, &registry, &["build", RECIPE]).ok();
     let run = verify(&world, &[]).ok();
     assert!(run.stdout.contains("image 14,"), "seven of control and of n2: {}", run.stdout);
     assert!(run.stdout.contains("archive 10"), "seven of control planes, three of workers: {}", run.stdout);
-    write(&world, "recipes/kubeadm.bu", kubeadm("v1.33.6"));
+    world.write("recipes/kubeadm.bu", kubeadm("v1.33.6"));
     kubernetes::run(&world, &registry, &["build", RECIPE]).ok();
     let run = verify(&world, &[]);
     let words = "missing  image registry.k8s.io/kube-apiserver:v1.33.6: of this image the tree has only registry.k8s.io/kube-apiserver:v1.33.13";
@@ -273,7 +258,7 @@ fn images_that_nodes_fetch_are_found_in_the_archives_of_the_tree() {
 fn a_bundles_trees_are_walked_through_where_they_lie() {
     let world = World::new();
     let text = files(&[("/etc/a.yaml", "apiVersion: v1\nspec: {image: quay.io/site/x:1}\n")]);
-    layer(&world, "x.bu", &text);
+    world.layer("x.bu", &text);
     world.build();
     world.prebake(&["bundle", "create", TREE, "-o", "small.bundle", "--unsigned"]).ok();
     let args = ["verify", "small.bundle", "--allow-unsigned", "--closure"];

@@ -24,22 +24,6 @@ fn private_key() -> String {
     format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{DIGITS}\n-----END OPENSSH PRIVATE KEY-----\n")
 }
 
-fn write(world: &World, path: &str, text: impl AsRef<[u8]>) {
-    let path = world.path(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
-/// Gives the workers one more layer.
-fn layer(world: &World, name: &str, text: &str) {
-    write(world, &format!("recipes/{name}"), text);
-    world.edit(
-        RECIPE,
-        "ignition: [worker.ign]\n    kernel",
-        &format!("ignition: [worker.ign, {name}]\n    kernel"),
-    );
-}
-
 /// What is planted is refused with these words, is not shown, and is found before anything large is fetched.
 #[track_caller]
 fn refused(planting: impl FnOnce(&World), words: &[&str]) {
@@ -59,7 +43,7 @@ fn a_secret_in_a_layer_is_refused_at_its_own_line() {
         "{HEAD}storage:\n  files:\n    - path: /etc/kubernetes/join.yaml\n      contents:\n        inline: |\n          discovery:\n            bootstrapToken:\n              token: {TOKEN}\n"
     );
     refused(
-        |world| layer(world, "join.bu", &inline),
+        |world| world.layer("join.bu", &inline),
         &[
             "a bootstrap token of kubeadm would be public in `/etc/kubernetes/join.yaml`",
             "recipes/join.bu:10:22",
@@ -77,8 +61,8 @@ fn a_secret_in_a_file_that_a_layer_names_is_refused_in_that_file() {
     );
     refused(
         |world| {
-            write(world, "recipes/keys/host", format!("\n{}", private_key()));
-            layer(world, "host.bu", &named);
+            world.write("recipes/keys/host", format!("\n{}", private_key()));
+            world.layer("host.bu", &named);
         },
         &[
             "a private key would be public in `/etc/ssh/ssh_host_ed25519_key`",
@@ -90,8 +74,8 @@ fn a_secret_in_a_file_that_a_layer_names_is_refused_in_that_file() {
     let tree = format!("{HEAD}storage:\n  trees:\n    - local: root\n      path: /etc\n");
     refused(
         |world| {
-            write(world, "recipes/root/ssl/site.key", private_key());
-            layer(world, "tree.bu", &tree);
+            world.write("recipes/root/ssl/site.key", private_key());
+            world.layer("tree.bu", &tree);
         },
         &["`/etc/ssl/site.key`", "recipes/root/ssl/site.key:1:1", "recipes/tree.bu:5:"],
     );
@@ -128,7 +112,7 @@ fn a_secret_is_refused_however_a_config_encodes_it() {
         (nested, "recipes/x.ign:2:"),
         (carried, "recipes/x.ign:3:"),
     ] {
-        refused(|world| layer(world, "x.ign", &text), &["a private key would be public in `/etc/x`", place]);
+        refused(|world| world.layer("x.ign", &text), &["a private key would be public in `/etc/x`", place]);
     }
 }
 
@@ -138,26 +122,26 @@ fn units_headers_volumes_and_nodes_layers_are_looked_at() {
         "{HEAD}systemd:\n  units:\n    - name: join.service\n      dropins:\n        - name: 10-token.conf\n          contents: |\n            [Service]\n            ExecStart=/usr/bin/kubeadm join 10.0.0.1:6443 --token {TOKEN}\n"
     );
     refused(
-        |world| layer(world, "unit.bu", &unit),
+        |world| world.layer("unit.bu", &unit),
         &["`/etc/systemd/system/join.service.d/10-token.conf`", "recipes/unit.bu:10:67"],
     );
     let header = format!(
         "{HEAD}storage:\n  files:\n    - path: /etc/x\n      contents:\n        source: http://h.example/x\n        http_headers:\n          - name: Authorization\n            value: Basic bWU6cGFzcw==\n"
     );
     refused(
-        |world| layer(world, "header.bu", &header),
+        |world| world.layer("header.bu", &header),
         &["a header that logs in would be public in `header Authorization`", "recipes/header.bu:10:20"],
     );
     let volume = format!(
         "{HEAD}storage:\n  luks:\n    - name: data\n      device: /dev/sdb\n      key_file:\n        inline: correct horse battery staple\n"
     );
     refused(
-        |world| layer(world, "volume.bu", &volume),
+        |world| world.layer("volume.bu", &volume),
         &["the key of an encrypted volume would be public in `volume data`", "recipes/volume.bu:8:17"],
     );
     let node = r#"{"ignition":{"version":"3.3.0"},"storage":{"files":[{"path":"/etc/url","contents":{"source":"https://me:hunter2@h.example/x"}}]}}"#;
     refused(
-        |world| write(world, "recipes/n2.ign", node),
+        |world| world.write("recipes/n2.ign", node),
         &["a password in a URL would be public in `/etc/url`", "recipes/n2.ign:1:"],
     );
 }
@@ -171,14 +155,14 @@ fn kernel_arguments_templates_and_authorities_are_looked_at() {
     refused(
         |world| {
             world.edit(RECIPE, "    kernel_args", "    generic: env.tmpl\n    kernel_args");
-            write(world, "recipes/env.tmpl", format!("NAME={{{{.name}}}}\nTOKEN={TOKEN}\n"));
+            world.write("recipes/env.tmpl", format!("NAME={{{{.name}}}}\nTOKEN={TOKEN}\n"));
         },
         &["would be public in `generic/worker`", "recipes/env.tmpl:2:7"],
     );
     refused(
         |world| {
             let certificate = format!("-----BEGIN CERTIFICATE-----\n{DIGITS}\n-----END CERTIFICATE-----\n");
-            write(world, "recipes/ca.pem", format!("{certificate}{}", private_key()));
+            world.write("recipes/ca.pem", format!("{certificate}{}", private_key()));
             world.edit(RECIPE, "sysexts: [hello]", "sysexts: [hello]\ntrust_ca: [ca.pem]");
         },
         &["a private key would be public in `/etc/ssl/certs/ca.pem`"],
@@ -189,8 +173,7 @@ fn kernel_arguments_templates_and_authorities_are_looked_at() {
 fn the_folder_of_a_sysext_is_looked_at() {
     refused(
         |world| {
-            write(
-                world,
+            world.write(
                 "sysext/hello/files/usr/share/hello/kubeconfig",
                 format!("users:\n- name: x\n  user:\n    token: {TOKEN}\n"),
             )
@@ -206,7 +189,7 @@ fn the_folder_of_a_sysext_is_looked_at() {
         "{HEAD}storage:\n  files:\n    - path: /etc/hello\n      contents:\n        inline: |\n          --token {TOKEN}\n"
     );
     refused(
-        |world| write(world, "sysext/hello/node.bu", &node),
+        |world| world.write("sysext/hello/node.bu", &node),
         &["`/etc/hello`", "sysext/hello/node.bu:8:19"],
     );
 }
@@ -215,7 +198,7 @@ fn the_folder_of_a_sysext_is_looked_at() {
 fn with_component() -> World {
     let world = World::new();
     let bytes = tgz(&[("hello.key", private_key().as_bytes()), ("hello.txt", b"hello")]);
-    write(&world, "release/x/y/hello.tgz", &bytes);
+    world.write("release/x/y/hello.tgz", &bytes);
     let text = format!(
         "reload: true\ncomponents:\n  it: {{url: '{URL}', sha256: {{amd64: {}}}, extract: {{'./*': /usr/share/x/}}}}\n",
         Sha256::of(&bytes)
@@ -275,7 +258,7 @@ fn the_config_of_a_container_image_is_looked_at() {
 fn the_hash_of_a_password_is_told_and_published() {
     let world = World::new();
     let user = r#"{"ignition":{"version":"3.3.0"},"passwd":{"users":[{"name":"core","passwordHash":"$6$salt$hash"}]}}"#;
-    layer(&world, "user.ign", user);
+    world.layer("user.ign", user);
     let run = world.prebake(&["build", RECIPE]).ok();
     assert!(
         run.stderr.contains("warning: the hash of a password would be public in `/etc/shadow`"),
@@ -292,7 +275,7 @@ fn a_private_layer_is_where_a_secret_belongs() {
     let layer = format!(
         "{HEAD}storage:\n  files:\n    - path: /etc/token\n      contents: {{inline: \"token: {TOKEN}\"}}\n"
     );
-    write(&world, "recipes/join.bu", layer);
+    world.write("recipes/join.bu", layer);
     world.build();
     let tree = world.path("output/small/current");
     let (_server, address) = Server::prebake(&tree);

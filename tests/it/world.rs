@@ -61,6 +61,20 @@ pub struct Run {
     pub stderr: String,
 }
 
+/// The binary, ready to run in a directory, which is its home and has its store. Nothing of the environment counts but where
+/// programs are.
+pub fn prebake_in(directory: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+    command
+        .args(args)
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", directory)
+        .env("PREBAKE_STORE", directory.join("store"));
+    command
+}
+
 impl World {
     /// A world whose mirror behaves.
     pub fn new() -> World {
@@ -107,6 +121,20 @@ impl World {
         self.directory.path().join(path)
     }
 
+    /// Writes a file, and the directories above it.
+    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Gives the small recipe's workers one more layer.
+    pub fn layer(&self, name: &str, text: &str) {
+        self.write(&format!("recipes/{name}"), text);
+        let layers = format!("ignition: [worker.ign, {name}]\n    kernel");
+        self.edit("recipes/small.yaml", "ignition: [worker.ign]\n    kernel", &layers);
+    }
+
     /// Changes a file of this world: every `from` becomes `to`.
     pub fn edit(&self, path: &str, from: &str, to: &str) {
         let path = self.path(path);
@@ -129,15 +157,8 @@ impl World {
 
     /// The binary, ready to run in this world.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        command
-            .args(args)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.directory.path())
-            .env("PREBAKE_STORE", self.path("store"))
-            .env("PREBAKE_MIRROR_FLATCAR", self.mirror.url());
+        let mut command = prebake_in(self.directory.path(), args);
+        command.env("PREBAKE_MIRROR_FLATCAR", self.mirror.url());
         command
     }
 

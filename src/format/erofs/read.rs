@@ -30,6 +30,8 @@ pub struct Image {
     subject: String,
     limits: Limits,
     file: File,
+    /// Where it begins in the file.
+    start: u64,
     /// Length in bytes.
     length: u64,
     superblock: Superblock,
@@ -37,24 +39,37 @@ pub struct Image {
 }
 
 impl Image {
-    /// Whether a file begins as an erofs image does.
-    pub fn is_one(file: &File) -> bool {
+    /// Whether an erofs image begins there in a file.
+    pub fn is_one(file: &File, start: u64) -> bool {
         let mut block = [0; BLOCK];
-        file.read_exact_at(&mut block, 0).is_ok() && Superblock::parse(&block).is_ok()
+        file.read_exact_at(&mut block, start).is_ok() && Superblock::parse(&block).is_ok()
     }
 
     /// Opens an image and reads all inodes and names.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, Error> {
         let subject = path.display().to_string();
         let failed = |source| Error::Read { subject: subject.clone(), source };
-        let damaged = |why: String| Error::Damaged { subject: subject.clone(), why };
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
+        Image::open_at(&subject, file, 0, length, limits)
+    }
+
+    /// The same of an image that is `length` bytes of a file, from `start` on.
+    pub fn open_at(
+        subject: &str,
+        file: File,
+        start: u64,
+        length: u64,
+        limits: Limits,
+    ) -> Result<Self, Error> {
+        let subject = subject.to_owned();
+        let failed = |source| Error::Read { subject: subject.clone(), source };
+        let damaged = |why: String| Error::Damaged { subject: subject.clone(), why };
         let mut block = [0; BLOCK];
         if length < BLOCK as u64 {
             return Err(damaged("it is shorter than a block".into()));
         }
-        file.read_exact_at(&mut block, 0).map_err(failed)?;
+        file.read_exact_at(&mut block, start).map_err(failed)?;
         let superblock = Superblock::parse(&block).map_err(damaged)?;
         if superblock.incompat != 0 {
             let what = format!("its features are {:#x}", superblock.incompat);
@@ -63,7 +78,7 @@ impl Image {
         if u64::from(superblock.blocks) * BLOCK as u64 > length {
             return Err(damaged("it is cut off".into()));
         }
-        let mut image = Image { subject, limits, file, length, superblock, entries: Vec::new() };
+        let mut image = Image { subject, limits, file, start, length, superblock, entries: Vec::new() };
         image.walk()?;
         image.entries.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
         Ok(image)
@@ -261,7 +276,7 @@ impl Image {
         }
         let mut bytes = vec![0; length as usize];
         let failed = |source| Error::Read { subject: self.subject.clone(), source };
-        self.file.read_exact_at(&mut bytes, at).map_err(failed)?;
+        self.file.read_exact_at(&mut bytes, self.start + at).map_err(failed)?;
         Ok(bytes)
     }
 

@@ -17,7 +17,7 @@ use prebake::minisign::SecretKey;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::Run;
+use crate::world::{Run, prebake_in};
 
 /// A directory with keys, trees, a store, and the binary run in it.
 struct Desk {
@@ -66,15 +66,7 @@ impl Desk {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        command
-            .args(args)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.directory.path())
-            .env("PREBAKE_STORE", self.path("store"));
-        command
+        prebake_in(self.directory.path(), args)
     }
 
     fn prebake(&self, args: &[&str]) -> Run {
