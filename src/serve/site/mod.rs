@@ -21,6 +21,7 @@ use crate::bundle;
 use crate::error::{Advice, Exit};
 use crate::initrd::padding;
 use crate::manifest::{self, Joined, Manifest, Role};
+use crate::parallel;
 use crate::report::Findings;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::http::answer::{Piece, TEXT, Within};
@@ -176,20 +177,24 @@ impl Site {
     /// Reads a tree. Unlike Matchbox, which skips what it cannot read, a tree with a bad group is refused: its machines
     /// would silently boot the default.
     pub fn load(tree: Tree) -> Result<Site, Error> {
-        let mut groups = Vec::new();
-        let mut profiles = BTreeMap::new();
-        for (name, file) in &tree.manifest().files {
-            match file.role {
-                Role::Group => {
-                    groups.push(Arc::new(read(&tree, name, |bytes| records::group(stem(name), bytes))?));
-                }
-                Role::Profile => {
-                    profiles.insert(stem(name).into(), Arc::new(read(&tree, name, records::profile)?));
-                }
-                _ => {}
-            }
-        }
-        if let Some(group) = groups.iter().find(|group: &&Arc<_>| !profiles.contains_key(&group.profile)) {
+        let of_role = |wanted: Role| {
+            let files = tree.manifest().files.iter().filter(move |(_, file)| file.role == wanted);
+            files.map(|(path, _)| path.as_str()).collect::<Vec<_>>()
+        };
+        let groups = parallel::map(
+            &of_role(Role::Group),
+            || (),
+            |(), path| read(&tree, path, |bytes| records::group(stem(path), bytes)).map(Arc::new),
+        )?;
+        let profiles = parallel::map(
+            &of_role(Role::Profile),
+            || (),
+            |(), path| {
+                Ok::<_, Error>((stem(path).to_owned(), Arc::new(read(&tree, path, records::profile)?)))
+            },
+        )?;
+        let profiles: BTreeMap<_, _> = profiles.into_iter().collect();
+        if let Some(group) = groups.iter().find(|group| !profiles.contains_key(&group.profile)) {
             let path = format!("groups/{}.json", group.id);
             let why = format!("there is no profile `{}`", group.profile);
             return Err(Error::Malformed { place: tree.place(), path, why });
