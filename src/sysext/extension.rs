@@ -330,11 +330,6 @@ impl Extension {
         self.release_names().iter().find(versioned).copied().unwrap_or(&self.stem)
     }
 
-    /// Whether the name is not the file's own, but that of a link to it.
-    pub fn needs_link(&self) -> bool {
-        self.name() != self.stem
-    }
-
     /// The fields of its extension-release file: of the one that fits its name, else of the first.
     pub fn release(&self) -> Result<Option<Release>, Error> {
         let names = self.release_names();
