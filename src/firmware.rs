@@ -16,6 +16,8 @@ pub struct Platform {
     pub tftp: &'static [u16],
     /// Its numbers in option 93 when it loads a URL (UEFI HTTP boot).
     pub http: &'static [u16],
+    /// Its numbers where its firmware is U-Boot, which starts UEFI programs, too.
+    pub uboot: &'static [u16],
     /// What dnsmasq calls it in `pxe-service`.
     pub services: &'static [&'static str],
     /// The file name of its iPXE: Debian's, or what iPXE's own build calls it by architecture.
@@ -30,6 +32,7 @@ pub static PLATFORMS: [Platform; 5] = [
         tag: "bios",
         tftp: &[0],
         http: &[20],
+        uboot: &[],
         services: &["x86PC"],
         loader: "undionly.kpxe",
     },
@@ -38,6 +41,7 @@ pub static PLATFORMS: [Platform; 5] = [
         tag: "uefi",
         tftp: &[7, 9],
         http: &[16, 17],
+        uboot: &[],
         services: &["BC_EFI", "X86-64_EFI"],
         loader: "ipxe.efi",
     },
@@ -45,7 +49,8 @@ pub static PLATFORMS: [Platform; 5] = [
         name: "UEFI arm64",
         tag: "arm64",
         tftp: &[11],
-        http: &[19],
+        http: &[19, 24],
+        uboot: &[22],
         services: &["ARM64_EFI"],
         loader: "ipxe-arm64.efi",
     },
@@ -54,6 +59,7 @@ pub static PLATFORMS: [Platform; 5] = [
         tag: "uefi32",
         tftp: &[6],
         http: &[15],
+        uboot: &[],
         services: &["IA32_EFI"],
         loader: "ipxe-i386.efi",
     },
@@ -61,7 +67,8 @@ pub static PLATFORMS: [Platform; 5] = [
         name: "UEFI arm",
         tag: "arm32",
         tftp: &[10],
-        http: &[18],
+        http: &[18, 23],
+        uboot: &[21],
         services: &["ARM32_EFI"],
         loader: "ipxe-arm32.efi",
     },
@@ -79,10 +86,45 @@ pub enum Via {
 /// The platform of a number in option 93.
 pub fn platform(arch: u16) -> Option<(&'static Platform, Via)> {
     PLATFORMS.iter().find_map(|platform| match () {
-        () if platform.tftp.contains(&arch) => Some((platform, Via::Tftp)),
+        () if platform.tftp.contains(&arch) || platform.uboot.contains(&arch) => Some((platform, Via::Tftp)),
         () if platform.http.contains(&arch) => Some((platform, Via::Http)),
         () => None,
     })
+}
+
+/// IANA's other numbers: firmware that Flatcar does not run on, and that there is no iPXE for.
+const OTHERS: [(u16, &str); 26] = [
+    (1, "NEC PC-98"),
+    (2, "Itanium"),
+    (3, "DEC Alpha"),
+    (4, "Arc x86"),
+    (5, "Intel Lean Client"),
+    (8, "UEFI Xscale"),
+    (12, "PowerPC Open Firmware"),
+    (13, "PowerPC ePAPR"),
+    (14, "POWER OPAL"),
+    (25, "UEFI RISC-V 32"),
+    (26, "UEFI RISC-V 32"),
+    (27, "UEFI RISC-V 64"),
+    (28, "UEFI RISC-V 64"),
+    (29, "UEFI RISC-V 128"),
+    (30, "UEFI RISC-V 128"),
+    (31, "s390 basic"),
+    (32, "s390 extended"),
+    (33, "UEFI MIPS 32"),
+    (34, "UEFI MIPS 64"),
+    (35, "UEFI Sunway 32"),
+    (36, "UEFI Sunway 64"),
+    (37, "UEFI LoongArch 32"),
+    (38, "UEFI LoongArch 32"),
+    (39, "UEFI LoongArch 64"),
+    (40, "UEFI LoongArch 64"),
+    (41, "Raspberry Pi boot ROM"),
+];
+
+/// What firmware of a number is called, if there is no platform of ours for it.
+pub fn other(arch: u16) -> &'static str {
+    OTHERS.iter().find(|(known, _)| *known == arch).map_or("unknown firmware", |(_, name)| name)
 }
 
 #[cfg(test)]
@@ -91,7 +133,9 @@ mod tests {
 
     #[test]
     fn every_number_means_one_platform_and_one_way() {
-        let all = || PLATFORMS.iter().flat_map(|platform| platform.tftp.iter().chain(platform.http));
+        let of =
+            |platform: &'static Platform| platform.tftp.iter().chain(platform.http).chain(platform.uboot);
+        let all = || PLATFORMS.iter().flat_map(of).chain(OTHERS.iter().map(|(arch, _)| arch));
         let unique: std::collections::BTreeSet<_> = all().collect();
         assert_eq!(unique.len(), all().count());
     }
@@ -110,6 +154,10 @@ mod tests {
             (18, "UEFI arm", Via::Http),
             (19, "UEFI arm64", Via::Http),
             (20, "BIOS", Via::Http),
+            (21, "UEFI arm", Via::Tftp),
+            (22, "UEFI arm64", Via::Tftp),
+            (23, "UEFI arm", Via::Http),
+            (24, "UEFI arm64", Via::Http),
         ] {
             assert_eq!(
                 platform(arch).map(|(platform, via)| (platform.name, via)),
@@ -117,8 +165,13 @@ mod tests {
                 "{arch}"
             );
         }
-        for other in [1, 2, 8, 21, 31, u16::MAX] {
-            assert_eq!(platform(other), None, "{other}");
+        for (arch, name) in
+            [(1, "NEC PC-98"), (2, "Itanium"), (8, "UEFI Xscale"), (14, "POWER OPAL"), (31, "s390 basic")]
+        {
+            assert_eq!((platform(arch), other(arch)), (None, name), "{arch}");
+        }
+        for arch in [42, 255, u16::MAX] {
+            assert_eq!((platform(arch), other(arch)), (None, "unknown firmware"), "{arch}");
         }
     }
 }

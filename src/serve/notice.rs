@@ -27,6 +27,8 @@ pub enum Notice<'n> {
     Corrupt(&'n Path),
     /// A machine asked for an address or for what to boot, and was answered.
     Dhcp(&'n Dhcp),
+    /// A machine asked for an address or for what to boot, and was not answered. Told once a minute.
+    DhcpSilent(&'n DhcpSilent),
     /// A transfer by TFTP has ended.
     Tftp(&'n Tftp),
     /// What is served was replaced: `current` points at another build, or files were edited.
@@ -90,6 +92,19 @@ pub struct Dhcp {
     pub address: Option<Ipv4Addr>,
     /// The file or URL that it was told to boot.
     pub file: Option<String>,
+    /// Why it was told of none though it boots.
+    pub lacks: Option<String>,
+}
+
+/// A request over DHCP without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpSilent {
+    /// The machine, with colons, lower case.
+    pub mac: String,
+    /// What its firmware is, in words.
+    pub firmware: &'static str,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// One transfer over TFTP.
@@ -97,7 +112,7 @@ pub struct Dhcp {
 pub struct Tftp {
     /// Who asked.
     pub peer: SocketAddr,
-    /// Name as asked for.
+    /// Name as asked for, without what would move a terminal.
     pub file: String,
     /// Bytes that were acknowledged.
     pub sent: u64,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::serve::notice::{Cut, Dhcp, Notice, Record, Tftp};
+use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
 /// What is served, in one line.
@@ -35,6 +35,9 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
             )
         }
         Notice::Dhcp(dhcp) => dhcp_line(dhcp),
+        Notice::DhcpSilent(DhcpSilent { mac, firmware, why }) => {
+            format!("{mac} DHCP not answered {firmware}: {why}")
+        }
         Notice::Tftp(tftp) => tftp_line(tftp),
         Notice::Swapped(site) => format!("now {}", serving(site)),
         Notice::Flawed(flaw) => format!("warning: {flaw}"),
@@ -55,14 +58,14 @@ fn cut_line(Cut { peer, status, why }: &Cut) -> String {
     format!("{} cut off{status}: {why}", peer.ip())
 }
 
-fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file }: &Dhcp) -> String {
+fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file, lacks }: &Dhcp) -> String {
     let mut line = format!("{mac} DHCP {answer} {firmware}");
     let words =
         [("address", address.map(|ip| ip.to_string())), ("file", file.clone()), ("uuid", uuid.clone())];
     for (name, value) in words.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         line += &format!(" {name}={value}");
     }
-    line
+    line + &lacks.as_ref().map(|why| format!(", nothing to boot: {why}")).unwrap_or_default()
 }
 
 fn tftp_line(Tftp { peer, file, sent, length, took, failed }: &Tftp) -> String {

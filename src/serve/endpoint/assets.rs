@@ -66,7 +66,7 @@ fn parts<'r>(
     let head = |range: &Range<u64>| {
         let (first, last) = (range.start, range.end - 1);
         format!(
-            "\r\n--{BOUNDARY}\r\ncontent-type: {kind}\r\ncontent-range: bytes {first}-{last}/{size}\r\n\r\n"
+            "\r\n--{BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Range: bytes {first}-{last}/{size}\r\n\r\n"
         )
     };
     let parts = ranges.map(|range| (head(range), range.clone())).collect();

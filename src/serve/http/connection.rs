@@ -47,6 +47,8 @@ where
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
+        // As `field` has it for what does not come from hyper; HTTP/2 knows lower case only.
+        .title_case_headers(true)
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head)
         .max_headers(MAX_HEADERS);

@@ -23,6 +23,7 @@ use crate::serve::endpoint::guard::answer::loggable;
 use crate::serve::endpoint::routes::{self, Request, World};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
+use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::{Cut, Notice, Notices, Record};
 use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
@@ -145,7 +146,7 @@ impl Exchange {
         let Some(boots) = self.boots.as_ref().filter(|_| answer.status == 200) else { return answer };
         let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         let is_ipxe = agent.is_some_and(|agent| agent.starts_with("iPXE/"));
-        if !is_ipxe || head.uri.path().trim_start_matches('/') != "ipxe" {
+        if !is_ipxe || plain_path(head.uri.path()) != "ipxe" {
             return answer;
         }
         match boots.ask(via.peer.ip(), Instant::now()) {

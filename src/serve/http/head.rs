@@ -87,11 +87,20 @@ fn malformed(input: &[u8], error: httparse::Error) -> Refusal {
     let names_version = line.windows(6).any(|word| word == b" HTTP/");
     match error {
         httparse::Error::TooManyHeaders => refusal(431, "there are too many headers"),
+        // A serial number with blanks, say, that a loader put into a query as it is (poseidon/matchbox#432).
+        _ if has_blank_in_target(line) => refusal(400, "there is a blank in the target: write it as %20"),
         httparse::Error::Version if names_version => {
             refusal(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         }
         _ => refusal(400, "that is no HTTP request"),
     }
+}
+
+/// Whether a request line has more words than method, target and version, of which the last is one that is spoken here.
+fn has_blank_in_target(line: &[u8]) -> bool {
+    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
+    let is_version = words.next_back().is_some_and(|word| [&b"HTTP/1.0"[..], b"HTTP/1.1"].contains(&word));
+    is_version && words.count() > 2
 }
 
 /// RFC 9112, 3.2: HTTP/1.1 needs one `Host`, and where the target names a host, that one counts.
@@ -218,6 +227,7 @@ mod tests {
             ("GET / HTTP/1.1\nHost: x\nHost: y\n\n".into(), 400),
             ("GET / HTTP/1.1\nHost: x\nA : b\n\n".into(), 400),
             ("GET / HTTP/1.1\nHost: x\n folded\n\n".into(), 400),
+            ("GET /ipxe?serial=a b HTTP/1.1\nHost: x\n\n".into(), 400),
             ("GET / HTTP/2.0\n\n".into(), 505),
             ("GET / HTTP/9.9\nHost: x\n\n".into(), 505),
             ("nonsense\n\n".into(), 400),

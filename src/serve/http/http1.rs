@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection;
 use super::exchange::{Exchange, Outgoing, Reply, Via};
+use super::field;
 use super::head::{self, Head, Refusal};
 use super::patience::Patience;
 use super::segments::Segment;
@@ -267,20 +268,26 @@ impl Connection {
     }
 }
 
-/// A head, to its empty line.
-fn format_head(status: u16, headers: &[(&str, String)], length: Option<u64>, connection: &str) -> String {
+/// A head, to its empty line. Every head of an answer that does not come from hyper is written here.
+pub(super) fn format_head(
+    status: u16,
+    headers: &[(&str, String)],
+    length: Option<u64>,
+    connection: &str,
+) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let mut head = String::with_capacity(512);
     head += &format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or_default());
     for (name, value) in headers {
-        head.extend([name, ": ", value, "\r\n"]);
+        field::title_case(name, &mut head);
+        head.extend([": ", value, "\r\n"]);
     }
     if let Some(length) = length {
-        head += &format!("content-length: {length}\r\n");
+        head += &format!("Content-Length: {length}\r\n");
     }
     if !connection.is_empty() {
-        head.extend(["connection: ", connection, "\r\n"]);
+        head.extend(["Connection: ", connection, "\r\n"]);
     }
-    head.extend(["date: ", &httpdate::fmt_http_date(SystemTime::now()), "\r\n\r\n"]);
+    head.extend(["Date: ", &httpdate::fmt_http_date(SystemTime::now()), "\r\n\r\n"]);
     head
 }

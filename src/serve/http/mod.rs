@@ -5,6 +5,7 @@ pub mod boots;
 pub mod conditions;
 pub mod connection;
 pub mod exchange;
+pub mod field;
 pub mod head;
 pub mod http1;
 pub mod limits;

@@ -147,6 +147,7 @@ impl Door {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
+            let peer = canonical(peer);
             let exchange = self.exchange.clone();
             let Some(counted) = self.clients.enter(peer.ip(), exchange.limits.per_client) else {
                 turn_away(&exchange, &stream, peer);
@@ -182,6 +183,12 @@ async fn converse(
     }
 }
 
+/// A client's address without the IPv6 form in which a socket for both protocols tells of one of IPv4: it is the same client
+/// to the log, to TFTP and to who shares what with whom.
+pub fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 /// Waits until the server stops.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the server is gone altogether.
@@ -192,7 +199,7 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 fn turn_away(exchange: &Exchange, stream: &TcpStream, peer: SocketAddr) {
     let why = format!("it has {} connections already", exchange.limits.per_client);
     exchange.cut(peer, Some(503), why);
-    let text = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let text = http1::format_head(503, &[("retry-after", "1".to_owned())], Some(0), "close");
     let _ = stream.try_write(text.as_bytes());
 }
 

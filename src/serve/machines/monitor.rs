@@ -112,6 +112,7 @@ impl Monitor {
             Notice::Flawed(flaw) => {
                 seen.problems.insert(flaw.path.clone(), flaw.to_string());
             }
+            Notice::DhcpSilent(_) => {}
             Notice::Cut(cut) => seen.counters.cut(cut),
             Notice::Corrupt(path) => {
                 let path = path.display().to_string();

@@ -11,7 +11,7 @@ use std::io;
 use std::time::Instant;
 
 use hyper::Method;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{Guard, Handle, Machine, Refusal, Token};
@@ -19,6 +19,7 @@ use crate::publish::private::CONFIGS;
 use crate::repro::is_contained_in_url;
 use crate::serve::endpoint::routes::{Request, World};
 use crate::serve::http::answer::{Answer, TEXT};
+use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::Record;
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
@@ -114,8 +115,8 @@ fn refuse(refusal: Refusal) -> Answer {
 
 /// A path as it may be logged: a token without its secret.
 pub fn loggable(path: &str) -> Cow<'_, str> {
-    let decoded = percent_decode_str(path).decode_utf8_lossy();
-    let Some(rest) = guarded(decoded.trim_start_matches('/')) else { return path.into() };
+    let plain = plain_path(path);
+    let Some(rest) = guarded(&plain) else { return path.into() };
     let (token, file) = rest.split_once('/').unwrap_or((rest, ""));
     let handle = token.split('-').next().unwrap_or_default();
     let shown: String = handle.chars().take(16).collect();
@@ -147,6 +148,7 @@ mod tests {
         for path in [
             format!("/guarded/{token}/config.ign"),
             format!("//guarded/{token}/config.ign"),
+            format!("/guarded//{token}//config.ign"),
             format!("/%67uarded/{token}/config.ign"),
             format!("/guarded%2F{}/config.ign", token.replace('-', "%2d")),
         ] {

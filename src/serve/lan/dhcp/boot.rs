@@ -7,7 +7,7 @@ use dhcproto::v4::{DhcpOption, OptionCode, UnknownOption};
 
 use super::client::Client;
 use super::packet::Request;
-use crate::firmware::Via;
+use crate::firmware::{Platform, Via};
 use crate::output::dhcp::Mode;
 use crate::serve::endpoint::routes::LOADERS;
 
@@ -27,10 +27,24 @@ pub struct Sources {
 /// What a client loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// A file name on our TFTP server, or a URL.
-    pub file: String,
+    /// A file name on our TFTP server, or a URL. U-Boot may do without: it knows what to ask our TFTP server for.
+    pub file: Option<String>,
     /// What its firmware wants to read beside it.
     pub options: Vec<DhcpOption>,
+}
+
+/// Why a client is told of nothing to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoBoot {
+    /// Its iPXE is not there.
+    #[error("there is no {} for {}", .0.loader, .0.name)]
+    NoLoader(&'static Platform),
+    /// It loads by TFTP only.
+    #[error("it loads by TFTP, and this server runs without --tftp")]
+    NoTftp,
+    /// Firmware of a number of option 93 that we have nothing for.
+    #[error("there is nothing to load for its architecture, {0}")]
+    NoPlatform(u16),
 }
 
 /// PXE_DISCOVERY_CONTROL (PXE 2.1, table 2-1): neither multicast nor broadcast discovery, no menu; load the file that is named.
@@ -43,20 +57,28 @@ const NO_PROXY: [u8; 3] = [176, 1, 1];
 const END: u8 = 255;
 
 impl Sources {
-    /// What a client is told to load; nothing where there is nothing for it.
-    pub fn boot(&self, client: Client, request: &Request, mode: Mode) -> Option<Boot> {
+    /// What a client is told to load.
+    ///
+    /// # Errors
+    /// Why there is nothing for it.
+    pub fn boot(&self, client: Client, request: &Request, mode: Mode) -> Result<Boot, NoBoot> {
         let base = &self.base_url;
+        let loader = |platform: &'static Platform| {
+            self.loaders.get(platform.loader).copied().ok_or(NoBoot::NoLoader(platform))
+        };
         let (file, class) = match client {
-            Client::Ipxe => (format!("{base}/boot.ipxe"), "PXEClient"),
-            Client::Firmware(platform, via) => {
-                let loader = *self.loaders.get(platform.loader)?;
-                match via {
-                    Via::Tftp if self.tftp => (loader.to_owned(), "PXEClient"),
-                    Via::Tftp => return None,
-                    Via::Http => (format!("{base}/{LOADERS}{loader}"), "HTTPClient"),
-                }
+            Client::Ipxe => (Some(format!("{base}/boot.ipxe")), "PXEClient"),
+            Client::Firmware(_, Via::Tftp) | Client::UBoot(_) if !self.tftp => return Err(NoBoot::NoTftp),
+            Client::Firmware(platform, Via::Tftp) => (Some(loader(platform)?.to_owned()), "PXEClient"),
+            Client::Firmware(platform, Via::Http) => {
+                (Some(format!("{base}/{LOADERS}{}", loader(platform)?)), "HTTPClient")
             }
-            Client::Unknown(_) => return None,
+            // It takes our address, which a proxy may say, too (CONFIG_SERVERIP_FROM_PROXYDHCP; without, it passes over
+            // offers that have no address for it).
+            Client::UBoot(platform) => {
+                (platform.and_then(|platform| loader(platform).ok()).map(str::to_owned), "PXEClient")
+            }
+            Client::Unknown(arch) => return Err(NoBoot::NoPlatform(arch)),
         };
         let class = DhcpOption::ClassIdentifier(class.into());
         let mut options = Vec::new();
@@ -86,7 +108,7 @@ impl Sources {
             options.push(DhcpOption::ClientMachineIdentifier(id.to_vec()));
         }
         options.push(DhcpOption::TFTPServerName(self.address.to_string().into()));
-        Some(Boot { file, options })
+        Ok(Boot { file, options })
     }
 }
 
@@ -119,7 +141,7 @@ mod tests {
         }
     }
 
-    fn boot(sources: &Sources, arch: u8, more: &[(u8, &[u8])], mode: Mode) -> Option<Boot> {
+    fn boot(sources: &Sources, arch: u8, more: &[(u8, &[u8])], mode: Mode) -> Result<Boot, NoBoot> {
         let arch = [0, arch];
         let options = [&[(53, &[1][..]), (60, b"PXEClient"), (93, &arch)], more].concat();
         let request = request(&options);
@@ -127,7 +149,7 @@ mod tests {
     }
 
     fn file(arch: u8, more: &[(u8, &[u8])]) -> Option<String> {
-        boot(&sources(), arch, more, Mode::Proxy).map(|boot| boot.file)
+        boot(&sources(), arch, more, Mode::Proxy).ok().and_then(|boot| boot.file)
     }
 
     #[test]
@@ -144,8 +166,24 @@ mod tests {
         assert_eq!(file(11, &[]), None, "no arm64 loader");
         assert_eq!(file(2, &[]), None, "Itanium");
         let no_tftp = Sources { tftp: false, ..sources() };
-        assert_eq!(boot(&no_tftp, 7, &[], Mode::Full), None);
-        assert!(boot(&no_tftp, 16, &[], Mode::Full).is_some());
+        assert_eq!(boot(&no_tftp, 7, &[], Mode::Full), Err(NoBoot::NoTftp));
+        assert!(boot(&no_tftp, 16, &[], Mode::Full).is_ok());
+        let why = |arch| boot(&sources(), arch, &[], Mode::Full).unwrap_err().to_string();
+        assert_eq!(why(11), "there is no ipxe-arm64.efi for UEFI arm64");
+        assert_eq!(why(2), "there is nothing to load for its architecture, 2");
+    }
+
+    #[test]
+    fn uboot_is_told_our_address_and_the_loader_if_there_is_one() {
+        let request = request(&[(53, &[1]), (60, b"U-Boot.armv8"), (93, &[0, 22])]);
+        let client = Client::of(&request).unwrap();
+        let with_loader = Sources { loaders: BTreeSet::from(["ipxe-arm64.efi"]), ..sources() };
+        for mode in [Mode::Proxy, Mode::Full] {
+            let boot = |sources: &Sources| sources.boot(client, &request, mode).map(|boot| boot.file);
+            assert_eq!(boot(&sources()), Ok(None));
+            assert_eq!(boot(&with_loader), Ok(Some("ipxe-arm64.efi".to_owned())));
+            assert_eq!(boot(&Sources { tftp: false, ..sources() }), Err(NoBoot::NoTftp));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use dhcproto::v4::OptionCode;
 
 use super::packet::Request;
-use crate::firmware::{Platform, Via, platform};
+use crate::firmware::{Platform, Via, other, platform};
 
 /// iPXE's own option, which an iPXE in a network card may send without a user class.
 const IPXE_OPTIONS: u8 = 175;
@@ -17,24 +17,31 @@ pub enum Client {
     Ipxe,
     /// Firmware that needs an iPXE.
     Firmware(&'static Platform, Via),
-    /// Firmware of a number that there is no iPXE for.
+    /// U-Boot, which has names of its own for what it loads, and a platform if it said a number that we know.
+    UBoot(Option<&'static Platform>),
+    /// Firmware of a number that there is no iPXE for, or that says a number and is neither PXE nor HTTP boot.
     Unknown(u16),
 }
 
 impl Client {
     /// Who sent a request, if it wants to boot.
     pub fn of(request: &Request) -> Option<Client> {
-        let class = request.option(OptionCode::ClassIdentifier)?;
-        let arch =
-            match [b"PXEClient".as_slice(), b"HTTPClient"].into_iter().find(|word| class.starts_with(word)) {
-                Some(word) => arch(request).or_else(|| arch_of_class(&class[word.len()..])),
-                None => return None,
-            };
+        let class = request.option(OptionCode::ClassIdentifier).unwrap_or_default();
+        let arch = arch(request);
+        // `U-Boot.armv8`: the start of CONFIG_BOOTP_VCI_STRING.
+        if class.starts_with(b"U-Boot") {
+            return Some(Client::UBoot(arch.and_then(platform).map(|(platform, _)| platform)));
+        }
+        let Some(word) =
+            [b"PXEClient".as_slice(), b"HTTPClient"].into_iter().find(|word| class.starts_with(word))
+        else {
+            return arch.map(Client::Unknown);
+        };
         if is_ipxe(request) {
             return Some(Client::Ipxe);
         }
         // PXE 2.1 knows no firmware without a number, and BIOS is 0.
-        let arch = arch.unwrap_or(0);
+        let arch = arch.or_else(|| arch_of_class(&class[word.len()..])).unwrap_or(0);
         Some(platform(arch).map_or(Client::Unknown(arch), |(platform, via)| Client::Firmware(platform, via)))
     }
 
@@ -43,17 +50,28 @@ impl Client {
         match self {
             Client::Ipxe => "iPXE",
             Client::Firmware(platform, _) => platform.name,
-            Client::Unknown(_) => "unknown firmware",
+            Client::UBoot(_) => "U-Boot",
+            Client::Unknown(arch) => match platform(arch) {
+                Some((platform, _)) => platform.name,
+                None => other(arch),
+            },
         }
     }
 }
 
-/// iPXE says `iPXE` as its user class: as it is, or behind its length as RFC 3004 has it, alone or among others.
+/// iPXE says `iPXE` as its user class: as it is, or behind its length as RFC 3004 has it, alone or among others. Some
+/// clients end their texts with a zero, against RFC 2132.
 fn is_ipxe(request: &Request) -> bool {
     let classes = request.option(OptionCode::UserClass).unwrap_or_default();
-    classes == b"iPXE"
-        || listed(classes).any(|class| class == b"iPXE")
+    without_zeros(classes) == b"iPXE"
+        || listed(classes).any(|class| without_zeros(class) == b"iPXE")
         || request.option(IPXE_OPTIONS.into()).is_some()
+}
+
+/// A text without the zeros at its end.
+fn without_zeros(text: &[u8]) -> &[u8] {
+    let zeros = text.iter().rev().take_while(|byte| **byte == 0).count();
+    &text[..text.len() - zeros]
 }
 
 /// The classes of a list in which each stands behind its length.
@@ -146,12 +164,12 @@ mod tests {
 
     #[test]
     fn ipxe_is_known_however_it_says_so() {
-        let classes = [&b"iPXE"[..], b"\x04iPXE", b"\x02ab\x04iPXE"];
+        let classes = [&b"iPXE"[..], b"\x04iPXE", b"\x02ab\x04iPXE", b"iPXE\0", b"\x04iPXE\0", b"\x05iPXE\0"];
         for class in classes {
             assert_eq!(client(&[PXE, (77, class)]), Some(Client::Ipxe), "{class:?}");
         }
         assert_eq!(client(&[PXE, (175, &[1, 1, 1])]), Some(Client::Ipxe));
-        for other in [&b"\x05iPXE"[..], b"gPXE", b"", b"\x03iPX"] {
+        for other in [&b"\x05iPXE"[..], b"gPXE", b"", b"\x03iPX", b"\0", b"iPXE\0x"] {
             assert_eq!(client(&[PXE, (77, other)]).map(Client::name), Some("BIOS"), "{other:?}");
         }
     }
@@ -161,6 +179,25 @@ mod tests {
         assert_eq!(client(&[]), None);
         assert_eq!(client(&[(60, b"MSFT 5.0")]), None);
         assert_eq!(client(&[(77, b"iPXE")]), None, "an iPXE that boots says its class");
+    }
+
+    // flatcar/Flatcar#1636, siderolabs/omni-infra-provider-bare-metal#48.
+    #[test]
+    fn firmware_that_is_no_pxe_is_known_by_its_class_or_its_number() {
+        let uboot = (60, &b"U-Boot.armv8"[..]);
+        let Some(Client::UBoot(Some(platform))) = client(&[uboot, (93, &[0, 22])]) else {
+            panic!("{uboot:?}")
+        };
+        assert_eq!(platform.name, "UEFI arm64");
+        assert_eq!(client(&[uboot]), Some(Client::UBoot(None)));
+        for (options, name) in [
+            (&[uboot, (93, &[0, 22])][..], "U-Boot"),
+            (&[PXE, (93, &[0, 27])], "UEFI RISC-V 64"),
+            (&[(93, &[0, 14])], "POWER OPAL"),
+            (&[(60, b"udhcp 1.36.1"), (93, &[0, 14])], "POWER OPAL"),
+        ] {
+            assert_eq!(client(options).map(Client::name), Some(name), "{options:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,30 @@ pub struct Lease {
     pub name: Option<String>,
 }
 
+/// Why a machine gets no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoLease {
+    /// A node that is not in the network that its address is in.
+    #[error("node {name} has the address {address}, which is not in {here}")]
+    Elsewhere {
+        /// The node.
+        name: String,
+        /// Its address.
+        address: Ipv4Addr,
+        /// The network that it asked from, in words.
+        here: String,
+    },
+    /// A machine without an address of its own behind a relay of another network.
+    #[error("it asks through the relay {0}, where only nodes with an `ip:` are known")]
+    Relay(Ipv4Addr),
+    /// A machine without an address of its own, where there is no range.
+    #[error("no node with an `ip:` has its MAC address, and there is no --dhcp-range")]
+    NoRange,
+    /// All are taken.
+    #[error("the range {0}-{1} has no free address")]
+    Exhausted(Ipv4Addr, Ipv4Addr),
+}
+
 /// What is lent, and what may be.
 #[derive(Debug)]
 pub struct Leases {
@@ -67,33 +91,43 @@ impl Leases {
     }
 
     /// The address that a client would get: a node's own; else the one it has, the one it wishes, or one that is free.
-    pub fn find(&self, request: &Request, wish: Option<Ipv4Addr>, now: Instant) -> Option<Lease> {
+    ///
+    /// # Errors
+    /// Why it would get none.
+    pub fn find(&self, request: &Request, wish: Option<Ipv4Addr>, now: Instant) -> Result<Lease, NoLease> {
         let host = self.hosts.get(&request.mac);
-        if let Some(ip) = host.and_then(|host| host.ip) {
-            let (address, network) = (host?.address()?, ip.network()?);
+        let name = host.map(|host| host.name.clone());
+        let fixed = host.and_then(|host| Some((host.address()?, host.ip?.network()?)));
+        if let Some((address, network)) = fixed {
             // A node that was carried to another network cannot use its address there.
-            let here =
-                request.relay().map_or(self.dhcp.subnet.contains(address), |relay| network.contains(relay));
+            let (is_here, here) = match request.relay() {
+                None => (self.dhcp.subnet.contains(address), self.dhcp.subnet.to_string()),
+                Some(relay) => (network.contains(relay), format!("the network of the relay {relay}")),
+            };
             let network = if self.dhcp.subnet.contains(address) { self.dhcp.subnet } else { network };
-            return here.then(|| Lease { address, network, name: host.map(|host| host.name.clone()) });
+            return match is_here {
+                true => Ok(Lease { address, network, name }),
+                false => Err(NoLease::Elsewhere { name: name.unwrap_or_default(), address, here }),
+            };
         }
         let subnet = self.dhcp.subnet;
-        if request.relay().is_some_and(|relay| !subnet.contains(relay)) {
-            return None;
+        if let Some(relay) = request.relay().filter(|relay| !subnet.contains(*relay)) {
+            return Err(NoLease::Relay(relay));
         }
-        let range = self.dhcp.range?;
+        let range = self.dhcp.range.ok_or(NoLease::NoRange)?;
         let addresses = || (range.first.to_bits()..=range.last.to_bits()).take(MOST).map(Ipv4Addr::from_bits);
         let known =
             self.held.iter().find(|(_, held)| held.by == Some(request.mac)).map(|(address, _)| *address);
         let free = |address: &Ipv4Addr| self.is_free(*address, now);
         let wish = wish.filter(|wish| range.contains(*wish));
-        let address = known.or(wish.filter(free)).or_else(|| addresses().find(free))?;
-        Some(Lease { address, network: subnet, name: host.map(|host| host.name.clone()) })
+        let address = known.or(wish.filter(free)).or_else(|| addresses().find(free));
+        let address = address.ok_or(NoLease::Exhausted(range.first, range.last))?;
+        Ok(Lease { address, network: subnet, name })
     }
 
     /// Whether a client is ours: a node with an address, or one that has one of the range.
     pub fn knows(&self, mac: Mac) -> bool {
-        let node = self.hosts.get(&mac).is_some_and(|host| host.ip.is_some());
+        let node = self.hosts.get(&mac).is_some_and(|host| host.address().is_some());
         node || self.held.values().any(|held| held.by == Some(mac))
     }
 
@@ -198,7 +232,7 @@ pub(super) mod tests {
     }
 
     fn find(leases: &Leases, request: &Request, now: Instant) -> Option<u8> {
-        leases.find(request, None, now).map(|lease| lease.address.octets()[3])
+        leases.find(request, None, now).ok().map(|lease| lease.address.octets()[3])
     }
 
     #[test]
@@ -234,9 +268,8 @@ pub(super) mod tests {
     fn an_offer_is_kept_for_a_minute_and_a_wish_is_granted_when_it_is_free() {
         let (mut leases, now) = (leases(), Instant::now());
         let wish = |leases: &Leases, machine, last, now| {
-            leases
-                .find(&direct(machine), Some([10, 0, 0, last].into()), now)
-                .map(|lease| lease.address.octets()[3])
+            let lease = leases.find(&direct(machine), Some([10, 0, 0, last].into()), now);
+            lease.ok().map(|lease| lease.address.octets()[3])
         };
         assert_eq!(wish(&leases, 50, 102, now), Some(102));
         leases.offer(mac(50), [10, 0, 0, 102].into(), now);
@@ -264,7 +297,10 @@ pub(super) mod tests {
         let (leases, now) = (leases(), Instant::now());
         let lease = leases.find(&from(4, [10, 9, 0, 1]), None, now).unwrap();
         assert_eq!((lease.address, lease.network.netmask()), ([10, 9, 0, 4].into(), [255, 255, 0, 0].into()));
-        assert_eq!(find(&leases, &direct(4), now), None, "a node that is not in its network");
+        let why = |request: &Request| leases.find(request, None, now).unwrap_err().to_string();
+        assert_eq!(why(&direct(4)), "node far has the address 10.9.0.4, which is not in 10.0.0.0/24");
+        let behind = "node n1 has the address 10.0.0.11, which is not in the network of the relay 10.9.0.1";
+        assert_eq!(why(&from(1, [10, 9, 0, 1])), behind);
         assert_eq!(find(&leases, &from(1, [10, 9, 0, 1]), now), None);
         assert_eq!(find(&leases, &from(50, [10, 9, 0, 1]), now), None);
         assert_eq!(find(&leases, &from(50, [10, 0, 0, 254]), now), Some(100), "a relay of our own network");

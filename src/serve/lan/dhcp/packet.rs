@@ -147,7 +147,7 @@ impl Reply {
             }
         }
         // Only names that do not fit their fields could fail, and they were measured.
-        let mut bytes = message.to_vec().unwrap_or_default();
+        let mut bytes = with_ends(message.to_vec().unwrap_or_default());
         // RFC 3046 wants a relay's option back as it came, behind all others. dhcproto would take it apart.
         let relay = request.option(OptionCode::RelayAgentInformation).filter(|bytes| bytes.len() <= 255);
         if let (Some(relay), Some(&END)) = (relay, bytes.last()) {
@@ -161,6 +161,34 @@ impl Reply {
         }
         bytes
     }
+}
+
+/// Where the options begin, behind the fixed fields and the cookie.
+const OPTIONS: usize = 240;
+/// A byte between options that says nothing.
+const PAD: u8 = 0;
+/// Options that are text: host name, domain, message, vendor class, TFTP server, boot file.
+const TEXTS: [u8; 6] = [12, 15, 56, 60, 66, 67];
+
+/// The packet with a pad behind each option that is text. Firmware reads such an option as a C string, over its length and
+/// into the next option, until it meets a zero (netbootxyz/netboot.xyz#1198); RFC 2132 knows no zero within, and lets pads
+/// stand anywhere.
+fn with_ends(bytes: Vec<u8>) -> Vec<u8> {
+    let Some((fixed, mut options)) = bytes.split_at_checked(OPTIONS) else { return bytes };
+    let mut ended = fixed.to_vec();
+    while let [code, length, rest @ ..] = options
+        && *code != END
+    {
+        let Some((_, next)) = rest.split_at_checked(usize::from(*length)) else { break };
+        ended.extend(&options[..options.len() - next.len()]);
+        // One that is longer than an option can be goes on in the next (RFC 3396).
+        if TEXTS.contains(code) && next.first() != Some(code) {
+            ended.push(PAD);
+        }
+        options = next;
+    }
+    ended.extend(options);
+    ended
 }
 
 #[cfg(test)]
@@ -217,6 +245,40 @@ pub(super) mod tests {
         bytes.pop();
         bytes.extend([97, 200, 1, 2]);
         assert_eq!(Request::parse(&bytes).unwrap().option(OptionCode::ClientMachineIdentifier), None);
+    }
+
+    // netbootxyz/netboot.xyz#1198, dnsmasq-discuss 2006q1/000592, garybowers/bootimus#117.
+    #[test]
+    fn every_text_of_a_reply_ends_for_those_who_read_it_as_a_c_string() {
+        let options = vec![
+            v4::DhcpOption::Hostname("n1".into()),
+            v4::DhcpOption::DomainName("lab.example".into()),
+            v4::DhcpOption::Message("no".into()),
+            v4::DhcpOption::ClassIdentifier(b"PXEClient".to_vec()),
+            v4::DhcpOption::TFTPServerName("10.0.0.1".into()),
+            v4::DhcpOption::ClientMachineIdentifier(vec![7; 17]),
+        ];
+        for file in ["ipxe.efi".to_owned(), format!("http://10.0.0.1/{}", "a".repeat(300))] {
+            let any = Ipv4Addr::UNSPECIFIED;
+            let (kind, options) = (MessageType::Offer, options.clone());
+            let reply = Reply { kind, yiaddr: any, siaddr: any, file: Some(file.clone()), options };
+            let bytes = reply.encode(&request(&[(53, &[1])]));
+            for text in ["n1", "lab.example", "no", "PXEClient", "10.0.0.1", &file[..file.len().min(255)]] {
+                let coded = [&[text.len() as u8], text.as_bytes()].concat();
+                let at = bytes.windows(coded.len()).position(|window| window == coded).expect(text);
+                let behind = bytes[at + coded.len()];
+                assert_eq!(behind, if text.len() == 255 { 67 } else { 0 }, "{text}");
+            }
+            // Nothing else changed: whoever reads the lengths finds it all.
+            let message = borrowed::Message::new(&bytes).unwrap();
+            let read: Vec<u8> =
+                message.opts().filter(|o| u8::from(o.code()) == 67).flat_map(|o| o.data().to_vec()).collect();
+            assert_eq!(String::from_utf8(read).unwrap(), file);
+            assert_eq!(
+                message.opts().filter(|o| u8::from(o.code()) == 97).map(|o| o.data().len()).sum::<usize>(),
+                17
+            );
+        }
     }
 
     #[test]

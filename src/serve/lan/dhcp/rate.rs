@@ -40,6 +40,27 @@ impl Rates {
     }
 }
 
+/// How often it is told of one machine that it was not answered.
+const TOLD: Duration = Duration::from_secs(60);
+
+/// When it was last told of machines that they were not answered.
+#[derive(Debug, Default)]
+pub struct Told(BTreeMap<Mac, Instant>);
+
+impl Told {
+    /// Whether it is to be told of a machine now.
+    pub fn take(&mut self, mac: Mac, now: Instant) -> bool {
+        if self.0.get(&mac).is_some_and(|told| now.saturating_duration_since(*told) < TOLD) {
+            return false;
+        }
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert(mac, now);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,12 +78,22 @@ mod tests {
     }
 
     #[test]
+    fn it_is_told_once_a_minute_of_each_machine() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let [one, other] = [1, 2].map(|last| Mac::from([0x52, 0x54, 0, 0, 0, last]));
+        assert!(told.take(one, now) && told.take(other, now));
+        assert!(!told.take(one, now + TOLD / 2));
+        assert!(told.take(one, now + TOLD));
+    }
+
+    #[test]
     fn memory_is_bounded_however_many_machines_there_are() {
-        let (mut rates, now) = (Rates::default(), Instant::now());
+        let (mut rates, mut told, now) = (Rates::default(), Told::default(), Instant::now());
         for number in 0..20_000u32 {
             let [a, b, c, d] = number.to_be_bytes();
             assert!(rates.take(Mac::from([2, 0, a, b, c, d]), now));
-            assert!(rates.0.len() <= REMEMBERED);
+            assert!(told.take(Mac::from([2, 0, a, b, c, d]), now));
+            assert!(rates.0.len() <= REMEMBERED && told.0.len() <= REMEMBERED);
         }
     }
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use dhcproto::v4::{CLIENT_PORT, DhcpOption, MessageType, OptionCode, SERVER_PORT};
 
-use super::boot::{Boot, Sources};
+use super::boot::{Boot, NoBoot, Sources};
 use super::client::{self, Client};
 use super::leases::{Lease, Leases};
 use super::packet::{Reply, Request};
-use super::rate::Rates;
+use super::rate::{Rates, Told};
 use crate::output::dhcp::Mode;
 use crate::serve::lan::near::Near;
 use crate::serve::notice;
@@ -45,12 +45,25 @@ pub struct Responder {
     leases: Option<Leases>,
     near: Near,
     rates: Rates,
+    told: Told,
 }
+
+/// Nothing goes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// As it should be: nobody asked us, or strangers did, or too often.
+    Due,
+    /// Somebody may wait for an answer.
+    Told(notice::DhcpSilent),
+}
+
+/// Why there is no reply, in words; none where none is due.
+type Why = Option<String>;
 
 impl Responder {
     /// A proxy where there are no leases.
     pub fn new(sources: Sources, leases: Option<Leases>, near: Near) -> Responder {
-        Responder { sources, leases, near, rates: Rates::default() }
+        Responder { sources, leases, near, rates: Rates::default(), told: Told::default() }
     }
 
     /// The leases, to tell them of nodes.
@@ -59,32 +72,42 @@ impl Responder {
     }
 
     /// Answers a datagram, if it is a request that we have an answer to.
+    ///
+    /// # Errors
+    /// That nothing goes back.
     pub fn answer(
         &mut self,
         datagram: &[u8],
         from: SocketAddrV4,
         port: Port,
         now: Instant,
-    ) -> Option<Answer> {
-        let request = Request::parse(datagram).ok()?;
+    ) -> Result<Answer, Silence> {
+        let request = Request::parse(datagram).map_err(|_| Silence::Due)?;
         let client = Client::of(&request);
-        let reply = match (port, request.kind) {
-            (Port::Pxe, MessageType::Request | MessageType::Inform) => self.boot_server(&request, client?),
-            (Port::Pxe, _) => None,
-            (Port::Server, MessageType::Discover) if self.leases.is_none() => {
-                self.proxy_offer(&request, client?)
+        let firmware = client.map_or("system", Client::name);
+        let reply = match (port, request.kind, client) {
+            (Port::Pxe, MessageType::Request | MessageType::Inform, Some(client)) => {
+                self.boot_server(&request, client)
             }
-            (Port::Server, _) => self.lend(&request, client, now),
-        }?;
+            (Port::Server, MessageType::Discover, Some(client)) if self.leases.is_none() => {
+                self.proxy_offer(&request, client)
+            }
+            (Port::Server, _, client) if self.leases.is_some() => self.lend(&request, client, now),
+            _ => Err(None),
+        };
+        let (reply, lacks) = reply.map_err(|why| match why.filter(|_| self.told.take(request.mac, now)) {
+            None => Silence::Due,
+            Some(why) => Silence::Told(notice::DhcpSilent { mac: request.mac.to_string(), firmware, why }),
+        })?;
         let to = destination(&request, &reply, from, port);
         if !self.rates.take(request.mac, now) || !(to.ip().is_broadcast() || self.near.is((*to.ip()).into()))
         {
-            return None;
+            return Err(Silence::Due);
         }
         let told = notice::Dhcp {
             mac: request.mac.to_string(),
             uuid: client::uuid(&request),
-            firmware: client.map_or("system", Client::name),
+            firmware,
             answer: match reply.kind {
                 MessageType::Offer => "offer",
                 MessageType::Nak => "nak",
@@ -92,79 +115,87 @@ impl Responder {
             },
             address: Some(reply.yiaddr).filter(|address| !address.is_unspecified()),
             file: reply.file.clone(),
+            lacks: lacks.map(|lacks| lacks.to_string()),
         };
-        Some(Answer { bytes: reply.encode(&request), to, told })
-    }
-
-    fn mode(&self) -> Mode {
-        if self.leases.is_some() { Mode::Full } else { Mode::Proxy }
+        Ok(Answer { bytes: reply.encode(&request), to, told })
     }
 
     /// A proxy's offer: no address, only what to load.
-    fn proxy_offer(&self, request: &Request, client: Client) -> Option<Reply> {
-        let boot = self.sources.boot(client, request, Mode::Proxy)?;
-        Some(self.reply(MessageType::Offer, Ipv4Addr::UNSPECIFIED, Some(boot)))
+    fn proxy_offer(&self, request: &Request, client: Client) -> Result<(Reply, Option<NoBoot>), Why> {
+        let boot = self.sources.boot(client, request, Mode::Proxy).map_err(|why| Some(why.to_string()))?;
+        Ok((self.reply(MessageType::Offer, Ipv4Addr::UNSPECIFIED, Some(boot)), None))
     }
 
     /// The answer of a PXE boot server to a client that has its address.
-    fn boot_server(&self, request: &Request, client: Client) -> Option<Reply> {
-        let boot = self.sources.boot(client, request, Mode::Proxy)?;
-        Some(self.reply(MessageType::Ack, Ipv4Addr::UNSPECIFIED, Some(boot)))
+    fn boot_server(&self, request: &Request, client: Client) -> Result<(Reply, Option<NoBoot>), Why> {
+        let boot = self.sources.boot(client, request, Mode::Proxy).map_err(|why| Some(why.to_string()))?;
+        Ok((self.reply(MessageType::Ack, Ipv4Addr::UNSPECIFIED, Some(boot)), None))
     }
 
-    /// What a server says that lends addresses.
-    fn lend(&mut self, request: &Request, client: Option<Client>, now: Instant) -> Option<Reply> {
-        let leases = self.leases.as_mut()?;
+    /// What a server says that lends addresses, and why it names nothing to load to a client that boots.
+    fn lend(
+        &mut self,
+        request: &Request,
+        client: Option<Client>,
+        now: Instant,
+    ) -> Result<(Reply, Option<NoBoot>), Why> {
+        let leases = self.leases.as_mut().ok_or(None)?;
         let asked = request.address(OptionCode::RequestedIpAddress);
         match request.kind {
             MessageType::Discover => {
-                let lease = leases.find(request, asked, now)?;
+                let lease = leases.find(request, asked, now).map_err(|why| Some(why.to_string()))?;
                 leases.offer(request.mac, lease.address, now);
-                Some(self.lease(MessageType::Offer, request, client, &lease))
+                Ok(self.lease(MessageType::Offer, request, client, &lease))
             }
             MessageType::Request => {
                 let server = request.address(OptionCode::ServerIdentifier);
                 if server.is_some_and(|server| server != self.sources.address) {
                     // It took another server's offer.
-                    leases.release(request.mac, asked?);
-                    return None;
+                    leases.release(request.mac, asked.ok_or(None)?);
+                    return Err(None);
                 }
                 // What it was offered, what it remembers, or what it has and wants to keep.
                 let wanted = asked.unwrap_or(request.ciaddr);
                 match leases.find(request, Some(wanted), now) {
-                    Some(lease) if lease.address == wanted => {
+                    Ok(lease) if lease.address == wanted => {
                         leases.lend(request.mac, wanted, now);
-                        Some(self.lease(MessageType::Ack, request, client, &lease))
+                        Ok(self.lease(MessageType::Ack, request, client, &lease))
                     }
                     // It has a right to another one, or it took an offer that does not hold any more.
                     _ if server.is_some() || leases.knows(request.mac) => {
-                        Some(self.nak("that is not your address"))
+                        Ok((self.nak("that is not your address"), None))
                     }
                     // Silence, by 4.3.2: another server may know it.
-                    _ => None,
+                    _ => Err(None),
                 }
             }
             MessageType::Decline => {
-                leases.decline(request.mac, asked?, now);
-                None
+                leases.decline(request.mac, asked.ok_or(None)?, now);
+                Err(None)
             }
             MessageType::Release => {
                 leases.release(request.mac, request.ciaddr);
-                None
+                Err(None)
             }
             MessageType::Inform => {
-                let boot = client.and_then(|client| self.sources.boot(client, request, Mode::Full));
+                let (boot, lacks) = self.boot(request, client);
                 let mut reply = self.reply(MessageType::Ack, Ipv4Addr::UNSPECIFIED, boot);
                 reply.options.extend(self.network(request));
-                Some(reply)
+                Ok((reply, lacks))
             }
-            _ => None,
+            _ => Err(None),
         }
     }
 
     /// An offer of an address, or the address itself, with what to load for those that boot.
-    fn lease(&self, kind: MessageType, request: &Request, client: Option<Client>, lease: &Lease) -> Reply {
-        let boot = client.and_then(|client| self.sources.boot(client, request, self.mode()));
+    fn lease(
+        &self,
+        kind: MessageType,
+        request: &Request,
+        client: Option<Client>,
+        lease: &Lease,
+    ) -> (Reply, Option<NoBoot>) {
+        let (boot, lacks) = self.boot(request, client);
         let mut reply = self.reply(kind, lease.address, boot);
         let seconds = self.leases.as_ref().map_or(0, |leases| leases.dhcp().lease.as_secs());
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
@@ -178,7 +209,16 @@ impl Responder {
         ]);
         reply.options.extend(self.network(request));
         reply.options.extend(lease.name.clone().map(DhcpOption::Hostname));
-        reply
+        (reply, lacks)
+    }
+
+    /// What a client loads that gets an address of ours, or why a client that boots does not.
+    fn boot(&self, request: &Request, client: Option<Client>) -> (Option<Boot>, Option<NoBoot>) {
+        match client.map(|client| self.sources.boot(client, request, Mode::Full)) {
+            None => (None, None),
+            Some(Ok(boot)) => (Some(boot), None),
+            Some(Err(lacks)) => (None, Some(lacks)),
+        }
     }
 
     /// The router, name servers and domain.
@@ -200,7 +240,7 @@ impl Responder {
 
     fn reply(&self, kind: MessageType, yiaddr: Ipv4Addr, boot: Option<Boot>) -> Reply {
         let siaddr = boot.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |_| self.sources.address);
-        let (file, mut options) = boot.map_or((None, Vec::new()), |boot| (Some(boot.file), boot.options));
+        let (file, mut options) = boot.map_or((None, Vec::new()), |boot| (boot.file, boot.options));
         options.push(DhcpOption::ServerIdentifier(self.sources.address));
         Reply { kind, yiaddr, siaddr, file, options }
     }
@@ -275,7 +315,7 @@ mod tests {
     }
 
     fn ask(responder: &mut Responder, port: Port, from: SocketAddrV4, bytes: &[u8]) -> Option<Seen> {
-        responder.answer(bytes, from, port, Instant::now()).as_ref().map(Seen::of)
+        responder.answer(bytes, from, port, Instant::now()).ok().as_ref().map(Seen::of)
     }
 
     /// Asks on port 67 as machine `last`.
@@ -483,6 +523,53 @@ mod tests {
             assert!(ask(&mut responder(None), Port::Server, NOBODY, datagram).is_none());
             assert!(ask(&mut responder(Some(leases())), Port::Server, NOBODY, datagram).is_none());
         }
+    }
+
+    fn why(responder: &mut Responder, last: u8, options: &[(u8, &[u8])], now: Instant) -> Option<String> {
+        let mut bytes = datagram(options);
+        bytes[33] = last;
+        match responder.answer(&bytes, NOBODY, Port::Server, now) {
+            Err(Silence::Told(told)) => Some(format!("{} {}: {}", told.mac, told.firmware, told.why)),
+            Err(Silence::Due) => None,
+            Ok(answer) => panic!("{:?}", answer.told),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_may_wait_for_an_answer_is_told_of_once_a_minute() {
+        let (mut server, now) = (responder(Some(leases())), Instant::now());
+        let far = "52:54:00:00:00:04 system: node far has the address 10.9.0.4, which is not in 10.0.0.0/24";
+        assert_eq!(why(&mut server, 4, &[DISCOVER], now).as_deref(), Some(far));
+        assert_eq!(why(&mut server, 4, &[DISCOVER], now), None);
+        let mut proxy = responder(None);
+        for (last, arch, expected) in [
+            (1, 27, "UEFI RISC-V 64: there is nothing to load for its architecture, 27"),
+            (2, 11, "UEFI arm64: there is no ipxe-arm64.efi for UEFI arm64"),
+        ] {
+            let expected = format!("52:54:00:00:00:0{last} {expected}");
+            assert_eq!(why(&mut proxy, last, &[DISCOVER, PXE, (93, &[0, arch])], now), Some(expected));
+        }
+        assert_eq!(why(&mut proxy, 3, &[DISCOVER], now), None, "addresses are the other server's");
+    }
+
+    // flatcar/Flatcar#1636: real U-Boot 2023.01 said "serverip not set".
+    #[test]
+    fn uboot_is_told_the_server_in_both_modes() {
+        let asked = [DISCOVER, (60, &b"U-Boot.armv8"[..]), (93, &[0, 22])];
+        for mut server in [responder(None), responder(Some(leases()))] {
+            let offer = machine(&mut server, 1, &asked).unwrap();
+            assert_eq!((offer.kind, offer.siaddr, offer.file.as_str()), (2, OWN, ""));
+            assert_eq!(offer.option(66), Some(&b"10.0.0.101"[..]));
+        }
+    }
+
+    #[test]
+    fn a_machine_that_boots_and_has_nothing_to_load_gets_its_address_and_the_log_says_why() {
+        let mut server = responder(Some(leases()));
+        let bytes = datagram(&[DISCOVER, PXE, (93, &[0, 11])]);
+        let answer = server.answer(&bytes, NOBODY, Port::Server, Instant::now()).unwrap();
+        assert_eq!(answer.told.lacks.as_deref(), Some("there is no ipxe-arm64.efi for UEFI arm64"));
+        assert_eq!(Seen::of(&answer).yiaddr, [10, 0, 0, 11]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
-use super::responder::{Port, Responder};
+use super::responder::{Port, Responder, Silence};
 use crate::serve::lan::inventory;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::Site;
@@ -26,7 +26,7 @@ pub struct Server {
     pub responder: Responder,
     /// The tree as it is now, for its nodes.
     pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
-    /// Told of every answer.
+    /// Told of every answer, and of machines that get none.
     pub notices: Notices,
 }
 
@@ -66,7 +66,11 @@ impl Server {
     }
 
     async fn answer(&mut self, datagram: &[u8], from: SocketAddrV4, port: Port) {
-        let Some(answer) = self.responder.answer(datagram, from, port, Instant::now()) else { return };
+        let answer = match self.responder.answer(datagram, from, port, Instant::now()) {
+            Ok(answer) => answer,
+            Err(Silence::Due) => return,
+            Err(Silence::Told(told)) => return (self.notices)(&Notice::DhcpSilent(&told)),
+        };
         let socket = match port {
             Port::Server => &self.server,
             Port::Pxe => &self.pxe,

@@ -13,6 +13,7 @@ use crate::serve::http::proofs::{Proofs, Verdict};
 use crate::serve::http::segments::{self, Promised};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::lan::netboot::Http;
+use crate::serve::lan::tftp::name::Name;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{Asset, Site};
 use crate::tree::beneath::{Refused, Root};
@@ -24,6 +25,9 @@ const SCRIPTS: [&str; 2] = ["autoexec.ipxe", "boot.ipxe"];
 /// What a tree holds that a loader loads. Configs and images are not among it.
 const ROLES: [Role; 6] =
     [Role::Boot, Role::Kernel, Role::BaseInitrd, Role::Overlay, Role::Initrd, Role::EarlyInitrd];
+
+/// Where loaders' own files lie; names may leave it out.
+const BOOT: &str = "boot/";
 
 /// Everything that is served.
 pub struct Files {
@@ -49,8 +53,25 @@ pub enum Content {
 }
 
 impl Files {
-    /// Opens what a name means, for a client that reached us at an address. Nothing if there is no such file.
-    pub fn open(&self, name: &str, here: IpAddr) -> io::Result<Option<Content>> {
+    /// Opens what a name means, for a client that reached us at an address: the first of its meanings that there is, else the
+    /// one file that is called so in upper and lower case. Nothing if there is no such file.
+    pub fn open(&self, name: &Name, here: IpAddr) -> io::Result<Option<Content>> {
+        let meanings = name.meanings();
+        let site = (self.site)();
+        for name in &meanings {
+            if let Some(content) = self.open_exactly(&site, name, here)? {
+                return Ok(Some(content));
+            }
+        }
+        for name in &meanings {
+            if let Some(known) = self.in_any_case(&site, name) {
+                return self.open_exactly(&site, &known, here);
+            }
+        }
+        Ok(None)
+    }
+
+    fn open_exactly(&self, site: &Site, name: &str, here: IpAddr) -> io::Result<Option<Content>> {
         if let Some(loader) = self.loaders.get(name) {
             return Ok(Some(Content::Bytes(loader)));
         }
@@ -59,7 +80,20 @@ impl Files {
             let url = format!("{}/boot.ipxe", self.http.at(address));
             return Ok(Some(Content::Bytes(script(&url).into())));
         }
-        published(&(self.site)(), name)
+        published(site, name)
+    }
+
+    /// The name that differs from this one in upper and lower case only, unless there are several.
+    fn in_any_case(&self, site: &Site, name: &str) -> Option<String> {
+        let files = site.manifest.files.iter().filter(|(_, file)| ROLES.contains(&file.role));
+        let ours = self.loaders.names().chain(SCRIPTS).map(|name| -> &str { name });
+        let is_meant = |known: &&str| {
+            let short = known.strip_prefix(BOOT).unwrap_or(known);
+            known.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)
+        };
+        let mut known = ours.chain(files.map(|(path, _)| path.as_str())).filter(is_meant);
+        let first = known.next()?;
+        known.all(|other| other == first).then(|| first.to_owned())
     }
 }
 
@@ -84,9 +118,9 @@ fn script(url: &str) -> String {
     format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {url} || shell\n")
 }
 
-/// A file of the tree, if loaders load such files. The names of loaders' own files may leave out that they lie in `boot/`.
+/// A file of the tree, if loaders load such files.
 fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
-    let short = format!("boot/{name}");
+    let short = format!("{BOOT}{name}");
     let served = |name: &&str| site.manifest.files.get(*name).is_some_and(|file| ROLES.contains(&file.role));
     let Some(name) = [name, short.as_str()].into_iter().find(served) else { return Ok(None) };
     let Some(Asset { pieces, size, .. }) = site.asset(name) else { return Ok(None) };

@@ -8,6 +8,7 @@
 //! `server` alone has sockets. What is served is a closed list: loaders, scripts and what the tree publishes for them.
 
 pub mod files;
+pub mod name;
 pub mod options;
 pub mod packet;
 pub mod server;

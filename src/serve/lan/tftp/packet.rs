@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::name::{self, Name};
+
 /// Longest request, in bytes, by RFC 2347.
 pub const MAX_REQUEST: usize = 512;
 /// Most options of a request; six are known to anybody.
@@ -17,8 +19,8 @@ const OACK: u16 = 6;
 /// A request to read a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The file, as asked for: printable, relative, without `..`.
-    pub name: String,
+    /// The file.
+    pub name: Name,
     /// Options and their values in the order they came; names in lower case, each once.
     pub options: Vec<(String, String)>,
 }
@@ -77,7 +79,8 @@ fn refused(code: Code, why: &'static str) -> Unanswered {
 }
 
 impl Request {
-    /// Reads the first packet of a client.
+    /// Reads the first packet of a client. Zeros that fill it up behind its last option are left out, as are those that make
+    /// it longer than a request may be.
     pub fn parse(packet: &[u8]) -> Result<Request, Unanswered> {
         match opcode(packet) {
             Some(RRQ) => {}
@@ -85,45 +88,39 @@ impl Request {
             _ => return Err(Unanswered::Ignored),
         }
         let illegal = |why| refused(Code::IllegalOperation, why);
-        if packet.len() > MAX_REQUEST {
+        let padding = packet.iter().rev().take_while(|byte| **byte == 0).count();
+        if packet.len() - padding.saturating_sub(1) > MAX_REQUEST {
             return Err(illegal("request longer than 512 bytes"));
         }
         let body = packet[2..].strip_suffix(&[0]).ok_or(illegal("request without an end"))?;
-        let mut words = body.split(|byte| *byte == 0).map(|word| std::str::from_utf8(word).ok());
-        let mut word = || words.next().map(|word| word.ok_or(illegal("request is not text")));
-        let name = word().ok_or(illegal("no file name"))??;
-        let mode = word().ok_or(illegal("no transfer mode"))??;
+        let mut words = body.split(|byte| *byte == 0);
+        let text = |word| std::str::from_utf8(word).map_err(|_| illegal("request is not text"));
+        let name = Name::read(words.next().unwrap_or_default()).map_err(Unanswered::Refused)?;
+        let mode = text(words.next().ok_or(illegal("no transfer mode"))?)?;
         let mut options: Vec<(String, String)> = Vec::new();
-        while let Some(option) = word() {
-            let option = option?.to_ascii_lowercase();
-            let value = word().ok_or(illegal("option without a value"))??;
+        while let Some(option) = words.next() {
+            if option.is_empty() && words.clone().all(<[u8]>::is_empty) {
+                break;
+            }
+            let option = text(option)?.to_ascii_lowercase();
+            let value = text(words.next().ok_or(illegal("option without a value"))?)?;
             if options.len() == MAX_OPTIONS || options.iter().any(|(known, _)| *known == option) {
                 return Err(refused(Code::Negotiation, "too many options, or one twice"));
             }
             options.push((option, value.to_owned()));
         }
-        check_name(name)?;
         match mode.to_ascii_lowercase().as_str() {
-            "octet" => Ok(Request { name: name.to_owned(), options }),
+            "octet" => Ok(Request { name, options }),
             "netascii" => Err(illegal("only octet (binary) mode is served")),
             _ => Err(illegal("unknown transfer mode")),
         }
     }
 }
 
-/// Names are looked up in lists, never joined to a path unseen; still, who asks like this is told what is wrong.
-fn check_name(name: &str) -> Result<(), Unanswered> {
-    let violation = |why| Err(refused(Code::AccessViolation, why));
-    match name {
-        "" => Err(refused(Code::IllegalOperation, "no file name")),
-        name if name.chars().any(char::is_control) => violation("control characters in the name"),
-        name if name.contains('\\') => violation("write / instead of a backslash"),
-        name if name.starts_with('/') => violation("names are relative: leave the first / out"),
-        name if name.split('/').any(|part| matches!(part, "" | "." | "..")) => {
-            violation("names have no . or ..")
-        }
-        _ => Ok(()),
-    }
+/// The file that a first packet asks for, for people, whatever else is wrong with it; nothing if it names none.
+pub fn asked(packet: &[u8]) -> Option<String> {
+    let name = packet.get(2..)?.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())?;
+    Some(name::shown(&name[..name.len().min(MAX_REQUEST)]))
 }
 
 impl Reply {
@@ -187,7 +184,7 @@ mod tests {
         // OVMF's, from a capture of the lab's boot.
         let request =
             parse(b"\0\x01ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0").unwrap();
-        assert_eq!(request.name, "ipxe.efi");
+        assert_eq!(request.name.meanings(), ["ipxe.efi"]);
         let options = [("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")];
         assert_eq!(request.options, options.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
@@ -212,10 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_leave_or_hide_are_refused() {
-        for name in
-            ["../x", "a/../b", "a/..", "./a", "a//b", "/etc/passwd", "..\\x", "a\\b", "a\nb", "a\x7f", "a/"]
-        {
+    fn names_that_leave_are_refused() {
+        for name in ["../x", "a/../b", "a/..", "/../etc/passwd", "..\\x", "a\\..\\b", "a/"] {
             let packet = format!("\0\x01{name}\0octet\0");
             assert_eq!(code(packet.as_bytes()), Some(Code::AccessViolation), "{name}");
         }
@@ -235,7 +230,9 @@ mod tests {
             b"\0\x01\0octet\0",
             b"\0\x01a\0octet",
             b"\0\x01a\0octet\0blksize\0",
-            b"\0\x01\xff\0octet\0",
+            b"\0\x01a\0\xff\0",
+            b"\0\x01a\0octet\0\0x\0",
+            b"\0\x01a\0octet\0blksize\x008\0\0x",
         ] {
             assert_eq!(code(packet), Some(Code::IllegalOperation), "{packet:?}");
         }
@@ -244,6 +241,33 @@ mod tests {
         assert_eq!(code(b"\0\x01a\0octet\0blksize\x008\0blksize\x009\0"), Some(Code::Negotiation));
         let many: String = (0..20).map(|number| format!("o{number}\0x\0")).collect();
         assert_eq!(code(format!("\0\x01a\0octet\0{many}").as_bytes()), Some(Code::Negotiation));
+    }
+
+    #[test]
+    fn zeros_behind_a_request_are_not_looked_at() {
+        let request = b"\0\x01a\0octet\0blksize\x008\0";
+        for zeros in [1, 2, 3, 100, 1000] {
+            let padded = [&request[..], &vec![0; zeros]].concat();
+            assert_eq!(parse(&padded), parse(request), "{zeros}");
+            let plain = [&b"\0\x01a\0octet\0"[..], &vec![0; zeros]].concat();
+            assert_eq!(parse(&plain).unwrap().options, [], "{zeros}");
+        }
+        // An option without a value is none all the same.
+        let empty = parse(b"\0\x01a\0octet\0blksize\0\0").unwrap();
+        assert_eq!(empty.options, [("blksize".to_owned(), String::new())]);
+    }
+
+    #[test]
+    fn the_name_is_known_of_requests_that_are_refused() {
+        for (packet, name) in [
+            (&b"\0\x01../x\xff\0octet\0"[..], Some("../x\\xff")),
+            (b"\0\x02a", Some("a")),
+            (b"\0\x01a\nb\0mail\0", Some("a\\nb")),
+            (b"\0\x01\0octet\0", None),
+            (b"\0", None),
+        ] {
+            assert_eq!(asked(packet).as_deref(), name, "{packet:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::files::{Files, Reader};
 use super::options::{Negotiated, negotiate};
 use super::packet::{self, Code, MAX_REQUEST, Refusal, Reply, Request, Unanswered};
 use super::transfer::{Step, Transfer};
+use crate::serve::http::server::canonical;
 use crate::serve::lan::near::Near;
 use crate::serve::notice::{Notice, Notices, Tftp};
 
@@ -60,8 +61,8 @@ impl Server {
     /// Answers until `stop` is done, then lets transfers that run finish for a while.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        // One byte more than a request may have, so that a longer one is seen to be longer.
-        let mut buffer = [0; MAX_REQUEST + 1];
+        // More than a request may have: some fill it up with zeros, and a longer one is to be seen to be longer.
+        let mut buffer = [0; 2 * MAX_REQUEST];
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
@@ -92,7 +93,10 @@ impl Server {
         let request = match Request::parse(packet) {
             Ok(request) => request,
             Err(Unanswered::Ignored) => return,
-            Err(Unanswered::Refused(refusal)) => return self.refuse(peer, "?", refusal).await,
+            Err(Unanswered::Refused(refusal)) => {
+                let file = packet::asked(packet).unwrap_or_else(|| "?".into());
+                return self.refuse(peer, file, refusal).await;
+            }
         };
         if let Some(running) = self.running.get(&peer) {
             // The request again, since the first answer is still on its way: that one is sent again by itself.
@@ -108,7 +112,7 @@ impl Server {
         }
         if self.running.keys().filter(|other| other.ip() == peer.ip()).count() >= MAX_TRANSFERS_OF_ONE {
             let refusal = Refusal { code: Code::Undefined, why: "too many transfers to this address" };
-            return self.refuse(peer, &request.name, refusal).await;
+            return self.refuse(peer, request.name.shown(), refusal).await;
         }
         let heard = Arc::new(AtomicBool::new(false));
         let client = Client {
@@ -126,11 +130,11 @@ impl Server {
         self.running.insert(peer, Running { request, heard, task });
     }
 
-    async fn refuse(&self, peer: SocketAddr, file: &str, refusal: Refusal) {
+    async fn refuse(&self, peer: SocketAddr, file: String, refusal: Refusal) {
         let _ = self.socket.send_to(&packet::error(refusal), peer).await;
         let told = Tftp {
-            peer,
-            file: file.to_owned(),
+            peer: canonical(peer),
+            file,
             sent: 0,
             length: 0,
             took: Duration::ZERO,
@@ -154,8 +158,8 @@ impl Client {
     async fn serve(self, request: Request) {
         let started = Instant::now();
         let mut told = Tftp {
-            peer: self.peer,
-            file: request.name.clone(),
+            peer: canonical(self.peer),
+            file: request.name.shown(),
             sent: 0,
             length: 0,
             took: Duration::ZERO,

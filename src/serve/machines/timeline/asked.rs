@@ -1,5 +1,7 @@
 //! What a request means to a boot.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// What a path is asked for.
@@ -40,9 +42,21 @@ const ENDPOINTS: [(&str, Asked); 15] = [
     ("/status", Asked::Watch),
 ];
 
-/// A path as the routes see it: decoded, without the slashes at its start.
-pub fn plain_path(path: &str) -> String {
-    percent_decode_str(path).decode_utf8_lossy().trim_start_matches('/').to_owned()
+/// A path as the routes see it: decoded, without the slashes at its start, and with one slash where there are several: a
+/// base URL with a slash at its end makes them, and nginx and Apache merge them, too. A slash at its end stays.
+pub fn plain_path(path: &str) -> Cow<'_, str> {
+    match percent_decode_str(path).decode_utf8_lossy() {
+        Cow::Borrowed(path) if !path.contains("//") => path.strip_prefix('/').unwrap_or(path).into(),
+        path => {
+            let mut plain = String::with_capacity(path.len());
+            for c in path.chars() {
+                if c != '/' || !(plain.is_empty() || plain.ends_with('/')) {
+                    plain.push(c);
+                }
+            }
+            plain.into()
+        }
+    }
 }
 
 impl Asked {
@@ -60,4 +74,24 @@ pub fn route(path: &str) -> &'static str {
 
 fn endpoint(path: &str) -> Option<&'static (&'static str, Asked)> {
     ENDPOINTS.iter().find(|(known, _)| known[1..] == *path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_and_its_slashes_are_merged_but_the_last_stays() {
+        for (path, plain) in [
+            ("/assets/a", "assets/a"),
+            ("//assets///a", "assets/a"),
+            ("/assets%2F%2Fa", "assets/a"),
+            ("/a//", "a/"),
+            ("/a/", "a/"),
+            ("//", ""),
+            ("/%2e/a", "./a"),
+        ] {
+            assert_eq!(plain_path(path), plain, "{path}");
+        }
+    }
 }

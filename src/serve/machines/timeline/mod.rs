@@ -102,6 +102,7 @@ impl Timeline {
             Notice::Answered(record) => self.see_http(site, record, true, now),
             Notice::Cut(_)
             | Notice::Corrupt(_)
+            | Notice::DhcpSilent(_)
             | Notice::Swapped(_)
             | Notice::Kept(_)
             | Notice::Flawed(_)
@@ -199,8 +200,8 @@ impl Timeline {
                 }
             }
             Asked::Script if is_over => self.see_script(site, record, now),
-            Asked::Ignition => self.see_fetch(site, record, (&path, Some(Stage::Ignition)), is_over, now),
-            Asked::Config | Asked::File => self.see_fetch(site, record, (&path, None), is_over, now),
+            Asked::Ignition => self.see_fetch(site, record, (&*path, Some(Stage::Ignition)), is_over, now),
+            Asked::Config | Asked::File => self.see_fetch(site, record, (&*path, None), is_over, now),
             Asked::FirstScript | Asked::Script | Asked::Report | Asked::Watch => {}
         }
     }

@@ -110,6 +110,7 @@ impl World {
             answer: "ack",
             address: address.map(Into::into),
             file: Some("ipxe.efi".into()),
+            lacks: None,
         }));
     }
 
