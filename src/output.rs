@@ -10,6 +10,7 @@ mod grub;
 mod ipxe;
 mod matchbox;
 
+pub mod nodes;
 mod options;
 mod pxe;
 mod pxelinux;
@@ -35,6 +36,7 @@ use crate::store::Object;
 use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
+pub use grub::{kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
 pub use ipxe::LOCAL as IPXE_LOCAL;
 pub use matchbox::{
     CEILING as MATCHBOX_CEILING, GENERATION, metadata as node_metadata, selector as node_selector,
@@ -395,6 +397,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
         }
     }));
     rows.extend(built.recipe.outputs.iter().flat_map(|output| output.format.emit(built)));
+    rows.extend(nodes::row(built));
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows
 }

@@ -76,11 +76,12 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
+        self.tls.check()?;
         self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
             self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
-        let scheme = if self.tls.only { "https" } else { "http" };
+        let scheme = if self.tls.is_only() { "https" } else { "http" };
         let monitor = Arc::new(Monitor::open(self.state.clone())?);
         let notices = self.notices(monitor.clone())?;
         let mut files = Files::default();
@@ -171,11 +172,11 @@ impl ServeArgs {
         for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
             let listener = Listener::of(socket).map_err(cannot_listen(address))?;
             match spoken {
-                Spoken::Http if !self.tls.only => listeners.push(listener),
+                Spoken::Http if !self.tls.is_only() => listeners.push(listener),
                 Spoken::Http | Spoken::Https => secure = Some(listener),
             }
         }
-        if listeners.is_empty() && !self.tls.only {
+        if listeners.is_empty() && !self.tls.is_only() {
             listeners.push(Listener::bind(address)?);
         }
         listeners.extend(self.tls.listener(address, secure, notices, files)?);

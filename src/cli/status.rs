@@ -10,7 +10,7 @@ use indicatif::HumanBytes;
 use super::project::block_on;
 use super::table::Table;
 use crate::error::Result;
-use crate::serve::machines::client::{Error, Server};
+use crate::serve::machines::client::{Error, Server, server_url};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
@@ -53,8 +53,8 @@ pub struct StatusArgs {
 /// Which server is asked.
 #[derive(Args)]
 pub struct ServerArgs {
-    /// The server to ask
-    #[arg(long, value_name = "URL", env = "PREBAKE_SERVER", default_value = "http://127.0.0.1:8080")]
+    /// The server to ask: a URL, or HOST:PORT as `prebake serve` takes it
+    #[arg(long, value_name = "URL", env = "PREBAKE_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
     server: String,
     /// A file of CA certificates (PEM) that the server's may be signed by
     #[arg(long, value_name = "FILE")]

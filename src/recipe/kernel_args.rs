@@ -102,6 +102,10 @@ fn fault(arg: &Spanned<String>) -> Option<Finding> {
     if text.chars().any(char::is_control) {
         return says("has a control character in it", "a newline would end the line of a boot script");
     }
+    // iPXE's `command_terminators` and comments (src/core/exec.c), which are words of their own.
+    if matches!(text, "&&" | "||" | ";") || text.starts_with('#') {
+        return says("ends the command in a boot script", LEAVE);
+    }
     if text.matches('"').count() % 2 == 1 {
         return says(
             "has an opening quote without a closing one",
@@ -178,6 +182,9 @@ mod tests {
         for bad in [
             "",
             "a\nb",
+            "||",
+            ";",
+            "#a",
             "root=/dev/sda",
             "usr=x",
             "mount.usr=x",

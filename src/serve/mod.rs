@@ -14,6 +14,7 @@
 //! are served as they are or not at all, and methods beside GET, HEAD and POST are refused.
 //! `tests/it/judges/matchbox.rs` holds everything else equal.
 
+pub mod address;
 pub mod endpoint;
 pub mod http;
 pub mod lan;

@@ -127,7 +127,8 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
                 *arg = double;
             }
         }
-        if args.iter().skip(2).any(|arg| arg == "--version") {
+        // Go takes `-version=true`, too.
+        if args.iter().skip(2).any(|arg| arg == "--version" || arg == "--version=true") {
             args.truncate(1);
             args.push("--version".into());
         }

@@ -11,7 +11,9 @@ use crate::firmware::PLATFORMS;
 use crate::output::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface};
 use crate::output::dnsmasq::{Dnsmasq, IPXE_DIRECTORY, default_loaders};
 use crate::recipe::AddressRange;
+use crate::serve::address::Address;
 use crate::serve::endpoint::routes::LOADERS;
+use crate::serve::http::listen;
 use crate::serve::lan::inventory;
 use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
 use crate::serve::site::Site;
@@ -30,7 +32,7 @@ pub struct NetbootArgs {
     dhcp: bool,
     /// Serve iPXE to firmware by TFTP, and the tree's boot files (port 69 unless another is named)
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0.0.0.0:69")]
-    tftp: Option<SocketAddr>,
+    tftp: Option<Address>,
     /// Where the iPXE binaries are: undionly.kpxe, ipxe.efi, ipxe-arm64.efi
     #[arg(long, value_name = "DIR", default_value = IPXE_DIRECTORY)]
     ipxe_dir: PathBuf,
@@ -100,7 +102,7 @@ impl NetbootArgs {
         Wish {
             interface: self.interface.clone(),
             dhcp: dhcp.into_iter().find_map(|(asked, mode)| asked.then_some(mode)),
-            tftp: self.tftp,
+            tftp: self.tftp.clone(),
             ipxe_dir: self.ipxe_dir.clone(),
             advertise: self.advertise,
             http,
@@ -118,7 +120,9 @@ impl NetbootArgs {
         let bound = wish.bind()?;
         let mut story = self.story(dhcp, &bound, address);
         if dhcp == Some(Mode::Full) {
-            story.extend(inventory::hosts(site).1);
+            let (hosts, wrong) = inventory::hosts(site);
+            story.extend(wrong);
+            story.extend(bound.network().into_iter().flat_map(|here| inventory::outside(&hosts, here)));
         }
         for line in story {
             eprintln!("{line}");
@@ -157,7 +161,8 @@ impl NetbootArgs {
 
     /// The dnsmasq config that does what the flags ask for, with the nodes of what is served; `address` is `HOST:PORT`.
     pub fn dnsmasq_config(&self, scheme: &'static str, address: &str, site: &Site) -> Result<String> {
-        let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+        let malformed = |why| listen::Error::Address { address: address.into(), why };
+        let port = address.parse::<Address>().map_err(malformed)?.port();
         let http = Http { scheme, port };
         let wish = self.wish(http);
         let mode = wish.dhcp.unwrap_or(Mode::Proxy);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
-use crate::error::Result;
+use crate::error::{Advice, Exit, Result};
 use crate::serve::http::listen::Listener;
 use crate::serve::http::tls::authority::Authority;
 use crate::serve::http::tls::{Error, Identity, Tls};
@@ -17,18 +17,24 @@ use crate::serve::process::service;
 
 /// Where HTTPS is spoken, and with which certificate. `--tls-only` goes by Matchbox's names, too.
 #[derive(Args)]
-#[command(
-    next_help_heading = "HTTPS",
-    group = ArgGroup::new("tls-where").args(["tls_address", "only"]).requires("tls-who"),
-    group = ArgGroup::new("tls-who").args(["tls_cert", "tls_generate"]).requires("tls-where"),
-)]
+#[command(next_help_heading = "HTTPS")]
 pub struct TlsArgs {
     /// Where to speak HTTPS, beside plain HTTP
     #[arg(long, value_name = "HOST:PORT")]
     tls_address: Option<String>,
     /// Speak HTTPS at --address, and HTTP nowhere
-    #[arg(long = "tls-only", alias = "web-ssl", env = "MATCHBOX_WEB_SSL", hide_env = true)]
-    pub only: bool,
+    #[arg(
+        long = "tls-only",
+        alias = "web-ssl",
+        env = "MATCHBOX_WEB_SSL",
+        hide_env = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = flag
+    )]
+    only: Option<bool>,
     /// The certificate in PEM, those of its issuers behind it; looked at again when it is replaced
     #[arg(
         long,
@@ -37,7 +43,7 @@ pub struct TlsArgs {
         env = "MATCHBOX_WEB_CERT_FILE",
         hide_env = true
     )]
-    #[arg(requires = "tls_key")]
+    #[arg(requires = "tls_key", conflicts_with = "tls_generate")]
     tls_cert: Option<PathBuf>,
     /// The certificate's key in PEM
     #[arg(long, value_name = "FILE", alias = "web-key-file", env = "MATCHBOX_WEB_KEY_FILE", hide_env = true)]
@@ -52,7 +58,66 @@ pub struct TlsArgs {
     tls_name: Vec<String>,
 }
 
+/// Flags that do not fit together.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// HTTPS without a certificate.
+    #[error("HTTPS needs a certificate")]
+    NoCertificate,
+    /// A certificate without HTTPS.
+    #[error("there is a certificate, and HTTPS is spoken nowhere")]
+    Nowhere,
+    /// HTTPS at two addresses.
+    #[error("--tls-only speaks HTTPS at --address, and --tls-address names another place for it")]
+    Twice,
+}
+
+impl Advice for UsageError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            UsageError::NoCertificate => "add --tls-cert and --tls-key, or --tls-generate".into(),
+            UsageError::Nowhere => "add --tls-address HOST:PORT, or --tls-only".into(),
+            UsageError::Twice => "leave one of them out".into(),
+        })
+    }
+}
+
+/// What Go's `strconv.ParseBool` takes, as Matchbox takes `-web-ssl=false` and `MATCHBOX_WEB_SSL=1`.
+fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        // Matchbox takes an empty variable for none.
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("it is neither true nor false".into()),
+    }
+}
+
 impl TlsArgs {
+    /// Whether HTTPS is spoken at --address, and HTTP nowhere.
+    pub fn is_only(&self) -> bool {
+        self.only == Some(true)
+    }
+
+    /// Whether the flags fit together.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check(&self) -> Result<(), UsageError> {
+        let is_spoken = self.tls_address.is_some() || self.is_only();
+        let has_certificate = self.tls_cert.is_some() || self.tls_generate.is_some();
+        match (is_spoken, has_certificate) {
+            (true, false) => Err(UsageError::NoCertificate),
+            // Matchbox takes a certificate that it is told not to use.
+            (false, true) if self.only.is_none() => Err(UsageError::Nowhere),
+            _ if self.tls_address.is_some() && self.is_only() => Err(UsageError::Twice),
+            _ => Ok(()),
+        }
+    }
+
     /// Listens for HTTPS, if it is asked for, unless a service manager did so; `plain` is where HTTP would be spoken.
     /// Certificates stay readable.
     pub fn listener(
@@ -62,7 +127,7 @@ impl TlsArgs {
         notices: &Notices,
         files: &mut Files,
     ) -> Result<Option<Listener>> {
-        let address = self.tls_address.as_deref().or(self.only.then_some(plain));
+        let address = self.tls_address.as_deref().or(self.is_only().then_some(plain));
         let Some(address) = address else {
             return if inherited.is_some() { Err(service::Error::NoCertificate.into()) } else { Ok(None) };
         };

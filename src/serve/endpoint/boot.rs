@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::guard;
 use super::routes::{Request, World, select};
-use crate::output::{GENERATION, IPXE_LOCAL};
+use crate::output::{GENERATION, IPXE_LOCAL, grub_kernel_arg, grub_rewrites};
 use crate::serve::http::answer::Answer;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::Stage;
@@ -45,18 +45,18 @@ fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot
     Ok((group, boot))
 }
 
-/// The profile's kernel arguments, each behind a blank, where the node of a tree can report to, and where its secrets are.
+/// The profile's kernel arguments, where the node of a tree can report to, and where its secrets are.
 fn args(
     world: &World<'_>,
     group: &Group,
     boot: &Boot,
     request: &Request<'_>,
     labels: &Labels,
-) -> Result<String, Answer> {
+) -> Result<Vec<String>, Answer> {
     let base = request.base_url().filter(|_| world.site.live.is_none());
     let url = base.map(|url| format!("prebake.url={url}"));
     let secrets = guard::answer::kernel_arg(world, group, request, labels)?;
-    Ok(boot.args.iter().chain(&url).chain(&secrets).map(|arg| format!(" {arg}")).collect())
+    Ok(boot.args.iter().cloned().chain(url).chain(secrets).collect())
 }
 
 /// The script that boots a machine.
@@ -69,14 +69,20 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
     let args = match args(world, group, boot, request, labels) {
-        Ok(args) => args,
+        Ok(args) => behind_blanks(&args),
         Err(answer) => return answer.matched(group),
     };
     let initrds: String = boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
     Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
 }
 
-/// A GRUB menu, byte for byte what Matchbox sends, two blanks after `initrdefi` included.
+/// Each word behind a blank.
+fn behind_blanks(words: &[String]) -> String {
+    words.iter().map(|word| format!(" {word}")).collect()
+}
+
+/// A GRUB menu. Of a data directory it is byte for byte what Matchbox sends, two blanks after `initrdefi` included; of a tree,
+/// arguments are quoted where GRUB would take them for something else, and a machine says which of them it changes.
 pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
@@ -90,10 +96,25 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
         Ok(args) => args,
         Err(answer) => return answer.matched(group),
     };
+    let is_tree = world.site.live.is_none();
+    let rewritten = args.iter().filter(|arg| is_tree && grub_rewrites(arg));
+    let warnings: String = rewritten
+        .map(|arg| {
+            let key = arg.split('=').next().unwrap_or_default();
+            format!(
+                "echo {}\n",
+                grub_kernel_arg(&format!("GRUB changes the quotes of kernel argument {key}"))
+            )
+        })
+        .collect();
+    let args = match is_tree {
+        true => behind_blanks(&args.iter().map(|arg| grub_kernel_arg(arg)).collect::<Vec<_>>()),
+        false => behind_blanks(&args),
+    };
     let initrds: String = boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let entry = |title: &str, linux: &str, initrd: &str| {
         format!(
-            "menuentry \"CoreOS ({title})\" {{\necho \"Loading kernel\"\n{linux} \"{kernel}\"{args}\necho \"Loading initrd\"\n{initrd} {initrds}\n}}\n"
+            "menuentry \"CoreOS ({title})\" {{\n{warnings}echo \"Loading kernel\"\n{linux} \"{kernel}\"{args}\necho \"Loading initrd\"\n{initrd} {initrds}\n}}\n"
         )
     };
     let efi = entry("EFI", "linuxefi", "initrdefi");

@@ -209,7 +209,9 @@ mod tests {
             joined: BTreeMap::new(),
         };
         let (groups, profiles) = Default::default();
-        Site { place: Place::Directory("/tree".into()), manifest, groups, profiles, live: None, signer: None }
+        let nodes = std::sync::Arc::default();
+        let place = Place::Directory("/tree".into());
+        Site { place, manifest, groups, profiles, nodes, live: None, signer: None }
     }
 
     fn the_file() -> Piece {

@@ -8,10 +8,19 @@ use tokio::net::TcpListener;
 
 use super::tls::Tls;
 use crate::error::{Advice, Exit};
+use crate::serve::address::{Address, Malformed};
 
 /// Why nobody can listen there.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// It is no address.
+    #[error("cannot listen on {address}: {why}")]
+    Address {
+        /// As it was written.
+        address: String,
+        /// What is wrong with it.
+        why: Malformed,
+    },
     /// The address cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -25,12 +34,15 @@ pub enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Listen { .. } => Exit::Failed,
+            Error::Address { .. } | Error::Listen { .. } => Exit::Failed,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Error::Address { .. } => Some(
+                "give HOST:PORT, such as 10.0.0.1:8080, or :8080 for every address of this machine".into(),
+            ),
             Error::Listen { source, .. } => Some(match source.kind() {
                 io::ErrorKind::AddrInUse => {
                     "something listens there already; choose another port with --address".into()
@@ -47,20 +59,27 @@ impl Advice for Error {
 /// A socket that listens, and what is spoken on it. Privileges may be dropped between binding it and answering on it.
 pub struct Listener {
     socket: net::TcpListener,
+    /// What it was bound to; none where somebody else bound it.
+    address: Option<Address>,
     tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
-    /// Binds `HOST:PORT`; port 0 takes a free one.
-    pub fn bind(address: &str) -> Result<Listener, Error> {
-        let listener = net::TcpListener::bind(address).and_then(Listener::of);
-        listener.map_err(|source| Error::Listen { address: address.into(), source })
+    /// Binds an [`Address`].
+    ///
+    /// # Errors
+    /// It is none, or it cannot be had.
+    pub fn bind(text: &str) -> Result<Listener, Error> {
+        let address: Address = text.parse().map_err(|why| Error::Address { address: text.into(), why })?;
+        let listener = address.tcp().and_then(Listener::of);
+        let listener = listener.map_err(|source| Error::Listen { address: text.into(), source })?;
+        Ok(Listener { address: Some(address), ..listener })
     }
 
     /// Takes a socket that somebody bound.
     pub fn of(socket: net::TcpListener) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
-        Ok(Listener { socket, tls: None })
+        Ok(Listener { socket, address: None, tls: None })
     }
 
     /// Speaks HTTPS there, and HTTP/2 with those who can.
@@ -76,7 +95,10 @@ impl Listener {
     /// Where it listens, as the beginning of a URL.
     pub fn url(&self) -> io::Result<String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        Ok(format!("{scheme}://{}", self.address()?))
+        let bound = self.address()?;
+        let shown =
+            self.address.as_ref().map_or_else(|| bound.to_string(), |address| address.bound_at(bound));
+        Ok(format!("{scheme}://{shown}"))
     }
 
     /// For the server's loop. Must be called within a tokio runtime.

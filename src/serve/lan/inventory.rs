@@ -1,18 +1,47 @@
 //! The nodes of what is served, as a DHCP server knows them: groups that select a MAC address, with the name and the address
-//! that a recipe wrote into their metadata.
+//! that a recipe wrote into their metadata, and those that a tree without groups lists.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::output::dhcp::{Host, is_domain};
-use crate::recipe::Mac;
+use crate::recipe::{Mac, Network};
 use crate::serve::site::Site;
 use crate::serve::site::select::Group;
 
 /// The nodes, each MAC and each address once, and what is wrong with the others, in words.
 pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
-    from_groups(site.groups.iter())
+    let (mut hosts, mut wrong) = from_groups(site.groups.iter());
+    let unnamed: Vec<Host> =
+        site.nodes.iter().filter(|node| hosts.iter().all(|host| host.mac != node.mac)).cloned().collect();
+    hosts.extend(unnamed);
+    let is_named = site.manifest.files.values().any(|file| file.node.is_some());
+    if hosts.is_empty() && is_named {
+        wrong.push(
+            "the tree does not say which machines its nodes are: build it again for their names and `ip:`"
+                .into(),
+        );
+    }
+    (hosts, wrong)
+}
+
+/// What of the nodes' addresses a server cannot lend to machines that it hears without a relay, in words.
+pub fn outside(hosts: &[Host], here: Network) -> Vec<String> {
+    let told = |host: &Host| match (host.address(), host.ip) {
+        (Some(address), _) if !here.contains(address) => {
+            let name = &host.name;
+            Some(format!(
+                "node {name}: {address} is not in {here}; it is answered behind a relay of its network only"
+            ))
+        }
+        (None, Some(ip)) => {
+            let name = &host.name;
+            Some(format!("node {name}: {} is not of IPv4, so it gets an address of the range", ip.address))
+        }
+        _ => None,
+    };
+    hosts.iter().filter_map(told).collect()
 }
 
 fn from_groups<'g>(groups: impl Iterator<Item = &'g Group>) -> (Vec<Host>, Vec<String>) {
@@ -57,6 +86,23 @@ mod tests {
         let selector = BTreeMap::from([("mac".to_owned(), mac.to_owned())]);
         let Value::Object(metadata) = metadata else { panic!("no object") };
         Group { id: id.into(), profile: "worker".into(), selector, metadata }
+    }
+
+    #[test]
+    fn an_address_that_is_not_of_this_network_is_told() {
+        let host = |name: &str, ip: &str| Host {
+            name: name.into(),
+            mac: "52:54:00:00:00:01".parse().unwrap(),
+            ip: Some(ip.parse().unwrap()),
+        };
+        let hosts = [host("n1", "10.0.0.11/24"), host("far", "10.9.0.4/16"), host("six", "fd00::1/64")];
+        assert_eq!(
+            outside(&hosts, "10.0.0.0/24".parse().unwrap()),
+            [
+                "node far: 10.9.0.4 is not in 10.0.0.0/24; it is answered behind a relay of its network only",
+                "node six: fd00::1 is not of IPv4, so it gets an address of the range",
+            ]
+        );
     }
 
     #[test]

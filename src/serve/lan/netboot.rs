@@ -25,7 +25,8 @@ use crate::error::{Advice, Exit};
 use crate::firmware::PLATFORMS;
 use crate::output::BaseUrl;
 use crate::output::dhcp::{Dhcp, Mode};
-use crate::recipe::AddressRange;
+use crate::recipe::{AddressRange, Network};
+use crate::serve::address::Address;
 use crate::serve::http::proofs::Proofs;
 use crate::serve::notice::Notices;
 use crate::serve::site::Site;
@@ -38,7 +39,7 @@ pub struct Wish {
     /// DHCP, and what it does about addresses.
     pub dhcp: Option<Mode>,
     /// Where TFTP listens.
-    pub tftp: Option<SocketAddr>,
+    pub tftp: Option<Address>,
     /// The directory of the loaders.
     pub ipxe_dir: PathBuf,
     /// Our address as machines reach it, if it is not the interface's.
@@ -172,8 +173,8 @@ impl Wish {
     pub fn bind(self) -> Result<Bound, Error> {
         let interface = self.interface.as_deref().map(find).transpose()?;
         let near = Near { networks: interface.iter().map(|interface| interface.network).collect() };
-        let tftp = self.tftp.map(|address| bind_tftp(address, interface.as_ref())).transpose()?;
-        let loaders = match (self.dhcp, self.tftp) {
+        let tftp = self.tftp.as_ref().map(|address| bind_tftp(address, interface.as_ref())).transpose()?;
+        let loaders = match (self.dhcp, &self.tftp) {
             (None, None) => Loaders::default(),
             _ => read_loaders(self.ipxe_dir)?,
         };
@@ -248,10 +249,10 @@ pub fn base_url(http: Http, address: Ipv4Addr) -> BaseUrl {
     http.at(address.into()).parse().unwrap_or_else(|_| unreachable!("an address and a port are a URL"))
 }
 
-fn bind_tftp(address: SocketAddr, interface: Option<&Interface>) -> Result<UdpSocket, Error> {
-    let bound = match (interface, address) {
-        (Some(interface), SocketAddr::V4(any)) if any.ip().is_unspecified() => interface.socket(any.port()),
-        _ => UdpSocket::bind(address).and_then(|socket| socket.set_nonblocking(true).map(|()| socket)),
+fn bind_tftp(address: &Address, interface: Option<&Interface>) -> Result<UdpSocket, Error> {
+    let bound = match interface {
+        Some(interface) if address.is_every() => interface.socket(address.port()),
+        _ => address.udp().and_then(|socket| socket.set_nonblocking(true).map(|()| socket)),
     };
     bound.map_err(|source| Error::Listen { what: format!("{address} for TFTP"), source })
 }
@@ -284,6 +285,11 @@ impl Bound {
     /// Where TFTP listens.
     pub fn tftp_address(&self) -> Option<SocketAddr> {
         self.tftp.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// The network of the interface, if one was named.
+    pub fn network(&self) -> Option<Network> {
+        self.near.networks.first().copied()
     }
 
     /// The loaders that there are.

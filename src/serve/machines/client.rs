@@ -1,18 +1,46 @@
 //! Asks a running server, for the verbs that watch one.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use reqwest::Client;
 use serde::de::DeserializeOwned;
+use url::Url;
 
 use super::status::SCHEMA;
 use super::timeline::Stage;
 use crate::error::{Advice, Exit};
+use crate::serve::address::{Address, Malformed};
 
 /// How long a server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer that is read, in bytes: some thousand times a machine's row.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// The port of a server that is named by its host alone.
+const PORT: u16 = 8080;
+
+/// The URL of a server that somebody named: by a URL, as `HOST:PORT`, or by host or port alone. All addresses of a machine,
+/// where a server listens, are asked at the loopback's.
+///
+/// # Errors
+/// What is wrong with the name, for people.
+pub fn server_url(text: &str) -> Result<String, String> {
+    let url = match text.parse::<Address>() {
+        Ok(address) if address.is_every() => format!("http://127.0.0.1:{}", address.port()),
+        Ok(address) => format!("http://{address}"),
+        Err(Malformed::Url) => text.to_owned(),
+        Err(Malformed::NoPort(_)) => format!("http://{text}:{PORT}"),
+        Err(Malformed::Colons) if text.parse::<Ipv6Addr>().is_ok() => format!("http://[{text}]:{PORT}"),
+        Err(why) => return Err(why.to_string()),
+    };
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match Url::parse(&url) {
+        Ok(parsed) if is_http(&parsed) => Ok(url),
+        Ok(_) => Err("it is no http or https URL".into()),
+        Err(error) => Err(format!("it is no URL: {error}")),
+    }
+}
 
 /// A server that runs.
 pub struct Server {
@@ -111,6 +139,33 @@ impl Advice for Error {
             Error::Silent { .. } => Some("name the server with --server URL or PREBAKE_SERVER".into()),
             Error::Stranger { .. } => None,
             Error::TimedOut { .. } => Some("`prebake status` says what is stuck, and likely why".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_a_url_or_as_it_was_told_to_listen() {
+        for (text, url) in [
+            ("http://10.0.0.2:8080", "http://10.0.0.2:8080"),
+            ("https://boot.example/edge", "https://boot.example/edge"),
+            ("10.0.0.2:80", "http://10.0.0.2:80"),
+            ("boot:8080", "http://boot:8080"),
+            ("boot", "http://boot:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("[::1]", "http://[::1]:8080"),
+            ("fd00::1", "http://[fd00::1]:8080"),
+            (":8080", "http://127.0.0.1:8080"),
+            ("9090", "http://127.0.0.1:9090"),
+            ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ] {
+            assert_eq!(server_url(text).as_deref(), Ok(url), "{text}");
+        }
+        for text in ["", "a b", "ftp://x", "http://", "a:b:c", "boot:x"] {
+            assert!(server_url(text).is_err(), "{text}");
         }
     }
 }

@@ -79,6 +79,10 @@ impl Site {
         let text = format!("the tree has no profile `{}` for {}", wanted.value, node.arch);
         let finding = Finding::error(text).at(wanted.place.clone());
         let known = self.profiles.keys().map(String::as_str);
+        if self.profiles.is_empty() {
+            return finding
+                .hint("machines are answered by what the output `matchbox` makes; add it to the recipe");
+        }
         finding.hint(match nearest(&wanted.value, known.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("profiles: {}", known.collect::<Vec<_>>().join(", ")),
@@ -138,6 +142,7 @@ mod tests {
             manifest,
             groups: Arc::new(Groups::new(groups)),
             profiles: Arc::new(profiles.into()),
+            nodes: Arc::default(),
             live: None,
             signer: None,
         }

@@ -237,6 +237,7 @@ fn site(
         manifest,
         groups,
         profiles,
+        nodes: Arc::default(),
         live: Some(live),
         signer,
     }

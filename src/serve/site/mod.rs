@@ -21,6 +21,8 @@ use crate::bundle;
 use crate::error::{Advice, Exit};
 use crate::initrd::padding;
 use crate::manifest::{self, Joined, Manifest, Role};
+use crate::output::dhcp::Host;
+use crate::output::nodes;
 use crate::parallel;
 use crate::report::Findings;
 use crate::serve::endpoint::sign::Signer;
@@ -38,6 +40,8 @@ pub struct Site {
     pub groups: Arc<Groups>,
     /// What profiles boot, by the id that groups say.
     pub profiles: Arc<BTreeMap<String, Arc<Profile>>>,
+    /// Nodes that no group names, for a server that lends addresses.
+    pub nodes: Arc<Vec<Host>>,
     /// The data directory that is served instead of a tree.
     pub live: Option<Live>,
     /// What signs answers, where that was asked for.
@@ -199,9 +203,12 @@ impl Site {
             let why = format!("there is no profile `{}`", group.profile);
             return Err(Error::Malformed { place: tree.place(), path, why });
         }
+        let has_nodes = tree.manifest().files.contains_key(nodes::PATH);
+        let nodes = has_nodes.then(|| read(&tree, nodes::PATH, nodes::read)).transpose()?.unwrap_or_default();
         let (manifest, place) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
-        Ok(Site { place, manifest, groups, profiles, live: None, signer: None })
+        let nodes = Arc::new(nodes);
+        Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None })
     }
 
     /// A published file, if the manifest names it, or two that it joins.

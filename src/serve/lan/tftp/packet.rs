@@ -102,6 +102,9 @@ impl Request {
             if option.is_empty() && words.clone().all(<[u8]>::is_empty) {
                 break;
             }
+            if option.is_empty() {
+                return Err(illegal("option without a name"));
+            }
             let option = text(option)?.to_ascii_lowercase();
             let value = text(words.next().ok_or(illegal("option without a value"))?)?;
             if options.len() == MAX_OPTIONS || options.iter().any(|(known, _)| *known == option) {

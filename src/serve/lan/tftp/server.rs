@@ -185,7 +185,7 @@ impl Client {
             let _ = socket.send(&packet::error(refusal)).await;
             Err(refusal.to_string())
         };
-        let here = socket.local_addr().map_err(text)?.ip();
+        let here = socket.local_addr().map_err(text)?.ip().to_canonical();
         let (files, name) = (self.files.clone(), request.name.clone());
         let opened = tokio::task::spawn_blocking(move || files.open(&name, here)).await;
         let content = match opened.map_err(|error| error.to_string())? {
