@@ -47,7 +47,8 @@ pub struct ServeArgs {
     /// A build, such as output/kubernetes/current, or a bundle, of which nothing is unpacked
     #[arg(value_name = "TREE|BUNDLE")]
     tree: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one [env: MATCHBOX_ADDRESS] [default: 127.0.0.1:8080]
+    /// Where to listen; :8080 or 8080 is every address, port 0 takes a free one [env: MATCHBOX_ADDRESS] [default:
+    /// 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
     /// Remember what was seen of machines in this file, so that a restarted server knows which are installed

@@ -112,6 +112,66 @@ fn firmware_is_told_what_to_load_and_ipxe_the_script() {
     told(&ipxe, &["boot_file=http://10.77.0.1:8080/boot.ipxe"]);
 }
 
+/// The small world without groups: for GRUB alone, its node n1 with an address of the test's network.
+fn without_groups() -> World {
+    let world = world();
+    let outputs = "outputs: {pxe: {}, grub: {}}\ndefault_profile:";
+    world.edit("recipes/small.yaml", "default_profile:", outputs);
+    world.build();
+    world
+}
+
+#[test]
+fn a_node_has_its_address_and_name_whatever_loaders_its_tree_is_for() {
+    let (world, network) = (without_groups(), Network::new());
+    let mut server = serve(&network, &world, &FULL);
+    assert!(server.log.iter().any(|line| line.contains("0 profiles, 0 groups")), "{:?}", server.log);
+    told(&udhcpc(&world, &network.client("52:54:00:00:00:01"), &[]), &["ip=10.77.0.11", "hostname=n1"]);
+    told(&udhcpc(&world, &network.client("52:54:00:00:00:02"), &[]), &["ip=10.77.0.100", "hostname=n2"]);
+    server.says("52:54:00:00:00:01 DHCP ack system address=10.77.0.11");
+    // Only where groups do not say it.
+    assert!(world.path("output/small/current/boot/nodes.json").exists());
+    let with_groups = self::world();
+    assert!(!with_groups.path("output/small/current/boot/nodes.json").exists());
+}
+
+#[test]
+fn a_node_of_another_network_is_told_at_start_and_when_it_asks() {
+    let (world, network) = (world(), Network::new());
+    world.edit("recipes/small.yaml", "10.77.0.11/24", "10.99.0.11/24");
+    world.build();
+    let mut server = serve(&network, &world, &FULL);
+    let at_start = "node n1: 10.99.0.11 is not in 10.77.0.0/24";
+    assert!(server.log.iter().any(|line| line.contains(at_start)), "{:?}", server.log);
+    let none = udhcpc(&world, &network.client("52:54:00:00:00:01"), &[]);
+    assert!(!none.status.success(), "{}", String::from_utf8_lossy(&none.stdout));
+    server.says("52:54:00:00:00:01 DHCP not answered system: node n1 has the address 10.99.0.11, which is not in 10.77.0.0/24");
+}
+
+// flatcar/Flatcar#1636, siderolabs/omni-infra-provider-bare-metal#48: real U-Boot 2023.01's class and number.
+#[test]
+fn uboot_is_told_the_server_and_firmware_that_nothing_is_for_is_logged() {
+    let (world, network) = (world(), Network::new());
+    fs::write(world.path("ipxe/ipxe-arm64.efi"), "arm64").unwrap();
+    let mut server = serve(&network, &world, &[&FULL[..], &["--tftp"]].concat());
+    let node = network.client("52:54:00:00:00:01");
+    let uboot = udhcpc(&world, &node, &["-V", "U-Boot.armv8", "-x", "0x5d:0016"]);
+    let siaddr = format!("siaddr={ADDRESS}");
+    told(&uboot, &["ip=10.77.0.11", &siaddr, "boot_file=ipxe-arm64.efi", &format!("tftp={ADDRESS}")]);
+    server.says("52:54:00:00:00:01 DHCP ack U-Boot address=10.77.0.11 file=ipxe-arm64.efi");
+    let riscv = udhcpc(&world, &node, &["-V", "PXEClient:Arch:00027", "-x", "0x5d:001b"]);
+    told(&riscv, &["ip=10.77.0.11"]);
+    server.says("UEFI RISC-V 64 address=10.77.0.11, nothing to boot: there is nothing to load for its architecture, 27");
+    server.end();
+
+    let mut server = serve(&network, &world, &["--proxy-dhcp", "--tftp"]);
+    let _ = udhcpc(&world, &node, &["-V", "U-Boot.armv8", "-x", "0x5d:0016"]);
+    server.says("52:54:00:00:00:01 DHCP offer U-Boot file=ipxe-arm64.efi");
+    let other = network.client("52:54:00:00:00:09");
+    let _ = udhcpc(&world, &other, &["-V", "PXEClient:Arch:00027", "-x", "0x5d:001b"]);
+    server.says("52:54:00:00:00:09 DHCP not answered UEFI RISC-V 64: there is nothing to load");
+}
+
 #[test]
 fn a_proxy_gives_no_addresses_and_leaves_those_of_the_other_server_alone() {
     let (world, network) = (world(), Network::new());

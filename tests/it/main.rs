@@ -45,6 +45,7 @@ mod key;
 mod key_vendor;
 mod kubernetes;
 mod lint;
+mod loaders;
 mod locks;
 mod matchbox;
 mod netboot;

@@ -5,9 +5,11 @@
 //! and gets is in the unit tests of `serve::dhcp`.
 
 use std::fs;
+use std::process::Command;
 
-use crate::boots::{PATIENCE, boots, lab};
+use crate::boots::{PATIENCE, boots, lab, lab_with};
 use crate::http::Server;
+use crate::lab::cluster::debian;
 use crate::lab::machine::{self, Machine};
 use crate::lab::network::{BRIDGE, Network};
 use crate::world::World;
@@ -33,6 +35,130 @@ fn plain_dhcp(network: &Network, world: &World) -> Server {
     let mut server = Server::start(&mut command);
     server.says("DHCP, IP range");
     server
+}
+
+/// A BIOS machine that gets an address so, and loads `undionly.kpxe` by our TFTP, as a network card's own ROM would.
+fn bios(network: &Network, world: &World, address: &str) -> machine::Builder {
+    let first = world.path("first.ipxe");
+    fs::write(&first, format!("#!ipxe\n{address}\nchain tftp://10.77.0.1/undionly.kpxe\n")).unwrap();
+    let bios = Machine::of_files("/usr/lib/ipxe/ipxe.lkrn".as_ref(), &first, "", &world.path("bios.console"));
+    bios.without_rom().plug(network.plug())
+}
+
+/// What the shipped configs need of GRUB, and how it comes by them.
+const GRUB_MODULES: &str = "normal configfile linux test regexp smbios echo minicmd net tftp http";
+/// An argument that means something else to GRUB's script language, and has to arrive as it is.
+const ODD: &str = "odd=a&b;c{d}|$e*#f";
+
+/// The lab's recipe for GRUB, and GRUB itself in the place of both loaders that firmware is given: `grub-mkimage` of Debian's
+/// modules, as `grub-mknetdir` calls it.
+fn grub_world(options: &str, prefix: &str) -> World {
+    let world = lab_with(&format!("grub: {{{options}}}"), |world| {
+        world.edit("recipes/lab.yaml", "nodes:", "default_profile: worker\nnodes:");
+        world.edit("recipes/lab.yaml", "no_timer_check]", &format!("no_timer_check, '{ODD}']"));
+    });
+    fs::create_dir(world.path("grub")).unwrap();
+    for (package, modules, format, more, loader) in [
+        ("grub-pc-bin", "i386-pc", "i386-pc-pxe", "pxe", "undionly.kpxe"),
+        ("grub-efi-amd64-bin", "x86_64-efi", "x86_64-efi", "efinet", "ipxe.efi"),
+    ] {
+        let modules = debian(package).unwrap().join("usr/lib/grub").join(modules);
+        let mut mkimage = Command::new("grub-mkimage");
+        mkimage
+            .args(["-O", format, "-p", prefix, "-d"])
+            .arg(modules)
+            .arg("-o")
+            .arg(world.path("grub").join(loader));
+        let made = mkimage.args(GRUB_MODULES.split(' ')).arg(more).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    world
+}
+
+/// A server whose loaders are GRUB, at the port that GRUB 2.06 asks at.
+fn serve_grub(network: &Network, world: &World) -> Server {
+    let mut command = network.command(env!("CARGO_BIN_EXE_prebake"));
+    command.args(["serve", "--address", "0.0.0.0:80", "--interface", BRIDGE, "--dhcp", "--tftp"]);
+    command.args(["--dhcp-range", "10.77.0.100-10.77.0.110", "--ipxe-dir"]).arg(world.path("grub"));
+    let mut server = Server::start(command.arg(world.path("output/lab/current")));
+    server.says("serving ");
+    server
+}
+
+/// Follows a machine until the kernel runs with its arguments and has unpacked all initrds.
+fn starts(machine: &mut Machine) {
+    for pattern in ["Linux version", ODD, "Freeing initrd memory"] {
+        let event = machine.wait_for(&[pattern], PATIENCE);
+        let event = event.unwrap_or_else(|stall| panic!("{stall}\n{}", machine.last_lines(40).join("\n")));
+        eprintln!("{:5.1} s  {}", event.after.as_secs_f64(), event.line);
+    }
+}
+
+/// Reads the log until a file has left whole.
+#[track_caller]
+fn sends(server: &mut Server, how: &str, world: &World, path: &str) {
+    let size = fs::metadata(world.path("output/lab/current").join(path)).unwrap().len();
+    let line = server.says_within(PATIENCE, &format!("{how} /{path} "));
+    assert!(line.contains(&format!("{size}B ")) && !line.contains("broke off"), "{line}");
+}
+
+/// What a machine of a profile loads, in this order.
+fn loads(profile: &str) -> [String; 4] {
+    let stock = "assets/flatcar/4593.2.5/flatcar_production_pxe";
+    [
+        format!("{stock}.vmlinuz"),
+        "assets/early/bootengine.cpio.gz".into(),
+        format!("{stock}_image.cpio.gz"),
+        format!("assets/overlay/{profile}.cpio"),
+    ]
+}
+
+// PartialVolume/shredos.x86_64#147, altugbakan/rs-tftpd#24.
+#[test]
+fn real_grub_boots_the_shipped_config_by_our_tftp_on_bios_and_uefi() {
+    let world = grub_world("", "/boot/grub");
+    let _turn = machine::turn();
+    let network = Network::new();
+    let mut server = serve_grub(&network, &world);
+
+    let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
+    let mut uefi = uefi.mac("52:54:00:00:00:02").start().unwrap();
+    server.says_within(PATIENCE, "TFTP ipxe.efi");
+    sends(&mut server, "TFTP", &world, "boot/grub/grub.cfg-01-52-54-00-00-00-02");
+    loads("control").iter().for_each(|path| sends(&mut server, "TFTP", &world, path));
+    starts(&mut uefi);
+    drop(uefi);
+
+    // A machine that no node names sees the menu.
+    let mut bios = bios(&network, &world, "dhcp").mac("52:54:00:00:00:09").start().unwrap();
+    server.says_within(PATIENCE, "TFTP undionly.kpxe");
+    sends(&mut server, "TFTP", &world, "boot/grub/grub.cfg");
+    let menu = bios.wait_for(&["Boot from the local disk"], PATIENCE);
+    menu.unwrap_or_else(|stall| panic!("{stall}\n{}", bios.last_lines(40).join("\n")));
+    loads("worker").iter().for_each(|path| sends(&mut server, "TFTP", &world, path));
+    starts(&mut bios);
+}
+
+// rhboot/grub2#216.
+#[test]
+fn real_grub_boots_the_shipped_config_by_our_http_on_bios_and_uefi() {
+    let world = grub_world("base_url: 'http://10.77.0.1'", "(http,10.77.0.1)/boot/grub");
+    let _turn = machine::turn();
+    let network = Network::new();
+    let mut server = serve_grub(&network, &world);
+
+    let mut bios = bios(&network, &world, "dhcp").mac("52:54:00:00:00:02").start().unwrap();
+    server.says_within(PATIENCE, "TFTP undionly.kpxe");
+    sends(&mut server, "GET", &world, "boot/grub/grub.cfg");
+    loads("control").iter().for_each(|path| sends(&mut server, "GET", &world, path));
+    starts(&mut bios);
+    drop(bios);
+
+    let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
+    let uefi = uefi.mac("52:54:00:00:00:01").start().unwrap();
+    server.says_within(PATIENCE, "TFTP ipxe.efi");
+    loads("worker").iter().for_each(|path| sends(&mut server, "GET", &world, path));
+    boots(uefi, "worker");
 }
 
 #[test]
@@ -80,11 +206,8 @@ fn uefi_and_bios_machines_reach_our_script_with_addresses_from_our_own_dhcp() {
     assert!(asked.contains("10.77.0.11 GET") && asked.contains("group=n1"), "{asked}");
     drop(uefi);
 
-    let script = "#!ipxe\nifopen net0\nset net0/ip 10.77.0.60\nset net0/netmask 255.255.255.0\nchain tftp://10.77.0.1/undionly.kpxe\n";
-    let first = world.path("first.ipxe");
-    fs::write(&first, script).unwrap();
-    let bios = Machine::of_files("/usr/lib/ipxe/ipxe.lkrn".as_ref(), &first, "", &world.path("bios.console"));
-    let bios = bios.without_rom().plug(network.plug()).mac("52:54:00:00:00:09").start().unwrap();
+    let address = "ifopen net0\nset net0/ip 10.77.0.60\nset net0/netmask 255.255.255.0";
+    let bios = bios(&network, &world, address).mac("52:54:00:00:00:09").start().unwrap();
     server.says_within(PATIENCE, "10.77.0.60 TFTP undionly.kpxe");
     server.says_within(PATIENCE, "52:54:00:00:00:09 DHCP ack iPXE address=10.77.0.100");
     let asked = server.says_within(PATIENCE, "GET /ipxe 200");

@@ -297,13 +297,127 @@ fn a_link_that_leaves_the_tree_is_not_found() {
 }
 
 #[test]
-fn traversal_absolute_names_and_backslashes_are_access_violations() {
+fn traversal_is_an_access_violation_and_absolute_names_begin_at_the_tree() {
     let served = Served::new(&[]);
     for name in
-        ["../manifest.json", "boot/../../x", "/etc/passwd", "..\\x", "boot\\x", "./undionly.kpxe", "a//b"]
+        ["../manifest.json", "boot/../../x", "/../etc/passwd", "..\\x", "boot\\..\\x", "undionly.kpxe/"]
     {
         assert_eq!(served.refused(format!("\0\x01{name}\0octet\0").as_bytes()).0, 2, "{name}");
     }
+    for name in ["/etc/passwd", "//etc/passwd", "boot\\x", "./x", "a//b", "/", "/manifest.json"] {
+        let code = served.refused(format!("\0\x01{name}\0octet\0").as_bytes()).0;
+        assert!([1, 2].contains(&code), "{name}: {code}");
+    }
+}
+
+/// The first packet that comes back for a request, as it is written.
+fn first_packet(served: &Served, request: &[u8]) -> Vec<u8> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.send_to(request, served.address).unwrap();
+    let mut buffer = [0; 2000];
+    let length = socket.recv(&mut buffer).unwrap();
+    buffer[..length].to_vec()
+}
+
+// PartialVolume/shredos.x86_64#147, ipxe/ipxe#31, theforeman/puppet-tftp#1: absolute names. netbootxyz/netboot.xyz#1198: strays
+// behind the name.
+#[test]
+fn names_are_taken_as_firmware_and_loaders_write_them_and_the_log_has_them() {
+    let mut served = Served::new(&[("ipxe.efi", b"uefi")]);
+    let script = fs::read(served.world.path("output/small/current/boot/ipxe/default.ipxe")).unwrap();
+    let names: [(&[u8], &[u8], &str); 18] = [
+        (b"ipxe.efi", b"uefi", "ipxe.efi"),
+        (b"/ipxe.efi", b"uefi", "/ipxe.efi"),
+        (b"//ipxe.efi", b"uefi", "//ipxe.efi"),
+        (b"./ipxe.efi", b"uefi", "./ipxe.efi"),
+        (br"\ipxe.efi", b"uefi", r"\ipxe.efi"),
+        (br"\\ipxe.efi", b"uefi", r"\\ipxe.efi"),
+        (b"IPXE.EFI", b"uefi", "IPXE.EFI"),
+        (b"/UNDIONLY.kpxe", b"bios", "/UNDIONLY.kpxe"),
+        (b"ipxe.efi\xff", b"uefi", r"ipxe.efi\xff"),
+        (b"ipxe.efi\xff\xff\x80", b"uefi", r"ipxe.efi\xff\xff\x80"),
+        (b"ipxe.efia\x11", b"uefi", r"ipxe.efia\x11"),
+        (b"/ipxe.efi\x01a", b"uefi", r"/ipxe.efi\x01a"),
+        (b"ipxe.efi\n", b"uefi", r"ipxe.efi\n"),
+        (b"ipxe.efi ", b"uefi", "ipxe.efi "),
+        (b"/boot/ipxe/default.ipxe", &script, "/boot/ipxe/default.ipxe"),
+        (br"boot\ipxe\.\default.ipxe", &script, r"boot\ipxe\.\default.ipxe"),
+        (b"/ipxe//DEFAULT.ipxe", &script, "/ipxe//DEFAULT.ipxe"),
+        (b"/Boot/iPXE/default.ipxe\xff", &script, r"/Boot/iPXE/default.ipxe\xff"),
+    ];
+    for (name, bytes, told) in names {
+        let packet = first_packet(&served, &[b"\0\x01", name, b"\0octet\0"].concat());
+        assert_eq!(packet[..4], [0, 3, 0, 1], "{told}: {}", String::from_utf8_lossy(&packet));
+        assert!(bytes.starts_with(&packet[4..]) && packet.len() > 4, "{told}");
+        let line = served.server.says("TFTP ");
+        assert!(line.contains(&format!(" 127.0.0.1 TFTP {told} ")), "{line}");
+    }
+    for (name, told) in [
+        (&b"../ipxe.efi"[..], "../ipxe.efi"),
+        (b"none\xff", r"none\xff"),
+        (b"\x1b[2Jnone", r"\x1b[2Jnone"),
+        (b"ipxe.efi\0mail", "ipxe.efi"),
+    ] {
+        let packet = first_packet(&served, &[b"\0\x01", name, b"\0octet\0"].concat());
+        assert_eq!(packet[..2], [0, 5], "{told}");
+        let line = served.server.says("TFTP ");
+        assert!(line.contains(&format!(" 127.0.0.1 TFTP {told} ")) && line.contains("broke off"), "{line}");
+    }
+}
+
+#[test]
+fn of_two_files_that_differ_in_case_alone_neither_is_guessed() {
+    let world = World::new();
+    world.build();
+    let tree = crate::tree::Tree::new()
+        .row("boot/menu.cfg", prebake::manifest::Role::Boot, b"small")
+        .row("boot/MENU.cfg", prebake::manifest::Role::Boot, b"large")
+        .publish();
+    fs::create_dir(world.path("ipxe")).unwrap();
+    fs::write(world.path("ipxe/undionly.kpxe"), "bios").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+    command.args(["serve", "--address", "127.0.0.1:0", "--tftp=127.0.0.1:0", "--ipxe-dir"]);
+    let mut server = Server::start(command.arg(world.path("ipxe")).arg(tree.path()));
+    let address: SocketAddr =
+        server.says("listening on tftp://").rsplit('/').next().unwrap().parse().unwrap();
+    assert_eq!(fetch(address, "menu.cfg").as_deref(), Some(&b"small"[..]));
+    assert_eq!(fetch(address, "/MENU.cfg").as_deref(), Some(&b"large"[..]));
+    assert_eq!(fetch(address, "Menu.cfg"), None);
+}
+
+#[test]
+fn requests_that_are_filled_up_with_zeros_are_answered() {
+    let served = Served::new(&[("ipxe.efi", b"uefi")]);
+    for request in [&b"\0\x01ipxe.efi\0octet\0"[..], b"\0\x01/ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0"]
+    {
+        for length in [100, 512, 516, 1000] {
+            let mut padded = request.to_vec();
+            padded.resize(length, 0);
+            let packet = first_packet(&served, &padded);
+            assert!([3, 6].contains(&packet[1]), "{length}: {}", String::from_utf8_lossy(&packet));
+        }
+    }
+}
+
+#[test]
+fn tftp_is_spoken_at_every_address_and_its_flag_takes_a_port_alone() {
+    let world = World::new();
+    world.build();
+    fs::create_dir(world.path("ipxe")).unwrap();
+    fs::write(world.path("ipxe/undionly.kpxe"), "bios").unwrap();
+    for flag in ["--tftp=0", "--tftp=:0", "--tftp=0.0.0.0:0"] {
+        let args = ["serve", "--address", "127.0.0.1:0", flag, "--ipxe-dir", "ipxe", "output/small/current"];
+        let mut server = Server::start(&mut world.command(&args));
+        let line = server.says("listening on tftp://");
+        let port = line.rsplit(':').next().unwrap();
+        let script = fetch(format!("127.0.0.1:{port}").parse().unwrap(), "/autoexec.ipxe").unwrap();
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.contains("chain http://127.0.0.1:"), "{script}");
+        let told = server.says("TFTP /autoexec.ipxe");
+        assert!(told.contains(" 127.0.0.1 TFTP"), "{told}");
+    }
+    world.prebake(&["serve", "--tftp=nonsense", "output/small/current"]).fails(2, &["it has no port"]);
 }
 
 #[test]
