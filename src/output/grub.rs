@@ -15,17 +15,19 @@ use crate::report::Finding;
 /// Seconds until the first entry is booted.
 const TIMEOUT: u32 = 3;
 
-/// Looks for the file of this machine: `$net_default_mac` has colons, file names have hyphens.
+/// Looks for the file of this machine: `$net_default_mac` has colons, file names have hyphens. GRUB itself looks for it only
+/// where it came by TFTP (`grub_net_search_configfile`). `-s` opens the file; `-f` would list its directory, and no network
+/// has lists (`commands/test.c`, `net/net.c`).
 const FIND_BY_MAC: &str = "\
 if regexp --set=1:a --set=2:b --set=3:c --set=4:d --set=5:e --set=6:f '(..):(..):(..):(..):(..):(..)' \"$net_default_mac\"; then
   set own=\"$prefix/grub.cfg-01-$a-$b-$c-$d-$e-$f\"
-  if [ -f \"$own\" ]; then configfile \"$own\"; fi
+  if [ -s \"$own\" ]; then configfile \"$own\"; fi
 fi
 ";
 const FIND_BY_UUID: &str = "\
 if smbios --type 1 --get-uuid 8 --set=uuid; then
   set own=\"$prefix/grub.cfg-$uuid\"
-  if [ -f \"$own\" ]; then configfile \"$own\"; fi
+  if [ -s \"$own\" ]; then configfile \"$own\"; fi
 fi
 ";
 

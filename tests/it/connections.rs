@@ -123,7 +123,7 @@ fn who_does_not_end_a_head_is_told_so_and_who_does_not_begin_one_is_hung_up_on()
     let mut stream = connect(&server.address);
     stream.write_all(b"GET /ipxe HTTP/1.1\r\nHos").unwrap();
     let said = rest(stream);
-    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("connection: close"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("Connection: close"), "{said}");
     server.tells("cut Some(408)");
 
     assert_eq!(rest(connect(&server.address)), "");

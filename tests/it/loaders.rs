@@ -87,7 +87,7 @@ fn header_names_have_capitals_in_every_answer_over_http_1() {
         (412, with(asset, "If-Match: \"x\"\n")),
         (416, with(asset, "Range: bytes=99999-\n")),
         (404, with("/nothing", "")),
-        (404, with("/ignition?mac=x&uuid=y&os=none", "")),
+        (404, with("/generic?mac=52-54-00-00-00-01", "")),
         (405, "DELETE / HTTP/1.1\nHost: x\nConnection: close\n\n".into()),
         (400, "nonsense\n\n".into()),
         (400, with("/a b", "")),
@@ -163,7 +163,7 @@ fn header_names_have_capitals_over_https_and_of_data_directories() {
     }
 
     let mut matchbox =
-        Server::start(world.command(&["serve", "--address", "127.0.0.1:0", "--matchbox", "data"]));
+        Server::start(&mut world.command(&["serve", "--address", "127.0.0.1:0", "--matchbox", "data"]));
     let address = matchbox.says("listening on http://").rsplit('/').next().unwrap().to_owned();
     for (status, target) in [
         (200, "/assets/site/a.txt"),

@@ -5,13 +5,15 @@
 //! and gets is in the unit tests of `serve::dhcp`.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use crate::boots::{PATIENCE, boots, lab, lab_with};
+use crate::boots::{PATIENCE, boots, lab};
 use crate::http::Server;
 use crate::lab::cluster::debian;
 use crate::lab::machine::{self, Machine};
 use crate::lab::network::{BRIDGE, Network};
+use crate::lab::release;
 use crate::world::World;
 
 /// A server in the network.
@@ -50,13 +52,9 @@ const GRUB_MODULES: &str = "normal configfile linux test regexp smbios echo mini
 /// An argument that means something else to GRUB's script language, and has to arrive as it is.
 const ODD: &str = "odd=a&b;c{d}|$e*#f";
 
-/// The lab's recipe for GRUB, and GRUB itself in the place of both loaders that firmware is given: `grub-mkimage` of Debian's
-/// modules, as `grub-mknetdir` calls it.
-fn grub_world(options: &str, prefix: &str) -> World {
-    let world = lab_with(&format!("grub: {{{options}}}"), |world| {
-        world.edit("recipes/lab.yaml", "nodes:", "default_profile: worker\nnodes:");
-        world.edit("recipes/lab.yaml", "no_timer_check]", &format!("no_timer_check, '{ODD}']"));
-    });
+/// GRUB itself in the place of both loaders that firmware is given: `grub-mkimage` of Debian's modules, as `grub-mknetdir`
+/// calls it.
+fn make_grub(world: &World, prefix: &str) {
     fs::create_dir(world.path("grub")).unwrap();
     for (package, modules, format, more, loader) in [
         ("grub-pc-bin", "i386-pc", "i386-pc-pxe", "pxe", "undionly.kpxe"),
@@ -72,15 +70,39 @@ fn grub_world(options: &str, prefix: &str) -> World {
         let made = mkimage.args(GRUB_MODULES.split(' ')).arg(more).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
+}
+
+/// The small world with the lab's kernel and, for an image, its bootengine: a BIOS' GRUB takes a minute for each 10 MB.
+fn small_grub_world(options: &str, prefix: &str) -> World {
+    let world = World::new();
+    let release = release::build(&world.path("lab")).unwrap();
+    let kernel = release.server.join("stable/amd64-usr/4593.2.5/flatcar_production_pxe.vmlinuz");
+    world.release_file("flatcar_production_pxe.vmlinuz", &fs::read(kernel).unwrap());
+    let image = fs::read(release.harness.join("bootengine.cpio.gz")).unwrap();
+    world.release_file("flatcar_production_pxe_image.cpio.gz", &image);
+    let args = format!("'console=ttyS0,115200n8', no_timer_check, '{ODD}'");
+    world.edit("recipes/small.yaml", "console=ttyS0", &args);
+    world.edit(
+        "recipes/small.yaml",
+        "ignition: [worker.ign, control.ign]",
+        &format!("ignition: [worker.ign, control.ign]\n    kernel_args: [{args}]"),
+    );
+    world.edit(
+        "recipes/small.yaml",
+        "default_profile:",
+        &format!("outputs: {{pxe: {{}}, grub: {{{options}}}}}\ndefault_profile:"),
+    );
+    world.build();
+    make_grub(&world, prefix);
     world
 }
 
 /// A server whose loaders are GRUB, at the port that GRUB 2.06 asks at.
-fn serve_grub(network: &Network, world: &World) -> Server {
+fn serve_grub(network: &Network, world: &World, tree: &str) -> Server {
     let mut command = network.command(env!("CARGO_BIN_EXE_prebake"));
     command.args(["serve", "--address", "0.0.0.0:80", "--interface", BRIDGE, "--dhcp", "--tftp"]);
     command.args(["--dhcp-range", "10.77.0.100-10.77.0.110", "--ipxe-dir"]).arg(world.path("grub"));
-    let mut server = Server::start(command.arg(world.path("output/lab/current")));
+    let mut server = Server::start(command.arg(world.path(tree)));
     server.says("serving ");
     server
 }
@@ -94,71 +116,75 @@ fn starts(machine: &mut Machine) {
     }
 }
 
-/// Reads the log until a file has left whole.
+/// Reads the log until files have left whole, in whatever order: GRUB opens all initrds at once.
 #[track_caller]
-fn sends(server: &mut Server, how: &str, world: &World, path: &str) {
-    let size = fs::metadata(world.path("output/lab/current").join(path)).unwrap().len();
-    let line = server.says_within(PATIENCE, &format!("{how} /{path} "));
-    assert!(line.contains(&format!("{size}B ")) && !line.contains("broke off"), "{line}");
+fn sends(server: &mut Server, how: &str, tree: &Path, paths: &[&str]) {
+    let mut awaited: Vec<&str> = paths.to_vec();
+    while !awaited.is_empty() {
+        let line = server.says_within(PATIENCE, &format!("{how} /"));
+        awaited.retain(|path| {
+            let is_it = line.contains(&format!("{how} /{path} "));
+            let size = fs::metadata(tree.join(path)).unwrap().len();
+            assert!(!is_it || line.contains(&format!("{size}B ")) && !line.contains("broke off"), "{line}");
+            !is_it
+        });
+    }
 }
 
-/// What a machine of a profile loads, in this order.
-fn loads(profile: &str) -> [String; 4] {
-    let stock = "assets/flatcar/4593.2.5/flatcar_production_pxe";
-    [
-        format!("{stock}.vmlinuz"),
-        "assets/early/bootengine.cpio.gz".into(),
-        format!("{stock}_image.cpio.gz"),
-        format!("assets/overlay/{profile}.cpio"),
-    ]
+const KERNEL: &str = "assets/flatcar/4593.2.5/flatcar_production_pxe.vmlinuz";
+const IMAGE: &str = "assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz";
+
+/// One UEFI machine that a node names, and one BIOS machine that none does and that is shown the menu.
+fn uefi_and_bios_start_by_grub(world: &World, how: &str) {
+    let _turn = machine::turn();
+    let network = Network::new();
+    let tree = world.path("output/small/current");
+    let mut server = serve_grub(&network, world, "output/small/current");
+
+    let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
+    let mut uefi = uefi.mac("52:54:00:00:00:02").start().unwrap();
+    server.says_within(PATIENCE, "TFTP ipxe.efi");
+    server.says_within(PATIENCE, "boot/grub/grub.cfg-01-52-54-00-00-00-02 ");
+    sends(&mut server, how, &tree, &[KERNEL, IMAGE, "assets/overlay/control+n2.cpio"]);
+    starts(&mut uefi);
+    drop(uefi);
+
+    let mut bios = bios(&network, world, "dhcp").mac("52:54:00:00:00:09").start().unwrap();
+    server.says_within(PATIENCE, "TFTP undionly.kpxe");
+    sends(&mut server, how, &tree, &["boot/grub/grub.cfg"]);
+    let menu = bios.wait_for(&["Boot from the local disk"], PATIENCE);
+    menu.unwrap_or_else(|stall| panic!("{stall}\n{}", bios.last_lines(40).join("\n")));
+    sends(&mut server, how, &tree, &[KERNEL, IMAGE, "assets/overlay/worker.cpio"]);
+    starts(&mut bios);
 }
 
 // PartialVolume/shredos.x86_64#147, altugbakan/rs-tftpd#24.
 #[test]
 fn real_grub_boots_the_shipped_config_by_our_tftp_on_bios_and_uefi() {
-    let world = grub_world("", "/boot/grub");
-    let _turn = machine::turn();
-    let network = Network::new();
-    let mut server = serve_grub(&network, &world);
-
-    let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
-    let mut uefi = uefi.mac("52:54:00:00:00:02").start().unwrap();
-    server.says_within(PATIENCE, "TFTP ipxe.efi");
-    sends(&mut server, "TFTP", &world, "boot/grub/grub.cfg-01-52-54-00-00-00-02");
-    loads("control").iter().for_each(|path| sends(&mut server, "TFTP", &world, path));
-    starts(&mut uefi);
-    drop(uefi);
-
-    // A machine that no node names sees the menu.
-    let mut bios = bios(&network, &world, "dhcp").mac("52:54:00:00:00:09").start().unwrap();
-    server.says_within(PATIENCE, "TFTP undionly.kpxe");
-    sends(&mut server, "TFTP", &world, "boot/grub/grub.cfg");
-    let menu = bios.wait_for(&["Boot from the local disk"], PATIENCE);
-    menu.unwrap_or_else(|stall| panic!("{stall}\n{}", bios.last_lines(40).join("\n")));
-    loads("worker").iter().for_each(|path| sends(&mut server, "TFTP", &world, path));
-    starts(&mut bios);
+    uefi_and_bios_start_by_grub(&small_grub_world("", "/boot/grub"), "TFTP");
 }
 
 // rhboot/grub2#216.
 #[test]
 fn real_grub_boots_the_shipped_config_by_our_http_on_bios_and_uefi() {
-    let world = grub_world("base_url: 'http://10.77.0.1'", "(http,10.77.0.1)/boot/grub");
+    let options = "base_url: 'http://10.77.0.1'";
+    uefi_and_bios_start_by_grub(&small_grub_world(options, "(http,10.77.0.1)/boot/grub"), "GET");
+}
+
+#[test]
+fn a_uefi_machine_boots_by_real_grub_and_our_http_to_what_its_config_says() {
+    let world = lab("grub: {base_url: 'http://10.77.0.1'}");
+    make_grub(&world, "(http,10.77.0.1)/boot/grub");
     let _turn = machine::turn();
     let network = Network::new();
-    let mut server = serve_grub(&network, &world);
-
-    let mut bios = bios(&network, &world, "dhcp").mac("52:54:00:00:00:02").start().unwrap();
-    server.says_within(PATIENCE, "TFTP undionly.kpxe");
-    sends(&mut server, "GET", &world, "boot/grub/grub.cfg");
-    loads("control").iter().for_each(|path| sends(&mut server, "GET", &world, path));
-    starts(&mut bios);
-    drop(bios);
-
+    let mut server = serve_grub(&network, &world, "output/lab/current");
     let uefi = Machine::on(network.plug(), &world.path("uefi.console")).without_rom().uefi();
-    let uefi = uefi.mac("52:54:00:00:00:01").start().unwrap();
+    let uefi = uefi.mac("52:54:00:00:00:02").start().unwrap();
     server.says_within(PATIENCE, "TFTP ipxe.efi");
-    loads("worker").iter().for_each(|path| sends(&mut server, "GET", &world, path));
-    boots(uefi, "worker");
+    server.says_within(PATIENCE, "GET /boot/grub/grub.cfg-01-52-54-00-00-00-02 200");
+    let paths = [KERNEL, IMAGE, "assets/early/bootengine.cpio.gz", "assets/overlay/control.cpio"];
+    sends(&mut server, "GET", &world.path("output/lab/current"), &paths);
+    boots(uefi, "control");
 }
 
 #[test]

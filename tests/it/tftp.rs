@@ -316,7 +316,9 @@ fn first_packet(served: &Served, request: &[u8]) -> Vec<u8> {
     socket.set_read_timeout(Some(SOON)).unwrap();
     socket.send_to(request, served.address).unwrap();
     let mut buffer = [0; 2000];
-    let length = socket.recv(&mut buffer).unwrap();
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    // That is enough of the file, so that its line in the log need not be waited for.
+    socket.send_to(b"\0\x05\0\0\0", from).unwrap();
     buffer[..length].to_vec()
 }
 

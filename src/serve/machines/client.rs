@@ -54,7 +54,7 @@ impl Server {
         let url = url.trim_end_matches('/').to_owned();
         let fails = |source| Error::Silent { url: url.clone(), source };
         // Machines and their server are on a network of their own, which no proxy reaches.
-        let mut client = Client::builder().no_proxy().timeout(PATIENCE);
+        let mut client = Client::builder().no_proxy().timeout(PATIENCE).http1_title_case_headers();
         for certificate in
             ca.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(fails)?.into_iter().flatten()
         {
