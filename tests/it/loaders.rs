@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use prebake::manifest::Role;
 use prebake::output::grub_kernel_arg;
@@ -16,7 +17,9 @@ use crate::world::World;
 /// The heads of all answers in what a server sent, 1xx among them, for requests that have no body.
 fn heads(sent: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(sent);
-    let starts: Vec<usize> = text.match_indices("HTTP/1.").map(|(at, _)| at).collect();
+    let is_status = |at: &usize| text[*at..].bytes().skip(9).take(3).all(|byte| byte.is_ascii_digit());
+    let starts = text.match_indices("HTTP/1.1 ").map(|(at, _)| at).filter(is_status);
+    let starts: Vec<usize> = starts.collect();
     starts.iter().map(|at| text[*at..].split("\r\n\r\n").next().unwrap().to_owned()).collect()
 }
 
@@ -38,7 +41,7 @@ fn assert_title_case(head: &str, what: &str) {
     assert!(names > 0 || status.contains(" 100 "), "{what}: {head}");
 }
 
-/// What comes back for bytes, until the server closes or is silent for a while.
+/// What comes back for bytes, until the server closes, is silent for a while, or has told events for long enough.
 fn exchange(address: &str, request: &str) -> Vec<u8> {
     let mut stream = connect(address);
     stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
@@ -46,10 +49,14 @@ fn exchange(address: &str, request: &str) -> Vec<u8> {
 }
 
 fn until_silence(stream: &mut TcpStream) -> Vec<u8> {
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
-    let (mut sent, mut buffer) = (Vec::new(), [0; 4096]);
+    let (silence, enough) = (Duration::from_secs(5), Duration::from_secs(3));
+    stream.set_read_timeout(Some(silence)).unwrap();
+    let (mut sent, mut buffer, started) = (Vec::new(), [0; 4096], Instant::now());
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         sent.extend_from_slice(&buffer[..length]);
+        if started.elapsed() > enough {
+            break;
+        }
     }
     sent
 }
