@@ -141,6 +141,11 @@ pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<
     lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
 }
 
+/// The index of a locked image that is for several platforms.
+pub fn index<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+    lock.inputs.get(&format!("{}index", prefix(reference, arch)))
+}
+
 /// The config of a locked image.
 pub fn config<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}config", prefix(reference, arch)))

@@ -130,9 +130,14 @@ impl Plan {
             let archives = images.iter().map(|image| (image.to_string(), image_key(lock, image, *arch)));
             let archives = archives.collect();
             let in_it = *carriage == Carriage::Sysext;
+            // They are names of the images; the manifests are in the archives' own keys.
+            let indexes: Vec<_> = images
+                .iter()
+                .map(|image| images::index(lock, image, *arch).map(|entry| entry.sha256))
+                .collect();
             let params = json!({
                 "name": name, "version": version, "arch": arch, "archives_inside": in_it, "epoch": epoch,
-                "packaging": packaging.least().key(),
+                "packaging": packaging.least().key(), "indexes": indexes,
             });
             let key = step_key("carried", carried::REVISION, &params, &archives);
             let path = output::sysext_path(name, version, *arch);

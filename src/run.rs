@@ -126,7 +126,8 @@ impl Runner<'_> {
             let archive = self.made(key).ok_or_else(|| gone(self.store.path(key)))?;
             let manifest = images::pinned_manifest(self.lock, reference, carried.arch)?;
             let file = self.store.path(&archive.sha256);
-            packed.push(Packed { reference, manifest, archive, file });
+            let index = images::index(self.lock, reference, carried.arch).map(|entry| entry.sha256);
+            packed.push(Packed { reference, manifest, index, archive, file });
         }
         let assembled = carried.assemble(&packed)?;
         let mut scratch = self.store.scratch()?;

@@ -12,21 +12,19 @@ const MAX_INDEX: u64 = 1 << 20;
 /// How many members of an archive may come before its index.
 const MAX_MEMBERS: usize = 16;
 
-/// The images, by name, and where each is.
+/// The names under which containerd will have images, and where each comes from.
+///
+/// containerd's CRI finds an image by the very name that it was imported or tagged as (1.6 `pkg/cri/server`,
+/// `localResolve`; the same in 2.x): one that was imported by its tag is not there for a pod that names its digest.
 #[derive(Debug, Default)]
-pub(super) struct Images {
-    /// By canonical name.
-    named: BTreeMap<String, String>,
-    /// By name without tag, `@` and the digest of the manifest.
-    digests: BTreeMap<String, String>,
-}
+pub(super) struct Images(BTreeMap<String, String>);
 
 impl Images {
-    /// An image, the digest of its manifest as `sha256:…`, and where it is.
-    pub fn add(&mut self, name: &str, manifest: &str, place: &str) {
-        let Ok(image) = name.parse::<ImageRef>() else { return };
-        self.digests.entry(format!("{}@{manifest}", image.name())).or_insert_with(|| place.to_owned());
-        self.named.entry(image.to_string()).or_insert_with(|| place.to_owned());
+    /// A name that an image has at `place`. CRI asks by canonical names only, so another one is of no use.
+    pub fn add(&mut self, name: &str, place: &str) {
+        if name.parse::<ImageRef>().is_ok_and(|image| image.to_string() == name) {
+            self.0.entry(name.to_owned()).or_insert_with(|| place.to_owned());
+        }
     }
 
     /// Those that an OCI archive says it holds, which is at `place`.
@@ -38,9 +36,8 @@ impl Images {
                 let index: Value =
                     read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
                 for manifest in index["manifests"].as_array().into_iter().flatten() {
-                    let name = manifest["annotations"]["io.containerd.image.name"].as_str();
-                    if let (Some(name), Some(digest)) = (name, manifest["digest"].as_str()) {
-                        self.add(name, digest, place);
+                    if let Some(name) = manifest["annotations"]["io.containerd.image.name"].as_str() {
+                        self.add(name, place);
                     }
                 }
                 return;
@@ -54,14 +51,12 @@ impl Images {
     /// Why it is nowhere.
     pub fn find(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
-        let by_digest =
-            image.digest().and_then(|digest| self.digests.get(&format!("{}@sha256:{digest}", image.name())));
-        by_digest.or_else(|| self.named.get(&image.to_string())).cloned().ok_or_else(|| {
-            let others = self.tags(&image.name());
-            match others.is_empty() {
-                true => "no archive and no sysext has this image".into(),
-                false => format!("of this image the tree has only {}", others.join(", ")),
-            }
+        self.0.get(&image.to_string()).cloned().ok_or_else(|| match self.names(&image.name()).as_slice() {
+            [] => "no archive and no sysext has this image".into(),
+            others => format!(
+                "of this image the tree has only {}, and containerd goes by the very name",
+                others.join(", ")
+            ),
         })
     }
 
@@ -71,13 +66,13 @@ impl Images {
     /// Why it is nowhere.
     pub fn find_any(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
-        let first = self.tags(&image.name()).first().copied().and_then(|name| self.named.get(name));
+        let first = self.names(&image.name()).first().copied().and_then(|name| self.0.get(name));
         first.cloned().ok_or_else(|| "no archive and no sysext has this image with any tag".into())
     }
 
-    fn tags(&self, name: &str) -> Vec<&str> {
+    fn names(&self, name: &str) -> Vec<&str> {
         let of = |known: &&String| known.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '@']));
-        self.named.keys().filter(of).map(String::as_str).collect()
+        self.0.keys().filter(of).map(String::as_str).collect()
     }
 }
 
@@ -85,22 +80,29 @@ impl Images {
 mod tests {
     use super::*;
 
+    // Until 2026-11 a digest counted as inside wherever its manifest was. containerd's CRI, asked for it, had not got it and
+    // pulled (`tests/it/kubernetes/importer.rs` asks; rancher/rke2#9309, k3s-io/k3s#13221).
     #[test]
-    fn an_image_is_found_by_any_of_its_names_and_others_of_its_tags_are_told() {
+    fn an_image_is_found_by_the_very_name_that_containerd_has_it_under() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         let mut images = Images::default();
-        images.add("nginx:1.27", &digest, "assets/images/nginx.tar");
-        for name in [
-            "nginx:1.27",
-            "docker.io/library/nginx:1.27",
-            &format!("nginx@{digest}"),
-            &format!("nginx:9@{digest}"),
-        ] {
+        images.add("docker.io/library/nginx:1.27", "assets/images/nginx.tar");
+        for name in ["nginx:1.27", "docker.io/library/nginx:1.27", "index.docker.io/library/nginx:1.27"] {
             assert_eq!(images.find(name).as_deref(), Ok("assets/images/nginx.tar"), "{name}");
         }
         assert_eq!(images.find_any("docker.io/library/nginx").as_deref(), Ok("assets/images/nginx.tar"));
-        assert!(images.find("nginx:1.28").unwrap_err().contains("only docker.io/library/nginx:1.27"));
+        let by_digest = [format!("nginx@{digest}"), format!("nginx:1.27@{digest}")];
+        for name in by_digest.iter().map(String::as_str).chain(["nginx:1.28", "nginx"]) {
+            let why = images.find(name).unwrap_err();
+            assert!(why.contains("only docker.io/library/nginx:1.27"), "{name}: {why}");
+        }
+        images.add(&format!("docker.io/library/nginx@{digest}"), "assets/images/nginx.tar");
+        for name in by_digest {
+            assert!(images.find(&name).is_ok(), "a digest wins over the tag beside it: {name}");
+        }
         assert!(images.find("quay.io/nginx:1.27").unwrap_err().contains("no archive"));
         assert!(images.find("not an image").is_err());
+        images.add("quay.io/nginx", "assets/images/other.tar");
+        assert!(images.find("quay.io/nginx").is_err(), "it was imported under a name that nobody asks for");
     }
 }

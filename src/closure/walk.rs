@@ -122,11 +122,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The images of a sysext's list: `SHA256 SIZE PLACE REFERENCE MANIFEST` a line.
+    /// The images of a sysext's list: `SHA256 SIZE PLACE REFERENCE MANIFEST NAME…` a line.
     fn listed_images(&mut self, path: &str, list: &str) {
         for line in list.lines() {
-            if let [_, _, _, reference, manifest] = line.split_whitespace().collect::<Vec<_>>()[..] {
-                self.images.add(reference, manifest, path);
+            if let [_, _, _, reference, _, names @ ..] = &line.split_whitespace().collect::<Vec<_>>()[..] {
+                [reference].into_iter().chain(names).for_each(|name| self.images.add(name, path));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The sysext that brings container images to a node: a list, and beside it the archives unless the node fetches them.
 //!
 //! ```text
-//! /usr/share/prebake/images/NAME.list    one line an archive: SHA256 SIZE PLACE REFERENCE MANIFEST
+//! /usr/share/prebake/images/NAME.list    one line an archive: SHA256 SIZE PLACE REFERENCE MANIFEST NAME…
 //! /usr/share/prebake/images/*.tar        what PLACE names, if it begins with a slash
 //! ```
-//! Any other PLACE is a path of the published tree, below the `prebake.url=` that the machine booted from. Read by
-//! `sysext/prebake-images`.
+//! Any other PLACE is a path of the published tree, below the `prebake.url=` that the machine booted from. The archive is
+//! imported as REFERENCE and tagged with each NAME. Read by `sysext/prebake-images`.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ use crate::sysext::description::Os;
 use crate::sysext::image::{Assembled, Error};
 
 /// Enters step keys; raised when the tree changes for the same images.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// Where lists and archives lie, inside the image.
 const DIRECTORY: &str = "usr/share/prebake/images";
@@ -46,6 +46,8 @@ pub struct Packed<'i> {
     pub reference: &'i ImageRef,
     /// What containerd must have under that name.
     pub manifest: Sha256,
+    /// The index that the manifest was chosen from, if the image is for several platforms.
+    pub index: Option<Sha256>,
     /// The archive.
     pub archive: Object,
     /// The file that holds it.
@@ -57,13 +59,26 @@ pub fn published_path(reference: &ImageRef, arch: Arch) -> String {
     format!("assets/images/{}", reference.file_name(arch))
 }
 
+impl Packed<'_> {
+    /// Names beside the reference, of manifest and index by digest: those under which containerd has an image that it
+    /// pulled. Its CRI finds images by their very names, and charts name tag and digest of an index at once.
+    fn names(&self) -> impl Iterator<Item = String> {
+        let digests = [Some(self.manifest), self.index].into_iter().flatten();
+        let own = self.reference.digest().copied();
+        let name = self.reference.name();
+        digests
+            .filter(move |digest| Some(*digest) != own)
+            .map(move |digest| format!("{name}@sha256:{digest}"))
+    }
+}
+
 impl Carried {
     /// Puts the sysext's tree together.
     pub fn assemble(&self, packed: &[Packed<'_>]) -> Result<Assembled, Error> {
         let in_tree = |source| Error::Tree { name: self.name.clone(), source };
         let mut tree = Tree::new();
         let mut list = String::new();
-        for Packed { reference, manifest, archive, file } in packed {
+        for image @ Packed { reference, manifest, archive, file, .. } in packed {
             let place = match self.carriage {
                 Carriage::Asset => published_path(reference, self.arch),
                 Carriage::Sysext => {
@@ -75,7 +90,9 @@ impl Carried {
                 }
             };
             let Object { sha256, size } = archive;
-            list += &format!("{sha256} {size} {place} {reference} sha256:{manifest}\n");
+            list += &format!("{sha256} {size} {place} {reference} sha256:{manifest}");
+            image.names().for_each(|name| list += &format!(" {name}"));
+            list.push('\n');
         }
         let path = format!("{DIRECTORY}/{}.list", self.name);
         let list = Entry::file(PLAIN, Contents::Bytes(list.into_bytes()), "the list of images");

@@ -77,13 +77,26 @@ impl Containerd {
 
     /// Starts the one whose programs lie in a directory, else the machine's own.
     pub fn start_of(root: &Path, programs: Option<&Path>) -> Self {
+        Containerd::configured(root, programs, "disabled_plugins = ['io.containerd.grpc.v1.cri']\n")
+    }
+
+    /// The same with what a kubelet talks to.
+    pub fn with_cri(root: &Path, programs: Option<&Path>) -> Self {
+        let config = "disabled_plugins = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs', \
+                      'io.containerd.snapshotter.v1.devmapper', 'io.containerd.internal.v1.opt', \
+                      'io.containerd.nri.v1.nri']\n\
+                      [plugins.'io.containerd.grpc.v1.cri']\ndisable_tcp_service = true\n\
+                      [plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'native'\n";
+        Containerd::configured(root, programs, config)
+    }
+
+    fn configured(root: &Path, programs: Option<&Path>, plugins: &str) -> Self {
         let known = std::env::var_os("PATH").unwrap_or_default();
         let path = programs.map(Path::to_owned).into_iter().chain(std::env::split_paths(&known));
         let path = std::env::join_paths(path).unwrap();
         let socket = root.join("containerd.sock");
         let config = format!(
-            "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\n\
-             disabled_plugins = ['io.containerd.grpc.v1.cri']\n[grpc]\naddress = '{0}/containerd.sock'\n",
+            "version = 2\nroot = '{0}/root'\nstate = '{0}/state'\n{plugins}[grpc]\naddress = '{0}/containerd.sock'\n",
             root.display()
         );
         fs::create_dir_all(root).unwrap();

@@ -161,12 +161,18 @@ fn workers_carry_what_pods_need_and_all_others_the_control_plane_too() {
     assert_eq!(names(&worker), ["coredns/coredns", "kube-proxy", "pause"]);
     // Each archive lies beside the list, with the digest, size and manifest that the list says.
     for line in &control {
-        let [sha256, size, place, reference, manifest] = line.as_slice() else { panic!("{line:?}") };
+        let [sha256, size, place, reference, manifest, names @ ..] = line.as_slice() else {
+            panic!("{line:?}")
+        };
         let bytes = all.read(place.strip_prefix('/').unwrap()).unwrap();
         assert_eq!((&Sha256::of(&bytes).to_string(), &bytes.len().to_string()), (sha256, size));
         let index =
             IMAGES.iter().position(|(name, tag)| *reference == format!("registry.k8s.io/{name}:{tag}"));
-        assert_eq!(*manifest, pushed[index.unwrap()].manifests["amd64"]);
+        let pushed = &pushed[index.unwrap()];
+        assert_eq!(*manifest, pushed.manifests["amd64"]);
+        // The names by which pods may ask for it beside its tag (rancher/rke2#9309).
+        let name = reference.rsplit_once(':').unwrap().0;
+        assert_eq!(names, [format!("{name}@{manifest}"), format!("{name}@{}", pushed.index)]);
     }
     assert!(!tree(&world, "assets/images").exists(), "nobody fetches what is carried");
 }

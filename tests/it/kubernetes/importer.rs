@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use prebake::digest::Sha256;
 
@@ -30,8 +32,17 @@ impl Node {
     fn of(programs: Option<&Path>) -> Self {
         let world = world("images: asset", &list());
         build(&world, &registry().0).ok();
-        let containerd = Containerd::start_of(&world.path("containerd"), programs);
-        let lists = world.path("lists");
+        Node::of_world(world, programs, false)
+    }
+
+    /// A node of a tree that was built.
+    fn of_world(world: World, programs: Option<&Path>, cri: bool) -> Self {
+        let directory = tempfile::tempdir_in(world.path("")).unwrap().keep();
+        let containerd = match cri {
+            true => Containerd::with_cri(&directory.join("containerd"), programs),
+            false => Containerd::start_of(&directory.join("containerd"), programs),
+        };
+        let lists = directory.join("lists");
         fs::create_dir(&lists).unwrap();
         let carried = super::carried(&world, "kubernetes-images-worker");
         let list = carried.read("usr/share/prebake/images/kubernetes-images-worker.list").unwrap();
@@ -100,9 +111,16 @@ impl Node {
         text(&output.stdout)
     }
 
-    /// The rows of `ctr images list`, without its head.
-    fn images(&self) -> Vec<String> {
+    /// The rows of `ctr images list`, without its head. Every image has three names.
+    fn names(&self) -> Vec<String> {
         self.ctr(&["images", "list"]).lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// The rows of the names that were imported: those by tag.
+    fn images(&self) -> Vec<String> {
+        let mut names = self.names();
+        names.retain(|row| !row.split(' ').next().unwrap().contains('@'));
+        names
     }
 
     fn archive(&self, name: &str) -> PathBuf {
@@ -137,7 +155,10 @@ fn every_image_is_imported_whole_and_pinned_and_a_second_run_does_nothing() {
                 "no {name} in {images:?}"
             );
         }
-        assert_eq!(node.ctr(&["images", "check"]).matches("complete (").count(), 3);
+        let names = node.names();
+        assert_eq!(names.len(), 3 * 3, "each by its tag, its manifest and its index: {names:?}");
+        assert!(names.iter().all(|row| row.contains(PINNED)), "{names:?}");
+        assert_eq!(node.ctr(&["images", "check"]).matches("complete (").count(), 3 * 3);
         assert_eq!(node.imports(), "", "all is there");
     }
 }
@@ -150,7 +171,11 @@ fn an_image_that_was_removed_comes_back_and_one_that_lost_its_pin_is_pinned_agai
         assert_eq!(node.imports(), format!("importing {PAUSE}\n"));
         node.ctr(&["images", "label", PAUSE, "io.cri-containerd.pinned="]);
         assert_eq!(node.imports(), "", "its bytes are there");
-        assert!(node.images().iter().all(|row| row.contains(PINNED)));
+        assert!(node.names().iter().all(|row| row.contains(PINNED)));
+        let by_digest = node.names().into_iter().find(|row| row.contains("pause@")).unwrap();
+        node.ctr(&["images", "remove", "--sync", by_digest.split(' ').next().unwrap()]);
+        assert_eq!(node.imports(), "", "a name is given without an import");
+        assert!(node.names().len() == 3 * 3 && node.names().iter().all(|row| row.contains(PINNED)));
     }
 }
 
@@ -164,7 +189,8 @@ fn a_damaged_archive_fails_though_containerd_imports_it() {
         bytes[layer + 20] ^= 0xff;
         replace(&path, &bytes);
         node.fails(&[&format!("containerd does not have {PAUSE} whole"), "1 container images are missing"]);
-        assert_eq!(node.ctr(&["images", "check"]).matches(" complete (").count(), 2, "the others are there");
+        let sound = node.ctr(&["images", "check"]).matches(" complete (").count();
+        assert_eq!(sound, 2 * 3, "the others are there, each by three names");
     }
 }
 
@@ -231,6 +257,153 @@ fn a_server_that_stays_without_an_archive_is_named() {
     node.fails(&["error: 404", "assets/images/pause-3.10-amd64.tar"]);
     let asked = mirror.requests().iter().filter(|request| request.path.contains("pause")).count();
     assert_eq!(asked, 4, "once, and as often as it may retry");
+}
+
+/// What containerd's CRI says to each reference, as the kubelet asks before it pulls: `present` or `missing`.
+fn ask(containerd: &Containerd, judge: &Path, references: &[String]) -> Vec<(String, String)> {
+    let output =
+        Command::new(judge.join("cri-images")).arg(&containerd.socket).args(references).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let row = |line: &str| {
+        let mut words = line.split(' ');
+        (words.next().unwrap().to_owned(), words.next().unwrap().to_owned())
+    };
+    said.lines().map(row).collect()
+}
+
+// rancher/rke2#9309, k3s-io/k3s#13221, containerd/containerd#8483, polarsquad/krops#372: `verify --closure` took a digest for
+// inside, and the node's kubelet pulled.
+#[test]
+fn the_closure_and_containerds_cri_agree_on_every_shape_of_a_reference() {
+    if !containerd_runs() {
+        return;
+    }
+    let Some(judge) = judges::build("cri") else { return };
+    let world = world("images: asset", &list());
+    let mut builder = crate::registry::Builder::default();
+    let pushed: Vec<_> = IMAGES.iter().map(|(name, tag)| builder.push(name, tag, &["amd64"])).collect();
+    let nginx = builder.push("library/nginx", "1.27", &["amd64", "arm64"]);
+    let app = builder.push("site/app", "1.0", &["amd64"]);
+    let pinned = builder.push("site/pinned", "2.0", &["amd64"]);
+    let single = builder.push("site/single", "latest", &["amd64"]);
+    let port = builder.push("x/y", "T_1", &["amd64"]);
+    let registry = builder.start();
+    let images = format!(
+        "images: [\"nginx:1.27\", \"quay.io/site/app:1.0\", \"quay.io/site/pinned@{}\", \"localhost/site/single\", \"localhost:5000/x/y:T_1\"]\nsysexts: [kubernetes]",
+        pinned.index
+    );
+    world.edit("recipes/small.yaml", "sysexts: [kubernetes]", &images);
+    let of = |pushed: &crate::registry::Pushed| [pushed.index.clone(), pushed.manifests["amd64"].clone()];
+    let [nginx_index, nginx_manifest] = of(&nginx);
+    let [app_index, app_manifest] = of(&app);
+    let [pinned_index, pinned_manifest] = of(&pinned);
+    let [single_index, _] = of(&single);
+    let [port_index, _] = of(&port);
+    let [pause_index, pause_manifest] = of(&pushed[5]);
+    let proxy = &pushed[3].index;
+    let other = format!("sha256:{}", "ab".repeat(32));
+    let references = [
+        // By tag, in every spelling.
+        "nginx:1.27".into(),
+        "nginx".into(),
+        "library/nginx:1.27".into(),
+        "docker.io/nginx:1.27".into(),
+        "docker.io/library/nginx:1.27".into(),
+        "index.docker.io/library/nginx:1.27".into(),
+        "docker.io/library/nginx:1.28".into(),
+        "quay.io/site/app:1.0".into(),
+        "quay.io/site/app".into(),
+        "quay.io/site/App:1.0".into(),
+        "QUAY.io/site/app:1.0".into(),
+        "site/app:1.0".into(),
+        "localhost/site/single".into(),
+        "localhost/site/single:latest".into(),
+        "localhost:5000/x/y:T_1".into(),
+        "localhost:5000/x/y:t_1".into(),
+        "localhost/x/y:T_1".into(),
+        // By digest of an image that was imported by its tag.
+        format!("nginx@{nginx_index}"),
+        format!("nginx@{nginx_manifest}"),
+        format!("nginx:1.27@{nginx_index}"),
+        format!("quay.io/site/app@{app_index}"),
+        format!("quay.io/site/app@{app_manifest}"),
+        format!("quay.io/site/app:1.0@{app_manifest}"),
+        format!("localhost/site/single@{single_index}"),
+        format!("localhost:5000/x/y@{port_index}"),
+        // By digest of one that the recipe names so.
+        format!("quay.io/site/pinned@{pinned_index}"),
+        format!("quay.io/site/pinned:2.0@{pinned_index}"),
+        format!("quay.io/site/pinned:9@{pinned_index}"),
+        "quay.io/site/pinned:2.0".into(),
+        format!("quay.io/site/pinned@{pinned_manifest}"),
+        // By every name of one that the node's list has.
+        "registry.k8s.io/pause:3.10".into(),
+        format!("registry.k8s.io/pause@{pause_index}"),
+        format!("registry.k8s.io/pause@{pause_manifest}"),
+        format!("registry.k8s.io/pause:3.10@{pause_index}"),
+        format!("registry.k8s.io/pause:0@{pause_manifest}"),
+        format!("registry.k8s.io/pause@{other}"),
+        format!("registry.k8s.io/kube-proxy:v1.33.13@{proxy}"),
+        "registry.k8s.io/pause:3.9".into(),
+    ];
+    let containers: String = references
+        .iter()
+        .enumerate()
+        .map(|(index, image)| format!("            {{name: c{index}, image: \"{image}\"}},\n"))
+        .collect();
+    world.write(
+        "recipes/pods.bu",
+        format!(
+            "variant: flatcar\nversion: 1.0.0\nstorage:\n  files:\n    - path: /etc/kubernetes/manifests/x.yaml\n      contents:\n        \
+             inline: |\n          {{apiVersion: v1, kind: Pod, metadata: {{name: x}}, spec: {{containers: [\n{containers}          ]}}}}\n"
+        ),
+    );
+    world.edit("recipes/small.yaml", "ignition: [worker.ign]", "ignition: [worker.ign, pods.bu]");
+    build(&world, &registry).ok();
+    let run = world.prebake(&["verify", "output/small/current", "--closure", "--json"]);
+    let graph = serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap()["closure"].take();
+    let edges = graph["edges"].as_array().unwrap();
+    let inside = |reference: &String| {
+        let found = edges.iter().find(|edge| edge["kind"] == "image" && edge["to"] == reference.as_str());
+        let found = found.unwrap_or_else(|| panic!("no {reference} in {graph:#}"));
+        found["outcome"].get("inside").is_some()
+    };
+    let inside: std::collections::BTreeMap<&String, bool> =
+        references.iter().map(|reference| (reference, inside(reference))).collect();
+    let newer = judges::build("containerd");
+    let mut world = Some(world);
+    for programs in [None].into_iter().chain(newer.as_deref().map(Some)) {
+        let node = Node::of_world(world.take().unwrap(), programs, true);
+        let assets = format!(" {}/", tree(&node.world, "assets").display());
+        node.edit(|list| list.replace(" assets/", &assets));
+        node.imports();
+        for name in node.world.names("output/small/current/assets/images") {
+            // Those of the list are imported already.
+            if !["pause", "kube", "coredns", "etcd"].iter().any(|known| name.starts_with(known)) {
+                let archive = node.archive(&name).display().to_string();
+                node.ctr(&["images", "import", "--no-unpack", &archive]);
+            }
+        }
+        // CRI hears of names from containerd's events, a moment later.
+        let expected: Vec<String> =
+            inside.iter().filter(|(_, inside)| **inside).map(|(name, _)| (*name).clone()).collect();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while ask(&node.containerd, &judge, &expected).iter().any(|(_, said)| said == "missing") {
+            assert!(Instant::now() < deadline, "{:?}", ask(&node.containerd, &judge, &expected));
+            thread::sleep(Duration::from_millis(200));
+        }
+        for (reference, said) in ask(&node.containerd, &judge, &references) {
+            assert_eq!(
+                said == "present",
+                inside[&reference],
+                "{reference} is {said}, and the closure says else"
+            );
+        }
+        world = Some(node.world);
+    }
+    let present = inside.values().filter(|inside| **inside).count();
+    assert!(present > 12 && references.len() - present > 8, "both answers are tried: {present}");
 }
 
 #[test]
