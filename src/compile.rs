@@ -99,7 +99,8 @@ pub fn compile(
     };
     compiler.public.sysexts(sysexts).map_err(store::Error::io("read", "the folders of sysexts".as_ref()))?;
     compiler.note(recipe.unmatched_profiles());
-    compiler.note(recipe.packaging.findings(version));
+    compiler.note(delivery::release_faults(recipe, version));
+    compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {

@@ -19,7 +19,7 @@ use crate::ignition::{self, Config, closure};
 use crate::manifest::Role;
 use crate::output::{self, BaseUrl};
 use crate::plan::BootWish;
-use crate::quirks;
+use crate::quirks::{self, PxeFault, Window};
 use crate::recipe::{Carriage, Layout, Profile, Recipe, Version};
 use crate::report::{Finding, Findings, Place, Source};
 use crate::store::Object;
@@ -69,6 +69,8 @@ pub enum Error {
     InjectionLost {
         /// The version.
         version: Version,
+        /// The releases of its channel that do.
+        window: Window,
         /// Where the recipe asks for the release.
         place: Place,
     },
@@ -109,11 +111,10 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::InjectionLost { .. } => {
+            Error::InjectionLost { window: Window { from, before }, .. } => format!(
                 "have machines fetch config and sysexts by HTTP, with `--auto` or `config_from: auto` in the recipe; or \
-                 choose a version outside alpha 4487–4668 and beta 4515–4627, or another channel"
-                    .into()
-            }
+                 choose another channel, or a version of this one before {from} or from {before} on"
+            ),
             Error::NoBaseUrl { .. } => {
                 "give `--base-url http://10.0.0.1:8080`, or `base_url:` in the recipe; URLs of outputs count where they \
                  are all the same"
@@ -129,9 +130,13 @@ pub fn fetched_from(recipe: &Recipe, version: Version) -> Result<Option<BaseUrl>
     let asked = recipe.config_from.as_ref();
     let why = match asked.map_or(ConfigFrom::default(), |asked| asked.value) {
         ConfigFrom::Url => Why::Asked,
-        _ if !quirks::drops_injected_config(version) => return Ok(None),
-        ConfigFrom::Auto => Why::Lost(version),
-        ConfigFrom::Overlay => return Err(Error::InjectionLost { version, place: of_release() }),
+        asked => match (quirks::drops_injected_config(version), asked) {
+            (None, _) => return Ok(None),
+            (Some(window), ConfigFrom::Overlay) => {
+                return Err(Error::InjectionLost { version, window, place: of_release() });
+            }
+            (Some(_), _) => Why::Lost(version),
+        },
     };
     let place = || asked.map_or_else(of_release, |asked| asked.place.clone());
     recipe.base_url().map(Some).ok_or_else(|| Error::NoBaseUrl { why, place: place() })
@@ -143,6 +148,35 @@ impl Delivery {
         match fetched_from {
             Some(base_url) => Delivery::Fetched(base_url.clone()),
             None => Delivery::Initrd(profile.layout()),
+        }
+    }
+}
+
+/// What keeps the machines of a recipe from coming up with a release, whose fault it is.
+pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
+    let Some((fault, Window { before, .. })) = quirks::pxe_fault(version) else { return Vec::new() };
+    let of_release = &recipe.release.channel.place;
+    let otherwise = format!("choose {before} or newer, or another channel");
+    match fault {
+        PxeFault::EmergencyShell => {
+            let text = format!("Flatcar {version} ends in the emergency shell when it boots by PXE");
+            vec![Finding::error(text).at(of_release.clone()).hint(otherwise)]
+        }
+        PxeFault::UnknownPlatform => {
+            let names = |profile: &&Profile| {
+                let mut args = profile.kernel_args.iter().map(|arg| arg.value.as_str());
+                args.any(|arg| ["flatcar.oem.id=", "coreos.oem.id="].iter().any(|key| arg.starts_with(key)))
+            };
+            let without = recipe.profiles.values().filter(|profile| !names(profile));
+            let finding = |profile: &Profile| {
+                let text = format!(
+                    "Flatcar {version} ends in the emergency shell when it boots by PXE: its Ignition knows no platform `pxe`"
+                );
+                let hint =
+                    format!("add `flatcar.oem.id=metal` to `kernel_args` of this profile; or {otherwise}");
+                Finding::error(text).at(profile.place.clone()).hint(hint)
+            };
+            without.map(finding).collect()
         }
     }
 }

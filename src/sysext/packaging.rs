@@ -16,7 +16,7 @@ use crate::format::erofs;
 use crate::format::squashfs::{self, BlockSize, Compression, Level};
 use crate::format::tree::Tree;
 use crate::memory::Bytes;
-use crate::quirks;
+use crate::quirks::{self, Packing};
 use crate::recipe::Version;
 use crate::report::{Finding, Findings, Place, nearest};
 use crate::yaml::Node as Yaml;
@@ -70,6 +70,20 @@ pub enum Filesystem {
     Squashfs(squashfs::Options),
     /// EROFS, which newer releases read.
     Erofs(erofs::Options),
+}
+
+impl Filesystem {
+    /// As releases are asked whether they mount it.
+    fn packing(&self) -> Packing {
+        match self {
+            Filesystem::Squashfs(options) => match options.compression {
+                Compression::Zstd(_) => Packing::SquashfsZstd,
+                Compression::Gzip(_) => Packing::SquashfsGzip,
+                Compression::Xz => Packing::SquashfsXz,
+            },
+            Filesystem::Erofs(erofs::Options::Plain) => Packing::Erofs,
+        }
+    }
 }
 
 impl Default for Filesystem {
@@ -133,8 +147,8 @@ impl Packaging {
 pub struct Wish {
     /// The file system with the files.
     pub filesystem: Filesystem,
-    /// Where `format` stands.
-    format: Option<Place>,
+    /// Where `format` or `compression` stands.
+    chosen: Option<Place>,
     /// Who signs.
     pub verity: Option<VerityWish>,
 }
@@ -176,7 +190,8 @@ impl Wish {
             let (key, certificate) = (file("key"), file("certificate"));
             Some(VerityWish { key: key?, certificate: certificate? })
         });
-        Wish { filesystem, format: format.map(|node| decoder.spanned(node, ()).place), verity }
+        let chosen = fields.get("compression").or(format).map(|node| decoder.spanned(node, ()).place);
+        Wish { filesystem, chosen, verity }
     }
 
     /// Reads key and certificate.
@@ -197,16 +212,20 @@ impl Wish {
         Ok(packaging)
     }
 
-    /// What a release would not take.
-    pub fn findings(&self, version: Version) -> Vec<Finding> {
+    /// What a release would not take; at `release`, where the recipe asks for it, if the recipe says nothing of packaging.
+    pub fn findings(&self, version: Version, release: &Place) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if let (Filesystem::Erofs(_), Some(place)) = (self.filesystem, &self.format)
-            && !quirks::mounts_erofs(version)
-        {
-            let finding =
-                Finding::error(format!("the kernel of Flatcar {version} cannot mount erofs images"));
-            let finding = finding.hint("leave `format` out: every release mounts squashfs");
-            findings.push(finding.at(place.clone()));
+        let packing = self.filesystem.packing();
+        if !packing.is_mounted_by(version) {
+            let text = format!("the kernel of Flatcar {version} cannot mount {} images", packing.name());
+            let hint = match self.filesystem {
+                Filesystem::Erofs(_) => "leave `format` out: every release mounts squashfs",
+                Filesystem::Squashfs(_) => {
+                    "write `packaging: {compression: gzip}`: every release mounts that"
+                }
+            };
+            findings
+                .push(Finding::error(text).hint(hint).at(self.chosen.as_ref().unwrap_or(release).clone()));
         }
         if let Some(verity) = &self.verity
             && let Some(why) = quirks::refuses_signed_sysexts(version)

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use prebake::delivery::release_faults;
 use prebake::digest::Sha256;
 use prebake::manifest::{Manifest, Role};
+use prebake::recipe::Recipe;
+use prebake::report::Source;
 use serde_json::{Value, json};
 
 use crate::boots::lab_world;
@@ -23,6 +27,35 @@ use crate::world::{Run, World, repository, sign, stock};
 
 const BASE: &str = "http://10.0.0.1:8080/edge";
 const RECIPE: &str = "recipes/small.yaml";
+
+// flatcar/Flatcar#742 and #1695: builds of such releases were silent.
+#[test]
+fn a_release_that_does_not_come_up_by_pxe_is_refused_with_the_next_that_does() {
+    let faults = |args: &str, version: &str| -> Vec<String> {
+        let text = format!(
+            "schema: 1\nname: edge\nrelease: {{channel: beta}}\nprofiles:\n  worker: {{kernel_args: [{args}]}}\n  other: {{kernel_args: [{args}]}}\n"
+        );
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let findings = release_faults(&recipe, version.parse().unwrap());
+        findings
+            .iter()
+            .map(|finding| format!("{} {}", finding.message, finding.hint.as_deref().unwrap_or_default()))
+            .collect()
+    };
+    let shell = faults("quiet", "4230.1.0");
+    assert_eq!(shell.len(), 1);
+    assert!(shell[0].contains("emergency shell") && shell[0].contains("4230.1.1 or newer"), "{shell:?}");
+    let platform = faults("quiet", "3185.1.1");
+    assert_eq!(platform.len(), 2, "each profile without the argument");
+    assert!(
+        platform[0].contains("`flatcar.oem.id=metal`") && platform[0].contains("3227.1.0"),
+        "{platform:?}"
+    );
+    assert!(faults("flatcar.oem.id=metal", "3185.1.1").is_empty());
+    for sound in ["4230.1.1", "4230.2.0", "4186.1.1", "3227.1.0", "3139.2.3", "4593.2.5"] {
+        assert!(faults("quiet", sound).is_empty(), "{sound}");
+    }
+}
 
 /// The small world on a release that loses an injected config.
 fn losing() -> World {
