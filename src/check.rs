@@ -4,6 +4,8 @@
 //! the store by the keys of the sysexts' steps, so that a build that changes nothing opens no image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
@@ -15,15 +17,18 @@ use crate::build::Project;
 use crate::compile;
 use crate::digest::Sha256;
 use crate::error::Result;
+use crate::lock::{Entry, Lock};
 use crate::plan::{BootWish, Plan, Work};
 use crate::recipe::Version;
 use crate::report::{Finding, Findings, Severity};
 use crate::repro::canonical_json;
+use crate::resolve::component_id;
 use crate::run;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::sysext::base::Base;
 use crate::sysext::extension::Extension;
 use crate::sysext::image;
+use crate::sysext::lint::{Gap, Verdict};
 use crate::sysext::merge::{Merge, NodeConfig};
 use crate::sysext::rules::{self, Breach};
 use crate::sysexts::{self, Selected};
@@ -107,20 +112,26 @@ impl Told {
     }
 }
 
-/// Judges the sysexts of every boot of a recipe without building it: by what is built already, else by their folders.
-/// Each boot's id comes with what is wrong there.
-pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<(String, Vec<Breach>)>> {
+/// Judges the sysexts of every boot of a recipe without building it: what is built, else what was fetched for it, else their
+/// folders. What is not there to be judged is named beside what is wrong. Each verdict's subject is a boot's id.
+pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<Verdict>> {
     let Project { recipe, sysexts, .. } = project;
     let needs = project.needs()?;
     let (version, _) = project.wants(&needs);
     let well_known = Base::well_known();
+    let without_base = base.is_none().then(|| {
+        let release = version.map_or("the release".into(), |version| format!("Flatcar {version}"));
+        let why = "its initrd is not in the store (`prebake fetch`)";
+        Gap::new(format!("what {release} has in /usr"), why)
+    });
     let base = base.unwrap_or(&well_known);
     let mut verdicts = Vec::new();
-    let mut judge = |id: String, extensions: &[Extension], config: Option<&NodeConfig>| -> Result<()> {
+    let mut judge = |id: String, extensions: &[Extension], config: Option<&NodeConfig>, gaps: Vec<Gap>| {
         let mut merge = Merge::new(extensions, base);
         (merge.config, merge.release) = (config, version);
-        verdicts.push((id, rules::judge(&merge)?));
-        Ok(())
+        let gaps = gaps.into_iter().chain(without_base.clone()).collect();
+        verdicts.push(Verdict { subject: id, breaches: rules::judge(&merge)?, gaps });
+        Ok::<(), crate::error::Error>(())
     };
     let selected = |name: &str, arch: Arch| {
         let meant =
@@ -133,24 +144,65 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
             let names =
                 recipe.sysexts_of(profile).into_iter().map(|sysext| sysexts::name_of(&sysext.name.value));
             let first = names.filter_map(|name| selected(name, *recipe.release.archs.first()?));
-            judge(id.clone(), &first.map(outline).collect::<Result<Vec<_>>>()?, None)?;
+            let outlines = first.map(outline).collect::<Result<Vec<_>>>()?;
+            let why = "the recipe has no lock (`prebake lock`)";
+            let mut gaps = vec![Gap::new("the config", why)];
+            gaps.extend(unfetched(&outlines).map(|name| Gap::new(name, why)));
+            judge(id.clone(), &outlines, None, gaps)?;
         }
         return Ok(verdicts);
     };
     let packaging = recipe.packaging.load(SystemTime::now())?;
     let boots = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
     let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &boots)?;
-    for (boot, ignition, of_boot) in of_boots(&plan, &boots) {
-        let mut extensions = Vec::new();
+    let spool = store.spool()?;
+    for (index, (boot, ignition, of_boot)) in of_boots(&plan, &boots).enumerate() {
+        let (mut extensions, mut gaps) = (Vec::new(), Vec::new());
         for (name, step) in of_boot {
-            match built(store, name, step)? {
-                Some(image) => extensions.push(image),
-                None => extensions.extend(selected(name, boot.arch).map(outline).transpose()?),
+            if let Some(image) = built(store, name, step)? {
+                extensions.push(image);
+                continue;
+            }
+            let Some(sysext) = selected(name, boot.arch) else {
+                gaps.push(Gap::new(
+                    name,
+                    "it is made of container images, and not built yet (`prebake build`)",
+                ));
+                continue;
+            };
+            let room = spool.path().join(index.to_string()).join(name);
+            match fetched(sysext, lock, store, &room)? {
+                Some(whole) => extensions.push(whole),
+                None => {
+                    gaps.push(Gap::new(name, "it is not in the store (`prebake fetch`)"));
+                    extensions.push(outline(sysext)?);
+                }
             }
         }
-        judge(boot.id.clone(), &extensions, Some(&NodeConfig::of_ignition(ignition)))?;
+        judge(boot.id.clone(), &extensions, Some(&NodeConfig::of_ignition(ignition)), gaps)?;
     }
     Ok(verdicts)
+}
+
+/// Names of extensions of which more will be there than is known.
+fn unfetched(extensions: &[Extension]) -> impl Iterator<Item = &str> {
+    extensions.iter().filter(|extension| !extension.unknown.is_empty()).map(Extension::name)
+}
+
+/// A sysext as it will be built, if all that it is made of is in the store. Archives are unpacked into `room`.
+fn fetched(sysext: &Selected, lock: &Lock, store: &Store, room: &Path) -> Result<Option<Extension>> {
+    let mut files = BTreeMap::new();
+    for component in &sysext.components {
+        let entry = lock.inputs.get(&component_id(sysext, &component.name));
+        let Some(object) = entry.map(Entry::object).filter(|object| store.has(object)) else {
+            return Ok(None);
+        };
+        files.insert(component.name.clone(), store.path(&object.sha256));
+    }
+    fs::create_dir_all(room).map_err(store::Error::io("create", room))?;
+    let Selected { description, arch, variables, .. } = sysext;
+    let tree = image::tree(description, *arch, variables, &files, room)?;
+    Ok(Some(Extension::of_tree(&description.name, &tree)))
 }
 
 /// A sysext as far as it is known before its components are fetched.

@@ -134,10 +134,10 @@ impl Walk<'_> {
     /// A sysext, of whatever tree: an image in a bundle is copied out first.
     fn extension(&self, path: &str) -> Result<Extension> {
         match self.tree.path(path) {
-            Some(file) => Ok(Extension::open_inside(&file)?),
+            Some(file) => Ok(Extension::open(&file)?),
             None => {
                 let spool = spool(&mut self.tree.open(path)?)?;
-                Ok(Extension::open_inside(spool.path())?)
+                Ok(Extension::open(spool.path())?)
             }
         }
     }
@@ -304,7 +304,7 @@ impl Walk<'_> {
                         }
                         (None, Some(copy)) => {
                             let inner = self.graph.below(spot, None, name);
-                            self.sysext(inner, &Extension::open_inside(copy.path())?)?;
+                            self.sysext(inner, &Extension::open(copy.path())?)?;
                         }
                         (None, None) => {
                             let inner = self.graph.below(spot, None, name);

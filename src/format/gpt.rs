@@ -1,4 +1,4 @@
-//! GUID partition tables, with sectors of 512 bytes.
+//! GUID partition tables: written with sectors of 512 bytes, read with any that a disk has.
 //!
 //! Owns the tables at both ends of a disk image (UEFI specification, 5.2 and 5.3): the protective MBR, the header and
 //! entries at the beginning, their copy at the end. Leaves what lies in the partitions to others.
@@ -10,8 +10,11 @@ use std::os::unix::fs::FileExt;
 
 use flate2::Crc;
 
-/// Bytes of a sector.
+/// Bytes of a sector that is written.
 pub const SECTOR: u64 = 512;
+/// Sectors of which a table is looked for: nothing in an image says how large they are, so systemd tries these
+/// (`probe_sector_size` of dissect-image.c, since 253).
+const SECTORS: [u64; 4] = [512, 1024, 2048, 4096];
 /// Entries of a table that is written: the least that the specification allows.
 const ENTRIES: usize = 128;
 const ENTRY: usize = 128;
@@ -67,6 +70,8 @@ pub struct Partition {
 pub struct Table {
     /// The disk's GUID.
     pub disk: Guid,
+    /// Bytes of a sector.
+    pub sector: u64,
     /// The partitions, in the order of their entries.
     pub partitions: Vec<Partition>,
 }
@@ -91,7 +96,12 @@ impl Table {
         (end.next_multiple_of(SECTOR) + (ENTRY_SECTORS + 1) * SECTOR).next_multiple_of(4096)
     }
 
-    /// Writes the table to both ends of an image of `length` bytes. The partitions begin and end at sectors between
+    /// Where the headers are that [`Table::read`] tries.
+    pub fn headers() -> impl Iterator<Item = usize> {
+        SECTORS.into_iter().map(|sector| sector as usize)
+    }
+
+    /// Writes the table to both ends of an image of `length` bytes, with sectors of 512 bytes. The partitions begin and end at sectors between
     /// [`Table::FIRST`] and what [`Table::disk_length`] leaves, and are at most 128.
     pub fn write(&self, out: &File, length: u64) -> io::Result<()> {
         let mut entries = vec![0; ENTRIES * ENTRY];
@@ -137,21 +147,40 @@ impl Table {
         header
     }
 
-    /// Reads the table at the beginning of an image, or nothing where there is none.
+    /// Reads the table at the beginning of an image, or nothing where there is none. Of several sizes of sectors the first
+    /// counts whose table is whole.
     pub fn read(file: &File) -> Result<Option<Table>, Error> {
+        let mut damaged = None;
+        for sector in SECTORS {
+            match Table::read_with(file, sector) {
+                Ok(Some(table)) => return Ok(Some(table)),
+                Ok(None) => {}
+                Err(Error::Read(error)) => return Err(Error::Read(error)),
+                Err(error) => drop(damaged.get_or_insert(error)),
+            }
+        }
+        damaged.map_or(Ok(None), Err)
+    }
+
+    fn read_with(file: &File, sector: u64) -> Result<Option<Table>, Error> {
         let length = file.metadata()?.len();
-        let mut header = [0; SECTOR as usize];
-        if length < 3 * SECTOR {
+        if length < 3 * sector {
             return Ok(None);
         }
-        file.read_exact_at(&mut header, SECTOR)?;
+        let mut header = vec![0; sector as usize];
+        file.read_exact_at(&mut header, sector)?;
         if !header.starts_with(b"EFI PART") {
             return Ok(None);
         }
         let (u32_at, u64_at) = (|at| le(&header, at, 4) as u32, |at| le(&header, at, 8));
-        let mut zeroed = header[..HEADER].to_vec();
-        zeroed[16..20].fill(0);
-        if u32_at(12) as usize != HEADER || crc(&zeroed) != u32_at(16) {
+        // A header may be longer than what the specification has in it so far (UEFI 2.10, table 5-5).
+        let size = u32_at(12) as usize;
+        let zeroed = header.get(..size).filter(|_| size >= HEADER).map(|header| {
+            let mut zeroed = header.to_vec();
+            zeroed[16..20].fill(0);
+            zeroed
+        });
+        if zeroed.is_none_or(|zeroed| crc(&zeroed) != u32_at(16)) {
             return Err(Error::Damaged("the checksum of its header is wrong"));
         }
         let (count, size) = (u32_at(80), u32_at(84));
@@ -161,21 +190,22 @@ impl Table {
             ));
         }
         let mut entries = vec![0; count as usize * ENTRY];
-        let at = u64_at(72).checked_mul(SECTOR).filter(|at| *at < length);
+        let at = u64_at(72).checked_mul(sector);
+        let at = at.filter(|at| at.checked_add(entries.len() as u64).is_some_and(|end| end <= length));
         let at = at.ok_or(Error::Damaged("its entries lie outside of the image"))?;
         file.read_exact_at(&mut entries, at)?;
         if crc(&entries) != u32_at(88) {
             return Err(Error::Damaged("the checksum of its entries is wrong"));
         }
         let used = entries.chunks(ENTRY).filter(|entry| entry[..16] != [0; 16]);
-        let partitions = used.map(|entry| partition(entry, length)).collect::<Result<_, _>>()?;
-        Ok(Some(Table { disk: guid(&header[56..72]), partitions }))
+        let partitions = used.map(|entry| partition(entry, sector, length)).collect::<Result<_, _>>()?;
+        Ok(Some(Table { disk: guid(&header[56..72]), sector, partitions }))
     }
 }
 
-fn partition(entry: &[u8], length: u64) -> Result<Partition, Error> {
+fn partition(entry: &[u8], sector: u64, length: u64) -> Result<Partition, Error> {
     let (first, last) = (le(entry, 32, 8), le(entry, 40, 8));
-    let end = last.checked_add(1).and_then(|end| end.checked_mul(SECTOR));
+    let end = last.checked_add(1).and_then(|end| end.checked_mul(sector));
     let end = end.filter(|end| first <= last && *end <= length);
     let end = end.ok_or(Error::Damaged("a partition lies outside of the image"))?;
     let units: Vec<u16> =
@@ -185,8 +215,8 @@ fn partition(entry: &[u8], length: u64) -> Result<Partition, Error> {
         id: guid(&entry[16..32]),
         name: String::from_utf16_lossy(&units),
         flags: le(entry, 48, 8),
-        start: first * SECTOR,
-        length: end - first * SECTOR,
+        start: first * sector,
+        length: end - first * sector,
     })
 }
 
@@ -227,6 +257,7 @@ mod tests {
         let end = Table::FIRST + 8192;
         let table = Table {
             disk: Guid([7; 16]),
+            sector: SECTOR,
             partitions: vec![Partition {
                 kind: Guid(*b"0123456789abcdef"),
                 id: Guid([9; 16]),

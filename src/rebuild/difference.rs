@@ -114,7 +114,7 @@ fn members(path: &Path) -> Option<Vec<Member>> {
                 &squashfs::Image::open_at(&path.display().to_string(), file, start, length, limits()).ok()?,
             )
         }
-        Format::Erofs => {
+        Format::Erofs(_) => {
             let image = erofs::Image::open(path, limits()).ok()?;
             image.list().map(|listed| member(listed, || image.read(&listed.path).ok())).collect()
         }

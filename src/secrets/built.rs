@@ -18,7 +18,7 @@ use crate::report::{Finding, Findings};
 use crate::repro::canonical_json;
 use crate::run::Outcome;
 use crate::store::{self, Store};
-use crate::sysext::extension::{Extension, Kind};
+use crate::sysext::extension::{Extension, Fault, Kind};
 use crate::sysext::image;
 use crate::sysexts::Selected;
 
@@ -44,11 +44,21 @@ pub fn built(
     outcomes: &[Outcome],
     mut judge: Judge,
 ) -> Result<Vec<Finding>> {
+    let mut unread = Vec::new();
     for (step, outcome) in plan.steps.iter().zip(outcomes) {
         match &step.work {
             Work::Sysext(index) => {
                 let sysext = &sysexts[*index];
                 let found = in_image(store, &outcome.object.sha256)?;
+                if let Err(why) = &found {
+                    let text = format!(
+                        "sysext {} was not looked through for secrets: {why}",
+                        sysext.description.name
+                    );
+                    unread
+                        .push(Finding::warning(text).hint("look through what its components bring yourself"));
+                }
+                let found = found.unwrap_or_default();
                 of_components(&mut judge, sysext, found)?;
             }
             Work::Image(reference, arch) => {
@@ -70,6 +80,7 @@ pub fn built(
         }
     }
     let mut findings = judge.take_findings();
+    findings.append(&mut unread);
     findings.extend(judge.unused());
     Ok(Findings::settle(findings, ())?.1)
 }
@@ -98,14 +109,20 @@ fn of_components(judge: &mut Judge, sysext: &Selected, found: Found) -> Result<(
     Ok(())
 }
 
-fn in_image(store: &Store, sha256: &Sha256) -> Result<Found> {
+/// What is found in an image, or why it cannot be looked into.
+fn in_image(store: &Store, sha256: &Sha256) -> Result<Result<Found, String>> {
     let params = json!({"kind": "secrets", "revision": REVISION, "image": sha256});
     let key = Sha256::of(&canonical_json(&params));
     let noted = store.note(&key).and_then(|note| serde_json::from_slice(&note).ok());
     if let Some(found) = noted {
-        return Ok(found);
+        return Ok(Ok(found));
     }
-    let extension = Extension::open_inside(&store.path(sha256))?;
+    let extension = Extension::open(&store.path(sha256))?;
+    match &extension.fault {
+        None => {}
+        Some(Fault::Broken(why)) => return Ok(Err(why.clone())),
+        Some(Fault::Opaque(what)) => return Ok(Err(format!("it is {what}"))),
+    }
     let mut found = Found::new();
     for (path, seen) in &extension.entries {
         let Kind::File(size) = seen.kind else { continue };
@@ -119,5 +136,5 @@ fn in_image(store: &Store, sha256: &Sha256) -> Result<Found> {
         }
     }
     store.keep_note(&key, &canonical_json(&found))?;
-    Ok(found)
+    Ok(Ok(found))
 }

@@ -25,29 +25,53 @@ pub const REVISION: u32 = 1;
 
 /// Attribute bit 60: mount read-only.
 const READ_ONLY: u64 = 1 << 60;
+/// Attribute bit 63: not to be found by its type.
+const NO_AUTO: u64 = 1 << 63;
 /// Longest signature partition that systemd reads, in bytes.
 const MAX_SIGNATURE: u64 = 4 << 20;
 /// Bytes that are moved at once.
 const CHUNK: u64 = 1 << 20;
 
-/// The types of partitions for `root`, its tree and its signature. Sysexts have the types of a root, whichever of its
-/// directories they hold.
-struct Types {
-    root: Guid,
+/// A file system, its tree and the signature of that.
+struct Set {
+    data: Guid,
     verity: Guid,
     signature: Guid,
 }
 
+/// The types of partitions of one architecture. prebake's sysexts have those of a root, whichever of its directories they
+/// hold; others may have `/usr` in a partition of its own.
+struct Types {
+    root: Set,
+    usr: Set,
+}
+
 const AMD64: Types = Types {
-    root: guid("4f68bce3e8cd4db196e7fbcaf984b709"),
-    verity: guid("2c7357edebd246d9aec123d437ec2bf5"),
-    signature: guid("41092b059fc84523994f2def0408b176"),
+    root: Set {
+        data: guid("4f68bce3e8cd4db196e7fbcaf984b709"),
+        verity: guid("2c7357edebd246d9aec123d437ec2bf5"),
+        signature: guid("41092b059fc84523994f2def0408b176"),
+    },
+    usr: Set {
+        data: guid("8484680c952148c69c11b0720656f69e"),
+        verity: guid("77ff5f63e7b64633acf41565b864c0e6"),
+        signature: guid("e7bb33fb06cf4e818273e543b413e2e2"),
+    },
 };
 const ARM64: Types = Types {
-    root: guid("b921b0451df041c3af444c6f280d3fae"),
-    verity: guid("df3300ced69f4c92978c9bfb0f38d820"),
-    signature: guid("6db69de629f44758a7a5962190f00ce3"),
+    root: Set {
+        data: guid("b921b0451df041c3af444c6f280d3fae"),
+        verity: guid("df3300ced69f4c92978c9bfb0f38d820"),
+        signature: guid("6db69de629f44758a7a5962190f00ce3"),
+    },
+    usr: Set {
+        data: guid("b0e01050ee5f4390949a9101b17104e9"),
+        verity: guid("6e11a4e7fbca4dedb9e9e1a512bb664e"),
+        signature: guid("c23ce4ff44bd4b00b2d4b41b3419e02a"),
+    },
 };
+/// Linux data of any kind: a root where it is the only one of its type and nothing else is.
+const GENERIC: Guid = guid("0fc63daf848347728e793d69d8477de4");
 
 const fn guid(hex: &str) -> Guid {
     let (digits, mut bytes, mut at) = (hex.as_bytes(), [0; 16], 0);
@@ -149,7 +173,7 @@ pub fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<
     let mut json = serde_json::to_vec(&signature).map_err(|error| Error::Write(error.into()))?;
     json.resize(json.len().next_multiple_of(verity::BLOCK), 0);
 
-    let Types { root, verity: tree, signature } = types(arch);
+    let Set { data: root, verity: tree, signature } = &types(arch).root;
     let name = arch.systemd();
     let mut end = Table::FIRST;
     let mut partition = |kind: &Guid, id, suffix: &str, length| {
@@ -168,7 +192,8 @@ pub fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<
         file.set_len(total)?;
         file.write_all_at(&verity.area, partitions[1].start)?;
         file.write_all_at(&json, partitions[2].start)?;
-        Table { disk: Guid(half(&derived("disk guid"), 0)), partitions }.write(file, total)
+        let disk = Guid(half(&derived("disk guid"), 0));
+        Table { disk, sector: gpt::SECTOR, partitions }.write(file, total)
     };
     write().map_err(Error::Write)?;
     Ok(total)
@@ -186,8 +211,10 @@ pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
         Err(gpt::Error::Read(source)) => return Err(read(source)),
         Err(error @ gpt::Error::Damaged(_)) => return Err(damaged(error.to_string())),
     };
-    let signature =
-        |partition: &&Partition| Arch::ALL.iter().any(|arch| types(*arch).signature == partition.kind);
+    let signature = |partition: &&Partition| {
+        let of = |arch: &Arch| [&types(*arch).root, &types(*arch).usr];
+        Arch::ALL.iter().flat_map(of).any(|set| set.signature == partition.kind)
+    };
     let Some(partition) = table.partitions.iter().find(signature) else { return Ok(None) };
     if partition.length > MAX_SIGNATURE {
         return Err(damaged("its signature partition is longer than 4 MiB".into()));
@@ -203,12 +230,62 @@ pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
     }))
 }
 
-/// Where the file system lies in a disk image: its first byte and its length; nothing where the file is no disk image or
-/// has no root partition.
-pub fn filesystem(file: &File) -> Result<Option<(u64, u64)>, gpt::Error> {
-    let root = |partition: &&Partition| Arch::ALL.iter().any(|arch| types(*arch).root == partition.kind);
+/// A file system in a disk image that systemd-sysext mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Where it is mounted: empty for the root, else `usr`.
+    pub at: &'static str,
+    /// Its first byte.
+    pub start: u64,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// What is in a disk image, as far as systemd-sysext looks at it.
+#[derive(Clone, Debug)]
+pub struct Volumes {
+    /// The root and `/usr`, whichever there are; the first partition of a kind counts.
+    pub mounted: Vec<Volume>,
+    /// Whether there is a signature.
+    pub is_signed: bool,
+    /// Bytes of a sector.
+    pub sector: u64,
+    /// The names of all partitions.
+    pub names: Vec<String>,
+}
+
+/// Which file systems of a disk image systemd-sysext mounts (`DISSECT_IMAGE_MOUNT_ROOT_ONLY`, `…_USR_NO_ROOT`,
+/// `…_GENERIC_ROOT` of sysext.c); nothing where the file is no disk image.
+pub fn volumes(file: &File) -> Result<Option<Volumes>, gpt::Error> {
     let Some(table) = Table::read(file)? else { return Ok(None) };
-    Ok(table.partitions.iter().find(root).map(|partition| (partition.start, partition.length)))
+    let partitions = || table.partitions.iter().filter(|partition| partition.flags & NO_AUTO == 0);
+    let first = |at, of: fn(&Types) -> &Set| {
+        let is_one =
+            |partition: &&Partition| Arch::ALL.iter().any(|arch| of(types(*arch)).data == partition.kind);
+        partitions().find(is_one).map(|found| Volume { at, start: found.start, length: found.length })
+    };
+    let mut mounted: Vec<Volume> =
+        [first("", |types| &types.root), first("usr", |types| &types.usr)].into_iter().flatten().collect();
+    if mounted.is_empty()
+        && let [only] = partitions().filter(|partition| partition.kind == GENERIC).collect::<Vec<_>>()[..]
+    {
+        mounted.push(Volume { at: "", start: only.start, length: only.length });
+    }
+    let sets = || Arch::ALL.iter().flat_map(|arch| [&types(*arch).root, &types(*arch).usr]);
+    let is_signed = partitions().any(|partition| sets().any(|set| set.signature == partition.kind));
+    let named = |partition: &Partition| match partition.name.as_str() {
+        "" => partition.kind.to_string(),
+        name => name.to_owned(),
+    };
+    let names = table.partitions.iter().map(named).collect();
+    Ok(Some(Volumes { mounted, is_signed, sector: table.sector, names }))
+}
+
+/// Where the file system lies in a disk image of prebake: its first byte and its length; nothing where the file is no disk
+/// image or has no root partition.
+pub fn filesystem(file: &File) -> Result<Option<(u64, u64)>, gpt::Error> {
+    let root = |volumes: Volumes| volumes.mounted.into_iter().find(|volume| volume.at.is_empty());
+    Ok(volumes(file)?.and_then(root).map(|volume| (volume.start, volume.length)))
 }
 
 fn half(hash: &[u8; 32], at: usize) -> [u8; 16] {

@@ -6,21 +6,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::ddi;
+use super::ddi::{self, Volume};
 use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::error::{Advice, Exit};
-use crate::format::erofs;
 pub use crate::format::image::Kind;
 use crate::format::image::{Limits, Listed};
 use crate::format::squashfs;
 use crate::format::tree::{Content, Tree};
+use crate::format::{erofs, gpt};
 
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 1_000_000;
+/// Where systemd-sysext looks (systemd-sysext(8)), below any root.
+const SEARCHED: [&str; 5] = [
+    "etc/extensions",
+    "run/extensions",
+    "var/lib/extensions",
+    "usr/lib/extensions",
+    "usr/local/lib/extensions",
+];
 /// Longest file that is read as a whole, in bytes: a containerd or kubelet fits.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -32,8 +40,14 @@ pub struct Extension {
     stem: String,
     /// Whether systemd-sysext is sure to see `stem`: it is the name of a link, a folder, or of what is being built.
     exact: bool,
+    /// Whether it lies in a directory that is judged as systemd-sysext might look into it.
+    pub shelved: bool,
     /// What holds it.
     pub form: Form,
+    /// The file systems of an image: itself, or those of a disk image that systemd-sysext mounts.
+    pub filesystems: Vec<Format>,
+    /// What is known of a disk image beside its file systems.
+    pub disk: Option<Disk>,
     /// Bytes of the image; of an unpacked one, of its files.
     pub size: u64,
     /// Without the root.
@@ -58,13 +72,22 @@ pub enum Form {
     Tree,
 }
 
+/// A disk image, apart from the file systems in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Whether it holds a signature of a dm-verity tree.
+    pub is_signed: bool,
+    /// Bytes of a sector.
+    pub sector: u64,
+}
+
 /// Why an image cannot be looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// systemd cannot either, in words: merging fails as a whole.
     Broken(String),
-    /// Only prebake cannot.
-    Opaque(&'static str),
+    /// Only prebake cannot: what it is.
+    Opaque(String),
 }
 
 /// One entry.
@@ -88,6 +111,18 @@ enum Bytes {
     None,
     Tree(Tree),
     Directory(PathBuf),
+    /// What is mounted later covers what is below it.
+    Image(Vec<Mounted>),
+}
+
+/// A file system of an image.
+struct Mounted {
+    /// Where: empty for the root, else `usr`.
+    at: &'static str,
+    reader: Reader,
+}
+
+enum Reader {
     Squashfs(Box<squashfs::Image>),
     Erofs(Box<erofs::Image>),
 }
@@ -207,91 +242,91 @@ impl Extension {
             extension.fill(entries);
             return Ok(extension);
         }
-        let mut head = Vec::new();
         let file = File::open(path).map_err(read)?;
-        file.take(identify::HEAD as u64).read_to_end(&mut head).map_err(read)?;
-        let format = Format::of(&head);
+        let format = Format::of(&head(&file, 0, metadata.len()).map_err(read)?);
         let mut extension = Extension::new(subject, stem, Form::Image(format), Bytes::None);
         extension.exact = link;
         extension.size = metadata.len();
-        match fault(format, metadata.len()) {
-            Some(fault) => extension.fault = Some(fault),
-            None if format == Format::Erofs => extension.unpack_erofs(path)?,
-            None => extension.unpack(path)?,
+        match extension.look_into(path, &file, format) {
+            Ok(()) => {}
+            Err(Failed::Read(error)) => return Err(error),
+            Err(Failed::Fault(fault)) => {
+                (extension.entries, extension.bytes) = (BTreeMap::new(), Bytes::None);
+                extension.fault = Some(fault);
+            }
         }
         Ok(extension)
     }
 
-    /// The same, but of a signed image, which is a disk with partitions, the file system in it is looked at, too.
-    pub fn open_inside(path: &Path) -> Result<Self, Error> {
-        let mut extension = Extension::open(path)?;
-        if extension.form != Form::Image(Format::Gpt) {
-            return Ok(extension);
-        }
-        let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        if let Ok(Some((start, length))) = ddi::filesystem(&file) {
-            let (limits, subject) = (Limits { file: MAX_FILE, ..Limits::default() }, &extension.subject);
-            match erofs::Image::is_one(&file, start) {
-                true => {
-                    let image = erofs::Image::open_at(subject, file, start, length, limits)?;
-                    extension.take_in_erofs(image);
-                }
-                false => {
-                    let image = squashfs::Image::open_at(subject, file, start, length, limits)?;
-                    extension.take_in(image);
-                }
+    /// Opens all that systemd-sysext would mount of an image.
+    fn look_into(&mut self, path: &Path, file: &File, format: Format) -> Result<(), Failed> {
+        let read = |source| Failed::Read(Error::Read { path: path.to_owned(), source });
+        let broken = |why: String| Failed::Fault(Fault::Broken(why));
+        let whole = Volume { at: "", start: 0, length: self.size };
+        let mut volumes = vec![whole];
+        if format == Format::Gpt {
+            let found = match ddi::volumes(file) {
+                Ok(found) => found.ok_or_else(|| broken("its partition table is gone".into()))?,
+                Err(gpt::Error::Read(source)) => return Err(read(source)),
+                Err(error) => return Err(broken(error.to_string())),
+            };
+            self.disk = Some(Disk { is_signed: found.is_signed, sector: found.sector });
+            if found.mounted.is_empty() {
+                return Err(broken(format!(
+                    "it is a disk image without a root or /usr partition for x86-64 or arm64; its partitions: {}",
+                    found.names.join(", ")
+                )));
             }
-            extension.fault = None;
+            volumes = found.mounted;
         }
-        Ok(extension)
+        let mut mounted = Vec::new();
+        for Volume { at, start, length } in volumes {
+            let head = head(file, start, length).map_err(read)?;
+            let format = Format::of(&head);
+            self.filesystems.push(format);
+            let inside = if self.disk.is_some() { "a disk image with " } else { "" };
+            if let Some(fault) = fault(format, length, inside) {
+                return Err(Failed::Fault(fault));
+            }
+            let reader = Reader::open(&self.subject, path, start, length, format)?;
+            let prefix = |path: String| if at.is_empty() { path } else { format!("{at}/{path}") };
+            if !at.is_empty() {
+                // What is mounted covers what was there.
+                self.entries.retain(|path, _| !path.starts_with(&format!("{at}/")));
+                let dir =
+                    Seen { mode: 0o755, uid: 0, gid: 0, kind: Kind::Dir, xattrs: Vec::new(), inode: None };
+                self.entries.insert(at.into(), dir);
+            }
+            self.entries.extend(reader.list().into_iter().map(|(path, seen)| (prefix(path), seen)));
+            mounted.push(Mounted { at, reader });
+        }
+        self.bytes = Bytes::Image(mounted);
+        Ok(())
     }
 
     fn new(subject: String, stem: String, form: Form, bytes: Bytes) -> Self {
         let (entries, unknown, masks) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Extension { subject, stem, exact: false, form, size: 0, entries, unknown, masks, fault: None, bytes }
+        Extension {
+            subject,
+            stem,
+            exact: false,
+            shelved: false,
+            form,
+            filesystems: Vec::new(),
+            disk: None,
+            size: 0,
+            entries,
+            unknown,
+            masks,
+            fault: None,
+            bytes,
+        }
     }
 
     fn fill(&mut self, entries: BTreeMap<String, Seen>) {
         let sizes = entries.values().map(|seen| if let Kind::File(size) = seen.kind { size } else { 0 });
         self.size = sizes.fold(0, u64::saturating_add);
         self.entries = entries;
-    }
-
-    fn unpack_erofs(&mut self, path: &Path) -> Result<(), Error> {
-        let limits = Limits { file: MAX_FILE, ..Limits::default() };
-        match erofs::Image::open(path, limits) {
-            Ok(image) => self.take_in_erofs(image),
-            Err(error @ erofs::Error::Read { .. }) => return Err(error.into()),
-            // The kernel reads more features of the format than prebake does.
-            Err(erofs::Error::Feature { .. }) => self.fault = Some(Fault::Opaque("compressed erofs")),
-            Err(error) => self.fault = Some(Fault::Broken(error.to_string())),
-        }
-        Ok(())
-    }
-
-    fn take_in_erofs(&mut self, image: erofs::Image) {
-        self.entries = image.list().map(|listed| (listed.path.clone(), seen(listed.clone()))).collect();
-        self.bytes = Bytes::Erofs(Box::new(image));
-    }
-
-    fn unpack(&mut self, path: &Path) -> Result<(), Error> {
-        let limits = Limits { file: MAX_FILE, ..Limits::default() };
-        let image = match squashfs::Image::open(path, limits) {
-            Ok(image) => image,
-            Err(error @ squashfs::Error::Read { .. }) => return Err(error.into()),
-            Err(error) => {
-                self.fault =
-                    Some(Fault::Broken(crate::error::Error::from(error).chain().pop().unwrap_or_default()));
-                return Ok(());
-            }
-        };
-        self.take_in(image);
-        Ok(())
-    }
-
-    fn take_in(&mut self, image: squashfs::Image) {
-        self.entries = image.list().map(|listed| (listed.path.clone(), seen(listed))).collect();
-        self.bytes = Bytes::Squashfs(Box::new(image));
     }
 
     /// A tree of which some is not known yet: paths that will be other than they are, or directories that hold more.
@@ -305,6 +340,18 @@ impl Extension {
         (self.stem, self.exact) = (name.to_owned(), true);
         self.subject = format!("sysext {name}");
         self
+    }
+
+    /// Says in which directory it lies: in one that systemd-sysext looks into, the file's name is what it is found under.
+    pub fn lying_in(mut self, directory: &Path) -> Self {
+        self.exact |= SEARCHED.iter().any(|searched| directory.ends_with(searched));
+        self.shelved = true;
+        self
+    }
+
+    /// The name of the file or folder, without `.raw`.
+    pub fn file_stem(&self) -> Option<&str> {
+        (!self.exact).then_some(self.stem.as_str())
     }
 
     /// Forgets the name of the file: it is judged as if it lay under the name in its release file.
@@ -355,8 +402,18 @@ impl Extension {
                 let file = File::open(root.join(path)).map_err(inside)?;
                 file.take(limit).read_to_end(&mut bytes).map_err(inside)?;
             }
-            Bytes::Squashfs(image) => bytes = image.head(path, limit)?,
-            Bytes::Erofs(image) => bytes = image.head(path, limit)?,
+            Bytes::Image(mounted) => {
+                let own = |at: &str| {
+                    if at.is_empty() { Some(path) } else { path.strip_prefix(at)?.strip_prefix('/') }
+                };
+                // The last one covers the others.
+                let found = mounted.iter().rev().find_map(|Mounted { at, reader }| Some((reader, own(at)?)));
+                let Some((reader, path)) = found else { return Err(inside(io::ErrorKind::NotFound.into())) };
+                bytes = match reader {
+                    Reader::Squashfs(image) => image.head(path, limit)?,
+                    Reader::Erofs(image) => image.head(path, limit)?,
+                };
+            }
         }
         Ok(bytes)
     }
@@ -375,9 +432,20 @@ impl Extension {
     /// Writes all that is in an image below `target`, which must not exist yet and appears when it is complete.
     pub fn extract(&self, target: &Path) -> Result<(), Error> {
         let no_image = |why: &str| Error::Broken { subject: self.subject.clone(), why: why.into() };
+        let mounted = match &self.bytes {
+            Bytes::Image(mounted) => mounted.as_slice(),
+            _ => &[],
+        };
         match (&self.bytes, &self.fault) {
-            (Bytes::Squashfs(image), _) => Ok(image.extract(target)?),
-            (Bytes::Erofs(_), _) => Err(no_image("it is erofs; `fsck.erofs --extract=DIR` unpacks it")),
+            (Bytes::Image(_), _) => match mounted {
+                [Mounted { at: "", reader: Reader::Squashfs(image) }] => Ok(image.extract(target)?),
+                [Mounted { at: "", reader: Reader::Erofs(_) }] if self.disk.is_none() => {
+                    Err(no_image("it is erofs; `fsck.erofs --extract=DIR` unpacks it"))
+                }
+                _ => {
+                    Err(no_image("it is a disk image; `systemd-dissect --copy-from IMAGE / DIR` unpacks it"))
+                }
+            },
             (_, Some(Fault::Broken(why))) => Err(no_image(why)),
             (_, Some(Fault::Opaque(what))) => {
                 Err(no_image(&format!("it is {what}, which prebake does not read")))
@@ -388,10 +456,10 @@ impl Extension {
 
     /// Seconds since 1970 at which an image says it was made.
     pub fn time(&self) -> Option<u32> {
-        match &self.bytes {
-            Bytes::Squashfs(image) => Some(image.time()),
-            Bytes::Erofs(image) => u32::try_from(image.time()).ok(),
-            _ => None,
+        let Bytes::Image(mounted) = &self.bytes else { return None };
+        match &mounted.last()?.reader {
+            Reader::Squashfs(image) => Some(image.time()),
+            Reader::Erofs(image) => u32::try_from(image.time()).ok(),
         }
     }
 
@@ -404,29 +472,83 @@ impl Extension {
                 Some(Content::File(Contents::OnDisk { path, .. })) => path.display().to_string(),
                 _ => format!("/{path}"),
             },
-            Bytes::None | Bytes::Squashfs(_) | Bytes::Erofs(_) => format!("/{path}"),
+            Bytes::None | Bytes::Image(_) => format!("/{path}"),
         }
     }
 }
 
-/// What is wrong with a file of this format and length, before anything in it is read.
-fn fault(format: Format, length: u64) -> Option<Fault> {
+/// Why an image was not looked into.
+enum Failed {
+    /// The disk failed.
+    Read(Error),
+    /// What is in it.
+    Fault(Fault),
+}
+
+impl Reader {
+    /// Opens a file system that lies in a file.
+    fn open(subject: &str, path: &Path, start: u64, length: u64, format: Format) -> Result<Self, Failed> {
+        let file = File::open(path);
+        let file = file.map_err(|source| Failed::Read(Error::Read { path: path.to_owned(), source }))?;
+        let limits = Limits { file: MAX_FILE, ..Limits::default() };
+        if let Format::Erofs(_) = format {
+            return match erofs::Image::open_at(subject, file, start, length, limits) {
+                Ok(image) => Ok(Reader::Erofs(Box::new(image))),
+                Err(error @ erofs::Error::Read { .. }) => Err(Failed::Read(error.into())),
+                // The kernel reads more features of the format than prebake does.
+                Err(erofs::Error::Feature { what, .. }) => Err(Failed::Fault(Fault::Opaque(what))),
+                Err(error) => Err(Failed::Fault(Fault::Broken(error.to_string()))),
+            };
+        }
+        match squashfs::Image::open_at(subject, file, start, length, limits) {
+            Ok(image) => Ok(Reader::Squashfs(Box::new(image))),
+            Err(error @ squashfs::Error::Read { .. }) => Err(Failed::Read(error.into())),
+            Err(squashfs::Error::Compression { algorithm, .. }) => {
+                Err(Failed::Fault(Fault::Opaque(format!("squashfs with {}", algorithm.name()))))
+            }
+            Err(error) => {
+                let why = crate::error::Error::from(error).chain().pop().unwrap_or_default();
+                Err(Failed::Fault(Fault::Broken(why)))
+            }
+        }
+    }
+
+    fn list(&self) -> Vec<(String, Seen)> {
+        match self {
+            Reader::Squashfs(image) => {
+                image.list().map(|listed| (listed.path.clone(), seen(listed))).collect()
+            }
+            Reader::Erofs(image) => {
+                image.list().map(|listed| (listed.path.clone(), seen(listed.clone()))).collect()
+            }
+        }
+    }
+}
+
+/// The first bytes of a part of a file, as many as a format is told by.
+fn head(file: &File, start: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; length.min(identify::HEAD as u64) as usize];
+    file.read_exact_at(&mut head, start)?;
+    Ok(head)
+}
+
+/// What is wrong with a file system of this format and length, before anything in it is read. `inside` names the disk image
+/// that holds it.
+fn fault(format: Format, length: u64, inside: &str) -> Option<Fault> {
     let broken = |why: &str| Some(Fault::Broken(why.into()));
     match format {
         Format::Squashfs(superblock) if superblock.used > length => broken(&format!(
             "it is cut off: it has {length} bytes of {}; the download did not end, or the disk was full",
             superblock.used
         )),
-        // The writer's own crate cannot unpack these, and Flatcar's kernels neither: another rule names that.
-        Format::Squashfs(superblock) if !superblock.is_mountable() => {
-            Some(Fault::Opaque("squashfs of such a compression"))
-        }
-        Format::Squashfs(_) => None,
-        Format::Erofs => None,
-        Format::Gpt => Some(Fault::Opaque("a disk image with partitions")),
-        Format::Filesystem(name) => Some(Fault::Opaque(name)),
+        Format::Squashfs(_) | Format::Erofs(_) => None,
+        Format::Gpt => broken("its root partition is a disk image itself"),
+        Format::Filesystem(name) => Some(Fault::Opaque(format!("{inside}{name}"))),
         Format::Empty => broken("it is empty"),
-        Format::Foreign(what) => broken(&format!("it is {what}")),
+        Format::Foreign(what) => broken(&format!("it is {inside}{what}")),
+        Format::Unknown if !inside.is_empty() => {
+            broken("its root partition holds no file system that is known")
+        }
         Format::Unknown => broken("its first bytes are those of no file system and no disk image"),
     }
 }

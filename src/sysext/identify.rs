@@ -1,5 +1,9 @@
 //! What a file is by its first bytes: the image formats that systemd-sysext mounts, and what people take for one.
 
+use crate::format::erofs::Features;
+use crate::format::gpt::Table;
+use crate::quirks::Packing;
+
 /// Bytes that [`Format::of`] wants to see: the magic of ext4 lies at 1080, that of btrfs at 65600.
 pub const HEAD: usize = 65_608;
 
@@ -11,7 +15,7 @@ pub enum Format {
     /// Squashfs 4.0.
     Squashfs(Superblock),
     /// erofs, which some Flatcar kernels lack.
-    Erofs,
+    Erofs(Features),
     /// A partition table: a discoverable disk image.
     Gpt,
     /// A file system that the kernel mounts and prebake does not read.
@@ -33,23 +37,29 @@ pub struct Superblock {
     pub used: u64,
 }
 
-/// Squashfs' compressors by their number (`squashfs_fs.h`), and whether Flatcar's kernels have them.
-const COMPRESSORS: [(u16, &str, bool); 6] = [
-    (1, "gzip", true),
-    (2, "lzma", false),
-    (3, "lzo", false),
-    (4, "xz", true),
-    (5, "lz4", false),
-    (6, "zstd", true),
+/// Squashfs' compressors by their number (`squashfs_fs.h`).
+const COMPRESSORS: [(u16, &str, Packing); 6] = [
+    (1, "gzip", Packing::SquashfsGzip),
+    (2, "lzma", Packing::SquashfsLzma),
+    (3, "lzo", Packing::SquashfsLzo),
+    (4, "xz", Packing::SquashfsXz),
+    (5, "lz4", Packing::SquashfsLz4),
+    (6, "zstd", Packing::SquashfsZstd),
+];
+/// Algorithms of erofs images.
+const ALGORITHMS: [(&str, Packing); 4] = [
+    ("lz4", Packing::ErofsLz4),
+    ("lzma", Packing::ErofsLzma),
+    ("deflate", Packing::ErofsDeflate),
+    ("zstd", Packing::ErofsZstd),
 ];
 
 /// `(offset, magic, format)`, the most telling first.
 const MAGICS: &[(usize, &[u8], Format)] = &[
-    (512, b"EFI PART", Format::Gpt),
-    (1024, &[0xe2, 0xe1, 0xf5, 0xe0], Format::Erofs),
     (1080, &[0x53, 0xef], Format::Filesystem("ext4")),
     (65_600, b"_BHRfS_M", Format::Filesystem("btrfs")),
     (0, b"XFSB", Format::Filesystem("xfs")),
+    (0, b"LUKS\xba\xbe", Format::Filesystem("encrypted (LUKS)")),
     (0, &[0x1f, 0x8b], Format::Foreign("a gzip file; unpack it first")),
     (0, &[0xfd, b'7', b'z', b'X', b'Z'], Format::Foreign("an xz file; unpack it first")),
     (0, &[0x28, 0xb5, 0x2f, 0xfd], Format::Foreign("a zstd file; unpack it first")),
@@ -57,6 +67,8 @@ const MAGICS: &[(usize, &[u8], Format)] = &[
     (0, b"PK\x03\x04", Format::Foreign("a zip file")),
     (257, b"ustar", Format::Foreign("a tar archive")),
     (0, b"070701", Format::Foreign("a cpio archive")),
+    (32_769, b"CD001", Format::Foreign("an ISO 9660 image; mount it and take what is in it")),
+    (0, b"QFI\xfb", Format::Foreign("a qcow2 image; `qemu-img convert -O raw` makes a disk image of it")),
     (0, b"\x7fELF", Format::Foreign("a program")),
     (0, b"<", Format::Foreign("a web page, most likely a server's error in place of the download")),
     (0, b"{", Format::Foreign("a JSON text")),
@@ -74,10 +86,36 @@ impl Format {
             let used = u64::from(u32_at(40)) | u64::from(u32_at(44)) << 32;
             return Format::Squashfs(Superblock { block: u32_at(12), compressor: u16_at(20), used });
         }
+        // Before all else: what stands in the first sector of a disk image may be anything.
+        if Table::headers().any(|at| head.get(at..).is_some_and(|rest| rest.starts_with(b"EFI PART"))) {
+            return Format::Gpt;
+        }
+        if let Some(features) = Features::of(head) {
+            return Format::Erofs(features);
+        }
         let fits = |(at, magic, _): &&(usize, &[u8], Format)| {
             head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
         };
         MAGICS.iter().find(fits).map_or(Format::Unknown, |(_, _, format)| *format)
+    }
+}
+
+impl Format {
+    /// How its data is packed, as far as kernels differ in that; a file system may be packed in several ways.
+    pub fn packings(&self) -> Vec<Packing> {
+        match self {
+            Format::Squashfs(superblock) => {
+                superblock.row().map(|(_, _, packing)| *packing).into_iter().collect()
+            }
+            Format::Erofs(features) => {
+                let algorithms = features.algorithms().into_iter();
+                let of =
+                    |name| ALGORITHMS.iter().find(|(known, _)| *known == name).map(|(_, packing)| *packing);
+                let newer = features.is_newer().then_some(Packing::ErofsNewer);
+                [Packing::Erofs].into_iter().chain(algorithms.filter_map(of)).chain(newer).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -87,12 +125,7 @@ impl Superblock {
         self.row().map_or("unknown", |(_, name, _)| name)
     }
 
-    /// Whether Flatcar's kernels unpack it.
-    pub fn is_mountable(&self) -> bool {
-        self.row().is_some_and(|(_, _, built_in)| *built_in)
-    }
-
-    fn row(&self) -> Option<&'static (u16, &'static str, bool)> {
+    fn row(&self) -> Option<&'static (u16, &'static str, Packing)> {
         COMPRESSORS.iter().find(|(number, ..)| *number == self.compressor)
     }
 }
@@ -122,7 +155,8 @@ mod tests {
         let mut head = vec![0; 96];
         head[..4].copy_from_slice(b"hsqs");
         head[20] = 3;
-        let Format::Squashfs(superblock) = Format::of(&head) else { panic!("squashfs") };
-        assert_eq!((superblock.compression(), superblock.is_mountable()), ("lzo", false));
+        let format = Format::of(&head);
+        let Format::Squashfs(superblock) = format else { panic!("squashfs") };
+        assert_eq!((superblock.compression(), format.packings()), ("lzo", vec![Packing::SquashfsLzo]));
     }
 }

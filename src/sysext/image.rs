@@ -137,6 +137,32 @@ pub fn assemble(
     fetched: &BTreeMap<String, PathBuf>,
     spool: &Path,
 ) -> Result<Assembled, Error> {
+    let tree = parts(description, arch, variables, fetched, spool)?;
+    Assembled::new(&description.name, tree, description.os, arch, description.reload)
+}
+
+/// The same without a verdict: what the image will hold.
+pub fn tree(
+    description: &Description,
+    arch: Arch,
+    variables: &Variables,
+    fetched: &BTreeMap<String, PathBuf>,
+    spool: &Path,
+) -> Result<Tree, Error> {
+    let mut tree = parts(description, arch, variables, fetched, spool)?;
+    let release = Release::new(description.os, arch, description.reload);
+    add_release(&description.name, &mut tree, &release)?;
+    Ok(tree)
+}
+
+/// All but the extension-release file.
+fn parts(
+    description: &Description,
+    arch: Arch,
+    variables: &Variables,
+    fetched: &BTreeMap<String, PathBuf>,
+    spool: &Path,
+) -> Result<Tree, Error> {
     let name = &description.name;
     let in_tree = |source| Error::Tree { name: name.clone(), source };
     let mut tree = description.files.clone();
@@ -162,7 +188,7 @@ pub fn assemble(
         }
     }
     generate(description, variables, &mut tree)?;
-    Assembled::new(name, tree, description.os, arch, description.reload)
+    Ok(tree)
 }
 
 /// What is known of an image before its components are fetched: the tree, with empty files in place of components, and

@@ -21,6 +21,9 @@ pub struct Inspected {
     pub release: BTreeMap<String, String>,
     /// `squashfs`, `erofs`, `gpt`, `directory` or the name of another file system.
     pub format: &'static str,
+    /// The file system that is merged, where a disk image holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<&'static str>,
     /// What its data is compressed with, where the format says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<&'static str>,
@@ -66,14 +69,14 @@ pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
     }
     let release = extension.release()?;
     let (format, compression, block) = match extension.form {
-        Form::Image(Format::Squashfs(superblock)) => {
-            ("squashfs", Some(superblock.compression()), Some(superblock.block))
-        }
-        Form::Image(Format::Erofs) => ("erofs", None, None),
-        Form::Image(Format::Gpt) => ("gpt", None, None),
-        Form::Image(Format::Filesystem(name)) => (name, None, None),
-        Form::Image(Format::Empty | Format::Foreign(_) | Format::Unknown) => ("unknown", None, None),
+        Form::Image(format) => described(format),
         Form::Directory | Form::Tree => ("directory", None, None),
+    };
+    let inner =
+        extension.filesystems.last().filter(|_| extension.disk.is_some()).map(|inner| described(*inner));
+    let (filesystem, compression, block) = match inner {
+        Some((name, compression, block)) => (Some(name), compression, block),
+        None => (None, compression, block),
     };
     let rows: Vec<Row> = extension
         .entries
@@ -92,6 +95,7 @@ pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
         name: extension.release_names().first().map(|_| extension.name().to_owned()),
         release: release.unwrap_or_default().0,
         format,
+        filesystem,
         compression,
         block,
         length: extension.size,
@@ -102,4 +106,15 @@ pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
     let (base, alone) = (Base::well_known(), [extension]);
     let breaches = rules::judge(&Merge::new(&alone, &base))?;
     Ok((inspected, breaches.iter().map(Breach::finding).collect()))
+}
+
+/// Name, compression and block size.
+fn described(format: Format) -> (&'static str, Option<&'static str>, Option<u32>) {
+    match format {
+        Format::Squashfs(superblock) => ("squashfs", Some(superblock.compression()), Some(superblock.block)),
+        Format::Erofs(features) => ("erofs", features.algorithms().first().copied(), None),
+        Format::Gpt => ("gpt", None, None),
+        Format::Filesystem(name) => (name, None, None),
+        Format::Empty | Format::Foreign(_) | Format::Unknown => ("unknown", None, None),
+    }
 }

@@ -56,7 +56,10 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     for path in paths {
         if let Some(images) = directory_of_images(path) {
-            let extensions = images.iter().map(|path| Extension::open(path)).collect::<Result<_, _>>()?;
+            // `.` has no name, and the name is judged.
+            let directory = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            let open = |path: &PathBuf| Ok(Extension::open(path)?.lying_in(&directory));
+            let extensions = images.iter().map(open).collect::<Result<_>>()?;
             groups.push(Group { subject: path.display().to_string(), extensions });
             continue;
         }
@@ -140,11 +143,47 @@ pub fn folder(path: &Path) -> Result<Extension> {
     Ok(extension)
 }
 
+/// What came of judging extensions together.
+pub struct Verdict {
+    /// What they are, for people.
+    pub subject: String,
+    /// What is wrong.
+    pub breaches: Vec<Breach>,
+    /// What was not there to be judged.
+    pub gaps: Vec<Gap>,
+}
+
+/// Something that was not judged: that nothing is wrong with it nobody can say.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gap {
+    /// A sysext by its name, or what else.
+    pub what: String,
+    /// Why it was not judged, and what to do.
+    pub why: String,
+}
+
+impl Gap {
+    /// Something, and why it was not judged.
+    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Gap { what: what.into(), why: why.into() }
+    }
+}
+
 /// Judges a group on its own, for a release if one is named.
-pub fn judge(group: &Group, base: &Base, release: Option<Version>) -> Result<Vec<Breach>> {
+pub fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verdict> {
     let mut merge = Merge::new(&group.extensions, base);
     merge.release = release;
-    Ok(rules::judge(&merge)?)
+    let breaches = rules::judge(&merge)?;
+    let unknown = group.extensions.iter().filter(|extension| !extension.unknown.is_empty());
+    let gap = |extension: &Extension| {
+        let why = format!(
+            "what its components bring is not in its folder (/{}): `prebake sysext build` makes an image to lint",
+            extension.unknown.join(", /")
+        );
+        Gap::new(extension.name(), why)
+    };
+    let gaps = unknown.map(gap).collect();
+    Ok(Verdict { subject: group.subject, breaches, gaps })
 }
 
 /// A broken rule as JSON has it.

@@ -135,8 +135,18 @@ impl<'m> Merge<'m> {
         matches!(seen.kind, Kind::File(_)).then(|| Some((index, self.extensions[index].text(path).ok()?)))?
     }
 
+    /// Where an extension has what an absolute path names: by Flatcar's links, or in a directory that takes the place of one.
+    pub fn place(&self, path: &str) -> Option<String> {
+        let (path, literal) = (usr_path(path)?, unlinked(path)?);
+        // `/usr/sbin` of an extension hides the link; a rule of its own says so, and that the program is there is true.
+        [literal, path].into_iter().find(|path| self.entry(path).is_some())
+    }
+
     /// What is known of an absolute path.
     pub fn presence(&self, path: &str) -> Presence {
+        if self.place(path).is_some() {
+            return Presence::Here;
+        }
         let Some(path) = usr_path(path) else { return Presence::Elsewhere };
         let below = |dir: &String| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
         let to_come =
@@ -254,6 +264,15 @@ impl Unit {
 /// A path below `usr` without its leading slash, by Flatcar's links: `/bin`, `/sbin`, `/lib` lead into `/usr`, and
 /// `/usr/sbin` is `/usr/bin`. Nothing for paths elsewhere.
 pub fn usr_path(absolute: &str) -> Option<String> {
+    let path = unlinked(absolute)?;
+    Some(match path.strip_prefix("usr/sbin") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("usr/bin{rest}"),
+        _ => path,
+    })
+}
+
+/// The same without the last of these links.
+fn unlinked(absolute: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in absolute.split('/') {
         match part {
@@ -266,9 +285,6 @@ pub fn usr_path(absolute: &str) -> Option<String> {
         && ["bin", "sbin", "lib", "lib64"].contains(&first)
     {
         parts.insert(0, "usr");
-    }
-    if parts.starts_with(&["usr", "sbin"]) {
-        parts[1] = "bin";
     }
     (parts.first() == Some(&"usr")).then(|| parts.join("/"))
 }

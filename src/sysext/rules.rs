@@ -20,7 +20,7 @@ use super::unit::unit_path;
 use crate::report::{Finding, Place, Severity};
 
 /// Enters the keys of remembered verdicts; raised when a rule changes what it finds.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// One thing that goes wrong on nodes.
 pub struct Rule {
@@ -78,16 +78,23 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "opaque-image",
         severity: Severity::Warning,
-        why: "prebake does not look into such a file system, so the other rules were not tried",
+        why: "prebake does not look into that, so the other rules were not tried",
         fix: "pack it as squashfs, or lint the folder it is made from",
         check: Check::Each(forms::opaque),
     },
     Rule {
         name: "compression",
         severity: Severity::Error,
-        why: "Flatcar's kernels unpack squashfs with zstd, gzip and xz only; the image is not mounted and nothing is merged",
-        fix: "build it with zstd: `mksquashfs … -comp zstd`",
+        why: "no kernel of Flatcar unpacks that; the image is not mounted and nothing is merged",
+        fix: "build it as squashfs with zstd: `mksquashfs … -comp zstd`",
         check: Check::Each(forms::compression),
+    },
+    Rule {
+        name: "target",
+        severity: Severity::Error,
+        why: "on the release that it is judged for, nothing is merged at all, not even the good images",
+        fix: "build it for that release: squashfs with gzip or xz is mounted by all, zstd by all supported ones; or choose a newer release",
+        check: Check::Each(forms::target),
     },
     Rule {
         name: "block-size",

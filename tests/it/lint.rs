@@ -175,8 +175,14 @@ const FLAWS: &[Flaw] = flaws![
         let script = "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -d . ../flaw.raw 2M";
         fs::remove_dir_all(folder.shell(script).path).unwrap()
     };
-    "compression", "lzo, which Flatcar's kernels lack", E, Unasked,
-        |s| s.pack(s.extension("flaw"), "flaw.raw", &["-comp", "lzo"]);
+    // Until 2026-11 this was lzo, which Flatcar's kernels have (SQUASHFS_LZO=y, SQUASHFS_LZ4=y in flatcar/scripts,
+    // coreos-modules/files/commonconfig-6.12); no Linux has lzma.
+    "compression", "lzma, which no kernel unpacks", E, MergesNothing,
+        |s| s.pack(s.extension("flaw"), "flaw.raw", &["-comp", "lzma"]);
+    "target", "erofs for a release without it", E, Unasked, |s| {
+        let folder = s.extension("flaw").shell("mkfs.erofs -T0 --all-root ../flaw.raw . >/dev/null 2>&1");
+        fs::remove_dir_all(folder.path).unwrap()
+    };
     "block-size", "blocks of 2 MiB", E, MergesNothing, |s| {
         s.pack(s.extension("flaw"), "flaw.raw", &[]);
         let mut image = fs::read(s.path("flaw.raw")).unwrap();
@@ -245,6 +251,15 @@ const FLAWS: &[Flaw] = flaws![
     "upheld-oneshot", "a oneshot that is started for ever", E, Merges, |s| s.extension("flaw")
         .unit("flaw.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
         .unit("multi-user.target.d/10-flaw.conf", "[Unit]\nUpholds=flaw.service\n");
+    "upheld-oneshot", "a link that starts a oneshot for ever", E, Merges, |s| s.extension("flaw")
+        .unit("flaw.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+        .link("usr/lib/systemd/system/multi-user.target.upholds/flaw.service", "../flaw.service");
+    "upheld-oneshot", "an instance of a oneshot", E, Merges, |s| s.extension("flaw")
+        .unit("flaw@.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+        .link("usr/lib/systemd/system/multi-user.target.upholds/flaw@a.service", "../flaw@.service");
+    "upholds", "a link to a unit that is not there", W, Merges, |s| s.extension("flaw")
+        .unit("flaw.service", "[Service]\nExecStart=/bin/true\n")
+        .link("usr/lib/systemd/system/multi-user.target.upholds/falw.service", "../falw.service");
     "upholds", "a misspelt unit", W, Merges, |s| s.extension("flaw")
         .unit("flaw.service", "[Service]\nExecStart=/bin/true\n")
         .unit("multi-user.target.d/10-flaw.conf", "[Unit]\nUpholds=falw.service\n");
@@ -360,7 +375,8 @@ fn every_rule_is_broken_by_a_flaw_of_its_own_with_its_severity_and_a_way_out() {
     for flaw in FLAWS {
         let shelf = Shelf::new();
         (flaw.make)(&shelf);
-        let breaches = lint(shelf.dir.path());
+        let release = (flaw.rule == "target").then(|| "4081.3.10".parse().unwrap());
+        let breaches = lint_with(shelf.dir.path(), &Base::well_known(), None, release);
         let found = breaches.iter().find(|breach| breach.rule == flaw.rule);
         let found = found.unwrap_or_else(|| panic!("{} ({}): {:?}", flaw.rule, flaw.what, names(&breaches)));
         assert_eq!(found.severity, flaw.severity, "{}", flaw.what);
@@ -386,7 +402,7 @@ fn a_sound_extension_breaks_no_rule_in_any_form() {
     fs::rename(shelf.path("sound-v1.2-x86-64.raw"), shelf.path("store.img")).unwrap();
     symlink("store.img", shelf.path("sound.raw")).unwrap();
     assert_eq!(names(&lint(shelf.dir.path())), [""; 0]);
-    for compression in ["gzip", "xz", "zstd"] {
+    for compression in ["gzip", "xz", "zstd", "lz4"] {
         fs::remove_file(shelf.path("sound.raw")).unwrap();
         shelf.pack(sound("sound"), "sound.raw", &["-comp", compression, "-no-xattrs"]);
         assert_eq!(names(&lint(shelf.dir.path())), [""; 0], "{compression}");
@@ -487,8 +503,12 @@ fn a_mask_in_the_nodes_config_settles_a_collision_with_flatcars_own() {
 fn a_folder_that_masks_flatcars_own_may_ship_its_files_and_others_may_not() {
     let world = World::new();
     let containerd = repository("sysext/containerd").display().to_string();
-    let run = world.prebake(&["sysext", "lint", "--strict", &containerd]).ok();
-    assert!(run.stdout.contains("nothing is wrong"), "{}", run.stdout);
+    // Its components are nowhere to be judged, which --strict does not take for soundness (ux 1.10).
+    world
+        .prebake(&["sysext", "lint", "--strict", &containerd])
+        .fails(3, &["0 errors, 0 warnings, 1 not judged"]);
+    let run = world.prebake(&["sysext", "lint", &containerd]).ok();
+    assert!(run.stdout.contains("nothing is wrong in what was judged"), "{}", run.stdout);
     let copy = world.path("sysext/containerd");
     let status = Command::new("cp").args(["-r", &containerd]).arg(&copy).status().unwrap();
     assert!(status.success());
@@ -578,6 +598,153 @@ fn a_recipe_is_judged_by_its_folders_before_it_is_built_and_by_its_images_after(
     let run = lint().ok();
     for rule in ["reload: ", "exec: "] {
         assert!(run.stdout.contains(rule), "no {rule} in {}", run.stdout);
+    }
+}
+
+// ux 1.10: with an empty store every profile was "nothing is wrong".
+#[test]
+fn a_recipe_whose_components_are_not_there_is_not_called_sound() {
+    let world = World::new();
+    let program = elf(X86_64, Some("/lib64/ld-linux-x86-64.so.2"));
+    let sum = prebake::digest::Sha256::of(&program);
+    let component = format!(
+        "schema: 1\nname: hello\nversion: '1'\nos: any\ncomponents:\n  tool:\n    url: 'https://github.com/a/b/releases/download/1/tool'\n    \
+         sha256: {{amd64: {sum}}}\n    install: /usr/bin/tool\n"
+    );
+    world.write("sysext/hello/sysext.yaml", component);
+    world.write("release/a/b/releases/download/1/tool", &program);
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        crate::world::Run::of(command.env("PREBAKE_MIRROR_GITHUB", world.mirror.url()).output().unwrap())
+    };
+    let lint = |args: &[&str]| run(&[&["sysext", "lint", "recipes/small.yaml"], args].concat());
+    let said = lint(&[]).ok().stdout;
+    for words in ["worker: nothing is wrong in what was judged", "not judged: hello: the recipe has no lock"]
+    {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    lint(&["--strict"]).fails(3, &["not judged"]);
+    run(&["lock", "recipes/small.yaml"]).ok();
+    // As in a CI whose cache is cold.
+    fs::rename(world.path("store"), world.path("warm")).unwrap();
+    let said = lint(&[]).ok().stdout;
+    for words in
+        ["not judged: hello: it is not in the store (`prebake fetch`)", "has in /usr: its initrd is not"]
+    {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    assert!(!said.contains("nothing is wrong\n"), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&lint(&["--json"]).ok().stdout).unwrap();
+    assert_eq!(json[0]["not_judged"][0]["what"], "hello");
+    lint(&["--strict"]).fails(3, &["not judged"]);
+    // What was fetched is judged, built or not.
+    run(&["fetch", "recipes/small.yaml"]).ok();
+    let said = lint(&[]).ok().stdout;
+    assert!(said.contains("dynamic-any") && !said.contains("not judged: hello"), "{said}");
+}
+
+// A program in /usr/sbin is there, whatever else is wrong with that (flatcar/sysext-bakery#131).
+#[test]
+fn a_program_in_usr_sbin_is_told_of_once() {
+    let shelf = Shelf::new();
+    shelf
+        .extension("flaw")
+        .program("usr/sbin/flawd", "#!/bin/sh\n")
+        .unit("flaw.service", "[Service]\nExecStart=/usr/sbin/flawd\n")
+        .unit("late.service", "[Service]\nExecStart=/sbin/flawd\n")
+        .shell("chown -R 0:0 .");
+    assert_eq!(names(&lint(shelf.dir.path())), ["no-sbin"]);
+}
+
+// flatcar/Flatcar#1338: a file in /etc/extensions is found under its whole name.
+#[test]
+fn a_versioned_image_in_a_folder_like_etc_extensions_is_found_under_another_name() {
+    let shelf = Shelf::new();
+    for (folder, severity) in [("etc/extensions", "error"), ("output", "warning")] {
+        fs::create_dir_all(shelf.path(folder)).unwrap();
+        shelf.pack(shelf.extension("docker"), &format!("{folder}/docker-24.0.9-x86-64.raw"), &["-no-xattrs"]);
+        let world = World::new();
+        let run = world.prebake(&["sysext", "lint", &shelf.path(folder).display().to_string()]);
+        let words = format!("{severity}[docker");
+        assert!(run.stdout.contains("file-name: ") && run.stdout.contains(&words), "{}", run.stdout);
+        assert!(run.stdout.contains("docker-24.0.9-x86-64"), "{}", run.stdout);
+        // A link of the right name beside it does not help: systemd-sysext finds both.
+        symlink("docker-24.0.9-x86-64.raw", shelf.path(&format!("{folder}/docker.raw"))).unwrap();
+        let run = world.prebake(&["sysext", "lint", &shelf.path(folder).display().to_string()]);
+        assert!(run.stdout.contains("file-name: "), "{}", run.stdout);
+        // Alone it may be what a link elsewhere points at.
+        let file = shelf.path(&format!("{folder}/docker-24.0.9-x86-64.raw")).display().to_string();
+        let run = world.prebake(&["sysext", "lint", &file]).ok();
+        assert!(run.stdout.contains("nothing is wrong\n"), "{}", run.stdout);
+    }
+}
+
+// flatcar/Flatcar#1659, flatcar/sysext-bakery#122, #176: erofs that the target's kernel does not mount passed.
+#[test]
+fn what_the_kernel_of_a_target_cannot_mount_is_an_error_for_that_target() {
+    let shelf = Shelf::new();
+    let world = World::new();
+    let image = shelf.path("hello.raw").display().to_string();
+    let make = |tool: &str| {
+        let folder = shelf.extension("hello").shell("chown -R 0:0 .");
+        let _ = fs::remove_file(&image);
+        let folder = folder.shell(&format!("{tool} >/dev/null 2>&1"));
+        fs::remove_dir_all(folder.path).unwrap();
+    };
+    let lint = |target: &str| world.prebake(&["sysext", "lint", "--target", target, &image]);
+    for (tool, foreign, mounted) in [
+        (
+            "mkfs.erofs -T0 --all-root ../hello.raw .",
+            &["4081.3.10", "4230.2.4", "4230.1.1"][..],
+            &["4459.2.0", "4593.2.5", "4344.1.0", "4284.0.0"][..],
+        ),
+        ("mkfs.erofs -zlz4hc -T0 --all-root ../hello.raw .", &["4081.3.10"], &["4593.2.5"]),
+        (
+            "mksquashfs . ../hello.raw -comp zstd -no-xattrs -all-root",
+            &["3510.3.8", "3602.2.1", "3760.1.0"],
+            &["3602.2.2", "3760.1.1", "3815.2.0", "4081.3.10"],
+        ),
+        (
+            "mksquashfs . ../hello.raw -comp lzo -no-xattrs -all-root",
+            &["3139.2.0"],
+            &["3510.3.8", "4593.2.5"],
+        ),
+    ] {
+        make(tool);
+        for target in mounted.iter() {
+            let run = lint(target).ok();
+            assert!(!run.stdout.contains("target: "), "{tool} {target}: {}", run.stdout);
+        }
+        for target in foreign.iter() {
+            let run = lint(target);
+            assert!(run.stdout.contains("error[hello]: target: "), "{tool} {target}: {}", run.stdout);
+            run.fails(3, &["1 error"]);
+        }
+    }
+}
+
+#[test]
+fn what_of_an_erofs_image_is_not_read_is_called_by_its_name() {
+    let shelf = Shelf::new();
+    for (options, expected) in [
+        ("", None),
+        // Linux lays out large files of container images so (flatcar/Flatcar#1659's kind); they are read.
+        ("--chunksize=4096", None),
+        ("-zlz4hc", Some("it is erofs with compression (lz4)")),
+    ] {
+        let folder = shelf.extension("hello").file("usr/share/big", "0123456789abcdef".repeat(5000));
+        let script =
+            format!("chown -R 0:0 . && mkfs.erofs {options} -T0 --all-root ../hello.raw . >/dev/null 2>&1");
+        fs::remove_dir_all(folder.shell(&script).path).unwrap();
+        let breaches = lint(shelf.dir.path());
+        let opaque = breaches.iter().find(|breach| breach.rule == "opaque-image");
+        assert_eq!(opaque.map(|breach| breach.detail.as_str()), expected, "{options}");
+        if expected.is_none() {
+            let extension = Extension::open(&shelf.path("hello.raw")).unwrap();
+            assert_eq!(extension.read("usr/share/big").unwrap(), "0123456789abcdef".repeat(5000).as_bytes());
+            assert_eq!(extension.head("usr/share/big", 5000).unwrap().len(), 5000);
+        }
+        fs::remove_file(shelf.path("hello.raw")).unwrap();
     }
 }
 

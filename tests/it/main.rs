@@ -26,6 +26,7 @@ mod damage;
 mod delivery;
 mod dhcp;
 mod diff;
+mod disks;
 mod downloads;
 mod flaws;
 mod generic;

@@ -13,8 +13,7 @@ use crate::error::{Advice, Exit, Result};
 use crate::recipe::Version;
 use crate::report::Severity;
 use crate::sysext::base::Base;
-use crate::sysext::lint::{self, Row};
-use crate::sysext::rules::Breach;
+use crate::sysext::lint::{self, Gap, Row, Verdict};
 
 /// Judge images, folders or recipes: would nodes merge them, and would they work
 ///
@@ -22,7 +21,8 @@ use crate::sysext::rules::Breach;
 /// extensions, folders with a sysext.yaml, directories full of images, and recipes. What is named together is judged
 /// together, as if one node merged it; a recipe is judged profile by profile, with its Ignition.
 ///
-/// Nothing wrong, or warnings only: exit code 0. Errors: 3. The rules are explained in docs/guides/sysexts.md.
+/// Nothing wrong, or warnings only: exit code 0. Errors: 3. What was not there to be judged is named, such as a sysext whose
+/// components are not fetched; with --strict that, too, is 3. The rules are explained in docs/guides/sysexts.md.
 #[derive(Args)]
 pub struct LintArgs {
     /// Images, folders, directories of images, recipes
@@ -34,7 +34,7 @@ pub struct LintArgs {
     /// What the release has in /usr: its PXE image (cpio.gz), its usr.squashfs, or a folder with usr/ in it
     #[arg(long, value_name = "IMAGE")]
     base: Option<PathBuf>,
-    /// Take warnings for errors
+    /// Take warnings for errors, and what was not judged
     #[arg(long)]
     strict: bool,
     /// Print JSON
@@ -46,10 +46,15 @@ pub struct LintArgs {
 
 /// Something is wrong; it has been printed.
 #[derive(Debug, thiserror::Error)]
-#[error("{}, {}", counted(*errors, "error"), counted(*warnings, "warning"))]
+#[error("{}, {}{}", counted(*errors, "error"), counted(*warnings, "warning"), not_judged(*gaps))]
 struct Refused {
     errors: usize,
     warnings: usize,
+    gaps: usize,
+}
+
+fn not_judged(gaps: usize) -> String {
+    if gaps == 0 { String::new() } else { format!(", {gaps} not judged") }
 }
 
 impl Advice for Refused {
@@ -68,11 +73,10 @@ impl LintArgs {
         let (recipes, others): (Vec<PathBuf>, Vec<PathBuf>) =
             self.targets.iter().cloned().partition(|path| is_recipe(path));
         let base = self.base.as_deref().map(read_base).transpose()?;
-        let mut verdicts: Vec<(String, Vec<Breach>)> = Vec::new();
+        let mut verdicts = Vec::new();
         let well_known = Base::well_known();
         for group in lint::open(&others)? {
-            let breaches = lint::judge(&group, base.as_ref().unwrap_or(&well_known), self.target)?;
-            verdicts.push((group.subject, breaches));
+            verdicts.push(lint::judge(group, base.as_ref().unwrap_or(&well_known), self.target)?);
         }
         for recipe in recipes {
             let project = Project::load(&recipe)?;
@@ -81,19 +85,21 @@ impl LintArgs {
                 None => check::base_of(&project, &store)?,
                 Some(_) => None,
             };
-            for (id, breaches) in check::recipe(&project, &store, base.as_ref().or(own.as_ref()))? {
-                verdicts.push((format!("{}: {id}", recipe.display()), breaches));
+            for verdict in check::recipe(&project, &store, base.as_ref().or(own.as_ref()))? {
+                let subject = format!("{}: {}", recipe.display(), verdict.subject);
+                verdicts.push(Verdict { subject, ..verdict });
             }
         }
         match self.json {
             true => print_json(&as_json(&verdicts)),
             false => print(&verdicts),
         }
-        let all = || verdicts.iter().flat_map(|(_, breaches)| breaches);
+        let all = || verdicts.iter().flat_map(|verdict| &verdict.breaches);
         let errors = all().filter(|breach| breach.severity == Severity::Error).count();
         let warnings = all().count() - errors;
-        match errors > 0 || (self.strict && warnings > 0) {
-            true => Err(Refused { errors, warnings }.into()),
+        let gaps = verdicts.iter().map(|verdict| verdict.gaps.len()).sum();
+        match errors > 0 || (self.strict && warnings + gaps > 0) {
+            true => Err(Refused { errors, warnings, gaps }.into()),
             false => Ok(()),
         }
     }
@@ -110,14 +116,18 @@ fn read_base(path: &Path) -> Result<Base> {
     Ok(Base::open(path, spool.path())?)
 }
 
-fn print(verdicts: &[(String, Vec<Breach>)]) {
-    for (subject, breaches) in verdicts {
-        match breaches.len() {
-            0 => println!("{subject}: nothing is wrong"),
-            count => println!("{subject}: {}", counted(count, "finding")),
+fn print(verdicts: &[Verdict]) {
+    for Verdict { subject, breaches, gaps } in verdicts {
+        match (breaches.len(), gaps.is_empty()) {
+            (0, true) => println!("{subject}: nothing is wrong"),
+            (0, false) => println!("{subject}: nothing is wrong in what was judged"),
+            (count, _) => println!("{subject}: {}", counted(count, "finding")),
         }
         for breach in breaches {
             print!("{}", breach.finding());
+        }
+        for Gap { what, why } in gaps {
+            println!("not judged: {what}: {why}");
         }
     }
 }
@@ -127,7 +137,10 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn as_json(verdicts: &[(String, Vec<Breach>)]) -> Vec<serde_json::Value> {
-    let one = |(subject, breaches): &(String, Vec<Breach>)| json!({"subject": subject, "findings": breaches.iter().map(Row::from).collect::<Vec<_>>()});
+fn as_json(verdicts: &[Verdict]) -> Vec<serde_json::Value> {
+    let one = |Verdict { subject, breaches, gaps }: &Verdict| {
+        let findings: Vec<Row<'_>> = breaches.iter().map(Row::from).collect();
+        json!({"subject": subject, "findings": findings, "not_judged": gaps})
+    };
     verdicts.iter().map(one).collect()
 }

@@ -17,6 +17,87 @@ const COMPAT_CHECKSUM: u32 = 1;
 /// `EROFS_FEATURE_COMPAT_MTIME`: times are those of the last modification.
 const COMPAT_MTIME: u32 = 2;
 
+/// What a kernel must know to mount an image, as its superblock says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `EROFS_FEATURE_INCOMPAT_…`: what a reader must know.
+    pub incompat: u32,
+    /// A bit for each algorithm that files may be compressed with, of those in [`ALGORITHMS`]; where the features say nothing
+    /// of it, lz4 is meant.
+    pub algorithms: u16,
+    /// Other devices with data of the image.
+    pub devices: u16,
+    /// Bytes of a block.
+    pub block: u32,
+}
+
+/// The algorithms by their bit (`Z_EROFS_COMPRESSION_…`).
+const ALGORITHMS: [&str; 4] = ["lz4", "lzma", "deflate", "zstd"];
+/// Files may be compressed with lz4 that ends at the end of its blocks: every compressed image has it.
+const INCOMPAT_ZERO_PADDING: u32 = 0x1;
+/// The superblock lists algorithms; also that clusters may be large.
+const INCOMPAT_ALGORITHMS: u32 = 0x2;
+/// Files may be in chunks.
+const INCOMPAT_CHUNKS: u32 = 0x4;
+/// Features that some Linux before 6.13 knows, with their names (`fs/erofs/erofs_fs.h`).
+const INCOMPAT: [(u32, &str); 7] = [
+    (INCOMPAT_ZERO_PADDING, "compression"),
+    (INCOMPAT_ALGORITHMS, "compression"),
+    (INCOMPAT_CHUNKS, "files in chunks"),
+    (0x8, "several devices or algorithms"),
+    (0x10, "packed tails"),
+    (0x20, "fragments"),
+    (0x40, "prefixes of attributes"),
+];
+
+impl Features {
+    /// Reads them from the first bytes of an image; nothing where they hold no superblock.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        let superblock = head.get(SUPER..SUPER + 128)?;
+        let bits = superblock[12];
+        (u32_at(superblock, 0) == MAGIC).then(|| Features {
+            incompat: u32_at(superblock, 80),
+            algorithms: u16_at(superblock, 84),
+            devices: u16_at(superblock, 86),
+            block: 1_u32.checked_shl(bits.into()).unwrap_or(0),
+        })
+    }
+
+    /// Names of the algorithms that its files may be compressed with.
+    pub fn algorithms(&self) -> Vec<&'static str> {
+        match self.incompat {
+            bits if bits & INCOMPAT_ALGORITHMS != 0 => {
+                let used = |(bit, _): &(usize, &&str)| self.algorithms & 1 << bit != 0;
+                ALGORITHMS.iter().enumerate().filter(used).map(|(_, name)| *name).collect()
+            }
+            bits if bits & INCOMPAT_ZERO_PADDING != 0 => vec!["lz4"],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it has a feature that came after Linux 6.12.
+    pub fn is_newer(&self) -> bool {
+        self.incompat & !INCOMPAT.iter().fold(0, |all, (bit, _)| all | bit) != 0
+    }
+
+    /// What it has that is not read here, in words.
+    pub fn unread(&self) -> Option<String> {
+        if self.block != BLOCK as u32 {
+            return Some(format!("erofs with blocks of {} bytes", self.block));
+        }
+        let mut names: Vec<String> = match self.algorithms().as_slice() {
+            [] => Vec::new(),
+            algorithms => vec![format!("compression ({})", algorithms.join(", "))],
+        };
+        let rest = INCOMPAT.iter().filter(|(bit, _)| self.incompat & bit != 0 && *bit > INCOMPAT_CHUNKS);
+        names.extend(rest.map(|(_, name)| (*name).to_owned()));
+        if self.is_newer() {
+            names.push(format!("features that are not known here ({:#x})", self.incompat));
+        }
+        (!names.is_empty()).then(|| format!("erofs with {}", names.join(", ")))
+    }
+}
+
 /// What the superblock says, as far as it is used here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Superblock {
@@ -32,8 +113,8 @@ pub(super) struct Superblock {
     pub meta: u32,
     /// The block from which shared extended attributes are counted.
     pub xattrs: u32,
-    /// Features that a reader must know.
-    pub incompat: u32,
+    /// What a reader must know.
+    pub features: Features,
 }
 
 impl Superblock {
@@ -49,7 +130,7 @@ impl Superblock {
         put(24, &self.time.to_le_bytes());
         put(36, &self.blocks.to_le_bytes());
         put(40, &self.meta.to_le_bytes());
-        put(80, &self.incompat.to_le_bytes());
+        put(80, &self.features.incompat.to_le_bytes());
         let checksum = crc32c(&block[SUPER..]);
         block[SUPER + 4..SUPER + 8].copy_from_slice(&checksum.to_le_bytes());
         block
@@ -58,16 +139,15 @@ impl Superblock {
     /// Reads the image's first block.
     pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, String> {
         let at = |offset| &block[SUPER + offset..];
-        if u32_at(at(0), 0) != MAGIC {
-            return Err("its first block has no superblock".into());
-        }
-        if usize::from(block[SUPER + 12]) != BLOCK.trailing_zeros() as usize {
-            return Err("its blocks are not of 4096 bytes".into());
+        let features = Features::of(block).ok_or("its first block has no superblock")?;
+        // Linux takes blocks of 512 bytes up to its page (`erofs_read_superblock`); Flatcar's pages have 4096.
+        if !(512..=BLOCK as u32).contains(&features.block) {
+            return Err(format!("its blocks have {} bytes, and a kernel's page has 4096", features.block));
         }
         if u32_at(at(8), 0) & COMPAT_CHECKSUM != 0 {
             let mut zeroed = *block;
             zeroed[SUPER + 4..SUPER + 8].fill(0);
-            if crc32c(&zeroed[SUPER..]) != u32_at(at(4), 0) {
+            if features.block == BLOCK as u32 && crc32c(&zeroed[SUPER..]) != u32_at(at(4), 0) {
                 return Err("the checksum of its superblock is wrong".into());
             }
         }
@@ -78,7 +158,7 @@ impl Superblock {
             blocks: u32_at(at(36), 0),
             meta: u32_at(at(40), 0),
             xattrs: u32_at(at(44), 0),
-            incompat: u32_at(at(80), 0),
+            features,
         })
     }
 }
@@ -90,6 +170,9 @@ pub(super) enum Layout {
     Plain = 0,
     /// In consecutive blocks but for the last part, which follows the inode inside of its block.
     Inline = 2,
+    /// In chunks of consecutive blocks, whose list follows the inode; its format is in the low bits of [`Inode::data`]. Only
+    /// read.
+    Chunks = 4,
 }
 
 /// An inode.
@@ -103,7 +186,7 @@ pub(super) struct Inode {
     pub size: u64,
     /// Number of names.
     pub links: u32,
-    /// `i_u`: the first block of the data.
+    /// `i_u`: the first block of the data, or the format of its chunks.
     pub data: u32,
     /// Number for 32-bit `stat`.
     pub number: u32,
@@ -163,6 +246,7 @@ impl Inode {
         let layout = match format >> 1 {
             0 => Layout::Plain,
             2 => Layout::Inline,
+            4 => Layout::Chunks,
             other => return Err(format!("an inode has the data layout {other}, which is not read here")),
         };
         let xattrs = match u16_at(bytes, 2) {
@@ -236,8 +320,15 @@ mod tests {
 
     #[test]
     fn a_changed_superblock_is_told() {
-        let superblock =
-            Superblock { root: 1, inodes: 2, time: 3, blocks: 4, meta: 5, xattrs: 0, incompat: 0 };
+        let superblock = Superblock {
+            root: 1,
+            inodes: 2,
+            time: 3,
+            blocks: 4,
+            meta: 5,
+            xattrs: 0,
+            features: Features::default(),
+        };
         let mut block = superblock.encode();
         assert_eq!(Superblock::parse(&block).unwrap().blocks, 4);
         block[SUPER + 36] ^= 1;

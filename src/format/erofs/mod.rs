@@ -14,6 +14,7 @@ mod xattr;
 use std::io;
 
 use crate::error::{Advice, Exit};
+pub use layout::Features;
 pub use read::Image;
 pub use write::write;
 
@@ -62,11 +63,11 @@ pub enum Error {
         why: String,
     },
     /// An image with a feature that is not read here, though kernels may.
-    #[error("{subject} is an erofs image with a feature that is not read here: {what}")]
+    #[error("{subject} is {what}, which is not read here")]
     Feature {
         /// The image.
         subject: String,
-        /// The feature.
+        /// What it is, with the feature.
         what: String,
     },
     /// A limit of [`Limits`](crate::format::image::Limits).

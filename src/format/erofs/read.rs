@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock, u16_at, u64_at};
+use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock, u16_at, u32_at, u64_at};
 use super::{Error, xattr};
 use crate::format::image::{Kind, Limits, Listed, Xattrs};
 use crate::format::tree::{MAX_NAME, MAX_PATH};
@@ -71,8 +71,10 @@ impl Image {
         }
         file.read_exact_at(&mut block, start).map_err(failed)?;
         let superblock = Superblock::parse(&block).map_err(damaged)?;
-        if superblock.incompat != 0 {
-            let what = format!("its features are {:#x}", superblock.incompat);
+        if superblock.features.devices != 0 {
+            return Err(damaged("some of it is on other devices".into()));
+        }
+        if let Some(what) = superblock.features.unread() {
             return Err(Error::Feature { subject, what });
         }
         if u64::from(superblock.blocks) * BLOCK as u64 > length {
@@ -106,15 +108,7 @@ impl Image {
     /// The first bytes of a file, at most `limit`.
     pub fn head(&self, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
         let found = self.file(path)?;
-        if found.inode.size <= limit {
-            return self.data(found);
-        }
-        if limit <= found.inode.size - found.inode.size % BLOCK as u64 {
-            return self.bytes(u64::from(found.inode.data) * BLOCK as u64, limit);
-        }
-        let mut bytes = self.data(found)?;
-        bytes.truncate(limit as usize);
-        Ok(bytes)
+        self.start_of(found, limit.min(found.inode.size))
     }
 
     fn file(&self, path: &str) -> Result<&Found, Error> {
@@ -221,6 +215,10 @@ impl Image {
         if directory.inode.size > longest {
             return Err(self.limit("the length of a directory".into(), longest));
         }
+        // Holes would make much of little; no tool has directories in chunks.
+        if directory.inode.layout == Layout::Chunks {
+            return Err(self.damaged("a directory is in chunks"));
+        }
         let bytes = self.data(directory)?;
         let mut names = Vec::new();
         for block in bytes.chunks(BLOCK) {
@@ -256,13 +254,42 @@ impl Image {
     }
 
     /// All data of an inode, whose size the caller has limited.
-    fn data(&self, Found { inode, behind }: &Found) -> Result<Vec<u8>, Error> {
-        let tail = match inode.layout {
-            Layout::Plain => 0,
-            Layout::Inline => inode.size % BLOCK as u64,
+    fn data(&self, found: &Found) -> Result<Vec<u8>, Error> {
+        self.start_of(found, found.inode.size)
+    }
+
+    /// The first bytes of an inode's data, no more than it has.
+    fn start_of(&self, Found { inode, behind }: &Found, length: u64) -> Result<Vec<u8>, Error> {
+        let (block, inode_end) = (BLOCK as u64, behind + inode.xattrs as u64);
+        let whole = match inode.layout {
+            Layout::Plain => inode.size,
+            Layout::Inline => inode.size - inode.size % block,
+            Layout::Chunks => return self.chunks(inode, inode_end, length),
         };
-        let mut bytes = self.bytes(u64::from(inode.data) * BLOCK as u64, inode.size - tail)?;
-        bytes.extend(self.bytes(behind + inode.xattrs as u64, tail)?);
+        let mut bytes = self.bytes(u64::from(inode.data) * block, length.min(whole))?;
+        bytes.extend(self.bytes(inode_end, length.saturating_sub(whole))?);
+        Ok(bytes)
+    }
+
+    /// Data in chunks: each is named by its first block, in a list behind the inode (`erofs_map_blocks` of Linux).
+    fn chunks(&self, inode: &Inode, behind: u64, length: u64) -> Result<Vec<u8>, Error> {
+        const BLOCK_BITS: u32 = 0x1f;
+        const INDEXES: u32 = 0x20;
+        const HOLE: u32 = u32::MAX;
+        let bits = BLOCK.trailing_zeros() + (inode.data & BLOCK_BITS);
+        let chunk = 1_u64.checked_shl(bits).ok_or_else(|| self.damaged("a file has chunks of no length"))?;
+        // An index has a device and flags before its block.
+        let (unit, at) = if inode.data & INDEXES != 0 { (8, 4) } else { (4, 0) };
+        let list = behind.next_multiple_of(unit);
+        let mut bytes = Vec::new();
+        for index in 0..length.div_ceil(chunk) {
+            let entry = self.bytes(list + index * unit, unit)?;
+            let wanted = chunk.min(length - index * chunk);
+            match u32_at(&entry, at) {
+                HOLE => bytes.resize(bytes.len() + wanted as usize, 0),
+                first => bytes.extend(self.bytes(u64::from(first) * BLOCK as u64, wanted)?),
+            }
+        }
         Ok(bytes)
     }
 

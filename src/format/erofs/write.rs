@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock};
+use super::layout::{BLOCK, DIRENT, Features, Inode, Layout, SLOT, Superblock};
 use super::xattr;
 use super::{Error, Options};
 use crate::format::tree::{Content, Contents, EXECUTABLE, Tree};
@@ -67,7 +67,7 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
         blocks: u32::try_from(blocks).map_err(|_| Error::TooLarge)?,
         meta: data.blocks as u32,
         xattrs: 0,
-        incompat: 0,
+        features: Features { block: BLOCK as u32, ..Features::default() },
     };
     data.put_at(data.blocks as u32, &meta.bytes)
         .and_then(|()| data.put_at(0, &superblock.encode()))

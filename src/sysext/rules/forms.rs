@@ -5,6 +5,8 @@ use super::super::identify::Format;
 use super::super::merge::Merge;
 use super::super::release;
 use super::{Breach, some};
+use crate::format::gpt::SECTOR;
+use crate::quirks::{self, Packing};
 
 /// The most that the kernel allows (`SQUASHFS_FILE_MAX_SIZE`).
 const MAX_BLOCK: u32 = 1 << 20;
@@ -20,34 +22,89 @@ pub(super) fn image(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Err
 
 pub(super) fn opaque(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     Ok(match &extension.fault {
-        // That one is refused by a rule of its own.
-        Some(Fault::Opaque(_)) if is_unmountable(extension) => Vec::new(),
         Some(Fault::Opaque(what)) => vec![Breach::of(extension).saying(format!("it is {what}"))],
         _ => Vec::new(),
     })
 }
 
-fn is_unmountable(extension: &Extension) -> bool {
-    matches!(extension.form, Form::Image(Format::Squashfs(superblock)) if !superblock.is_mountable())
+/// How the data of an extension is packed, in all of its file systems.
+fn packings(extension: &Extension) -> impl Iterator<Item = Packing> {
+    extension.filesystems.iter().flat_map(Format::packings)
 }
 
 pub(super) fn compression(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
-    let Form::Image(Format::Squashfs(superblock)) = extension.form else { return Ok(Vec::new()) };
-    let breach =
-        || Breach::of(extension).saying(format!("it is compressed with {}", superblock.compression()));
-    Ok((!superblock.is_mountable()).then(breach).into_iter().collect())
+    let never = packings(extension).filter(|packing| !packing.is_known());
+    Ok(never.map(|packing| Breach::of(extension).saying(format!("it is {}", packing.name()))).collect())
+}
+
+/// First major version whose systemd (255) is known to look for tables of other sectors than those of 512 bytes; 253 has it.
+const PROBES_SECTORS: u32 = 3913;
+
+pub(super) fn target(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
+    let Some(release) = merge.release else { return Ok(Vec::new()) };
+    // What is about to be built has no form yet; `packaging` judges that.
+    let Form::Image(_) = extension.form else { return Ok(Vec::new()) };
+    let mut breaches = Vec::new();
+    if !quirks::merges_sysexts(release) {
+        breaches.push(Breach::of(extension).saying("it has no systemd-sysext.service, which came with 3185"));
+    }
+    // Of a file system that is foreign altogether, how it is packed is told last and says the most.
+    let foreign = extension.filesystems.iter().filter_map(|format| {
+        let is_foreign = |packing: &Packing| packing.is_known() && !packing.is_mounted_by(release);
+        format.packings().into_iter().rfind(is_foreign)
+    });
+    breaches.extend(foreign.map(|packing| {
+        Breach::of(extension)
+            .saying(format!("the kernel of Flatcar {release} cannot mount {}", packing.name()))
+    }));
+    let Some(disk) = extension.disk else { return Ok(breaches) };
+    // Those that Flatcar publishes for this very release are signed by a key that the release knows.
+    let flatcars = extension.fault.is_none()
+        && extension.release()?.is_some_and(|fields| {
+            fields.get("ID") == Some("flatcar")
+                && fields.get("VERSION_ID") == Some(release.to_string().as_str())
+        });
+    if disk.is_signed
+        && !flatcars
+        && let Some(why) = quirks::refuses_signed_sysexts(release)
+    {
+        breaches.push(Breach::of(extension).saying(format!("it is signed, and of Flatcar {release}: {why}")));
+    }
+    if disk.sector != SECTOR && release.0[0] < PROBES_SECTORS {
+        let detail =
+            format!("its sectors have {} bytes, which that release's systemd may not find", disk.sector);
+        breaches.push(Breach::of(extension).saying(detail).doubtful());
+    }
+    Ok(breaches)
 }
 
 pub(super) fn block_size(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
-    let Form::Image(Format::Squashfs(superblock)) = extension.form else { return Ok(Vec::new()) };
-    let breach = || Breach::of(extension).saying(format!("its blocks have {} KiB", superblock.block >> 10));
-    Ok((superblock.block > MAX_BLOCK).then(breach).into_iter().collect())
+    let large = extension.filesystems.iter().filter_map(|format| match format {
+        Format::Squashfs(superblock) if superblock.block > MAX_BLOCK => Some(superblock.block >> 10),
+        _ => None,
+    });
+    Ok(large.map(|block| Breach::of(extension).saying(format!("its blocks have {block} KiB"))).collect())
 }
 
 pub(super) fn file_name(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let names = extension.release_names();
-    if names.is_empty() || names.contains(&extension.name()) || is_lenient(extension) {
+    if names.is_empty() || is_lenient(extension) {
         return Ok(Vec::new());
+    }
+    if names.contains(&extension.name()) {
+        // A shelf of versions is linked from elsewhere; in /etc/extensions itself nothing would be merged at all
+        // (flatcar/Flatcar#1338).
+        let stem = extension.file_stem().filter(|stem| extension.shelved && *stem != extension.name());
+        let breach = |stem| {
+            let name = extension.name();
+            let detail =
+                format!("where it lies it would be found as `{stem}`, but holds extension-release.{name}");
+            let fix = format!(
+                "if systemd-sysext looks into this folder, keep {stem}.raw elsewhere and link {name}.raw to it"
+            );
+            Breach::of(extension).saying(detail).fix(fix).doubtful()
+        };
+        return Ok(stem.map(breach).into_iter().collect());
     }
     let name = extension.name();
     let detail = format!(

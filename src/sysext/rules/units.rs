@@ -52,9 +52,37 @@ pub(super) fn too_early(merge: &Merge, extension: &Extension) -> Result<Vec<Brea
     Ok(present.map(|dir| Breach::of(extension).at(dir)).collect())
 }
 
-/// Units that something keeps running, with the line that says so.
-fn upheld(units: &BTreeMap<String, Unit>) -> Vec<(&str, &Line)> {
-    units.values().flat_map(|unit| unit.list("Unit", "Upholds")).collect()
+/// What keeps a unit running.
+enum Upholder<'u> {
+    /// A line of a unit or drop-in.
+    Line(&'u Line),
+    /// A link in a directory such as `multi-user.target.upholds` of an extension (systemd.unit(5), since 254).
+    Link { extension: &'u Extension, path: &'u str },
+}
+
+impl Upholder<'_> {
+    /// A breach there; nothing for the node's own config, which others judge.
+    fn breach(&self, merge: &Merge) -> Option<Breach> {
+        match self {
+            Upholder::Line(line) => at_line(merge, line),
+            Upholder::Link { extension, path } => Some(Breach::of(extension).at(path)),
+        }
+    }
+}
+
+/// Units that something keeps running, with what says so.
+fn upheld<'u>(merge: &'u Merge, units: &'u BTreeMap<String, Unit>) -> Vec<(&'u str, Upholder<'u>)> {
+    let lines = units.values().flat_map(|unit| unit.list("Unit", "Upholds"));
+    let lines = lines.map(|(name, line)| (name, Upholder::Line(line)));
+    let links = merge.extensions().iter().copied().flat_map(|extension| {
+        let link = move |path: &'u String| {
+            let (directory, name) = unit::unit_path(path)?.split_once('/')?;
+            let is_one = directory.ends_with(".upholds") && !name.contains('/');
+            is_one.then_some((name, Upholder::Link { extension, path }))
+        };
+        extension.entries.keys().filter_map(link)
+    });
+    lines.chain(links).collect()
 }
 
 /// A breach in the text that a line is from; nothing for the node's own config, which others judge.
@@ -66,16 +94,36 @@ fn at_line(merge: &Merge, line: &Line) -> Option<Breach> {
     Some(Breach::of(extension).at(path).placed(place))
 }
 
+/// A unit by its name, or the template that it is an instance of.
+fn definition<'u>(units: &'u BTreeMap<String, Unit>, name: &str) -> Option<&'u Unit> {
+    let template = || {
+        let (stem, instance) = name.split_once('@')?;
+        units.get(&format!("{stem}@.{}", instance.rsplit_once('.')?.1))
+    };
+    units.get(name).filter(|unit| unit.home.is_some()).or_else(template).or_else(|| units.get(name))
+}
+
+/// Whether a service ends by itself: it says so, or it has nothing that stays (systemd.service(5): without `Type=` and
+/// `ExecStart=`, a service is a oneshot).
+fn is_oneshot(unit: &Unit) -> bool {
+    match unit.last("Service", "Type") {
+        Some(kind) => kind == "oneshot",
+        None => {
+            let runs = |key: &str| !unit.commands(key).is_empty();
+            !runs("ExecStart") && (runs("ExecStartPre") || runs("ExecStop"))
+        }
+    }
+}
+
 pub(super) fn upheld_oneshot(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let units = merge.units();
     let mut breaches = Vec::new();
-    for (name, line) in upheld(units) {
-        let Some(unit) = units.get(name) else { continue };
+    for (name, upholder) in upheld(merge, units) {
+        let Some(unit) = definition(units, name) else { continue };
         let stays = unit.last("Service", "RemainAfterExit").is_some_and(is_true);
-        if unit.last("Service", "Type") == Some("oneshot") && !stays {
-            breaches.extend(
-                at_line(merge, line).map(|breach| breach.saying(format!("{name} is `Type=oneshot`"))),
-            );
+        if is_oneshot(unit) && !stays {
+            let breach = upholder.breach(merge);
+            breaches.extend(breach.map(|breach| breach.saying(format!("{name} is `Type=oneshot`"))));
         }
     }
     Ok(breaches)
@@ -84,13 +132,13 @@ pub(super) fn upheld_oneshot(merge: &Merge) -> Result<Vec<Breach>, Error> {
 pub(super) fn upholds(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let units = merge.units();
     let mut breaches = Vec::new();
-    for (name, line) in upheld(units) {
+    for (name, upholder) in upheld(merge, units) {
         let doubtful = match merge.unit_presence(name) {
             Presence::Here | Presence::Elsewhere => continue,
             Presence::Missing => false,
             Presence::Doubtful => true,
         };
-        let Some(breach) = at_line(merge, line) else { continue };
+        let Some(breach) = upholder.breach(merge) else { continue };
         let whole = units.iter().filter(|(_, unit)| unit.home.is_some()).map(|(name, _)| name.as_str());
         let fix = nearest(name, whole).map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
         let breach = breach.saying(format!("none of the extensions has {name}")).fix(fix);
@@ -133,7 +181,7 @@ fn program(command: &str) -> Option<String> {
 /// Where a program would be, and what is known of it.
 fn locate(merge: &Merge, program: &str) -> (Option<String>, Presence) {
     if program.starts_with('/') {
-        return (usr_path(program), merge.presence(program));
+        return (merge.place(program).or_else(|| usr_path(program)), merge.presence(program));
     }
     let places = SEARCHED.map(|dir| format!("{dir}/{program}"));
     let here = places.iter().find(|path| merge.presence(&format!("/{path}")) == Presence::Here);
