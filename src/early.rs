@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use crate::error::{Advice, Exit, Result};
+use crate::initrd::{self, inject};
 use crate::recipe::Recipe;
 use crate::report::Finding;
 use crate::report::Findings;
@@ -16,41 +18,55 @@ use crate::yaml::decode::Spanned;
 /// Larger ones belong into a layer or a sysext; all microcode of a vendor has some 15 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What an initrd can begin with: newc with and without checksums, and the compressions that Flatcar's kernel reads.
-const MAGICS: [&[u8]; 6] =
-    [b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18"];
-
 /// Why a file cannot be an early initrd.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} {why}")]
 pub struct Error {
     path: String,
     why: String,
+    hint: Option<String>,
 }
 
 impl Advice for Error {
     fn exit(&self) -> Exit {
         Exit::Config
     }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
 }
 
 /// Reads one, filled up with zeros to a multiple of four bytes, which not every loader does before the next initrd.
 ///
 /// # Errors
-/// It cannot be read, is too large, or is no initrd.
+/// It cannot be read, is too large, is no initrd, or is one at which the kernel stops: it would not come to Flatcar's own.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let error = |why: String| Error { path: path.display().to_string(), why };
+    let error = |why: String| Error { path: path.display().to_string(), why, hint: None };
     let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
     if length > MAX_BYTES {
         return Err(error(format!("has {length} bytes, and an early initrd at most {MAX_BYTES}")));
     }
     let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
-    match MAGICS.iter().any(|magic| bytes.starts_with(magic)) {
-        true => {
+    match inject::walk("it", Cursor::new(&bytes)) {
+        // What prebake cannot unpack, the kernel may.
+        Ok(()) | Err(initrd::Error::Unreadable { .. }) => {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
             Ok(bytes)
         }
-        false => Err(error("is neither a cpio archive nor a compressed one".into())),
+        Err(why) => {
+            let hint = why.hint();
+            let why = match why {
+                initrd::Error::Foreign { why, .. } => {
+                    format!("is neither a cpio archive nor a compressed one: {why}")
+                }
+                why => {
+                    let chain = crate::error::Error::from(why).chain().join(": ");
+                    format!("would keep the kernel from all behind it: {chain}")
+                }
+            };
+            Err(Error { hint, ..error(why) })
+        }
     }
 }
 
@@ -64,7 +80,13 @@ pub fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> 
     for path in recipe.profiles.values().flat_map(|profile| &profile.early_initrds) {
         match read(&path.value) {
             Ok(bytes) => drop(initrds.insert(file_name(path), bytes)),
-            Err(error) => findings.push(Finding::error(error.to_string()).at(path.place.clone())),
+            Err(error) => {
+                let finding = Finding::error(error.to_string()).at(path.place.clone());
+                findings.push(match error.hint() {
+                    Some(hint) => finding.hint(hint),
+                    None => finding,
+                });
+            }
         }
     }
     Ok(Findings::settle(findings, initrds)?.0)

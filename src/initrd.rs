@@ -6,10 +6,11 @@
 //! gzip, xz, zstd, plain …            plain cpio         plain cpio with one record: length and SHA-256 of the base
 //! ```
 //! Owns how archives are joined and found again, and what Flatcar wants where in an overlay. Leaves the bytes of one archive
-//! to `format::cpio`. A base is never unpacked to add to it, and never changed in place. The order is the kernel's rule: what
+//! to `format::cpio`. A base is never changed, and nothing that is unpacked of it is kept. The order is the kernel's rule: what
 //! comes later wins (`init/initramfs.c`, `unpack_to_rootfs`).
 
 pub mod extract;
+mod foreign;
 pub mod inject;
 pub mod overlay;
 pub mod published;
@@ -43,7 +44,9 @@ pub enum Error {
         /// The file.
         subject: String,
         /// What it begins with.
-        why: &'static str,
+        why: String,
+        /// What to do, where that is known.
+        way_out: Option<&'static str>,
     },
     /// Bytes that the kernel stops at: it boots on without what follows.
     #[error("{subject}: the kernel loses what lies from byte {offset} on: {why}")]
@@ -54,6 +57,16 @@ pub enum Error {
         offset: u64,
         /// The rule that is broken.
         why: String,
+        /// What to do, where that is known.
+        way_out: Option<&'static str>,
+    },
+    /// A base behind which the kernel would not find what is injected.
+    #[error("what is injected into {subject} would be lost: the kernel stops before it")]
+    Unreached {
+        /// The base.
+        subject: String,
+        /// Why the kernel stops.
+        source: Box<Error>,
     },
     /// A compressed archive that does not unpack.
     #[error("{subject}: the {} archive at byte {offset} is damaged", compression.name())]
@@ -217,6 +230,13 @@ impl Advice for Error {
             Error::Io(error) => return error.hint(),
             Error::Findings(_) | Error::Unfit { .. } => return None,
             Error::NoTree { .. } => "leave --profile out, or name a tree such as output/NAME/current".into(),
+            Error::Unreached { source, .. } => match source.hint() {
+                Some(hint) => format!("{hint}; then inject"),
+                None => "fetch or make the base again, and inject into that".into(),
+            },
+            Error::Foreign { way_out: Some(way_out), .. } | Error::Lost { way_out: Some(way_out), .. } => {
+                (*way_out).into()
+            }
             Error::Foreign { .. } => {
                 "name Flatcar's flatcar_production_pxe_image.cpio.gz, or another newc archive".into()
             }

@@ -4,9 +4,11 @@
 //! ever written outside of it. Owners and times are not set, setuid bits are dropped, devices are left out unless asked for.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{self as unix, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -63,6 +65,7 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
         done: Extracted::default(),
     };
     let mut segments = Segments::new(&subject, file, options.limits).starting_at(options.only.unwrap_or(0));
+    segments.probe()?;
     while segments.next(&mut |place, member, body| unpacker.member(place, member, body))?.is_some() {
         if options.only.is_some() {
             break;
@@ -77,24 +80,23 @@ struct Unpacker<'u> {
     root: OwnedFd,
     options: Options,
     /// The first path of each file with several links.
-    links: HashMap<(u64, usize, (u64, u32)), String>,
+    links: HashMap<(u64, usize, (u64, u32)), Vec<u8>>,
     done: Extracted,
 }
 
 impl Unpacker<'_> {
     fn member(&mut self, place: &Place, member: &Member, body: &mut dyn Read) -> Result<(), Error> {
-        let path = self.contained(&member.path)?;
-        let Some((parent, name)) = path.rsplit_once('/').or(Some((".", path.as_str()))) else {
-            return Ok(());
-        };
+        let path = self.contained(member)?;
+        let (parent, name) = split(&path);
         if name.is_empty() {
             return Ok(()); // the root itself
         }
-        let failed = |errno: Errno| store::Error::io("write", &self.directory.join(&path))(errno.into());
+        let on_disk = self.directory.join(OsStr::from_bytes(&path));
+        let failed = |errno: Errno| store::Error::io("write", &on_disk)(errno.into());
         let parent = match self.open(parent) {
             Ok(parent) => parent,
             Err(Errno::NOENT | Errno::NOTDIR) => {
-                self.done.orphans.push(path);
+                self.done.orphans.push(shown(&path));
                 return Ok(());
             }
             Err(errno) => return Err(failed(errno).into()),
@@ -118,7 +120,7 @@ impl Unpacker<'_> {
                         OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                         Mode::empty(),
                     );
-                    self.copy(body, File::from(file.map_err(failed)?), place, &path)?;
+                    self.copy(body, File::from(file.map_err(failed)?), place, &on_disk)?;
                 }
                 // Last, since it may take the right to write away.
                 unix::chmodat(&parent, name, mode, AtFlags::empty()).map_err(failed)?;
@@ -128,8 +130,7 @@ impl Unpacker<'_> {
             }
             FileType::Symlink => {
                 clear(&parent, name).map_err(failed)?;
-                let target = member.link.as_deref().unwrap_or_default();
-                unix::symlinkat(target, &parent, name).map_err(failed)?;
+                unix::symlinkat(member.target.as_slice(), &parent, name).map_err(failed)?;
             }
             _ if self.options.devices => {
                 clear(&parent, name).map_err(failed)?;
@@ -137,7 +138,7 @@ impl Unpacker<'_> {
                 unix::mknodat(&parent, name, kind, mode, unix::makedev(major, minor)).map_err(failed)?;
             }
             _ => {
-                self.done.special.push(path);
+                self.done.special.push(shown(&path));
                 return Ok(());
             }
         }
@@ -145,41 +146,40 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn copy(&self, body: &mut dyn Read, mut file: File, place: &Place, path: &str) -> Result<(), Error> {
+    fn copy(&self, body: &mut dyn Read, mut file: File, place: &Place, path: &Path) -> Result<(), Error> {
         let (subject, offset) = (self.subject, place.start.offset);
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = body.read(&mut chunk);
             match read.map_err(|source| cpio::Error::Damaged { subject: subject.into(), offset, source })? {
                 0 => return Ok(()),
-                read => file
-                    .write_all(&chunk[..read])
-                    .map_err(store::Error::io("write", &self.directory.join(path)))?,
+                read => file.write_all(&chunk[..read]).map_err(store::Error::io("write", path))?,
             }
         }
     }
 
-    /// The name without what stands for the root; empty for the root itself.
-    fn contained(&self, member: &str) -> Result<String, Error> {
-        let parts: Vec<&str> = member.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-        match parts.contains(&"..") {
+    /// The name without what stands for the root; empty for the root itself. It may have any bytes, as for the kernel.
+    fn contained(&self, member: &Member) -> Result<Vec<u8>, Error> {
+        let parts = member.name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+        let parts: Vec<&[u8]> = parts.collect();
+        match parts.contains(&&b".."[..]) {
             true => Err(Error::Unsafe {
                 subject: self.subject.into(),
-                member: member.into(),
+                member: member.path.clone(),
                 why: "its name climbs out with `..`",
             }),
-            false => Ok(parts.join("/")),
+            false => Ok(parts.join(&b'/')),
         }
     }
 
-    fn open(&self, parent: &str) -> Result<OwnedFd, Errno> {
+    fn open(&self, parent: &[u8]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         unix::openat2(&self.root, parent, flags, Mode::empty(), resolve)
     }
 
     /// A directory that is there already takes the mode of the later member. Its owner can always write into it.
-    fn directory(&self, parent: &OwnedFd, name: &str, mode: Mode) -> Result<(), Errno> {
+    fn directory(&self, parent: &OwnedFd, name: &[u8], mode: Mode) -> Result<(), Errno> {
         let is_there = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if !is_there {
@@ -189,8 +189,8 @@ impl Unpacker<'_> {
         unix::chmodat(parent, name, mode | Mode::RWXU, AtFlags::empty())
     }
 
-    fn link(&self, first: &str, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
-        let (from, first) = first.rsplit_once('/').unwrap_or((".", first));
+    fn link(&self, first: &[u8], parent: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+        let (from, first) = split(first);
         unix::linkat(self.open(from)?, first, parent, name, AtFlags::empty())?;
         // The first may have become something else since; a mode given to a symlink would be given to what it points at.
         let stat = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -201,13 +201,26 @@ impl Unpacker<'_> {
     }
 }
 
-fn create(parent: &OwnedFd, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+/// Directory and name.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b".", path),
+    }
+}
+
+/// A path for people.
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+fn create(parent: &OwnedFd, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     unix::openat(parent.as_fd(), name, flags, mode | Mode::WUSR)
 }
 
 /// Removes what is there, a directory only if it is empty, as the kernel does.
-fn clear(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+fn clear(parent: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     match unix::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => unix::unlinkat(parent, name, AtFlags::REMOVEDIR),

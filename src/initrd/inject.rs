@@ -1,7 +1,7 @@
 //! Joining a base and an overlay into one file, and taking them apart again.
 //!
 //! A base is shared with the new file where the file system can (a reflink), else copied by the kernel, while its digest is
-//! taken on another thread. It is never unpacked.
+//! taken on another thread. A third goes through it as the kernel will, which must come to its end: nothing of that is kept.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -17,6 +17,7 @@ use super::{Error, padding};
 use crate::digest::{Hashing, Sha256};
 use crate::format::cpio;
 use crate::format::tree::Tree;
+use crate::report::Finding;
 use crate::store;
 
 /// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
@@ -32,27 +33,32 @@ pub struct Target {
 }
 
 /// What came of an injection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Injected {
     /// What the new file's seal says.
     pub seal: Seal,
     /// Whether an earlier injection was replaced.
     pub replaced: bool,
+    /// What is not known of the base.
+    pub warnings: Vec<Finding>,
 }
 
 /// Writes `base` with `overlay` behind it to `target`. An earlier injection is replaced.
 ///
 /// # Errors
-/// A base that begins like no initrd; an earlier injection that something was appended to; a base that is no longer what its
-/// own seal says.
+/// A base that begins like no initrd, or at whose end the kernel does not arrive; an earlier injection that something was
+/// appended to; a base that is no longer what its own seal says.
 pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Result<Injected, Error> {
     let (mut file, size) = open(base)?;
     let earlier = Seal::read(base, &mut file, size)?;
     Segments::new(&base.display().to_string(), &mut file, Limits::default()).probe()?;
     let base_length = earlier.map_or(size, |seal| seal.base_length);
     let mut out = target.begin()?;
+    let mut warnings = Vec::new();
     let written = thread::scope(|scope| {
         let digest = scope.spawn(|| digest(base, base_length));
+        // What was injected into before was looked through then, and its digest says that it is the same.
+        let walk = earlier.is_none().then(|| scope.spawn(|| passed(base)));
         copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", out.path()))?;
         let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &target.path)?;
         let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -63,12 +69,44 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
         if let Some(recorded) = earlier.map(|seal| seal.base_sha256).filter(|sha256| *sha256 != base_sha256) {
             return Err(Error::BaseChanged { path: base.into(), found: base_sha256, recorded });
         }
+        let walked = walk.map(|walk| walk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        warnings.extend(walked.transpose()?.flatten());
         Ok(Seal { base_length, base_sha256, overlay_length })
     });
     let seal = written?;
     out.write_all(&seal.to_bytes()).map_err(store::Error::io("write", &target.path))?;
     target.finish(out)?;
-    Ok(Injected { seal, replaced: earlier.is_some() })
+    Ok(Injected { seal, replaced: earlier.is_some(), warnings })
+}
+
+/// Goes through a base as the kernel does, to whose end it must come to find what is injected behind it.
+///
+/// # Errors
+/// Where the kernel would stop. What prebake cannot unpack, it cannot know: that comes back as a warning.
+fn passed(base: &Path) -> Result<Option<Finding>, Error> {
+    let subject = base.display().to_string();
+    let file = File::open(base).map_err(store::Error::io("read", base))?;
+    match walk(&subject, file) {
+        Ok(()) => Ok(None),
+        Err(error @ (Error::Unreadable { .. } | Error::Cpio(cpio::Error::Limit { .. }))) => {
+            let text = format!("not known whether the kernel finds what is injected: {error}");
+            let hint = "if the base is damaged or has no end, the kernel loses what is behind it";
+            Ok(Some(Finding::warning(text).hint(hint)))
+        }
+        Err(error @ Error::Io(_)) => Err(error),
+        Err(source) => Err(Error::Unreached { subject, source: Box::new(source) }),
+    }
+}
+
+/// Goes through all archives of an initrd.
+///
+/// # Errors
+/// The first that the kernel stops at, or that prebake cannot unpack.
+pub(crate) fn walk(subject: &str, file: impl Read + Seek) -> Result<(), Error> {
+    let mut segments = Segments::new(subject, file, Limits::default());
+    segments.probe()?;
+    while segments.next(&mut |_, _, _| Ok(()))?.is_some() {}
+    Ok(())
 }
 
 /// Writes the base of an injected file, byte for byte, to `target`, and returns what the seal said of it.

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use serde::Serialize;
 
 use super::Error;
+use super::foreign::{self, Foreign};
 use crate::format::cpio::{self, Compression, Member, Seekable, Skip, Streamed};
 use crate::format::limited::Limited;
 use crate::store;
@@ -13,6 +14,8 @@ use crate::store;
 const CHUNK: usize = 256 << 10;
 /// First bytes that tell what an archive is.
 const START: usize = 8;
+/// Bytes of the magic of a plain archive.
+const MAGIC: u64 = 6;
 
 /// How much of a foreign initrd is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -90,27 +93,38 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
     /// Whether the file begins as an initrd does: with an archive, or with a compression around one. Unpacks no more than
     /// its first bytes.
     pub fn probe(&mut self) -> Result<(), Error> {
-        let foreign = |why| Error::Foreign { subject: self.subject.into(), why };
-        let (empty, unknown) =
-            (foreign("it has no bytes but zeros"), foreign("no cpio archive begins in it"));
-        let inside = foreign("what is compressed there is no cpio archive in newc format");
+        let subject = self.subject;
+        let foreign = |why: String, way_out| Error::Foreign { subject: subject.into(), why, way_out };
         let start = match self.peek() {
             Ok(Some(start)) => start,
-            Ok(None) => return Err(empty),
-            Err(Error::Lost { .. }) if self.at == 0 => return Err(unknown),
+            Ok(None) => return Err(foreign("it has no bytes but zeros".into(), None)),
+            Err(Error::Lost { offset: 0, why, way_out, .. }) => return Err(foreign(why, way_out)),
             Err(error) => return Err(error),
         };
         let Some(compression) = start.compression else { return Ok(()) };
         self.seek()?;
         let mut input = BufReader::new(&mut self.file);
-        let mut first = [0; 6];
+        let mut first = Vec::new();
         let read = compression.decoder(&mut input).and_then(|decoder| match decoder {
-            Some(mut decoder) => decoder.read_exact(&mut first).map(|()| cpio::MAGICS.contains(&&first[..])),
+            Some(mut decoder) => {
+                // Enough for most; what lies deeper is asked for only where this is no archive.
+                decoder.by_ref().take(MAGIC).read_to_end(&mut first)?;
+                let is_one = cpio::MAGICS.contains(&first.as_slice());
+                if !is_one {
+                    decoder.take(foreign::HEAD as u64 - MAGIC).read_to_end(&mut first)?;
+                }
+                Ok(is_one)
+            }
             None => Ok(true),
         });
         match read {
             Ok(true) => Ok(()),
-            Ok(false) => Err(inside),
+            Ok(false) => Err(match foreign::what(&first) {
+                Some(Foreign { what, way_out }) => {
+                    foreign(format!("what is compressed there is {what}"), Some(way_out))
+                }
+                None => foreign("what is compressed there is no cpio archive in newc format".into(), None),
+            }),
             Err(source) => Err(Error::Damaged {
                 subject: self.subject.into(),
                 offset: start.offset,
@@ -124,31 +138,42 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
     pub fn peek(&mut self) -> Result<Option<Start>, Error> {
         let Some(first) = self.pass_zeros()? else { return Ok(None) };
         let offset = self.at;
-        let lost = |why: String| Err(Error::Lost { subject: self.subject.into(), offset, why });
+        let subject = self.subject;
+        let lost = |why: String, way_out| Err(Error::Lost { subject: subject.into(), offset, why, way_out });
         let compression = Compression::of(&first);
         let is_plain = first[0] == b'0';
         match compression {
             _ if self.after_plain && !offset.is_multiple_of(4) => {
-                return lost("behind a plain archive the next one must begin at a multiple of four".into());
+                lost("behind a plain archive the next one must begin at a multiple of four".into(), None)
             }
             None if is_plain && !offset.is_multiple_of(4) => {
-                return lost("a plain archive must begin at a multiple of four".into());
+                lost("a plain archive must begin at a multiple of four".into(), None)
             }
-            None if is_plain && !cpio::MAGICS.iter().any(|magic| first.starts_with(magic)) => {
-                return match first.starts_with(b"070707") {
-                    true => lost("it is in cpio's old portable format, not in newc".into()),
-                    false => lost("no archive begins there".into()),
-                };
-            }
-            None if !is_plain => return lost("neither an archive nor a compression begins there".into()),
-            Some(Compression::Xz) => {
-                if let Some(check) = cpio::xz_check(&first) {
-                    return lost(format!("it is xz with {check}, and the kernel has CRC-32 only"));
+            None if !cpio::MAGICS.iter().any(|magic| first.starts_with(magic)) => {
+                match foreign::what(&self.head()?) {
+                    Some(Foreign { what, way_out }) => lost(format!("it is {what}"), Some(way_out)),
+                    None if is_plain => lost("no archive begins there".into(), None),
+                    None => lost("neither an archive nor a compression begins there".into(), None),
                 }
             }
-            _ => {}
+            Some(Compression::Xz) => match cpio::xz_check(&first) {
+                Some(check) => {
+                    let way_out = "compress with `xz --check=crc32`";
+                    lost(format!("it is xz with {check}, and the kernel has CRC-32 only"), Some(way_out))
+                }
+                None => Ok(Some(Start { offset, compression })),
+            },
+            _ => Ok(Some(Start { offset, compression })),
         }
-        Ok(Some(Start { offset, compression }))
+    }
+
+    /// Bytes from here on, as many as tell what they are.
+    fn head(&mut self) -> Result<Vec<u8>, Error> {
+        self.seek()?;
+        let mut head = Vec::new();
+        let read = (&mut self.file).take(foreign::HEAD as u64).read_to_end(&mut head);
+        read.map_err(self.unreadable())?;
+        Ok(head)
     }
 
     /// The next archive, read to its end; nothing at the end of the file.

@@ -314,6 +314,119 @@ fn sysexts_certificates_and_images_go_where_flatcar_finds_them_and_no_url_is_nam
     assert!(!text.contains("http"), "{text}");
 }
 
+// rdbo/sigma-linux#43, rear/rear#1290: "no cpio archive begins in it" was all that was said.
+#[test]
+fn what_is_no_initrd_is_called_by_its_name_by_show_and_inject() {
+    let desk = Desk::new();
+    let plain = archive("a", b"contents");
+    fs::create_dir(desk.path("tree")).unwrap();
+    desk.write("tree/file", "contents");
+    let in_tree = |script: &str| {
+        let output =
+            Command::new("sh").args(["-euc", script]).current_dir(desk.path("tree")).output().unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        output.stdout
+    };
+    let at = |offset: usize, magic: &[u8]| {
+        let mut bytes = vec![0x11; 40_000];
+        bytes[offset..offset + magic.len()].copy_from_slice(magic);
+        bytes
+    };
+    let tar = in_tree("tar -cf - .");
+    let squashfs =
+        in_tree("mksquashfs . ../image -noappend -quiet -no-progress >/dev/null; cat ../image; rm ../image");
+    for (bytes, words) in [
+        (
+            through(&["xz", "--check=crc64"], &plain),
+            &["it is xz with CRC-64, and the kernel has CRC-32 only", "xz --check=crc32"][..],
+        ),
+        (in_tree("find . | cpio --quiet -o -H odc"), &["old portable format (odc)", "cpio -o -H newc"]),
+        (in_tree("find . | cpio --quiet -o -H bin"), &["old binary format"]),
+        (through(&["lz4", "-q", "-"], &plain), &["an lz4 frame", "lz4 -l"]),
+        (at(32_769, b"CD001"), &["an ISO 9660 image"]),
+        (squashfs, &["a squashfs image", "mount the image"]),
+        (fs::read(env!("CARGO_BIN_EXE_prebake")).unwrap()[..70_000].to_vec(), &["a program (ELF)"]),
+        (at(514, b"HdrS"), &["a Linux kernel", "name the initrd"]),
+        (tar.clone(), &["a tar archive"]),
+        (b"<!DOCTYPE html><title>404</title>".to_vec(), &["a web page"]),
+        (through(&["gzip", "-n"], &tar), &["what is compressed there is a tar archive"]),
+        (through(&["zstd", "-q"], b"{\"ignition\": {}}"), &["what is compressed there is a JSON text"]),
+    ] {
+        desk.write("it", &bytes);
+        for args in [
+            &["show", "it"][..],
+            &["show", "--contents", "it"],
+            &["inject", "it", "-o", "out", "--file", "a=it"],
+            &["extract", "it", "-C", "into"],
+        ] {
+            let run = desk.prebake(&[&["initrd"], args].concat());
+            assert_eq!(run.code, Some(4), "{args:?} {words:?}: {}", run.stderr);
+            assert!(run.stderr.contains("it is not an initrd: "), "{args:?}: {}", run.stderr);
+            for word in words {
+                assert!(run.stderr.contains(word), "{args:?}: no {word:?} in {}", run.stderr);
+            }
+            assert!(!desk.path("out").exists());
+        }
+    }
+}
+
+// flatcar/Flatcar#994, Limine-Bootloader/Limine#599: the kernel stops before the overlay, and nobody said so.
+#[test]
+fn nothing_is_injected_into_a_base_at_which_the_kernel_stops() {
+    let desk = Desk::new();
+    desk.write("note", "note");
+    let plain = archive("a", b"contents");
+    let packed = through(&["gzip", "-n"], &archive("usr.squashfs", &noise(5000)));
+    let without_trailer = &plain[..plain.len() - 124];
+    assert!(plain[plain.len() - 124..].starts_with(b"070701"));
+    for (base, words) in [
+        ([&packed[..], b"garbage"].concat(), "neither an archive nor a compression begins there"),
+        ([&plain[..], &[0; 4], b"garbage!"].concat(), "neither an archive nor a compression begins there"),
+        (packed[..packed.len() - 20].to_vec(), "incomplete deflate stream"),
+        (packed[..packed.len() - 4].to_vec(), "the gzip archive at byte 0 is damaged"),
+        (through(&["gzip", "-n"], without_trailer), "is not an intact cpio archive"),
+        (without_trailer.to_vec(), "is not an intact cpio archive"),
+        ([&plain[..], &[0; 2], &plain[..]].concat(), "must begin at a multiple of four"),
+        ([&packed[..], &through(&["xz", "--check=crc64"], &plain)[..]].concat(), "it is xz with CRC-64"),
+    ] {
+        desk.write("base", &base);
+        let run = desk.prebake(&["initrd", "inject", "base", "-o", "out", "--file", "a=note"]);
+        assert_eq!(run.code, Some(4), "{words}: {}", run.stderr);
+        assert!(run.stderr.contains("what is injected into base would be lost"), "{}", run.stderr);
+        assert!(run.stderr.contains(words), "no {words:?} in {}", run.stderr);
+        assert!(!desk.path("out").exists());
+        let shown = desk.prebake(&["initrd", "show", "--contents", "base"]);
+        assert_eq!(shown.code, Some(4), "show says the same: {}", shown.stderr);
+    }
+    // What only the kernel unpacks may be sound: a warning.
+    desk.write("base", through(&["lz4", "-l", "-q", "-"], &plain));
+    let run = desk.prebake(&["initrd", "inject", "base", "-o", "out", "--file", "a=note"]).ok();
+    assert!(run.stderr.contains("warning: not known whether the kernel finds"), "{}", run.stderr);
+}
+
+// The kernel takes any bytes but zero for a name (init/initramfs.c).
+#[test]
+fn names_that_are_not_utf8_are_shown_and_extracted_byte_for_byte() {
+    use std::os::unix::ffi::OsStrExt;
+    let desk = Desk::new();
+    let name = std::ffi::OsStr::from_bytes(b"d\xfcr/f\xe9.txt");
+    fs::create_dir_all(desk.path("tree").join(name).parent().unwrap()).unwrap();
+    fs::write(desk.path("tree").join(name), "latin").unwrap();
+    let link = desk.path("tree").join(std::ffi::OsStr::from_bytes(b"l\xefnk"));
+    std::os::unix::fs::symlink(name, link).unwrap();
+    let script = "find . | cpio --quiet -o -H newc";
+    let output = Command::new("sh").args(["-euc", script]).current_dir(desk.path("tree")).output().unwrap();
+    desk.write("base", through(&["gzip", "-n"], &output.stdout));
+    desk.write("note", "note");
+    desk.prebake(&["initrd", "inject", "base", "-o", "out", "--file", "usr/share/oem/a=note"]).ok();
+    let shown = desk.prebake(&["initrd", "show", "--contents", "out"]).ok();
+    assert!(shown.stdout.contains("f\u{fffd}.txt"), "{}", shown.stdout);
+    desk.prebake(&["initrd", "extract", "out", "-C", "into"]).ok();
+    assert_eq!(fs::read(desk.path("into").join(name)).unwrap(), b"latin");
+    let link = desk.path("into").join(std::ffi::OsStr::from_bytes(b"l\xefnk"));
+    assert_eq!(fs::read_link(link).unwrap(), std::path::Path::new(name));
+}
+
 /// What a person gets wrong, how the run ends, and what it says.
 type Flaw = (&'static str, &'static [&'static str], i32, &'static [&'static str]);
 

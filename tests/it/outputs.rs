@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::initrd::{archive, noise, through};
 use crate::judges;
 use crate::world::{Run, World};
 
@@ -192,12 +193,27 @@ fn stubs_and_early_initrds_that_are_none_are_refused() {
         .prebake(&["build", "recipes/small.yaml"])
         .fails(3, &["n2.ign is not a UEFI program", "linuxx64.efi.stub"]);
     for (name, words) in [
-        ("n2.ign", "n2.ign is neither a cpio archive nor a compressed one"),
+        ("n2.ign", "n2.ign is neither a cpio archive nor a compressed one: it is a JSON text"),
+        // The kernel stops at each of these, and would not come to Flatcar's own initrd.
+        ("crc64.cpio", "crc64.cpio is neither a cpio archive nor a compressed one: it is xz with CRC-64"),
+        (
+            "cut.cpio",
+            "cut.cpio would keep the kernel from all behind it: it, gzip archive at byte 0 is not an intact",
+        ),
+        (
+            "trailing.cpio",
+            "trailing.cpio would keep the kernel from all behind it: it: the kernel loses what",
+        ),
         ("nowhere.cpio", "nowhere.cpio cannot be read"),
         ("a b", "the file name of an early initrd must be made of"),
         ("n2.ign, n2.ign", "two early initrds are called `n2.ign`"),
     ] {
         let world = World::new();
+        let ucode = archive("kernel/x86/microcode/GenuineIntel.bin", &noise(3000));
+        let packed = through(&["gzip", "-n"], &ucode);
+        world.write("recipes/crc64.cpio", through(&["xz", "--check=crc64"], &ucode));
+        world.write("recipes/cut.cpio", &packed[..packed.len() - 30]);
+        world.write("recipes/trailing.cpio", [&ucode[..], b"and more"].concat());
         let early = format!("    early_initrds: [{name}]\n    kernel_args");
         world.edit("recipes/small.yaml", "    kernel_args", &early);
         world.prebake(&["build", "recipes/small.yaml"]).fails(3, &[words, "recipes/small.yaml:9:"]);

@@ -121,6 +121,7 @@ impl InjectArgs {
         match &initrd {
             Some(base) => {
                 let done = inject(base, &overlay, epoch, &target)?;
+                done.warnings.iter().for_each(|finding| eprint!("{finding}"));
                 let replaced = if done.replaced { ", in place of an earlier injection" } else { "" };
                 println!(
                     "{path}: {} bytes behind a base of {}{replaced}",

@@ -2,9 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use cpio::newc;
-
-use super::{Error, HEADER, TYPE_DIR, TYPE_FILE, TYPE_MASK, TYPE_SYMLINK, padded};
+use super::{Error, HEADER, TRAILER, TYPE_DIR, TYPE_FILE, TYPE_MASK, TYPE_SYMLINK, padded};
 
 /// How much of a foreign archive is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +23,10 @@ impl Default for Limits {
 /// One member of an archive, as its header has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The name as written, which a foreign archive may begin with `./` or `/`.
+    /// The name as written, which a foreign archive may begin with `./` or `/`. Bytes that are not UTF-8 are replaced.
     pub path: String,
+    /// The same, byte for byte: the kernel takes any but zero.
+    pub name: Vec<u8>,
     /// Type and permission bits, as in `stat`.
     pub mode: u32,
     /// Seconds since 1970.
@@ -35,8 +35,10 @@ pub struct Member {
     pub size: u32,
     /// Where the body starts, from the start of the archive.
     pub offset: u64,
-    /// What a symlink points at.
+    /// What a symlink points at. Bytes that are not UTF-8 are replaced.
     pub link: Option<String>,
+    /// The same, byte for byte; empty without one.
+    pub target: Vec<u8>,
     /// Members of one archive with the same of these two and more than one link are one file.
     pub inode: (u64, u32),
     /// How many links the file has.
@@ -145,18 +147,16 @@ impl<'r, R: Skip> Reader<'r, R> {
         self.from.skip(rest).map_err(damaged)?;
         let mut header = vec![0; HEADER as usize];
         self.from.read_exact(&mut header).map_err(damaged)?;
-        // The crate would read a name of up to 4 GiB into memory.
-        let name = name_length(&header).map_err(damaged)?;
-        if name > limits.name {
+        let fields = Fields::parse(&header).map_err(damaged)?;
+        if fields.name_length > limits.name {
             return Err(limit("the name", limits.name.into()));
         }
-        let body = padded(HEADER + u64::from(name));
+        let body = padded(HEADER + u64::from(fields.name_length));
         header.resize(body as usize, 0);
         self.from.read_exact(&mut header[HEADER as usize..]).map_err(damaged)?;
-        let parsed = newc::Reader::new(header.as_slice()).map_err(damaged)?;
-        let entry = parsed.entry();
+        let name = fields.name(&header).map_err(damaged)?;
         self.offset += body;
-        if entry.is_trailer() {
+        if name == TRAILER.as_bytes() {
             return Ok(None);
         }
         self.members += 1;
@@ -164,15 +164,17 @@ impl<'r, R: Skip> Reader<'r, R> {
             return Err(limit("the number", limits.members as u64));
         }
         let mut member = Member {
-            path: entry.name().to_owned(),
-            mode: entry.mode(),
-            mtime: entry.mtime(),
-            size: entry.file_size(),
+            path: String::from_utf8_lossy(name).into_owned(),
+            name: name.to_owned(),
+            mode: fields.mode,
+            mtime: fields.mtime,
+            size: fields.size,
             offset: self.offset,
             link: None,
-            inode: (u64::from(entry.dev_major()) << 32 | u64::from(entry.dev_minor()), entry.ino()),
-            nlink: entry.nlink(),
-            device: (entry.rdev_major(), entry.rdev_minor()),
+            target: Vec::new(),
+            inode: (u64::from(fields.device.0) << 32 | u64::from(fields.device.1), fields.inode),
+            nlink: fields.links,
+            device: fields.rdevice,
         };
         let size = u64::from(member.size);
         (self.left, self.padding) = (size, padded(size) - size);
@@ -181,9 +183,10 @@ impl<'r, R: Skip> Reader<'r, R> {
             if member.size > limits.name {
                 return Err(limit("the link target", limits.name.into()));
             }
-            let mut target = String::new();
-            self.body().read_to_string(&mut target).map_err(damaged)?;
-            member.link = Some(target);
+            let mut target = Vec::new();
+            self.body().read_to_end(&mut target).map_err(damaged)?;
+            member.link = Some(String::from_utf8_lossy(&target).into_owned());
+            member.target = target;
         }
         Ok(Some(member))
     }
@@ -222,12 +225,43 @@ pub fn list(subject: &str, from: &mut impl Read, limits: Limits) -> Result<Listi
     Ok(Listing { members, length: reader.length() })
 }
 
-/// `c_namesize`, the twelfth of the fields of eight hex digits after the magic.
-fn name_length(header: &[u8]) -> io::Result<u32> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no newc header");
-    if !super::MAGICS.iter().any(|magic| header.starts_with(magic)) {
-        return Err(invalid());
+/// The numbers of a header, each of eight hexadecimal digits behind the magic (Linux, `parse_header`).
+struct Fields {
+    inode: u32,
+    mode: u32,
+    links: u32,
+    mtime: u32,
+    size: u32,
+    device: (u32, u32),
+    rdevice: (u32, u32),
+    /// With the zero behind it.
+    name_length: u32,
+}
+
+impl Fields {
+    fn parse(header: &[u8]) -> io::Result<Self> {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no newc header");
+        if !super::MAGICS.iter().any(|magic| header.starts_with(magic)) {
+            return Err(invalid());
+        }
+        let mut numbers = [0; 12];
+        for (number, digits) in numbers.iter_mut().zip(header[super::MAGICS[0].len()..].chunks(8)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| invalid())?;
+            *number = u32::from_str_radix(digits, 16).map_err(|_| invalid())?;
+        }
+        // The user and group that it belongs to come after the mode.
+        let [inode, mode, _, _, links, mtime, size, major, minor, rmajor, rminor, name_length] = numbers;
+        let (device, rdevice) = ((major, minor), (rmajor, rminor));
+        Ok(Fields { inode, mode, links, mtime, size, device, rdevice, name_length })
     }
-    let digits = std::str::from_utf8(&header[94..102]).map_err(|_| invalid())?;
-    u32::from_str_radix(digits, 16).map_err(|_| invalid())
+
+    /// The name in a header that was read with it.
+    fn name<'h>(&self, header: &'h [u8]) -> io::Result<&'h [u8]> {
+        let bytes = header.get(HEADER as usize..).and_then(|name| name.get(..self.name_length as usize));
+        match bytes.and_then(|bytes| bytes.split_last()) {
+            // dracut-cpio pads names with more zeros, up to where data may be shared (dracut, `src/dracut-cpio`).
+            Some((0, name)) => Ok(name.split(|byte| *byte == 0).next().unwrap_or_default()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a name does not end with a zero")),
+        }
+    }
 }
