@@ -16,6 +16,7 @@ use crate::closure::Graph;
 use crate::error::{Advice, Exit, Result};
 use crate::provenance;
 use crate::provenance::statement::Statement;
+use crate::publish::private;
 use crate::tree::Tree;
 use crate::tree::verify::{Flaw, Report, verify};
 use crate::trust::{Proof, Trust};
@@ -87,12 +88,16 @@ impl VerifyArgs {
         let judge = |trust: &Trust| provenance::judge_directory(&self.tree, tree.manifest(), trust);
         let proof = trust.as_ref().map(judge).transpose()?;
         let report = verify(&tree);
+        // Its secrets are in no manifest.
+        let private = self.tree.join(private::DIRECTORY).is_dir();
         // What is damaged may refer to anything.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
         match self.json {
             true => {
                 let mut told = as_json(&tree, &report, graph.as_ref());
+                told["not_judged"] =
+                    json!(private.then_some(private::DIRECTORY).into_iter().collect::<Vec<_>>());
                 if let Some((proof, statement)) = &proof {
                     told["signers"] = json!(ids(proof));
                     told["builder"] = json!(statement.as_ref().map(Statement::builder));
@@ -107,6 +112,9 @@ impl VerifyArgs {
                     println!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
                 }
                 print(&tree, &report);
+                if private {
+                    println!("not judged: {}/: its secrets are in no manifest", private::DIRECTORY);
+                }
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
         }
