@@ -39,7 +39,7 @@ const USUAL: Shape = Shape { sector: 512, entries: 128, header: 92, backup: true
 /// A disk with these partitions: type, attributes, contents.
 fn disk(shape: Shape, partitions: &[(&str, u64, &[u8])]) -> Vec<u8> {
     let Shape { sector, entries, header, backup } = shape;
-    let table = (entries * 128).next_multiple_of(sector) / sector;
+    let table = (entries * 128).div_ceil(sector);
     let first = (1 << 20) / sector;
     let mut disk = vec![0; 1 << 20];
     let mut list = vec![0; entries * 128];

@@ -44,7 +44,8 @@ fn print(image: &Inspected) {
     let packed =
         [image.compression.map(str::to_owned), image.block.map(|b| format!("blocks of {} KiB", b >> 10))];
     let packed: Vec<String> = packed.into_iter().flatten().collect();
-    println!("format  {} {}", image.format, packed.join(", "));
+    let inside = image.filesystem.map_or(String::new(), |name| format!(" with {name}"));
+    println!("format  {}{inside} {}", image.format, packed.join(", "));
     println!("size    {}, unpacked {}", HumanBytes(image.length), HumanBytes(image.size));
     println!("epoch   {}", image.epoch.map_or("none".into(), |epoch| epoch.to_string()));
     println!("entries {}", image.entries.len());

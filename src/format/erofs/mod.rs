@@ -1,4 +1,4 @@
-//! EROFS images, which Flatcar's kernel mounts from major 4593 on.
+//! EROFS images, which Flatcar's kernel mounts from major 4284 on (`quirks`).
 //!
 //! Owns the bytes of the image. The format is that of Linux, `fs/erofs/erofs_fs.h`, with blocks of 4096 bytes: what is
 //! written mounts on Linux 5.16 and newer. Leaves the contents to `sysext`.
