@@ -224,7 +224,8 @@ impl Compiler<'_> {
         let layers = files.into_iter().map(|file| self.layer(&file.value, Some(&file.place)));
         let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
-        self.emitted(ignition::merge_all(layers)).map(Some)
+        let config = ignition::merge_all(layers);
+        self.emitted(config).map(Some)
     }
 
     /// A config as it is emitted, or nothing where the release cannot read it.
@@ -260,9 +261,7 @@ impl Compiler<'_> {
 
     /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
     fn layer(&mut self, path: &Path, named_at: Option<&Place>) -> Option<Config> {
-        // Butane's warnings are mostly data that would be lost (an unknown key) or a mode that means another number.
-        let options = Transpile { strict: true, ..Transpile::default() };
-        match ignition::load(path, &options) {
+        match ignition::load(path, &Transpile::of_recipe()) {
             Ok(checked) => {
                 self.note(checked.warnings);
                 Some(checked.config)

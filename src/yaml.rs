@@ -6,11 +6,16 @@
 //! (prebake's own files) and to `ignition` (Butane, which follows Go's YAML).
 
 pub mod decode;
+mod events;
+pub mod kinds;
+pub mod merge;
+mod scan;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+use events::{Event, EventKind, Parser};
+use scan::Fault;
 
 use crate::report::{Finding, Place, Source};
 
@@ -30,12 +35,6 @@ pub struct Position {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-}
-
-impl From<Marker> for Position {
-    fn from(marker: Marker) -> Self {
-        Position { line: marker.line(), column: marker.col() + 1 }
-    }
 }
 
 /// How a scalar was written. Only plain ones can be anything but a string.
@@ -126,6 +125,11 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
         .hint("put large contents into a file of their own and name it with `local:`"));
     }
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    if text.starts_with('\u{feff}') {
+        let place = Place { source: source.clone(), line: 1, column: 2 };
+        let finding = Finding::error("a second byte order mark stands at the beginning").at(place);
+        return Err(finding.hint("save the file without a byte order mark"));
+    }
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_printable(*c)) {
         let before = &text[..offset];
         let line = before.matches('\n').count() + 1;
@@ -133,15 +137,46 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
         let place = Place { source: source.clone(), line, column };
         return Err(Finding::error("control characters are not allowed").at(place));
     }
-    let lines = text.lines().collect();
-    let builder = Builder { source, lines, anchors: HashMap::new(), copied: Size::default() };
-    builder.document(&mut Parser::new_from_str(text))
+    let builder = Builder { source, names: HashMap::new(), nodes: HashMap::new(), copied: Size::default() };
+    builder.document(&mut Parser::new(text, false))
+}
+
+/// Where a byte of a scalar's text was written, for faults inside of units, keys and other texts that a config carries.
+/// Nothing, if no scalar of that text starts at `start`. The whole source is read for it, so long ones are let be.
+pub fn within(source: &Arc<Source>, start: Position, text: &str, offset: usize) -> Option<Place> {
+    const MAX_LENGTH: usize = 512 << 10;
+    let wanted = text;
+    if source.text.len() > MAX_LENGTH {
+        return None;
+    }
+    let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    if text.contains(|c| !is_printable(c)) {
+        return None;
+    }
+    let mut parser = Parser::new(text, true);
+    let (value, trace) = loop {
+        match parser.next().ok()? {
+            Event { kind: EventKind::Scalar(value, _, trace), start: at, .. }
+                if at == start && value == wanted =>
+            {
+                break (value, trace);
+            }
+            Event { kind: EventKind::DocumentEnd | EventKind::StreamEnd, .. } => return None,
+            _ => {}
+        }
+    };
+    let before = trace.partition_point(|(from, _)| *from <= offset);
+    let (from, place) = *trace.get(before.checked_sub(1)?)?;
+    let column = place.column + value.get(from..offset)?.chars().count();
+    Some(Place { source: source.clone(), line: place.line, column })
 }
 
 struct Builder<'s> {
     source: &'s Arc<Source>,
-    lines: Vec<&'s str>,
-    anchors: HashMap<usize, (Node, Size)>,
+    /// The last anchor of each name, counted from the first in the text: names may be given anew.
+    names: HashMap<String, usize>,
+    /// What is complete, by anchor.
+    nodes: HashMap<usize, (Node, Size)>,
     copied: Size,
 }
 
@@ -162,7 +197,7 @@ impl std::ops::AddAssign for Size {
 /// A collection that is still open.
 struct Open {
     node: Node,
-    anchor: usize,
+    anchor: Option<usize>,
     size: Size,
     /// The key that waits for its value.
     key: Option<Node>,
@@ -175,80 +210,76 @@ fn too_deep() -> String {
 }
 
 impl Builder<'_> {
-    fn document<'i>(mut self, parser: &mut Parser<'i, saphyr_parser::StrInput<'i>>) -> Result<Node, Finding> {
+    fn document(mut self, parser: &mut Parser<'_>) -> Result<Node, Finding> {
         let mut stack: Vec<Open> = Vec::new();
-        for event in parser {
-            let (event, span) = event.map_err(|error| {
-                let why = match error.info() {
-                    // The parser looks ahead and may reach its own limit before this one.
-                    info if info.contains("recursion limit") => too_deep(),
-                    info => format!("not YAML: {info}"),
-                };
-                self.finding((*error.marker()).into(), why)
-            })?;
-            let start = match &event {
-                Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) => {
-                    self.header(span.start.into())
-                }
-                Event::SequenceStart(..) => self.dash(span.start.into()),
-                _ => Position::from(span.start),
-            };
-            let end = Position::from(span.end);
-            let node = |kind, tag: Option<std::borrow::Cow<'_, saphyr_parser::Tag>>| Node {
-                start,
-                end,
-                aliased: false,
-                tag: tag.map(|t| short_tag(&t)),
-                kind,
-            };
-            let (done, size, anchor) = match event {
-                Event::Scalar(text, style, anchor, tag) => {
-                    let style = match style {
-                        ScalarStyle::Plain => Style::Plain,
-                        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
-                        ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
-                    };
+        let mut anchors = 0;
+        loop {
+            let Event { kind, anchor, tag, start, end } =
+                parser.next().map_err(|fault| self.not_yaml(fault))?;
+            let anchor = anchor.map(|name| {
+                anchors += 1;
+                self.names.insert(name, anchors);
+                anchors
+            });
+            let node = |kind| Node { start, end, aliased: false, tag, kind };
+            let (done, size, anchor) = match kind {
+                EventKind::Scalar(text, style, _) => {
                     let size = Size { nodes: 1, bytes: text.len() };
-                    (node(Kind::Scalar(text.into_owned(), style), tag), size, anchor)
+                    (node(Kind::Scalar(text, style)), size, anchor)
                 }
-                Event::SequenceStart(anchor, tag) => {
-                    self.open(&mut stack, node(Kind::Sequence(Vec::new()), tag), anchor)?;
+                EventKind::SequenceStart => {
+                    self.open(&mut stack, node(Kind::Sequence(Vec::new())), anchor)?;
                     continue;
                 }
-                Event::MappingStart(anchor, tag) => {
-                    self.open(&mut stack, node(Kind::Mapping(Vec::new()), tag), anchor)?;
+                EventKind::MappingStart => {
+                    self.open(&mut stack, node(Kind::Mapping(Vec::new())), anchor)?;
                     continue;
                 }
-                Event::SequenceEnd | Event::MappingEnd => {
+                EventKind::SequenceEnd | EventKind::MappingEnd => {
                     let Some(mut open) = stack.pop() else { continue };
                     open.node.end = end;
                     (open.node, open.size, open.anchor)
                 }
-                Event::Alias(anchor) => {
-                    let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
-                        return Err(self.finding(start, "alias of an anchor that is not complete yet"));
+                EventKind::Alias(name) => {
+                    let Some(target) = self.names.get(&name).copied() else {
+                        let finding = self.finding(start, format!("unknown anchor '{name}' referenced"));
+                        return Err(finding.hint(format!("an alias stands behind its anchor, `&{name}`")));
+                    };
+                    let Some(size) = self.nodes.get(&target).map(|(_, size)| *size) else {
+                        return Err(self.finding(start, format!("anchor '{name}' value contains itself")));
                     };
                     self.charge(start, size)?;
-                    let target = self.anchors[&anchor].0.clone();
-                    (Node { start, end, aliased: true, ..target }, size, 0)
+                    let target = self.nodes[&target].0.clone();
+                    (Node { start, end, aliased: true, ..target }, size, None)
                 }
-                Event::DocumentEnd | Event::StreamEnd => break,
-                _ => continue,
+                EventKind::DocumentStart => continue,
+                EventKind::DocumentEnd | EventKind::StreamEnd => break,
             };
-            if anchor != 0 {
+            if let Some(anchor) = anchor {
                 self.charge(done.start, size)?;
-                self.anchors.insert(anchor, (done.clone(), size));
+                self.nodes.insert(anchor, (done.clone(), size));
             }
-            let Some(parent) = stack.last_mut() else { return Ok(done) };
+            let Some(parent) = stack.last_mut() else {
+                // Go reads up to the document's end before it decodes, and tells what is wrong there.
+                while !matches!(
+                    parser.next().map_err(|fault| self.not_yaml(fault))?.kind,
+                    EventKind::DocumentEnd | EventKind::StreamEnd
+                ) {}
+                return Ok(done);
+            };
             parent.size += size;
             match &mut parent.node.kind {
                 Kind::Sequence(items) => items.push(done),
                 Kind::Mapping(entries) => match parent.key.take() {
                     Some(key) => entries.push((key, done)),
                     None => {
-                        if let Some(text) = done.scalar()
-                            && let Some(first) = parent.seen.insert(text.to_owned(), done.start)
-                        {
+                        // To Go, two lists are one key, and two mappings.
+                        let text = match &done.kind {
+                            Kind::Scalar(text, _) => text.as_str(),
+                            Kind::Sequence(_) => "[…]",
+                            Kind::Mapping(_) => "{…}",
+                        };
+                        if let Some(first) = parent.seen.insert(text.to_owned(), done.start) {
                             let finding = self.finding(done.start, format!("duplicate key `{text}`"));
                             let first =
                                 Place { source: self.source.clone(), line: first.line, column: first.column };
@@ -270,6 +301,24 @@ impl Builder<'_> {
         })
     }
 
+    /// A fault of the syntax, with what was being read, and the way out of the commonest.
+    fn not_yaml(&self, fault: Fault) -> Finding {
+        let finding = self.finding(fault.at, format!("not YAML: {}", fault.problem));
+        let finding = match fault.context {
+            Some((words, at)) if at.line != fault.at.line => {
+                let place = Place { source: self.source.clone(), line: at.line, column: at.column };
+                finding.related(place, words)
+            }
+            _ => finding,
+        };
+        let line = self.source.line(fault.at.line).unwrap_or_default();
+        let indentation = line.len() - line.trim_start().len();
+        match line[..indentation].contains('\t') {
+            true => finding.hint("indent with blanks: YAML takes no tabs there"),
+            false => finding,
+        }
+    }
+
     /// Counts a copy that is about to be made.
     fn charge(&mut self, at: Position, size: Size) -> Result<(), Finding> {
         self.copied += size;
@@ -283,34 +332,7 @@ impl Builder<'_> {
             .hint("write the repeated part out, or split the config into layers"))
     }
 
-    /// The `|` or `>` of a block whose text starts here; the parser tells only where the text is.
-    fn header(&self, text: Position) -> Position {
-        let found = |line: usize, from: usize| {
-            let column = block_header(self.lines.get(line - 1)?, from)?;
-            Some(Position { line, column: column + 1 })
-        };
-        let above =
-            (1..text.line).rev().find(|line| !self.lines.get(line - 1).is_some_and(|l| l.trim().is_empty()));
-        // A tag before the indicator is the start, as it is for every other node.
-        match found(text.line, text.column - 1) {
-            Some(_) => text,
-            None => above.and_then(|line| found(line, 0)).unwrap_or(text),
-        }
-    }
-
-    /// The first `-` of a block sequence; the parser tells where its first item is. A flow sequence starts at its `[`.
-    fn dash(&self, item: Position) -> Position {
-        let line = self.lines.get(item.line - 1).copied().unwrap_or_default();
-        let chars: Vec<char> = line.chars().take(item.column).collect();
-        let before = chars.get(..item.column - 1).unwrap_or_default();
-        let dash = before.iter().rposition(|c| *c != ' ').filter(|at| before[*at] == '-');
-        match dash.filter(|_| chars.last() != Some(&'[')) {
-            Some(at) => Position { column: at + 1, ..item },
-            None => item,
-        }
-    }
-
-    fn open(&self, stack: &mut Vec<Open>, node: Node, anchor: usize) -> Result<(), Finding> {
+    fn open(&self, stack: &mut Vec<Open>, node: Node, anchor: Option<usize>) -> Result<(), Finding> {
         if stack.len() == MAX_DEPTH {
             return Err(self.finding(node.start, too_deep()));
         }
@@ -326,28 +348,6 @@ impl Builder<'_> {
 /// The characters that YAML 1.2 §5.1 lets stand in a text.
 fn is_printable(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
-}
-
-/// The column, from 0, of a block scalar's indicator in a line from a column on: `|` or `>` after a blank, then digits
-/// and signs, then nothing but a comment.
-fn block_header(line: &str, from: usize) -> Option<usize> {
-    let chars: Vec<char> = line.chars().collect();
-    let is_header = |at: usize| {
-        let after_blank = at == 0 || chars[at - 1].is_whitespace();
-        let rest: String = chars[at + 1..].iter().collect();
-        let rest = rest.trim_start_matches(['+', '-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
-        let comment = rest.trim_start();
-        after_blank && (comment.is_empty() || comment.starts_with('#') && comment.len() < rest.len())
-    };
-    (from..chars.len()).find(|at| matches!(chars[*at], '|' | '>') && is_header(*at))
-}
-
-/// `!!str` for the core schema, `!name` else.
-fn short_tag(tag: &saphyr_parser::Tag) -> String {
-    match tag.handle.as_str() {
-        "tag:yaml.org,2002:" => format!("!!{}", tag.suffix),
-        handle => format!("{handle}{}", tag.suffix),
-    }
 }
 
 #[cfg(test)]

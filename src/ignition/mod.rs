@@ -64,6 +64,17 @@ pub struct Transpile {
     /// Whether Butane's variants of other systems are translated too, as far as they emit at most spec 3.4: `fcos`,
     /// `r4e` and `fiot`. Flatcar has no use for them; Matchbox serves them to whoever has.
     pub foreign: bool,
+    /// Whether YAML's own means to share parts go without the warnings that Butane has for them: `<<`, aliases of
+    /// mappings, and keys at the top that begin with `x-`. What is behind them is looked through for unknown keys instead.
+    pub sharing: bool,
+}
+
+impl Transpile {
+    /// For layers of recipes. Butane's warnings are mostly data that would be lost (an unknown key) or a mode that means
+    /// another number, so they are errors there; what is shared by anchors is not lost.
+    pub fn of_recipe() -> Self {
+        Transpile { strict: true, sharing: true, ..Transpile::default() }
+    }
 }
 
 /// A config and what should be known about it.
@@ -204,8 +215,8 @@ impl Config {
 /// All findings of the stage that failed and of those before it.
 pub fn transpile(source: &Arc<Source>, options: &Transpile) -> Result<Checked, Findings> {
     let files_dir = options.files_dir.as_deref();
-    let Transpile { experimental, foreign, .. } = *options;
-    let input = butane::Input { source, files_dir, experimental, foreign };
+    let Transpile { experimental, foreign, strict, sharing, .. } = *options;
+    let input = butane::Input { source, files_dir, experimental, foreign, strict, sharing };
     let (root, spec, warnings) = butane::translate(input)?;
     if options.strict && !warnings.is_empty() {
         return Err(Findings(warnings));

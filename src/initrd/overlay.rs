@@ -83,7 +83,7 @@ impl Overlay {
 
     /// Adds a layer of the config, on top of those before.
     pub fn layer(&mut self, path: &Path) -> Result<(), Error> {
-        let checked = ignition::load(path, &Transpile { strict: true, ..Transpile::default() })?;
+        let checked = ignition::load(path, &Transpile::of_recipe())?;
         self.findings.extend(checked.warnings);
         self.layers.push(checked.config);
         Ok(())

@@ -26,7 +26,7 @@ pub const SCHEMA: u32 = 1;
 
 /// Reads the text of a `sysext.yaml` that lies in `folder`. `files/` and `node.bu` beside it are not looked at.
 pub fn parse(source: &Arc<Source>, folder: &str) -> Result<Description, Findings> {
-    let root = yaml::parse(source)?;
+    let root = yaml::merge::parse(source)?;
     let decoder = Decoder::new(source);
     let description = decode(&decoder, &root, folder, source.clone());
     decoder.finish(description)
@@ -48,6 +48,7 @@ impl FromStr for Mode {
 
 fn decode(decoder: &Decoder, root: &Node, folder: &str, source: Arc<Source>) -> Description {
     let fields = decoder.fields(root, "the sysext");
+    fields.allow_holders();
     if let Some((node, schema)) = fields.need("schema").and_then(|n| Some((n, decoder.parsed::<u32>(n)?)))
         && schema != SCHEMA
     {

@@ -4,7 +4,7 @@
 //! the nearest known one. A value that does not fit leaves a finding and its default, so that one run tells all.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::{Kind, Node, Style};
@@ -58,7 +58,7 @@ impl Decoder {
                 None
             }
         };
-        Fields { decoder: self, node, what, entries, known: RefCell::default() }
+        Fields { decoder: self, node, what, entries, known: RefCell::default(), holders: Cell::default() }
     }
 
     /// The same for a mapping that may be left out altogether.
@@ -70,6 +70,7 @@ impl Decoder {
                 what: what.into(),
                 entries: Some(&[]),
                 known: RefCell::default(),
+                holders: Cell::default(),
             },
             false => self.fields(node, what),
         }
@@ -158,6 +159,8 @@ pub struct Fields<'n> {
     /// Nothing of what should have been a mapping and is none, which is a finding already.
     entries: Option<&'n [(Node, Node)]>,
     known: RefCell<Vec<&'static str>>,
+    /// Whether keys that begin with `x-` are let be.
+    holders: Cell<bool>,
 }
 
 impl<'n> Fields<'n> {
@@ -166,6 +169,11 @@ impl<'n> Fields<'n> {
         self.known.borrow_mut().push(key);
         let (_, value) = self.entries?.iter().find(|(k, _)| k.scalar() == Some(key))?;
         (!value.is_null()).then_some(value)
+    }
+
+    /// Lets keys that begin with `x-` stand here unread: they hold what anchors share with other parts of the text.
+    pub fn allow_holders(&self) {
+        self.holders.set(true);
     }
 
     /// The value of a key that must be there.
@@ -183,7 +191,7 @@ impl Drop for Fields<'_> {
         let known = self.known.take();
         for (key, _) in self.entries.unwrap_or_default() {
             let name = key.scalar().unwrap_or_default();
-            if known.contains(&name) {
+            if known.contains(&name) || (self.holders.get() && name.starts_with("x-")) {
                 continue;
             }
             let finding = Finding::error(format!("unknown key `{name}` in {}", self.what))

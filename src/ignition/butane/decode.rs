@@ -6,18 +6,29 @@ use crate::ignition::schema::{Field, Schema, Type, snake_case};
 use crate::ignition::spec::Spec;
 use crate::ignition::tree::{At, Node, Origin, Record, Step, Text, Value};
 use crate::report::{Finding, nearest};
+use crate::yaml::merge::is_merge;
 use crate::yaml::{self, Kind, Position};
+
+/// How a document is decoded.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    pub spec: Spec,
+    /// Whether warnings will be errors, for advice.
+    pub strict: bool,
+    /// Whether anchors, `<<` and holders go without warnings, see [`crate::ignition::Transpile::sharing`].
+    pub sharing: bool,
+}
 
 /// Decodes a document. What does not fit is an error, what is not known a warning.
 pub(super) fn decode(
     schema: &'static Schema,
     root: &yaml::Node,
     origin: &Origin,
-    spec: Spec,
+    manner: Manner,
     text: &Text,
     report: &mut Report,
 ) -> Record {
-    let mut decoder = Decoder { spec, text, report, within: None };
+    let mut decoder = Decoder { spec: manner.spec, manner, text, report, within: None };
     decoder.record(schema, root, origin)
 }
 
@@ -49,12 +60,9 @@ pub(super) fn entries(node: &yaml::Node) -> Result<Vec<(&yaml::Node, &yaml::Node
     Ok(entries)
 }
 
-fn is_merge(key: &yaml::Node) -> bool {
-    matches!(&key.kind, Kind::Scalar(text, yaml::Style::Plain) if text == "<<") && key.tag.is_none()
-}
-
 struct Decoder<'d> {
     spec: Spec,
+    manner: Manner,
     text: &'d Text,
     report: &'d mut Report,
     /// Where the alias or `<<` stands that brought what is being read. Butane neither checks such parts for unknown
@@ -74,11 +82,11 @@ impl Decoder<'_> {
             return record;
         }
         let outer = self.within;
-        if node.aliased && outer.is_none() {
+        if node.aliased && outer.is_none() && !self.manner.sharing {
             self.mismatch(origin, "unknown keys are not found behind an alias");
         }
         self.enter(node);
-        if self.within.is_none() {
+        if self.within.is_none() || self.manner.sharing {
             self.unused(schema, node, origin);
         }
         let entries = match entries(node) {
@@ -90,6 +98,10 @@ impl Decoder<'_> {
             }
         };
         for (key, value, merged) in entries {
+            if let Err(misfit) = goyaml::bytes(key) {
+                self.misfit(key, origin, misfit);
+                continue;
+            }
             let index = key.scalar().and_then(|key| schema.yaml_field(key, self.spec));
             let Some(index) = index else { continue };
             let field = &schema.fields[index];
@@ -171,6 +183,10 @@ impl Decoder<'_> {
     /// Go reports the line of the value itself, also behind an alias.
     fn misfit(&mut self, node: &yaml::Node, origin: &Origin, Misfit(message): Misfit) {
         let finding = Finding::error(message).at(At::Position(node.start).place(self.text));
+        let finding = match goyaml::is_quoted_number_or_flag(node) {
+            true => finding.hint("leave the quotes out: in them it is a text"),
+            false => finding,
+        };
         self.report.push(match origin.path() {
             Some(path) => finding.path(path),
             None => finding,
@@ -186,10 +202,18 @@ impl Decoder<'_> {
     }
 
     fn unused(&mut self, schema: &'static Schema, node: &yaml::Node, origin: &Origin) {
-        let Kind::Mapping(pairs) = &node.kind else { return };
-        for (key, _) in pairs {
+        let sharing = self.manner.sharing;
+        let keys: Vec<&yaml::Node> = match (&node.kind, sharing) {
+            // What `<<` brings is looked through where it is not warned of.
+            (_, true) => entries(node).unwrap_or_default().into_iter().map(|(key, ..)| key).collect(),
+            (Kind::Mapping(pairs), false) => pairs.iter().map(|(key, _)| key).collect(),
+            _ => return,
+        };
+        let is_top = std::ptr::eq(schema, &crate::ignition::schema::CONFIG);
+        for key in keys {
             let name = key.scalar().unwrap_or_default();
-            if schema.yaml_field(name, self.spec).is_some() && !is_merge(key) {
+            let is_holder = sharing && is_top && name.starts_with("x-");
+            if schema.yaml_field(name, self.spec).is_some() && !is_merge(key) || is_holder {
                 continue;
             }
             let path = format!("{}.{name}", origin.path().unwrap_or_default());
@@ -219,6 +243,7 @@ impl Decoder<'_> {
             .collect();
         match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`? It is ignored as it is"),
+            None if self.manner.strict => format!("known keys: {}", known.join(", ")),
             None => "it is ignored; `--strict` makes this an error".into(),
         }
     }

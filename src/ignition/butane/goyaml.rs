@@ -73,6 +73,12 @@ pub(crate) fn flag(node: &Node) -> Result<Option<bool>, Misfit> {
     }
 }
 
+/// Whether a text would be a number or a boolean without its quotes.
+pub(crate) fn is_quoted_number_or_flag(node: &Node) -> bool {
+    matches!(&node.kind, Kind::Scalar(text, Style::Quoted)
+        if node.tag.is_none() && !matches!(resolve_plain(text), Resolved::Text | Resolved::Null))
+}
+
 /// A value of the wrong kind.
 pub(crate) fn misfit(node: &Node, wanted: &str) -> Misfit {
     let found = match &node.kind {
@@ -92,7 +98,7 @@ pub(crate) fn misfit(node: &Node, wanted: &str) -> Misfit {
 /// Resolves a scalar; lists and mappings count as text, which fits nothing.
 fn resolve(node: &Node) -> Result<Resolved, Misfit> {
     let Kind::Scalar(text, style) = &node.kind else { return Ok(Resolved::Text) };
-    let tag = node.tag.as_deref().filter(|tag| *tag != "!");
+    let tag = node.tag.as_deref();
     match tag {
         Some("!!str") => return Ok(Resolved::Text),
         Some("!!binary") => {
@@ -101,7 +107,14 @@ fn resolve(node: &Node) -> Result<Resolved, Misfit> {
                 .map(Resolved::Binary)
                 .ok_or_else(|| Misfit("!!binary value contains invalid base64 data".into()));
         }
-        None if *style != Style::Plain || node.tag.is_some() => return Ok(Resolved::Text),
+        None if *style != Style::Plain => return Ok(Resolved::Text),
+        // Dates are texts where a config has them; another tag than these says nothing to Go.
+        Some("!!timestamp") if text.split('-').next().is_some_and(|year| year.len() == 4) => {
+            return Ok(Resolved::Text);
+        }
+        Some(tag) if !matches!(tag, "!!bool" | "!!int" | "!!float" | "!!null" | "!!timestamp") => {
+            return Ok(Resolved::Text);
+        }
         _ => {}
     }
     let resolved = resolve_plain(text);

@@ -24,6 +24,7 @@ use super::spec::{Semver, Spec};
 use super::tree::{At, Node, Origin, Record, Text, Value};
 use super::validate;
 use crate::report::{Finding, Findings, Place, Source};
+use crate::yaml::kinds;
 use crate::yaml::{self, Kind};
 
 /// Which version of which variant emits which spec.
@@ -52,6 +53,9 @@ pub(super) struct Input<'i> {
     pub files_dir: Option<&'i Path>,
     pub experimental: bool,
     pub foreign: bool,
+    /// Whether warnings will be errors, for advice.
+    pub strict: bool,
+    pub sharing: bool,
 }
 
 /// A version of a variant.
@@ -73,7 +77,8 @@ pub(super) fn translate(input: Input<'_>) -> Result<(Record, Spec, Vec<Finding>)
     let origin = Origin::root(&text, At::Position(root.start));
 
     let mut report = Report::default();
-    let config = decode::decode(&schema::CONFIG, &root, &origin, spec, &text, &mut report);
+    let manner = decode::Manner { spec, strict: input.strict, sharing: input.sharing };
+    let config = decode::decode(&schema::CONFIG, &root, &origin, manner, &text, &mut report);
     if report.failed() {
         return Err(Findings(report.finish()));
     }
@@ -140,10 +145,20 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
     const HEADER: &str = "start with `variant: flatcar` and `version: 1.1.0`";
     let ((variant, variant_place), (version, place)) = (read("variant")?, read("version")?);
     if variant.is_empty() {
-        return Err(fault("error parsing variant; must be specified".into(), variant_place, HEADER));
+        let kind = kinds::of(root, &input.source.text);
+        let hint = match kind.map(|kind| (kind.name(), kind.advice())) {
+            Some((name, advice)) => format!("this is {name}: {advice}"),
+            None => HEADER.into(),
+        };
+        let start = variant_place.or(kind.map(|_| root.place(input.source)));
+        return Err(fault("error parsing variant; must be specified".into(), start, &hint));
     }
     let Some(semver) = Semver::parse(&version) else {
-        return Err(fault("error parsing version; must be a valid semver".into(), place, HEADER));
+        let hint = match version.as_str() {
+            "" => "say which, such as `version: 1.1.0`",
+            _ => "a version has three numbers, such as `version: 1.1.0`",
+        };
+        return Err(fault("error parsing version; must be a valid semver".into(), place, hint));
     };
     let version = semver.to_string();
     let is_meant = |known: &&(&str, &str, Spec)| known.0 == variant && known.1 == version;

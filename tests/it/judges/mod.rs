@@ -8,6 +8,7 @@ mod ignition;
 mod inputs;
 pub(crate) mod matchbox;
 pub mod properties;
+mod yaml;
 
 use std::cell::RefCell;
 use std::env;
