@@ -72,8 +72,12 @@ fn config_reference(visit: &mut Visit<'_>) {
     let inner = Source::new("inline config", inline);
     let spec = visit.spec;
     match read_nested(&inner, spec) {
-        Err(json::SyntaxError { message, .. }) => {
+        Err(json::SyntaxError { message, offset }) => {
             let finding = Finding::error(format!("config is not valid: {message}"));
+            let finding = match offset.and_then(|at| visit.inner_place("inline", at)) {
+                Some(place) => finding.related(place, "here"),
+                None => finding,
+            };
             visit.push(in_config(finding, visit.origin), "", &[field("inline")]);
         }
         Ok((_, Err(SpecError::Unknown))) => visit.warning_text(
@@ -87,6 +91,11 @@ fn config_reference(visit: &mut Visit<'_>) {
                 let message = format!("in the inline config at {path}: {}", finding.message);
                 let base = Finding::error(message);
                 let outer = Finding { severity: finding.severity, hint: finding.hint, ..base };
+                let at = finding.place.and_then(|place| offset_of(inline, place.line, place.column));
+                let outer = match at.and_then(|at| visit.inner_place("inline", at)) {
+                    Some(place) => outer.related(place, "here"),
+                    None => outer,
+                };
                 let outer = match visit.origin.document_start() {
                     // Butane points here; the place inside the text is in the message.
                     Some(start) if finding.severity == Severity::Error => {
@@ -98,6 +107,13 @@ fn config_reference(visit: &mut Visit<'_>) {
             }
         }
     }
+}
+
+/// The byte of a line and column.
+fn offset_of(text: &str, line: usize, column: usize) -> Option<usize> {
+    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let characters = text[start..].char_indices().map(|(at, _)| at);
+    characters.chain([text.len() - start]).nth(column - 1).map(|at| start + at)
 }
 
 /// Butane points at the start of the config where a config inside is wrong, so that place is named too.

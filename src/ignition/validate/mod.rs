@@ -20,7 +20,8 @@ use super::report::{Report, located};
 use super::schema::{self, Joins, Schema, Type};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Step, Value};
-use crate::report::Finding;
+use crate::report::{Finding, Place};
+use crate::yaml::{self, Position};
 
 /// A record while it is checked.
 pub(crate) struct Visit<'v> {
@@ -141,10 +142,6 @@ impl Visit<'_> {
         self.push(Finding::warning(rule.message), rule.hint, steps);
     }
 
-    pub(crate) fn error_text(&mut self, steps: &[Step], message: String) {
-        self.push(Finding::error(message), "", steps);
-    }
-
     pub(crate) fn warning_text(&mut self, steps: &[Step], message: String, hint: &'static str) {
         self.push(Finding::warning(message), hint, steps);
     }
@@ -161,6 +158,13 @@ impl Visit<'_> {
         let (origin, rest) = self.deepest(steps);
         let finding = located(finding, origin, rest);
         self.report.push(finding);
+    }
+
+    /// Where a byte of a text field was written, if the field was written where its origin says.
+    pub(crate) fn inner_place(&self, name: &'static str, at: usize) -> Option<Place> {
+        let node = self.record.get(name)?;
+        let Place { source, line, column } = node.origin.place()?;
+        yaml::within(&source, Position { line, column }, node.as_text()?, at)
     }
 
     /// The deepest node on the way that a person wrote, and the steps that lead on from there. A list that was made for

@@ -3,6 +3,7 @@
 use super::rules;
 use super::{Visit, field, item};
 use crate::ignition::tree::{Record, Step};
+use crate::report::Finding;
 
 /// Longest line that systemd reads, in bytes.
 const LINE_MAX: usize = 2048;
@@ -20,8 +21,13 @@ type Sections = Vec<String>;
 /// # Errors
 /// What go-systemd says.
 pub(crate) fn sections(text: &str) -> Result<Sections, String> {
-    let lexer = Lexer { text: text.as_bytes(), at: 0, buffered: 0, line_end: 0 };
-    lexer.run().map_err(|why| format!("invalid unit content: {why}"))
+    read(text).map_err(|(message, _)| message)
+}
+
+/// The same, with the byte where what is wrong begins.
+fn read(text: &str) -> Result<Sections, (String, usize)> {
+    let mut lexer = Lexer { text: text.as_bytes(), at: 0, buffered: 0, line_end: 0, begin: 0 };
+    lexer.run().map_err(|why| (format!("invalid unit content: {why}"), lexer.begin))
 }
 
 /// Ignition's verdict on long lines depends on what Go's buffered reader holds, so the buffer's bounds are kept too.
@@ -32,13 +38,16 @@ struct Lexer<'t> {
     buffered: usize,
     /// The next line end at or after `at`, once looked up.
     line_end: usize,
+    /// Where the piece begins that is being read.
+    begin: usize,
 }
 
 impl<'t> Lexer<'t> {
-    fn run(mut self) -> Result<Sections, String> {
+    fn run(&mut self) -> Result<Sections, String> {
         let mut sections = Sections::new();
         let mut section: Option<String> = None;
         loop {
+            self.begin = self.at;
             self.check_line()?;
             let Some(c) = self.next_char() else { return Ok(sections) };
             match (c, &section) {
@@ -172,8 +181,8 @@ pub(super) fn unit(visit: &mut Visit<'_>) {
         visit.error(&[field("name")], rules::UNIT_EXTENSION);
     }
     let Some(contents) = visit.record.text("contents") else { return };
-    match sections(contents) {
-        Err(message) => visit.error_text(&[field("contents")], message),
+    match read(contents) {
+        Err((message, at)) => invalid(visit, contents, message, at),
         Ok(sections) => {
             let enabled = visit.record.is_true("enabled") && !contents.is_empty();
             if enabled && !sections.iter().any(|section| section == "Install") {
@@ -189,10 +198,37 @@ pub(super) fn unit(visit: &mut Visit<'_>) {
     }
 }
 
+/// Contents that are no unit: Ignition names the unit, and we the line too.
+fn invalid(visit: &mut Visit<'_>, contents: &str, message: String, at: usize) {
+    let finding = Finding::error(message);
+    let line = contents[..at].matches('\n').count();
+    let text = contents.lines().nth(line).unwrap_or_default();
+    let before = line.checked_sub(1).and_then(|before| contents.lines().nth(before)).unwrap_or_default();
+    // coreos/bugs#2011: go-systemd takes only the last byte for a continuation.
+    let hint = match before.trim_end().ends_with('\\') && !before.ends_with('\\') {
+        true => "a `\\` continues a line only as its last character: remove the blanks behind it".to_owned(),
+        false => String::new(),
+    };
+    match visit.inner_place("contents", at) {
+        Some(place) => visit.push(finding.related(place, "this line"), &hint, &[field("contents")]),
+        None => {
+            let shown: String = text.trim_end().chars().take(80).collect();
+            let hint = format!(
+                "line {} of the unit reads `{shown}`{}{hint}",
+                line + 1,
+                if hint.is_empty() { "" } else { "; " }
+            );
+            visit.push(finding, &hint, &[field("contents")]);
+        }
+    }
+}
+
 /// The name and the contents of a drop-in.
 pub(super) fn dropin(visit: &mut Visit<'_>) {
-    if let Some(Err(message)) = visit.record.text("contents").map(sections) {
-        visit.error_text(&[field("contents")], message);
+    if let Some(contents) = visit.record.text("contents")
+        && let Err((message, at)) = read(contents)
+    {
+        invalid(visit, contents, message, at);
     }
     if extension(visit.record.text("name").unwrap_or_default()) != ".conf" {
         visit.error(&[field("name")], rules::DROPIN_EXTENSION);
