@@ -17,7 +17,7 @@ use crate::error::{Advice, Exit, Result};
 use crate::format::gotemplate::Template;
 use crate::format::tree::PLAIN;
 use crate::ignition::authorities::{self, Authorities};
-use crate::ignition::{self, Config, Spec, Transpile, lint, ssh_keys};
+use crate::ignition::{self, Config, Spec, Transpile, boot, lint, ssh_keys};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
 use crate::lock;
@@ -161,6 +161,7 @@ impl Compiler<'_> {
         self.public.config(&config, &profile.place);
         self.public.kernel_args(&profile.kernel_args);
         self.note(delivery::remote_sources(profile, &config));
+        self.note(boot::failures(&config, Some(self.version.0[0])));
         let private = self.private(profile, node)?;
         let node = node.map(|node| node.name.value.as_str());
         let id = self.recipe.boot_id(name, arch, node);
@@ -225,6 +226,7 @@ impl Compiler<'_> {
         let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
+        self.note(boot::failures(&config, Some(self.version.0[0])));
         self.emitted(config).map(Some)
     }
 

@@ -17,6 +17,7 @@
 //! `source`. The original programs judge it in `tests/`.
 
 pub mod authorities;
+pub mod boot;
 mod butane;
 pub mod closure;
 pub(crate) mod data_url;

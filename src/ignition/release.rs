@@ -14,6 +14,11 @@ pub struct Release {
 }
 
 impl Release {
+    /// Its major version, which decides what a release can.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
     /// The newest stable spec that the release's Ignition reads; nothing for releases before Ignition 2.
     pub fn spec(&self) -> Option<Spec> {
         quirks::newest_spec(self.major)

@@ -311,3 +311,37 @@ fn a_private_key_among_the_ssh_keys_is_refused_where_it_stands() {
         &["recipes/small.yaml:5:12", "this is a private key", "`no/body` is not the name of a GitHub user"],
     );
 }
+
+/// Issue 14, A11 (10-merge-key-in-recipe): butane#507.
+#[test]
+fn a_layer_may_share_parts_by_anchors_and_what_is_behind_them_is_looked_through() {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "ignition: [worker.ign]\n", "ignition: [worker.ign, share.bu]\n");
+    let layer = |keys: &str| {
+        format!(
+            "variant: flatcar\nversion: 1.1.0\nx-app: &app\n  shell: /usr/sbin/nologin\n  {keys}: true\n\
+             passwd:\n  users:\n    - <<: *app\n      name: one\n    - <<: *app\n      name: two\n"
+        )
+    };
+    world.write("recipes/share.bu", layer("no_create_home"));
+    let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
+    assert!(!run.stderr.contains("unused") && !run.stderr.contains("context tree"), "{}", run.stderr);
+    world.write("recipes/share.bu", layer("no_creat_home"));
+    let run = world.prebake(&["build", "recipes/small.yaml"]);
+    run.fails(3, &["recipes/share.bu:5:3", "unused key no_creat_home", "did you mean `no_create_home`?"]);
+}
+
+/// 09-passes-fails-at-boot: builds published configs whose machines end in the emergency shell.
+#[test]
+fn a_config_that_is_certain_to_fail_at_the_boot_is_not_published() {
+    fails_after(
+        |world| {
+            world.edit("recipes/small.yaml", "ignition: [worker.ign]\n", "ignition: [worker.ign, usr.bu]\n");
+            let text =
+                "variant: flatcar\nversion: 1.0.0\nstorage:\n  files:\n    - path: /usr/local/bin/tool\n";
+            fs::write(world.path("recipes/usr.bu"), text).unwrap();
+        },
+        3,
+        &["recipes/usr.bu:5:13", "/usr is read-only on Flatcar", "/opt/bin"],
+    );
+}

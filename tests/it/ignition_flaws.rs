@@ -217,3 +217,90 @@ fn of_a_config_in_one_line_only_the_part_in_question_is_shown() {
     says(&told, &["config.ign:1:", "\"relative\"", "path not absolute"]);
     assert!(told.len() < 2000, "{} bytes", told.len());
 }
+
+/// coreos/bugs#2011, and issue 14, A15: the unit was named, not its line.
+#[test]
+fn a_bad_line_inside_of_a_unit_is_shown_however_the_unit_is_written() {
+    let unit = "[Service]\nExecStart=/usr/bin/echo a \\ \n    b\n";
+    for (contents, place) in [
+        ("|\n        [Service]\n        ExecStart=/usr/bin/echo a \\ \n            b\n", "c.bu:9:13"),
+        (">\n        [Service]\n\n        ExecStart=/usr/bin/echo a \\ \n\n        b\n", "c.bu:11:9"),
+        ("\"[Service]\\nExecStart=/usr/bin/echo a \\\\ \\n    b\\n\"\n", "c.bu:6:64"),
+        ("'[Service]\n\n        ExecStart=/usr/bin/echo a \\\n\n\n        b\n\n\n        '\n", "c.bu:11:9"),
+    ] {
+        let text = format!("{HEADER}systemd:\n  units:\n    - name: a.service\n      contents: {contents}");
+        let dir = with("c.bu", text);
+        let told = refused(dir.path(), &["transpile", "c.bu"]);
+        says(&told, &["c.bu:6:17", "invalid unit content", place, "this line"]);
+    }
+    let json = serde_json::json!({"ignition": {"version": "3.4.0"}, "systemd": {"units": [{"name": "a.service", "contents": unit}]}});
+    let dir = with("c.ign", json.to_string());
+    says(&refused(dir.path(), &["merge", "c.ign"]), &["invalid unit content", "remove the blanks behind it"]);
+    let dir = with("u.service", unit);
+    let units = "systemd:\n  units:\n    - name: a.service\n      contents_local: u.service\n";
+    fs::write(dir.path().join("c.bu"), format!("{HEADER}{units}")).unwrap();
+    says(&refused(dir.path(), &["transpile", "-d", ".", "c.bu"]), &["line 3 of the unit reads `    b`"]);
+}
+
+#[test]
+fn a_fault_inside_of_an_inline_config_is_shown_where_it_is_written() {
+    let inline = "|\n          {\"ignition\": {\"version\": \"3.4.0\"},\n           \"storage\": {\"files\": [{\"path\": \"a\"}]}}\n";
+    let dir = with("c.bu", format!("{HEADER}ignition:\n  config:\n    merge:\n      - inline: {inline}"));
+    says(&refused(dir.path(), &["transpile", "c.bu"]), &["path not absolute", "c.bu:8:"]);
+    let inline = "|\n          {\"ignition\": {\"version\": \"3.4.0\"},\n           oops}\n";
+    let dir = with("c.bu", format!("{HEADER}ignition:\n  config:\n    merge:\n      - inline: {inline}"));
+    says(&refused(dir.path(), &["transpile", "c.bu"]), &["config is not valid", "c.bu:8:12"]);
+}
+
+/// flatcar/Flatcar#885 and issue 14, A21.
+#[test]
+fn a_config_of_another_kind_is_called_by_its_name() {
+    for (text, words) in [
+        ("locksmith:\n  reboot_strategy: off\n", "this is a Container Linux Config"),
+        ("storage:\n  files:\n    - filesystem: root\n      path: /a\n", "this is a Container Linux Config"),
+        ("{\"ignition\": {\"version\": \"3.4.0\"}}", "this is an Ignition config"),
+        ("#cloud-config\nusers: []\n", "this is a cloud-config"),
+        ("schema: 1\nname: a\nrelease: {channel: stable}\nprofiles: {}\n", "this is a recipe"),
+        ("variant: flatcar\nversion: 1.1\n", "a version has three numbers"),
+        ("variant: flatcar\nversion: 1.1.0\n\tstorage: {}\n", "indent with blanks"),
+        ("\tvariant: flatcar\nversion: 1.1.0\n", "indent with blanks"),
+        (
+            "variant: flatcar\nversion: 1.1.0\nstorage: {files: [{path: /a, mode: \"0644\"}]}\n",
+            "leave the quotes out",
+        ),
+        (
+            "variant: flatcar\nversion: 1.1.0\nstorage: {files: [{path: /a, overwrite: 'true'}]}\n",
+            "leave the quotes out",
+        ),
+    ] {
+        let dir = with("c.bu", text);
+        says(&refused(dir.path(), &["transpile", "c.bu"]), &[words, "c.bu:"]);
+    }
+}
+
+/// 09-passes-fails-at-boot of the bug hunt.
+#[test]
+fn validate_tells_of_configs_that_are_certain_to_fail_on_the_target() {
+    let files = "storage:\n  files:\n    - path: /opt/tool\n    - path: /opt/tool/conf\n    - path: /usr/local/bin/x\n    - path: /m\n      contents: {compression: gzip, inline: no}\n";
+    let dir = with("c.bu", format!("{HEADER}{files}"));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+        command.args(["ignition", "validate"]).args(arguments).arg("c.bu").current_dir(dir.path());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(run(&[]), (Some(0), String::new()), "what Ignition's own check says stays as it is");
+    for arguments in [&["--target", "stable"][..], &["--pxe"]] {
+        let (code, told) = run(arguments);
+        assert_eq!(code, Some(1), "{told}");
+        says(
+            &told,
+            &[
+                "`/opt/tool/conf` cannot be made",
+                "c.bu:6:13",
+                "/usr is read-only",
+                "is said of what is not gzip",
+            ],
+        );
+    }
+}

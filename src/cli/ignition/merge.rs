@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, FindingArgs, load, write};
-use crate::ignition::{self, Spec, Transpile, lint};
+use crate::ignition::{self, Spec, Transpile, boot, lint};
 use crate::report::Severity;
 
 /// Merge configs by Ignition's rules, in order; later ones win.
@@ -23,7 +23,7 @@ pub(super) struct MergeArgs {
     /// Fail if the result is not valid, and on any warning
     #[arg(short, long)]
     strict: bool,
-    /// Name what one layer takes from another
+    /// Name what one layer takes from another, and what of the result is certain to fail at a boot
     #[arg(long)]
     lint: bool,
     /// Indent the JSON
@@ -61,6 +61,9 @@ impl MergeArgs {
             })?;
         }
         findings.extend(ignition::validate(&merged));
+        if self.lint {
+            findings.extend(boot::failures(&merged, None));
+        }
         self.findings.print(&findings);
         if self.strict && !findings.is_empty() {
             let valid = findings.iter().all(|finding| finding.severity == Severity::Warning);

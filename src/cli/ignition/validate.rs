@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, load, render, write};
-use crate::ignition::{Checked, Release, Transpile, lint};
+use crate::ignition::{Checked, Release, Transpile, boot, lint};
 use crate::report::{Finding, Findings, Severity};
 
 /// Check configs; findings go to standard output, exit 1 if one is an error.
@@ -77,6 +77,9 @@ impl ValidateArgs {
         }
         if self.pxe {
             findings.extend(lint::pxe(&checked.config));
+        }
+        if self.pxe || self.target.is_some() {
+            findings.extend(boot::failures(&checked.config, self.target.as_ref().map(Release::major)));
         }
         findings
     }

@@ -3,6 +3,7 @@
 //! The judges are Go programs of `tests/peers`, built once into a cache. Without Go these tests fail; only
 //! `PREBAKE_SKIP_JUDGES=1` lets them pass unheard, and never where `CI=true`.
 
+mod boot;
 mod configs;
 mod ignition;
 mod inputs;
