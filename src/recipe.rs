@@ -373,6 +373,26 @@ mod tests {
         );
     }
 
+    /// Issue 14, A11: butane#507, and ux §4 with seven errors for a Butane config.
+    #[test]
+    fn holders_and_merge_keys_share_parts_and_a_file_of_another_kind_is_called_by_its_name() {
+        let text = "schema: 1\nname: edge\nx-all: &all {layout: single, kernel_args: [quiet]}\n\
+                    release: {channel: stable}\nprofiles:\n  worker: {<<: *all}\n  db:\n    <<: *all\n    layout: overlay\n";
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        assert_eq!(recipe.profiles["worker"].layout(), Layout::Single);
+        assert_eq!(recipe.profiles["db"].layout(), Layout::Overlay);
+        assert_eq!(recipe.profiles["db"].kernel_args.len(), 1);
+        assert_eq!(findings(&format!("{GOOD}trust: {{x-a: 1}}\n")).len(), 2, "holders stand at the top");
+        assert_eq!(
+            findings("variant: flatcar\nversion: 1.1.0\n"),
+            ["1: this is a Butane config, not a recipe"]
+        );
+        assert_eq!(
+            findings("schema: 1\nrelease: {}\ninputs: {}\n"),
+            ["1: this is a lock file, not a recipe"]
+        );
+    }
+
     #[test]
     fn two_nodes_with_one_mac_are_refused_at_the_second() {
         let text = format!(
@@ -397,12 +417,13 @@ mod tests {
     }
 
     #[test]
-    fn versions_and_macs_have_one_spelling() {
+    fn versions_have_one_spelling_and_macs_are_shown_in_one() {
         assert!("4593.2.5".parse::<Version>().is_ok());
         assert!("04593.2.5".parse::<Version>().is_err());
         assert!("4593.2".parse::<Version>().is_err());
         assert_eq!("52-54-00-AB-00-01".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
-        for bad in ["52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:+1", "525400000001"] {
+        assert_eq!("525400AB0001".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
+        for bad in ["52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:+1", "52540000000"] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }

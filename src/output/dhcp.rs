@@ -1,6 +1,5 @@
 //! What DHCP servers share, ours and those that we write configs for: the network, and the nodes that have an address in it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -138,10 +137,9 @@ impl Dhcp {
         })
     }
 
-    /// Nodes that cannot be told apart, found in the subnet or called by their name.
+    /// Nodes that cannot be found in the subnet or called by their name.
     pub fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
         for node in &recipe.nodes {
             let name = &node.name;
             if !is_domain(&name.value) {
@@ -160,10 +158,6 @@ impl Dhcp {
                     at(format!("node `{}` has an address but no `mac` to lend it to", name.value))
                         .hint("DHCP servers know machines by their MAC address"),
                 );
-            }
-            if let Some(first) = addresses.insert(ip.value.address, node) {
-                let text = format!("nodes `{}` and `{}` have the same address", first.name.value, name.value);
-                findings.push(at(text).related(first.name.place.clone(), "the other node"));
             }
         }
         findings

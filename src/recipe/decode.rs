@@ -10,13 +10,25 @@ use crate::output;
 use crate::report::{Finding, nearest};
 use crate::sysext::packaging;
 use crate::yaml::decode::{Decoder, Fields};
+use crate::yaml::kinds::{self, Kind};
 use crate::yaml::{self, Node as Yaml};
 
 pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
-    let root = yaml::parse(source)?;
+    let root = yaml::merge::parse(source)?;
+    another_kind(&root, source, Kind::Recipe)?;
     let decoder = Decoder::new(source);
     let recipe = Reader { decoder: &decoder, directory: &directory }.recipe(&root, source);
     decoder.finish(recipe)
+}
+
+/// A file of another kind would only get a list of the keys that it lacks.
+pub(super) fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
+    match kinds::of(root, &source.text).filter(|kind| *kind != wanted) {
+        Some(kind) => Err(Finding::error(format!("this is {}, not {}", kind.name(), wanted.name()))
+            .at(root.place(source))
+            .hint(kind.advice())),
+        None => Ok(()),
+    }
 }
 
 /// Reads what recipes are made of.
@@ -28,6 +40,7 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     fn recipe(&self, root: &Yaml, source: &Arc<Source>) -> Recipe {
         let fields = self.decoder.fields(root, "the recipe");
+        fields.allow_holders();
         self.check_schema(&fields);
         let release = self.release(fields.need("release").unwrap_or(root), root);
         let recipe = Recipe {
@@ -444,8 +457,17 @@ impl Reader<'_> {
         name
     }
 
-    /// Names become file names, URLs and Matchbox ids.
+    /// Names become file names, URLs and Matchbox ids. A file name may hold two of them and has 255 bytes at most.
     fn plain_name(&self, name: &Spanned<String>, what: &str) {
+        const MAX_NAME: usize = 100;
+        if name.value.len() > MAX_NAME {
+            let text =
+                format!("{what} has {} characters; {MAX_NAME} are the most", name.value.chars().count());
+            let finding = Finding::error(text).at(name.place.clone());
+            self.decoder
+                .push(finding.hint("it becomes a part of file names, which are no longer than 255 bytes"));
+            return;
+        }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.value.is_empty() || name.value.starts_with('.') || !name.value.chars().all(plain) {
             let text =

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::decode::Reader;
+use super::decode::{Reader, another_kind};
 use super::{Cidr, Recipe};
 use crate::arch::Arch;
 use crate::memory::Bytes;
 use crate::report::{Finding, Findings, Source};
 use crate::yaml::decode::{Decoder, Fields, Spanned};
+use crate::yaml::kinds::Kind;
 use crate::yaml::{self, Node as Yaml};
 
 /// A machine that is known by name.
@@ -56,11 +58,13 @@ pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
 
 /// The same of a text that is in memory already.
 pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
-    let root = yaml::parse(source)?;
+    let root = yaml::merge::parse(source)?;
+    another_kind(&root, source, Kind::Inventory)?;
     let decoder = Decoder::new(source);
     let reader = Reader { decoder: &decoder, directory: Path::new("") };
     let nodes = {
         let fields = decoder.fields(&root, "the inventory");
+        fields.allow_holders();
         reader.check_schema(&fields);
         fields.need("nodes").map(|node| reader.nodes(node, archs)).unwrap_or_default()
     };
@@ -85,14 +89,13 @@ impl Reader<'_> {
         let name = fields.need("name").map(|n| self.name(n, "a node's name"));
         let profile =
             fields.need("profile").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
-        let mac =
-            fields.get("mac").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed::<Mac>(n)?)));
+        let mac = fields.get("mac").and_then(|n| self.mac(n));
         let uuid = fields.get("uuid").and_then(|n| self.uuid(n));
         let selected = fields.get("mac").is_some() || fields.get("uuid").is_some();
         let node = Node {
             mac,
             uuid,
-            ip: fields.get("ip").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
+            ip: fields.get("ip").and_then(|n| self.ip(n)),
             ignition: self.layers(&fields),
             private: self.paths(fields.get("private"), "`private`"),
             name: name?,
@@ -128,6 +131,28 @@ impl Reader<'_> {
         }
     }
 
+    /// An address that one card can have.
+    fn mac(&self, node: &Yaml) -> Option<Spanned<Mac>> {
+        let mac: Mac = self.decoder.parsed(node)?;
+        if let Some(why) = mac.nobodys() {
+            self.decoder.push(
+                Finding::error(format!("{mac} is the address of no card: {why}"))
+                    .at(self.decoder.spanned(node, ()).place)
+                    .hint("take the address that is printed on the card, or that the switch or the firmware shows"),
+            );
+        }
+        Some(self.decoder.spanned(node, mac))
+    }
+
+    /// An address that one machine can have.
+    fn ip(&self, node: &Yaml) -> Option<Spanned<Cidr>> {
+        let ip: Cidr = self.decoder.parsed(node)?;
+        if let Some(why) = ip.nobodys() {
+            self.decoder.error(node, format!("{ip} is the address of no machine: {why}"));
+        }
+        Some(self.decoder.spanned(node, ip))
+    }
+
     /// iPXE sends UUIDs in lower case and Matchbox compares text.
     fn uuid(&self, node: &Yaml) -> Option<Spanned<String>> {
         let text = self.decoder.string(node)?.to_lowercase();
@@ -154,11 +179,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Each name, MAC and UUID once: machines are told apart by them.
+    /// Each name, MAC, UUID and address once: machines are told apart by them.
     fn check_unique(&self, nodes: &[Node]) {
         let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
         let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
         let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
+        let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
         for node in nodes {
             let name = node.name.value.as_str();
             if let Some(first) = names.insert(name, node) {
@@ -183,6 +209,13 @@ impl Reader<'_> {
                 let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
                 self.decoder.push(finding.related(place, "first given here"));
             }
+            if let Some(ip) = &node.ip
+                && let Some(first) = addresses.insert(ip.value.address, node)
+            {
+                let finding = same(first, format!("address {}", ip.value.address)).at(ip.place.clone());
+                let place = first.ip.as_ref().unwrap_or(ip).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
+            }
         }
     }
 }
@@ -190,17 +223,24 @@ impl Reader<'_> {
 impl FromStr for Mac {
     type Err = String;
 
-    /// Six pairs of hex digits with `:` or `-` between them.
+    /// Twelve hex digits as firmware, switches and labels print them: `52:54:00:aa:bb:01`, `52-54-00-aa-bb-01`,
+    /// `5254.00aa.bb01` (Cisco), `5254-00aa-bb01` (Huawei), `525400-aabb01` (HP), `525400aabb01`.
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || format!("`{text}` is not a MAC address such as 52:54:00:00:00:01");
-        let separator = if text.contains('-') { '-' } else { ':' };
-        let mut bytes = [0; 6];
-        let mut pairs = text.split(separator);
-        for byte in &mut bytes {
-            let pair = pairs.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
-            *byte = u8::from_str_radix(pair.ok_or_else(bad)?, 16).map_err(|_| bad())?;
+        let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
+        let groups: Vec<&str> =
+            separator.map_or_else(|| vec![text], |separator| text.split(separator).collect());
+        let width = 12 / groups.len();
+        let digits = groups.concat();
+        let alike = groups.iter().all(|group| group.len() == width) && digits.len() == 12;
+        if !alike || !matches!(width, 2 | 4 | 6 | 12) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(bad());
         }
-        pairs.next().is_none().then_some(Mac(bytes)).ok_or_else(bad)
+        let mut bytes = [0; 6];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
+        }
+        Ok(Mac(bytes))
     }
 }
 
@@ -214,6 +254,16 @@ impl Mac {
     /// Its bytes, as packets have them.
     pub fn octets(self) -> [u8; 6] {
         self.0
+    }
+
+    /// Why no card has this address, by IEEE 802: machines could never be known by it.
+    pub fn nobodys(self) -> Option<&'static str> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0] => Some("all zeros stand for an address that is not known"),
+            [255, 255, 255, 255, 255, 255] => Some("all machines listen to it"),
+            [first, ..] if first & 1 == 1 => Some("an odd first pair makes it the address of a group"),
+            _ => None,
+        }
     }
 
     /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
@@ -247,6 +297,122 @@ mod tests {
             read("  - {name: a, mac: 52-54-00-00-00-01, profile: worker, ip: 10.0.0.1/24}\n").unwrap();
         assert_eq!(nodes[0].mac.as_ref().unwrap().to_string(), "52:54:00:00:00:01");
         assert_eq!(nodes[0].profile.value, "worker");
+    }
+
+    /// Issue 14, A20: what switches and labels print, whatever YAML would take it for.
+    #[test]
+    fn mac_addresses_are_taken_as_they_are_printed() {
+        for text in [
+            "52:54:00:aa:bb:01",
+            "'52:54:00:aa:bb:01'",
+            "52-54-00-AA-BB-01",
+            "5254.00aa.bb01",
+            "\"5254.00AA.BB01\"",
+            "5254-00aa-bb01",
+            "5254:00aa:bb01",
+            "525400-aabb01",
+            "525400aabb01",
+            "'525400AABB01'",
+        ] {
+            let nodes = read(&format!("  - {{name: a, mac: {text}, profile: w}}\n")).unwrap();
+            assert_eq!(nodes[0].mac.as_ref().unwrap().to_string(), "52:54:00:aa:bb:01", "{text}");
+        }
+        // An integer, a float, an octal number, an exponent and base 60 in YAML 1.1.
+        for (text, mac) in [
+            ("525400123401", "52:54:00:12:34:01"),
+            ("001122334454", "00:11:22:33:44:54"),
+            ("52e400123401", "52:e4:00:12:34:01"),
+            ("5254.0012", ""),
+            ("10:20:30:40:50:10", "10:20:30:40:50:10"),
+            ("5254.0012.3401", "52:54:00:12:34:01"),
+        ] {
+            let nodes = read(&format!("  - {{name: a, mac: {text}, profile: w}}\n"));
+            let got = nodes.ok().and_then(|nodes| nodes[0].mac.as_ref().map(|mac| mac.to_string()));
+            assert_eq!(got.unwrap_or_default(), mac, "{text}");
+        }
+        for text in [
+            "52:54:00:aa:bb",
+            "52:54:00:aa:bb:011",
+            "5254.00aa:bb01",
+            "52540.0aabb01",
+            "0x525400aabb",
+            "5254 00aa bb01",
+            "52:54:00:aa:bb:0g",
+            "525400aabb0",
+            ":::::",
+            "52::54:00:aa:bb:01",
+        ] {
+            assert!(text.parse::<Mac>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_machine_can_have_is_refused_with_the_reason() {
+        for (mac, why) in [
+            ("00:00:00:00:00:00", "all zeros"),
+            ("ff-ff-ff-ff-ff-ff", "all machines"),
+            ("0100.5e00.0001", "of a group"),
+            ("53:54:00:00:00:01", "odd first pair"),
+        ] {
+            let said = read(&format!("  - {{name: a, mac: '{mac}', profile: w}}\n")).err().unwrap();
+            assert!(said[0].starts_with("3: ") && said[0].contains(why), "{said:?}");
+        }
+        for (ip, why) in [
+            ("10.0.0.0/24", "names the network 10.0.0.0/24"),
+            ("10.0.0.255/24", "listen to it"),
+            ("10.1.255.255/15", "listen to it"),
+            ("255.255.255.255/32", "listen to it"),
+            ("0.0.0.0/24", "not known"),
+            ("127.0.0.1/8", "calls itself"),
+            ("224.0.0.1/24", "of a group"),
+            ("10.0.0.1/0", "prefix length of 0"),
+            ("::/64", "not known"),
+            ("ff02::1/64", "of a group"),
+            ("::1/128", "calls itself"),
+        ] {
+            let said = read(&format!("  - {{name: a, mac: '52:54:00:00:00:01', profile: w, ip: '{ip}'}}\n"))
+                .err()
+                .unwrap();
+            assert!(said[0].starts_with("3: ") && said[0].contains(why), "{ip}: {said:?}");
+        }
+        for ip in ["10.0.0.0/31", "10.0.0.1/31", "10.0.0.1/32", "10.0.0.255/23", "10.0.1.0/23", "fd00::1/64"]
+        {
+            assert!(
+                read(&format!("  - {{name: a, mac: '52:54:00:00:00:01', profile: w, ip: '{ip}'}}\n")).is_ok(),
+                "{ip}"
+            );
+        }
+    }
+
+    /// ux 1.9: two nodes with one address were built without a word.
+    #[test]
+    fn two_nodes_with_one_address_are_refused_at_the_second() {
+        let nodes = "  - {name: a, mac: '52:54:00:00:00:01', profile: w, ip: 10.0.0.5/24}
+  - {name: b, mac: '52:54:00:00:00:02', profile: w, ip: 10.0.0.5/16}
+  - {name: c, uuid: 01234567-89ab-cdef-0123-456789abcdef, profile: w, ip: 'fd00::0:5/64'}
+  - {name: d, uuid: 01234567-89ab-cdef-0123-456789abcdee, profile: w, ip: 'fd00:0::5/64'}
+";
+        assert_eq!(
+            read(nodes).err().unwrap(),
+            [
+                "4: nodes `a` and `b` have the same address 10.0.0.5",
+                "6: nodes `c` and `d` have the same address fd00::5"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_no_file_name_for_its_length_is_refused_where_it_stands() {
+        let said =
+            read(&format!("  - {{name: {}, mac: '52:54:00:00:00:01', profile: w}}\n", "n".repeat(300)));
+        assert_eq!(said.err().unwrap(), ["3: a node's name has 300 characters; 100 are the most"]);
+    }
+
+    #[test]
+    fn nodes_share_parts_by_anchors() {
+        let nodes = read("  - &a {name: a, mac: '52:54:00:00:00:01', profile: w, memory: 4GiB}\n  - {<<: *a, name: b, mac: '52:54:00:00:00:02'}\n").unwrap();
+        assert_eq!((nodes[1].name.value.as_str(), nodes[1].profile.value.as_str()), ("b", "w"));
+        assert!(nodes[1].memory.is_some());
     }
 
     #[test]

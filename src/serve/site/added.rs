@@ -10,7 +10,7 @@ use super::Site;
 use super::select::{Group, Groups};
 use crate::compile::installed_id;
 use crate::output::{GENERATION, node_metadata, node_selector};
-use crate::recipe::{Node, boot_id};
+use crate::recipe::{Cidr, Node, boot_id};
 use crate::report::{Finding, Findings, nearest};
 
 impl Site {
@@ -94,10 +94,16 @@ impl Site {
 fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
     let mac = node.mac.as_ref().map(|mac| ("mac", mac.value.to_string(), &mac.place));
     let uuid = node.uuid.as_ref().map(|uuid| ("uuid", uuid.value.clone(), &uuid.place));
-    let (key, _, place) =
-        [mac, uuid].into_iter().flatten().find(|(key, value, _)| group.selector.get(*key) == Some(value))?;
+    let selected =
+        [mac, uuid].into_iter().flatten().find(|(key, value, _)| group.selector.get(*key) == Some(value));
+    let address = |text: &str| text.parse().ok().map(|ip: Cidr| ip.address);
+    let theirs = group.metadata.get("ip").and_then(Value::as_str).and_then(address);
+    let addressed = node.ip.as_ref().filter(|ip| theirs == Some(ip.value.address));
+    let addressed = addressed.map(|ip| ("address", ip.value.address.to_string(), &ip.place));
+    let (key, value, place) = selected.or(addressed)?;
     let text = format!("node `{}` has the {key} of the tree's own node `{}`", node.name.value, group.id);
-    Some(Finding::error(text).at(place.clone()).hint("give it that name to replace it"))
+    let finding = Finding::error(text).at(place.clone());
+    Some(finding.hint(format!("{value} is one machine's: give it that name to replace it")))
 }
 
 fn texts(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
@@ -132,7 +138,7 @@ mod tests {
             Arc::new(Group { id: id.into(), profile: profile.into(), selector, metadata })
         };
         let groups = vec![
-            group("n1", "worker+n1", "52:54:00:00:00:01", json!({})),
+            group("n1", "worker+n1", "52:54:00:00:00:01", json!({"ip": "10.0.0.1/24"})),
             group("d1", "db", "52:54:00:00:00:0d", json!({GENERATION: "3"})),
         ];
         let profiles = ["worker", "worker+n1", "db", "db.installed", "odd", "odd.installed"];
@@ -192,13 +198,15 @@ mod tests {
     fn what_the_tree_cannot_give_or_gives_to_another_is_refused_all_at_once() {
         let nodes = "{name: a, mac: '52:54:00:00:00:0a', profile: wroker},
             {name: b, mac: '52:54:00:00:00:01', profile: worker},
-            {name: c, mac: '52:54:00:00:00:0c', profile: odd}";
+            {name: c, mac: '52:54:00:00:00:0c', profile: odd},
+            {name: e, mac: '52:54:00:00:00:0f', profile: worker, ip: 10.0.0.1/16}";
         assert_eq!(
             with(nodes).err().unwrap(),
             [
                 "the tree has no profile `wroker` for amd64",
                 "node `b` has the mac of the tree's own node `n1`",
                 "the tree does not say which generation `odd` installs",
+                "node `e` has the address of the tree's own node `n1`",
             ]
         );
     }
