@@ -214,16 +214,20 @@ pub async fn update(
     // Looked at once more: two wants may be one object, and the first has brought it by then.
     let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
         Some(entries) => Ok(entries),
-        None => fetcher.fetch(want, locked).await.map_err(|error| match error {
-            crate::source::fetch::Error::Http(error) => {
+        None => match fetcher.fetch(want, locked).await {
+            Ok(entries) => Ok(entries),
+            Err(crate::source::fetch::Error::Http(error)) => {
                 let of_board = |board: &&Board| want.id.starts_with(&stock_id(board.arch, ""));
+                let before = lock.map(|lock| lock.release.version.as_str());
                 match boards.iter().find(of_board) {
-                    Some(board) => board.missing(&version.to_string(), error),
-                    None => crate::source::fetch::Error::Http(error).into(),
+                    Some(board) => {
+                        Err(board.missing_file(&version.to_string(), before, fetcher.http, error).await)
+                    }
+                    None => Err(crate::source::fetch::Error::Http(error).into()),
                 }
             }
-            error => error.into(),
-        }),
+            Err(error) => Err(error.into()),
+        },
     };
     let fetched: Vec<BTreeMap<String, Entry>> =
         stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;

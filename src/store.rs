@@ -21,7 +21,7 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -35,6 +35,9 @@ use crate::error::{Advice, Exit};
 /// Leftovers of a crash are swept when they are older than any build is expected to take, and than a weekend.
 const STALE: Duration = Duration::from_secs(4 * 24 * 3600);
 
+/// How much of unverified bytes is looked at to tell what they are, in bytes.
+const START: usize = 4096;
+
 /// A file operation that failed, with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,6 +49,18 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
         /// Why not.
+        source: io::Error,
+    },
+    /// The disk has too little room for what is to come.
+    #[error("cannot keep {needed} more bytes in {}, where {free} are free", path.display())]
+    Room {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        needed: u64,
+        /// As a write would say it.
         source: io::Error,
     },
     /// The bytes are not the promised ones.
@@ -73,13 +88,16 @@ impl Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Io { .. } => Exit::Failed,
+            Error::Io { .. } | Error::Room { .. } => Exit::Failed,
             Error::Differs { .. } => Exit::Integrity,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Error::Room { .. } => {
+                Some("the disk is full: make room, or point --store at another disk; if no file of this kind is so large, the mirror lies".into())
+            }
             Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full: make room, or point --store at another disk; nothing was published".into())
             }
@@ -155,6 +173,19 @@ impl Store {
     /// Opens a store, making its directories and sweeping what crashes left behind. Waits for a `gc` that runs.
     pub fn open(root: &Path) -> Result<Self, Error> {
         Store::open_with(root, |lock| lock.lock_shared())
+    }
+
+    /// Says so if the disk has no room for so many bytes more.
+    pub fn must_have_room(&self, needed: u64) -> Result<(), Error> {
+        let disk = rustix::fs::statvfs(&self.root).map_err(|error| Error::io("look at", &self.root)(error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        match needed > free {
+            true => {
+                let source = rustix::io::Errno::NOSPC.into();
+                Err(Error::Room { path: self.root.clone(), free, needed, source })
+            }
+            false => Ok(()),
+        }
     }
 
     fn open_with(root: &Path, take: impl FnOnce(&File) -> io::Result<()>) -> Result<Self, Error> {
@@ -295,6 +326,14 @@ impl Incoming {
 }
 
 impl Unverified {
+    /// How the bytes begin.
+    pub fn start(&self) -> Vec<u8> {
+        let mut start = vec![0; START];
+        let read = self.file.as_file().read_at(&mut start, 0).unwrap_or_default();
+        start.truncate(read);
+        start
+    }
+
     /// A complete scratch file, read once for its digest.
     pub fn of_file(mut file: NamedTempFile) -> Result<Self, Error> {
         let path = file.path().to_owned();

@@ -4,7 +4,9 @@
 //! A large body is asked for in pieces, over several connections, in about the order of its bytes, so that the digest
 //! follows close behind and is there when the last byte is. What has arrived is kept by [`Partial`]; another attempt,
 //! of this process or a later one, asks for the rest only. A small body, and one whose server knows no ranges, comes
-//! in one stream and starts over when it breaks.
+//! in one stream and starts over when it breaks. So does one whose pieces do not stay the same: backends behind one name
+//! often have an `ETag` or a time each (781flyingdutchman/background_downloader#541), and one stream has one of them. Whether
+//! these are the right bytes is the signature's business, or the digest's.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,7 +15,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc as channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -21,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::fetch::Error;
-use super::http::{self, Body, Http, Part, Patience};
+use super::http::{self, Asked, Body, Http, Part, Patience};
 use crate::digest::Hashing;
 use crate::event::{Event, Observer};
 use crate::openpgp::Verifier;
@@ -40,6 +42,10 @@ const QUEUE: usize = 16;
 const READ_BACK: usize = 128 << 10;
 /// How much may wait to be synced, in bytes, so that the last sync is short.
 const UNSYNCED: u64 = 64 << 20;
+/// Answers that one piece may take. A server that answers a range with less than a block at a time is asked for all at once.
+const MOST_ANSWERS: usize = (PIECE / crate::store::partial::BLOCK) as usize;
+/// How often it is looked whether there is room left, in bytes, for a body whose length is not known.
+const ROOM: u64 = 64 << 20;
 /// How often it is looked whether another process is through with the same body.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -53,6 +59,8 @@ pub(super) enum Received {
         verifier: Option<Verifier>,
         /// Whether some came from an earlier process, which a power cut may have damaged.
         resumed: bool,
+        /// The URL that sent them.
+        asked: Asked,
     },
     /// Another process has stored the expected object meanwhile.
     Here,
@@ -69,6 +77,8 @@ pub(super) struct Download<'a> {
     pub(super) url: &'a str,
     /// The locked object.
     pub(super) expected: Option<Object>,
+    /// The length that a body of this kind may have at most, in bytes.
+    pub(super) most: u64,
     pub(super) state: State,
 }
 
@@ -77,6 +87,10 @@ pub(super) struct Download<'a> {
 pub(super) struct State {
     partial: Option<Partial>,
     followers: Option<Followers>,
+    /// Whether the body was another one when it was to be gone on with.
+    has_changed: bool,
+    /// The URL that is asked for all at once, because its pieces did not stay the same.
+    whole: Option<String>,
 }
 
 impl<'a> Download<'a> {
@@ -87,6 +101,11 @@ impl<'a> Download<'a> {
         verifier: &impl Fn() -> Result<Option<Verifier>, Error>,
         patience: &mut Patience,
     ) -> Result<Received, Error> {
+        if self.state.whole.as_deref() == Some(url) {
+            self.forget();
+            let body = self.http.get(url, Some(self.limit())).await?;
+            return self.stream(body, verifier()?).await;
+        }
         if self.state.partial.is_none() && self.store.has_partial(self.url) && self.acquire().await? {
             return Ok(Received::Here);
         }
@@ -133,9 +152,9 @@ impl<'a> Download<'a> {
 
     /// The first answer: to a request for what is missing, or for the beginning.
     async fn first(&self, url: &str) -> Result<Body<'a>, Error> {
-        let limit = self.limit();
+        let limit = Some(self.limit());
         let rest = self.state.partial.as_ref().and_then(|partial| {
-            let identity = partial.identity().filter(|identity| identity.url == url)?;
+            let identity = partial.identity().filter(|identity| identity.url == http::masked(url))?;
             // Where all is here already, the last byte is asked for, to learn whether it is still the same body.
             let last = identity.size - 1..identity.size;
             let range = partial.missing(PIECE).into_iter().next().unwrap_or(last);
@@ -149,8 +168,16 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn limit(&self) -> Option<u64> {
-        self.expected.map(|object| object.size)
+    fn limit(&self) -> u64 {
+        self.expected.map_or(self.most, |object| object.size.min(self.most))
+    }
+
+    /// From now on a URL is asked for all at once; its patience begins anew, once.
+    fn ask_for_all(&mut self, url: &str, patience: &mut Patience) {
+        if self.state.whole.as_deref() != Some(url) {
+            self.state.whole = Some(url.to_owned());
+            patience.begin_anew();
+        }
     }
 
     /// What is here is of no use.
@@ -163,13 +190,21 @@ impl<'a> Download<'a> {
 
     /// A body in one stream.
     async fn stream(&self, mut body: Body<'_>, mut verifier: Option<Verifier>) -> Result<Received, Error> {
-        let size = body.length().or(self.limit());
+        let size = body.length().or(self.expected.map(|object| object.size));
+        self.store.must_have_room(size.unwrap_or_default())?;
         self.observer.notice(Event::FetchStarted { id: self.id, size, have: 0 });
+        let (asked, store) = (body.url().clone(), self.store.clone());
         let mut incoming = self.store.incoming()?;
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
         let root = self.store.root().to_owned();
         let writer = tokio::task::spawn_blocking(move || {
+            let mut unlooked = 0;
             while let Some(chunk) = receiver.blocking_recv() {
+                unlooked += chunk.len() as u64;
+                if size.is_none() && unlooked >= ROOM {
+                    unlooked = 0;
+                    store.must_have_room(ROOM)?;
+                }
                 incoming.write_all(&chunk).map_err(store::Error::io("write to the store", &root))?;
                 if let Some(verifier) = &mut verifier {
                     verifier.update(&chunk);
@@ -187,7 +222,7 @@ impl<'a> Download<'a> {
         }
         drop(sender);
         let (bytes, verifier) = joined(writer.await)?;
-        Ok(Received::Bytes { bytes, verifier, resumed: false })
+        Ok(Received::Bytes { bytes, verifier, resumed: false, asked })
     }
 
     /// What is missing of a large body, over several connections. `first` answers for the first missing piece.
@@ -200,12 +235,20 @@ impl<'a> Download<'a> {
     ) -> Result<Received, Error> {
         let Some(mut partial) = self.state.partial.take() else { unreachable!("the caller acquired it") };
         let size = first.length().unwrap_or_default();
-        let identity = Identity { url: url.into(), size, validator: first.validator().map(str::to_owned) };
-        if partial.identity() != Some(&identity) {
+        let asked = first.url().clone();
+        let identity =
+            Identity { url: http::masked(url), size, validator: first.validator().map(str::to_owned) };
+        let is_other = partial.identity() != Some(&identity);
+        self.store.must_have_room(size - if is_other { 0 } else { partial.have() })?;
+        if is_other {
             self.state.followers = None;
             partial.begin(identity.clone())?;
             if first.part().is_some_and(|part| part.start > 0) {
-                return Err(http::Error::Changed { url: url.into() }.into());
+                // Once, for a body may be published anew. Backends that differ do it again and again.
+                if std::mem::replace(&mut self.state.has_changed, true) {
+                    self.ask_for_all(url, patience);
+                }
+                return Err(http::Error::Changed { url: asked }.into());
             }
         }
         let followers = match self.state.followers.take() {
@@ -218,7 +261,10 @@ impl<'a> Download<'a> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let pieces = Pieces {
             download: self,
+            url,
             identity,
+            started: Instant::now(),
+            had,
             queue: Mutex::new(partial.missing(PIECE).into()),
             arrived: AtomicU64::new(had),
             sender,
@@ -230,25 +276,34 @@ impl<'a> Download<'a> {
         drop(pieces);
         let (partial, followers) = joined(writer.await)?;
         if let Some(error) = failed {
-            if partial.have() > had {
-                patience.renew();
-            }
+            patience.renew(partial.have());
             // What changed under way is begun anew.
-            match matches!(error, Error::Http(http::Error::Changed { .. })) {
-                true => partial.discard(),
-                false => self.state = State { partial: Some(partial), followers: Some(followers) },
+            match matches!(error, Error::Http(http::Error::Changed { .. } | http::Error::Crumbs { .. })) {
+                true => {
+                    partial.discard();
+                    self.ask_for_all(url, patience);
+                }
+                false => {
+                    self.state.partial = Some(partial);
+                    self.state.followers = Some(followers);
+                }
             }
             return Err(error);
         }
         let (object, verifier) = followers.finish().await?;
-        Ok(Received::Bytes { bytes: partial.finish(object)?, verifier, resumed })
+        Ok(Received::Bytes { bytes: partial.finish(object)?, verifier, resumed, asked })
     }
 }
 
 /// The missing pieces of one body, while several connections fetch them.
 struct Pieces<'d> {
     download: &'d Download<'d>,
+    /// The URL that is asked; the identity's is without a password.
+    url: &'d str,
     identity: Identity,
+    started: Instant,
+    /// Bytes that were here before.
+    had: u64,
     queue: Mutex<VecDeque<Range<u64>>>,
     arrived: AtomicU64,
     sender: mpsc::Sender<(u64, Bytes)>,
@@ -260,7 +315,10 @@ impl Pieces<'_> {
         let next = || self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         while let Some(piece) = next() {
             let mut at = piece.start;
+            let mut answers = 0;
             while at < piece.end {
+                answers += 1;
+                self.must_get_on(answers)?;
                 let mut body = match first.take() {
                     Some(body) => body,
                     None => self.ask(at..piece.end).await?,
@@ -276,7 +334,7 @@ impl Pieces<'_> {
                     self.download.observer.notice(Event::FetchProgress { id: self.download.id, bytes });
                 }
                 if at == from {
-                    return Err(http::Error::Empty { url: self.identity.url.clone() }.into());
+                    return Err(http::Error::Empty { url: self.url.into() }.into());
                 }
             }
         }
@@ -284,12 +342,26 @@ impl Pieces<'_> {
     }
 
     async fn ask(&self, range: Range<u64>) -> Result<Body<'_>, Error> {
-        let Identity { url, size, validator } = &self.identity;
+        let Identity { size, validator, .. } = &self.identity;
         let part = Part { range, validator: validator.clone() };
-        let body = self.download.http.get_part(url, self.download.limit(), part).await?;
+        let body = self.download.http.get_part(self.url, Some(self.download.limit()), part).await?;
         match body.part().is_some() && body.length() == Some(*size) {
             true => Ok(body),
-            false => Err(http::Error::Changed { url: url.clone() }.into()),
+            false => Err(http::Error::Changed { url: body.url().clone() }.into()),
+        }
+    }
+
+    /// Every answer may bring a little, and each in time: it is all of them together that must get somewhere.
+    fn must_get_on(&self, answers: usize) -> Result<(), Error> {
+        if answers > MOST_ANSWERS {
+            return Err(http::Error::Crumbs { url: self.url.into() }.into());
+        }
+        let http = self.download.http;
+        let (found, waited) =
+            (self.arrived.load(Ordering::Relaxed).saturating_sub(self.had), self.started.elapsed());
+        match !http.is_throttled() && http.is_stalled(found, waited) {
+            true => Err(http::Error::Stalled { url: self.url.into(), found, waited }.into()),
+            false => Ok(()),
         }
     }
 }
@@ -302,7 +374,13 @@ fn write(
 ) -> Result<(Partial, Followers), Error> {
     followers.may_read(partial.frontier());
     while let Some((offset, bytes)) = receiver.blocking_recv() {
-        partial.write(offset, &bytes)?;
+        if let Err(error) = partial.write(offset, &bytes) {
+            // A full disk is not left full.
+            if matches!(&error, store::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull) {
+                partial.discard();
+            }
+            return Err(error.into());
+        }
         followers.may_read(partial.frontier());
     }
     Ok((partial, followers))

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 
 use super::download::{Download, Received, State, joined};
-use super::http::{self, Http, MayPass, Patience};
+use super::http::{self, Asked, Http, MayPass, Patience, words};
 use super::key;
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
@@ -56,6 +56,23 @@ pub enum Error {
     /// Of the network, when the vendor's key file was asked for.
     #[error("the vendor's key file cannot be had, and the store has no copy of it")]
     Key(#[source] http::Error),
+    /// Wrong bytes, of a mirror or behind a redirect.
+    #[error("{source} (sent by {asked})")]
+    Sent {
+        /// The URL that answered.
+        asked: Asked,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// Wrong bytes for a digest that no lock holds yet.
+    #[error(transparent)]
+    Unpromised(store::Error),
+    /// A file that something on the way has unpacked.
+    #[error("{source}; it came unpacked")]
+    Unpacked {
+        /// What is wrong.
+        source: Box<Error>,
+    },
     /// A published digest that is none.
     #[error("{url} holds no SHA-256 digest for {file}")]
     NoDigest {
@@ -70,8 +87,9 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Http(error) | Error::Key(error) => error.exit(),
-            Error::Store(error) => error.exit(),
+            Error::Store(error) | Error::Unpromised(error) => error.exit(),
             Error::Trust(error) => error.exit(),
+            Error::Sent { source, .. } | Error::Unpacked { source } => source.exit(),
             Error::NoDigest { .. } => Exit::Integrity,
         }
     }
@@ -81,11 +99,41 @@ impl Advice for Error {
             Error::Http(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Trust(error) => error.hint(),
+            Error::Sent { source, .. } => source.hint(),
+            Error::Unpromised(store::Error::Differs { .. }) => Some(
+                "these are not the bytes that their digest promises: what answers is damaged, or lies; try another mirror".into(),
+            ),
+            Error::Unpromised(error) => error.hint(),
+            Error::Unpacked { .. } => Some(
+                "a server or proxy unpacks .gz files on the way: turn that off (nginx `gunzip`, Apache mod_deflate's INFLATE), or use another mirror".into(),
+            ),
             Error::Key(error) if error.exit() == Exit::Trust => error.hint(),
             Error::Key(_) => {
                 Some("name a copy of it in the recipe (`trust.key`), or let the mirror carry it".into())
             }
             Error::NoDigest { .. } => Some("check the URL templates in sysext.yaml".into()),
+        }
+    }
+}
+
+impl Error {
+    /// Says of wrong bytes who sent them, and what they look like. `start` is how they begin; `is_locked` whether a lock
+    /// promised them.
+    pub(super) fn of(self, asked: &Asked, canonical: &str, start: &[u8], is_locked: bool) -> Self {
+        if let Some(title) = words::page(start) {
+            return http::Error::Page { url: asked.clone(), title }.into();
+        }
+        let mut error = match self {
+            Error::Store(error @ store::Error::Differs { .. }) if !is_locked => Error::Unpromised(error),
+            error => error,
+        };
+        let name = canonical.split('?').next().unwrap_or(canonical);
+        if (name.ends_with(".gz") || name.ends_with(".tgz")) && !start.is_empty() && !start.starts_with(&http::GZIP) {
+            error = Error::Unpacked { source: Box::new(error) };
+        }
+        match asked.stands_in_for(canonical) {
+            true => Error::Sent { asked: asked.clone(), source: Box::new(error) },
+            false => error,
         }
     }
 }
@@ -151,7 +199,7 @@ impl<'a> Fetcher<'a> {
             locked: lock.map(Entry::object).or(described),
             pinned,
             signature: match signature {
-                Some((url, bytes)) => Some((url, bytes, self.key().await?)),
+                Some((url, bytes, asked)) => Some((url, bytes, asked, self.key().await?)),
                 None => None,
             },
         };
@@ -159,19 +207,25 @@ impl<'a> Fetcher<'a> {
         expectation.verifier()?;
         let judged = loop {
             match self.receive(want, &expectation).await? {
-                Received::Bytes { bytes, verifier, resumed } => match expectation.judge(bytes, verifier) {
-                    // Not the server's fault if the disk lost what an earlier process wrote.
-                    Err(error) if resumed => {
-                        let reason = format!("{error}; what an earlier run had fetched is thrown away");
-                        self.observer.notice(Event::FetchRetry { id: &want.id, reason: &reason });
+                Received::Bytes { bytes, verifier, resumed, asked } => {
+                    let start = bytes.start();
+                    match expectation.judge(bytes, verifier) {
+                        // Not the server's fault if the disk lost what an earlier process wrote.
+                        Err(error) if resumed => {
+                            let reason = format!("{error}; what an earlier run had fetched is thrown away");
+                            self.observer.notice(Event::FetchRetry { id: &want.id, reason: &reason });
+                        }
+                        Err(error) => {
+                            return Err(error.of(&asked, &want.url, &start, lock.is_some()));
+                        }
+                        Ok(judged) => break Some(judged),
                     }
-                    judged => break Some(judged?),
-                },
+                }
                 Received::Here => break None,
             }
         };
         let mut entries = BTreeMap::new();
-        if let Some((url, bytes, _)) = &expectation.signature {
+        if let Some((url, bytes, ..)) = &expectation.signature {
             entries.insert(signature_id, Entry::plain(url, self.store.put(bytes)?));
         }
         let entry = match (judged, lock) {
@@ -212,6 +266,7 @@ impl<'a> Fetcher<'a> {
             id: &want.id,
             url: &want.url,
             expected: expectation.locked,
+            most: super::most(&want.url),
             state: State::default(),
         };
         let retrying = |reason: &str| self.observer.notice(Event::FetchRetry { id: &want.id, reason });
@@ -223,7 +278,11 @@ impl<'a> Fetcher<'a> {
 
     /// A signature: the locked one, from the store if it is at hand; where none is locked for these URLs, the first that
     /// one of them has.
-    async fn signature(&self, urls: &[String], locked: Option<&Entry>) -> Result<(String, Vec<u8>), Error> {
+    async fn signature(
+        &self,
+        urls: &[String],
+        locked: Option<&Entry>,
+    ) -> Result<(String, Vec<u8>, Asked), Error> {
         // An entry for other URLs belongs to another version.
         let locked = locked.filter(|entry| urls.contains(&entry.url));
         let urls = locked.map_or(urls, |entry| std::slice::from_ref(&entry.url));
@@ -231,16 +290,17 @@ impl<'a> Fetcher<'a> {
             && let Ok(bytes) = std::fs::read(self.store.path(&entry.sha256))
             && Sha256::of(&bytes) == entry.sha256
         {
-            return Ok((entry.url.clone(), bytes));
+            return Ok((entry.url.clone(), bytes, entry.url.as_str().into()));
         }
         let mut missing = None;
         for url in urls {
-            match self.http.small(url).await {
-                Ok(bytes) => {
+            match self.http.text(url).await {
+                Ok((bytes, asked)) => {
                     if let Some(entry) = locked {
-                        Object::of(&bytes).must_be(url, &entry.object())?;
+                        let judged = Object::of(&bytes).must_be(url, &entry.object());
+                        judged.map_err(|error| Error::from(error).of(&asked, url, &bytes, true))?;
                     }
-                    return Ok((url.clone(), bytes));
+                    return Ok((url.clone(), bytes, asked));
                 }
                 Err(error) if error.is_missing() => missing = missing.or(Some(error)),
                 Err(error) => return Err(error.into()),
@@ -264,16 +324,16 @@ struct Expectation<'a> {
     url: &'a str,
     locked: Option<Object>,
     pinned: Option<Sha256>,
-    /// The signature's URL and bytes, and who may have made it.
-    signature: Option<(String, Vec<u8>, &'a TrustedKey)>,
+    /// The signature's URL, its bytes, who sent them, and who may have made it.
+    signature: Option<(String, Vec<u8>, Asked, &'a TrustedKey)>,
 }
 
 impl Expectation<'_> {
     fn verifier(&self) -> Result<Option<Verifier>, Error> {
-        let signature = self.signature.as_ref();
-        let expect =
-            |(url, bytes, key): &(String, Vec<u8>, &TrustedKey)| key.expect(url, bytes, SystemTime::now());
-        Ok(signature.map(expect).transpose()?)
+        let Some((url, bytes, asked, key)) = &self.signature else { return Ok(None) };
+        let verifier = key.expect(url, bytes, SystemTime::now());
+        // How it begins is no matter: no page gets as far as this.
+        Ok(Some(verifier.map_err(|error| Error::from(error).of(asked, url, &[], false))?))
     }
 
     fn judge(

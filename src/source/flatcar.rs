@@ -58,6 +58,22 @@ pub enum Error {
         /// What the server said.
         source: http::Error,
     },
+    /// The release is there, and a file of it is not.
+    #[error("Flatcar {version} is there in channel {channel} for {board}, but without {file}")]
+    Incomplete {
+        /// Channel.
+        channel: String,
+        /// Version.
+        version: String,
+        /// Board.
+        board: &'static str,
+        /// The file.
+        file: String,
+        /// The version that was locked before, if it was another one.
+        before: Option<String>,
+        /// What the server said.
+        source: http::Error,
+    },
     /// `version.txt` says something else than its directory.
     #[error("{url} does not name the release: {why}")]
     BadVersion {
@@ -82,6 +98,15 @@ impl Advice for Error {
             Error::UnknownRelease { .. } => {
                 "check `release:` in the recipe; `version: latest` takes what the channel names as current"
                     .into()
+            }
+            Error::Incomplete { before, .. } => {
+                let earlier = match before {
+                    Some(version) => format!("`version: {version}`, which was locked before"),
+                    None => "the release before it (`version: X.Y.Z`)".into(),
+                };
+                return Some(format!(
+                    "its publication, or the mirror's copy, is not complete: pin {earlier}, or try again later (flatcar.org/releases lists them)"
+                ));
             }
             Error::BadVersion { .. } => "the mirror is incomplete or mixed up; try another one".into(),
         })
@@ -146,6 +171,32 @@ impl Board {
         let url = self.url(CURRENT, VERSION_TXT);
         let bytes = http.small(&url).await.map_err(|e| self.missing(CURRENT, e))?;
         Ok(parse_version_txt(&url, &bytes)?)
+    }
+
+    /// The same, for a file that a release ought to have: looks whether it is the release that is missing, or the file.
+    /// `before` is the version that was locked.
+    pub async fn missing_file(
+        &self,
+        version: &str,
+        before: Option<&str>,
+        http: &http::Http,
+        error: http::Error,
+    ) -> crate::error::Error {
+        let signature = format!("{VERSION_TXT}.sig");
+        let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
+        let Some(file) = file.map(str::to_owned) else { return self.missing(version, error) };
+        match http.small(&self.url(version, &signature)).await {
+            Ok(_) => Error::Incomplete {
+                channel: self.channel.clone(),
+                version: version.into(),
+                board: self.arch.board(),
+                file,
+                before: before.filter(|before| *before != version).map(str::to_owned),
+                source: error,
+            }
+            .into(),
+            Err(_) => self.missing(version, error),
+        }
     }
 
     /// Says of a missing file that the release is unknown; other failures stay what they are.

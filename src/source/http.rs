@@ -2,26 +2,33 @@
 //! redirects are followed, is the business of `client`.
 //!
 //! `file:` URLs are answered from the disk, so that a mirror may be a directory. Proxies and extra CA files are taken
-//! from the environment as reqwest and rustls-native-certs read them (`https_proxy`, `no_proxy`, `SSL_CERT_FILE`, …).
+//! from the environment: `proxy` reads `https_proxy`, `no_proxy` and so on, `tls` what `SSL_CERT_FILE` names.
 
+mod asked;
 mod client;
+mod encoding;
 mod error;
+mod proxy;
+pub mod tls;
+pub mod words;
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use self::client::Client;
-pub(super) use self::error::transport;
-pub use self::error::{Error, MayPass};
+pub use self::asked::{Asked, masked};
+pub(super) use self::client::{Client, Request, basic, transport};
+use self::encoding::{Coding, Unpacker};
+pub(super) use self::encoding::GZIP;
+pub use self::error::{By, Error, MayPass};
 use super::Mirrors;
 use super::oci::{Endpoint, Logins};
 use super::throttle::Throttle;
@@ -34,6 +41,9 @@ const ATTEMPTS: u32 = 3;
 const SLOWEST: u64 = 100;
 /// The longest `Retry-After` that is obeyed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How much of a refusal's body is looked at, in bytes, and for how long.
+const MAX_WORDS: usize = 64 << 10;
+const WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a local file is read at a time, in bytes.
 const CHUNK: usize = 256 << 10;
 
@@ -79,10 +89,30 @@ impl Http {
 
     /// A small text, whole.
     pub async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
+        Ok(self.text(url).await?.0)
+    }
+
+    /// The same, with the URL that answered. An HTML page is none of the texts that are asked for.
+    pub async fn text(&self, url: &str) -> Result<(Vec<u8>, Asked), Error> {
         self.each(url, &|_| {}, async |url: &str, _: &mut Patience| {
-            self.get(url, Some(SMALL)).await?.bytes().await
+            let mut body = self.get(url, Some(SMALL)).await?;
+            let bytes = body.bytes().await?;
+            match words::page(&bytes) {
+                Some(title) => Err(Error::Page { url: body.url, title }),
+                None => Ok((bytes, body.url)),
+            }
         })
         .await
+    }
+
+    /// Whether bodies are held back on this side.
+    pub fn is_throttled(&self) -> bool {
+        self.options.limit_rate.is_some()
+    }
+
+    /// Whether so many bytes in so long a time are next to nothing.
+    pub fn is_stalled(&self, bytes: u64, waited: Duration) -> bool {
+        waited >= self.options.stall && bytes < SLOWEST * waited.as_secs()
     }
 
     /// Runs `attempt` on each candidate URL, again where the failure may pass, until one succeeds. The error of the
@@ -125,50 +155,82 @@ impl Http {
         self.ask(url, limit, Some(part)).await
     }
 
-    async fn ask(&self, url: &str, limit: Option<u64>, part: Option<Part>) -> Result<Body<'_>, Error> {
-        let response = match Url::parse(url) {
-            Ok(parsed) if parsed.scheme() == "file" => {
-                let bad = || io::Error::other("a file: URL names an absolute path of this machine");
-                let path: PathBuf =
-                    parsed.to_file_path().map_err(|()| Error::File { url: url.into(), source: bad() })?;
-                return self.open(url, path, limit).await;
+    async fn ask(&self, url: &str, limit: Option<u64>, mut part: Option<Part>) -> Result<Body<'_>, Error> {
+        if url.starts_with("file:") {
+            let bad = || io::Error::other("a file: URL names an absolute path of this machine");
+            let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+            let path: PathBuf = path.ok_or_else(|| Error::File { url: url.into(), source: bad() })?;
+            return self.open(url, path, limit).await;
+        }
+        loop {
+            let (response, asked) = self.request(url, part.as_ref()).await?;
+            let headers = response.headers();
+            let coding = Coding::of(headers, response.url().as_str());
+            if let Coding::Other(coding) = coding {
+                return Err(Error::Coded { url: asked, coding });
             }
-            _ => self.request(url, part.as_ref()).await?,
-        };
-        let status = response.status().as_u16();
-        let headers = response.headers();
-        let content_length = response.content_length();
-        let (range, length) = match (status, &part) {
-            (200, _) => (None, content_length),
-            (206, Some(part)) => {
-                let (range, length) = content_range(headers, url, part)?;
-                (Some(range), Some(length))
-            }
-            _ => return Err(refused(url, &response)),
-        };
-        let validator = validator(headers);
-        let at = range.as_ref().map_or(0, |range| range.start);
-        let body = self.body(url, Stream::Remote(response), length, limit)?;
-        Ok(Body { part: range, validator, at, ..body })
+            let is_packed = coding == Coding::Gzip;
+            let content_length = response.content_length().filter(|_| !is_packed);
+            let (range, length) = match (response.status().as_u16(), &part) {
+                // 203: a proxy says that it changed something; the digest or signature tells whether it did.
+                (200 | 203, _) => (None, content_length),
+                (206, Some(asked_for)) => match content_range(headers, asked_for) {
+                    // Ranges of a packed body are none of the file.
+                    _ if is_packed => {
+                        part = None;
+                        continue;
+                    }
+                    Ranged::Part(range, length) => (Some(range), Some(length)),
+                    Ranged::Whole(length) => (None, Some(length)),
+                    Ranged::Unclear => {
+                        part = None;
+                        continue;
+                    }
+                    Ranged::Other(answer) => {
+                        return Err(Error::Range { url: asked, asked: asked_for.range.clone(), answer });
+                    }
+                },
+                _ => return Err(self.refused(asked, response).await),
+            };
+            let validator = validator(headers);
+            let at = range.as_ref().map_or(0, |range| range.start);
+            let unpacker = is_packed.then(Unpacker::new);
+            let body = self.body(asked, Stream::Remote(response), length, limit)?;
+            return Ok(Body { part: range, validator, at, unpacker, ..body });
+        }
     }
 
-    async fn request(&self, url: &str, part: Option<&Part>) -> Result<reqwest::Response, Error> {
-        let client =
-            self.client.get_or_try_init(async || Client::new(self.options.stall)).await?.to_ask(url)?;
-        let request = || {
-            let mut request = client.get(url);
-            if let Some(Part { range, validator }) = part {
-                request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
-                if let Some(validator) = validator {
-                    request = request.header(header::IF_RANGE, validator);
-                }
-            }
-            request
-        };
-        match Endpoint::parse(url) {
-            Some(endpoint) => self.logins.ask(client, url, &endpoint, request).await,
-            None => request().send().await.map_err(|source| transport(url, source)),
+    pub(super) async fn client(&self) -> Result<&Client, Error> {
+        self.client.get_or_try_init(async || Client::new(self.options.stall)).await
+    }
+
+    async fn request(&self, url: &str, part: Option<&Part>) -> Result<(reqwest::Response, Asked), Error> {
+        let client = self.client().await?;
+        let mut request = Request::get(url);
+        if let Some(Part { range, validator }) = part {
+            let value = |text: &str| HeaderValue::try_from(text).ok();
+            let range = value(&format!("bytes={}-{}", range.start, range.end - 1));
+            let headers = [(header::RANGE, range), (header::IF_RANGE, validator.as_deref().and_then(value))];
+            request.headers.extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
         }
+        match Endpoint::parse(url) {
+            Some(endpoint) => self.logins.ask(client, &endpoint, request).await,
+            None => client.send(request).await,
+        }
+    }
+
+    /// The error of an answer that brings nothing.
+    async fn refused(&self, url: Asked, response: reqwest::Response) -> Error {
+        let status = response.status().as_u16();
+        let by = match self.client().await {
+            Ok(client) => client.proxy_of(&response),
+            Err(_) => None,
+        };
+        let own = ["proxy-status", "x-squid-error"].iter().any(|name| response.headers().contains_key(*name));
+        let by = by.map(|proxy| By { name: proxy.name(), is_own: own || status == 407 });
+        let pause = pause(response.headers());
+        let words = refusal(response).await;
+        Error::Status { url, status, words, by, pause }
     }
 
     async fn open(&self, url: &str, path: PathBuf, limit: Option<u64>) -> Result<Body<'_>, Error> {
@@ -178,21 +240,22 @@ impl Http {
         if !meta.is_file() {
             return Err(cannot(io::Error::other("it is not a regular file")));
         }
-        self.body(url, Stream::Local(file), Some(meta.len()), limit)
+        self.body(url.into(), Stream::Local(file), Some(meta.len()), limit)
     }
 
     /// A whole body that begins, unless its announced length is beyond the limit.
     fn body(
         &self,
-        url: &str,
+        url: Asked,
         stream: Stream,
         length: Option<u64>,
         limit: Option<u64>,
     ) -> Result<Body<'_>, Error> {
         let body = Body {
             http: self,
-            url: url.into(),
+            url,
             stream,
+            unpacker: None,
             part: None,
             length,
             validator: None,
@@ -205,18 +268,30 @@ impl Http {
     }
 }
 
-/// How often a URL is asked again. What brings bytes may fail as often as it likes.
+/// How often a URL is asked again. What brings the download on may fail as often as it likes.
 pub struct Patience {
     left: u32,
+    /// The most bytes that were ever kept, and when they were.
+    best: u64,
+    since: Instant,
 }
 
 impl Patience {
     fn new() -> Self {
-        Patience { left: ATTEMPTS }
+        Patience { left: ATTEMPTS, best: 0, since: Instant::now() }
     }
 
-    /// Bytes arrived since the last failure, and were kept.
-    pub fn renew(&mut self) {
+    /// So many bytes are kept now. Only more than ever before count, and only as many as the time since is worth: bytes
+    /// that were thrown away, and a byte now and then, renew nothing.
+    pub fn renew(&mut self, have: u64) {
+        let worth = SLOWEST * self.since.elapsed().as_secs();
+        if have > self.best && have - self.best >= worth {
+            *self = Patience { left: ATTEMPTS, best: have, since: Instant::now() };
+        }
+    }
+
+    /// It is tried in another way, once.
+    pub fn begin_anew(&mut self) {
         self.left = ATTEMPTS;
     }
 
@@ -231,8 +306,9 @@ impl Patience {
 /// The body of an answer while it arrives.
 pub struct Body<'h> {
     http: &'h Http,
-    url: String,
+    url: Asked,
     stream: Stream,
+    unpacker: Option<Unpacker>,
     part: Option<Range<u64>>,
     length: Option<u64>,
     validator: Option<String>,
@@ -254,6 +330,11 @@ struct Pace {
 }
 
 impl Body<'_> {
+    /// The URL that answers.
+    pub fn url(&self) -> &Asked {
+        &self.url
+    }
+
     /// Length in bytes of the whole body, if the server said.
     pub fn length(&self) -> Option<u64> {
         self.length
@@ -301,16 +382,33 @@ impl Body<'_> {
                 (!buffer.is_empty()).then(|| Bytes::from(buffer))
             }
         };
-        let Some(chunk) = chunk else { return Ok(None) };
-        let length = chunk.len() as u64;
-        self.at += length;
+        let sent = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let Some(chunk) = self.unpacked(chunk)? else { return Ok(None) };
+        self.at += chunk.len() as u64;
         match &self.part {
             Some(part) if self.at > part.end => return Err(self.outside(part)),
             _ => self.within(self.at)?,
         }
-        self.keep_pace(length, asked.elapsed())?;
-        self.http.throttle.take(length).await;
+        self.keep_pace(sent, asked.elapsed())?;
+        self.http.throttle.take(sent).await;
         Ok(Some(chunk))
+    }
+
+    /// Undoes a content coding that nobody asked for.
+    fn unpacked(&mut self, chunk: Option<Bytes>) -> Result<Option<Bytes>, Error> {
+        let Some(unpacker) = &mut self.unpacker else { return Ok(chunk) };
+        let is_end = chunk.is_none();
+        let bytes = match chunk {
+            Some(chunk) => unpacker.push(chunk),
+            None => unpacker.finish(),
+        };
+        if is_end {
+            self.unpacker = None;
+        }
+        match bytes {
+            Ok(bytes) => Ok((!is_end || !bytes.is_empty()).then_some(bytes)),
+            Err(_) => Err(Error::Coded { url: self.url.clone(), coding: "gzip, and broken".into() }),
+        }
     }
 
     fn broken(&self, error: reqwest::Error) -> Error {
@@ -356,11 +454,53 @@ impl Body<'_> {
     }
 }
 
-/// The error of an answer that brings nothing.
-pub(super) fn refused(url: &str, response: &reqwest::Response) -> Error {
-    let seconds = text(response.headers(), header::RETRY_AFTER).and_then(|value| value.parse().ok());
-    let pause = seconds.map(Duration::from_secs);
-    Error::Status { url: url.into(), status: response.status().as_u16(), pause }
+/// The whole body of an answer, which should be small.
+pub(super) async fn whole(mut response: reqwest::Response, url: &Asked, limit: u64) -> Result<Vec<u8>, Error> {
+    let coding = match Coding::of(response.headers(), url.as_str()) {
+        Coding::Identity => None,
+        Coding::Gzip => Some(Unpacker::new()),
+        Coding::Other(coding) => return Err(Error::Coded { url: url.clone(), coding }),
+    };
+    let broken = |_| Error::Coded { url: url.clone(), coding: "gzip, and broken".into() };
+    let (mut unpacker, mut bytes) = (coding, Vec::new());
+    loop {
+        let chunk = response.chunk().await.map_err(|source| transport(url, source))?;
+        let is_end = chunk.is_none();
+        match (&mut unpacker, chunk) {
+            (None, chunk) => bytes.extend_from_slice(&chunk.unwrap_or_default()),
+            (Some(unpacker), Some(chunk)) => bytes.extend_from_slice(&unpacker.push(chunk).map_err(broken)?),
+            (Some(unpacker), None) => bytes.extend_from_slice(&unpacker.finish().map_err(broken)?),
+        }
+        if bytes.len() as u64 > limit {
+            return Err(Error::TooLong { url: url.clone(), limit });
+        }
+        if is_end {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// How long an answer bids to wait.
+pub(super) fn pause(headers: &HeaderMap) -> Option<Duration> {
+    let value = text(headers, header::RETRY_AFTER)?.trim();
+    let seconds = value.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok())
+}
+
+/// What an answer that refuses says in words. Nothing of it is needed, so it may not take long.
+pub(super) async fn refusal(mut response: reqwest::Response) -> Option<String> {
+    let read = async {
+        let mut body = Vec::new();
+        while body.len() < MAX_WORDS {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                _ => break,
+            }
+        }
+        body
+    };
+    let body = tokio::time::timeout(WORDS_TIMEOUT, read).await.ok()?;
+    words::of_refusal(&body)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -373,21 +513,93 @@ fn validator(headers: &HeaderMap) -> Option<String> {
     strong.or_else(|| text(headers, header::LAST_MODIFIED)).map(str::to_owned)
 }
 
-/// The range that the server says it answers, and the length of the whole. It must begin where it was asked to.
-fn content_range(headers: &HeaderMap, url: &str, part: &Part) -> Result<(Range<u64>, u64), Error> {
-    let answer = text(headers, header::CONTENT_RANGE).unwrap_or("no Content-Range");
-    let parsed = answer.strip_prefix("bytes ").and_then(|rest| {
+/// What a 206 brings.
+#[derive(Debug, PartialEq, Eq)]
+enum Ranged {
+    /// What was asked for, or the beginning of it, and the length of the whole.
+    Part(Range<u64>, u64),
+    /// All of it, of this length.
+    Whole(u64),
+    /// It cannot be told: no length, no `Content-Range`, or several parts.
+    Unclear,
+    /// Something else than was asked for.
+    Other(String),
+}
+
+/// Reads which range a server says it answers (RFC 9110 §14.4).
+fn content_range(headers: &HeaderMap, part: &Part) -> Ranged {
+    let kind = text(headers, header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    let answer = text(headers, header::CONTENT_RANGE).filter(|_| !kind.starts_with("multipart/"));
+    let Some(answer) = answer else { return Ranged::Unclear };
+    let parsed = answer.trim().split_at_checked(6).filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes "));
+    let parsed = parsed.and_then(|(_, rest)| {
         let (range, length) = rest.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let range = first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?;
-        Some((range, length.parse::<u64>().ok()?))
+        let range = first.trim().parse().ok()?..last.trim().parse::<u64>().ok()?.checked_add(1)?;
+        Some((range, length.trim().parse::<u64>().ok()?))
     });
-    let fits = |(range, length): &(Range<u64>, u64)| {
-        range.start == part.range.start && range.start < range.end && range.end <= part.range.end.min(*length)
-    };
-    parsed.filter(fits).ok_or_else(|| Error::Range {
-        url: url.into(),
-        asked: part.range.clone(),
-        answer: answer.into(),
-    })
+    match parsed {
+        None => Ranged::Unclear,
+        Some((range, length)) if range == (0..length) && range.end > part.range.end => Ranged::Whole(length),
+        Some((range, length))
+            if range.start == part.range.start
+                && range.start < range.end
+                && range.end <= part.range.end.min(length) =>
+        {
+            Ranged::Part(range, length)
+        }
+        Some(_) => Ranged::Other(words::printable(answer)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_believed_where_they_are_clear() {
+        let cases = [
+            ("bytes 10-19/100", "", Ranged::Part(10..20, 100)),
+            ("Bytes 10-19/100", "", Ranged::Part(10..20, 100)),
+            ("bytes 10-14/100", "", Ranged::Part(10..15, 100)),
+            ("bytes 0-99/100", "", Ranged::Whole(100)),
+            ("bytes 10-19/*", "", Ranged::Unclear),
+            ("bytes 10-19", "", Ranged::Unclear),
+            ("bytes */100", "", Ranged::Unclear),
+            ("items 1-2/3", "", Ranged::Unclear),
+            ("", "", Ranged::Unclear),
+            ("bytes 10-19/100", "multipart/byteranges; boundary=X", Ranged::Unclear),
+            ("bytes 11-20/100", "", Ranged::Other("bytes 11-20/100".into())),
+            ("bytes 10-29/100", "", Ranged::Other("bytes 10-29/100".into())),
+            ("bytes 10-9/100", "", Ranged::Other("bytes 10-9/100".into())),
+            ("bytes 10-19/15", "", Ranged::Other("bytes 10-19/15".into())),
+            ("bytes 10-18446744073709551615/20", "", Ranged::Unclear),
+        ];
+        for (answer, kind, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, answer.parse().unwrap());
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            let part = Part { range: 10..20, validator: None };
+            assert_eq!(content_range(&headers, &part), expected, "{answer} {kind}");
+        }
+        assert_eq!(content_range(&HeaderMap::new(), &Part { range: 0..1, validator: None }), Ranged::Unclear);
+    }
+
+    #[test]
+    fn only_more_bytes_than_ever_before_renew_patience_and_only_if_they_are_worth_the_time() {
+        let mut patience = Patience::new();
+        patience.left = 1;
+        patience.renew(0);
+        assert_eq!(patience.left, 1);
+        patience.renew(10);
+        assert_eq!(patience.left, ATTEMPTS);
+        patience.left = 1;
+        patience.renew(10);
+        assert_eq!(patience.left, 1, "nothing was gained");
+        patience.since -= Duration::from_secs(60);
+        patience.renew(60 * SLOWEST);
+        assert_eq!(patience.left, 1, "too little for a minute");
+        patience.renew(60 * SLOWEST + 10);
+        assert_eq!(patience.left, ATTEMPTS);
+    }
 }

@@ -3,13 +3,15 @@
 //! Owns references, documents and logins. Leaves to `fetch` the blobs, which are inputs like any other: their URLs name
 //! their digests. `docs/architecture.md` says why this stands on our own HTTP and not on `oci-client`.
 
+mod challenge;
+mod credentials;
 pub mod document;
 mod login;
 pub mod reference;
 
 use std::fmt;
 
-use self::document::{Document, MAX_DOCUMENT};
+use self::document::{Choice, Document, Index, MAX_DOCUMENT, Manifest};
 pub use self::login::{HINT as LOGIN_HINT, Logins};
 pub use self::reference::ImageRef;
 use crate::arch::Arch;
@@ -17,8 +19,8 @@ use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::event::{Event, Observer};
 use crate::source::fetch;
-use crate::source::http::{self, Http, Patience};
-use crate::store::{Object, Store};
+use crate::source::http::{self, Asked, Http, Patience};
+use crate::store::{self, Object, Store};
 
 /// The header with which registries name the digest of what they send.
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -48,7 +50,7 @@ pub enum Error {
         source: http::Error,
     },
     /// There is one, but not for these machines.
-    #[error("{image} is not for linux/{arch}: it is for {}", has.join(", "))]
+    #[error("{image} is not for linux/{arch}: {}", platforms(has))]
     Platform {
         /// The image.
         image: ImageRef,
@@ -62,10 +64,18 @@ pub enum Error {
     Document {
         /// The image.
         image: ImageRef,
-        /// Canonical URL.
-        url: String,
+        /// The URL that answered.
+        url: Asked,
         /// What is wrong.
         why: String,
+    },
+    /// A registry that says another digest than its bytes have.
+    #[error("{image}: the registry announces another digest than it sends")]
+    Announced {
+        /// The image.
+        image: ImageRef,
+        /// The two.
+        source: store::Error,
     },
     /// It did not arrive, or not unharmed.
     #[error("cannot resolve {image}")]
@@ -84,11 +94,18 @@ fn missing(image: &ImageRef) -> String {
     }
 }
 
+fn platforms(has: &[String]) -> String {
+    match has {
+        [] => "its index names no platform that there is".into(),
+        has => format!("it is for {}", has.join(", ")),
+    }
+}
+
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Missing { .. } | Error::Platform { .. } => Exit::UnknownRelease,
-            Error::Document { .. } => Exit::Integrity,
+            Error::Document { .. } | Error::Announced { .. } => Exit::Integrity,
             Error::Fetch { source, .. } => source.exit(),
         }
     }
@@ -102,6 +119,9 @@ impl Advice for Error {
                 Some("take an image for this architecture, or change `release: {arch}`".into())
             }
             Error::Document { .. } => None,
+            Error::Announced { .. } => Some(
+                "the registry, or a proxy in front of it, is damaged or rewrites what it passes on: use another one (PREBAKE_MIRROR_OCI), or name the image by digest".into(),
+            ),
             Error::Fetch { source, .. } => source.hint(),
         }
     }
@@ -138,10 +158,11 @@ pub struct Endpoint<'u> {
 }
 
 impl<'u> Endpoint<'u> {
-    /// Takes a URL apart; nothing if it is none of the API.
+    /// Takes a URL apart; nothing if it is none of the API. A user and password before the host are none of its parts.
     pub fn parse(url: &'u str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
         let (host, path) = rest.split_once('/')?;
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let path = path.split('?').next()?.strip_prefix("v2/")?;
         let (path, object) = path.rsplit_once('/')?;
         let (repository, kind) = path.rsplit_once('/')?;
@@ -192,41 +213,117 @@ impl Resolver<'_> {
     /// digest above.
     pub async fn resolve(&self, image: &ImageRef, arch: Arch) -> Result<Image, Error> {
         let url = image.manifest_url(&image.object());
-        let (top, bytes) = self.document(image, &url, image.digest().copied().map(Expected::Digest)).await?;
-        let (index, manifest, document) = match self.parse(image, &url, &bytes)? {
-            Document::Manifest(manifest) => (None, top, manifest),
-            Document::Index(index) => {
-                let chosen = index.select(arch);
-                let chosen = chosen.map_err(|has| Error::Platform { image: image.clone(), arch, has })?;
-                let of_url = |url: &str, why| Error::Document { image: image.clone(), url: url.into(), why };
-                let chosen = chosen.map_err(|why| of_url(&url, why))?;
-                let url = image.manifest_url(&format!("sha256:{}", chosen.sha256));
-                let (manifest, bytes) = self.document(image, &url, Some(Expected::Object(chosen))).await?;
-                match self.parse(image, &url, &bytes)? {
-                    Document::Manifest(document) => (Some(top), manifest, document),
-                    Document::Index(_) => return Err(of_url(&url, "it is an index inside an index".into())),
+        let top = self.document(image, &url, image.digest().copied().map(Expected::Digest)).await?;
+        match self.parse(image, &top)? {
+            Document::Manifest(manifest) => match self.foreign_platform(image, arch, manifest.config).await? {
+                None => Ok(self.image(image, None, top.object, manifest)),
+                Some(platform) => Err(Error::Platform { image: image.clone(), arch, has: vec![platform] }),
+            },
+            Document::Index(index) => self.within(image, arch, &index, &top).await,
+        }
+    }
+
+    /// The image that an index has for an architecture, at most one index further down, as containerd looks for it.
+    async fn within(
+        &self,
+        image: &ImageRef,
+        arch: Arch,
+        index: &Index,
+        top: &Fetched,
+    ) -> Result<Image, Error> {
+        let mut has = index.platforms();
+        for (choice, object) in self.choices(image, arch, index, top)? {
+            let fetched = self.by_digest(image, object).await?;
+            let (choice, object, manifest) = match self.parse(image, &fetched)? {
+                Document::Manifest(manifest) => (choice, fetched.object, manifest),
+                Document::Index(inner) => {
+                    has.extend(inner.platforms());
+                    // The platform that the outer one names stands for all that is in the inner one.
+                    let Some((choice, object)) = self.choices(image, arch, &inner, &fetched)?.into_iter().next()
+                    else {
+                        continue;
+                    };
+                    let fetched = self.by_digest(image, object).await?;
+                    match self.parse(image, &fetched)? {
+                        Document::Manifest(manifest) => (choice, fetched.object, manifest),
+                        Document::Index(_) => {
+                            let why = "it is an index inside an index inside an index".into();
+                            return Err(Error::Document { image: image.clone(), url: fetched.asked, why });
+                        }
+                    }
                 }
+            };
+            // Where the index names the platform it decides, as it does for a runtime: configs of old arm64 images name amd64.
+            if choice == Choice::Unnamed
+                && let Some(platform) = self.foreign_platform(image, arch, manifest.config).await?
+            {
+                has.push(platform);
+                continue;
             }
-        };
-        // Where there is an index it decides, as it does for a runtime: configs of old arm64 images name amd64.
-        if index.is_none() {
-            self.check_platform(image, arch, document.config).await?;
+            return Ok(self.image(image, Some(top.object), object, manifest));
         }
-        Ok(Image { index, manifest, config: document.config, layers: document.distinct_layers() })
+        has.sort();
+        has.dedup();
+        Err(Error::Platform { image: image.clone(), arch, has })
     }
 
-    async fn check_platform(&self, image: &ImageRef, arch: Arch, config: Object) -> Result<(), Error> {
+    fn choices(
+        &self,
+        image: &ImageRef,
+        arch: Arch,
+        index: &Index,
+        fetched: &Fetched,
+    ) -> Result<Vec<(Choice, Object)>, Error> {
+        index.choices(arch).map_err(|why| Error::Document {
+            image: image.clone(),
+            url: fetched.asked.clone(),
+            why,
+        })
+    }
+
+    async fn by_digest(&self, image: &ImageRef, object: Object) -> Result<Fetched, Error> {
+        let url = image.manifest_url(&format!("sha256:{}", object.sha256));
+        self.document(image, &url, Some(Expected::Object(object))).await
+    }
+
+    fn image(&self, image: &ImageRef, index: Option<Object>, manifest: Object, document: Manifest) -> Image {
+        if let Some(kind) = &document.encrypted {
+            let message = format!("{image} has encrypted layers ({kind})");
+            self.observer.notice(Event::Warning {
+                message: &message,
+                file: None,
+                line: None,
+                column: None,
+                hint: Some(
+                    "a node can unpack them only if its containerd has the key (ocicrypt); else pack the image without encryption",
+                ),
+            });
+        }
+        Image { index, manifest, config: document.config, layers: document.distinct_layers() }
+    }
+
+    /// The platform that a config names, if it is another one.
+    async fn foreign_platform(
+        &self,
+        image: &ImageRef,
+        arch: Arch,
+        config: Object,
+    ) -> Result<Option<String>, Error> {
         let url = image.blob_url(&config.sha256);
-        let (_, config) = self.document(image, &url, Some(Expected::Object(config))).await?;
-        match document::foreign_platform(&config, arch) {
-            Ok(None) => Ok(()),
-            Ok(Some(platform)) => Err(Error::Platform { image: image.clone(), arch, has: vec![platform] }),
-            Err(why) => Err(Error::Document { image: image.clone(), url, why }),
-        }
+        let Fetched { bytes, asked, .. } = self.document(image, &url, Some(Expected::Object(config))).await?;
+        document::foreign_platform(&bytes, arch).map_err(|why| Error::Document {
+            image: image.clone(),
+            url: asked,
+            why,
+        })
     }
 
-    fn parse(&self, image: &ImageRef, url: &str, bytes: &[u8]) -> Result<Document, Error> {
-        document::parse(bytes).map_err(|why| Error::Document { image: image.clone(), url: url.into(), why })
+    fn parse(&self, image: &ImageRef, fetched: &Fetched) -> Result<Document, Error> {
+        document::parse(&fetched.bytes).map_err(|why| Error::Document {
+            image: image.clone(),
+            url: fetched.asked.clone(),
+            why,
+        })
     }
 
     /// A small document, verified and stored.
@@ -235,31 +332,43 @@ impl Resolver<'_> {
         image: &ImageRef,
         url: &str,
         expected: Option<Expected>,
-    ) -> Result<(Object, Vec<u8>), Error> {
+    ) -> Result<Fetched, Error> {
         let id = image.to_string();
         let retrying = |reason: &str| self.observer.notice(Event::FetchRetry { id: &id, reason });
         let attempt = async |asked: &str, _: &mut Patience| -> Result<_, fetch::Error> {
             let mut body = self.http.get(asked, Some(MAX_DOCUMENT)).await?;
-            let claimed =
+            let claimed: Option<Sha256> =
                 body.header(CONTENT_DIGEST).and_then(|claim| claim.strip_prefix("sha256:")?.parse().ok());
             let bytes = body.bytes().await?;
             let object = Object::of(&bytes);
-            for expected in expected.into_iter().chain(claimed.map(Expected::Digest)) {
-                object.must_be(url, &expected.object(object.size))?;
+            if let Some(expected) = expected {
+                let judged = object.must_be(url, &expected.object(object.size));
+                judged.map_err(|error| fetch::Error::from(error).of(body.url(), url, &bytes, false))?;
             }
-            Ok((object, bytes))
+            Ok((Fetched { object, bytes, asked: body.url().clone() }, claimed))
         };
         let fetched = self.http.each(url, &retrying, attempt).await;
-        let (object, bytes) = fetched.map_err(|error| match error {
+        let (fetched, claimed) = fetched.map_err(|error| match error {
             fetch::Error::Http(source) if source.is_missing() => {
                 Error::Missing { image: image.clone(), source }
             }
             source => Error::Fetch { image: image.clone(), source },
         })?;
-        let stored = self.store.put(&bytes);
+        if let Some(sha256) = claimed {
+            let judged = fetched.object.must_be(url, &Expected::Digest(sha256).object(fetched.object.size));
+            judged.map_err(|source| Error::Announced { image: image.clone(), source })?;
+        }
+        let stored = self.store.put(&fetched.bytes);
         stored.map_err(|source| Error::Fetch { image: image.clone(), source: source.into() })?;
-        Ok((object, bytes))
+        Ok(fetched)
     }
+}
+
+/// A document as it came.
+struct Fetched {
+    object: Object,
+    bytes: Vec<u8>,
+    asked: Asked,
 }
 
 /// What is known of a document before it is asked for.

@@ -22,11 +22,14 @@ use crate::digest::Sha256;
 
 /// Granularity of what is remembered, in bytes.
 pub const BLOCK: u64 = 64 << 10;
+/// Longest body that is remembered, in bytes. What an earlier prebake noted of a longer one was a server's lie, and a file of
+/// that length may well be there: XFS, btrfs and tmpfs have sparse files of 8 EiB.
+pub const LONGEST: u64 = 1 << 40;
 
 /// Which bytes these are. Bytes of another identity are never joined with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The URL that was really asked.
+    /// The URL that was really asked, without the user and password that it may have.
     pub url: String,
     /// Length in bytes.
     pub size: u64,
@@ -89,9 +92,13 @@ impl Partial {
     fn recall(&mut self) {
         let Ok(text) = fs::read(self.directory.join("identity")) else { return };
         let Ok(identity) = serde_json::from_slice::<Identity>(&text) else { return };
+        let length = |file: &File| file.metadata().map_or(0, |meta| meta.len());
+        let fits = length(&self.data) == identity.size && length(&self.map) == blocks(identity.size) as u64;
+        if identity.size > LONGEST || !fits {
+            return;
+        }
         let mut marks = vec![0; blocks(identity.size)];
-        let length = self.data.metadata().map_or(0, |meta| meta.len());
-        if length != identity.size || self.map.read_exact_at(&mut marks, 0).is_err() {
+        if self.map.read_exact_at(&mut marks, 0).is_err() {
             return;
         }
         self.done = marks.into_iter().map(|mark| mark == 1).collect();
@@ -110,8 +117,12 @@ impl Partial {
         self.resumed
     }
 
-    /// Forgets everything and begins a body anew.
+    /// Forgets everything and begins a body anew. What it is is written down last, when there is a place for it.
     pub fn begin(&mut self, identity: Identity) -> Result<(), Error> {
+        if identity.size > LONGEST {
+            let why = io::Error::from(io::ErrorKind::FileTooLarge);
+            return Err(Error::io("keep a body of more than 1 TiB in", &self.directory)(why));
+        }
         let path = self.directory.join("identity");
         let forget = match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -123,13 +134,13 @@ impl Partial {
             .and_then(|()| self.data.set_len(0))
             .and_then(|()| self.data.set_len(identity.size))
             .map_err(Error::io("write", &self.directory))?;
+        self.done = vec![false; blocks(identity.size)];
+        self.leading = 0;
+        self.resumed = false;
         if identity.validator.is_some() {
             write_atomic(&path, &crate::repro::canonical_json(&identity))?;
         }
-        self.done = vec![false; blocks(identity.size)];
         self.identity = Some(identity);
-        self.leading = 0;
-        self.resumed = false;
         Ok(())
     }
 
@@ -288,6 +299,29 @@ mod tests {
         assert!(store.partial(URL).unwrap().is_none());
         drop(first);
         assert!(store.partial(URL).unwrap().is_some());
+    }
+
+    /// A lying `Content-Range` of an earlier prebake, on a file system with sparse files of any length.
+    #[test]
+    fn an_identity_that_cannot_be_true_counts_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let mut partial = store.partial(URL).unwrap().unwrap();
+        assert!(partial.begin(identity(1 << 60)).is_err());
+        partial.begin(identity(3 * BLOCK)).unwrap();
+        partial.write(0, &[1; BLOCK as usize]).unwrap();
+        let path = partial.directory.join("identity");
+        drop(partial);
+        assert!(store.partial(URL).unwrap().unwrap().identity().is_some());
+        for size in [u64::MAX, 1 << 60, LONGEST + 1, 4 * BLOCK, 0] {
+            fs::write(&path, crate::repro::canonical_json(&identity(size))).unwrap();
+            // Where the file system has such files, the length fits.
+            let data = fs::File::options().write(true).open(path.with_file_name("data")).unwrap();
+            let _ = data.set_len(size.min(i64::MAX as u64));
+            let mut partial = store.partial(URL).unwrap().unwrap();
+            assert!(partial.identity().is_none(), "{size}");
+            partial.begin(identity(3 * BLOCK)).unwrap();
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod loaders;
 mod locks;
 mod matchbox;
 mod netboot;
+mod networks;
 mod node;
 mod oci;
 mod outputs;

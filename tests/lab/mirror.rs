@@ -23,6 +23,10 @@ pub struct Request {
     pub range: Option<String>,
     /// The `If-Range` header.
     pub if_range: Option<String>,
+    /// The `Accept-Encoding` header.
+    pub accept_encoding: Option<String>,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
     /// How many requests for this path came before.
     pub earlier: usize,
 }
@@ -52,8 +56,33 @@ pub enum Fault {
     WrongRange(u64),
     /// Another `ETag` than the file has.
     Etag(&'static str),
+    /// This `Last-Modified`, and no `ETag`.
+    Modified(&'static str),
+    /// This total in `Content-Range`, whatever the file's length.
+    Total(u64),
+    /// One byte of each range.
+    Crumb,
+    /// A 206 that does not say clearly what it is.
+    Unclear(Unclear),
+    /// All of it, packed with gzip, and said to be.
+    Gzip,
+    /// As it is, but said to be packed so.
+    Coding(&'static str),
+    /// A page for people, with status 200.
+    Page(&'static str),
     /// A body without an end.
     Endless,
+}
+
+/// Ways not to say which bytes these are.
+#[derive(Clone, Copy, Debug)]
+pub enum Unclear {
+    /// `Content-Range: bytes 0-1/*`
+    NoTotal,
+    /// No `Content-Range`.
+    NoHeader,
+    /// `multipart/byteranges` with one part.
+    Multipart,
 }
 
 type Hook = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
@@ -200,6 +229,11 @@ impl Shared {
             Some(Fault::Redirect(target)) => {
                 return write_head(output, 302, Some(0), &[("Location", target.into())]).map(|()| true);
             }
+            Some(Fault::Page(page)) => {
+                let html = ("Content-Type", "text/html".to_owned());
+                write_head(output, 200, Some(page.len() as u64), &[html])?;
+                return output.write_all(page.as_bytes()).map(|()| true);
+            }
             _ => {}
         }
         let Some(mut body) = self.body(&request.path)? else {
@@ -208,7 +242,22 @@ impl Shared {
         if let Some(Fault::Etag(etag)) = fault {
             body.etag = etag.into();
         }
-        let etag = ("ETag", body.etag.clone());
+        if let Some(Fault::Gzip) = fault {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            io::copy(&mut body.bytes, &mut packer)?;
+            let packed = packer.finish()?;
+            let coding = ("Content-Encoding", "gzip".to_owned());
+            write_head(output, 200, Some(packed.len() as u64), &[coding])?;
+            return output.write_all(&packed).map(|()| true);
+        }
+        let etag = match fault {
+            Some(Fault::Modified(time)) => {
+                body.etag = time.into();
+                ("Last-Modified", time.to_owned())
+            }
+            Some(Fault::Coding(coding)) => ("Content-Encoding", coding.to_owned()),
+            _ => ("ETag", body.etag.clone()),
+        };
         let accept = ("Accept-Ranges", "bytes".to_owned());
         let whole = request.if_range.as_ref().is_some_and(|validator| *validator != body.etag);
         let ignored = whole || matches!(fault, Some(Fault::NoRanges | Fault::Endless));
@@ -228,8 +277,20 @@ impl Shared {
                     return write_head(output, 416, Some(0), &[total]).map(|()| true);
                 };
                 let start = if let Some(Fault::WrongRange(start)) = fault { start } else { start };
-                let part = ("Content-Range", format!("bytes {start}-{}/{}", end - 1, body.length));
-                write_head(output, 206, Some(end - start), &[etag, accept, part])?;
+                let end = if let Some(Fault::Crumb) = fault { start + 1 } else { end };
+                let total = if let Some(Fault::Total(total)) = fault { total } else { body.length };
+                let part = format!("bytes {start}-{}/{total}", end - 1);
+                let headers = match fault {
+                    Some(Fault::Unclear(Unclear::NoTotal)) => {
+                        vec![etag, ("Content-Range", format!("bytes {start}-{}/*", end - 1))]
+                    }
+                    Some(Fault::Unclear(Unclear::NoHeader)) => vec![etag],
+                    Some(Fault::Unclear(Unclear::Multipart)) => {
+                        return self.multipart(&mut body, start..end, &part, output);
+                    }
+                    _ => vec![etag, accept, ("Content-Range", part)],
+                };
+                write_head(output, 206, Some(end - start), &headers)?;
                 (start, end - start)
             }
         };
@@ -283,6 +344,22 @@ impl Shared {
             }
         }
         Ok(true)
+    }
+
+    fn multipart(
+        &self,
+        body: &mut Body,
+        range: std::ops::Range<u64>,
+        part: &str,
+        output: &mut TcpStream,
+    ) -> io::Result<bool> {
+        let mut bytes = format!("--X\r\nContent-Range: {part}\r\n\r\n").into_bytes();
+        body.bytes.seek(SeekFrom::Start(range.start))?;
+        (&mut body.bytes).take(range.end - range.start).read_to_end(&mut bytes)?;
+        bytes.extend_from_slice(b"\r\n--X--\r\n");
+        let kind = ("Content-Type", "multipart/byteranges; boundary=X".to_owned());
+        write_head(output, 206, Some(bytes.len() as u64), &[kind])?;
+        output.write_all(&bytes).map(|()| true)
     }
 
     fn body(&self, path: &str) -> io::Result<Option<Body>> {
@@ -352,7 +429,15 @@ fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>>
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
     let path = target.split('?').next().unwrap_or_default();
     let mut request =
-        Request { method: method.into(), path: path.into(), range: None, earlier: 0, if_range: None };
+        Request {
+            method: method.into(),
+            path: path.into(),
+            range: None,
+            earlier: 0,
+            if_range: None,
+            accept_encoding: None,
+            authorization: None,
+        };
     loop {
         let mut header = String::new();
         input.read_line(&mut header)?;
@@ -360,6 +445,8 @@ fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>>
         match name.to_ascii_lowercase().as_str() {
             "range" => request.range = Some(value.trim().into()),
             "if-range" => request.if_range = Some(value.trim().into()),
+            "accept-encoding" => request.accept_encoding = Some(value.trim().into()),
+            "authorization" => request.authorization = Some(value.trim().into()),
             _ => {}
         }
     }

@@ -11,6 +11,8 @@ use super::status::SCHEMA;
 use super::timeline::Stage;
 use crate::error::{Advice, Exit};
 use crate::serve::address::{Address, Malformed};
+use crate::source::http::masked;
+use crate::source::http::tls::{Distrust, Roots};
 
 /// How long a server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,23 +54,24 @@ impl Server {
     /// The server at a URL, such as `http://10.0.0.2:8080`; with `ca`, certificates in PEM that it may be signed by.
     pub fn new(url: &str, ca: Option<&[u8]>) -> Result<Server, Error> {
         let url = url.trim_end_matches('/').to_owned();
-        let fails = |source| Error::Silent { url: url.clone(), source };
+        let system = Roots::system();
+        let roots = match ca {
+            Some(pem) => system.and(pem).map_err(|why| Error::Authority { why })?,
+            None => system,
+        };
+        let tls = roots.client().map_err(|error| Error::Authority { why: error.to_string() })?;
         // Machines and their server are on a network of their own, which no proxy reaches.
-        let mut client = Client::builder().no_proxy().timeout(PATIENCE).http1_title_case_headers();
-        for certificate in
-            ca.map(reqwest::Certificate::from_pem_bundle).transpose().map_err(fails)?.into_iter().flatten()
-        {
-            client = client.add_root_certificate(certificate);
-        }
-        let client = client.build().map_err(fails)?;
+        let client = Client::builder().no_proxy().timeout(PATIENCE).http1_title_case_headers();
+        let client = client.tls_backend_preconfigured(tls);
+        let client = client.build().map_err(|source| Error::of(&url, source))?;
         Ok(Server { client, url })
     }
 
     /// A document of the server. Its `schema`, if it has one, must be ours.
     pub async fn document<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let url = format!("{}{target}", self.url);
-        let silent = |source| Error::Silent { url: url.clone(), source };
-        let stranger = |why: String| Error::Stranger { url: url.clone(), why };
+        let silent = |source| Error::of(&url, source);
+        let stranger = |why: String| Error::Stranger { url: masked(&url), why };
         let request = self.client.get(&url).header("accept", "application/json");
         let mut answer = request.send().await.map_err(silent)?;
         if !answer.status().is_success() {
@@ -103,6 +106,22 @@ pub enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// Its certificate is not to be believed.
+    #[error("{url}: its certificate is not to be believed: {}", distrust.why)]
+    Impostor {
+        /// What was asked.
+        url: String,
+        /// What is wrong with it.
+        distrust: Distrust,
+        /// The cause.
+        source: reqwest::Error,
+    },
+    /// The certificates that it should be judged by are of no use.
+    #[error("the certificates of --ca are of no use: {why}")]
+    Authority {
+        /// What is wrong with them.
+        why: String,
+    },
     /// What answers is something else, or of another time.
     #[error("{url} does not answer as a prebake server does: {why}")]
     Stranger {
@@ -125,9 +144,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    fn of(url: &str, source: reqwest::Error) -> Self {
+        let url = masked(url);
+        match Distrust::of(&source) {
+            Some(distrust) => Error::Impostor { url, distrust, source: source.without_url() },
+            None => Error::Silent { url, source: source.without_url() },
+        }
+    }
+}
+
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
+            Error::Impostor { .. } => Exit::Trust,
+            Error::Authority { .. } => Exit::Usage,
             Error::Silent { .. } => Exit::Network,
             Error::Stranger { .. } => Exit::Failed,
             Error::TimedOut { .. } => Exit::TimedOut,
@@ -138,6 +169,10 @@ impl Advice for Error {
         match self {
             Error::Silent { .. } => Some("name the server with --server URL or PREBAKE_SERVER".into()),
             Error::Stranger { .. } => None,
+            Error::Impostor { distrust, .. } => {
+                Some(distrust.hint.replace("with SSL_CERT_FILE", "with --ca or SSL_CERT_FILE"))
+            }
+            Error::Authority { .. } => Some("--ca takes a PEM file: CERTIFICATE blocks".into()),
             Error::TimedOut { .. } => Some("`prebake status` says what is stuck, and likely why".into()),
         }
     }

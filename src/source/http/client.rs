@@ -1,87 +1,242 @@
-//! The one HTTP client of a process: how long it waits for a connection, which redirects it follows, whom it trusts.
+//! The one HTTP client of a process: how long it waits for a connection, which redirects it follows, whom it trusts, and by
+//! way of which proxy it asks.
+//!
+//! Redirects are followed here and not by reqwest: its errors name the URL that was asked first, never the one that could not
+//! be reached, and a 307 takes a form with a refresh token along to whatever host it names.
 
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
-use tokio_rustls::rustls;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Response, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use url::Url;
 
-use super::Error as HttpError;
+use super::Error;
+use super::asked::Asked;
+use super::proxy::{Proxies, Proxy};
+use super::tls::{self, Distrust, Roots};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: usize = 10;
+/// How long a proxy may take to repeat why it refuses.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What asks servers. Its pool of connections is shared by all requests.
 pub struct Client {
     client: reqwest::Client,
-    /// Whether there are CA certificates, without which no HTTPS server is believed.
-    has_roots: bool,
+    roots: Roots,
+    proxies: Proxies,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Request<'r> {
+    /// May hold a user and a password, which go into a header.
+    pub url: &'r str,
+    /// Headers for every host.
+    pub headers: HeaderMap,
+    /// `Authorization` for this URL's host and no other.
+    pub login: Option<HeaderValue>,
+    /// A form to post. It holds credentials, so no other host gets it either.
+    pub form: Option<String>,
+}
+
+impl<'r> Request<'r> {
+    /// A plain GET.
+    pub fn get(url: &'r str) -> Self {
+        Request { url, headers: HeaderMap::new(), login: None, form: None }
+    }
 }
 
 impl Client {
     /// A client that gives a server up after `stall` of silence.
-    pub fn new(stall: Duration) -> Result<Client, HttpError> {
-        // reqwest refuses to be set up without CA certificates. Mirrors in plain HTTP need none.
-        match builder(stall).build() {
-            Ok(client) => Ok(Client { client, has_roots: true }),
-            Err(why) => match builder(stall).tls_certs_only([]).build() {
-                Ok(client) => Ok(Client { client, has_roots: false }),
-                Err(_) => Err(HttpError::Client(why)),
-            },
+    pub fn new(stall: Duration) -> Result<Client, Error> {
+        let (roots, proxies) = (Roots::system(), Proxies::of_environment());
+        let chosen = proxies.clone();
+        let proxy = reqwest::Proxy::custom(move |url| {
+            chosen.of(url).ok().flatten().map(|proxy| proxy.url.clone())
+        });
+        // What is stored is what was signed: no server needs to pack it (and none that is asked so may).
+        let unpacked = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
+            .default_headers(unpacked)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(stall)
+            .redirect(reqwest::redirect::Policy::none())
+            .proxy(proxy)
+            .tls_backend_preconfigured(roots.client().map_err(Error::Tls)?)
+            .build()
+            .map_err(Error::Client)?;
+        Ok(Client { client, roots, proxies })
+    }
+
+    /// Asks, and follows redirects. Any other answer is the caller's to judge.
+    ///
+    /// # Errors
+    /// Those of connections, proxies and certificates, and redirects that are not followed.
+    pub async fn send(&self, request: Request<'_>) -> Result<(Response, Asked), Error> {
+        let Request { url, headers, mut login, mut form } = request;
+        let mut asked = Asked::from(url);
+        let mut url = Url::parse(url).map_err(|why| Error::Url { url: asked.clone(), why: why.to_string() })?;
+        login = login.or(take_login(&mut url));
+        let origin = url.origin();
+        let mut is_secure = false;
+        for _ in 0..=MAX_REDIRECTS {
+            is_secure |= url.scheme() == "https";
+            let proxy = self.way(&asked, &url)?;
+            let mut builder = match &form {
+                Some(form) => self
+                    .client
+                    .post(url.clone())
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.clone()),
+                None => self.client.get(url.clone()),
+            };
+            if let Some(login) = &login {
+                builder = builder.header(AUTHORIZATION, login);
+            }
+            let response = match builder.headers(headers.clone()).send().await {
+                Ok(response) => response,
+                Err(source) => return Err(failed(&asked, &url, proxy, source).await),
+            };
+            let Some(target) = target(&response) else { return Ok((response, asked)) };
+            let refused = |why: String| Error::Redirect { url: asked.clone(), why };
+            let mut target = target.map_err(&refused)?;
+            let shown = asked.sent_on(&target);
+            // What stands in a redirect is no credential of ours.
+            take_login(&mut target);
+            match target.scheme() {
+                "https" => {}
+                "http" if is_secure => {
+                    return Err(Error::Redirect { url: shown, why: "redirect from https to http".into() });
+                }
+                "http" => {}
+                other => return Err(refused(format!("redirect to {other}:, which is not asked"))),
+            }
+            if target.origin() != origin {
+                if form.is_some() {
+                    let why = "redirect to another host, which must not get its credentials".into();
+                    return Err(Error::Redirect { url: shown, why });
+                }
+                login = None;
+            }
+            // RFC 9110 §15.4: only 307 and 308 ask for the same again.
+            if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+                form = None;
+            }
+            (asked, url) = (shown, target);
         }
+        Err(Error::Redirect { url: asked, why: "too many redirects".into() })
     }
 
-    /// The client for this URL: an error if no server could be believed that it names.
-    pub fn to_ask(&self, url: &str) -> Result<&reqwest::Client, HttpError> {
-        match self.has_roots || !url.starts_with("https:") {
-            true => Ok(&self.client),
-            false => Err(HttpError::NoRoots { url: url.into() }),
+    /// The proxy for a URL; an error if the URL cannot be asked at all.
+    fn way(&self, asked: &Asked, url: &Url) -> Result<Option<&Proxy>, Error> {
+        if url.scheme() == "https" && self.roots.are_none() {
+            return Err(Error::NoRoots { url: asked.clone(), troubles: self.roots.troubles().join("; ") });
         }
+        self.proxies.of(url).map_err(|bad| Error::Proxy { url: asked.clone(), bad: bad.clone() })
+    }
+
+    /// The proxy that an answer came by.
+    pub fn proxy_of(&self, response: &Response) -> Option<&Proxy> {
+        self.proxies.of(response.url()).ok().flatten()
     }
 }
 
-/// Whether a request failed because of the server's certificate.
-pub fn is_distrust(error: &reqwest::Error) -> bool {
-    std::iter::successors(error.source(), |&cause| cause.source()).any(names_a_certificate)
-}
-
-/// An `io::Error` hides what it holds, for its source is that of what it holds; hyper-rustls has one in another.
-fn names_a_certificate(cause: &(dyn Error + 'static)) -> bool {
-    match cause.downcast_ref::<io::Error>() {
-        Some(outer) => outer.get_ref().is_some_and(|held| names_a_certificate(held)),
-        None => matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
+/// Takes user and password out of a URL, as `Authorization`.
+fn take_login(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
     }
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let login = basic(&decoded(url.username()), &decoded(url.password().unwrap_or_default()));
+    // Only URLs without a host have none to take.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    Some(login)
 }
 
-fn builder(stall: Duration) -> reqwest::ClientBuilder {
-    let redirects = reqwest::redirect::Policy::custom(|attempt| {
-        let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
-        match () {
-            _ if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
-            _ if secure && attempt.url().scheme() != "https" => attempt.error("redirect from https to http"),
-            _ => attempt.follow(),
+/// HTTP's Basic (RFC 7617).
+pub fn basic(user: &str, password: &str) -> HeaderValue {
+    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// Where an answer sends on to, if it does.
+fn target(response: &Response) -> Option<Result<Url, String>> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?;
+    let joined = std::str::from_utf8(location.as_bytes()).ok().and_then(|text| response.url().join(text).ok());
+    Some(joined.ok_or_else(|| "redirect to what is no URL".into()))
+}
+
+/// The error of a request that got no answer.
+async fn failed(asked: &Asked, url: &Url, proxy: Option<&Proxy>, source: reqwest::Error) -> Error {
+    let Some(proxy) = proxy.filter(|_| source.is_connect() && Distrust::of(&source).is_none()) else {
+        return transport(asked, source);
+    };
+    let causes = std::iter::successors(std::error::Error::source(&source), |&cause| cause.source());
+    let tunnel = causes.map(ToString::to_string).find(|text| text.starts_with("tunnel error"));
+    let name = proxy.name();
+    let what = match tunnel.as_deref() {
+        Some(text) if text.contains("authorization") => format!("the proxy {name} answered 407: it wants a login"),
+        Some(text) if text.contains("unsuccessful") => match refusal(proxy, url).await {
+            Some(status) => format!("the proxy {name} answered {status}"),
+            None => format!("the proxy {name} refuses to connect"),
+        },
+        _ => format!("no connection by way of the proxy {name}"),
+    };
+    Error::Transport { url: asked.clone(), what, source: source.without_url() }
+}
+
+/// Asks a proxy once more for a tunnel, for its status, which hyper keeps to itself.
+async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
+    let ask = async {
+        let (host, port) = (proxy.url.host_str()?, proxy.url.port_or_known_default()?);
+        let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.ok()?;
+        let target = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);
+        let login = take_login(&mut proxy.url.clone());
+        let login = login.and_then(|login| Some(format!("Proxy-Authorization: {}\r\n", login.to_str().ok()?)));
+        let head = format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
+            login.unwrap_or_default()
+        );
+        stream.write_all(head.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        while !answer.contains(&b'\n') && answer.len() < 1024 {
+            let mut buffer = [0; 512];
+            match stream.read(&mut buffer).await.ok()? {
+                0 => break,
+                read => answer.extend_from_slice(&buffer[..read]),
+            }
         }
-    });
-    reqwest::Client::builder()
-        .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(stall)
-        .redirect(redirects)
+        let line = String::from_utf8_lossy(&answer);
+        let status = line.lines().next()?.split_once(' ')?.1;
+        status.starts_with(|digit: char| digit.is_ascii_digit()).then(|| super::words::printable(status.trim()))
+    };
+    (proxy.url.scheme() == "http").then_some(())?;
+    tokio::time::timeout(PROXY_TIMEOUT, ask).await.ok().flatten()
 }
 
-#[cfg(test)]
-mod tests {
-    use rustls::CertificateError::UnknownIssuer;
-
-    use super::*;
-
-    #[test]
-    fn a_certificate_is_found_however_deep_it_is_wrapped() {
-        let tls =
-            io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(UnknownIssuer));
-        assert!(names_a_certificate(&io::Error::other(tls)));
-        let closed = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete);
-        assert!(!names_a_certificate(&io::Error::other(closed)));
-        assert!(!names_a_certificate(&io::Error::from(io::ErrorKind::ConnectionReset)));
+/// The error of a connection that was not made, or broke.
+pub fn transport(asked: &Asked, source: reqwest::Error) -> Error {
+    if let Some(distrust) = Distrust::of(&source) {
+        return Error::Impostor { url: asked.clone(), distrust, source: source.without_url() };
     }
+    let what = match () {
+        _ if source.is_timeout() => "it did not answer in time",
+        _ if tls::is_plain(&source) => "what answers there does not speak TLS (is it an http: address?)",
+        _ if source.is_connect() => "no connection",
+        _ if source.is_builder() => "this is not a URL that can be asked",
+        _ => "the connection broke",
+    };
+    Error::Transport { url: asked.clone(), what: what.into(), source: source.without_url() }
 }

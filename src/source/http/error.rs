@@ -4,7 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::client;
+use super::asked::Asked;
+use super::proxy::Bad;
+use super::tls::Distrust;
 use crate::error::{Advice, Exit};
 use crate::source::oci::{self, Endpoint};
 
@@ -14,17 +16,40 @@ pub enum Error {
     /// The client could not be set up (CA files, proxies).
     #[error("cannot set up HTTP")]
     Client(#[source] reqwest::Error),
+    /// TLS could not be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[source] tokio_rustls::rustls::Error),
+    /// What is no URL.
+    #[error("cannot fetch {url}: it is not a URL ({why})")]
+    Url {
+        /// What it is.
+        url: Asked,
+        /// Why not.
+        why: String,
+    },
+    /// A variable names a proxy that cannot be asked.
+    #[error("cannot fetch {url}: {}={} names no proxy: {}", bad.variable, bad.value, bad.why)]
+    Proxy {
+        /// URL.
+        url: Asked,
+        /// The variable.
+        bad: Bad,
+    },
     /// HTTPS on a system that trusts nobody, as in an empty container.
-    #[error("cannot fetch {url}: this system has no CA certificates to judge the server by")]
+    #[error("cannot fetch {url}: this system has no CA certificates to judge the server by{}", behind(troubles))]
     NoRoots {
         /// URL.
-        url: String,
+        url: Asked,
+        /// What could not be read, if something was named.
+        troubles: String,
     },
     /// HTTPS with a server whose certificate none of the CA certificates vouches for, or that is another's or too old.
-    #[error("cannot fetch {url}: the server's certificate is not to be believed")]
+    #[error("cannot fetch {url}: the server's certificate is not to be believed: {}", distrust.why)]
     Impostor {
         /// URL.
-        url: String,
+        url: Asked,
+        /// What is wrong with it.
+        distrust: Distrust,
         /// The cause.
         source: reqwest::Error,
     },
@@ -32,19 +57,31 @@ pub enum Error {
     #[error("cannot fetch {url}: {what}")]
     Transport {
         /// URL.
-        url: String,
+        url: Asked,
         /// In a few words.
-        what: &'static str,
+        what: String,
         /// The cause.
         source: reqwest::Error,
     },
+    /// A redirect that is not followed.
+    #[error("cannot fetch {url}: {why}")]
+    Redirect {
+        /// URL.
+        url: Asked,
+        /// Why not.
+        why: String,
+    },
     /// Another status than 200.
-    #[error("cannot fetch {url}: the server answered {status}")]
+    #[error("cannot fetch {url}: {}{}", answerer(*status, by.as_ref()), behind(words.as_deref().unwrap_or_default()))]
     Status {
         /// URL.
-        url: String,
+        url: Asked,
         /// HTTP status.
         status: u16,
+        /// The server's own words.
+        words: Option<String>,
+        /// The proxy that was asked.
+        by: Option<By>,
         /// What the server asks for with `Retry-After`.
         pause: Option<Duration>,
     },
@@ -52,7 +89,7 @@ pub enum Error {
     #[error("{url} is longer than the {limit} bytes it should have at most")]
     TooLong {
         /// URL.
-        url: String,
+        url: Asked,
         /// The limit.
         limit: u64,
     },
@@ -60,7 +97,7 @@ pub enum Error {
     #[error("{url} broke off after {found} of {expected} bytes")]
     Truncated {
         /// URL.
-        url: String,
+        url: Asked,
         /// Bytes that came.
         found: u64,
         /// Bytes that were announced.
@@ -72,7 +109,7 @@ pub enum Error {
     #[error("{url} stalled: {found} bytes in {}", humantime::format_duration(Duration::from_millis(waited.as_millis() as u64)))]
     Stalled {
         /// URL.
-        url: String,
+        url: Asked,
         /// Bytes that came.
         found: u64,
         /// How long was waited for them.
@@ -82,7 +119,7 @@ pub enum Error {
     #[error("{url}: asked for bytes {}–{}, the server answered {answer}", asked.start, asked.end.saturating_sub(1))]
     Range {
         /// URL.
-        url: String,
+        url: Asked,
         /// What was asked for.
         asked: Range<u64>,
         /// The server's `Content-Range`.
@@ -92,30 +129,94 @@ pub enum Error {
     #[error("{url} changed while it was fetched")]
     Changed {
         /// URL.
-        url: String,
+        url: Asked,
     },
     /// An answer without a body where there must be one.
     #[error("{url}: the server answered with no bytes")]
     Empty {
         /// URL.
-        url: String,
+        url: Asked,
+    },
+    /// A page for people where a file should be.
+    #[error("{url}: the answer is an HTML page{}, not the file", titled(title))]
+    Page {
+        /// URL.
+        url: Asked,
+        /// The page's title, if it has one.
+        title: String,
+    },
+    /// A content coding that nobody asked for, and that cannot be undone.
+    #[error("{url}: the answer is packed (Content-Encoding: {coding}), though it was asked for as it is")]
+    Coded {
+        /// URL.
+        url: Asked,
+        /// The coding.
+        coding: String,
+    },
+    /// A server that answers ranges in crumbs.
+    #[error("{url}: the server answers ranges with a few bytes each")]
+    Crumbs {
+        /// URL.
+        url: Asked,
     },
     /// A registry wants a login that cannot be had.
     #[error("cannot log in for {url}: {why}")]
     Login {
         /// URL.
-        url: String,
+        url: Asked,
         /// Why not. Holds no secret.
         why: String,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// A registry's token service answers with something else than a token.
+    #[error("cannot log in for {url}: its token service {service} answered {status}{}", behind(words.as_deref().unwrap_or_default()))]
+    Token {
+        /// URL.
+        url: Asked,
+        /// The token service's.
+        service: Asked,
+        /// HTTP status.
+        status: u16,
+        /// Its own words.
+        words: Option<String>,
+        /// What it asks for with `Retry-After`.
+        pause: Option<Duration>,
     },
     /// A `file:` URL that cannot be read.
     #[error("cannot read {url}")]
     File {
         /// URL.
-        url: String,
+        url: Asked,
         /// Why not.
         source: io::Error,
     },
+}
+
+/// A proxy on the way to a server.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// The proxy and its variable.
+    pub name: String,
+    /// Whether the answer is the proxy's own for certain.
+    pub is_own: bool,
+}
+
+fn answerer(status: u16, by: Option<&By>) -> String {
+    match by {
+        Some(By { name, is_own: true }) => format!("the proxy {name} answered {status}"),
+        Some(By { name, .. }) => format!("the answer by way of the proxy {name} was {status}"),
+        None => format!("the server answered {status}"),
+    }
+}
+
+/// Words behind a colon, if there are any.
+fn behind(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words}") }
+}
+
+fn titled(title: &str) -> String {
+    if title.is_empty() { String::new() } else { format!(" (\u{201c}{title}\u{201d})") }
 }
 
 impl Error {
@@ -128,15 +229,32 @@ impl Error {
         }
     }
 
+    /// The name of the file that the server does not have.
+    pub fn missing_file(&self) -> Option<&str> {
+        let url = match self {
+            Error::Status { url, .. } | Error::File { url, .. } if self.is_missing() => url.as_str(),
+            _ => return None,
+        };
+        url.split('?').next()?.rsplit('/').next()
+    }
+
     /// Whether asking again may help.
     fn may_pass(&self) -> bool {
         match self {
-            Error::Transport { source, .. } => !source.is_redirect() && !source.is_builder(),
-            Error::Status { status, .. } => matches!(status, 408 | 429 | 500..),
-            Error::Truncated { .. } | Error::Stalled { .. } | Error::Changed { .. } | Error::Empty { .. } => {
-                true
-            }
+            Error::Transport { source, .. } => !source.is_builder(),
+            Error::Status { status, .. } | Error::Token { status, .. } => matches!(status, 408 | 429 | 500..),
+            Error::Truncated { .. }
+            | Error::Stalled { .. }
+            | Error::Changed { .. }
+            | Error::Crumbs { .. }
+            | Error::Empty { .. } => true,
             Error::Client(_)
+            | Error::Tls(_)
+            | Error::Url { .. }
+            | Error::Proxy { .. }
+            | Error::Redirect { .. }
+            | Error::Page { .. }
+            | Error::Coded { .. }
             | Error::NoRoots { .. }
             | Error::Impostor { .. }
             | Error::TooLong { .. }
@@ -158,29 +276,54 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Transport { source, .. } if source.is_redirect() => {
-                Some("ask the site for its final address, or name another mirror".into())
-            }
+            Error::Redirect { .. } => Some("ask the site for its final address, or name another mirror".into()),
             Error::NoRoots { .. } => Some(
                 "install them (the package ca-certificates), or name a PEM file with SSL_CERT_FILE; mirrors may also be http: or file:".into(),
             ),
-            Error::Impostor { .. } => Some(
-                "if a site's own authority has issued it, name that authority's PEM file with SSL_CERT_FILE".into(),
-            ),
+            Error::Impostor { distrust, .. } => Some(distrust.hint.clone()),
+            Error::Proxy { bad, .. } => {
+                Some(format!("set {} right, or name hosts that need no proxy in no_proxy", bad.variable))
+            }
             Error::Truncated { .. } | Error::Stalled { .. } => {
                 Some("what has arrived of a large file is kept: run the same command again to go on".into())
             }
+            Error::Transport { what, .. } if what.contains("the proxy") => Some(PROXY_HINT.into()),
             Error::Transport { .. } => Some(
                 "check the network, the proxy variables, or name a mirror (`mirrors:` in the recipe, PREBAKE_MIRROR_… in the environment)".into(),
             ),
-            Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
-            Error::Status { status: 401 | 403, url, .. } => {
-                Endpoint::parse(url).map(|_| oci::LOGIN_HINT.into())
+            Error::Status { status: 407 | 403 | 502..=504 | 511, by: Some(_), .. } => Some(PROXY_HINT.into()),
+            Error::Status { status: 407 | 511, .. } => {
+                Some("a proxy or a captive portal in between wants a login".into())
             }
-            Error::Login { .. } => Some(oci::LOGIN_HINT.into()),
+            Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
+            Error::Status { status, url, .. } => Endpoint::parse(url.as_str()).and_then(|_| registry_hint(*status)),
+            Error::Token { status, .. } => registry_hint(*status).or_else(|| Some(
+                "the registry names that service itself, in its answer to who asks without a login: its operator must set that address right; or use a mirror (PREBAKE_MIRROR_OCI)".into(),
+            )),
+            Error::Login { hint, .. } => Some((*hint).into()),
+            Error::Page { .. } => Some(
+                "a captive portal, a proxy's error page or a login page answers in the file's place: open the address in a browser, or name another mirror".into(),
+            ),
+            Error::Coded { .. } => Some("turn compression off in the server or proxy that answers, or use another mirror".into()),
             Error::Range { .. } => Some("a proxy or mirror in between mixes ranges up; use another one".into()),
+            Error::TooLong { .. } => Some("nothing of this kind is so large: what answers is damaged or lies; use another mirror".into()),
             _ => None,
         }
+    }
+}
+
+/// What a person can do about a proxy that refuses.
+const PROXY_HINT: &str = "a proxy's login goes into its variable (http://USER:PASSWORD@HOST:PORT); hosts that need no proxy \
+    go into no_proxy; for the rest, its operator must let them through";
+
+/// What a person can do about a registry that refuses with this status.
+fn registry_hint(status: u16) -> Option<String> {
+    match status {
+        401 | 403 => Some(oci::LOGIN_HINT.into()),
+        429 => Some(
+            "the registry limits how much is pulled: log in (`docker login HOST`), wait, or use a mirror (PREBAKE_MIRROR_OCI)".into(),
+        ),
+        _ => None,
     }
 }
 
@@ -195,7 +338,7 @@ pub trait MayPass {
 impl MayPass for Error {
     fn may_pass(&self) -> Option<(String, Option<Duration>)> {
         let pause = match self {
-            Error::Status { pause, .. } => *pause,
+            Error::Status { pause, .. } | Error::Token { pause, .. } => *pause,
             _ => None,
         };
         Error::may_pass(self).then(|| (self.to_string(), pause))
@@ -204,18 +347,4 @@ impl MayPass for Error {
     fn next_mirror_may_help(&self) -> bool {
         !matches!(self, Error::Client(_) | Error::TooLong { .. })
     }
-}
-
-pub fn transport(url: &str, source: reqwest::Error) -> Error {
-    if client::is_distrust(&source) {
-        return Error::Impostor { url: url.into(), source: source.without_url() };
-    }
-    let what = match () {
-        _ if source.is_timeout() => "it did not answer in time",
-        _ if source.is_connect() => "no connection",
-        _ if source.is_redirect() => "too many redirects, or one from https to http",
-        _ if source.is_builder() => "this is not a URL that can be asked",
-        _ => "the connection broke",
-    };
-    Error::Transport { url: url.into(), what, source: source.without_url() }
 }

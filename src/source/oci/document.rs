@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType, Os};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 
 use crate::arch::Arch;
+use crate::source::http::words;
 use crate::store::Object;
 
 /// Longest document that is read, in bytes: what the distribution specification bids registries to take.
@@ -16,6 +17,12 @@ pub const MAX_DOCUMENT: u64 = 4 << 20;
 const MAX_LAYERS: usize = 500;
 /// Most manifests of an index.
 const MAX_MANIFESTS: usize = 1000;
+/// Most manifests without a platform whose configs are looked at.
+const MAX_UNNAMED: usize = 16;
+/// The annotation of what BuildKit adds about a build.
+const ATTESTATION: &str = "vnd.docker.reference.type";
+/// What the media types of encrypted layers end in (ocicrypt).
+const ENCRYPTED: &str = "+encrypted";
 
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -46,6 +53,17 @@ pub struct Manifest {
     pub config: Object,
     /// Its layers, lowest first. A layer may be there twice.
     pub layers: Vec<Object>,
+    /// The media type of an encrypted layer, if there is one.
+    pub encrypted: Option<String>,
+}
+
+/// Why a manifest of an index may be the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The index names its platform.
+    Named,
+    /// The index does not; its config will.
+    Unnamed,
 }
 
 /// Just enough to tell the documents apart.
@@ -91,20 +109,27 @@ pub fn parse(bytes: &[u8]) -> Result<Document, String> {
         media_type: probe.media_type.unwrap_or(oci),
         config: object(manifest.config())?,
         layers: manifest.layers().iter().map(object).collect::<Result<_, _>>()?,
+        encrypted: manifest
+            .layers()
+            .iter()
+            .map(|layer| layer.media_type().to_string())
+            .find(|kind| kind.contains(ENCRYPTED))
+            .map(|kind| printable(&kind)),
     }))
 }
 
 impl Index {
-    /// The manifest for Linux on an architecture: the one for its oldest processors, else the first.
+    /// What may be the manifest for Linux on an architecture: the one for its oldest processors, else the first; where no
+    /// platform fits, those that have none.
     ///
     /// # Errors
-    /// The platforms that there are, or what is wrong with the one that fits.
-    pub fn select(&self, arch: Arch) -> Result<Result<Object, String>, Vec<String>> {
+    /// In words, what is wrong with the one that fits.
+    pub fn choices(&self, arch: Arch) -> Result<Vec<(Choice, Object)>, String> {
         let fits = |descriptor: &&Descriptor| {
-            descriptor
-                .platform()
-                .as_ref()
-                .is_some_and(|p| *p.os() == Os::Linux && p.architecture().to_string() == arch.go())
+            descriptor.platform().as_ref().is_some_and(|p| {
+                p.os().to_string().eq_ignore_ascii_case("linux")
+                    && canonical(&p.architecture().to_string()) == arch.go()
+            })
         };
         let variant =
             |descriptor: &Descriptor| descriptor.platform().as_ref().and_then(|p| p.variant().clone());
@@ -113,14 +138,24 @@ impl Index {
             matches!(variant(descriptor).as_deref(), None | Some("" | "v1" | "v8"))
         };
         let all = || self.0.iter().filter(fits);
-        let found = all().find(base).or_else(|| all().next());
-        found.map(object).ok_or_else(|| self.platforms())
+        if let Some(found) = all().find(base).or_else(|| all().next()) {
+            return Ok(vec![(Choice::Named, object(found)?)]);
+        }
+        let is_about = |descriptor: &&Descriptor| {
+            descriptor.annotations().as_ref().is_some_and(|notes| notes.contains_key(ATTESTATION))
+        };
+        let is_unnamed = |descriptor: &&Descriptor| {
+            descriptor.platform().as_ref().is_none_or(|p| p.architecture().to_string().is_empty())
+        };
+        let unnamed = self.0.iter().filter(|descriptor| is_unnamed(descriptor) && !is_about(descriptor));
+        unnamed.take(MAX_UNNAMED).map(|descriptor| Ok((Choice::Unnamed, object(descriptor)?))).collect()
     }
 
     /// Every platform, as `linux/arm64/v8`. What BuildKit adds about a build has none of its own.
-    fn platforms(&self) -> Vec<String> {
+    pub fn platforms(&self) -> Vec<String> {
         let platforms = self.0.iter().filter_map(|descriptor| descriptor.platform().as_ref());
-        let known = platforms.filter(|p| p.os().to_string() != "unknown");
+        let known = platforms
+            .filter(|p| p.os().to_string() != "unknown" && !p.architecture().to_string().is_empty());
         let mut names: Vec<String> = known
             .map(|p| {
                 let variant = p.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
@@ -145,12 +180,25 @@ pub fn foreign_platform(config: &[u8], arch: Arch) -> Result<Option<String>, Str
         architecture: String,
     }
     let Config { os, architecture } = json(config)?;
-    let same = os == "linux" && architecture == arch.go();
+    let same = os.eq_ignore_ascii_case("linux") && canonical(&architecture) == arch.go();
     Ok((!same).then(|| printable(&format!("{os}/{architecture}"))))
 }
 
+/// An architecture as Go spells it, of the spellings that containerd takes (`platforms.Normalize`).
+fn canonical(architecture: &str) -> String {
+    let lower = architecture.to_ascii_lowercase();
+    match lower.as_str() {
+        "x86_64" | "x86-64" => "amd64".into(),
+        "aarch64" => "arm64".into(),
+        _ => lower,
+    }
+}
+
 fn json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, String> {
-    let why = |error: serde_json::Error| printable(&error.to_string());
+    let why = |error: serde_json::Error| match words::page(bytes) {
+        Some(_) => "it is an HTML page, as a login or a proxy sends one".into(),
+        None => printable(&error.to_string()),
+    };
     serde_json::from_slice(bytes).map_err(|error| format!("it is not the JSON of a registry: {}", why(error)))
 }
 
@@ -171,7 +219,7 @@ fn object(descriptor: &Descriptor) -> Result<Object, String> {
 
 /// What a registry says, fit for a terminal.
 fn printable(text: &str) -> String {
-    text.chars().take(200).filter(|c| !c.is_control()).collect()
+    words::printable(text)
 }
 
 impl Manifest {
@@ -217,7 +265,8 @@ mod tests {
 
     fn selected(platforms: &[(&str, &str, Option<&str>)], arch: Arch) -> Result<u64, Vec<String>> {
         let Ok(Document::Index(index)) = parse(&index(platforms)) else { panic!("an index expected") };
-        index.select(arch).map(|object| object.unwrap().size)
+        let choices = index.choices(arch).unwrap();
+        choices.first().map(|(_, object)| object.size).ok_or_else(|| index.platforms())
     }
 
     #[test]
@@ -233,6 +282,49 @@ mod tests {
         assert_eq!(selected(&all, Arch::Arm64), Ok(1));
         let others = ["linux/amd64", "linux/amd64/v3", "windows/amd64"].map(str::to_owned).to_vec();
         assert_eq!(selected(&[all[0], all[2], all[3], all[4]], Arch::Arm64), Err(others));
+    }
+
+    #[test]
+    fn architectures_are_known_by_the_names_that_containerd_knows() {
+        let odd = [("linux", "aarch64", None), ("Linux", "X86_64", None)];
+        assert_eq!((selected(&odd, Arch::Amd64), selected(&odd, Arch::Arm64)), (Ok(1), Ok(0)));
+    }
+
+    #[test]
+    fn manifests_without_a_platform_are_looked_at_where_none_fits_but_not_what_tells_of_a_build() {
+        let descriptor = |n: u64, platform: Option<&str>, about: bool| {
+            let mut descriptor = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest("m"), "size": n});
+            if let Some(arch) = platform {
+                descriptor["platform"] = json!({"os": "linux", "architecture": arch});
+            }
+            if about {
+                descriptor["annotations"] = json!({ATTESTATION: "attestation-manifest"});
+            }
+            descriptor
+        };
+        let sizes = |entries: Vec<serde_json::Value>| {
+            let bytes = json!({"schemaVersion": 2, "manifests": entries}).to_string();
+            let Ok(Document::Index(index)) = parse(bytes.as_bytes()) else { panic!("an index expected") };
+            index.choices(Arch::Amd64).unwrap().iter().map(|(choice, object)| (*choice, object.size)).collect::<Vec<_>>()
+        };
+        let plain = |n| descriptor(n, None, false);
+        assert_eq!(sizes(vec![plain(1)]), [(Choice::Unnamed, 1)]);
+        assert_eq!(
+            sizes(vec![plain(1), descriptor(2, None, true), descriptor(3, Some("arm64"), false), plain(4)]),
+            [(Choice::Unnamed, 1), (Choice::Unnamed, 4)]
+        );
+        assert_eq!(sizes(vec![plain(1), descriptor(2, Some("amd64"), false)]), [(Choice::Named, 2)]);
+        assert_eq!(sizes((0..40).map(plain).collect()).len(), MAX_UNNAMED);
+    }
+
+    #[test]
+    fn an_encrypted_layer_is_noticed() {
+        let mut encrypted = manifest(2);
+        encrypted["layers"][1]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
+        for (document, expected) in [(encrypted, true), (manifest(2), false)] {
+            let Ok(Document::Manifest(manifest)) = parse(document.to_string().as_bytes()) else { panic!() };
+            assert_eq!(manifest.encrypted.is_some(), expected);
+        }
     }
 
     #[test]
@@ -303,7 +395,7 @@ mod tests {
             let at = cut.min(bytes.len());
             bytes.splice(at..(at + junk.len()).min(bytes.len()), junk.bytes());
             if let Ok(Document::Index(index)) = parse(&bytes) {
-                let _ = index.select(Arch::Amd64);
+                let _ = index.choices(Arch::Amd64);
             }
             let _ = foreign_platform(&bytes, Arch::Arm64);
         }

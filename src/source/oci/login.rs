@@ -1,48 +1,38 @@
 //! Logging in to registries: the answer to a 401, as the distribution specification's token flow and HTTP's Basic have it.
 //!
-//! Credentials are docker's (`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`, with its helpers), read when a
-//! registry asks for them, and sent to the host that was asked and to the token service that it names. They live in
-//! memory only.
+//! Credentials are docker's and podman's, read when a registry asks for them, and sent to the host that was asked and to the
+//! token service that it names. They live in memory only.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader};
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use docker_credential::{CredentialRetrievalError, DockerCredential};
-use http_auth::ChallengeParser;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use docker_credential::DockerCredential;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::reference::registry_of;
+use super::challenge::{Challenge, choose};
+use super::credentials::{self, Found};
 use super::{Endpoint, Kind, document};
-use crate::source::http::{self, Error};
-
-/// The key under which docker keeps the credentials of its public registry.
-const HUB_KEY: &str = "https://index.docker.io/v1/";
+use crate::source::http::{self, Asked, Client, Error, Request, basic};
 
 /// What a person can do about a registry that lets nobody in.
-pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json \
-    (or $DOCKER_CONFIG); many answer so for an image that does not exist, too";
+pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
+    $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many answer so for an image that does not exist, too";
+/// What a person can do about a token service that must not be asked.
+const REALM_HINT: &str = "the registry itself names that address: its operator must set its external URL to https (behind a \
+    reverse proxy, X-Forwarded-Proto); or use a mirror (PREBAKE_MIRROR_OCI)";
 
-/// What registries have granted so far, by repository.
+/// What registries have granted so far, by repository, and what they ask for at their door.
 #[derive(Default)]
-pub struct Logins(Mutex<BTreeMap<String, HeaderValue>>);
-
-/// What a registry asks for with a 401.
-#[derive(Debug, PartialEq, Eq)]
-enum Challenge {
-    Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+pub struct Logins {
+    granted: Mutex<BTreeMap<String, HeaderValue>>,
+    doors: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
-/// A token service's answer. Both names are in use.
+/// A token service's answer. Both names are in use, and either may be empty.
 #[derive(Deserialize)]
 struct Granted {
     token: Option<String>,
@@ -53,77 +43,109 @@ impl Logins {
     /// Asks a registry, and where it wants a login, logs in and asks once more.
     ///
     /// # Errors
-    /// [`Error::Login`] for credentials that cannot be read or a token service that cannot be trusted with them, and
-    /// everything that may happen when either is asked. Any status of an answer is the caller's to judge.
+    /// [`Error::Login`] and [`Error::Token`] for token services that cannot be trusted with credentials or grant nothing, and
+    /// everything that may happen when either is asked. Any other status of an answer is the caller's to judge.
     pub async fn ask(
         &self,
-        client: &reqwest::Client,
-        url: &str,
+        client: &Client,
         endpoint: &Endpoint<'_>,
-        request: impl Fn() -> RequestBuilder,
-    ) -> Result<Response, Error> {
-        let send = async |login: Option<HeaderValue>| {
-            let mut request = request();
-            if endpoint.kind == Kind::Manifests {
-                request = request.header(ACCEPT, document::ACCEPT);
-            }
-            if let Some(login) = login {
-                request = request.header(AUTHORIZATION, login);
-            }
-            request.send().await.map_err(|source| http::transport(url, source))
-        };
-        let response = send(self.granted(endpoint)).await?;
-        // A host that the registry redirects to has no business with the registry's credentials.
-        let own = response.url().host_str().is_some_and(|host| {
-            let port = response.url().port().map(|port| format!(":{port}")).unwrap_or_default();
-            endpoint.host.eq_ignore_ascii_case(&format!("{host}{port}"))
-        });
-        if response.status() != StatusCode::UNAUTHORIZED || !own {
-            return Ok(response);
+        mut request: Request<'_>,
+    ) -> Result<(Response, Asked), Error> {
+        if endpoint.kind == Kind::Manifests {
+            request.headers.insert(ACCEPT, HeaderValue::from_static(document::ACCEPT));
         }
-        match self.answer(client, endpoint, response.headers()).await? {
-            Some(login) => send(Some(login)).await,
-            None => Ok(response),
+        let send = async |login: Option<HeaderValue>| client.send(Request { login, ..request.clone() }).await;
+        let granted = self.granted(endpoint);
+        let (response, asked) = send(granted.clone()).await?;
+        // A host that the registry redirects to has no business with the registry's credentials.
+        if !is_own(&response, endpoint) {
+            return Ok((response, asked));
+        }
+        // Some hide what a stranger may not see, and say only at their door how to log in (containerd/containerd#3291,
+        // sapcc/keppel#522). Whoever has no credentials learns nothing there.
+        let is_hidden = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
+        if response.status() != StatusCode::UNAUTHORIZED && !(is_hidden && granted.is_none()) {
+            return Ok((response, asked));
+        }
+        let found = match credential_of(request.url) {
+            Some(credential) => Found { credential: Some(credential), notes: Vec::new() },
+            None => credentials::find(endpoint.host, endpoint.repository).await,
+        };
+        if is_hidden && found.credential.is_none() {
+            return match found.notes.is_empty() || response.status() == StatusCode::NOT_FOUND {
+                true => Ok((response, asked)),
+                false => Err(unheard(response, asked, &found).await),
+            };
+        }
+        let challenge = match choose(values(response.headers()).iter().map(String::as_str)) {
+            Some(challenge) => Some(challenge),
+            None => self.at_the_door(client, endpoint).await,
+        };
+        let login = match challenge {
+            Some(challenge) => self.answer(client, endpoint, &asked, challenge, &found).await?,
+            None => None,
+        };
+        let (response, asked) = match login {
+            Some(login) => send(Some(login)).await?,
+            None => (response, asked),
+        };
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !found.notes.is_empty() => {
+                Err(unheard(response, asked, &found).await)
+            }
+            _ => Ok((response, asked)),
         }
     }
 
     fn granted(&self, endpoint: &Endpoint<'_>) -> Option<HeaderValue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key(endpoint)).cloned()
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).get(&key(endpoint)).cloned()
     }
 
-    /// The `Authorization` that answers a 401; nothing if there is no way to give one.
-    async fn answer(
-        &self,
-        client: &reqwest::Client,
-        endpoint: &Endpoint<'_>,
-        answer: &HeaderMap,
-    ) -> Result<Option<HeaderValue>, Error> {
-        let url = endpoint.to_string();
-        let login = |why: String| Error::Login { url: url.clone(), why };
-        let values = answer.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let Some(challenge) = choose(values) else { return Ok(None) };
-        let credential = credential(endpoint.host).await.map_err(login)?;
-        let header = match (challenge, credential) {
-            (Challenge::Basic, Some(DockerCredential::UsernamePassword(user, password))) => {
-                basic(&user, &password)
-            }
-            (Challenge::Basic, _) => return Ok(None),
-            (Challenge::Bearer { realm, service, scope }, credential) => {
-                let realm = Url::parse(&realm).map_err(|_| login("its token service has no URL".into()))?;
-                if realm.scheme() != "https" && (endpoint.scheme == "https" || realm.scheme() != "http") {
-                    return Err(login(format!("its token service {realm} is not asked over https")));
-                }
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
-                let asked = [("service", service), ("scope", Some(scope))];
-                let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-                let token = token(client, realm, asked, credential).await?;
-                format!("Bearer {token}")
+    /// What a registry asks for at `/v2/`; it is asked once.
+    async fn at_the_door(&self, client: &Client, endpoint: &Endpoint<'_>) -> Option<Challenge> {
+        let door = format!("{}://{}/v2/", endpoint.scheme, endpoint.host);
+        let known = self.doors.lock().unwrap_or_else(PoisonError::into_inner).get(&door).cloned();
+        let asked = match known {
+            Some(asked) => asked,
+            None => {
+                let (response, _) = client.send(Request::get(&door)).await.ok()?;
+                let wants = response.status() == StatusCode::UNAUTHORIZED && is_own(&response, endpoint);
+                let asked = if wants { values(response.headers()) } else { Vec::new() };
+                self.doors.lock().unwrap_or_else(PoisonError::into_inner).insert(door, asked.clone());
+                asked
             }
         };
-        let mut header =
-            HeaderValue::try_from(header).map_err(|_| login("it grants no usable token".into()))?;
+        choose(asked.iter().map(String::as_str))
+    }
+
+    /// The `Authorization` that answers a challenge; nothing if there is no way to give one.
+    async fn answer(
+        &self,
+        client: &Client,
+        endpoint: &Endpoint<'_>,
+        asked: &Asked,
+        challenge: Challenge,
+        found: &Found,
+    ) -> Result<Option<HeaderValue>, Error> {
+        let login = |why: String, hint| Error::Login { url: asked.clone(), why, hint };
+        let header = match (challenge, &found.credential) {
+            (Challenge::Basic, Some(DockerCredential::UsernamePassword(user, password))) => basic(user, password),
+            (Challenge::Basic, _) => return Ok(None),
+            (Challenge::Bearer { realm, service, scope }, _) => {
+                let realm = token_service(endpoint, &realm).map_err(|why| login(why, REALM_HINT))?;
+                // Some ask for nothing or for everything; this is what a pull needs (genuinetools/reg#72).
+                let scope = scope.filter(|scope| scope.contains(':'));
+                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
+                let wish = [("service", service), ("scope", Some(scope))];
+                let wish = wish.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+                let token = token(client, asked, realm, wish, found).await?;
+                let value = HeaderValue::try_from(format!("Bearer {token}"));
+                value.map_err(|_| login("its token service grants no usable token".into(), HINT))?
+            }
+        };
+        let mut header = header;
         header.set_sensitive(true);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key(endpoint), header.clone());
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).insert(key(endpoint), header.clone());
         Ok(Some(header))
     }
 }
@@ -133,136 +155,133 @@ fn key(Endpoint { scheme, host, repository, .. }: &Endpoint<'_>) -> String {
     format!("{scheme}://{host}/{repository}")
 }
 
-fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+/// Whether the registry itself answered.
+fn is_own(response: &Response, endpoint: &Endpoint<'_>) -> bool {
+    let registry = Url::parse(&format!("{}://{}/", endpoint.scheme, endpoint.host));
+    registry.is_ok_and(|registry| registry.origin() == response.url().origin())
 }
 
-/// The strongest challenge that is understood.
-fn choose<'h>(values: impl Iterator<Item = &'h str>) -> Option<Challenge> {
-    let mut chosen = None;
-    for challenge in values.flat_map(ChallengeParser::new).map_while(Result::ok) {
-        let param = |name: &str| {
-            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped())
-        };
-        match challenge.scheme.to_ascii_lowercase().as_str() {
-            "bearer" => {
-                if let Some(realm) = param("realm") {
-                    return Some(Challenge::Bearer {
-                        realm,
-                        service: param("service"),
-                        scope: param("scope"),
-                    });
-                }
-            }
-            "basic" => chosen = Some(Challenge::Basic),
-            _ => {}
-        }
+fn values(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter();
+    values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+}
+
+/// The user and password in a mirror's URL.
+fn credential_of(url: &str) -> Option<DockerCredential> {
+    let url = Url::parse(url).ok().filter(|url| !url.username().is_empty())?;
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let password = decoded(url.password().unwrap_or_default());
+    Some(DockerCredential::UsernamePassword(decoded(url.username()), password))
+}
+
+/// The error of a registry that refuses while credentials for it may be where they cannot be read.
+async fn unheard(response: Response, asked: Asked, found: &Found) -> Error {
+    let status = response.status().as_u16();
+    let words = http::refusal(response).await.map(|words| format!(": {words}")).unwrap_or_default();
+    let why = found.behind(format!("the registry answered {status}{words}"));
+    Error::Login { url: asked, why, hint: HINT }
+}
+
+/// The URL of a token service. A registry behind https must name one behind https; where it names itself by http, as
+/// behind a reverse proxy that it does not know of (goharbor/harbor#3114), it is asked by https.
+fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
+    let registry = Url::parse(&format!("{}://{}/", endpoint.scheme, endpoint.host));
+    let registry = registry.map_err(|_| "its own address is no URL".to_owned())?;
+    let mut url = registry.join(realm).map_err(|_| "its token service has no URL".to_owned())?;
+    if endpoint.scheme == "https" && url.scheme() == "http" && url.port().is_none() && url.host() == registry.host() {
+        // Neither fails for http: and https:.
+        let _ = url.set_scheme("https");
+        let _ = url.set_port(registry.port());
     }
-    chosen
+    if url.scheme() != "https" && (endpoint.scheme == "https" || url.scheme() != "http") {
+        return Err(format!("its token service {} is not asked over https", Asked::from(url.as_str())));
+    }
+    Ok(url)
 }
 
 /// Asks a token service: with GET, or where docker keeps an identity token with OAuth2's POST.
 async fn token(
-    client: &reqwest::Client,
+    client: &Client,
+    registry: &Asked,
     mut realm: Url,
-    asked: Vec<(&str, String)>,
-    credential: Option<DockerCredential>,
+    wish: Vec<(&str, String)>,
+    found: &Found,
 ) -> Result<String, Error> {
-    // The query holds no secret, but says nothing to a person either.
-    let shown = realm.to_string();
-    let request = match credential {
+    let mut form = None;
+    let mut login = None;
+    match &found.credential {
         Some(DockerCredential::IdentityToken(refresh)) => {
-            let mut form = Serializer::new(String::new());
-            form.extend_pairs([("grant_type", "refresh_token"), ("client_id", "prebake")]);
-            form.append_pair("refresh_token", &refresh).extend_pairs(asked);
-            client.post(realm).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish())
+            let mut fields = Serializer::new(String::new());
+            fields.extend_pairs([("grant_type", "refresh_token"), ("client_id", "prebake")]);
+            fields.append_pair("refresh_token", refresh).extend_pairs(wish);
+            form = Some(fields.finish());
         }
-        other => {
-            realm.query_pairs_mut().extend_pairs(asked);
-            match other {
-                Some(DockerCredential::UsernamePassword(user, password)) => {
-                    client.get(realm).header(AUTHORIZATION, basic(&user, &password))
-                }
-                _ => client.get(realm),
+        credential => {
+            realm.query_pairs_mut().extend_pairs(wish);
+            if let Some(DockerCredential::UsernamePassword(user, password)) = credential {
+                login = Some(basic(user, password));
             }
         }
+    }
+    let (response, service) =
+        client.send(Request { url: realm.as_str(), headers: HeaderMap::new(), login, form }).await?;
+    // The query holds no secret, but says nothing to a person either.
+    let shown = Asked::from(service.as_str().split('?').next().unwrap_or_default());
+    let status = response.status();
+    if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        let words = http::refusal(response).await.map(|words| format!(": {words}")).unwrap_or_default();
+        let why = found.behind(format!("the token service {shown} answered {}{words}", status.as_u16()));
+        return Err(Error::Login { url: registry.clone(), why, hint: HINT });
+    }
+    if !status.is_success() {
+        let pause = http::pause(response.headers());
+        let words = http::refusal(response).await;
+        let status = status.as_u16();
+        return Err(Error::Token { url: registry.clone(), service: shown, status, words, pause });
+    }
+    let bytes = http::whole(response, &shown, http::SMALL).await?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let why = |bytes| match http::words::page(bytes) {
+        Some(_) => format!("its token service {shown} answers with an HTML page"),
+        None => format!("its token service {shown} answered, but it grants no token"),
     };
-    let mut response = request.send().await.map_err(|source| http::transport(&shown, source))?;
-    match response.status() {
-        StatusCode::OK => {}
-        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            return Err(Error::Login {
-                url: shown,
-                why: format!("the token service answered {}", status.as_u16()),
-            });
-        }
-        _ => return Err(http::refused(&shown, &response)),
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| http::transport(&shown, source))? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > http::SMALL {
-            return Err(Error::TooLong { url: shown, limit: http::SMALL });
-        }
-    }
-    let bad = || Error::Login { url: shown.clone(), why: "it grants no token".into() };
-    let granted: Granted = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-    granted.token.or(granted.access_token).filter(|token| !token.is_empty()).ok_or_else(bad)
-}
-
-/// What docker keeps for a host. Helpers are processes, so this may take a while.
-async fn credential(host: &str) -> Result<Option<DockerCredential>, String> {
-    let server = if registry_of(host) == host { host } else { HUB_KEY }.to_owned();
-    match tokio::task::spawn_blocking(move || stored(&server)).await {
-        Ok(found) => found,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-fn stored(server: &str) -> Result<Option<DockerCredential>, String> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    let directory = std::env::var_os("DOCKER_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let Some(path) = directory.or_else(home).map(|directory| directory.join("config.json")) else {
-        return Ok(None);
-    };
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
-    };
-    match docker_credential::get_credential_from_reader(BufReader::new(file), server) {
-        Ok(credential) => Ok(Some(credential)),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
-        // The words with which docker's own helpers say that they have nothing.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. })
-            if stdout.contains("credentials not found") =>
-        {
-            Ok(None)
-        }
-        // What a helper printed may hold a secret: it is not repeated.
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(format!("{helper} failed")),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
+    let granted = serde_json::from_slice(bytes).ok().and_then(|granted: Granted| {
+        [granted.token, granted.access_token].into_iter().flatten().find(|token| !token.is_empty())
+    });
+    granted.ok_or_else(|| Error::Login { url: registry.clone(), why: why(bytes), hint: HINT })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// goharbor/harbor#3114, #3933, #20530.
     #[test]
-    fn a_bearer_challenge_is_preferred_and_read_whole() {
-        let values = [
-            "Basic realm=\"x\"",
-            "Bearer realm=\"https://auth.example/token?x=1\",service=\"reg\",scope=\"repository:a/b:pull,push\"",
-        ];
-        let expected = Challenge::Bearer {
-            realm: "https://auth.example/token?x=1".into(),
-            service: Some("reg".into()),
-            scope: Some("repository:a/b:pull,push".into()),
+    fn a_token_service_is_asked_as_safely_as_its_registry() {
+        let of = |url: &str, realm: &str| {
+            let endpoint = Endpoint::parse(url).unwrap();
+            token_service(&endpoint, realm).map(String::from)
         };
-        assert_eq!(choose(values.into_iter()), Some(expected));
-        assert_eq!(choose(["Negotiate, basic realm=\"x\""].into_iter()), Some(Challenge::Basic));
-        assert_eq!(choose(["Bearer", "Digest nonce=1", "", "==="].into_iter()), None);
+        let secure = "https://reg.example/v2/a/manifests/1";
+        let plain = "http://reg.example:5000/v2/a/manifests/1";
+        let cases = [
+            (secure, "https://auth.example/t?a=b", Ok("https://auth.example/t?a=b")),
+            (secure, "http://reg.example/t", Ok("https://reg.example/t")),
+            (secure, "/t", Ok("https://reg.example/t")),
+            (secure, "http://auth.example/t", Err("http://auth.example/t is not asked over https")),
+            (secure, "http://reg.example:8080/t", Err("is not asked over https")),
+            (secure, "http://u:p@auth.example/t", Err("http://***@auth.example/t is not asked over https")),
+            (plain, "http://auth.example/t", Ok("http://auth.example/t")),
+            (plain, "/t", Ok("http://reg.example:5000/t")),
+            (plain, "file:///etc/passwd", Err("is not asked over https")),
+            (plain, "http://:x", Err("no URL")),
+        ];
+        for (url, realm, expected) in cases {
+            match (of(url, realm), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{realm}"),
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{realm}: {found}"),
+                (found, expected) => panic!("{realm}: {found:?}, not {expected:?}"),
+            }
+        }
     }
 }

@@ -1,0 +1,107 @@
+//! URLs as they are shown and kept: with the host that really answered, and without what opens its door.
+
+use std::fmt;
+
+use url::Url;
+
+/// What stands where a URL had a user and a password.
+const MASK: &str = "***";
+
+/// A URL that was asked, and where its server sent on to. Neither shows a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    url: String,
+    /// The last of the redirects, without its query: storage behind a registry has its signature there.
+    at: Option<String>,
+}
+
+impl Asked {
+    /// The URL that was asked first.
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// The same, sent on to another URL.
+    pub fn sent_on(&self, to: &Url) -> Self {
+        let mut at = to.clone();
+        if at.query().is_some() {
+            at.set_query(Some("…"));
+        }
+        Asked { url: self.url.clone(), at: Some(masked(at.as_str()).replace("?%E2%80%A6", "?…")) }
+    }
+
+    /// Who answered: scheme and host, of the redirect's target if there was one.
+    pub fn host(&self) -> &str {
+        let url = self.at.as_ref().unwrap_or(&self.url);
+        let from = url.find("://").map_or(0, |at| at + 3);
+        let length = url[from..].find(['/', '?', '#']).unwrap_or(url.len() - from);
+        &url[..from + length]
+    }
+
+    /// Whether this is another URL than the one that locks name.
+    pub fn stands_in_for(&self, canonical: &str) -> bool {
+        self.at.is_some() || self.url != canonical
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.at {
+            Some(at) => write!(f, "{} (which redirects to {at})", self.url),
+            None => f.write_str(&self.url),
+        }
+    }
+}
+
+impl<S: AsRef<str>> From<S> for Asked {
+    fn from(url: S) -> Self {
+        Asked { url: masked(url.as_ref()), at: None }
+    }
+}
+
+/// A URL without the user and password in it (RFC 3986 §3.2.1 bids not to show them). What is no URL, as one whose password
+/// has a slash, loses everything up to its last `@`.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);
+    let end = match Url::parse(url) {
+        Ok(_) => authority.rfind('@'),
+        Err(_) => rest.rfind('@'),
+    };
+    match end {
+        Some(at) => format!("{scheme}://{MASK}{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_passwords_are_masked_and_nothing_else_is_changed() {
+        let cases = [
+            ("https://h/a@1.0/b", "https://h/a@1.0/b"),
+            ("http://u:p@h:80/a", "http://***@h:80/a"),
+            ("http://token@h/", "http://***@h/"),
+            ("http://u:p@w@h/a", "http://***@h/a"),
+            ("http://u:p/w@h/a", "http://***@h/a"),
+            ("http://u:p?w@h", "http://***@h"),
+            ("file:///srv/m@1", "file:///srv/m@1"),
+            ("not a URL", "not a URL"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(masked(url), shown, "{url}");
+            assert_eq!(Asked::from(url).to_string(), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_shown_with_both_hosts_and_without_the_signature_in_its_query() {
+        let asked = Asked::from("http://u:p@a/x");
+        assert_eq!(asked.host(), "http://***@a");
+        let asked = asked.sent_on(&Url::parse("https://k:s@b:1/y?X-Amz-Signature=abc").unwrap());
+        assert_eq!(asked.to_string(), "http://***@a/x (which redirects to https://***@b:1/y?…)");
+        assert_eq!(asked.host(), "https://***@b:1");
+    }
+}

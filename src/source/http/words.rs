@@ -1,0 +1,107 @@
+//! What servers say in words: why they refuse, and pages for people where a file should be.
+
+use serde_json::Value;
+
+/// Longest explanation that is repeated, in characters.
+const LONGEST: usize = 300;
+
+/// The words of a refusal's body: a registry's `errors` (OCI distribution specification, "Error Codes"), a token service's
+/// `details` or `error_description` (RFC 6749 §5.2), or `message`. Fit for a terminal, and cut.
+pub fn of_refusal(body: &[u8]) -> Option<String> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let text = |value: &Value, name: &str| {
+        value.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty()).map(str::to_owned)
+    };
+    let one = |error: &Value| {
+        let detail = text(error, "detail").map(|detail| format!(" ({detail})")).unwrap_or_default();
+        match (text(error, "code"), text(error, "message")) {
+            (Some(code), Some(message)) => Some(format!("{code}: {message}{detail}")),
+            (code, message) => message.or(code).map(|words| words + &detail),
+        }
+    };
+    let listed = value.get("errors").and_then(Value::as_array).map(|errors| {
+        errors.iter().filter_map(|error| one(error).or_else(|| error.as_str().map(str::to_owned))).collect::<Vec<_>>()
+    });
+    let words = match listed {
+        Some(listed) if !listed.is_empty() => listed.join("; "),
+        _ => ["error_description", "details", "message", "error", "detail"]
+            .iter()
+            .find_map(|name| text(&value, name))?,
+    };
+    Some(printable(&words))
+}
+
+/// The title of an HTML page, if these bytes are one: what captive portals, proxies and error pages send with status 200.
+pub fn page(bytes: &[u8]) -> Option<String> {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_string();
+    let lower = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    let is_page = ["<!doctype html", "<html", "<head", "<body", "<script", "<meta "].iter().any(|tag| lower.starts_with(tag))
+        || (lower.starts_with("<?xml") || lower.starts_with("<!--")) && lower.contains("<html");
+    is_page.then(|| {
+        let title = start.to_ascii_lowercase().find("<title").and_then(|at| {
+            let (_, rest) = start.get(at..)?.split_once('>')?;
+            Some(printable(rest.split('<').next()?.trim()))
+        });
+        title.filter(|title| !title.is_empty()).unwrap_or_default()
+    })
+}
+
+/// Text of a server, fit for a terminal: no control characters, no marks that turn the direction of text, and not too long.
+pub fn printable(text: &str) -> String {
+    let harmless = |c: &char| {
+        !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let spaced = text.replace(['\n', '\r', '\t'], " ");
+    let mut found = spaced.chars().filter(harmless);
+    let mut words: String = found.by_ref().take(LONGEST).collect();
+    if found.next().is_some() {
+        words.push('…');
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusals_words_are_found_in_every_registrys_json_and_cannot_move_the_cursor() {
+        let cases = [
+            (r#"{"errors":[{"code":"DENIED","message":"Xray blocks it"}]}"#, Some("DENIED: Xray blocks it")),
+            (r#"{"errors":[{"code":"A"},{"message":"b","detail":"c"}]}"#, Some("A; b (c)")),
+            (r#"{"errors":[{"code":"A","message":"","detail":{"x":1}}]}"#, Some("A")),
+            (r#"{"errors":["plain"]}"#, Some("plain")),
+            (r#"{"details":"incorrect username or password"}"#, Some("incorrect username or password")),
+            (r#"{"error":"invalid_grant","error_description":"too old"}"#, Some("too old")),
+            ("\u{feff}{\"message\":\"m\"}", Some("m")),
+            (r#"{"message":"a\u001b[2Jb\nc\u202ed"}"#, Some("a[2Jb cd")),
+            (r#"{"errors":[]}"#, None),
+            (r#"{"errors":{}}"#, None),
+            ("<html>no</html>", None),
+            ("", None),
+        ];
+        for (body, words) in cases {
+            assert_eq!(of_refusal(body.as_bytes()).as_deref(), words, "{body}");
+        }
+        let long = format!(r#"{{"message":"{}"}}"#, "ä".repeat(1000));
+        assert_eq!(of_refusal(long.as_bytes()).unwrap().chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn a_page_is_told_from_what_should_be_there() {
+        let cases: [(&[u8], Option<&str>); 8] = [
+            (b"<!DOCTYPE html><html><head><title>Please sign in</title>", Some("Please sign in")),
+            (b"\xef\xbb\xbf\n <HTML><TITLE lang=de>\x1b[1mA</TITLE>", Some("[1mA")),
+            (b"<?xml version='1.0'?><!DOCTYPE html PUBLIC><html>", Some("")),
+            (b"<html>", Some("")),
+            (b"<?xml version='1.0'?><Error/>", None),
+            (b"FLATCAR_VERSION=1", None),
+            (b"\x88\x75\x04\x00", None),
+            (b"", None),
+        ];
+        for (bytes, title) in cases {
+            assert_eq!(page(bytes).as_deref(), title, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+}
