@@ -177,7 +177,8 @@ impl Store {
 
     /// Says so if the disk has no room for so many bytes more.
     pub fn must_have_room(&self, needed: u64) -> Result<(), Error> {
-        let disk = rustix::fs::statvfs(&self.root).map_err(|error| Error::io("look at", &self.root)(error.into()))?;
+        let disk = rustix::fs::statvfs(&self.root)
+            .map_err(|error| Error::io("look at", &self.root)(error.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         match needed > free {
             true => {

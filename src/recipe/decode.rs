@@ -8,6 +8,7 @@ use super::*;
 use crate::ignition::ssh_keys;
 use crate::output;
 use crate::report::{Finding, nearest};
+use crate::source::http::masked;
 use crate::sysext::packaging;
 use crate::yaml::decode::{Decoder, Fields};
 use crate::yaml::kinds::{self, Kind};
@@ -162,7 +163,8 @@ impl Reader<'_> {
                 match url.value.starts_with("http://") || url.value.starts_with("https://") {
                     true => bases.push(url.value.trim_end_matches('/').to_owned()),
                     false => self.decoder.push(
-                        Finding::error(format!("`{}` is not an http or https URL", url.value)).at(url.place),
+                        Finding::error(format!("`{}` is not an http or https URL", masked(&url.value)))
+                            .at(url.place),
                     ),
                 }
             }

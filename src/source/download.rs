@@ -376,7 +376,8 @@ fn write(
     while let Some((offset, bytes)) = receiver.blocking_recv() {
         if let Err(error) = partial.write(offset, &bytes) {
             // A full disk is not left full.
-            if matches!(&error, store::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull) {
+            if matches!(&error, store::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+            {
                 partial.discard();
             }
             return Err(error.into());

@@ -128,7 +128,10 @@ impl Error {
             error => error,
         };
         let name = canonical.split('?').next().unwrap_or(canonical);
-        if (name.ends_with(".gz") || name.ends_with(".tgz")) && !start.is_empty() && !start.starts_with(&http::GZIP) {
+        if (name.ends_with(".gz") || name.ends_with(".tgz"))
+            && !start.is_empty()
+            && !start.starts_with(&http::GZIP)
+        {
             error = Error::Unpacked { source: Box::new(error) };
         }
         match asked.stands_in_for(canonical) {

@@ -26,8 +26,8 @@ use url::Url;
 
 pub use self::asked::{Asked, masked};
 pub(super) use self::client::{Client, Request, basic, transport};
-use self::encoding::{Coding, Unpacker};
 pub(super) use self::encoding::GZIP;
+use self::encoding::{Coding, Unpacker};
 pub use self::error::{By, Error, MayPass};
 use super::Mirrors;
 use super::oci::{Endpoint, Logins};
@@ -455,7 +455,11 @@ impl Body<'_> {
 }
 
 /// The whole body of an answer, which should be small.
-pub(super) async fn whole(mut response: reqwest::Response, url: &Asked, limit: u64) -> Result<Vec<u8>, Error> {
+pub(super) async fn whole(
+    mut response: reqwest::Response,
+    url: &Asked,
+    limit: u64,
+) -> Result<Vec<u8>, Error> {
     let coding = match Coding::of(response.headers(), url.as_str()) {
         Coding::Identity => None,
         Coding::Gzip => Some(Unpacker::new()),

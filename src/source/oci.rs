@@ -215,10 +215,14 @@ impl Resolver<'_> {
         let url = image.manifest_url(&image.object());
         let top = self.document(image, &url, image.digest().copied().map(Expected::Digest)).await?;
         match self.parse(image, &top)? {
-            Document::Manifest(manifest) => match self.foreign_platform(image, arch, manifest.config).await? {
-                None => Ok(self.image(image, None, top.object, manifest)),
-                Some(platform) => Err(Error::Platform { image: image.clone(), arch, has: vec![platform] }),
-            },
+            Document::Manifest(manifest) => {
+                match self.foreign_platform(image, arch, manifest.config).await? {
+                    None => Ok(self.image(image, None, top.object, manifest)),
+                    Some(platform) => {
+                        Err(Error::Platform { image: image.clone(), arch, has: vec![platform] })
+                    }
+                }
+            }
             Document::Index(index) => self.within(image, arch, &index, &top).await,
         }
     }
@@ -239,7 +243,8 @@ impl Resolver<'_> {
                 Document::Index(inner) => {
                     has.extend(inner.platforms());
                     // The platform that the outer one names stands for all that is in the inner one.
-                    let Some((choice, object)) = self.choices(image, arch, &inner, &fetched)?.into_iter().next()
+                    let Some((choice, object)) =
+                        self.choices(image, arch, &inner, &fetched)?.into_iter().next()
                     else {
                         continue;
                     };

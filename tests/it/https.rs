@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::http::{SOON, Server, connect};
 use crate::judges;
-use crate::world::{VERSION, World, repository};
+use crate::world::{Run, VERSION, World, repository};
 
 /// The small world, built, and served over HTTPS with these arguments beside.
 fn serve(world: &World, args: &[&str]) -> (Server, String) {
@@ -205,6 +205,27 @@ fn what_is_no_certificate_is_refused_with_the_file_and_a_way_out() {
     }
     let nowhere = ["serve", "output/small/current", "--tls-generate", "ca"];
     world.prebake(&nowhere).fails(2, &["--tls-address", "--tls-only"]);
+}
+
+/// rustls/webpki#205: `openssl req -x509` makes a certificate that says CA:TRUE.
+#[test]
+fn status_believes_a_server_whose_own_certificate_is_named_and_no_other() {
+    let world = built();
+    self_signed(&world, "site");
+    self_signed(&world, "other");
+    let (_server, url) = serve(&world, &["--tls-cert", "site.crt", "--tls-key", "site.key"]);
+    let status = |args: &[&str], file: &str| {
+        let mut command = world.command(&[&["status", "--json", "--server", &url], args].concat());
+        Run::of(command.env("SSL_CERT_FILE", world.path(file)).output().unwrap())
+    };
+    status(&["--ca", "site.crt"], "absent").ok();
+    status(&[], "site.crt").ok();
+    let refused = status(&["--ca", "other.crt"], "absent");
+    refused.fails(5, &["certificate is not to be believed", "authority's certificate (CA:TRUE)", "--ca"]);
+    status(&["--ca", "site.key"], "absent").fails(2, &["--ca are of no use", "no certificate in PEM"]);
+    let named = url.replace("127.0.0.1", "localhost");
+    let mut command = world.command(&["status", "--server", &named, "--ca", "site.crt"]);
+    Run::of(command.output().unwrap()).fails(5, &["it is for", "127.0.0.1", "not for localhost"]);
 }
 
 #[test]

@@ -107,9 +107,8 @@ fn a_length_that_cannot_be_is_refused_before_there_is_anything_of_it_and_the_hon
 #[test]
 fn bodies_without_an_end_are_cut_at_what_their_kind_may_have() {
     let endless = |request: &Request| request.path.ends_with("version.txt").then_some(Fault::Endless);
-    let world = World::with_faults(move |request| {
-        endless(request).filter(|_| request.path.contains(VERSION))
-    });
+    let world =
+        World::with_faults(move |request| endless(request).filter(|_| request.path.contains(VERSION)));
     world.prebake(&LOCK).fails(4, &["version.txt", "longer than the 1048576 bytes"]);
     assert!(world.names("store/tmp").is_empty());
 }
@@ -120,7 +119,9 @@ fn codings_that_nobody_asked_for_are_undone_or_named() {
     let path = |request: &Request, suffix: &str| request.path.ends_with(suffix);
     type Coded = Box<dyn Fn(&Request) -> Option<Fault> + Send + Sync>;
     let packed = |what: &'static str| -> Coded { Box::new(move |r| path(r, what).then_some(Fault::Gzip)) };
-    let labelled = |coding: &'static str| -> Coded { Box::new(move |r| path(r, INITRD).then_some(Fault::Coding(coding))) };
+    let labelled = |coding: &'static str| -> Coded {
+        Box::new(move |r| path(r, INITRD).then_some(Fault::Coding(coding)))
+    };
     let undone: [(&str, Coded); 5] = [
         ("the kernel", packed(KERNEL)),
         ("signatures", packed(".sig")),
@@ -157,9 +158,13 @@ const PORTAL: &str = "<!DOCTYPE html><html><head><title>Please sign in to the ne
 #[test]
 fn a_captive_portal_is_called_a_page_at_the_address_that_was_really_asked() {
     for suffix in ["current/version.txt", "vmlinuz.sig", INITRD] {
-        let world = World::with_faults(move |request| request.path.ends_with(suffix).then_some(Fault::Page(PORTAL)));
+        let world =
+            World::with_faults(move |request| request.path.ends_with(suffix).then_some(Fault::Page(PORTAL)));
         let run = world.prebake(&LOCK);
-        run.fails(6, &[&world.mirror.url(), suffix, "an HTML page", "Please sign in to the network", "captive portal"]);
+        run.fails(
+            6,
+            &[&world.mirror.url(), suffix, "an HTML page", "Please sign in to the network", "captive portal"],
+        );
         assert!(!run.stderr.contains("https://stable"), "nobody asked there: {}", run.stderr);
     }
 }
@@ -180,7 +185,10 @@ fn a_redirect_to_a_host_that_cannot_be_reached_names_both() {
     let path = format!("/stable/amd64-usr/{VERSION}/{KERNEL}");
     let world = World::with_faults(move |request| (request.path == path).then_some(Fault::Redirect(target)));
     let run = world.prebake(&LOCK);
-    run.fails(6, &[&world.mirror.url(), KERNEL, &format!("redirects to http://{closed}/x?…"), "no connection"]);
+    run.fails(
+        6,
+        &[&world.mirror.url(), KERNEL, &format!("redirects to http://{closed}/x?…"), "no connection"],
+    );
     assert!(!run.stderr.contains("s3cr3t"), "{}", run.stderr);
 }
 
@@ -192,7 +200,11 @@ fn a_release_without_its_pxe_files_is_told_from_one_that_there_is_not() {
         world.edit("recipes/small.yaml", "{channel: stable}", &format!("{{channel: stable{version}}}"));
         let directory = world.path("release/stable/amd64-usr").join(VERSION);
         fs::remove_file(directory.join(KERNEL)).unwrap();
-        let words = [&format!("Flatcar {VERSION} is there"), "but without flatcar_production_pxe.vmlinuz", "pin the release before"];
+        let words = [
+            &format!("Flatcar {VERSION} is there"),
+            "but without flatcar_production_pxe.vmlinuz",
+            "pin the release before",
+        ];
         world.prebake(&LOCK).fails(7, &words);
     }
     let world = World::new();
@@ -205,7 +217,13 @@ fn a_release_without_its_pxe_files_is_told_from_one_that_there_is_not() {
 fn a_password_in_a_mirrors_address_is_sent_and_shown_or_kept_nowhere() {
     let secret = "m1rr0r-s3cr3t";
     let mut all = String::new();
-    for fault in [None, Some(Fault::Status(500)), Some(Fault::Corrupt(9)), Some(Fault::Stall(5 << 20)), Some(Fault::Page(PORTAL))] {
+    for fault in [
+        None,
+        Some(Fault::Status(500)),
+        Some(Fault::Corrupt(9)),
+        Some(Fault::Stall(5 << 20)),
+        Some(Fault::Page(PORTAL)),
+    ] {
         let world = large(move |_| fault);
         let mirror = world.mirror.url().replace("http://", &format!("http://robot:{secret}@"));
         let mut command = world.command(&["build", "recipes/small.yaml", "--stall-timeout", "500ms"]);
@@ -214,7 +232,8 @@ fn a_password_in_a_mirrors_address_is_sent_and_shown_or_kept_nowhere() {
         assert_eq!(run.code == Some(0), fault.is_none(), "{}", run.stderr);
         assert_eq!(run.stderr.contains("http://***@127.0.0.1"), fault.is_some(), "{}", run.stderr);
         all += &(run.stdout + &run.stderr);
-        let grep = Command::new("grep").args(["-rlaF", secret, "."]).current_dir(world.path("")).output().unwrap();
+        let grep =
+            Command::new("grep").args(["-rlaF", secret, "."]).current_dir(world.path("")).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&grep.stdout), "", "{fault:?}");
         for name in ["events", "summary", "junit"] {
             assert!(world.path(name).exists(), "{name}");
@@ -242,7 +261,8 @@ impl Canned {
             for mut stream in listener.incoming().flatten() {
                 let mut head = [0; 4096];
                 let read = stream.read(&mut head).unwrap_or(0);
-                let line = String::from_utf8_lossy(&head[..read]).lines().next().unwrap_or_default().to_owned();
+                let line =
+                    String::from_utf8_lossy(&head[..read]).lines().next().unwrap_or_default().to_owned();
                 hearing.lock().unwrap().push(line);
                 let _ = stream.write_all(answer.as_bytes());
             }
@@ -254,13 +274,48 @@ impl Canned {
 #[test]
 fn what_a_proxy_answers_is_told_as_the_proxys_answer_with_its_name() {
     let cases = [
-        ("http", "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", "the proxy http://127.0.0.1", "407"),
-        ("http", "HTTP/1.1 403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\nContent-Length: 0\r\n\r\n", "the proxy http://127.0.0.1", "answered 403"),
-        ("http", "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "by way of the proxy http://127.0.0.1", "403"),
-        ("http", "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "by way of the proxy http://127.0.0.1", "502"),
-        ("https", "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "the proxy http://127.0.0.1", "407"),
-        ("https", "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "the proxy http://127.0.0.1", "answered 403 Forbidden"),
-        ("https", "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "the proxy http://127.0.0.1", "answered 502"),
+        (
+            "http",
+            "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
+            "the proxy http://127.0.0.1",
+            "407",
+        ),
+        (
+            "http",
+            "HTTP/1.1 403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\nContent-Length: 0\r\n\r\n",
+            "the proxy http://127.0.0.1",
+            "answered 403",
+        ),
+        (
+            "http",
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            "by way of the proxy http://127.0.0.1",
+            "403",
+        ),
+        (
+            "http",
+            "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+            "by way of the proxy http://127.0.0.1",
+            "502",
+        ),
+        (
+            "https",
+            "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+            "the proxy http://127.0.0.1",
+            "407",
+        ),
+        (
+            "https",
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            "the proxy http://127.0.0.1",
+            "answered 403 Forbidden",
+        ),
+        (
+            "https",
+            "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+            "the proxy http://127.0.0.1",
+            "answered 502",
+        ),
         ("https", "", "the proxy http://127.0.0.1", "no connection"),
     ];
     let world = World::new();
@@ -339,7 +394,8 @@ fn over_tls(world: &World, name: &str, behind: &Mirror) -> u16 {
     listener.set_nonblocking(true).unwrap();
     let behind = behind.address();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
@@ -365,11 +421,43 @@ fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_wit
         ("address", &[both], "-days 3", "127.0.0.1", None),
         ("leaf", &[both, "basicConstraints=critical,CA:FALSE"], "-days 3", "localhost", None),
         ("usage", &[both, "extendedKeyUsage=serverAuth"], "-days 3", "localhost", None),
-        ("client", &[both, "extendedKeyUsage=clientAuth"], "-days 3", "localhost", Some(&["extended key usage", "serverAuth"])),
-        ("names", &["subjectAltName=DNS:other.lab"], "-days 3", "localhost", Some(&["for", "other.lab", "not for localhost"])),
+        (
+            "client",
+            &[both, "extendedKeyUsage=clientAuth"],
+            "-days 3",
+            "localhost",
+            Some(&["extended key usage", "serverAuth"]),
+        ),
+        (
+            "names",
+            &["subjectAltName=DNS:other.lab"],
+            "-days 3",
+            "localhost",
+            Some(&["for", "other.lab", "not for localhost"]),
+        ),
         ("nameless", &[], "-days 3", "localhost", Some(&["names no host at all", "-addext subjectAltName"])),
-        ("late", &[both], "-not_before 20200101000000Z -not_after 20210101000000Z", "localhost", Some(&["valid until 2021-01-01T00:00:00Z", "this machine's clock says", "hint: look at this machine's clock first"])),
-        ("early", &[both], "-not_before 20900101000000Z -not_after 20910101000000Z", "localhost", Some(&["valid from 2090-01-01T00:00:00Z", "this machine's clock says", "hint: set this machine's clock first"])),
+        (
+            "late",
+            &[both],
+            "-not_before 20200101000000Z -not_after 20210101000000Z",
+            "localhost",
+            Some(&[
+                "valid until 2021-01-01T00:00:00Z",
+                "this machine's clock says",
+                "hint: look at this machine's clock first",
+            ]),
+        ),
+        (
+            "early",
+            &[both],
+            "-not_before 20900101000000Z -not_after 20910101000000Z",
+            "localhost",
+            Some(&[
+                "valid from 2090-01-01T00:00:00Z",
+                "this machine's clock says",
+                "hint: set this machine's clock first",
+            ]),
+        ),
     ];
     let has_times = Command::new("openssl").args(["req", "-help"]).output().unwrap();
     let has_times = String::from_utf8_lossy(&has_times.stderr).contains("-not_before");
@@ -407,10 +495,15 @@ fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_wit
     let port = over_tls(&world, "docker", &world.mirror);
     let with = |file: &str| {
         let mut command = world.command(&LOCK);
-        command.env("PREBAKE_MIRROR_FLATCAR", format!("https://localhost:{port}")).env("SSL_CERT_FILE", world.path(file));
+        command
+            .env("PREBAKE_MIRROR_FLATCAR", format!("https://localhost:{port}"))
+            .env("SSL_CERT_FILE", world.path(file));
         Run::of(command.output().unwrap())
     };
-    with("other.crt").fails(5, &["authority's certificate (CA:TRUE)", "SSL_CERT_FILE", "basicConstraints=critical,CA:FALSE"]);
+    with("other.crt").fails(
+        5,
+        &["authority's certificate (CA:TRUE)", "SSL_CERT_FILE", "basicConstraints=critical,CA:FALSE"],
+    );
     with("docker.key").fails(5, &["no CA certificates", "docker.key", "no certificate in PEM"]);
     with("absent.pem").fails(5, &["no CA certificates", "absent.pem"]);
 }

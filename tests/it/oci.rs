@@ -3,6 +3,7 @@
 
 mod judges;
 mod logins;
+mod shapes;
 
 use std::collections::BTreeMap;
 use std::fs;

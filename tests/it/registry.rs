@@ -48,7 +48,8 @@ pub struct Request {
     pub range: Option<(usize, usize)>,
     /// How many requests for this target came before.
     pub earlier: usize,
-    body: String,
+    /// What was posted.
+    pub body: String,
 }
 
 /// What goes wrong with one answer.
@@ -66,6 +67,12 @@ pub enum Fault {
     Challenge(String),
     /// The login counts no more.
     Expired,
+    /// This status, these headers and this body. `{self}` in them is the registry's own URL.
+    Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// These headers beside the right ones.
+    Headers(Vec<(&'static str, String)>),
+    /// Packed with gzip, and said to be.
+    Gzip,
 }
 
 type Hook = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
@@ -308,6 +315,21 @@ impl Held {
                 Some(Fault::Truncate(at)) => sent = at,
                 Some(Fault::Redirect(to)) => {
                     answer = Answer { status: 307, headers: vec![("Location", to)], body: Vec::new() };
+                }
+                Some(Fault::Answer(status, headers, body)) => {
+                    let own = |text: String| text.replace("{self}", &format!("http://{}", self.address));
+                    let headers = headers.into_iter().map(|(name, value)| (name, own(value))).collect();
+                    answer = Answer { status, headers, body };
+                }
+                Some(Fault::Headers(headers)) => {
+                    answer.headers.retain(|(name, _)| headers.iter().all(|(other, _)| other != name));
+                    answer.headers.extend(headers);
+                }
+                Some(Fault::Gzip) => {
+                    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+                    packer.write_all(&answer.body)?;
+                    answer.body = packer.finish()?;
+                    answer.headers.push(("Content-Encoding", "gzip".into()));
                 }
                 Some(Fault::Challenge(challenge)) => {
                     answer = Answer::status(401);

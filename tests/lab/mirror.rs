@@ -428,16 +428,15 @@ fn read_request(input: &mut BufReader<TcpStream>) -> io::Result<Option<Request>>
     let mut words = line.split_whitespace();
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
     let path = target.split('?').next().unwrap_or_default();
-    let mut request =
-        Request {
-            method: method.into(),
-            path: path.into(),
-            range: None,
-            earlier: 0,
-            if_range: None,
-            accept_encoding: None,
-            authorization: None,
-        };
+    let mut request = Request {
+        method: method.into(),
+        path: path.into(),
+        range: None,
+        earlier: 0,
+        if_range: None,
+        accept_encoding: None,
+        authorization: None,
+    };
     loop {
         let mut header = String::new();
         input.read_line(&mut header)?;

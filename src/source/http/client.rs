@@ -57,9 +57,8 @@ impl Client {
     pub fn new(stall: Duration) -> Result<Client, Error> {
         let (roots, proxies) = (Roots::system(), Proxies::of_environment());
         let chosen = proxies.clone();
-        let proxy = reqwest::Proxy::custom(move |url| {
-            chosen.of(url).ok().flatten().map(|proxy| proxy.url.clone())
-        });
+        let proxy =
+            reqwest::Proxy::custom(move |url| chosen.of(url).ok().flatten().map(|proxy| proxy.url.clone()));
         // What is stored is what was signed: no server needs to pack it (and none that is asked so may).
         let unpacked = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         let client = reqwest::Client::builder()
@@ -82,7 +81,8 @@ impl Client {
     pub async fn send(&self, request: Request<'_>) -> Result<(Response, Asked), Error> {
         let Request { url, headers, mut login, mut form } = request;
         let mut asked = Asked::from(url);
-        let mut url = Url::parse(url).map_err(|why| Error::Url { url: asked.clone(), why: why.to_string() })?;
+        let mut url =
+            Url::parse(url).map_err(|why| Error::Url { url: asked.clone(), why: why.to_string() })?;
         login = login.or(take_login(&mut url));
         let origin = url.origin();
         let mut is_secure = false;
@@ -174,7 +174,8 @@ fn target(response: &Response) -> Option<Result<Url, String>> {
         return None;
     }
     let location = response.headers().get(LOCATION)?;
-    let joined = std::str::from_utf8(location.as_bytes()).ok().and_then(|text| response.url().join(text).ok());
+    let joined =
+        std::str::from_utf8(location.as_bytes()).ok().and_then(|text| response.url().join(text).ok());
     Some(joined.ok_or_else(|| "redirect to what is no URL".into()))
 }
 
@@ -187,7 +188,9 @@ async fn failed(asked: &Asked, url: &Url, proxy: Option<&Proxy>, source: reqwest
     let tunnel = causes.map(ToString::to_string).find(|text| text.starts_with("tunnel error"));
     let name = proxy.name();
     let what = match tunnel.as_deref() {
-        Some(text) if text.contains("authorization") => format!("the proxy {name} answered 407: it wants a login"),
+        Some(text) if text.contains("authorization") => {
+            format!("the proxy {name} answered 407: it wants a login")
+        }
         Some(text) if text.contains("unsuccessful") => match refusal(proxy, url).await {
             Some(status) => format!("the proxy {name} answered {status}"),
             None => format!("the proxy {name} refuses to connect"),
@@ -204,11 +207,10 @@ async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
         let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.ok()?;
         let target = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);
         let login = take_login(&mut proxy.url.clone());
-        let login = login.and_then(|login| Some(format!("Proxy-Authorization: {}\r\n", login.to_str().ok()?)));
-        let head = format!(
-            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
-            login.unwrap_or_default()
-        );
+        let login =
+            login.and_then(|login| Some(format!("Proxy-Authorization: {}\r\n", login.to_str().ok()?)));
+        let head =
+            format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n", login.unwrap_or_default());
         stream.write_all(head.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
         while !answer.contains(&b'\n') && answer.len() < 1024 {
@@ -220,7 +222,9 @@ async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
         }
         let line = String::from_utf8_lossy(&answer);
         let status = line.lines().next()?.split_once(' ')?.1;
-        status.starts_with(|digit: char| digit.is_ascii_digit()).then(|| super::words::printable(status.trim()))
+        status
+            .starts_with(|digit: char| digit.is_ascii_digit())
+            .then(|| super::words::printable(status.trim()))
     };
     (proxy.url.scheme() == "http").then_some(())?;
     tokio::time::timeout(PROXY_TIMEOUT, ask).await.ok().flatten()

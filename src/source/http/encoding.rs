@@ -29,13 +29,18 @@ impl Coding {
     /// Reads an answer's headers, for a URL.
     pub fn of(headers: &HeaderMap, url: &str) -> Self {
         let values = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-        let mut codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().to_ascii_lowercase());
-        let mut codings = codings.by_ref().filter(|coding| !matches!(coding.as_str(), "" | "identity" | "aws-chunked" | "utf-8"));
+        let mut codings =
+            values.flat_map(|value| value.split(',')).map(|coding| coding.trim().to_ascii_lowercase());
+        let mut codings = codings
+            .by_ref()
+            .filter(|coding| !matches!(coding.as_str(), "" | "identity" | "aws-chunked" | "utf-8"));
         let Some(first) = codings.next() else { return Coding::Identity };
         let path = url.split(['?', '#']).next().unwrap_or(url).to_ascii_lowercase();
         match (first.as_str(), codings.next()) {
             (_, Some(_)) => Coding::Other("several codings".into()),
-            ("gzip" | "x-gzip", None) if PACKED.iter().any(|suffix| path.ends_with(suffix)) => Coding::Identity,
+            ("gzip" | "x-gzip", None) if PACKED.iter().any(|suffix| path.ends_with(suffix)) => {
+                Coding::Identity
+            }
             ("gzip" | "x-gzip", None) => Coding::Gzip,
             (_, None) => Coding::Other(first.chars().filter(char::is_ascii_graphic).take(40).collect()),
         }

@@ -36,7 +36,10 @@ pub enum Error {
         bad: Bad,
     },
     /// HTTPS on a system that trusts nobody, as in an empty container.
-    #[error("cannot fetch {url}: this system has no CA certificates to judge the server by{}", behind(troubles))]
+    #[error(
+        "cannot fetch {url}: this system has no CA certificates to judge the server by{}",
+        behind(troubles)
+    )]
     NoRoots {
         /// URL.
         url: Asked,

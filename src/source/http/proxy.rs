@@ -119,7 +119,8 @@ fn parse(variable: &'static str, value: &str) -> Setting {
     let text = if has_scheme { value.to_owned() } else { format!("http://{value}") };
     let url = Url::parse(&text).map_err(|_| bad("it is not a URL such as http://proxy.example:3128"))?;
     // `http:/x`, and what else a browser would mend.
-    let is_mended = !has_scheme && value.split([':', '/']).next().is_some_and(|first| first == "http" || first == "https");
+    let is_mended = !has_scheme
+        && value.split([':', '/']).next().is_some_and(|first| first == "http" || first == "https");
     match url.scheme() {
         "http" | "https" if !is_mended && url.host_str().is_some_and(|host| !host.is_empty()) => {
             Ok(Proxy { url, variable })
@@ -186,7 +187,9 @@ impl Exception {
                 let host = host.trim_end_matches('.');
                 host.eq_ignore_ascii_case(domain) || is_below(host, domain)
             }
-            (Pattern::Below(domain), Some(Host::Domain(host))) => is_below(host.trim_end_matches('.'), domain),
+            (Pattern::Below(domain), Some(Host::Domain(host))) => {
+                is_below(host.trim_end_matches('.'), domain)
+            }
             _ => false,
         }
     }
@@ -262,7 +265,8 @@ mod tests {
         ];
         for (list, url, direct) in cases {
             for name in ["no_proxy", "NO_PROXY"] {
-                let proxies = proxies(&[("http_proxy", "http://p:1"), ("https_proxy", "http://p:1"), (name, list)]);
+                let proxies =
+                    proxies(&[("http_proxy", "http://p:1"), ("https_proxy", "http://p:1"), (name, list)]);
                 let found = proxies.of(&Url::parse(url).unwrap()).unwrap();
                 assert_eq!(found.is_none(), direct, "{name}={list} for {url}");
             }

@@ -162,7 +162,8 @@ fn judge_named(
     let certificate = certificate.tbs_certificate;
     let is_authority = matches!(certificate.get::<BasicConstraints>(), Ok(Some((_, basic))) if basic.ca);
     match &refused {
-        CertificateError::UnknownIssuer => {}
+        // Another authority of the issuer's name may be known, too.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {}
         // webpki's CaUsedAsEndEntity, which rustls has no name for.
         CertificateError::Other(_) if is_authority => {}
         _ => return Err(refused),
@@ -230,8 +231,13 @@ impl Distrust {
                 format!("it is for {}, and not for {}", presented.join(", "), expected.to_str()),
                 format!("ask by a name that it has, or have one with the right names in subjectAltName; {MAKE}"),
             ),
-            CertificateError::UnknownIssuer => (
-                "none of the known authorities has issued it".into(),
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+                match error {
+                    CertificateError::BadSignature => {
+                        "an authority of its issuer's name is known, but has another key".into()
+                    }
+                    _ => "none of the known authorities has issued it".into(),
+                },
                 format!(
                     "if a site's own authority has issued it, name that authority's PEM file, or the server's own certificate, with {CERT_FILE}; a server must also send the certificates between the two"
                 ),
@@ -305,7 +311,8 @@ mod tests {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.certificates.clone());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let authorities = WebPkiServerVerifier::builder_with_provider(store.into(), provider).build().unwrap();
+        let authorities =
+            WebPkiServerVerifier::builder_with_provider(store.into(), provider).build().unwrap();
         (Verifier { authorities, named: roots.certificates }, certificate)
     }
 
@@ -333,9 +340,15 @@ mod tests {
         let other = judged(&verifier, &own, "other.lab", 2026);
         assert!(other.contains("not for other.lab") && other.contains("mirror.lab"), "{other}");
         let early = judged(&verifier, &own, "mirror.lab", 2010);
-        assert!(early.contains("from 2026-01-01T00:00:00Z") && early.contains("clock says 2010-06-01"), "{early}");
+        assert!(
+            early.contains("from 2026-01-01T00:00:00Z") && early.contains("clock says 2010-06-01"),
+            "{early}"
+        );
         let late = judged(&verifier, &own, "mirror.lab", 2040);
-        assert!(late.contains("until 2027-01-01T00:00:00Z") && late.contains("clock says 2040-06-01"), "{late}");
+        assert!(
+            late.contains("until 2027-01-01T00:00:00Z") && late.contains("clock says 2040-06-01"),
+            "{late}"
+        );
 
         let (_, stranger) = named(times);
         let why = judged(&verifier, &stranger, "mirror.lab", 2026);
@@ -357,7 +370,8 @@ mod tests {
         let (verifier, _) = named(|_| {});
         let leaf = rcgen::CertificateParams::new(vec!["leaf.lab".to_owned()]).unwrap();
         let leaf = leaf.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().der().clone();
-        assert!(judged(&verifier, &leaf, "leaf.lab", 2026).contains("none of the known authorities"));
+        // rcgen gives all authorities one name.
+        assert!(judged(&verifier, &leaf, "leaf.lab", 2026).contains("has another key"));
         let verifier = Verifier { named: vec![leaf.clone()], ..verifier };
         assert_eq!(judged(&verifier, &leaf, "leaf.lab", 2026), "taken");
         assert!(judged(&verifier, &leaf, "mirror.lab", 2026).contains("not for mirror.lab"));

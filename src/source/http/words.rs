@@ -21,7 +21,10 @@ pub fn of_refusal(body: &[u8]) -> Option<String> {
         }
     };
     let listed = value.get("errors").and_then(Value::as_array).map(|errors| {
-        errors.iter().filter_map(|error| one(error).or_else(|| error.as_str().map(str::to_owned))).collect::<Vec<_>>()
+        errors
+            .iter()
+            .filter_map(|error| one(error).or_else(|| error.as_str().map(str::to_owned)))
+            .collect::<Vec<_>>()
     });
     let words = match listed {
         Some(listed) if !listed.is_empty() => listed.join("; "),
@@ -36,7 +39,9 @@ pub fn of_refusal(body: &[u8]) -> Option<String> {
 pub fn page(bytes: &[u8]) -> Option<String> {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_string();
     let lower = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
-    let is_page = ["<!doctype html", "<html", "<head", "<body", "<script", "<meta "].iter().any(|tag| lower.starts_with(tag))
+    let is_page = ["<!doctype html", "<html", "<head", "<body", "<script", "<meta "]
+        .iter()
+        .any(|tag| lower.starts_with(tag))
         || (lower.starts_with("<?xml") || lower.starts_with("<!--")) && lower.contains("<html");
     is_page.then(|| {
         let title = start.to_ascii_lowercase().find("<title").and_then(|at| {
@@ -50,7 +55,8 @@ pub fn page(bytes: &[u8]) -> Option<String> {
 /// Text of a server, fit for a terminal: no control characters, no marks that turn the direction of text, and not too long.
 pub fn printable(text: &str) -> String {
     let harmless = |c: &char| {
-        !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
     };
     let spaced = text.replace(['\n', '\r', '\t'], " ");
     let mut found = spaced.chars().filter(harmless);

@@ -122,7 +122,8 @@ mod tests {
             "Basic realm=\"x\"",
             "Bearer realm=\"https://auth.example/token?x=1\",service=\"reg\",scope=\"repository:a/b:pull,push\"",
         ];
-        let expected = bearer("https://auth.example/token?x=1", Some("reg"), Some("repository:a/b:pull,push"));
+        let expected =
+            bearer("https://auth.example/token?x=1", Some("reg"), Some("repository:a/b:pull,push"));
         assert_eq!(choose(values.into_iter()), expected);
         assert_eq!(choose(["Negotiate, basic realm=\"x\""].into_iter()), Some(Challenge::Basic));
         assert_eq!(choose(["Bearer", "Digest nonce=1", "", "==="].into_iter()), None);

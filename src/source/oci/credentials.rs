@@ -68,7 +68,9 @@ fn look(files: &[PathBuf], host: &str, repository: &str) -> Found {
     for path in files {
         let text = match fs::read(path) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                continue;
+            }
             Err(error) => {
                 found.notes.push(format!("{} cannot be read: {error}", path.display()));
                 continue;
@@ -87,14 +89,20 @@ fn look(files: &[PathBuf], host: &str, repository: &str) -> Found {
 }
 
 /// What one file has.
-fn within(path: &Path, text: &[u8], host: &str, repository: &str) -> Result<Option<DockerCredential>, String> {
+fn within(
+    path: &Path,
+    text: &[u8],
+    host: &str,
+    repository: &str,
+) -> Result<Option<DockerCredential>, String> {
     let shown = path.display();
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let config: Value = serde_json::from_slice(text)
-        .map_err(|error| format!("{shown}:{}: it is not JSON, so no login is taken from it ({error})", error.line()))?;
+    let config: Value = serde_json::from_slice(text).map_err(|error| {
+        format!("{shown}:{}: it is not JSON, so no login is taken from it ({error})", error.line())
+    })?;
     let section = |name: &str| config.get(name).and_then(Value::as_object);
     let is_hub = registry_of(host) != host;
     let server = if is_hub { HUB_KEY } else { host };
@@ -241,8 +249,14 @@ mod tests {
             ("{\"auths\": {\n  \"h\": {\"auth\": \"czNjcjN0\"},\n}}", "c.json:3: it is not JSON"),
             ("s3cr3t", "c.json:1: it is not JSON"),
             ("{\"auths\": {\"h\": {\"auth\": \"s3cr3t!\"}}}", "c.json: the entry for h is of no use"),
-            ("{\"credsStore\": \"no-such-helper\"}", "docker-credential-no-such-helper cannot be run, which c.json names"),
-            ("{\"credHelpers\": {\"h\": \"no-such-helper\"}}", "docker-credential-no-such-helper cannot be run"),
+            (
+                "{\"credsStore\": \"no-such-helper\"}",
+                "docker-credential-no-such-helper cannot be run, which c.json names",
+            ),
+            (
+                "{\"credHelpers\": {\"h\": \"no-such-helper\"}}",
+                "docker-credential-no-such-helper cannot be run",
+            ),
         ];
         for (text, note) in cases {
             let error = within(Path::new("c.json"), text.as_bytes(), "h", "a").unwrap_err();
@@ -263,7 +277,12 @@ mod tests {
         };
         assert_eq!(
             of(&[("HOME", "/h"), ("REGISTRY_AUTH_FILE", "/r.json")]),
-            ["/r.json", "/h/.docker/config.json", "/run/containers/7/auth.json", "/h/.config/containers/auth.json"]
+            [
+                "/r.json",
+                "/h/.docker/config.json",
+                "/run/containers/7/auth.json",
+                "/h/.config/containers/auth.json"
+            ]
         );
         assert_eq!(
             of(&[("DOCKER_CONFIG", "/d"), ("XDG_RUNTIME_DIR", "/x"), ("XDG_CONFIG_HOME", "/c")]),

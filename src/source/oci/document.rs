@@ -154,8 +154,8 @@ impl Index {
     /// Every platform, as `linux/arm64/v8`. What BuildKit adds about a build has none of its own.
     pub fn platforms(&self) -> Vec<String> {
         let platforms = self.0.iter().filter_map(|descriptor| descriptor.platform().as_ref());
-        let known = platforms
-            .filter(|p| p.os().to_string() != "unknown" && !p.architecture().to_string().is_empty());
+        let known =
+            platforms.filter(|p| p.os().to_string() != "unknown" && !p.architecture().to_string().is_empty());
         let mut names: Vec<String> = known
             .map(|p| {
                 let variant = p.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
@@ -305,7 +305,12 @@ mod tests {
         let sizes = |entries: Vec<serde_json::Value>| {
             let bytes = json!({"schemaVersion": 2, "manifests": entries}).to_string();
             let Ok(Document::Index(index)) = parse(bytes.as_bytes()) else { panic!("an index expected") };
-            index.choices(Arch::Amd64).unwrap().iter().map(|(choice, object)| (*choice, object.size)).collect::<Vec<_>>()
+            index
+                .choices(Arch::Amd64)
+                .unwrap()
+                .iter()
+                .map(|(choice, object)| (*choice, object.size))
+                .collect::<Vec<_>>()
         };
         let plain = |n| descriptor(n, None, false);
         assert_eq!(sizes(vec![plain(1)]), [(Choice::Unnamed, 1)]);

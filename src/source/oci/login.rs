@@ -129,7 +129,9 @@ impl Logins {
     ) -> Result<Option<HeaderValue>, Error> {
         let login = |why: String, hint| Error::Login { url: asked.clone(), why, hint };
         let header = match (challenge, &found.credential) {
-            (Challenge::Basic, Some(DockerCredential::UsernamePassword(user, password))) => basic(user, password),
+            (Challenge::Basic, Some(DockerCredential::UsernamePassword(user, password))) => {
+                basic(user, password)
+            }
             (Challenge::Basic, _) => return Ok(None),
             (Challenge::Bearer { realm, service, scope }, _) => {
                 let realm = token_service(endpoint, &realm).map_err(|why| login(why, REALM_HINT))?;
@@ -188,7 +190,11 @@ fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
     let registry = Url::parse(&format!("{}://{}/", endpoint.scheme, endpoint.host));
     let registry = registry.map_err(|_| "its own address is no URL".to_owned())?;
     let mut url = registry.join(realm).map_err(|_| "its token service has no URL".to_owned())?;
-    if endpoint.scheme == "https" && url.scheme() == "http" && url.port().is_none() && url.host() == registry.host() {
+    if endpoint.scheme == "https"
+        && url.scheme() == "http"
+        && url.port().is_none()
+        && url.host() == registry.host()
+    {
         // Neither fails for http: and https:.
         let _ = url.set_scheme("https");
         let _ = url.set_port(registry.port());
