@@ -102,7 +102,12 @@ impl BuildArgs {
         everyone.notice(Event::BuildStarted { schema: event::SCHEMA, prebake, recipe: &recipe });
         let built = self.build(&everyone, log.clone());
         match &built {
-            Ok(built) => tell(&built.report, &everyone),
+            // Its warnings are shown below, where they point at lines.
+            Ok(built) => {
+                let mut told = Everyone(vec![&record]);
+                told.0.extend(log.as_deref().map(|log| log as &dyn Observer));
+                tell(&built.report, &told);
+            }
             Err(error) => {
                 let (exit, error, hint) = (error.exit() as u8, error.chain(), error.hint());
                 everyone.notice(Event::BuildFailed { exit, error: &error, hint: hint.as_deref() });

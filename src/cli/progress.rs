@@ -215,10 +215,15 @@ impl Observer for Progress {
                 }
                 self.line(format!("rebuilt  {build_id} came out the same"));
             }
+            Event::Warning { message, hint, .. } => {
+                self.line(format!("warning  {message}"));
+                if let Some(hint) = hint {
+                    self.line(format!("         {hint}"));
+                }
+            }
             // The verb tells these.
             Event::BuildStarted { .. }
             | Event::StepCached { .. }
-            | Event::Warning { .. }
             | Event::BuildDone { .. }
             | Event::BuildFailed { .. } => {}
         }

@@ -324,7 +324,21 @@ impl Pieces<'_> {
                     None => self.ask(at..piece.end).await?,
                 };
                 let from = at;
-                while let Some(chunk) = body.chunk().await? {
+                loop {
+                    let chunk = match body.chunk().await {
+                        Ok(Some(chunk)) => chunk,
+                        Ok(None) => break,
+                        // What came is kept, and the rest asked for: a link that breaks in the middle of a block, again and
+                        // again, gets on all the same.
+                        Err(error @ (http::Error::Truncated { .. } | http::Error::Transport { .. }))
+                            if at > from =>
+                        {
+                            let (id, reason) = (self.download.id, &error.to_string());
+                            self.download.observer.notice(Event::FetchRetry { id, reason });
+                            break;
+                        }
+                        Err(error) => return Err(error.into()),
+                    };
                     let length = chunk.len() as u64;
                     if self.sender.send((at, chunk)).await.is_err() {
                         return Ok(()); // the writer failed; its error follows

@@ -184,7 +184,17 @@ impl Board {
     ) -> crate::error::Error {
         let signature = format!("{VERSION_TXT}.sig");
         let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
-        let Some(file) = file.map(str::to_owned) else { return self.missing(version, error) };
+        let Some(mut file) = file.map(str::to_owned) else { return self.missing(version, error) };
+        // Signatures are asked for first; mostly the file itself is not there either.
+        if let Some(signed) = file.strip_suffix(".sig") {
+            let url = self.url(version, signed);
+            let ask = async |url: &str, _: &mut http::Patience| {
+                http.get_part(url, None, http::Part { range: 0..1, validator: None }).await.map(drop)
+            };
+            if http.each(&url, &|_| {}, ask).await.is_err_and(|error| error.is_missing()) {
+                file = signed.to_owned();
+            }
+        }
         match http.small(&self.url(version, &signature)).await {
             Ok(_) => Error::Incomplete {
                 channel: self.channel.clone(),

@@ -169,7 +169,12 @@ impl Http {
             if let Coding::Other(coding) = coding {
                 return Err(Error::Coded { url: asked, coding });
             }
-            let is_packed = coding == Coding::Gzip;
+            // A server that packs on the fly knows no ranges of it, so a range of a .gz is one of the file.
+            let coding = match coding {
+                Coding::Twice if response.status() == 206 => Coding::Identity,
+                coding => coding,
+            };
+            let is_packed = coding != Coding::Identity;
             let content_length = response.content_length().filter(|_| !is_packed);
             let (range, length) = match (response.status().as_u16(), &part) {
                 // 203: a proxy says that it changed something; the digest or signature tells whether it did.
@@ -194,7 +199,7 @@ impl Http {
             };
             let validator = validator(headers);
             let at = range.as_ref().map_or(0, |range| range.start);
-            let unpacker = is_packed.then(Unpacker::new);
+            let unpacker = Unpacker::of(&coding);
             let body = self.body(asked, Stream::Remote(response), length, limit)?;
             return Ok(Body { part: range, validator, at, unpacker, ..body });
         }
@@ -290,14 +295,14 @@ impl Patience {
         }
     }
 
-    /// It is tried in another way, once.
+    /// It is tried in another way, once, after the failure that is just told.
     pub fn begin_anew(&mut self) {
-        self.left = ATTEMPTS;
+        self.left = ATTEMPTS + 1;
     }
 
     /// Waits before the next attempt: 0.2 s, then four times longer each time, or what the server asks for.
     async fn pause(&mut self, asked: Option<Duration>) {
-        let backoff = Duration::from_millis(200) * 4u32.pow(ATTEMPTS - self.left);
+        let backoff = Duration::from_millis(200) * 4u32.pow(ATTEMPTS.saturating_sub(self.left));
         self.left -= 1;
         tokio::time::sleep(asked.map_or(backoff, |asked| asked.clamp(backoff, LONGEST_PAUSE))).await;
     }
@@ -460,13 +465,12 @@ pub(super) async fn whole(
     url: &Asked,
     limit: u64,
 ) -> Result<Vec<u8>, Error> {
-    let coding = match Coding::of(response.headers(), url.as_str()) {
-        Coding::Identity => None,
-        Coding::Gzip => Some(Unpacker::new()),
+    let unpacker = match Coding::of(response.headers(), url.as_str()) {
         Coding::Other(coding) => return Err(Error::Coded { url: url.clone(), coding }),
+        coding => Unpacker::of(&coding),
     };
     let broken = |_| Error::Coded { url: url.clone(), coding: "gzip, and broken".into() };
-    let (mut unpacker, mut bytes) = (coding, Vec::new());
+    let (mut unpacker, mut bytes) = (unpacker, Vec::new());
     loop {
         let chunk = response.chunk().await.map_err(|source| transport(url, source))?;
         let is_end = chunk.is_none();

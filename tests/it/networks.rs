@@ -139,9 +139,7 @@ fn codings_that_nobody_asked_for_are_undone_or_named() {
     let world = World::with_faults(move |request| path(request, KERNEL).then_some(Fault::Coding("br")));
     world.prebake(&LOCK).fails(6, &[KERNEL, "Content-Encoding: br", "turn compression off"]);
     // Packed twice, and unpacked on the way.
-    let world = large(|_| Some(Fault::Gzip));
-    let run = world.prebake(&LOCK);
-    assert!(matches!(run.code, Some(4 | 5)), "{}", run.stderr);
+    large(|_| Some(Fault::Gzip)).prebake(&LOCK).ok();
     let world = large(|_| None);
     let directory = world.path("release/stable/amd64-usr").join(VERSION);
     fs::write(directory.join(INITRD), b"070701").unwrap();
@@ -200,12 +198,17 @@ fn a_release_without_its_pxe_files_is_told_from_one_that_there_is_not() {
         world.edit("recipes/small.yaml", "{channel: stable}", &format!("{{channel: stable{version}}}"));
         let directory = world.path("release/stable/amd64-usr").join(VERSION);
         fs::remove_file(directory.join(KERNEL)).unwrap();
+        if !version.is_empty() {
+            fs::remove_file(directory.join(format!("{KERNEL}.sig"))).unwrap();
+        }
         let words = [
             &format!("Flatcar {VERSION} is there"),
             "but without flatcar_production_pxe.vmlinuz",
             "pin the release before",
         ];
-        world.prebake(&LOCK).fails(7, &words);
+        let run = world.prebake(&LOCK);
+        run.fails(7, &words);
+        assert!(!run.stderr.contains("without flatcar_production_pxe.vmlinuz.sig"), "{}", run.stderr);
     }
     let world = World::new();
     world.edit("recipes/small.yaml", "{channel: stable}", "{channel: stable, version: 1.2.3}");
@@ -221,7 +224,7 @@ fn a_password_in_a_mirrors_address_is_sent_and_shown_or_kept_nowhere() {
         None,
         Some(Fault::Status(500)),
         Some(Fault::Corrupt(9)),
-        Some(Fault::Stall(5 << 20)),
+        Some(Fault::Stall(1 << 20)),
         Some(Fault::Page(PORTAL)),
     ] {
         let world = large(move |_| fault);
@@ -277,46 +280,46 @@ fn what_a_proxy_answers_is_told_as_the_proxys_answer_with_its_name() {
         (
             "http",
             "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
-            "the proxy http://127.0.0.1",
+            "the proxy http://***@127.0.0.1",
             "407",
         ),
         (
             "http",
             "HTTP/1.1 403 Forbidden\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\nContent-Length: 0\r\n\r\n",
-            "the proxy http://127.0.0.1",
+            "the proxy http://***@127.0.0.1",
             "answered 403",
         ),
         (
             "http",
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
-            "by way of the proxy http://127.0.0.1",
+            "by way of the proxy http://***@127.0.0.1",
             "403",
         ),
         (
             "http",
             "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
-            "by way of the proxy http://127.0.0.1",
+            "by way of the proxy http://***@127.0.0.1",
             "502",
         ),
         (
             "https",
             "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
-            "the proxy http://127.0.0.1",
+            "the proxy http://***@127.0.0.1",
             "407",
         ),
         (
             "https",
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
-            "the proxy http://127.0.0.1",
+            "the proxy http://***@127.0.0.1",
             "answered 403 Forbidden",
         ),
         (
             "https",
             "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
-            "the proxy http://127.0.0.1",
+            "the proxy http://***@127.0.0.1",
             "answered 502",
         ),
-        ("https", "", "the proxy http://127.0.0.1", "no connection"),
+        ("https", "", "the proxy http://***@127.0.0.1", "no connection"),
     ];
     let world = World::new();
     world.write("ca.pem", openssl_ca(&world));
@@ -513,9 +516,14 @@ fn plain_http_on_an_https_address_is_called_so() {
     let world = World::new();
     world.write("ca.pem", openssl_ca(&world));
     let mut command = world.command(&LOCK);
-    let url = world.mirror.url().replace("http://", "https://");
-    command.env("PREBAKE_MIRROR_FLATCAR", url).env("SSL_CERT_FILE", world.path("ca.pem"));
-    Run::of(command.output().unwrap()).fails(6, &["does not speak TLS", "is it an http: address?"]);
+    let canned = Canned::start("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    command.env("SSL_CERT_FILE", world.path("ca.pem"));
+    for (address, what) in
+        [(canned.address, "does not speak TLS"), (world.mirror.address(), "broke off in the TLS handshake")]
+    {
+        command.env("PREBAKE_MIRROR_FLATCAR", format!("https://{address}"));
+        Run::of(command.output().unwrap()).fails(6, &[what, "is it an http: address?"]);
+    }
 }
 
 #[test]

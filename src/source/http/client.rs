@@ -237,6 +237,9 @@ pub fn transport(asked: &Asked, source: reqwest::Error) -> Error {
     }
     let what = match () {
         _ if source.is_timeout() => "it did not answer in time",
+        _ if tls::is_cut(&source) => {
+            "the connection broke off in the TLS handshake (is it an http: address?)"
+        }
         _ if tls::is_plain(&source) => "what answers there does not speak TLS (is it an http: address?)",
         _ if source.is_connect() => "no connection",
         _ if source.is_builder() => "this is not a URL that can be asked",

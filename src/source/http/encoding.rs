@@ -1,7 +1,8 @@
 //! Content codings that nobody asked for: undone where there is no doubt, named where there is.
 //!
-//! A server's `Content-Encoding: gzip` on `x.cpio.gz` mostly describes the file (mod_mime, S3 metadata) and is left alone; on
-//! anything else, with bytes that are gzip, the server or something in between has packed the file.
+//! A server's `Content-Encoding: gzip` on `x.cpio.gz` mostly describes the file (mod_mime, S3 metadata): it is undone only if
+//! there is gzip once more inside of it. On anything else, with bytes that are gzip, the server or something in between has
+//! packed the file.
 
 use std::io::{self, Write};
 
@@ -11,8 +12,10 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 /// What gzip begins with (RFC 1952 §2.3.1).
 pub const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Names of files that are packed themselves.
-const PACKED: [&str; 10] = [".gz", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".ova", ".tbz2", ".txz"];
+/// Names of files that are gzip themselves.
+const GZIP_NAMES: [&str; 2] = [".gz", ".tgz"];
+/// How much is held back to find out whether there is gzip inside of gzip, in bytes.
+const PROBED: usize = 64 << 10;
 
 /// How a body is packed beyond what the file itself is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum Coding {
     Identity,
     /// With gzip, if it begins so.
     Gzip,
+    /// The same of a file that is gzip itself: packed only if that is inside.
+    Twice,
     /// In a way that is not undone.
     Other(String),
 }
@@ -38,8 +43,8 @@ impl Coding {
         let path = url.split(['?', '#']).next().unwrap_or(url).to_ascii_lowercase();
         match (first.as_str(), codings.next()) {
             (_, Some(_)) => Coding::Other("several codings".into()),
-            ("gzip" | "x-gzip", None) if PACKED.iter().any(|suffix| path.ends_with(suffix)) => {
-                Coding::Identity
+            ("gzip" | "x-gzip", None) if GZIP_NAMES.iter().any(|suffix| path.ends_with(suffix)) => {
+                Coding::Twice
             }
             ("gzip" | "x-gzip", None) => Coding::Gzip,
             (_, None) => Coding::Other(first.chars().filter(char::is_ascii_graphic).take(40).collect()),
@@ -49,17 +54,24 @@ impl Coding {
 
 /// A body that is unpacked while it arrives.
 pub struct Unpacker {
-    /// Nothing until it is known whether the bytes are gzip at all.
+    /// What must be inside for the bytes to be unpacked.
+    inside: &'static [u8],
+    /// Nothing until it is known whether the bytes are to be unpacked.
     decoder: Option<GzDecoder<Vec<u8>>>,
-    /// A single first byte.
+    /// The first bytes.
     held: Vec<u8>,
     is_plain: bool,
 }
 
 impl Unpacker {
-    /// Before the first byte.
-    pub fn new() -> Self {
-        Unpacker { decoder: None, held: Vec::new(), is_plain: false }
+    /// Before the first byte; nothing where there is nothing to unpack.
+    pub fn of(coding: &Coding) -> Option<Self> {
+        let inside: &[u8] = match coding {
+            Coding::Identity | Coding::Other(_) => return None,
+            Coding::Gzip => &[],
+            Coding::Twice => &GZIP,
+        };
+        Some(Unpacker { inside, decoder: None, held: Vec::new(), is_plain: false })
     }
 
     /// The bytes that these stand for.
@@ -72,17 +84,38 @@ impl Unpacker {
             return Ok(std::mem::take(decoder.get_mut()).into());
         }
         self.held.extend_from_slice(&bytes);
-        if self.held.len() < GZIP.len() {
-            return Ok(Bytes::new());
-        }
-        let held = Bytes::from(std::mem::take(&mut self.held));
-        if !held.starts_with(&GZIP) {
+        match self.is_packed() {
+            None => Ok(Bytes::new()),
             // A header that is wrong, as of files that were stored with it.
-            self.is_plain = true;
-            return Ok(held);
+            Some(false) => {
+                self.is_plain = true;
+                Ok(std::mem::take(&mut self.held).into())
+            }
+            Some(true) => {
+                self.decoder = Some(GzDecoder::new(Vec::new()));
+                let held = Bytes::from(std::mem::take(&mut self.held));
+                self.push(held)
+            }
         }
-        self.decoder = Some(GzDecoder::new(Vec::new()));
-        self.push(held)
+    }
+
+    /// Whether what is held is to be unpacked, as soon as it is known.
+    fn is_packed(&self) -> Option<bool> {
+        if self.held.len() < GZIP.len() {
+            return None;
+        }
+        if !self.held.starts_with(&GZIP) || self.inside.is_empty() {
+            return Some(self.held.starts_with(&GZIP));
+        }
+        let mut trial = GzDecoder::new(Vec::new());
+        // flush brings out what there is so far; an error means that it is no gzip.
+        let tried = trial.write_all(&self.held).and_then(|()| trial.flush());
+        let found = trial.get_ref();
+        match found.len() >= self.inside.len() {
+            true => Some(found.starts_with(self.inside)),
+            false if tried.is_err() || self.held.len() > PROBED => Some(false),
+            false => None,
+        }
     }
 
     /// What is left at the end.
@@ -107,8 +140,9 @@ mod tests {
             (&["identity"], "http://h/x", Coding::Identity),
             (&["gzip"], "http://h/version.txt", Coding::Gzip),
             (&["X-GZIP"], "http://h/version.txt?a=.gz", Coding::Gzip),
-            (&["gzip"], "http://h/x.cpio.gz", Coding::Identity),
-            (&["x-gzip"], "http://h/x.TGZ?a", Coding::Identity),
+            (&["gzip"], "http://h/x.cpio.gz", Coding::Twice),
+            (&["x-gzip"], "http://h/x.TGZ?a", Coding::Twice),
+            (&["gzip"], "http://h/x.bin.bz2", Coding::Gzip),
             (&["br"], "http://h/x", Coding::Other("br".into())),
             (&["gzip, br"], "http://h/x", Coding::Other("several codings".into())),
             (&["gzip", "gzip"], "http://h/x", Coding::Other("several codings".into())),
@@ -125,20 +159,35 @@ mod tests {
     #[test]
     fn bytes_come_out_as_they_went_in_however_they_are_cut() {
         let plain: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
-        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-        packer.write_all(&plain).unwrap();
-        let packed = packer.finish().unwrap();
-        for (bytes, cut) in [(&packed, 1), (&packed, 4096), (&plain, 1), (&plain, 1000)] {
-            let mut unpacker = Unpacker::new();
-            let mut out = Vec::new();
-            for piece in bytes.chunks(cut) {
-                out.extend_from_slice(&unpacker.push(Bytes::copy_from_slice(piece)).unwrap());
+        let pack = |bytes: &[u8]| {
+            let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        };
+        let once = pack(&plain);
+        let twice = pack(&once);
+        let short = pack(b"a");
+        let cases = [
+            (Coding::Gzip, &once, &plain),
+            (Coding::Gzip, &plain, &plain),
+            (Coding::Twice, &twice, &once),
+            (Coding::Twice, &once, &once),
+            (Coding::Twice, &plain, &plain),
+            (Coding::Twice, &short, &short),
+        ];
+        for (coding, sent, expected) in cases {
+            for cut in [1, 1000, usize::MAX] {
+                let mut unpacker = Unpacker::of(&coding).unwrap();
+                let mut out = Vec::new();
+                for piece in sent.chunks(cut) {
+                    out.extend_from_slice(&unpacker.push(Bytes::copy_from_slice(piece)).unwrap());
+                }
+                out.extend_from_slice(&unpacker.finish().unwrap());
+                assert!(out == *expected, "{coding:?} of {} bytes cut into {cut}", sent.len());
             }
-            out.extend_from_slice(&unpacker.finish().unwrap());
-            assert!(out == plain, "cut into {cut}");
         }
-        let mut unpacker = Unpacker::new();
-        unpacker.push(Bytes::copy_from_slice(&packed[..packed.len() / 2])).unwrap();
+        let mut unpacker = Unpacker::of(&Coding::Gzip).unwrap();
+        unpacker.push(Bytes::copy_from_slice(&once[..once.len() / 2])).unwrap();
         assert!(unpacker.finish().is_err(), "half of it is an error");
     }
 }

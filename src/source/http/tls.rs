@@ -262,6 +262,12 @@ pub fn is_plain(error: &reqwest::Error) -> bool {
     find(error, &plain).is_some()
 }
 
+/// Whether the server hung up before TLS was agreed on, as HTTP servers do that cannot read it. tokio-rustls has only words for it.
+pub fn is_cut(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.map(ToString::to_string).any(|text| text.contains("tls handshake eof"))
+}
+
 fn at(time: &UnixTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
 }

@@ -22,6 +22,16 @@ pub enum Challenge {
     },
 }
 
+impl Challenge {
+    /// Whether the same is asked, by the same service.
+    pub fn is_by_the_same(&self, other: &Challenge) -> bool {
+        match (self, other) {
+            (Challenge::Bearer { realm, .. }, Challenge::Bearer { realm: other, .. }) => realm == other,
+            (one, other) => one == other,
+        }
+    }
+}
+
 /// A scheme in lower case, and its parameters.
 type Parsed = (String, Vec<(String, String)>);
 

@@ -62,7 +62,7 @@ impl Logins {
             return Ok((response, asked));
         }
         // Some hide what a stranger may not see, and say only at their door how to log in (containerd/containerd#3291,
-        // sapcc/keppel#522). Whoever has no credentials learns nothing there.
+        // sapcc/keppel#522). Without credentials, what there is not is mostly not there.
         let is_hidden = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
         if response.status() != StatusCode::UNAUTHORIZED && !(is_hidden && granted.is_none()) {
             return Ok((response, asked));
@@ -71,19 +71,25 @@ impl Logins {
             Some(credential) => Found { credential: Some(credential), notes: Vec::new() },
             None => credentials::find(endpoint.host, endpoint.repository).await,
         };
-        if is_hidden && found.credential.is_none() {
-            return match found.notes.is_empty() || response.status() == StatusCode::NOT_FOUND {
-                true => Ok((response, asked)),
-                false => Err(unheard(response, asked, &found).await),
-            };
+        if response.status() == StatusCode::NOT_FOUND && found.credential.is_none() {
+            return Ok((response, asked));
         }
-        let challenge = match choose(values(response.headers()).iter().map(String::as_str)) {
-            Some(challenge) => Some(challenge),
-            None => self.at_the_door(client, endpoint).await,
-        };
-        let login = match challenge {
-            Some(challenge) => self.answer(client, endpoint, &asked, challenge, &found).await?,
-            None => None,
+        let login = match choose(values(response.headers()).iter().map(String::as_str)) {
+            Some(challenge) => match self.answer(client, endpoint, &asked, &challenge, &found).await {
+                // Some name a token service that there is at their door only, and skopeo asks nowhere else.
+                Err(error) => match self.at_the_door(client, endpoint).await {
+                    Some(other) if !other.is_by_the_same(&challenge) => {
+                        let answered = self.answer(client, endpoint, &asked, &other, &found).await;
+                        answered.map_err(|_| error)?
+                    }
+                    _ => return Err(error),
+                },
+                answered => answered?,
+            },
+            None => match self.at_the_door(client, endpoint).await {
+                Some(challenge) => self.answer(client, endpoint, &asked, &challenge, &found).await?,
+                None => None,
+            },
         };
         let (response, asked) = match login {
             Some(login) => send(Some(login)).await?,
@@ -124,7 +130,7 @@ impl Logins {
         client: &Client,
         endpoint: &Endpoint<'_>,
         asked: &Asked,
-        challenge: Challenge,
+        challenge: &Challenge,
         found: &Found,
     ) -> Result<Option<HeaderValue>, Error> {
         let login = |why: String, hint| Error::Login { url: asked.clone(), why, hint };
@@ -134,11 +140,11 @@ impl Logins {
             }
             (Challenge::Basic, _) => return Ok(None),
             (Challenge::Bearer { realm, service, scope }, _) => {
-                let realm = token_service(endpoint, &realm).map_err(|why| login(why, REALM_HINT))?;
+                let realm = token_service(endpoint, realm).map_err(|why| login(why, REALM_HINT))?;
                 // Some ask for nothing or for everything; this is what a pull needs (genuinetools/reg#72).
-                let scope = scope.filter(|scope| scope.contains(':'));
+                let scope = scope.clone().filter(|scope| scope.contains(':'));
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
-                let wish = [("service", service), ("scope", Some(scope))];
+                let wish = [("service", service.clone()), ("scope", Some(scope))];
                 let wish = wish.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
                 let token = token(client, asked, realm, wish, found).await?;
                 let value = HeaderValue::try_from(format!("Bearer {token}"));

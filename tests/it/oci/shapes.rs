@@ -97,9 +97,9 @@ fn challenge(values: &[&str]) -> Fault {
 /// genuinetools/reg#72, apple/container#454, regclient/regclient#265, containerd/containerd#6376.
 #[test]
 fn challenges_of_every_shape_get_a_token_for_this_repository() {
-    let right = "Bearer realm=\"{self}/token\",service=\"reg\",scope=\"repository:pause:pull\"";
+    const RIGHT: &str = "Bearer realm=\"{self}/token\",service=\"reg\",scope=\"repository:pause:pull\"";
     let cases: [&'static [&'static str]; 19] = [
-        &[right],
+        &[RIGHT],
         &["Bearer realm=\"{self}/token\",service=\"reg\",scope=\"\""],
         &["Bearer realm=\"{self}/token\",service=\"reg\",scope=\"*\""],
         &["Bearer realm=\"{self}/token\",service=\"reg\",scope=\" \""],
@@ -114,9 +114,9 @@ fn challenges_of_every_shape_get_a_token_for_this_repository() {
         &["Bearer realm='{self}/token',service='reg'"],
         &["Bearer realm={self}/token,service=reg"],
         &["Bearer realm=\"/token\",service=\"reg\""],
-        &["Basic realm=/\"", right],
-        &["Negotiate YII=, x", right],
-        &["Negotiate", "NTLM", right],
+        &["Basic realm=/\"", RIGHT],
+        &["Negotiate YII=, x", RIGHT],
+        &["Negotiate", "NTLM", RIGHT],
         &["Basic realm=\"x\", Bearer realm=\"{self}/token\",service=\"reg\""],
     ];
     for values in cases {
