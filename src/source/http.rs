@@ -179,6 +179,8 @@ impl Http {
             let (range, length) = match (response.status().as_u16(), &part) {
                 // 203: a proxy says that it changed something; the digest or signature tells whether it did.
                 (200 | 203, _) => (None, content_length),
+                // Nobody asked for a part, and it does not say that it is one.
+                (206, None) if is_whole(headers) => (None, content_length),
                 (206, Some(asked_for)) => match content_range(headers, asked_for) {
                     // Ranges of a packed body are none of the file.
                     _ if is_packed => {
@@ -534,10 +536,20 @@ enum Ranged {
     Other(String),
 }
 
+/// Whether a 206 to a question for all of a body may be all of it.
+fn is_whole(headers: &HeaderMap) -> bool {
+    let nothing = Part { range: 0..0, validator: None };
+    !is_multipart(headers) && matches!(content_range(headers, &nothing), Ranged::Whole(_) | Ranged::Unclear)
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    text(headers, header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/"))
+}
+
 /// Reads which range a server says it answers (RFC 9110 §14.4).
 fn content_range(headers: &HeaderMap, part: &Part) -> Ranged {
-    let kind = text(headers, header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-    let answer = text(headers, header::CONTENT_RANGE).filter(|_| !kind.starts_with("multipart/"));
+    let answer = text(headers, header::CONTENT_RANGE).filter(|_| !is_multipart(headers));
     let Some(answer) = answer else { return Ranged::Unclear };
     let parsed = answer.trim().split_at_checked(6).filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes "));
     let parsed = parsed.and_then(|(_, rest)| {
@@ -591,6 +603,14 @@ mod tests {
             assert_eq!(content_range(&headers, &part), expected, "{answer} {kind}");
         }
         assert_eq!(content_range(&HeaderMap::new(), &Part { range: 0..1, validator: None }), Ranged::Unclear);
+        let headers = |answer: &str, kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, answer.parse().unwrap());
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            headers
+        };
+        assert!(is_whole(&HeaderMap::new()) && is_whole(&headers("bytes 0-9/10", "")));
+        assert!(!is_whole(&headers("bytes 0-9/11", "")) && !is_whole(&headers("", "multipart/byteranges")));
     }
 
     #[test]

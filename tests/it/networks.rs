@@ -419,7 +419,9 @@ fn over_tls(world: &World, name: &str, behind: &Mirror) -> u16 {
 fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_with_them() {
     let both = "subjectAltName=DNS:localhost,IP:127.0.0.1";
     let world = World::new();
-    let cases: [(&str, &[&str], &str, &str, Option<&[&str]>); 9] = [
+    /// Name, extensions, times, the host that is asked, and the words of a refusal.
+    type Case<'c> = (&'c str, &'c [&'c str], &'c str, &'c str, Option<&'c [&'c str]>);
+    let cases: [Case<'_>; 9] = [
         ("docker", &[both], "-days 3", "localhost", None),
         ("address", &[both], "-days 3", "127.0.0.1", None),
         ("leaf", &[both, "basicConstraints=critical,CA:FALSE"], "-days 3", "localhost", None),
