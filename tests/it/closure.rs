@@ -71,7 +71,6 @@ fn a_tree_of_every_output_closes_over_all_that_it_names() {
         &format!("update {BASE}/assets/sysext/hello/ inside"),
         &format!("server {BASE} served"),
         &format!("script {BASE}/boot.ipxe inside"),
-        "config ../../ignition/worker.ign inside",
         "digest hello-1-x86-64.raw inside",
         "signature flatcar_production_pxe.vmlinuz inside",
     ] {

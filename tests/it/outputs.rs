@@ -1,6 +1,6 @@
 //! The configs of boot loaders and DHCP servers, judged by the programs that read them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -277,53 +277,64 @@ fn version(said: &str) -> &str {
     said.lines().next().and_then(|line| line.split(", v").nth(1)).unwrap_or_default()
 }
 
+/// A world with all that a profile of a tree can have: some have templates, some nodes have an overlay of their own.
+fn terraform_world() -> World {
+    let world = world("  terraform: {}");
+    world.edit("recipes/small.yaml", "    kernel_args", "    generic: env.tmpl\n    kernel_args");
+    world.edit("recipes/small.yaml", "console=ttyS0", "'a=${b}', 'c=100%{d}'");
+    world.write("recipes/env.tmpl", "name={{index . \"name\"}} ${a} %{b}\n");
+    world
+}
+
+fn records(world: &World, kind: &str) -> Vec<(String, Value)> {
+    let names = world.names(&format!("output/small/current/{kind}"));
+    let record = |name: &String| serde_json::from_str(&tree(world, &format!("{kind}/{name}"))).unwrap();
+    let records: BTreeMap<String, Value> =
+        names.iter().map(|name| (name.trim_end_matches(".json").to_owned(), record(name))).collect();
+    records.into_iter().collect()
+}
+
+/// Every field that a profile or group of the tree has is one that the module reads, or the name by which it is found: one
+/// that a later profile gets cannot be dropped in silence, as `generic_id` once was.
 #[test]
-fn terraform_makes_the_same_profiles_and_groups_as_the_tree_has() {
-    let world = world("  ipxe: {}\n  terraform: {}");
+fn terraform_reads_every_field_that_profiles_and_groups_of_the_tree_have() {
+    let world = terraform_world();
     world.build();
     let module: Value = serde_json::from_str(&tree(&world, "boot/terraform/matchbox.tf.json")).unwrap();
-    let locals = &module["locals"];
-    for kind in ["profiles", "groups"] {
-        let made = locals[kind].as_object().unwrap();
-        let mut names: Vec<String> = made.keys().map(|id| format!("{id}.json")).collect();
-        names.sort();
-        assert_eq!(names, world.names(&format!("output/small/current/{kind}")));
-        for (id, made) in made {
-            let file: Value = serde_json::from_str(&tree(&world, &format!("{kind}/{id}.json"))).unwrap();
-            match kind {
-                "groups" => {
-                    let keys = ["profile", "selector", "metadata"];
-                    assert!(keys.iter().all(|key| made.get(*key) == file.get(*key)), "{made} and {file}");
-                }
-                _ => {
-                    let boot =
-                        json!({"kernel": made["kernel"], "initrd": made["initrd"], "args": made["args"]});
-                    assert_eq!(boot, file["boot"]);
-                    let ignition =
-                        made["ignition"].as_str().unwrap().strip_prefix("${path.module}/").unwrap();
-                    tree(&world, &format!("boot/terraform/{ignition}"));
+    let mut fields = BTreeSet::new();
+    for (kind, resource) in [("profiles", "matchbox_profile"), ("groups", "matchbox_group")] {
+        let read = module["resource"][resource].to_string();
+        for (id, record) in records(&world, kind) {
+            assert_eq!((&record["id"], &record["name"]), (&json!(id), &json!(id)));
+            for (key, value) in record.as_object().unwrap() {
+                let inner = value.as_object().filter(|_| key == "boot").into_iter().flatten();
+                let keys = inner.map(|(inner, _)| format!("boot.{inner}")).collect::<Vec<_>>();
+                let keys = if keys.is_empty() { vec![key.clone()] } else { keys };
+                for key in keys.into_iter().filter(|key| !["id", "name"].contains(&key.as_str())) {
+                    let is_read = [format!("each.value.{key}"), format!("each.value[\"{key}\"]")]
+                        .iter()
+                        .any(|expression| read.contains(expression));
+                    assert!(is_read, "{kind}/{id}.json has `{key}`, which {resource} does not read: {read}");
+                    fields.insert(key);
                 }
             }
         }
     }
+    let all = ["args", "initrd", "kernel"].map(|key| format!("boot.{key}")).into_iter();
+    let all = all.chain(["generic_id", "ignition_id", "metadata", "profile", "selector"].map(str::to_owned));
+    assert_eq!(fields, all.collect());
 }
 
 /// What the provider's resources take (terraform-provider-matchbox, `resource_profile.go`, `resource_group.go`), beside
 /// the `for_each` of every resource.
 const RESOURCES: [(&str, &str, &[&str]); 2] = [
-    ("matchbox_profile", "boot", &["args", "initrd", "kernel", "name", "raw_ignition"]),
+    ("matchbox_profile", "boot", &["args", "generic_config", "initrd", "kernel", "name", "raw_ignition"]),
     ("matchbox_group", "node", &["metadata", "name", "profile", "selector"]),
 ];
 
-/// Terraform's own evaluation of the module. The provider cannot be had here, so resources that hold anything stand in for
-/// its two, with the same arguments.
-#[test]
-fn terraform_itself_makes_the_profiles_and_groups_of_the_tree() {
-    let Some(terraform) = judges::terraform() else { return };
-    let world = world("  terraform: {}");
-    world.edit("recipes/small.yaml", "console=ttyS0", "'a=${b}', 'c=100%{d}'");
-    world.build();
-    let mut module: Value = serde_json::from_str(&tree(&world, "boot/terraform/matchbox.tf.json")).unwrap();
+/// The module where resources that hold anything stand in for the provider's two, which cannot be had here, with the same
+/// arguments.
+fn without_provider(mut module: Value) -> Value {
     let mut stand_ins = serde_json::Map::new();
     for (kind, name, arguments) in RESOURCES {
         let mut resource = module["resource"][kind][name].as_object().unwrap().clone();
@@ -338,42 +349,87 @@ fn terraform_itself_makes_the_profiles_and_groups_of_the_tree() {
         "terraform_data.boot[each.value.profile].input.name",
     );
     module["resource"] = serde_json::from_str(&stand_ins).unwrap();
-    module.as_object_mut().unwrap().remove("terraform");
+    module["terraform"].as_object_mut().unwrap().remove("required_providers");
     let all =
         |name| json!({"value": format!("${{{{for id, made in terraform_data.{name} : id => made.input}}}}")});
     module["output"] = json!({"boot": all("boot"), "node": all("node")});
-    let place = world.path("copy/boot/terraform");
-    fs::create_dir_all(&place).unwrap();
-    std::os::unix::fs::symlink(world.path("output/small/current/ignition"), world.path("copy/ignition"))
-        .unwrap();
-    fs::write(place.join("main.tf.json"), module.to_string()).unwrap();
+    module
+}
+
+/// Terraform's own evaluation of the module, used as the guide has it.
+#[test]
+fn terraform_itself_makes_the_profiles_and_groups_of_the_tree_and_sees_the_next_build() {
+    let Some(terraform) = judges::terraform() else { return };
+    let world = terraform_world();
+    world.build();
+    let module: Value = serde_json::from_str(&tree(&world, "boot/terraform/matchbox.tf.json")).unwrap();
+    world.write("modules/prebake/main.tf.json", without_provider(module).to_string());
+    let root = |arguments: Value| {
+        let mut module = json!({"source": "./modules/prebake"});
+        module.as_object_mut().unwrap().extend(arguments.as_object().unwrap().clone());
+        let outputs =
+            ["boot", "node"].map(|name| (name, json!({"value": format!("${{module.nodes.{name}}}")})));
+        let outputs: Value = outputs.into_iter().map(|(name, output)| (name.to_owned(), output)).collect();
+        world.write("main.tf.json", json!({"module": {"nodes": module}, "output": outputs}).to_string());
+    };
     let run = |args: &[&str]| {
         let mut command = Command::new(&terraform);
-        Run::of(command.args(args).current_dir(&place).env("CHECKPOINT_DISABLE", "1").output().unwrap())
-            .ok()
-            .stdout
+        let command = command.args(args).current_dir(world.path("")).env("CHECKPOINT_DISABLE", "1");
+        Run::of(command.env("TF_CLI_ARGS", "-no-color").output().unwrap())
     };
-    run(&["init", "-input=false"]);
-    run(&["validate"]);
-    run(&["apply", "-auto-approve", "-input=false"]);
-    let made: Value = serde_json::from_str(&run(&["output", "-json"])).unwrap();
+    let judge = || {
+        let made: Value = serde_json::from_str(&run(&["output", "-json"]).ok().stdout).unwrap();
+        let made = |name: &str| made[name]["value"].as_object().unwrap().clone();
+        let (profiles, groups) = (made("boot"), made("node"));
+        let ids = |made: &serde_json::Map<String, Value>| made.keys().cloned().collect::<Vec<_>>();
+        let names = |kind| records(&world, kind).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!((ids(&profiles), ids(&groups)), (names("profiles"), names("groups")));
+        for (id, file) in records(&world, "profiles") {
+            let made = &profiles[&id];
+            assert_eq!((&made["name"], &made["kernel"]), (&file["id"], &file["boot"]["kernel"]));
+            assert_eq!((&made["initrd"], &made["args"]), (&file["boot"]["initrd"], &file["boot"]["args"]));
+            let text = |folder: &str| {
+                let id = file[format!("{folder}_id")].as_str();
+                id.map_or(Value::Null, |id| tree(&world, &format!("{folder}/{id}")).into())
+            };
+            assert_eq!(made["raw_ignition"], text("ignition"));
+            assert_eq!(made["generic_config"], text("generic"));
+        }
+        for (id, file) in records(&world, "groups") {
+            let made = &groups[&id];
+            assert_eq!((&made["name"], &made["profile"]), (&file["id"], &file["profile"]));
+            assert_eq!((&made["selector"], &made["metadata"]), (&file["selector"], &file["metadata"]));
+        }
+        profiles
+    };
 
-    let profiles = made["boot"]["value"].as_object().unwrap();
-    assert_eq!(profiles.len(), 3);
-    for (id, made) in profiles {
-        let file: Value = serde_json::from_str(&tree(&world, &format!("profiles/{id}.json"))).unwrap();
-        assert_eq!((&made["name"], &made["kernel"]), (&file["id"], &file["boot"]["kernel"]));
-        assert_eq!((&made["initrd"], &made["args"]), (&file["boot"]["initrd"], &file["boot"]["args"]));
-        assert_eq!(made["raw_ignition"], tree(&world, &format!("ignition/{id}.ign")));
-    }
-    assert!(made["boot"]["value"]["worker"]["args"].as_array().unwrap().contains(&json!("a=${b}")));
-    let groups = made["node"]["value"].as_object().unwrap();
-    assert_eq!(groups.len(), 3);
-    for (id, made) in groups {
-        let file: Value = serde_json::from_str(&tree(&world, &format!("groups/{id}.json"))).unwrap();
-        assert_eq!((&made["name"], &made["profile"]), (&file["id"], &file["profile"]));
-        assert_eq!((&made["selector"], &made["metadata"]), (&file["selector"], &file["metadata"]));
-    }
+    // It must be told where the tree is, and that there is one: an empty plan would remove every machine.
+    root(json!({}));
+    run(&["init", "-input=false"]).ok();
+    run(&["validate"]).fails(1, &["The argument \"tree\" is required"]);
+    root(json!({"tree": "./output/nowhere"}));
+    run(&["plan", "-input=false"]).fails(1, &["No tree of prebake is there"]);
+
+    root(json!({"tree": "./output/small/current"}));
+    run(&["validate"]).ok();
+    run(&["apply", "-auto-approve", "-input=false"]).ok();
+    let made = judge();
+    assert!(made["worker"]["args"].as_array().unwrap().contains(&json!("a=${b}")));
+    assert!(made["worker"]["generic_config"].as_str().unwrap().ends_with("${a} %{b}\n"));
+    run(&["plan", "-detailed-exitcode", "-input=false"]).ok();
+
+    // The next build is seen without `init`, and the old one may be gone.
+    let old = world.path("output/small/current").canonicalize().unwrap();
+    world.edit("recipes/small.yaml", "a=${b}", "a=next");
+    world.build();
+    fs::remove_dir_all(old).unwrap();
+    run(&["plan", "-detailed-exitcode", "-input=false"]).fails(2, &[]);
+    run(&["apply", "-auto-approve", "-input=false"]).ok();
+    assert!(judge()["worker"]["args"].as_array().unwrap().contains(&json!("a=next")));
+    // So it is from wherever Terraform is started, with a whole path.
+    let whole = world.path("output/small/current");
+    root(json!({"tree": format!("{}/", whole.display())}));
+    run(&["plan", "-detailed-exitcode", "-input=false"]).ok();
 }
 
 #[test]
