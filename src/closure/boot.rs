@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::graph::Kind;
 use super::reference::{Reference, Rule, urls};
+use crate::format::ipxe::Image;
 
 /// Arguments whose value is a config that Ignition fetches.
 const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
@@ -39,25 +40,31 @@ fn script(line: usize, text: &str) -> Reference {
 fn ipxe(text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     let mut args: Vec<(usize, String)> = Vec::new();
+    let mut initrds = Vec::new();
     for (line, text) in numbered(text) {
         let attempts: Vec<&str> = text.split("||").flat_map(|part| part.split("&&")).map(str::trim).collect();
         for (index, attempt) in attempts.iter().enumerate() {
-            let mut words = attempt.split_whitespace();
-            let kind = match words.next() {
-                Some("kernel") => Kind::Kernel,
-                Some("initrd" | "imgfetch" | "module") => Kind::Initrd,
-                Some("chain" | "imgexec") => Kind::Script,
+            let (command, rest) = attempt.split_once([' ', '\t']).unwrap_or((attempt, ""));
+            let kind = match command {
+                "kernel" => Kind::Kernel,
+                "initrd" | "imgfetch" | "module" => Kind::Initrd,
+                "chain" | "imgexec" => Kind::Script,
                 _ => continue,
             };
-            let Some(target) = words.find(|word| !word.starts_with('-')) else { continue };
-            let optional = target.contains("${") && attempts.len() > index + 1;
-            found.push(Reference::new(Some(line), kind, target, Rule::Location { optional }));
-            if kind == Kind::Kernel {
-                args.extend(words.map(|word| (line, word.to_owned())));
+            // An option that a newer iPXE has must not hide what is loaded.
+            let plain = || rest.split_whitespace().find(|word| !word.starts_with('-'));
+            let image = Image::parse(rest).ok();
+            let image = image.or_else(|| Some(Image { name: None, uri: plain()?, args: Vec::new() }));
+            let Some(image) = image else { continue };
+            let optional = image.uri.contains("${") && attempts.len() > index + 1;
+            found.push(Reference::new(Some(line), kind, image.uri, Rule::Location { optional }));
+            match kind {
+                Kind::Kernel => args.extend(image.args.iter().map(|word| (line, (*word).to_owned()))),
+                Kind::Initrd => initrds.push(image.called().to_owned()),
+                _ => {}
             }
         }
     }
-    let initrds = base_names(&found);
     found.extend(args.iter().flat_map(|(line, arg)| argument(Some(*line), arg, Some(&initrds))));
     found
 }
@@ -120,8 +127,9 @@ fn terraform(text: &str) -> Vec<Reference> {
             texts.into_iter().map(|text| text.replace("$${", "${").replace("%%{", "%{")).collect::<Vec<_>>()
         };
         let location = |kind| move |text: String| Reference::location(None, kind, text);
-        found.extend(plain(&profile["kernel"]).into_iter().map(location(Kind::Kernel)));
-        found.extend(plain(&profile["initrd"]).into_iter().map(location(Kind::Initrd)));
+        let image = |line: String| Image::parse(&line).map_or(line.clone(), |image| image.uri.to_owned());
+        found.extend(plain(&profile["kernel"]).into_iter().map(image).map(location(Kind::Kernel)));
+        found.extend(plain(&profile["initrd"]).into_iter().map(image).map(location(Kind::Initrd)));
         let mut configs = Vec::new();
         strings(&profile["ignition"], &mut configs);
         let beside = configs.into_iter().map(|text| text.trim_start_matches(MODULE).to_owned());
@@ -161,23 +169,24 @@ pub(super) fn profile(profile: &Value) -> Vec<Reference> {
         let items = value.as_array().into_iter().flatten().chain(value.is_string().then_some(value));
         items.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    let mut loaded: Vec<Reference> = Vec::new();
+    let (mut initrds, mut args) = (Vec::new(), Vec::new());
     for (key, kind) in [("initrd", Kind::Initrd), ("kernel", Kind::Kernel)] {
-        // Matchbox's own flag in front of an initrd: `--name NAME URL`.
-        let last = |text: String| text.split_whitespace().last().unwrap_or_default().to_owned();
-        loaded.extend(
-            texts(&boot[key]).into_iter().map(last).map(|text| Reference::location(None, kind, text)),
-        );
+        for line in texts(&boot[key]) {
+            // Behind the word `kernel` or `initrd` in the script; what is no image names no place.
+            let Ok(image) = Image::parse(&line) else {
+                found.push(Reference::location(None, kind, line));
+                continue;
+            };
+            found.push(Reference::location(None, kind, image.uri));
+            match kind {
+                Kind::Initrd => initrds.push(image.called().to_owned()),
+                _ => args.extend(image.args.iter().map(|word| (*word).to_owned())),
+            }
+        }
     }
-    let initrds = base_names(&loaded);
-    found.extend(loaded);
-    found.extend(texts(&boot["args"]).iter().flat_map(|arg| argument(None, arg, Some(&initrds))));
+    args.extend(texts(&boot["args"]));
+    found.extend(args.iter().flat_map(|arg| argument(None, arg, Some(&initrds))));
     found
-}
-
-fn base_names(loaded: &[Reference]) -> Vec<String> {
-    let initrds = loaded.iter().filter(|reference| reference.kind == Kind::Initrd);
-    initrds.map(|initrd| initrd.text.rsplit('/').next().unwrap_or_default().to_owned()).collect()
 }
 
 /// What a kernel argument refers to. `initrds` are the names of what the loader loads, where `initrd=` must be one of them.
@@ -228,18 +237,45 @@ mod tests {
         references(path, text).into_iter().map(shown).collect()
     }
 
+    /// Matchbox's own FCOS examples name initrds so, and Typhoon's profiles.
+    #[test]
+    fn an_initrd_of_a_profile_is_a_line_of_ipxe() {
+        let json = serde_json::json!({"boot": {
+            "kernel": "/a/k initrd=more",
+            "initrd": ["--name main /a/i", "-n more http://h/a/j", "--nmae x /a/l"],
+            "args": ["initrd=main", "initrd=i"],
+        }});
+        let found = profile(&json).into_iter().map(|found| (found.text, found.rule));
+        let known = || vec!["main".to_owned(), "more".to_owned()];
+        let place = |text: &str| (text.to_owned(), Rule::Location { optional: false });
+        let among = |text: &str| (text.to_owned(), Rule::Among(known()));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [
+                place("/a/i"),
+                place("http://h/a/j"),
+                place("--nmae x /a/l"),
+                place("/a/k"),
+                among("more"),
+                among("main"),
+                among("i")
+            ]
+        );
+    }
+
     #[test]
     fn every_loaders_language_is_read() {
         assert_eq!(
             shown(
                 "boot.ipxe",
-                "#!ipxe\nchain a/${mac:hexhyp}.ipxe || chain b.ipxe || shell\nkernel ../k initrd=i ignition.config.url=http://h/c?x=${uuid}\ninitrd ../i\n"
+                "#!ipxe\nchain a/${mac:hexhyp}.ipxe || chain b.ipxe || shell\nkernel ../k initrd=i ignition.config.url=http://h/c?x=${uuid}\ninitrd --name main ../i\nchain --autofree --new c.ipxe\n"
             ),
             [
                 "2 script a/${mac:hexhyp}.ipxe ?",
                 "2 script b.ipxe",
                 "3 kernel ../k",
                 "4 initrd ../i",
+                "5 script c.ipxe",
                 "3 initrd i",
                 "3 config http://h/c?x=${uuid}",
             ]

@@ -10,6 +10,7 @@ pub mod erofs;
 pub mod gotemplate;
 pub mod gpt;
 pub mod image;
+pub mod ipxe;
 pub mod limited;
 pub mod oci_archive;
 pub mod pe;

@@ -64,6 +64,8 @@ pub struct Record {
     pub group: Option<String>,
     /// The profile that matched.
     pub profile: Option<String>,
+    /// Why there was nothing to answer, where no other notice says it.
+    pub why: Option<String>,
 }
 
 /// A client that was turned away.

@@ -6,6 +6,7 @@
 mod differences;
 mod edits;
 mod flags;
+mod flaws;
 mod kit;
 mod random;
 mod signatures;

@@ -84,7 +84,9 @@ fn request_line(record: &Record) -> String {
         line.push(' ');
         line.push_str(&word);
     }
-    line
+    // What else there is to say of it is for whoever asked.
+    let why = record.why.as_ref().and_then(|why| why.lines().next());
+    line + &why.map(|why| format!(": {why}")).unwrap_or_default()
 }
 
 fn short(took: Duration) -> String {

@@ -42,8 +42,8 @@ pub struct MatchboxArgs {
     /// What lies below /assets/ of a data directory; its own assets/ if absent, '' for none [env: MATCHBOX_ASSETS_PATH]
     #[arg(long, value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
     assets_path: Option<OsString>,
-    /// Refuse a data directory with a group or profile that cannot be used; a server that runs keeps the last good ones.
-    /// Matchbox skips such files, and their machines boot what the default group says
+    /// Refuse a data directory with a group, profile or config that cannot be used or does not do what was meant; a server
+    /// that runs keeps the last good ones. Matchbox skips such files, and their machines boot what the default group says
     #[arg(long, conflicts_with = "tree", help_heading = "Matchbox")]
     strict: bool,
     /// Sign answers with the first key of this OpenPGP secret key ring: /ipxe.sig, /grub.asc and so on; its passphrase

@@ -28,6 +28,67 @@ pub(super) struct Tree {
     pub defined: BTreeMap<Vec<u8>, ListId>,
 }
 
+impl Tree {
+    /// Whether a key of the data may decide what is rendered; more often true than not.
+    pub fn decides_by(&self, key: &str) -> bool {
+        let nodes = || self.lists.iter().flatten();
+        nodes().any(|node| node.pipes().any(|pipe| pipe.mentions(key, false)))
+            && nodes().any(|node| match node {
+                // `and` and `or` leave out what does not matter.
+                Node::Action(pipe) => pipe.chooses() && pipe.mentions(key, true),
+                node => node.pipes().any(|pipe| pipe.mentions(key, true)),
+            })
+    }
+}
+
+impl Node {
+    fn pipes(&self) -> impl Iterator<Item = &Pipe> {
+        let (arms, one): (&[(Pipe, ListId)], Option<&Pipe>) = match self {
+            Node::Action(pipe) => (&[], Some(pipe)),
+            Node::Branch(branch) => (&branch.arms, None),
+            Node::Range(range) => (&[], Some(&range.pipe)),
+            Node::Call(call) => (&[], call.pipe.as_ref()),
+            Node::Text(_) | Node::Break | Node::Continue => (&[], None),
+        };
+        arms.iter().map(|(pipe, _)| pipe).chain(one)
+    }
+}
+
+impl Pipe {
+    fn operands(&self) -> impl Iterator<Item = &Operand> {
+        self.commands.iter().flat_map(|command| std::iter::once(&command.first).chain(&command.rest))
+    }
+
+    /// Whether a key of the data is named here, or a variable, which may hold it.
+    fn mentions(&self, key: &str, or_variable: bool) -> bool {
+        self.operands().any(|operand| operand.term.mentions(key, or_variable))
+    }
+
+    /// Whether a function is called that does not look at all that it is given.
+    fn chooses(&self) -> bool {
+        self.operands().any(|operand| match &operand.term {
+            Term::Function(function) => ["and", "or"].contains(&function.name()),
+            Term::Pipe(pipe) => pipe.chooses(),
+            Term::Chain { base, .. } => matches!(&base.term, Term::Pipe(pipe) if pipe.chooses()),
+            _ => false,
+        })
+    }
+}
+
+impl Term {
+    fn mentions(&self, key: &str, or_variable: bool) -> bool {
+        let is_key = |fields: &[String]| fields.first().is_some_and(|first| first == key);
+        match self {
+            Term::Field(fields) => is_key(fields),
+            Term::Variable { name, fields } => is_key(fields) || or_variable && name != "$",
+            Term::Text { text, .. } => text == key.as_bytes(),
+            Term::Pipe(pipe) => pipe.mentions(key, or_variable),
+            Term::Chain { base, fields } => is_key(fields) || base.term.mentions(key, or_variable),
+            Term::Dot | Term::Nil | Term::Bool(_) | Term::Number { .. } | Term::Function(_) => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Node {
     Text(Vec<u8>),

@@ -142,6 +142,12 @@ impl Template {
         Ok(Template { text: text.to_vec(), tree: parse::parse(text)?, limits })
     }
 
+    /// Whether what a key of the data holds may decide which parts are rendered: it stands where a branch, a loop or
+    /// another template is chosen or, since it is used at all, a variable does.
+    pub fn may_be_decided_by(&self, key: &str) -> bool {
+        self.tree.decides_by(key)
+    }
+
     /// Renders the template; the data is its dot and `$`.
     pub fn render(&self, data: &Value) -> Result<Vec<u8>, Error> {
         exec::render(&self.tree, &self.text, data, self.limits)

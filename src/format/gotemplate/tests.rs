@@ -147,3 +147,32 @@ fn hints_help_with_the_two_traps_of_matchbox() {
     assert!(hint("{{eq .n 3}}").unwrap().contains("3.0"));
     assert_eq!(hint("{{.n.m}}"), None);
 }
+
+#[test]
+fn what_a_key_decides_is_told_from_what_it_fills_in() {
+    let is_decided = |text: &str| Template::parse(text.as_bytes()).unwrap().may_be_decided_by("request");
+    for text in [
+        "{{if .request.os}}{{end}}",
+        "{{if .a}}{{else if .request}}{{end}}",
+        "{{if eq (index $.request \"a\") \"b\"}}{{end}}",
+        "{{if index . \"request\"}}{{end}}",
+        "{{with index .request \"os\"}}{{.}}{{end}}",
+        "{{range .request}}{{end}}",
+        "{{$r := .request}}{{if $r.os}}{{end}}",
+        "{{or .request .x}}",
+        "{{print (and .request .x)}}",
+        "{{template \"x\" .request}}{{define \"x\"}}{{end}}",
+    ] {
+        assert!(is_decided(text), "{text}");
+    }
+    for text in [
+        "",
+        "{{.request.os}}",
+        "{{printf \"%s\" .request.os}}",
+        "{{if .a}}{{.request.os}}{{end}}",
+        "{{range $i, $x := .list}}{{if $x}}{{end}}{{end}}",
+        "{{or .a .b}}",
+    ] {
+        assert!(!is_decided(text), "{text}");
+    }
+}

@@ -41,7 +41,9 @@ fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
 fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot), Answer> {
     let (group, profile) = select(world, labels)?;
     let boot = profile.boot.as_ref();
-    let boot = boot.ok_or_else(|| Answer::missing("the group's profile has no `boot`").matched(group))?;
+    let boot = boot.ok_or_else(|| {
+        Answer::missing(&format!("its profile `{}` has no `boot`", group.profile)).matched(group)
+    })?;
     Ok((group, boot))
 }
 

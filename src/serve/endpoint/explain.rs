@@ -10,10 +10,12 @@ use super::routes::{self, Request, World};
 use crate::serve::http::answer::{Answer, Body};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::status::{MachineStatus, SCHEMA};
-use crate::serve::machines::timeline::{Told, wrong_architecture};
-use crate::serve::site::Profile;
+use crate::serve::machines::timeline::{Load, Told, wrong_architecture};
+use crate::serve::site::config::Kind;
+use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
 use crate::serve::site::select::Group;
+use crate::serve::site::{Flaw, Profile};
 
 /// Groups that are listed beside the one that was chosen.
 const MAX_OTHERS: usize = 12;
@@ -95,6 +97,9 @@ pub struct Sent {
     pub size: u64,
     /// The text, where it is one and not long.
     pub text: Option<String>,
+    /// Why there is nothing, where that is known; a data directory's answers do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Explains what a machine gets that says what the request's query says.
@@ -108,7 +113,7 @@ pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Exp
         said: labels.iter().map(|(key, value)| (plain(key), plain(value))).collect(),
         group: chosen.map(|group| group.id.clone()),
         profile: chosen.map(|group| group.profile.clone()),
-        doubts: doubts(world, request, labels, (chosen, profile), &ignition),
+        doubts: doubts(world, request, labels, (chosen, profile), &considered),
         seen: world.monitor.machine(labels, request.now).map(Box::new),
         considered,
         others,
@@ -140,9 +145,11 @@ fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<
         let misses: Vec<Miss> = missed
             .map(|(key, value)| Miss { key: key.clone(), wants: value.clone(), says: plain(labels.get(key)) })
             .collect();
-        let distance = |miss: &Miss| match miss.says.is_empty() {
-            true => usize::MAX,
-            false => strsim::damerau_levenshtein(&miss.says, &miss.wants),
+        let distance = |miss: &Miss| {
+            // A label is written otherwise, or its value is: that is near, and does not hold all the same.
+            let others = labels.iter().filter(|(key, _)| key.eq_ignore_ascii_case(&miss.key));
+            let near = others.map(|(_, says)| strsim::damerau_levenshtein(&bare(says), &bare(&miss.wants)));
+            near.min().unwrap_or(usize::MAX)
         };
         let far = misses.iter().map(distance).max().unwrap_or_default();
         let some_hold = misses.len() < group.selector.len();
@@ -164,6 +171,11 @@ fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<
     (near.into_iter().map(|(.., considered)| considered).collect(), others)
 }
 
+/// A value without what people write in many ways: case, and what parts a MAC address or UUID.
+fn bare(value: &str) -> String {
+    value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
     let get = hyper::Method::GET;
     let request = Request { method: &get, path, body: "", ..*request };
@@ -173,7 +185,8 @@ fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
         Body::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
         _ => None,
     };
-    Sent { status: answer.status, size: answer.body.length().unwrap_or_default(), text }
+    let why = answer.lack.map(|lack| lack.why);
+    Sent { status: answer.status, size: answer.body.length().unwrap_or_default(), text, why }
 }
 
 /// What looks wrong, in sentences.
@@ -182,15 +195,26 @@ fn doubts(
     request: &Request<'_>,
     labels: &Labels,
     (group, profile): (Option<&Group>, Option<&Profile>),
-    ignition: &Sent,
+    considered: &[Considered],
 ) -> Vec<String> {
     let mut doubts = Vec::new();
+    if let Some(live) = &world.site.live {
+        doubts.extend(of_lost_groups(live, labels, group));
+        doubts.extend(of_records(live, group, considered));
+    }
     if request.query.to_ascii_lowercase().contains("mac=") && labels.get("mac").is_empty() {
         doubts.push("what it says is no MAC address, and counts as not said".to_owned());
     }
     let Some(group) = group else {
-        let hint = "add the machine to `nodes:` in the recipe, or name a `default_profile`";
-        doubts.push(format!("no group matches: {hint}"));
+        doubts.push(match &world.site.live {
+            Some(_) => {
+                "no group matches: write one that selects it, or one without `selector` for all".into()
+            }
+            None => {
+                let hint = "add the machine to `nodes:` in the recipe, or name a `default_profile`";
+                format!("no group matches: {hint}")
+            }
+        });
         return doubts;
     };
     let Some(profile) = profile else {
@@ -202,7 +226,9 @@ fn doubts(
         let path = format!("/{}", utf8_percent_encode(path, ESCAPED));
         sent(world, request, &path).status == 200
     };
-    for load in told.loads.iter().filter(|load| !is_there(&load.path)) {
+    // What lies on another host, or what iPXE has yet to fill in, cannot be looked for.
+    let is_known = |load: &&Load| load.host.is_none() && !load.path.contains("${");
+    for load in told.loads.iter().filter(is_known).filter(|load| !is_there(&load.path)) {
         doubts.push(format!("profile `{}` names /{}, which is not there", group.profile, load.path));
     }
     let arch = Some(labels.get("arch")).filter(|arch| !arch.is_empty());
@@ -213,10 +239,71 @@ fn doubts(
             "the kernel arguments name no `initrd=`, and a kernel under UEFI may start without one".into(),
         );
     }
-    if ignition.status != 200 && !profile.ignition_id.is_empty() {
-        doubts.push(format!("its config, {}, is answered with {}", profile.ignition_id, ignition.status));
+    for kind in Kind::ALL {
+        let (id, endpoint) = (kind.id(profile), kind.folder());
+        if id.is_empty() {
+            continue;
+        }
+        let Sent { status, why, .. } = sent(world, request, &format!("/{endpoint}"));
+        if status != 200 {
+            let config = if kind == Kind::Ignition { "config" } else { "template" };
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            doubts.push(format!("its {config}, {endpoint}/{id}, is answered with {status}{why}"));
+        }
     }
     doubts
+}
+
+/// What is wrong with the groups that match, with the selectors of those that nearly do, and with the profile.
+fn of_records(live: &Live, group: Option<&Group>, considered: &[Considered]) -> Vec<String> {
+    let profile = group.map(|group| format!("profiles/{}.json", group.profile));
+    let concerns = |flaw: &&Flaw| {
+        let is_of = |considered: &&Considered| flaw.path == format!("groups/{}.json", considered.group);
+        match considered.iter().find(is_of).map(|considered| &considered.verdict) {
+            Some(Verdict::Refused { .. }) => flaw.why.starts_with("selector"),
+            Some(_) => true,
+            // Configs are asked for, and say themselves what is wrong.
+            None => profile.as_ref() == Some(&flaw.path) && !flaw.why.contains("_id`, `"),
+        }
+    };
+    live.flaws.iter().filter(concerns).map(Flaw::to_string).collect()
+}
+
+/// Files that may be the machine's group and are none: what it gets instead is another's, or the default.
+fn of_lost_groups(live: &Live, labels: &Labels, group: Option<&Group>) -> Vec<String> {
+    let knows = |path: &str| live.flaws.iter().find(|flaw| flaw.path == path).map(|flaw| flaw.why.clone());
+    let lost: Vec<(&str, Vec<u8>)> = live.lost().collect();
+    let its = lost.iter().filter(|(path, bytes)| names_machine(path, bytes, labels));
+    let doubts: Vec<String> = its
+        .map(|(path, _)| {
+            let why = knows(path).unwrap_or_else(|| "no groups are read from there".into());
+            format!("{path} names this machine, and is left out: {why}")
+        })
+        .collect();
+    let is_own = group.is_some_and(|group| OWN.iter().any(|label| group.selector.contains_key(*label)));
+    if !doubts.is_empty() || is_own || lost.is_empty() {
+        return doubts;
+    }
+    let names: Vec<&str> = lost.iter().take(MAX_LOST).map(|(path, _)| *path).collect();
+    let more = if lost.len() > names.len() { " and others" } else { "" };
+    vec![format!("its group may be among files that are left out: {}{more}", names.join(", "))]
+}
+
+/// Labels that one machine has alone.
+const OWN: [&str; 4] = ["mac", "uuid", "serial", "hostname"];
+/// Files that are named when none of them names the machine.
+const MAX_LOST: usize = 3;
+
+/// Whether a file has anywhere what a machine alone says of itself, however that is written.
+fn names_machine(path: &str, bytes: &[u8], labels: &Labels) -> bool {
+    let text = format!("{path}\n{}", String::from_utf8_lossy(bytes));
+    let compact = bare(&text);
+    let said = OWN.iter().map(|label| bare(labels.get(label))).filter(|value| value.len() > 2);
+    said.into_iter().any(|value| match value.len() >= 12 {
+        true => compact.contains(&value),
+        // What is as short as a name must stand alone.
+        false => text.split(|c: char| !c.is_alphanumeric()).any(|word| word.to_lowercase() == value),
+    })
 }
 
 impl fmt::Display for Explanation {
@@ -232,7 +319,9 @@ impl fmt::Display for Explanation {
             _ => writeln!(f, "gets nothing: no group matches\n")?,
         }
         for Considered { group, selector, verdict } in &self.considered {
-            let selector = pairs(selector);
+            // An empty value is a condition of its own.
+            let selector =
+                selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
             let selector = if selector.is_empty() { "everything".to_owned() } else { selector };
             match verdict {
                 Verdict::Chosen => writeln!(f, "  + {group} ({selector}) matches, before all others")?,
@@ -263,6 +352,10 @@ impl fmt::Display for Explanation {
         for (path, sent) in [("/ipxe", &self.script), ("/ignition", &self.ignition)] {
             writeln!(f, "\n{path} answers {} with {} bytes", sent.status, sent.size)?;
             // A config may be long, and is better looked at with `ignition show`.
+            let says = |why: &&String| sent.text.as_ref().is_some_and(|text| text.contains(why.as_str()));
+            if let Some(why) = sent.why.as_ref().filter(|why| !says(why)) {
+                writeln!(f, "    {why}")?;
+            }
             let text = sent.text.as_deref().filter(|_| path == "/ipxe" || sent.status != 200);
             for line in text.unwrap_or_default().lines() {
                 writeln!(f, "    {line}")?;

@@ -153,6 +153,12 @@ pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<
 /// The group of a machine, or an answer that says what it lacks.
 pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
     world.site.groups.select(labels).ok_or_else(|| {
+        if world.site.live.is_some() {
+            return Answer::missing(match world.site.groups.iter().next() {
+                Some(_) => "no group matches, and none is for all",
+                None => "there are no groups",
+            });
+        }
         let asked = labels.to_string();
         let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
         Answer::missing(&format!(
@@ -165,7 +171,13 @@ pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group,
 pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
     let group = select_group(world, labels)?;
     let profile = world.site.profiles.get(&group.profile);
-    let profile = profile.ok_or_else(|| Answer::missing("the group's profile is gone").matched(group))?;
+    let profile = profile.ok_or_else(|| {
+        let why = match group.profile.as_str() {
+            "" => format!("group `{}` names no `profile`", group.id),
+            id => format!("its profile `{id}` is not there, or cannot be read"),
+        };
+        Answer::missing(&why).matched(group)
+    })?;
     Ok((group, profile))
 }
 

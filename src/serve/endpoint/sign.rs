@@ -143,7 +143,7 @@ impl Signer {
             Ok(signature) => Answer::new(answer.status, kind, signature),
             Err(why) => Answer::new(500, TEXT, format!("cannot be signed: {why}\n")),
         };
-        Answer { group: answer.group, profile: answer.profile, ..signed }
+        Answer { group: answer.group, profile: answer.profile, lack: answer.lack, ..signed }
     }
 
     fn detached(&self, text: &[u8], form: Form, now: SystemTime) -> pgp::errors::Result<Vec<u8>> {

@@ -26,6 +26,17 @@ pub struct Answer {
     pub group: Option<String>,
     /// The profile that matched, for the log.
     pub profile: Option<String>,
+    /// Why there is nothing to answer, also where the body does not say it.
+    pub lack: Option<Lack>,
+}
+
+/// Why there is nothing to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// In words.
+    pub why: String,
+    /// The file of a data directory that is at fault, if one is.
+    pub file: Option<String>,
 }
 
 /// The bytes of an answer.
@@ -102,7 +113,7 @@ impl Answer {
     /// A body in memory.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         let headers = vec![("content-type", content_type.to_owned())];
-        Answer { status, headers, body: Body::Bytes(body.into()), group: None, profile: None }
+        Answer { status, headers, body: Body::Bytes(body.into()), group: None, profile: None, lack: None }
     }
 
     /// A text.
@@ -112,7 +123,8 @@ impl Answer {
 
     /// Not here; the text says why. Matchbox sends just `404 page not found`.
     pub fn missing(why: &str) -> Answer {
-        let answer = Answer::new(404, TEXT, format!("404 page not found\n{why}\n"));
+        let mut answer = Answer::new(404, TEXT, format!("404 page not found\n{why}\n"));
+        answer.lack = Some(Lack { why: why.to_owned(), file: None });
         answer.header("x-content-type-options", "nosniff")
     }
 
@@ -125,7 +137,10 @@ impl Answer {
     /// The same answer, but Matchbox's words where it is missing.
     pub fn without_reason(self) -> Answer {
         match self.status {
-            404 => Answer { group: self.group, profile: self.profile, ..Answer::not_found() },
+            404 => {
+                let Answer { group, profile, lack, .. } = self;
+                Answer { group, profile, lack, ..Answer::not_found() }
+            }
             _ => self,
         }
     }

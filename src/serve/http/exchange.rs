@@ -11,7 +11,7 @@ use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 
-use super::answer::{Answer, Body, TEXT};
+use super::answer::{Answer, Body, Lack, TEXT};
 use super::boots::{Boots, Turn};
 use super::limits::Limits;
 use super::proofs::{Proofs, Verdict};
@@ -108,7 +108,10 @@ impl Exchange {
             Err(answer) => (answer, Labels::default()),
         };
         let answer = self.queue(via, &head, answer);
-        let Answer { mut status, mut headers, body, group, profile } = answer;
+        let Answer { mut status, mut headers, body, group, profile, lack } = answer;
+        if let (Some(live), Some(Lack { why, file: Some(file) })) = (&site.live, &lack) {
+            live.tell(file, why);
+        }
         let mut length = body.length();
         let body = match body {
             Body::Stream(events) => Outgoing::Stream(events),
@@ -132,6 +135,8 @@ impl Exchange {
             took: Duration::ZERO,
             group,
             profile,
+            // A tree's answers say it themselves, and a file that is at fault has a line of its own.
+            why: lack.filter(|lack| site.live.is_some() && lack.file.is_none()).map(|lack| lack.why),
         };
         let length = length.filter(|_| !matches!(status, 204 | 304));
         let body = if sends { body } else { Outgoing::Segments(Vec::new()) };

@@ -150,7 +150,7 @@ impl Counters {
         text.sample("groups", &[], now.serving.groups as u64);
         text.family("profiles", "gauge", "Profiles that machines may be given.");
         text.sample("profiles", &[], now.serving.profiles.len() as u64);
-        let help = "Group and profile files that cannot be used and are left out.";
+        let help = "Files of a data directory that cannot be used, or do not do what was meant.";
         text.family("malformed_files", "gauge", help);
         text.sample("malformed_files", &[], now.malformed as u64);
         text.family("swaps_total", "counter", "How often what is served was replaced.");

@@ -3,7 +3,7 @@
 //! Owns the timeline, the counters, the state file's place and the streams of those who watch live. What a boot is, is the
 //! timeline's; how it is shown, the documents' and the page's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,8 @@ use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Timeline, plain_path, troubles};
 use crate::serve::notice::{Notice, Record};
-use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
+use crate::serve::site::{Site, Weight};
 use crate::store;
 
 /// How often those who watch are told what changed.
@@ -110,7 +110,11 @@ impl Monitor {
                 seen.counters.refused();
             }
             Notice::Flawed(flaw) => {
-                seen.problems.insert(flaw.path.clone(), flaw.to_string());
+                // Each machine that asks may be told otherwise why it gets nothing; and all may be known already.
+                let about = format!("{}: ", flaw.path);
+                if !seen.problems.keys().any(|known| known.starts_with(&about)) {
+                    seen.problems.insert(flaw.path.clone(), flaw.to_string());
+                }
             }
             Notice::DhcpSilent(_) => {}
             Notice::Cut(cut) => seen.counters.cut(cut),
@@ -296,9 +300,12 @@ impl Seen {
         self.site = Some(site.clone());
         // What was wrong with files is over with them; a certificate is none of the build's.
         self.problems.retain(|about, _| about == CERTIFICATE);
-        self.malformed = site.live.as_ref().map_or(0, |live| live.flaws.len());
-        for flaw in site.live.iter().flat_map(|live| live.flaws.iter()) {
-            self.problems.insert(flaw.path.clone(), flaw.to_string());
+        let flaws = || site.live.iter().flat_map(|live| live.flaws.iter());
+        let faults = flaws().filter(|flaw| flaw.weight == Weight::Fault);
+        self.malformed = faults.map(|flaw| &flaw.path).collect::<BTreeSet<_>>().len();
+        for flaw in flaws() {
+            // One file may have several.
+            self.problems.insert(flaw.to_string(), flaw.to_string());
         }
     }
 

@@ -10,10 +10,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::records;
+use super::audit::{self, Judged, Records, Uses, profile_id};
+use super::config::Kind;
+use super::records::{self, Noted};
 use super::select::{Group, Groups};
 use super::watch::{Changes, Identity, Watch, identity};
-use super::{Error, Flaw, Profile, Site};
+use super::{Error, Flaw, Profile, Site, Weight};
 use crate::ignition::clean_path;
 use crate::manifest::{Manifest, SCHEMA};
 use crate::serve::endpoint::sign::Signer;
@@ -27,6 +29,10 @@ const MAX_FILE: u64 = 16 << 20;
 const MAX_KEPT: usize = 32 << 20;
 /// Deepest directory below `profiles/` that is read at start; deeper ones are found by those who name them.
 const MAX_DEPTH: usize = 8;
+/// Files that are not read are known by name up to so many.
+const MAX_STRAYS: usize = 10_000;
+/// Longest file that is searched for a machine, in bytes.
+const MAX_SEARCHED: u64 = 1 << 20;
 
 /// A data directory with an index that follows it.
 pub struct DataDir {
@@ -36,6 +42,9 @@ pub struct DataDir {
     watch: Watch,
     assets: Option<Assets>,
     files: Files,
+    judged: Judged,
+    /// The last good version of each config, where strict serving may have to go on with it.
+    good: BTreeMap<String, Arc<Config>>,
     site: Arc<Site>,
 }
 
@@ -55,8 +64,12 @@ pub struct Live {
     directory: Directory,
     /// The assets' directory itself, not a link to it.
     pub assets: Option<PathBuf>,
-    /// Groups and profiles that cannot be used.
+    /// What is wrong with the directory.
     pub flaws: Arc<Vec<Flaw>>,
+    /// Files that may be groups and are not: they cannot be read, or lie where none are.
+    lost: Arc<Vec<String>>,
+    /// Configs that are served as they were before an edit spoilt them.
+    held: Arc<BTreeMap<String, Arc<Config>>>,
     notices: Notices,
     kept: Mutex<Kept>,
 }
@@ -102,8 +115,10 @@ struct Directory {
 /// What was parsed, by path below the data directory.
 struct Files {
     directory: Directory,
-    groups: BTreeMap<String, Result<Arc<Group>, String>>,
-    profiles: BTreeMap<String, Result<Arc<Profile>, String>>,
+    groups: Records<Group>,
+    profiles: Records<Profile>,
+    /// Files beside them that are none.
+    strays: BTreeMap<String, Flaw>,
 }
 
 /// What answers are made from.
@@ -111,6 +126,8 @@ struct Index {
     groups: Arc<Groups>,
     profiles: Arc<BTreeMap<String, Arc<Profile>>>,
     flaws: Arc<Vec<Flaw>>,
+    lost: Arc<Vec<String>>,
+    held: Arc<BTreeMap<String, Arc<Config>>>,
 }
 
 impl DataDir {
@@ -130,14 +147,17 @@ impl DataDir {
         let assets = settings.assets.as_deref().map(Assets::of);
         let watch = Watch::new(path, assets.as_ref().map(|assets| &*assets.directory));
         let files = Files::read(Directory::open(watch.root()));
-        let index = files.index();
-        if settings.strict && !index.flaws.is_empty() {
-            return Err(Error::Flawed { path: path.into(), flaws: index.flaws.to_vec() });
+        let (mut judged, mut good) = (Judged::default(), BTreeMap::new());
+        let index = files.index(&mut judged, settings.strict.then_some(&mut good));
+        let refused: Vec<Flaw> =
+            index.flaws.iter().filter(|flaw| flaw.weight != Weight::Note).cloned().collect();
+        if settings.strict && !refused.is_empty() {
+            return Err(Error::Flawed { path: path.into(), flaws: refused });
         }
         index.flaws.iter().for_each(|flaw| notices(&Notice::Flawed(flaw)));
         let signer = settings.signer.clone();
         let site = Arc::new(site(&files.directory, assets.as_ref(), index, signer, &notices));
-        Ok(DataDir { path: path.into(), settings, notices, watch, assets, files, site })
+        Ok(DataDir { path: path.into(), settings, notices, watch, assets, files, judged, good, site })
     }
 
     /// The site as the directory is now.
@@ -145,20 +165,20 @@ impl DataDir {
         let assets = self.settings.assets.as_deref();
         let swapped = self.assets.as_ref().zip(assets).is_some_and(|(seen, path)| !seen.is(path));
         let changes = if swapped { Changes::Everything } else { self.watch.changes() };
-        let records_changed = match changes {
+        match changes {
             Changes::None => return self.site.clone(),
-            Changes::Files(paths) => self.files.refresh(&paths),
+            Changes::Files(paths) => self.files.refresh(&paths, &mut self.judged),
             Changes::Everything => {
                 self.assets = assets.map(Assets::of);
                 let skip = self.assets.as_ref().map(|assets| &*assets.directory);
                 self.watch = Watch::new(&self.path, skip);
                 self.files = Files::read(Directory::open(self.watch.root()));
-                true
+                self.judged = Judged::default();
             }
-        };
-        let renewed = records_changed.then(|| self.renewed());
-        let is_new = matches!(renewed, Some(Ok(_)));
-        let index = renewed.map_or_else(|| self.index(), |renewed| renewed.unwrap_or_else(|kept| kept));
+        }
+        let renewed = self.renewed();
+        let is_new = renewed.is_ok();
+        let index = renewed.unwrap_or_else(|kept| kept);
         let signer = self.settings.signer.clone();
         let site = site(&self.files.directory, self.assets.as_ref(), index, signer, &self.notices);
         self.site = Arc::new(site);
@@ -173,23 +193,22 @@ impl DataDir {
         self.watch.has_events()
     }
 
-    /// The index that is in use.
-    fn index(&self) -> Index {
-        let flaws = self.site.live.as_ref().map(|live| live.flaws.clone()).unwrap_or_default();
-        Index { groups: self.site.groups.clone(), profiles: self.site.profiles.clone(), flaws }
-    }
-
-    /// The index after an edit, and word of what is wrong with it. Strict serving goes on with the last good groups and
-    /// profiles instead: the error.
-    fn renewed(&self) -> Result<Index, Index> {
-        let (old, new) = (self.index(), self.files.index());
-        if self.settings.strict && !new.flaws.is_empty() {
-            let flaws = new.flaws.to_vec();
-            (self.notices)(&Notice::Kept(&Error::Flawed { path: self.path.clone(), flaws }));
-            return Err(Index { flaws: new.flaws, ..old });
+    /// The index after an edit, and word of what is wrong with it. Strict serving goes on with the last good groups,
+    /// profiles and configs instead: the error.
+    fn renewed(&mut self) -> Result<Index, Index> {
+        let good = self.settings.strict.then_some(&mut self.good);
+        let new = self.files.index(&mut self.judged, good);
+        let is_fault = |flaw: &&Flaw| flaw.weight == Weight::Fault;
+        let faults: Vec<Flaw> = new.flaws.iter().filter(is_fault).cloned().collect();
+        if self.settings.strict && !faults.is_empty() {
+            (self.notices)(&Notice::Kept(&Error::Flawed { path: self.path.clone(), flaws: faults }));
+            let (groups, profiles) = (self.site.groups.clone(), self.site.profiles.clone());
+            return Err(Index { groups, profiles, ..new });
         }
-        let known = |flaw: &&Flaw| !old.flaws.contains(flaw);
-        new.flaws.iter().filter(known).for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
+        let old = self.site.live.as_ref().map(|live| live.flaws.clone()).unwrap_or_default();
+        // What an editor leaves beside a file comes and goes.
+        let news = new.flaws.iter().filter(|flaw| !old.contains(flaw) && flaw.weight != Weight::Leftover);
+        news.for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
         Ok(new)
     }
 }
@@ -213,7 +232,7 @@ fn site(
     signer: Option<Arc<Signer>>,
     notices: &Notices,
 ) -> Site {
-    let Index { groups, profiles, flaws } = index;
+    let Index { groups, profiles, flaws, lost, held } = index;
     let assets = assets.map(|assets| assets.directory.clone());
     let path = &directory.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -229,6 +248,8 @@ fn site(
         directory: directory.clone(),
         assets: assets.clone(),
         flaws,
+        lost,
+        held,
         notices: notices.clone(),
         kept: Mutex::default(),
     };
@@ -286,15 +307,15 @@ impl Directory {
 
 impl Files {
     fn read(directory: Directory) -> Files {
-        let mut files = Files { directory, groups: BTreeMap::new(), profiles: BTreeMap::new() };
-        for (name, _) in files.directory.names("groups") {
-            files.load(&format!("groups/{name}"));
-        }
-        let mut rest = vec![("profiles".to_owned(), 0)];
+        let (groups, profiles, strays) = Default::default();
+        let mut files = Files { directory, groups, profiles, strays };
+        let mut rest = vec![("groups".to_owned(), 0), ("profiles".to_owned(), 0)];
         while let Some((folder, depth)) = rest.pop() {
             for (name, is_folder) in files.directory.names(&folder) {
                 let path = format!("{folder}/{name}");
                 match is_folder {
+                    // Through such names a ConfigMap is mounted.
+                    true if name.starts_with("..") && folder == "groups" => {}
                     true if depth < MAX_DEPTH => rest.push((path, depth + 1)),
                     true => {}
                     false => files.load(&path),
@@ -304,62 +325,99 @@ impl Files {
         files
     }
 
-    /// Reads edited files again; whether any of them was a group or profile.
-    fn refresh(&mut self, paths: &BTreeSet<PathBuf>) -> bool {
-        let mut records = false;
+    /// Reads edited files again.
+    fn refresh(&mut self, paths: &BTreeSet<PathBuf>, judged: &mut Judged) {
         let root = self.directory.path.clone();
         for path in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.to_str()) {
+            judged.forget(path);
             if path.starts_with("groups/") || path.starts_with("profiles/") {
                 self.groups.remove(path);
                 self.profiles.remove(path);
+                self.strays.remove(path);
                 self.load(path);
-                records = true;
             }
         }
-        records
     }
 
     /// Reads one file, if its name is a group's or profile's. What vanished meanwhile is not there.
     fn load(&mut self, path: &str) {
+        let is_there = || self.directory.path.join(path).symlink_metadata().is_ok();
+        if let Some(stray) = audit::stray(path).filter(|_| self.strays.len() < MAX_STRAYS && is_there()) {
+            self.strays.insert(path.into(), stray);
+        }
         let Some(stem) = path.strip_suffix(".json") else { return };
-        let bytes = self.directory.read(path);
-        if bytes.is_err() && self.directory.path.join(path).symlink_metadata().is_err() {
+        let group = stem.strip_prefix("groups/");
+        if group.is_some_and(|id| id.contains('/')) {
             return;
         }
-        if let Some(id) = stem.strip_prefix("groups/").filter(|id| !id.contains('/')) {
-            let group = bytes.and_then(|bytes| records::group(id, &bytes));
-            self.groups.insert(path.into(), group.map(Arc::new));
+        let bytes = self.directory.read(path);
+        if bytes.is_err() && !is_there() {
+            return;
+        }
+        if let Some(id) = group {
+            let group = bytes.and_then(|bytes| records::noted_group(id, &bytes));
+            self.groups.insert(path.into(), group.map(Noted::shared));
         } else if stem.starts_with("profiles/") {
-            let profile = bytes.and_then(|bytes| records::profile(&bytes));
-            self.profiles.insert(path.into(), profile.map(Arc::new));
+            let profile = bytes.and_then(|bytes| records::noted_profile(&bytes));
+            self.profiles.insert(path.into(), profile.map(Noted::shared));
         }
     }
 
-    fn index(&self) -> Index {
-        let mut flaws = Vec::new();
-        let mut profiles = BTreeMap::new();
-        for (path, profile) in &self.profiles {
-            match profile {
-                Ok(profile) => {
-                    let id = path.trim_start_matches("profiles/").trim_end_matches(".json");
-                    profiles.insert(id.to_owned(), profile.clone());
-                }
-                Err(why) => flaws.push(Flaw { path: path.clone(), why: why.clone() }),
+    /// The index and what is wrong with it. Configs are judged where that was not done yet; with `good`, their last good
+    /// versions are kept there, and held up where they are no longer good.
+    fn index(&self, judged: &mut Judged, good: Option<&mut BTreeMap<String, Arc<Config>>>) -> Index {
+        let mut flaws: Vec<Flaw> =
+            audit::records(&self.groups).chain(audit::records(&self.profiles)).collect();
+        flaws.extend(audit::ids(&self.profiles));
+        let usable = self.profiles.iter().filter_map(|(path, read)| {
+            Some((profile_id(path).to_owned(), read.as_ref().ok()?.record.clone()))
+        });
+        let mut profiles: BTreeMap<String, Arc<Profile>> = usable.collect();
+        let mut groups: Vec<Arc<Group>> = Vec::new();
+        let of_path = self.groups.iter().filter_map(|(path, read)| Some((path, &read.as_ref().ok()?.record)));
+        for (path, group) in of_path.clone() {
+            if let Err(why) = self.resolve(&group.profile, &mut profiles) {
+                flaws.push(Flaw::fault(path, why));
             }
+            groups.push(group.clone());
         }
-        let mut groups = Vec::new();
-        for (path, group) in &self.groups {
-            match group {
-                Ok(group) => {
-                    if let Err(why) = self.resolve(&group.profile, &mut profiles) {
-                        flaws.push(Flaw { path: path.clone(), why });
-                    }
-                    groups.push(group.clone());
-                }
-                Err(why) => flaws.push(Flaw { path: path.clone(), why: why.clone() }),
-            }
+        flaws.extend(audit::ties(of_path));
+        flaws.extend(audit::strays(self.strays.values().cloned()));
+        let folders = self.directory.names("").into_iter().filter(|(_, is_folder)| *is_folder);
+        let folders: Vec<String> = folders.map(|(name, _)| name).collect();
+        flaws.extend(audit::folders(&folders));
+        if groups.is_empty() {
+            let is_there = folders.iter().any(|name| name == "groups");
+            flaws.push(audit::no_groups(self.strays.keys(), is_there, &folders));
         }
-        Index { groups: Arc::new(Groups::new(groups)), profiles: Arc::new(profiles), flaws: Arc::new(flaws) }
+        let uses = Uses::of(
+            self.profiles.iter().filter_map(|(path, read)| Some((path, &read.as_ref().ok()?.record))),
+            groups.iter(),
+            |group| profiles.get(&group.profile).map(|profile| &**profile),
+            |kind: Kind, id| contained(&format!("{}/{id}", kind.folder())).ok(),
+        );
+        let read = |path: &str| Ok(Arc::new(Config::new(self.directory.read(path)?.into())));
+        let names = |folder: &str| self.directory.names(folder).into_iter().map(|(name, _)| name).collect();
+        let verdict = judged.judge(&uses, read, names);
+        flaws.extend(verdict.flaws);
+        let mut held = BTreeMap::new();
+        if let Some(good) = good {
+            good.extend(verdict.good);
+            let is_bad = |(path, _): &(&String, &Arc<Config>)| verdict.bad.contains(*path);
+            held = good.iter().filter(is_bad).map(|(path, config)| (path.clone(), config.clone())).collect();
+        }
+        let unread = self.groups.iter().filter(|(_, read)| read.is_err()).map(|(path, _)| path);
+        let strays = self.strays.iter().filter(|(path, stray)| {
+            path.starts_with("groups/") && stray.weight == Weight::Fault && !self.groups.contains_key(*path)
+        });
+        let lost = unread.chain(strays.map(|(path, _)| path)).cloned().collect();
+        Index {
+            groups: Arc::new(Groups::new(groups)),
+            profiles: Arc::new(profiles),
+            flaws: Arc::new(flaws),
+            lost: Arc::new(lost),
+            held: Arc::new(held),
+        }
     }
 
     /// Sees to it that the profile that a group says is found by what the group says: names such as `sub//x` or
@@ -370,16 +428,22 @@ impl Files {
         }
         let path = contained(&format!("profiles/{id}.json"))?;
         let profile = match self.profiles.get(&path) {
-            Some(Ok(profile)) => profile.clone(),
+            Some(Ok(noted)) => noted.record.clone(),
             Some(Err(_)) => return Err(format!("its profile `{id}` cannot be used")),
             None => {
                 let bytes = self.directory.read(&path);
-                let bytes = bytes.map_err(|why| format!("its profile `{id}` cannot be had: {why}"))?;
+                let bytes = bytes.map_err(|why| audit::no_profile(id, &self.profiles, &why))?;
                 Arc::new(records::profile(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
             }
         };
         profiles.insert(id.into(), profile);
         Ok(())
+    }
+}
+
+impl Config {
+    fn new(bytes: Arc<[u8]>) -> Config {
+        Config { bytes, ignition: OnceLock::new() }
     }
 }
 
@@ -391,11 +455,14 @@ impl Live {
     /// Why it cannot be had.
     pub fn read(&self, path: &str) -> Result<Arc<Config>, String> {
         let path = contained(path)?;
+        if let Some(config) = self.held.get(&path) {
+            return Ok(config.clone());
+        }
         if let Some(config) = self.kept().files.get(&path) {
             return Ok(config.clone());
         }
         let bytes: Arc<[u8]> = self.directory.read(&path)?.into();
-        let config = Arc::new(Config { bytes: bytes.clone(), ignition: OnceLock::new() });
+        let config = Arc::new(Config::new(bytes.clone()));
         let mut kept = self.kept();
         if kept.bytes + bytes.len() > MAX_KEPT {
             *kept = Kept::default();
@@ -410,8 +477,18 @@ impl Live {
     }
 
     /// Tells of a file that could not be served.
-    pub fn tell(&self, path: String, why: String) {
-        (self.notices)(&Notice::Flawed(&Flaw { path, why }));
+    pub fn tell(&self, path: &str, why: &str) {
+        (self.notices)(&Notice::Flawed(&Flaw::fault(path, why)));
+    }
+
+    /// Files that may be groups and are not, with what stands in them, as far as that can be read.
+    pub fn lost(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
+        let read = |path: &String| {
+            let file = self.directory.path.join(path);
+            let is_short = fs::metadata(file).is_ok_and(|data| data.len() <= MAX_SEARCHED);
+            if is_short { self.directory.read(path).unwrap_or_default() } else { Vec::new() }
+        };
+        self.lost.iter().map(move |path| (path.as_str(), read(path)))
     }
 
     /// The directory itself, not a link to it.

@@ -33,6 +33,11 @@ impl Labels {
         Labels(labels)
     }
 
+    /// These labels, but for those without a value, which say nothing.
+    pub fn of(said: impl IntoIterator<Item = (String, String)>) -> Labels {
+        Labels(said.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+    }
+
     /// The value of a label; a label that is absent counts as empty.
     pub fn get(&self, key: &str) -> &str {
         self.0.get(key).map_or("", String::as_str)

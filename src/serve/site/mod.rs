@@ -1,9 +1,12 @@
 //! What is served: an immutable index of a published tree, or of a Matchbox data directory as it is now.
 
 pub mod added;
+pub mod audit;
+pub mod config;
 pub mod content;
 pub mod datadir;
 pub mod labels;
+pub mod notes;
 pub mod records;
 pub mod select;
 pub mod watch;
@@ -87,13 +90,39 @@ pub struct Boot {
     pub args: Vec<String>,
 }
 
-/// A file that a person wrote and that cannot be used.
+/// Something about a file that a person wrote which they should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flaw {
     /// Its path below the data directory.
     pub path: String,
     /// What is wrong.
     pub why: String,
+    /// How much that weighs.
+    pub weight: Weight,
+}
+
+/// How much a flaw weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Machines get nothing, or something else than somebody meant: strict serving refuses it.
+    Fault,
+    /// What editors leave beside a file. Strict serving does not begin with it; an edit is not held up by it, since it comes
+    /// and goes while somebody writes.
+    Leftover,
+    /// It works as it stands, and may not be what was meant.
+    Note,
+}
+
+impl Flaw {
+    /// Of a weight.
+    pub fn new(weight: Weight, path: impl Into<String>, why: impl Into<String>) -> Flaw {
+        Flaw { path: path.into(), why: why.into(), weight }
+    }
+
+    /// What strict serving refuses.
+    pub fn fault(path: impl Into<String>, why: impl Into<String>) -> Flaw {
+        Flaw::new(Weight::Fault, path, why)
+    }
 }
 
 impl fmt::Display for Flaw {
@@ -172,7 +201,9 @@ impl Advice for Error {
                 Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' does without assets".into())
             }
             Error::Nodes(_) => None,
-            Error::Flawed { .. } => Some("without --strict such files are skipped, as Matchbox does".into()),
+            Error::Flawed { .. } => {
+                Some("without --strict such files are skipped, or served as they are, as Matchbox does".into())
+            }
         }
     }
 }
@@ -247,20 +278,16 @@ impl Site {
         Asset { etag: Some(etag), modified: Some(self.modified()), kind, size, pieces }
     }
 
-    /// A file below `ignition/`, `generic/` or `cloud/` that is not sent as it is.
+    /// A template below `generic/` or `cloud/` of a tree.
     ///
     /// # Errors
     /// Why it cannot be had, in words for whoever asks.
-    pub fn config(&self, folder: &str, id: &str) -> Result<Arc<[u8]>, String> {
-        if let Some(live) = &self.live {
-            return live.read(&format!("{folder}/{id}")).map(|file| file.bytes.clone());
-        }
+    pub fn template(&self, folder: &str, id: &str) -> Result<Vec<u8>, String> {
         let path = format!("{folder}/{id}");
         let Some(row) = self.manifest.files.get(&path) else {
             return Err(format!("the profile has no file below {folder}/ that the tree's manifest names"));
         };
-        let bytes = self.place.read(&path, row).map_err(|error| error.to_string())?;
-        Ok(bytes.into())
+        self.place.read(&path, row).map_err(|error| error.to_string())
     }
 
     /// When all files of the tree were "modified": their epoch.

@@ -5,23 +5,59 @@
 //! there are is [`datadir`](super::datadir)'s to know.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
 use super::labels::normal_mac;
+use super::notes::{self, Note};
 use super::select::Group;
 use super::{Boot, Profile};
 use crate::ignition::json::{self, Member, Raw, RawValue, same_key};
+
+/// A record, the `id` that it says of itself, and what of its file does nothing or not what was meant.
+#[derive(Clone, Debug, Default)]
+pub struct Noted<T> {
+    /// The record.
+    pub record: T,
+    /// Which id stands in the file; records are found by their file names.
+    pub id: String,
+    /// What a person should know of it.
+    pub notes: Vec<Note>,
+}
+
+impl<T> Noted<T> {
+    /// With a record that several may hold.
+    pub fn shared(self) -> Noted<Arc<T>> {
+        let Noted { record, id, notes } = self;
+        Noted { record: Arc::new(record), id, notes }
+    }
+}
+
+const GROUP: [&str; 5] = ["id", "name", "profile", "selector", "metadata"];
+const PROFILE: [&str; 6] = ["id", "name", "ignition_id", "cloud_id", "generic_id", "boot"];
+const BOOT: [&str; 3] = ["kernel", "initrd", "args"];
 
 /// Reads a group; `id` is its file name without `.json`, for the one inside is never looked at.
 ///
 /// # Errors
 /// What is wrong, in words close to Go's.
 pub fn group(id: &str, bytes: &[u8]) -> Result<Group, String> {
+    noted_group(id, bytes).map(|noted| noted.record)
+}
+
+/// As [`group`], with what a person should know of the file.
+///
+/// # Errors
+/// As [`group`].
+pub fn noted_group(id: &str, bytes: &[u8]) -> Result<Noted<Group>, String> {
     let mut group = Group { id: id.into(), ..Group::default() };
-    let mut ignored = String::new();
-    for Member { key, value, .. } in members("the group", &parse(bytes)?)? {
-        match field(key, &["id", "name", "profile", "selector", "metadata"]) {
+    let (mut said, mut ignored) = (String::new(), String::new());
+    let raw = parse(bytes)?;
+    let members = members("the group", &raw)?;
+    for Member { key, value, .. } in members {
+        match field(key, &GROUP) {
+            Some("id") => text("id", value, &mut said)?,
             Some("profile") => text("profile", value, &mut group.profile)?,
             Some("selector") => texts_by_key("selector", value, &mut group.selector)?,
             Some("metadata") => values("metadata", value, &mut group.metadata)?,
@@ -29,11 +65,13 @@ pub fn group(id: &str, bytes: &[u8]) -> Result<Group, String> {
             None => {}
         }
     }
+    let mut notes = notes::keys("a group", members.iter().map(|member| &*member.key), &GROUP);
+    notes.extend(notes::selector(&group.selector));
     for (key, value) in group.selector.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case("mac")) {
         *value =
             normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
     }
-    Ok(group)
+    Ok(Noted { record: group, id: said, notes })
 }
 
 /// Reads a profile, which must say an `id`, whatever it is.
@@ -41,31 +79,47 @@ pub fn group(id: &str, bytes: &[u8]) -> Result<Group, String> {
 /// # Errors
 /// As [`group`].
 pub fn profile(bytes: &[u8]) -> Result<Profile, String> {
+    noted_profile(bytes).map(|noted| noted.record)
+}
+
+/// As [`profile`], with what a person should know of the file.
+///
+/// # Errors
+/// As [`group`].
+pub fn noted_profile(bytes: &[u8]) -> Result<Noted<Profile>, String> {
     let mut profile = Profile::default();
-    let mut id = String::new();
-    let mut ignored = String::new();
-    let known = ["id", "name", "ignition_id", "cloud_id", "generic_id", "boot"];
-    for Member { key, value, .. } in members("the profile", &parse(bytes)?)? {
-        match field(key, &known) {
+    let (mut id, mut ignored) = (String::new(), String::new());
+    let raw = parse(bytes)?;
+    let all = members("the profile", &raw)?;
+    let mut notes = notes::keys("a profile", all.iter().map(|member| &*member.key), &PROFILE);
+    for Member { key, value, .. } in all {
+        match field(key, &PROFILE) {
             Some("id") => text("id", value, &mut id)?,
             Some("ignition_id") => text("ignition_id", value, &mut profile.ignition_id)?,
             Some("cloud_id") => text("cloud_id", value, &mut profile.cloud_id)?,
             Some("generic_id") => text("generic_id", value, &mut profile.generic_id)?,
             Some("boot") if matches!(value.value, RawValue::Null) => profile.boot = None,
-            Some("boot") => boot(value, profile.boot.get_or_insert_default())?,
+            Some("boot") => {
+                boot(value, profile.boot.get_or_insert_default())?;
+                let keys = members("boot", value)?.iter().map(|member| &*member.key);
+                notes.extend(notes::keys("`boot`", keys, &BOOT));
+            }
             Some(name) => text(name, value, &mut ignored)?,
             None => {}
         }
     }
     match id.is_empty() {
         true => Err("a profile needs an `id`, though it is found by its file name".into()),
-        false => Ok(profile),
+        false => {
+            notes.extend(profile.boot.iter().flat_map(notes::boot));
+            Ok(Noted { record: profile, id, notes })
+        }
     }
 }
 
 fn boot(raw: &Raw, boot: &mut Boot) -> Result<(), String> {
     for Member { key, value, .. } in members("boot", raw)? {
-        match field(key, &["kernel", "initrd", "args"]) {
+        match field(key, &BOOT) {
             Some("kernel") => text("boot.kernel", value, &mut boot.kernel)?,
             Some("initrd") => boot.initrd = texts("boot.initrd", value)?,
             Some("args") => boot.args = texts("boot.args", value)?,
@@ -80,7 +134,7 @@ fn parse(bytes: &[u8]) -> Result<Raw, String> {
 }
 
 /// The field that Go takes a key for.
-fn field<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(super) fn field<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
     names.iter().find(|name| same_key(key, name)).copied()
 }
 

@@ -130,6 +130,7 @@ fn a_flaw_is_told_with_its_reason_when_it_is_read_and_when_it_is_asked_for() {
 fn strict_serving_does_not_begin_with_a_flaw_and_keeps_what_was_good() {
     let directory = Directory::new();
     directory.write("generic/t", "{{.v}}");
+    directory.write("ignition/i", "variant: flatcar\nversion: 1.1.0\n");
     let mut served = directory.serve_with(&["--strict"]);
     directory.write("groups/default.json", "{");
     served.answers("/generic", 200, "one");

@@ -237,12 +237,26 @@ impl Boot {
 
     /// Whether all was fetched that there is to load, and nothing more will be heard.
     pub fn is_loaded(&self) -> bool {
-        !self.told.loads.is_empty() && self.told.loads.iter().all(|load| self.is_there(load))
+        let mut here = self.told.loads.iter().filter(|load| self.is_here(load)).peekable();
+        here.peek().is_some() && here.all(|load| self.is_there(load))
     }
 
     /// Whether a file that was to be loaded was.
     pub fn is_there(&self, load: &Load) -> bool {
-        self.fetches.iter().any(|fetch| fetch.path == load.path && fetch.is_whole())
+        self.fetches.iter().any(|fetch| load.is(&fetch.path) && fetch.is_whole())
+    }
+
+    /// The files of a stage that it is to fetch from this server.
+    pub fn loads(&self, stage: Stage) -> impl Iterator<Item = &Load> {
+        self.told.of_stage(stage).filter(|load| self.is_here(load))
+    }
+
+    /// Whether a file is to come from this server: a script may name it by a host, which is this one if any file of that
+    /// host was asked for here.
+    fn is_here(&self, load: &Load) -> bool {
+        let asked = |path: &Load| self.fetches.iter().any(|fetch| path.is(&fetch.path));
+        let mut of_host = self.told.loads.iter().filter(|other| other.host == load.host);
+        load.host.is_none() || of_host.any(asked)
     }
 
     /// When it last moved.
@@ -321,12 +335,12 @@ impl Boot {
         let fetches = || self.fetches.iter().filter(counts);
         let began = fetches().map(|fetch| fetch.began).min()?;
         let moved = fetches().map(|fetch| fetch.moved).max()?;
-        let mut told = self.told.of_stage(stage).peekable();
+        let mut told = self.loads(stage).peekable();
         let (is_whole, of) = match told.peek() {
             Some(_) => {
                 let told: Vec<&Load> = told.collect();
                 let of = told.iter().map(|load| {
-                    let fetched = fetches().find(|fetch| fetch.path == load.path);
+                    let fetched = fetches().find(|fetch| load.is(&fetch.path));
                     load.size.or(fetched.map(|fetch| fetch.length))
                 });
                 (told.iter().all(|load| self.is_there(load)), of.sum())

@@ -25,7 +25,7 @@ use hyper::Method;
 pub use asked::{Asked, plain_path, route};
 pub use machine::{Boot, Fetch, Machine, Mark, Step};
 pub use stage::{STAGES, Stage};
-pub use told::Told;
+pub use told::{Load, Told};
 pub use trouble::{Trouble, troubles, wrong_architecture};
 
 use super::report::{Report, plain};

@@ -17,6 +17,11 @@ const OVERLAY: &str = "/assets/overlay/worker.cpio";
 
 /// A tree with a worker that installs nothing, and one that does; its kernel has 100 bytes, its initrds 1000 each.
 fn site() -> Site {
+    site_with(&json!({"kernel": KERNEL, "initrd": [BASE, OVERLAY], "args": ["quiet"]}))
+}
+
+/// The same with another boot.
+fn site_with(boot: &serde_json::Value) -> Site {
     let directory = tempfile::tempdir().unwrap();
     let mut files = serde_json::Map::new();
     let mut write = |path: &str, document: serde_json::Value| {
@@ -28,7 +33,6 @@ fn site() -> Site {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    let boot = json!({"kernel": KERNEL, "initrd": [BASE, OVERLAY], "args": ["quiet"]});
     write("profiles/worker.json", json!({"id": "worker", "boot": boot}));
     let selector = json!({"mac": MAC});
     write("groups/n1.json", json!({"id": "n1", "profile": "worker", "selector": selector}));
@@ -62,6 +66,10 @@ struct World {
 impl World {
     fn new() -> World {
         World { site: site(), timeline: Timeline::default(), seconds: 1_000_000 }
+    }
+
+    fn booting(boot: &serde_json::Value) -> World {
+        World { site: site_with(boot), ..World::new() }
     }
 
     fn now(&self) -> Stamp {
@@ -154,6 +162,7 @@ fn peer(from: &str) -> SocketAddr {
 
 fn record(from: &str, path: &str, query: &str, status: u16, sent: u64, length: u64) -> Record {
     Record {
+        why: None,
         peer: peer(from),
         method: Method::GET,
         path: path.into(),
@@ -266,6 +275,71 @@ fn whoever_asks_for_what_is_nowhere_is_no_machine() {
     world.answered(record("10.0.0.9", "/", "", 200, 5, 5));
     world.answered(record("10.0.0.9", "/status", "", 200, 5, 5));
     assert_eq!(world.machines(), []);
+}
+
+/// `initrd: ["--name main URL"]` is how Matchbox's FCOS examples and Typhoon have it; others give whole URLs, arguments
+/// behind the kernel, or iPXE's variables. A machine of such a site was stuck for ever.
+#[test]
+fn however_a_profile_names_its_images_a_machine_is_held_against_them() {
+    let host = "http://matchbox.example.com:8080";
+    let boots = [
+        (KERNEL.into(), format!("--name main {BASE}"), format!("-n more {OVERLAY}")),
+        (
+            format!("--autofree {KERNEL} quiet initrd=main"),
+            format!("--name=main {BASE}"),
+            format!("-nmore {OVERLAY}"),
+        ),
+        (
+            KERNEL.into(),
+            format!("--timeout 5000 {BASE}?v=1 "),
+            format!("--autofree --timeout=1 {OVERLAY} /x mode=644"),
+        ),
+        (format!("{host}{KERNEL}"), format!("{host}{BASE}"), format!("--name x {host}{OVERLAY}")),
+        (format!("{host}{KERNEL}"), BASE.into(), OVERLAY.into()),
+        (
+            "/assets/flatcar/${arch}-usr/vmlinuz".into(),
+            "/assets/flatcar/${arch}-usr/base.cpio.gz".into(),
+            format!("--name x {OVERLAY}"),
+        ),
+    ];
+    for (kernel, base, overlay) in boots {
+        let boot = json!({"kernel": kernel, "initrd": [base, overlay], "args": ["initrd=main"]});
+        let mut world = World::booting(&boot);
+        world.script("10.0.0.11", N1);
+        world.file("10.0.0.11", KERNEL, 100);
+        assert_eq!(world.only().stage, Some(Stage::Kernel), "{boot}");
+        world.wait(40);
+        assert!(
+            world.trouble().starts_with("it fetched its kernel and asked for no initrd (/assets/"),
+            "{boot}: {}",
+            world.trouble()
+        );
+        world.file("10.0.0.11", BASE, 1000);
+        world.wait(40);
+        let wanted = format!("did not ask for {OVERLAY}");
+        assert!(world.trouble().ends_with(&wanted), "{boot}: {}", world.trouble());
+        world.file("10.0.0.11", OVERLAY, 1000);
+        world.wait(40);
+        assert_eq!((world.trouble().as_str(), world.only().stage), ("", Some(Stage::Initrd)), "{boot}");
+        world.wait(700);
+        assert_eq!(world.trouble(), "it loaded everything and has not reported since", "{boot}");
+    }
+}
+
+/// A kernel of ours with initrds of another server, or of none that can be loaded.
+#[test]
+fn what_another_server_has_is_not_missed_here() {
+    let boot = json!({"kernel": KERNEL, "initrd": ["http://other/i", "tftp://other/j"], "args": []});
+    let mut world = World::booting(&boot);
+    world.script("10.0.0.11", N1);
+    world.file("10.0.0.11", KERNEL, 100);
+    world.wait(40);
+    assert_eq!(world.trouble(), "");
+    let boot = json!({"kernel": "http://other/k", "initrd": ["http://other/i"]});
+    let mut world = World::booting(&boot);
+    world.script("10.0.0.11", N1);
+    world.wait(400);
+    assert_eq!(world.trouble(), "");
 }
 
 /// What is said to be wrong after a machine did some things and then nothing for so many seconds.

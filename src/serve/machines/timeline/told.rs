@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
 use crate::arch::Arch;
+use crate::format::ipxe::{Image, stands_for};
 use crate::manifest::Role;
 use crate::serve::site::{Profile, Site};
 
@@ -16,7 +17,7 @@ const REPORTING: &str = "assets/sysext/report/";
 pub struct Told {
     /// To boot what is installed on its disk: nothing is loaded from here.
     pub from_disk: bool,
-    /// The files it is to fetch from this server, in order.
+    /// The files it is to fetch, in order.
     pub loads: Vec<Load>,
     /// What the kernel is made for, where that can be said.
     pub arch: Option<Arch>,
@@ -29,8 +30,11 @@ pub struct Told {
 /// A file that a script names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Path on this server, without a leading slash.
+    /// Path on the server, without a leading slash; iPXE's variables in it stand for anything.
     pub path: String,
+    /// Scheme and host, where the script names one: that may be this server by one of its names, or any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Kernel or initrd.
     pub stage: Stage,
     /// Its length in bytes, where the manifest says it.
@@ -41,20 +45,27 @@ impl Told {
     /// What the script of a profile tells.
     pub fn of(site: &Site, profile: &Profile) -> Told {
         let Some(boot) = &profile.boot else { return Told::default() };
-        let initrds = boot.initrd.iter().map(|url| (Stage::Initrd, url));
+        let initrds = boot.initrd.iter().map(|line| (Stage::Initrd, line));
         let all = std::iter::once((Stage::Kernel, &boot.kernel)).chain(initrds);
-        let load = |(stage, url): (Stage, &String)| {
-            let path = local_path(url)?;
-            let size = site.asset(&path).map(|asset| asset.size);
-            Some(Load { path, stage, size })
+        // What iPXE does not take as an image, it does not load.
+        let images = all.filter_map(|(stage, line)| Some((stage, Image::parse(line).ok()?)));
+        let load = |(stage, image): (Stage, Image<'_>)| {
+            let (host, path) = place(&image);
+            let size = site.asset(&path).filter(|_| host.is_none()).map(|asset| asset.size);
+            Load { path, host, stage, size }
         };
-        let kernel = local_path(&boot.kernel);
+        let loads: Vec<Load> = images.map(load).collect();
+        let kernel = loads.iter().find(|load| load.stage == Stage::Kernel);
+        let words = Image::parse(&boot.kernel).map(|kernel| kernel.args).unwrap_or_default();
+        let words = words.into_iter().chain(boot.args.iter().flat_map(|arg| arg.split_whitespace()));
+        let names_initrd = words.into_iter().any(|word| word.starts_with("initrd="));
+        let arch = kernel.and_then(|load| arch_of(site, &load.path));
         let mut reporting = site.manifest.files.range(REPORTING.to_owned()..);
         Told {
             from_disk: false,
-            loads: all.filter_map(load).collect(),
-            arch: kernel.and_then(|path| arch_of(site, &path)),
-            names_initrd: boot.args.iter().any(|arg| arg.starts_with("initrd=")),
+            loads,
+            arch,
+            names_initrd,
             reports: reporting.next().is_some_and(|(path, _)| path.starts_with(REPORTING)),
         }
     }
@@ -66,12 +77,19 @@ impl Told {
 
     /// What a path is to this machine.
     pub fn stage_of(&self, path: &str) -> Option<Stage> {
-        self.loads.iter().find(|load| load.path == path).map(|load| load.stage)
+        self.loads.iter().find(|load| load.is(path)).map(|load| load.stage)
     }
 
     /// The files of a stage.
     pub fn of_stage(&self, stage: Stage) -> impl Iterator<Item = &Load> {
         self.loads.iter().filter(move |load| load.stage == stage)
+    }
+}
+
+impl Load {
+    /// Whether a path is this file's.
+    pub fn is(&self, path: &str) -> bool {
+        stands_for(&self.path, path)
     }
 }
 
@@ -86,13 +104,11 @@ pub fn stage_of(site: &Site, path: &str) -> Option<Stage> {
     }
 }
 
-/// The path of a URL that leads here; none if it names a server of its own, which may be any other.
-fn local_path(url: &str) -> Option<String> {
-    if url.contains("://") {
-        return None;
-    }
-    let path = url.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
-    Some(percent_decode_str(path).decode_utf8_lossy().into_owned())
+/// The host that an image's URI names, if it names one, and the plain path on it.
+fn place(image: &Image<'_>) -> (Option<String>, String) {
+    let (host, path) = image.host_and_path();
+    let path = path.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
+    (host.map(str::to_owned), percent_decode_str(path).decode_utf8_lossy().into_owned())
 }
 
 /// The architecture of a kernel: as its manifest says, else as its path has it in Flatcar's spelling.
@@ -106,9 +122,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_paths_on_this_server_are_expected() {
-        assert_eq!(local_path("/assets/a%20b?x=1").as_deref(), Some("assets/a b"));
-        assert_eq!(local_path("assets/a").as_deref(), Some("assets/a"));
-        assert_eq!(local_path("http://elsewhere/assets/a"), None);
+    fn the_place_of_an_image_is_its_uri_without_options_and_query() {
+        let place = |line| place(&Image::parse(line).unwrap());
+        assert_eq!(place("/assets/a%20b?x=1"), (None, "assets/a b".into()));
+        assert_eq!(place("--name main assets/a"), (None, "assets/a".into()));
+        let elsewhere = (Some("http://elsewhere:80".to_owned()), "assets/a".to_owned());
+        assert_eq!(place("--name=a http://elsewhere:80/assets/a?x"), elsewhere);
     }
 }

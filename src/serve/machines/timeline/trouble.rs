@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::{Fetch, Machine};
 use super::stage::Stage;
-use super::told::Told;
+use super::told::{Load, Told};
 use crate::arch::Arch;
 use crate::serve::machines::stamp::Stamp;
 
@@ -207,7 +207,7 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
         );
     }
     // A kernel on another server is not seen here.
-    machine.boot.told.of_stage(Stage::Kernel).next()?;
+    machine.boot.loads(Stage::Kernel).next()?;
     let what = "it has its script and did not ask for the kernel";
     trouble(
         since,
@@ -218,17 +218,22 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
 
 fn missing_initrds(machine: &Machine, now: Stamp) -> Found {
     let boot = &machine.boot;
-    let kernel = boot.told.of_stage(Stage::Kernel).next().filter(|load| boot.is_there(load))?;
+    let kernel = boot.loads(Stage::Kernel).next().filter(|load| boot.is_there(load))?;
     let patience = Stage::Kernel.patience()?;
     let stage = boot.stage()?;
     if stage > Stage::Initrd || now.since(boot.moved()) <= patience {
         return None;
     }
-    let told: Vec<&str> = boot.told.of_stage(Stage::Initrd).map(|load| load.path.as_str()).collect();
-    let asked = |path: &&str| boot.fetches.iter().any(|fetch| fetch.path == **path);
-    let (asked, missing): (Vec<&str>, Vec<&str>) = told.iter().partition(|path| asked(path));
+    let told: Vec<&Load> = boot.loads(Stage::Initrd).collect();
+    // Initrds on another server are not seen here.
+    let is_elsewhere = told.is_empty() && boot.told.of_stage(Stage::Initrd).next().is_some();
+    let asked = |load: &Load| boot.fetches.iter().any(|fetch| load.is(&fetch.path));
+    let (asked, missing): (Vec<&Load>, Vec<&Load>) = told.iter().partition(|load| asked(load));
+    let paths = |loads: Vec<&'_ Load>| loads.iter().map(|load| load.path.clone()).collect::<Vec<_>>();
+    let (asked, missing) = (paths(asked), paths(missing));
     let since = boot.moved();
     match (told.as_slice(), asked.as_slice(), missing.as_slice()) {
+        _ if is_elsewhere => None,
         ([], ..) => trouble(
             since,
             format!("it fetched its kernel, /{}, and its profile has no initrd", kernel.path),

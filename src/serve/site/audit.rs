@@ -1,0 +1,432 @@
+//! What is wrong with a data directory as a whole: files that nobody reads, groups that no machine gets, profiles and
+//! configs that are not there or cannot be made for the groups that give them.
+//!
+//! Matchbox tells of all that when a machine asks, if at all. Here it is told at the start and after each edit; a config
+//! is judged again only when it, or a group that gives it, was edited.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::config::{Forecast, Kind};
+use super::datadir::Config;
+use super::records::Noted;
+use super::select::Group;
+use super::{Flaw, Profile, Weight};
+use crate::parallel;
+use crate::report::nearest;
+
+/// Folders of a data directory.
+pub const FOLDERS: [&str; 6] = ["groups", "profiles", "ignition", "generic", "cloud", "assets"];
+/// For so many groups a template that is Butane is tried; what the other groups make of it is told when a machine asks.
+const MAX_TRIED: usize = 500;
+/// Groups of one template that are judged at once.
+const CHUNK: usize = 32;
+/// Paths that a line names.
+const MAX_NAMED: usize = 3;
+
+/// Records as they were read, by path below the data directory.
+pub type Records<T> = BTreeMap<String, Result<Noted<Arc<T>>, String>>;
+
+/// The name below `profiles/` by which groups know a profile.
+pub fn profile_id(path: &str) -> &str {
+    let name = path.strip_prefix("profiles/").unwrap_or(path);
+    name.strip_suffix(".json").unwrap_or(name)
+}
+
+/// What is wrong with each record of its own.
+pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
+    records.iter().flat_map(|(path, read)| match read {
+        Ok(noted) => {
+            let notes = noted.notes.iter();
+            notes.map(|(weight, why)| Flaw::new(*weight, path, why)).collect::<Vec<_>>()
+        }
+        Err(why) => vec![Flaw::fault(path, why)],
+    })
+}
+
+/// Profiles whose `id` is not their file's name.
+pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
+    profiles.iter().filter_map(|(path, read)| {
+        let (id, said) = (profile_id(path), &read.as_ref().ok()?.id);
+        let why = || format!("its `id` is `{said}`, and groups find it as `{id}`, by its file's name");
+        (said != id && id.rsplit('/').next() != Some(said)).then(|| Flaw::new(Weight::Note, path, why()))
+    })
+}
+
+/// Why a profile that a group says is not there.
+pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
+    if id.is_empty() {
+        return "it names no `profile`: its machines boot nothing".into();
+    }
+    let known = || profiles.keys().map(|path| profile_id(path));
+    let of_id = profiles.iter().find(|(_, read)| read.as_ref().is_ok_and(|noted| noted.id == id));
+    let deeper = known().find(|other| other.rsplit('/').next() == Some(id));
+    let hint = match (of_id, deeper, nearest(id, known())) {
+        (_, Some(other), _) => format!("; profiles/{other}.json is called `{other}`"),
+        (Some((path, _)), ..) => {
+            format!("; {path} has that `id`, but is called `{}`, by its file's name", profile_id(path))
+        }
+        (None, None, Some(near)) => format!("; did you mean `{near}`?"),
+        (None, None, None) => String::new(),
+    };
+    format!("its profile `{id}` cannot be had: {why}{hint}")
+}
+
+/// Groups that select the very machines of another that comes first. `groups` in the order of their file names.
+pub fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> Vec<Flaw> {
+    let mut first: HashMap<&BTreeMap<String, String>, &String> = HashMap::new();
+    let mut flaws = Vec::new();
+    for (path, group) in groups {
+        let pairs: Vec<String> = group.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let machines = if pairs.is_empty() { "all machines".to_owned() } else { pairs.join(" ") };
+        match first.get(&group.selector) {
+            None => drop(first.insert(&group.selector, path)),
+            Some(other) => flaws.push(Flaw::fault(
+                path,
+                format!(
+                    "it selects what {other} selects ({machines}), which comes first: no machine gets it"
+                ),
+            )),
+        }
+    }
+    flaws
+}
+
+/// Why a file below `groups/` or `profiles/` is none, or a strange one, by its name alone; none for what everyone leaves
+/// there.
+pub fn stray(path: &str) -> Option<Flaw> {
+    let (folder, rest) = path.split_once('/')?;
+    let name = path.rsplit('/').next().unwrap_or(path);
+    // Kubernetes mounts a ConfigMap by links through such names; Git and people leave the others.
+    let is_usual = rest.split('/').any(|part| part.starts_with(".."))
+        || [".gitkeep", ".keep", ".gitignore", ".gitattributes"].contains(&name)
+        || ["README", "LICENSE"].iter().any(|start| name.starts_with(start) && !name.ends_with(".json"));
+    if is_usual {
+        return None;
+    }
+    let is_leftover = [".swp", ".swo", ".swx", "~", ".bak", ".orig", ".old", ".tmp", ".rej", ".save"]
+        .iter()
+        .any(|end| name.to_ascii_lowercase().ends_with(end))
+        || name.starts_with(".#")
+        || name.starts_with('#')
+        || name.starts_with(".tmp")
+        || name == "4913";
+    if is_leftover {
+        return Some(Flaw::new(Weight::Leftover, path, "an editor or a script left it here; it is not read"));
+    }
+    match name.strip_suffix(".json") {
+        // Further down there may be profiles, and no groups.
+        Some(_) if folder == "groups" && rest.contains('/') => {
+            Some(Flaw::fault(path, "groups are read from groups/ itself, and not from folders in it"))
+        }
+        Some(_) if name.starts_with('.') => {
+            Some(Flaw::fault(path, "it is hidden, and read like any other: move it away, or give it a name"))
+        }
+        Some(_) => None,
+        None => {
+            let what = if folder == "groups" { "groups" } else { "profiles" };
+            Some(Flaw::fault(path, format!("it is not read: {what} are JSON, in files that end in `.json`")))
+        }
+    }
+}
+
+/// The same of many files, those of one folder in one line.
+pub fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
+    let mut by_folder: BTreeMap<(String, String), Vec<Flaw>> = BTreeMap::new();
+    let mut flaws = Vec::new();
+    for flaw in found {
+        // Whatever lies in groups/ itself has its own line: its machine would have been one.
+        match flaw.path.rsplit_once('/') {
+            Some((folder, _)) if folder.contains('/') => {
+                by_folder.entry((folder.to_owned(), flaw.why.clone())).or_default().push(flaw);
+            }
+            _ => flaws.push(flaw),
+        }
+    }
+    flaws.extend(by_folder.into_iter().map(|((folder, why), mut of_folder)| match of_folder.as_slice() {
+        [_] => of_folder.remove(0),
+        _ => {
+            let names = of_folder.iter().filter_map(|flaw| flaw.path.rsplit('/').next());
+            let why = format!("{why} ({})", listed(names, of_folder.len()));
+            Flaw::new(of_folder[0].weight, format!("{folder}/"), why)
+        }
+    }));
+    flaws
+}
+
+/// A directory without a single group answers no machine.
+pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, folders: &[String]) -> Flaw {
+    let is_group = |path: &&String| path.starts_with("groups/") && path.ends_with(".json");
+    let nested: Vec<&str> = strays.filter(is_group).map(String::as_str).collect();
+    let why = match (nested.as_slice(), is_there) {
+        ([], true) => "there is no group: no machine is answered".to_owned(),
+        ([], false) => {
+            let near = nearest("groups", folders.iter().map(|name| name.trim_matches('/')));
+            let hint = near.map(|near| format!("; there is {near}/")).unwrap_or_default();
+            format!("there is no such folder, so no machine is answered{hint}")
+        }
+        (nested, _) => format!(
+            "there is no group, so no machine is answered; {} lie deeper, where neither Matchbox nor prebake reads them: {}",
+            nested.len(),
+            listed(nested.iter().copied(), nested.len())
+        ),
+    };
+    Flaw::fault("groups/", why)
+}
+
+/// Folders of the directory that seem to be one of the known ones, misspelt.
+pub fn folders(names: &[String]) -> impl Iterator<Item = Flaw> {
+    let is_there = |known: &&str| names.iter().any(|name| name == known);
+    names.iter().filter(|name| !FOLDERS.contains(&name.as_str())).filter_map(move |name| {
+        let near = nearest(&name.to_lowercase(), FOLDERS)?;
+        let why = format!("nothing is read from here: did you mean {near}/?");
+        (!is_there(&near)).then(|| Flaw::fault(format!("{name}/"), why))
+    })
+}
+
+fn listed<'n>(names: impl Iterator<Item = &'n str>, count: usize) -> String {
+    let names: Vec<&str> = names.take(MAX_NAMED).collect();
+    match count.saturating_sub(names.len()) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Who is given a config: profiles, and the groups that give those.
+pub struct Uses(BTreeMap<Place, Use>);
+
+/// A config: what is asked of it, and its path below the data directory.
+type Place = (Kind, String);
+
+#[derive(Default)]
+struct Use {
+    /// Profiles that name it, by their paths, and the id by which they do.
+    named_by: BTreeMap<String, String>,
+    groups: Vec<Arc<Group>>,
+}
+
+impl Uses {
+    /// Of all profiles, by path, and of all groups; `profile` finds a group's, and `place` the file of an id.
+    pub fn of<'p>(
+        profiles: impl Iterator<Item = (&'p String, &'p Arc<Profile>)>,
+        groups: impl Iterator<Item = &'p Arc<Group>>,
+        profile: impl Fn(&Group) -> Option<&'p Profile>,
+        place: impl Fn(Kind, &str) -> Option<String>,
+    ) -> Uses {
+        let mut uses: BTreeMap<Place, Use> = BTreeMap::new();
+        let named = |profile: &'p Profile| {
+            Kind::ALL.into_iter().map(move |kind| (kind, kind.id(profile))).filter(|(_, id)| !id.is_empty())
+        };
+        for (path, profile) in profiles {
+            for (kind, id) in named(profile) {
+                let Some(file) = place(kind, id) else { continue };
+                let entry = uses.entry((kind, file)).or_default();
+                entry.named_by.insert(path.clone(), id.to_owned());
+            }
+        }
+        for group in groups {
+            for (kind, id) in profile(group).into_iter().flat_map(named) {
+                if let Some(file) = place(kind, id) {
+                    let entry = uses.entry((kind, file)).or_default();
+                    // A profile that a group finds by another name than its file's.
+                    let path = || format!("profiles/{}.json", group.profile);
+                    if entry.named_by.is_empty() {
+                        entry.named_by.insert(path(), id.to_owned());
+                    }
+                    entry.groups.push(group.clone());
+                }
+            }
+        }
+        Uses(uses)
+    }
+}
+
+/// Verdicts on configs that hold until an edit.
+#[derive(Default)]
+pub struct Judged {
+    configs: HashMap<Place, OfConfig>,
+}
+
+#[derive(Default)]
+struct OfConfig {
+    /// Of the file itself, whoever is given it; nothing until it was read.
+    whole: Option<Result<(), Whole>>,
+    /// By the group's id.
+    groups: HashMap<String, (Arc<Group>, Result<(), String>)>,
+}
+
+/// Why a file is no use to anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Whole {
+    /// It cannot be had.
+    Absent(String),
+    /// What stands in it is no config.
+    Broken(String),
+}
+
+/// What one look at a part of a config's groups brought.
+struct Look {
+    whole: Result<(), Whole>,
+    groups: Vec<(Arc<Group>, Result<(), String>)>,
+    file: Option<Arc<Config>>,
+}
+
+/// Which configs are as they should be, and what is wrong with the others.
+#[derive(Default)]
+pub struct Verdict {
+    /// What is wrong.
+    pub flaws: Vec<Flaw>,
+    /// Paths of configs with which something is wrong.
+    pub bad: HashSet<String>,
+    /// Configs that were read, and are good.
+    pub good: Vec<(String, Arc<Config>)>,
+}
+
+impl Judged {
+    /// Forgets what was judged of an edited file.
+    pub fn forget(&mut self, path: &str) {
+        for kind in Kind::ALL {
+            self.configs.remove(&(kind, path.to_owned()));
+        }
+    }
+
+    /// Judges what was not judged yet; `read` reads a config.
+    pub fn judge(
+        &mut self,
+        uses: &Uses,
+        read: impl Fn(&str) -> Result<Arc<Config>, String> + Sync,
+        names: impl Fn(&str) -> Vec<String>,
+    ) -> Verdict {
+        self.configs.retain(|key, _| uses.0.contains_key(key));
+        let mut work: Vec<(&Place, Vec<Arc<Group>>)> = Vec::new();
+        for (key, of) in &uses.0 {
+            let known = self.configs.entry(key.clone()).or_default();
+            let is_current =
+                |group: &Arc<Group>| known.groups.get(&group.id).is_some_and(|(judged, _)| judged == group);
+            let tried = of.groups.iter().take(MAX_TRIED);
+            let rest: Vec<Arc<Group>> = tried.filter(|group| !is_current(group)).cloned().collect();
+            let mut chunks = rest.chunks(CHUNK).map(<[_]>::to_vec).peekable();
+            if known.whole.is_none() && chunks.peek().is_none() {
+                work.push((key, Vec::new()));
+            }
+            // A file that nobody can be given is looked at once.
+            if !matches!(known.whole, Some(Err(_))) {
+                work.extend(chunks.map(|chunk| (key, chunk)));
+            }
+        }
+        let looks = parallel::map(
+            &work,
+            || (),
+            |(), ((kind, path), groups)| Ok::<_, std::convert::Infallible>(look(*kind, path, groups, &read)),
+        );
+        let looks = looks.unwrap_or_else(|never| match never {});
+        let mut files: BTreeMap<&str, Arc<Config>> = BTreeMap::new();
+        for ((key, _), Look { whole, groups, file }) in work.iter().zip(looks) {
+            let known = self.configs.entry((*key).clone()).or_default();
+            known.whole = Some(whole);
+            let groups = groups.into_iter().map(|(group, judged)| (group.id.clone(), (group, judged)));
+            known.groups.extend(groups);
+            if let Some(file) = file {
+                files.insert(&key.1, file);
+            }
+        }
+        let mut verdict = Verdict::default();
+        for (key, of) in &uses.0 {
+            let known = self.configs.entry(key.clone()).or_default();
+            let ids: HashSet<&str> = of.groups.iter().map(|group| &*group.id).collect();
+            known.groups.retain(|id, _| ids.contains(&**id));
+            if let Some(flaws) = known.flaws(key, of, &names) {
+                verdict.bad.insert(key.1.clone());
+                verdict.flaws.extend(flaws);
+            }
+        }
+        let is_good = |(path, _): &(&str, Arc<Config>)| !verdict.bad.contains(*path);
+        verdict.good =
+            files.into_iter().filter(is_good).map(|(path, file)| (path.to_owned(), file)).collect();
+        verdict
+    }
+}
+
+fn look(
+    kind: Kind,
+    path: &str,
+    groups: &[Arc<Group>],
+    read: impl Fn(&str) -> Result<Arc<Config>, String>,
+) -> Look {
+    let none = |whole| Look { whole: Err(whole), groups: Vec::new(), file: None };
+    let file = match read(path) {
+        Ok(file) => file,
+        Err(why) => return none(Whole::Absent(why)),
+    };
+    let forecast = match Forecast::of(kind, path, &file) {
+        Ok(forecast) => forecast,
+        Err(why) => return none(Whole::Broken(why)),
+    };
+    // What is the same for every group is told of the file, also where no group gives it.
+    if forecast.is_plain()
+        && let Err(why) = forecast.check(&Group::default())
+    {
+        return none(Whole::Broken(why));
+    }
+    let judge = |group: &Arc<Group>| {
+        let judged = if forecast.is_plain() { Ok(()) } else { forecast.check(group) };
+        (group.clone(), judged)
+    };
+    let groups = groups.iter().map(judge).collect();
+    Look { whole: Ok(()), groups, file: Some(file.clone()) }
+}
+
+impl OfConfig {
+    fn flaws(
+        &self,
+        (kind, path): &Place,
+        of: &Use,
+        names: impl Fn(&str) -> Vec<String>,
+    ) -> Option<Vec<Flaw>> {
+        match self.whole.as_ref()? {
+            Err(Whole::Broken(why)) => Some(vec![Flaw::fault(path, why)]),
+            Err(Whole::Absent(why)) => {
+                let mut named_by = of.named_by.iter();
+                let (profile, id) = named_by.next()?;
+                let names = names(kind.folder());
+                let near = near(id, &names);
+                let hint =
+                    near.map(|near| format!("; there is {}/{near}", kind.folder())).unwrap_or_default();
+                let others = named_by.len();
+                let others = match others {
+                    0 => String::new(),
+                    _ => format!(
+                        " (named by {}, too)",
+                        listed(named_by.map(|(path, _)| path.as_str()), others)
+                    ),
+                };
+                let why = format!("its `{}_id`, `{id}`, cannot be had: {why}{hint}{others}", kind.folder());
+                Some(vec![Flaw::fault(profile, why)])
+            }
+            Ok(()) => {
+                // One line for all groups that lack the same.
+                let mut by_why: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+                for (id, (_, judged)) in &self.groups {
+                    if let Err(why) = judged {
+                        by_why.entry(why).or_default().push(id);
+                    }
+                }
+                let flaw = |(why, mut ids): (&str, Vec<&str>)| {
+                    ids.sort_unstable();
+                    let groups = if ids.len() == 1 { "group" } else { "groups" };
+                    let ids = listed(ids.iter().copied(), ids.len());
+                    Flaw::fault(path, format!("{groups} {ids} cannot be given it: {why}"))
+                };
+                let flaws: Vec<Flaw> = by_why.into_iter().map(flaw).collect();
+                (!flaws.is_empty()).then_some(flaws)
+            }
+        }
+    }
+}
+
+/// A file that was meant, likely: the same name with another end, or a slip.
+fn near<'n>(id: &str, names: &'n [String]) -> Option<&'n str> {
+    let stem = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    let same = names.iter().find(|name| stem(name) == stem(id)).map(String::as_str);
+    same.or_else(|| nearest(id, names.iter().map(String::as_str)))
+}

@@ -1,0 +1,278 @@
+//! What becomes of a profile's config or template, and whether that can be told before any machine asks.
+//!
+//! The configs of a data directory are templates of Butane or ready JSON, and become what Matchbox would make of them:
+//! Ignition 3.4.0, written anew as Go writes it. What Matchbox would replace by an empty config is sent as it is (specs
+//! beyond 3.4) or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Profile;
+use super::datadir::Config as File;
+use super::labels::Labels;
+use super::select::Group;
+use crate::format::gotemplate::{Template, Value};
+use crate::ignition::{self, Config, Spec, Transpile};
+use crate::report::Findings;
+use crate::yaml;
+
+/// The newest spec that Matchbox reads, and the only one that it writes.
+const MATCHBOX_SPEC: Spec = Spec::V3_4;
+
+/// Which of a profile's configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `ignition_id`, below `ignition/`, answered at `/ignition`.
+    Ignition,
+    /// `generic_id`.
+    Generic,
+    /// `cloud_id`.
+    Cloud,
+}
+
+/// What a machine says when it asks.
+pub struct Asked<'a> {
+    /// What it says of itself.
+    pub labels: &'a Labels,
+    /// The same, as it was sent.
+    pub query: &'a str,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Ignition, Kind::Generic, Kind::Cloud];
+
+    /// The folder, which is also the name of the endpoint.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Kind::Ignition => "ignition",
+            Kind::Generic => "generic",
+            Kind::Cloud => "cloud",
+        }
+    }
+
+    /// The file that a profile names; empty for none.
+    pub fn id(self, profile: &Profile) -> &str {
+        match self {
+            Kind::Ignition => &profile.ignition_id,
+            Kind::Generic => &profile.generic_id,
+            Kind::Cloud => &profile.cloud_id,
+        }
+    }
+
+    /// Whether a file is sent without being filled in. Matchbox decides by the end of the id, in this case only.
+    fn is_ready(self, path: &str) -> bool {
+        self == Kind::Ignition && (path.ends_with(".ign") || path.ends_with(".ignition"))
+    }
+}
+
+/// What a machine of a group is answered.
+///
+/// # Errors
+/// Why it gets nothing, in words for whoever looks after it.
+pub fn made(
+    kind: Kind,
+    path: &str,
+    file: &File,
+    group: &Group,
+    asked: &Asked<'_>,
+) -> Result<Arc<[u8]>, String> {
+    if kind.is_ready(path) {
+        return file.ignition.get_or_init(|| from_json(path, &file.bytes)).clone();
+    }
+    finished(kind, path, filled(&file.bytes, group, asked)?)
+}
+
+/// A template, filled in for a machine of a group.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn filled(template: &[u8], group: &Group, asked: &Asked<'_>) -> Result<Vec<u8>, String> {
+    let template = Template::parse(template).map_err(|error| error.to_string())?;
+    template.render(&Value::Map(variables(group, asked))).map_err(|error| error.to_string())
+}
+
+/// What is sent of a text that was filled in.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn finished(kind: Kind, path: &str, text: Vec<u8>) -> Result<Arc<[u8]>, String> {
+    match kind {
+        Kind::Ignition => from_butane(path, &text),
+        Kind::Generic => Ok(text.into()),
+        Kind::Cloud => check_user_data(&text).map(|()| text.into()),
+    }
+}
+
+fn from_json(path: &str, bytes: &Arc<[u8]>) -> Result<Arc<[u8]>, String> {
+    let config = || {
+        let source = ignition::read_from(path, &**bytes).map_err(Findings::from)?;
+        Ok(Config::parse(&source)?.config)
+    };
+    let config = config().map_err(first).map_err(|why| match begins_as_butane(bytes) {
+        true => format!("{why}; it reads like Butane, and files that end in .ign are taken for Ignition"),
+        false => why,
+    })?;
+    Ok(as_matchbox_writes(config).unwrap_or_else(|| bytes.clone()))
+}
+
+fn begins_as_butane(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().any(|line| line.starts_with("variant:"))
+}
+
+fn from_butane(path: &str, butane: &[u8]) -> Result<Arc<[u8]>, String> {
+    let source = ignition::read_from(path, butane).map_err(Findings::from).map_err(first)?;
+    let config = ignition::transpile(&source, &Transpile { foreign: true, ..Transpile::default() });
+    let config = config.map_err(first).map_err(|why| match is_ignition(butane) {
+        true => {
+            format!("{why}; it is Ignition, and only files that end in .ign or .ignition are taken for that")
+        }
+        false => why,
+    })?;
+    let verbatim = config.config.to_json();
+    Ok(as_matchbox_writes(config.config).unwrap_or_else(|| verbatim.into_bytes().into()))
+}
+
+fn is_ignition(bytes: &[u8]) -> bool {
+    let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    json.is_some_and(|json| json.pointer("/ignition/version").is_some())
+}
+
+fn as_matchbox_writes(config: Config) -> Option<Arc<[u8]>> {
+    let known = config.spec() <= MATCHBOX_SPEC;
+    known.then(|| config.raised(MATCHBOX_SPEC).to_json_of_structs().into_bytes().into())
+}
+
+/// The first fault and its line: what a log has room for.
+fn first(findings: Findings) -> String {
+    let error = findings.0.iter().max_by_key(|finding| finding.severity);
+    error.map_or_else(String::new, |finding| match &finding.place {
+        Some(place) => format!("line {}: {}", place.line, finding.message),
+        None => finding.message.clone(),
+    })
+}
+
+/// What templates and `/metadata` know: metadata, over it the selectors in lower case, over both the request.
+pub fn variables(group: &Group, asked: &Asked<'_>) -> BTreeMap<String, Value> {
+    let metadata = group.metadata.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
+    let mut variables: BTreeMap<String, Value> = metadata.collect();
+    let selectors = group.selector.iter();
+    variables.extend(selectors.map(|(key, value)| (lower(key), value.as_str().into())));
+    let query = asked.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let asked = BTreeMap::from([
+        ("query".to_owned(), Value::Strings(query)),
+        ("raw_query".to_owned(), asked.query.into()),
+    ]);
+    variables.insert(REQUEST.into(), Value::Map(asked));
+    variables
+}
+
+/// What templates call all that the machine says.
+const REQUEST: &str = "request";
+
+/// Go's `strings.ToLower`, which knows no letter that becomes two.
+fn lower(text: &str) -> String {
+    text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
+}
+
+/// Whether a text is a cloud-config or a script, as coreos-cloudinit tells.
+fn check_user_data(text: &[u8]) -> Result<(), String> {
+    let first_line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if first_line.starts_with(b"#!") {
+        return Ok(());
+    }
+    if String::from_utf8_lossy(first_line).trim_end() != "#cloud-config" {
+        return Err("the first line is neither `#cloud-config` nor `#!`".into());
+    }
+    let source = ignition::read_from("cloud-config", text).map_err(|finding| finding.message)?;
+    yaml::parse(&source).map(|_| ()).map_err(|finding| finding.message)
+}
+
+/// Two machines that say all that loaders say, each in its own way: what holds for both is no matter of what they say.
+const SAMPLES: [[(&str, &str); 6]; 2] = [
+    [
+        ("uuid", "00000000-0000-4000-8000-000000000001"),
+        ("mac", "52:54:00:00:00:01"),
+        ("domain", "example.com"),
+        ("hostname", "first"),
+        ("serial", "A1"),
+        ("arch", "x86_64"),
+    ],
+    [
+        ("uuid", "00000000-0000-4000-8000-000000000002"),
+        ("mac", "52:54:00:00:00:02"),
+        ("domain", "example.org"),
+        ("hostname", "second"),
+        ("serial", "B2"),
+        ("arch", "arm64"),
+    ],
+];
+
+/// A config as far as it can be judged before a machine asks for it.
+pub struct Forecast<'f> {
+    kind: Kind,
+    path: &'f str,
+    file: &'f File,
+    template: Option<Template>,
+    /// Whether what a machine says decides what is made for it.
+    is_decided_by_machines: bool,
+}
+
+impl<'f> Forecast<'f> {
+    /// Judges what is the same for all machines.
+    ///
+    /// # Errors
+    /// Why no machine at all can be given it.
+    pub fn of(kind: Kind, path: &'f str, file: &'f File) -> Result<Forecast<'f>, String> {
+        if file.bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err("it is empty".into());
+        }
+        let template = match kind.is_ready(path) {
+            true => {
+                file.ignition.get_or_init(|| from_json(path, &file.bytes)).as_ref().map_err(String::clone)?;
+                None
+            }
+            false => Some(Template::parse(&file.bytes).map_err(|error| error.to_string())?),
+        };
+        let is_decided_by_machines =
+            template.as_ref().is_some_and(|template| template.may_be_decided_by(REQUEST));
+        Ok(Forecast { kind, path, file, template, is_decided_by_machines })
+    }
+
+    /// Whether it is the same whatever the group's metadata is.
+    pub fn is_plain(&self) -> bool {
+        self.template.is_none() || memchr::memmem::find(&self.file.bytes, b"{{").is_none()
+    }
+
+    /// Why no machine of a group can be given it, where that does not hang on what the machine says.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, group: &Group) -> Result<(), String> {
+        let Some(template) = self.template.as_ref().filter(|_| !self.is_decided_by_machines) else {
+            return Ok(());
+        };
+        let outcome = |sample: &[(&str, &str); 6]| {
+            // What the group selects by, its machines say.
+            let said = sample.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let labels = Labels::of(said.chain(group.selector.clone()));
+            let query: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let asked = Asked { labels: &labels, query: &query.join("&") };
+            match template.render(&Value::Map(variables(group, &asked))) {
+                // A label that is none of those that loaders say, or a part of one.
+                Err(error) if error.message().contains(REQUEST) => Ok(()),
+                Err(error) => Err(error.to_string()),
+                Ok(text) => finished(self.kind, self.path, text).map(|_| ()),
+            }
+        };
+        let mut told = None;
+        for sample in &SAMPLES {
+            match outcome(sample) {
+                Ok(()) => return Ok(()),
+                Err(why) => told = told.or(Some(why)),
+            }
+        }
+        told.map_or(Ok(()), Err)
+    }
+}
