@@ -30,9 +30,10 @@ use crate::resolve::{self, Stock};
 use crate::run::{self, Outcome};
 use crate::secrets;
 use crate::source::Mirrors;
-use crate::source::fetch::{Fetcher, Want};
+use crate::source::fetch::{self, Fetcher, Judged, Want};
 use crate::source::flatcar::{self, Board};
 use crate::source::http::{self, Http};
+use crate::source::key;
 use crate::source::oci::Resolver;
 use crate::store::Store;
 use crate::sysexts::{self, Selected};
@@ -85,6 +86,18 @@ pub struct Project {
     pub sysexts: Vec<Selected>,
 }
 
+/// What a build starts from: all in the store, and judged.
+pub struct Inputs<T> {
+    /// The lock that the recipe needs.
+    pub lock: Lock,
+    /// Ids of what was fetched now.
+    pub fetched: Vec<String>,
+    /// What is signed, as it was held against the recipe's pin.
+    pub judged: Vec<Judged>,
+    /// What the caller's check gave.
+    pub checked: T,
+}
+
 /// What a build did.
 pub struct Report {
     /// The tree.
@@ -97,6 +110,8 @@ pub struct Report {
     pub lock_moved: bool,
     /// Ids of the inputs that were fetched now; all others were in the store.
     pub fetched: Vec<String>,
+    /// The signed inputs, as they were held against the recipe's pin.
+    pub judged: Vec<Judged>,
     /// Each step, and what came of it.
     pub steps: Vec<(Step, Outcome)>,
     /// Each boot's id, and the memory that a machine needs for it.
@@ -131,6 +146,33 @@ impl Project {
         (version, resolve::wants(&self.recipe, &self.boards, &directory, &self.sysexts, &images))
     }
 
+    /// Holds what the lock says of signers against the recipe's pin, and against the signatures that are in the store: a warning
+    /// where no key is at hand.
+    ///
+    /// # Errors
+    /// A signer that is not below the pin, or no longer believed.
+    pub fn judge_claims(&self, store: &Store) -> Result<Option<Finding>> {
+        let Some(lock) = &self.lock else { return Ok(None) };
+        let (_, wants) = self.wants(&self.needs()?);
+        let signed: Vec<&Want> = wants.iter().filter(|want| want.is_signed()).collect();
+        if signed.is_empty() {
+            return Ok(None);
+        }
+        let Some(key) = key::at_hand(&self.recipe.trust, store)? else {
+            let text = format!(
+                "no key file with the primary key {} is here: what {} says of signers is not judged before the build",
+                self.recipe.trust.primary,
+                self.lock_path.display()
+            );
+            return Ok(Some(Finding::warning(text).hint("`prebake key update` fetches it")));
+        };
+        let now = SystemTime::now();
+        for want in signed {
+            fetch::judge_claim(&key, want, &lock.inputs, store, now)?;
+        }
+        Ok(None)
+    }
+
     /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
     ///
     /// `check` is called as soon as the version and the SSH keys are known, before anything large is fetched.
@@ -140,16 +182,19 @@ impl Project {
         limits: Limits,
         observer: &dyn Observer,
         check: impl FnOnce(Version, &lock::SshKeys) -> Result<T>,
-    ) -> Result<(Lock, Vec<String>, T)> {
+    ) -> Result<Inputs<T>> {
         let needs = self.needs()?;
+        let trust = resolve::trust(&self.recipe)?;
+        let drifted = |drift| lock::Error::Drift { path: self.lock_path.clone(), drift };
         if limits.locked {
-            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &needs, &self.wants(&needs).1);
+            let wants = self.wants(&needs).1;
+            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &trust, &needs, &wants);
             if !drift.is_empty() {
-                return Err(lock::Error::Drift { path: self.lock_path.clone(), drift }.into());
+                return Err(drifted(drift).into());
             }
         }
         let http = Http::new(Mirrors::new(&self.recipe.mirrors), limits.http);
-        let fetcher = Fetcher::new(&http, store, observer, &self.recipe.trust);
+        let fetcher = Fetcher::new(&http, store, observer, &self.recipe.trust).offline(limits.offline);
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,
             None if limits.offline => {
@@ -184,10 +229,11 @@ impl Project {
             needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
             locked = Some(lock);
         }
-        let locked = locked.as_ref();
         let resolver = Resolver { http: &http, store, observer };
-        let images = images::pin(&self.recipe, &needs, locked, &resolver).await?;
+        let images = images::pin(&self.recipe, &needs, locked.as_ref(), &resolver).await?;
         let wants = resolve::wants(&self.recipe, &self.boards, &version.to_string(), &self.sysexts, &images);
+        let locked = locked.map(|lock| resolve::renewed(&lock, &wants));
+        let locked = locked.as_ref();
         let stock = Stock::take(&wants, locked, store);
         let missing = stock.missing();
         for corrupt in store.take_corrupt() {
@@ -200,9 +246,16 @@ impl Project {
         if limits.offline && !missing.is_empty() {
             return Err(Error::Offline { missing }.into());
         }
-        let lock =
-            resolve::update(&self.recipe, &self.boards, version, stock, ssh_keys, locked, &fetcher).await?;
-        Ok((Lock { kubeadm: needs.kubeadm, ..lock }, missing, checked))
+        let promises = (trust, ssh_keys);
+        let Self { recipe, boards, .. } = self;
+        let (lock, judged) =
+            resolve::update(recipe, boards, version, stock, promises, locked, &fetcher).await?;
+        let lock = Lock { kubeadm: needs.kubeadm, ..lock };
+        if limits.locked && self.lock.as_ref() != Some(&lock) {
+            // Nothing that is known by now; but a lock that may not move does not.
+            return Err(drifted(vec!["what was found is not what it says".into()]).into());
+        }
+        Ok(Inputs { lock, fetched: missing, judged, checked })
     }
 
     /// Writes the lock if it moved, and has the store keep what it names.
@@ -232,7 +285,8 @@ pub async fn build(
     let compile = |version, keys: &_| {
         Ok((version, compile::compile(recipe, version, sysexts, &packaging, keys, layers)?))
     };
-    let (lock, fetched, (version, compiled)) = project.inputs(store, limits, observer, compile).await?;
+    let Inputs { lock, fetched, judged, checked: (version, compiled) } =
+        project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings, public } = compiled;
     let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;
@@ -256,5 +310,5 @@ pub async fn build(
     store.keep_tree(&output.current())?;
     let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();
     let signers = signing.map_or(Vec::new(), |signing| signing.keys.iter().map(SecretKey::id).collect());
-    Ok(Report { signers, published, version, lock, lock_moved, fetched, steps, memory, warnings })
+    Ok(Report { signers, published, version, lock, lock_moved, fetched, judged, steps, memory, warnings })
 }

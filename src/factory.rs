@@ -29,6 +29,7 @@ use crate::store::{self, Object, Store};
 use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
 use crate::sysext::packaging::Packaging;
 use crate::sysexts::{self, Selected};
+use crate::unfinished::Unfinished;
 
 /// The one output of what the store remembers of a component.
 const OUTPUT: &str = "component";
@@ -233,13 +234,11 @@ pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store:
     for image in made {
         let path = output.join(&image.file);
         let from = store.path(&image.outcome.object.sha256);
-        let mut file = tempfile::Builder::new()
-            .prefix(".tmp-")
-            .tempfile_in(output)
-            .map_err(store::Error::io("create a file in", output))?;
+        let mut file =
+            Unfinished::in_directory(output, 0o644).map_err(store::Error::io("create a file in", output))?;
         let mut image = fs::File::open(&from).map_err(store::Error::io("read", &from))?;
         std::io::copy(&mut image, &mut file).map_err(store::Error::io("write", &path))?;
-        store::persist_public(file, &path)?;
+        store::finish(file, &path)?;
     }
     let path = output.join(SUMS);
     let old = fs::read_to_string(&path).unwrap_or_default();

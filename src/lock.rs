@@ -11,13 +11,16 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Sha256, Sha512};
 use crate::error::{Advice, Exit};
 use crate::manifest::Origin;
+use crate::openpgp::Fingerprint;
 use crate::recipe::Version;
 use crate::report::nearest;
 use crate::repro::rfc3339;
 use crate::store::{self, Object};
 
-/// Version of the format.
-pub const SCHEMA: u32 = 1;
+/// Version of the format that is written.
+pub const SCHEMA: u32 = 2;
+/// The version before it, which is still read: its locks do not say whom their recipes trusted.
+const WITHOUT_TRUST: u32 = 1;
 
 const HEADER: &str =
     "# Written by prebake: the exact inputs of this recipe. Commit it; `prebake lock --update` moves it.\n";
@@ -26,10 +29,13 @@ const HEADER: &str =
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
-    /// [`SCHEMA`].
+    /// [`SCHEMA`], or that of the older file which it was read from.
     pub schema: u32,
     /// The release that was found.
     pub release: Release,
+    /// Whom the recipe trusted when this was locked. Nothing in a lock of schema 1, and in one that no recipe made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
     /// GitHub user → the SSH public keys that were taken.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ssh_keys: SshKeys,
@@ -53,6 +59,46 @@ pub struct Kubeadm {
     pub images: Vec<String>,
 }
 
+/// Whom a recipe tells to believe. A change of it is seen by who reviews the lock, and moves nothing by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// The pinned primary key, below which all signed inputs were signed.
+    pub primary_fingerprint: Fingerprint,
+    /// SHA-256 of the certificate, as DER, that images of sysexts are signed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sysext_certificate: Option<Sha256>,
+    /// SHA-256 of each authority's certificate, as DER, that machines are told to trust.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authorities: BTreeSet<Sha256>,
+}
+
+impl Trust {
+    /// In what a recipe trusts otherwise than this says, in words.
+    pub fn drift(&self, recipe: &Trust) -> Vec<String> {
+        let mut drift = Vec::new();
+        if self.primary_fingerprint != recipe.primary_fingerprint {
+            let (pin, locked) = (recipe.primary_fingerprint, self.primary_fingerprint);
+            drift.push(format!("the recipe pins the primary key {pin}, the lock was made under {locked}"));
+        }
+        let named = |certificate: Option<Sha256>| {
+            certificate
+                .map_or("without a certificate".into(), |sha256| format!("for the certificate {sha256}"))
+        };
+        if self.sysext_certificate != recipe.sysext_certificate {
+            let (wish, locked) = (named(recipe.sysext_certificate), named(self.sysext_certificate));
+            drift.push(format!("the recipe packages sysexts {wish}, the lock was made {locked}"));
+        }
+        let new = recipe.authorities.difference(&self.authorities);
+        drift.extend(new.map(|sha256| format!("the authority {sha256} is not locked")));
+        let gone = self.authorities.difference(&recipe.authorities);
+        drift.extend(
+            gone.map(|sha256| format!("the authority {sha256} is locked but not trusted by the recipe")),
+        );
+        drift
+    }
+}
+
 /// The release that the wish resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +119,9 @@ pub struct Entry {
     pub size: u64,
     /// Digest; also the object's name in the store.
     pub sha256: Sha256,
+    /// Where its publisher offered the SHA-256, for what nobody signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256_url: Option<String>,
     /// SHA-512, where the signature's pass yielded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha512: Option<Sha512>,
@@ -88,7 +137,7 @@ impl Entry {
     /// An object that was fetched from a canonical URL, and that nobody signed.
     pub fn plain(url: &str, object: Object) -> Self {
         let Object { sha256, size } = object;
-        Entry { url: url.into(), size, sha256, sha512: None, signer: None, signed: None }
+        Entry { url: url.into(), size, sha256, sha256_url: None, sha512: None, signer: None, signed: None }
     }
 
     /// The object in the store.
@@ -105,13 +154,21 @@ impl Entry {
 /// Why a lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a lock of this schema.
+    /// Not a lock of a schema that is read.
     #[error("{} is not a lock file of schema {SCHEMA}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// What serde says.
         source: serde_yaml::Error,
+    },
+    /// A lock of a later prebake.
+    #[error("{} is a lock of schema {found}, and this prebake reads schemas up to {SCHEMA}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
     },
     /// Nothing in the lock is called so.
     #[error("nothing in {} is called `{name}`", path.display())]
@@ -136,7 +193,7 @@ pub enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Syntax { .. } => Exit::Config,
+            Error::Syntax { .. } | Error::Newer { .. } => Exit::Config,
             Error::Unknown { .. } => Exit::Usage,
             Error::Drift { .. } => Exit::Drift,
         }
@@ -147,6 +204,7 @@ impl Advice for Error {
             Error::Syntax { .. } => {
                 "restore it from version control, or remove it and run `prebake lock`".into()
             }
+            Error::Newer { .. } => "use the prebake that wrote it, or a later one".into(),
             Error::Unknown { name, known, .. } => match nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}, and the id of every input", known.join(", ")),
@@ -160,7 +218,14 @@ impl Lock {
     /// A lock that promises nothing yet.
     pub fn empty() -> Lock {
         let release = Release { channel: String::new(), version: String::new() };
-        Lock { schema: SCHEMA, release, ssh_keys: SshKeys::new(), kubeadm: None, inputs: BTreeMap::new() }
+        Lock {
+            schema: SCHEMA,
+            release,
+            trust: None,
+            ssh_keys: SshKeys::new(),
+            kubeadm: None,
+            inputs: BTreeMap::new(),
+        }
     }
 
     /// The lock's path beside a recipe: `edge.yaml` → `edge.lock`.
@@ -180,13 +245,31 @@ impl Lock {
 
     /// Reads a lock's text; `path` names it in errors.
     pub fn parse(path: &Path, text: &str) -> Result<Lock, Error> {
-        let lock: Lock =
-            serde_yaml::from_str(text).map_err(|source| Error::Syntax { path: path.into(), source })?;
-        if lock.schema != SCHEMA {
-            let source = serde::de::Error::custom(format!("its schema is {}", lock.schema));
-            return Err(Error::Syntax { path: path.into(), source });
+        /// What every schema has.
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
         }
-        Ok(lock)
+        let bad = |source| Error::Syntax { path: path.into(), source };
+        let flaw = |why: String| bad(serde::de::Error::custom(why));
+        match serde_yaml::from_str(text) {
+            Ok(Head { schema: found }) if found > SCHEMA => {
+                return Err(Error::Newer { path: path.into(), found });
+            }
+            // A file without a schema is told so with all else that is wrong with it.
+            _ => {}
+        }
+        let lock: Lock = serde_yaml::from_str(text).map_err(bad)?;
+        match (lock.schema, &lock.trust) {
+            (SCHEMA, Some(_)) | (WITHOUT_TRUST, None) => Ok(lock),
+            (SCHEMA, None) => Err(flaw("it does not say whom its recipe trusts (`trust:`)".into())),
+            (schema, _) => Err(flaw(format!("its schema is {schema}"))),
+        }
+    }
+
+    /// Whether it says less than locks do now.
+    pub fn is_old(&self) -> bool {
+        self.schema < SCHEMA
     }
 
     /// The file's text: the same for the same lock.

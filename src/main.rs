@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use prebake::error::Exit;
 
 fn main() -> ExitCode {
-    match prebake::cli::Cli::from_command_line().run() {
+    let done = prebake::cli::Cli::from_command_line().run();
+    prebake::unfinished::settle();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let chain = error.chain();

@@ -6,6 +6,7 @@
 //! revoked subkey still "verifies"), which is why the policy is ours and only the primitives are rPGP's.
 //! Verification is one pass: bytes are pushed while they arrive, and the SHA-512 falls out of the same pass.
 
+mod armor;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -13,17 +14,22 @@ mod verify;
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clock::{self, Judgement};
 use crate::error::{Advice, Exit};
 
+pub use armor::is_signature;
 pub use key::{Certificate, Part, TrustedKey};
 pub use verify::{Signed, Verifier};
 
 /// Largest key file and signature file that is read, in bytes. Flatcar's are 12 KiB and 594 bytes.
 pub const MAX_BYTES: usize = 1 << 20;
+/// What to do about bytes that the wrong key vouches for.
+const SUSPICIOUS: &str =
+    "do not use these bytes; check the mirror, then whether the vendor rotated its key (update the key file)";
 /// How far a signer's clock may run ahead of ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
@@ -52,6 +58,12 @@ impl fmt::Debug for Fingerprint {
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -126,7 +138,7 @@ pub enum Error {
         pin: Fingerprint,
     },
     /// The signer is known, but must not be believed.
-    #[error("{subject} was made by {signer}, {refusal}")]
+    #[error("{subject} was made by {signer}, {refusal}{}", refusal.dates(*signed, *now))]
     Refused {
         /// The signature file.
         subject: String,
@@ -134,6 +146,10 @@ pub enum Error {
         signer: Fingerprint,
         /// Why not.
         refusal: Refusal,
+        /// When it was made, as it says.
+        signed: SystemTime,
+        /// This machine's time.
+        now: SystemTime,
     },
     /// The bytes are not the signed bytes.
     #[error("{subject} does not match the file: the bytes are not what {signer} signed")]
@@ -181,6 +197,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// How this machine's clock comes into it, if it does: all else is judged at the time of the signature.
+    fn by_the_clock(self) -> Option<Judgement> {
+        match self {
+            Refusal::FromTheFuture => Some(Judgement::ToCome),
+            Refusal::SignatureExpired | Refusal::PrimaryInvalid => Some(Judgement::Lapsed),
+            _ => None,
+        }
+    }
+
+    /// The two times that do not go together, where one is the clock's.
+    fn dates(self, signed: SystemTime, now: SystemTime) -> String {
+        let dates = || {
+            format!(": it is of {}, and this machine's clock says {}", clock::date(signed), clock::date(now))
+        };
+        self.by_the_clock().map_or(String::new(), |_| dates())
+    }
+
     /// For tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -212,9 +245,11 @@ impl Advice for Error {
                 "the mirror serves an old copy, perhaps on purpose; ask another one".into()
             }
             Error::Malformed { .. } => "the mirror may have answered with an error page; fetch it again".into(),
-            Error::Foreign { .. } | Error::Refused { .. } => {
-                "do not use these bytes; check the mirror, then whether the vendor rotated its key (update the key file)".into()
-            }
+            Error::Refused { refusal, now, .. } => match refusal.by_the_clock() {
+                Some(judgement) => clock::first(*now, judgement, SUSPICIOUS),
+                None => SUSPICIOUS.into(),
+            },
+            Error::Foreign { .. } => SUSPICIOUS.into(),
             Error::Mismatch { .. } => "the file is damaged or was tampered with; fetch both again from another mirror".into(),
         })
     }

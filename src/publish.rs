@@ -20,6 +20,7 @@ use crate::error::{Advice, Exit, Result};
 use crate::manifest::{self, Manifest, Role};
 use crate::output::{Contents, Row};
 use crate::store::{self, Object, Store};
+use crate::unfinished::{self, Claim, Claimed};
 
 /// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
 pub const CHECKSUMS: &str = "SHA256SUMS";
@@ -235,6 +236,7 @@ impl Output {
         }
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
+            let _link = Claim::new(&link, Claimed::Whole);
             symlink(&build_id, &link).map_err(store::Error::io("create", &link))?;
             fs::rename(&link, &current).map_err(store::Error::io("swap", &current))?;
             store::sync_directory(&self.directory)?;
@@ -245,6 +247,8 @@ impl Output {
     /// Builds the tree aside and renames it into place, the manifest last.
     fn stage(&self, draft: &Draft, store: &Store, build_id: &str, path: &Path) -> Result<(), store::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
+        // A full disk and Ctrl-C leave no half of a tree: what was staged goes with this.
+        let _stage = Claim::new(&stage, Claimed::Whole);
         create_directory(&stage)?;
         let mut made = std::collections::BTreeSet::new();
         for (name, contents) in &draft.contents {
@@ -272,7 +276,7 @@ impl Output {
             let aside = self.directory.join(format!("{TEMPORARY}damaged-{build_id}"));
             fs::rename(path, &aside).map_err(store::Error::io("move aside", path))?;
         }
-        fs::rename(&stage, path).map_err(store::Error::io("publish", path))?;
+        unfinished::together(|| fs::rename(&stage, path)).map_err(store::Error::io("publish", path))?;
         store::sync_directory(&self.directory)?;
         self.sweep()
     }

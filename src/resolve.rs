@@ -2,25 +2,27 @@
 //!
 //! Pure part: [`wants`] and [`drift`]. Network part: [`update`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::arch::Arch;
 use crate::error::Result;
 use crate::event::Event;
+use crate::ignition::authorities::Authorities;
 use crate::ignition::ssh_keys;
 use crate::images::{self, Pinned};
 use crate::kubernetes::Needs;
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
 use crate::output;
 use crate::recipe::{Recipe, SshKeys, Version, VersionWish};
-use crate::report::Source;
-use crate::source::fetch::{Check, Fetcher, Want};
+use crate::report::{Findings, Source};
+use crate::source::fetch::{self, Check, Fetcher, Judged, Want};
 use crate::source::flatcar::{self, Board};
 use crate::source::http::Http;
 use crate::store::Store;
 use crate::sysext::description::Expected;
+use crate::sysext::signing;
 use crate::sysexts::Selected;
 
 /// Inputs that are fetched at the same time.
@@ -77,10 +79,46 @@ pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
     })
 }
 
-/// In what a lock differs from what a recipe needs, in words; nothing if it does not.
-pub fn drift(lock: Option<&Lock>, recipe: &Recipe, needs: &Needs, wants: &[Want]) -> Vec<String> {
+/// Whom a recipe tells to believe, as its lock remembers it. Not in it: the key file, which the pin holds and its vendor
+/// renews; mirrors, which the locked digests bind; and whatever the build takes from beside the recipe as it is now.
+///
+/// # Errors
+/// Findings at the certificates that cannot be read.
+pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
+    let certificate = recipe.packaging.verity.as_ref().map(|verity| {
+        let certificate = &verity.certificate;
+        signing::fingerprint(&certificate.value).map_err(|finding| finding.at(certificate.place.clone()))
+    });
+    let mut authorities = BTreeSet::new();
+    for file in &recipe.trust_ca {
+        let loaded = Authorities::load(&file.value).map_err(|finding| finding.at(file.place.clone()))?;
+        authorities.extend(loaded.certificates());
+    }
+    Ok(lock::Trust {
+        primary_fingerprint: recipe.trust.primary,
+        sysext_certificate: certificate.transpose()?,
+        authorities,
+    })
+}
+
+/// In what a lock trusts otherwise than the recipe, in words.
+pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
+    match &lock.trust {
+        Some(locked) => locked.drift(trust),
+        None => vec![format!("it is of schema {}, which does not say whom the recipe trusts", lock.schema)],
+    }
+}
+
+/// In what a lock differs from what a recipe needs and trusts, in words; nothing if it does not.
+pub fn drift(
+    lock: Option<&Lock>,
+    recipe: &Recipe,
+    trust: &lock::Trust,
+    needs: &Needs,
+    wants: &[Want],
+) -> Vec<String> {
     let Some(lock) = lock else { return vec!["there is no lock".into()] };
-    let mut drift = Vec::new();
+    let mut drift = trust_drift(lock, trust);
     if let VersionWish::Exactly(version) = recipe.release.version
         && lock.version() != Some(version)
     {
@@ -92,6 +130,8 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, needs: &Needs, wants: &[Want]
     }
     let users = unlocked_users(recipe, Some(lock));
     drift.extend(users.map(|user| format!("the SSH keys of github:{user} are not locked")));
+    let unused = lock.ssh_keys.keys().filter(|user| !github_users(recipe).any(|wanted| wanted == *user));
+    drift.extend(unused.map(|user| format!("the SSH keys of github:{user} are locked but not needed")));
     let (_, open) = images::split(recipe, needs, Some(lock));
     drift.extend(open.iter().map(|(image, arch)| format!("the image {image} is not locked for {arch}")));
     if needs.open {
@@ -100,18 +140,46 @@ pub fn drift(lock: Option<&Lock>, recipe: &Recipe, needs: &Needs, wants: &[Want]
         drift.push("what kubeadm was asked is not needed".into());
     }
     for want in wants {
-        match lock.inputs.get(&want.id) {
-            None => drift.push(format!("{} is not locked", want.id)),
-            Some(entry) if entry.url != want.url => {
-                drift.push(format!("{} is locked to {}", want.id, entry.url));
-            }
-            Some(_) => {}
-        }
+        drift.extend(misfits(want, &lock.inputs));
     }
     let wanted = |id: &str| wants.iter().any(|want| want.id == id.strip_suffix(".sig").unwrap_or(id));
     let unused = lock.inputs.keys().filter(|id| !wanted(id));
     drift.extend(unused.map(|id| format!("{id} is locked but not needed")));
     drift
+}
+
+/// What the lock lacks of a want, or has otherwise.
+fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
+    let Some(entry) = locked.get(&want.id) else { return Some(format!("{} is not locked", want.id)) };
+    if let Some(misfit) = want.misfit(entry) {
+        return Some(misfit);
+    }
+    let Check::Signature(urls) = &want.check else { return None };
+    let id = want.signature_id();
+    match locked.get(&id) {
+        None => Some(format!("{id} is not locked")),
+        Some(signature) if !urls.contains(&signature.url) => {
+            Some(format!("{id} is locked to {}", signature.url))
+        }
+        Some(_) => None,
+    }
+}
+
+/// A lock with what a later schema says of the same inputs: where the digests of unsigned ones were read was not written
+/// down, and they are what was locked all the same.
+pub fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
+    let mut lock = lock.clone();
+    if !lock.is_old() {
+        return lock;
+    }
+    for want in wants {
+        if let (Check::Published(url), Some(entry)) = (&want.check, lock.inputs.get_mut(&want.id))
+            && entry.url == want.url
+        {
+            entry.sha256_url = Some(url.clone());
+        }
+    }
+    lock
 }
 
 /// The version that needs no network to know.
@@ -168,6 +236,8 @@ pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http) -> Resu
 
 /// What a recipe wants, parted by whether the store has it.
 pub struct Stock<'w> {
+    /// All of it.
+    wants: &'w [Want],
     /// The locked entries of all that is here.
     here: BTreeMap<String, Entry>,
     /// What has to be fetched.
@@ -179,7 +249,7 @@ impl<'w> Stock<'w> {
     pub fn take(wants: &'w [Want], lock: Option<&Lock>, store: &Store) -> Self {
         let none = BTreeMap::new();
         let locked = lock.map_or(&none, |lock| &lock.inputs);
-        let mut stock = Stock { here: BTreeMap::new(), absent: Vec::new() };
+        let mut stock = Stock { wants, here: BTreeMap::new(), absent: Vec::new() };
         for want in wants {
             match at_hand(want, locked, store) {
                 Some(entries) => stock.here.extend(entries),
@@ -196,19 +266,31 @@ impl<'w> Stock<'w> {
 }
 
 /// Brings what is absent into the store and says what the lock must hold. Entries of `lock` that still fit are kept and
-/// bind the bytes; the others are taken anew.
+/// bind the bytes; the others are taken anew. Whatever is signed has been held against the recipe's pin then, and what was
+/// found is told of each, sorted by id.
 pub async fn update(
     recipe: &Recipe,
     boards: &[Board],
     version: Version,
     stock: Stock<'_>,
-    ssh_keys: lock::SshKeys,
+    promises: (lock::Trust, lock::SshKeys),
     lock: Option<&Lock>,
     fetcher: &Fetcher<'_>,
-) -> Result<Lock> {
+) -> Result<(Lock, Vec<Judged>)> {
     let none = BTreeMap::new();
     let locked = lock.map_or(&none, |lock| &lock.inputs);
-    let Stock { here, absent } = stock;
+    let (trust, ssh_keys) = promises;
+    let Stock { wants, here, absent } = stock;
+    // A key that cannot be had says less than that what is locked was believed for another's sake.
+    let judged = |error: fetch::Error| match (error, lock.and_then(|lock| lock.trust.as_ref())) {
+        (error @ (fetch::Error::Key(_) | fetch::Error::NoKey(_)), Some(locked))
+            if locked.primary_fingerprint != trust.primary_fingerprint =>
+        {
+            let (pin, locked) = (trust.primary_fingerprint, locked.primary_fingerprint);
+            fetch::Error::OtherPin { pin, locked, source: error.into() }
+        }
+        (error, _) => error,
+    };
     let size = absent.iter().map(|want| locked.get(&want.id).map(|entry| entry.size)).sum();
     fetcher.observer.notice(Event::FetchPlanned { inputs: absent.len(), size });
     // Looked at once more: two wants may be one object, and the first has brought it by then.
@@ -216,28 +298,32 @@ pub async fn update(
         Some(entries) => Ok(entries),
         None => match fetcher.fetch(want, locked).await {
             Ok(entries) => Ok(entries),
-            Err(crate::source::fetch::Error::Http(error)) => {
+            Err(fetch::Error::Http(error)) => {
                 let of_board = |board: &&Board| want.id.starts_with(&stock_id(board.arch, ""));
                 let before = lock.map(|lock| lock.release.version.as_str());
                 match boards.iter().find(of_board) {
                     Some(board) => {
                         Err(board.missing_file(&version.to_string(), before, fetcher.http, error).await)
                     }
-                    None => Err(crate::source::fetch::Error::Http(error).into()),
+                    None => Err(fetch::Error::Http(error).into()),
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(judged(error).into()),
         },
     };
     let fetched: Vec<BTreeMap<String, Entry>> =
         stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
-    let inputs = here.into_iter().chain(fetched.into_iter().flatten()).collect();
+    let inputs: BTreeMap<String, Entry> = here.into_iter().chain(fetched.into_iter().flatten()).collect();
+    let signed = wants.iter().filter(|want| want.is_signed());
+    let judgements = signed.map(|want| fetcher.judge(want, &inputs));
+    let judgements: Vec<Judged> =
+        stream::iter(judgements).buffered(PARALLEL).try_collect().await.map_err(judged)?;
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, ssh_keys, kubeadm: None, inputs };
+    let lock = Lock { schema: SCHEMA, release, trust: Some(trust.clone()), ssh_keys, kubeadm: None, inputs };
     for board in boards {
         check_version_file(board, version, &lock, fetcher)?;
     }
-    Ok(lock)
+    Ok((lock, judgements))
 }
 
 /// Brings one input into the store, unless it is there.
@@ -255,17 +341,19 @@ pub async fn bring(
 /// The locked entries of a want whose objects are all in the store already.
 fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Option<BTreeMap<String, Entry>> {
     let ids = match want.check {
-        Check::Signature(_) => vec![want.id.clone(), format!("{}.sig", want.id)],
+        Check::Signature(_) => vec![want.id.clone(), want.signature_id()],
         Check::Published(_) | Check::Pinned(_) => vec![want.id.clone()],
         Check::Described(object) => {
             let entry = || BTreeMap::from([(want.id.clone(), Entry::plain(&want.url, object))]);
             return store.has(&object).then(entry);
         }
     };
+    if misfits(want, locked).is_some() {
+        return None;
+    }
     let entries = ids.into_iter().map(|id| Some((id.clone(), locked.get(&id)?.clone())));
     let entries: BTreeMap<String, Entry> = entries.collect::<Option<_>>()?;
-    let here = entries[&want.id].url == want.url && entries.values().all(|entry| store.has(&entry.object()));
-    here.then_some(entries)
+    entries.values().all(|entry| store.has(&entry.object())).then_some(entries)
 }
 
 /// A version directory whose signed `version.txt` names another version is a mix-up or a rollback.

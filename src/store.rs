@@ -5,7 +5,7 @@
 //! ROOT/steps/ab/cdef…     which objects a build step made, by step key
 //! ROOT/notes/ab/cdef…     what was found out once, by a key over all that it depends on; `gc` drops old ones
 //! ROOT/partial/           large bodies that are still arriving, resumed after a crash
-//! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by a later open
+//! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by the next run
 //! ROOT/keys/              the vendor's key file, as it was last fetched (`source::key`)
 //! ROOT/roots/             links to the locks and trees that refer to objects: what `gc` keeps
 //! ROOT/corrupt/           objects whose bytes were found wrong: kept for a look, never served, swept by `gc`
@@ -31,6 +31,7 @@ use tempfile::NamedTempFile;
 
 use crate::digest::{Hashing, Sha256};
 use crate::error::{Advice, Exit};
+use crate::unfinished::{self, Unfinished};
 
 /// Leftovers of a crash are swept when they are older than any build is expected to take, and than a weekend.
 const STALE: Duration = Duration::from_secs(4 * 24 * 3600);
@@ -96,11 +97,9 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Room { .. } => {
-                Some("the disk is full: make room, or point --store at another disk; if no file of this kind is so large, the mirror lies".into())
+                Some("make room on its disk, or choose another with --store or PREBAKE_STORE; if no file of this kind is so large, the mirror lies".into())
             }
-            Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("the disk is full: make room, or point --store at another disk; nothing was published".into())
-            }
+            Error::Io { source, path, .. } if is_full(source) => Some(full(path)),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check who owns it; --store and --output choose other places".into())
             }
@@ -110,6 +109,27 @@ impl Advice for Error {
             ),
         }
     }
+}
+
+/// Whether an error says that a disk, or what a user may have of one, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The way out of a full disk: which one it is, and what chooses another.
+pub fn full(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
+    let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
+    let choice = match absolute.ancestors().any(is_store) {
+        true => " (`prebake store gc`), or choose another with --store or PREBAKE_STORE",
+        false if absolute.starts_with(std::env::temp_dir()) => ", or choose another with TMPDIR",
+        false => ", or choose another with --output",
+    };
+    format!(
+        "the disk is full: make room on the one with {}{choice}; nothing half-made was left there",
+        place.display()
+    )
 }
 
 /// An object in the store.
@@ -245,13 +265,13 @@ impl Store {
     /// A file to build in, where a format must seek.
     pub fn scratch(&self) -> Result<NamedTempFile, Error> {
         let tmp = self.root.join("tmp");
-        NamedTempFile::new_in(&tmp).map_err(Error::io("create a file in", &tmp))
+        unfinished::named_in(&tmp, "").map_err(Error::io("create a file in", &tmp))
     }
 
     /// A directory to unpack into while one step builds.
-    pub fn spool(&self) -> Result<tempfile::TempDir, Error> {
+    pub fn spool(&self) -> Result<unfinished::Directory, Error> {
         let tmp = self.root.join("tmp");
-        tempfile::tempdir_in(&tmp).map_err(Error::io("create a directory in", &tmp))
+        unfinished::Directory::in_directory(&tmp).map_err(Error::io("create a directory in", &tmp))
     }
 
     /// Gives verified bytes their name: sync, rename, sync the directory. The same bytes twice are one object.
@@ -382,37 +402,49 @@ fn fan_out(digest: &Sha256) -> String {
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(directory)
-        .map_err(Error::io("create a file in", directory))?;
+    let mut file =
+        Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
-    persist(file, path)
+    finish(file, path)
+}
+
+/// Writes what a person asked for into a file: whole or not at all where that is a file or will be one, as it comes where it is a
+/// pipe or a device. A link leads to the file that is written; no directory is made.
+pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (path, mode) = match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => return fs::write(path, bytes),
+        Ok(meta) => (fs::canonicalize(path)?, meta.permissions().mode() & 0o777),
+        Err(_) => (path.to_owned(), 0o644),
+    };
+    let mut file = Unfinished::in_directory(directory_of(&path), mode)?;
+    file.write_all(bytes)?;
+    file.replace(&path)
 }
 
 /// Writes a small file that only its owner may read, from the first byte on, and that replaces nothing.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let write = || {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = Unfinished::in_directory(directory_of(path), 0o600)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        file.as_file().sync_all()?;
+        file.appear(path)
     };
-    write().map_err(Error::io("write", path))
+    write().map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
 }
 
-/// Gives a finished file its name for everybody to read: mode 0644, sync, rename, sync the directory.
-pub fn persist_public(file: NamedTempFile, path: &Path) -> Result<(), Error> {
-    let public = fs::Permissions::from_mode(0o644);
-    file.as_file().set_permissions(public).map_err(Error::io("make readable", path))?;
-    persist(file, path)
+/// Gives a complete file its name: sync, rename, sync the directory.
+pub fn finish(file: Unfinished, path: &Path) -> Result<(), Error> {
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.replace(path).map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
 }
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
     let directory = directory_of(path);
     fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
     file.as_file().sync_all().map_err(Error::io("write", path))?;
-    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    unfinished::together(|| file.persist(path)).map_err(|e| Error::io("write", path)(e.error))?;
     sync_directory(directory)
 }
 

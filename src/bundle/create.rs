@@ -29,6 +29,7 @@ use crate::error::Result;
 use crate::manifest::{self, Manifest};
 use crate::store;
 use crate::tree;
+use crate::unfinished::Unfinished;
 
 /// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
 const COPIED: usize = 4 << 20;
@@ -199,9 +200,7 @@ impl Draft {
         })?;
         self.check_trees()?;
         let directory = store::directory_of(target);
-        let mut temporary = tempfile::Builder::new()
-            .prefix(".tmp-")
-            .tempfile_in(directory)
+        let mut temporary = Unfinished::in_directory(directory, 0o644)
             .map_err(store::Error::io("create a file in", directory))?;
         let index = self.index.to_bytes();
         for (place, bytes) in layout.front().iter().zip(files.iter().map(|(_, bytes)| bytes).chain([&index]))
@@ -222,7 +221,7 @@ impl Draft {
             // A wrong file ends the copying, too; it is the reason.
             checked.and(copied)
         })?;
-        store::persist_public(temporary, target)?;
+        store::finish(temporary, target)?;
         Ok(layout.length())
     }
 

@@ -26,6 +26,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 pub use self::open::{Bundle, Demand};
+use crate::clock::{self, Judgement};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::manifest;
@@ -191,12 +192,14 @@ pub enum Error {
         reason: String,
     },
     /// Too old.
-    #[error("{subject} expired on {}", humantime::format_rfc3339_seconds(*expires))]
+    #[error("{subject} expired on {}, and this machine's clock says {}", clock::date(*expires), clock::date(*now))]
     Expired {
         /// The file.
         subject: String,
         /// When.
         expires: std::time::SystemTime,
+        /// This machine's time.
+        now: std::time::SystemTime,
     },
     /// The operating system refused.
     #[error(transparent)]
@@ -257,8 +260,9 @@ impl Advice for Error {
             Error::Signature(error) => error.hint(),
             Error::Mismatch { .. } => Some("one of them was changed: copy the bundle again from where it was made".into()),
             Error::Trust(error) => error.hint(),
-            Error::Expired { .. } => {
-                Some("get a newer bundle; --allow-expired uses this one all the same".into())
+            Error::Expired { now, .. } => {
+                let newer = "get a newer bundle; --allow-expired uses this one all the same";
+                Some(clock::first(*now, Judgement::Lapsed, newer))
             }
             Error::Manifest(error) => error.hint(),
             Error::Older { .. } => {

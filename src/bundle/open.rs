@@ -174,7 +174,7 @@ impl Front {
         }
         match bundle.index.expires {
             Some(expires) if expires <= demand.now && !demand.allow_expired => {
-                Err(Error::Expired { subject: bundle.subject, expires })
+                Err(Error::Expired { subject: bundle.subject, expires, now: demand.now })
             }
             _ => Ok(bundle),
         }

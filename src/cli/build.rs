@@ -15,7 +15,7 @@ use serde_json::json;
 use self::events::{EventLog, Target};
 use self::record::Record;
 use super::progress::Progress;
-use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, interruptible};
+use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use super::signing::SignArgs;
 use crate::build::{Limits, Project, Report, build};
 use crate::error::Result;
@@ -23,6 +23,7 @@ use crate::event::{self, Event, Everyone, Observer};
 use crate::provenance::Signing;
 use crate::publish::{CURRENT, Published};
 use crate::report::Finding;
+use crate::unfinished;
 
 /// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
 ///
@@ -148,11 +149,12 @@ impl BuildArgs {
         let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
         let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
         let work = build(&project, &store, &self.output, &self.layers, limits, signing, observer);
-        let report = interruptible(work, move || {
+        unfinished::on_interrupt(move || {
             if let Some(log) = log {
                 log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });
             }
-        })?;
+        });
+        let report = block_on(work)?;
         Ok(Built { project, report })
     }
 }

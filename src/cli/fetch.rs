@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
-use crate::build::Limits;
+use crate::build::{Inputs, Limits};
 use crate::error::Result;
 
 /// Bring everything that a recipe's lock names into the store, verified
@@ -35,7 +35,8 @@ impl FetchInputsArgs {
         let store = self.fetch.trusting(store);
         let limits =
             Limits { locked: true, offline: self.offline, http: self.fetch.options(), ..Limits::default() };
-        let (lock, fetched, ()) = block_on(project.inputs(&store, limits, &Progress::new(), |_, _| Ok(())))?;
+        let inputs = block_on(project.inputs(&store, limits, &Progress::new(), |_, _| Ok(())))?;
+        let Inputs { lock, fetched, .. } = inputs;
         project.save(&lock, &store)?;
         if self.json {
             let row = |(id, object): (&str, crate::store::Object)| {

@@ -10,15 +10,17 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use super::table::Table;
-use crate::build::Limits;
+use crate::build::{Inputs, Limits};
+use crate::digest::Sha256;
 use crate::error::Result;
-use crate::lock::{Error, Lock};
+use crate::lock::{Error, Lock, Trust};
 use crate::store::Object;
 
 /// Write the lock of a recipe: the exact, verified inputs that builds use
 ///
 /// Every input is fetched and verified before it is locked. What is locked already and still fits the recipe stays,
-/// unless --update asks for it anew. What moved is printed, old → new.
+/// unless --update asks for it anew. What is signed is judged by the recipe's pin again, and the lock remembers whom the
+/// recipe trusts. What moved is printed, old → new.
 #[derive(Args)]
 pub struct LockArgs {
     #[command(flatten)]
@@ -62,7 +64,7 @@ impl LockArgs {
         }
         let limits = Limits { http: self.fetch.options(), ..Limits::default() };
         let progress = Progress::new();
-        let (lock, ..) = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
+        let Inputs { lock, .. } = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
         project.save(&lock, &store)?;
         match self.json {
             true => println!("{:#}", as_json(&project.lock_path, old.as_ref(), &lock)),
@@ -93,6 +95,28 @@ fn moved_keys<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<(&'l str, Option<
     moved.collect()
 }
 
+/// Whom the recipe trusts otherwise than before: what it is called, and what the locks say.
+fn moved_trust(old: Option<&Lock>, new: &Lock) -> Vec<(&'static str, Option<String>, Option<String>)> {
+    /// What a lock says of one of them.
+    type Says = fn(&Lock) -> Option<String>;
+    fn trust(lock: &Lock) -> Option<&Trust> {
+        lock.trust.as_ref()
+    }
+    let rows: [(&str, Says); 4] = [
+        ("schema", |lock| Some(lock.schema.to_string())),
+        ("pinned key", |lock| Some(trust(lock)?.primary_fingerprint.to_string())),
+        ("sysext certificate", |lock| Some(trust(lock)?.sysext_certificate?.to_string())),
+        ("authorities", |lock| {
+            let all: Vec<String> = trust(lock)?.authorities.iter().map(Sha256::to_string).collect();
+            (!all.is_empty()).then(|| all.join(" "))
+        }),
+    ];
+    // A first lock is not told by what it trusts: the recipe says it.
+    let Some(old) = old else { return Vec::new() };
+    let all = rows.into_iter().map(|(name, says)| (name, says(old), says(new)));
+    all.filter(|(_, old, new)| old != new).collect()
+}
+
 fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
     let mut table = Table::new(["INPUT", ">SIZE", "OLD", "", ">SIZE", "NEW"]);
     // A side is a size, if it has one, and what is there.
@@ -104,6 +128,10 @@ fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
     let release = |lock: &Lock| (String::new(), format!("{} {}", lock.release.channel, lock.release.version));
     if old.map(release) != Some(release(new)) {
         row("release".into(), old.map(release), Some(release(new)));
+    }
+    for (name, was, is) in moved_trust(old, new) {
+        let side = |text: Option<String>| text.map(|text| (String::new(), text));
+        row(name.into(), side(was), side(is));
     }
     for (user, was, is) in moved_keys(old, new) {
         let keys = |count: usize| (String::new(), format!("{count} SSH keys"));
@@ -132,5 +160,7 @@ fn as_json(path: &Path, old: Option<&Lock>, new: &Lock) -> Value {
         "release": {"old": old.map(|lock| &lock.release), "new": new.release},
         "inputs": moves,
         "ssh_keys": keys,
+        "schema": {"old": old.map(|lock| lock.schema), "new": new.schema},
+        "trust": {"old": old.and_then(|lock| lock.trust.as_ref()), "new": new.trust},
     })
 }

@@ -29,6 +29,7 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::unfinished;
 
 /// Turns a recipe into prebaked Flatcar artifacts and serves them to machines
 ///
@@ -76,6 +77,10 @@ impl Cli {
 
     /// Does what the command line says.
     pub fn run(self) -> Result<()> {
+        // A server ends in its own way, and gives its privileges up before the first thread; who only asks leaves nothing behind.
+        if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_)) {
+            unfinished::end_on_signals();
+        }
         match self.verb {
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),

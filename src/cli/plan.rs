@@ -26,7 +26,7 @@ const SCHEMA: u32 = 1;
 
 /// Show what a build would fetch, build and publish, without doing it
 ///
-/// Needs no network. Steps and files are known once the recipe is locked: their names and keys depend on the inputs.
+/// Needs no network. Signers that the lock names are held against the recipe's pin. Steps and files are known once the recipe is locked: their names and keys depend on the inputs.
 #[derive(Args)]
 pub struct PlanArgs {
     #[command(flatten)]
@@ -42,7 +42,8 @@ pub struct PlanArgs {
     /// Fail with exit code 9 if the lock would have to move
     #[arg(long)]
     locked: bool,
-    /// Exit with 10 if a build would fetch, build or publish anything, with 0 if all of it is here
+    /// Exit with 10 if a build would fetch, build or publish anything, with 9 if the recipe trusts somebody else than the lock
+    /// says, with 0 if all of it is here
     #[arg(long)]
     exit_code: bool,
     /// List every file that the tree would hold
@@ -63,6 +64,9 @@ struct Forecast {
     inputs: Vec<Line>,
     steps: Vec<Line>,
     drift: Vec<String>,
+    /// Whether the recipe trusts somebody else than the lock says, or the lock does not say whom.
+    #[serde(skip)]
+    distrusts: bool,
     /// Known once the lock fits.
     outputs: Option<Outputs>,
     totals: Totals,
@@ -138,8 +142,13 @@ impl PlanArgs {
             }
             false => print!("{}", forecast.for_people(self.files)),
         }
-        if self.locked && !forecast.drift.is_empty() {
+        let is_refused = self.locked && !forecast.drift.is_empty();
+        // Another pin is nothing that a build would just do.
+        if is_refused || self.exit_code && forecast.distrusts {
             return Err(lock::Error::Drift { path: project.lock_path, drift: forecast.drift }.into());
+        }
+        if let Some(claims) = project.judge_claims(&store)? {
+            eprint!("{claims}");
         }
         match self.exit_code && forecast.pending {
             true => Err(Pending { doing: forecast.doing() }.into()),
@@ -151,7 +160,9 @@ impl PlanArgs {
         let needs = project.needs()?;
         let (version, wants) = project.wants(&needs);
         let lock = project.lock.as_ref();
-        let drift = resolve::drift(lock, &project.recipe, &needs, &wants);
+        let trust = resolve::trust(&project.recipe)?;
+        let drift = resolve::drift(lock, &project.recipe, &trust, &needs, &wants);
+        let distrusts = lock.is_some_and(|lock| !resolve::trust_drift(lock, &trust).is_empty());
         let missing = Stock::take(&wants, lock, store).missing();
         let input = |want: &Want| Line {
             id: want.id.clone(),
@@ -166,6 +177,7 @@ impl PlanArgs {
             inputs: wants.iter().map(input).collect(),
             steps: Vec::new(),
             drift,
+            distrusts,
             outputs: None,
             totals: Totals::default(),
             pending: true,

@@ -143,26 +143,7 @@ pub fn runtime() -> Result<Runtime> {
     Ok(built.map_err(store::Error::io("start threads for", "this process".as_ref()))?)
 }
 
-/// Runs the asynchronous part of a verb. Ctrl-C ends the process with 130: nothing half-made is ever visible, and
-/// what is left in temporary places is swept by the next run.
+/// Runs the asynchronous part of a verb.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    interruptible(work, || ())
-}
-
-/// The same, with something to be done before an interrupted process ends. A task of its own waits for the signal, since a
-/// build works for long without a pause.
-pub fn interruptible<T>(
-    work: impl Future<Output = Result<T>>,
-    on_interrupt: impl FnOnce() + Send + 'static,
-) -> Result<T> {
-    runtime()?.block_on(async {
-        tokio::spawn(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                on_interrupt();
-                eprintln!("\ninterrupted; run the same command again to go on");
-                std::process::exit(130)
-            }
-        });
-        work.await
-    })
+    runtime()?.block_on(work)
 }

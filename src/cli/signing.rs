@@ -11,7 +11,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::error::{Advice, Exit, Result};
-use crate::minisign::{MAX_BYTES, PublicKey, Secret, SecretKey};
+use crate::minisign::{BYTE_ORDER_MARK, MAX_BYTES, PublicKey, Secret, SecretKey};
 use crate::store;
 use crate::trust::Trust;
 
@@ -165,7 +165,8 @@ impl PassphraseArgs {
     fn given(&self) -> Result<Option<Zeroizing<String>>> {
         if let Some(path) = &self.passphrase_file {
             let text = read_text(path)?;
-            let line = text.lines().next().unwrap_or_default();
+            // Neither line ends nor the mark of Windows' editors are part of it.
+            let line = text.lines().next().unwrap_or_default().trim_start_matches(BYTE_ORDER_MARK);
             return Ok(Some(Zeroizing::new(line.to_owned())));
         }
         let value =

@@ -12,6 +12,7 @@ use crate::initrd::published::overlay_offset;
 use crate::initrd::seal::Seal;
 use crate::initrd::segments::{Limits, Segments};
 use crate::store;
+use crate::unfinished;
 
 /// Longest config that is read, in bytes.
 const MAX_CONFIG: u64 = 256 << 20;
@@ -68,7 +69,7 @@ impl Member {
             if published.contains(&member.size.into()) {
                 return Ok(Member::Sysext(Sha256::of_reader(body)?.0, None));
             }
-            let mut copy = Hashing::new(tempfile::NamedTempFile::with_suffix(".raw")?);
+            let mut copy = Hashing::new(unfinished::scratch(".raw")?);
             io::copy(body, &mut copy)?;
             let (copy, sha256, _) = copy.finish();
             return Ok(Member::Sysext(sha256, Some(copy)));

@@ -25,6 +25,7 @@ use crate::manifest::{File, Role};
 use crate::store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::Tree;
+use crate::unfinished;
 
 /// Why nothing can be said of a reference with variables in it.
 const PUT_TOGETHER: &str = "it is put together on the machine";
@@ -524,7 +525,7 @@ fn allows(allowed: &str, target: &str) -> bool {
 
 fn spool(part: &mut dyn Read) -> Result<tempfile::NamedTempFile, store::Error> {
     let mut copy = || {
-        let mut file = tempfile::NamedTempFile::with_suffix(".raw")?;
+        let mut file = unfinished::scratch(".raw")?;
         io::copy(part, file.as_file_mut())?;
         Ok(file)
     };

@@ -15,6 +15,7 @@ use crate::manifest::Role;
 use crate::store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::Tree;
+use crate::unfinished;
 
 /// One entry of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,7 +66,7 @@ fn images(tree: &Tree) -> BTreeMap<String, (String, Sha256)> {
 fn entries(tree: &Tree, path: &str) -> Result<Result<BTreeMap<String, Entry>, String>> {
     // Readers of images want a file of their own, which a part of a bundle is not.
     let scratch = PathBuf::from("a temporary file");
-    let mut file = tempfile::NamedTempFile::new().map_err(store::Error::io("create", &scratch))?;
+    let mut file = unfinished::scratch("").map_err(store::Error::io("create", &scratch))?;
     io::copy(&mut tree.open(path)?, &mut file).map_err(store::Error::io("copy an image to", file.path()))?;
     let image = Extension::open(file.path())?;
     match &image.fault {

@@ -1,5 +1,6 @@
 //! Authorities whose certificates a machine shall trust beside the public ones, and the layer that makes it so.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::Config;
+use crate::digest::Sha256;
 use crate::report::{Finding, Findings};
 
 /// Longest file that is read, in bytes.
@@ -20,6 +22,8 @@ pub struct Authorities {
     path: String,
     /// Its bytes, as a data URL.
     source: String,
+    /// SHA-256 of each certificate in it, as DER.
+    certificates: BTreeSet<Sha256>,
 }
 
 impl Authorities {
@@ -34,13 +38,30 @@ impl Authorities {
             return Err(unfit("a file of certificates has at most 1 MiB".into()));
         }
         let bytes = fs::read(pem).map_err(unread)?;
-        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
+        let certificates = certificates(&String::from_utf8_lossy(&bytes));
+        if certificates.is_empty() {
             return Err(unfit("it holds no certificate in PEM".into()));
         }
         let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
         let source = format!("data:;base64,{}", STANDARD.encode(bytes));
-        Ok(Authorities { path: format!("/etc/ssl/certs/{stem}.pem"), source })
+        Ok(Authorities { path: format!("/etc/ssl/certs/{stem}.pem"), source, certificates })
     }
+
+    /// SHA-256 of each certificate in it, as DER: `openssl x509 -fingerprint -sha256`. Line ends and comments do not count.
+    pub fn certificates(&self) -> &BTreeSet<Sha256> {
+        &self.certificates
+    }
+}
+
+/// The digest of each certificate in a text; of one that is no base64, that of what stands there.
+fn certificates(text: &str) -> BTreeSet<Sha256> {
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = blocks.map(|block| block.split("-----").next().unwrap_or_default());
+    let digest = |body: &str| {
+        let line: String = body.split_whitespace().collect();
+        Sha256::of(&STANDARD.decode(&line).unwrap_or(line.into_bytes()))
+    };
+    bodies.map(digest).collect()
 }
 
 /// The layer by which Ignition trusts them while it fetches, and the booted system from then on: there

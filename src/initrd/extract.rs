@@ -18,6 +18,7 @@ use super::Error;
 use super::segments::{Limits, Place, Segments};
 use crate::format::cpio::{self, Member};
 use crate::store;
+use crate::unfinished::{Claim, Claimed};
 
 /// How much of a body is in memory at a time, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -47,11 +48,14 @@ pub struct Extracted {
 /// Unpacks the initrd at `path` into `directory`, which must not hold anything yet.
 pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extracted, Error> {
     let file = File::open(path).map_err(store::Error::io("read", path))?;
+    let what = if directory.is_dir() { Claimed::Contents } else { Claimed::Whole };
     fs::create_dir_all(directory).map_err(store::Error::io("create", directory))?;
     let mut entries = fs::read_dir(directory).map_err(store::Error::io("list", directory))?;
     if entries.next().is_some() {
         return Err(Error::Exists { path: directory.into() });
     }
+    // Half an initrd is none, and would be in the way of the next try.
+    let claim = Claim::new(directory, what);
     let root =
         unix::openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = root.map_err(|errno| store::Error::io("open", directory)(errno.into()))?;
@@ -71,6 +75,7 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
             break;
         }
     }
+    claim.keep();
     Ok(unpacker.done)
 }
 

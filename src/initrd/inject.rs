@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -19,6 +18,7 @@ use crate::format::cpio;
 use crate::format::tree::Tree;
 use crate::report::Finding;
 use crate::store;
+use crate::unfinished::Unfinished;
 
 /// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
 const CHUNK: usize = 256 << 10;
@@ -59,7 +59,7 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
         let digest = scope.spawn(|| digest(base, base_length));
         // What was injected into before was looked through then, and its digest says that it is the same.
         let walk = earlier.is_none().then(|| scope.spawn(|| passed(base)));
-        copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", out.path()))?;
+        copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", &target.path))?;
         let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &target.path)?;
         let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (base_sha256, buried) = digested.map_err(store::Error::io("read", base))?;
@@ -124,7 +124,7 @@ pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
     thread::scope(|scope| {
         let digest = scope.spawn(|| digest(path, seal.base_length));
         copy_base(&file, seal.base_length, out.as_file_mut())
-            .map_err(store::Error::io("write", out.path()))?;
+            .map_err(store::Error::io("write", &target.path))?;
         let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (found, _) = digested.map_err(store::Error::io("read", path))?;
         match found == seal.base_sha256 {
@@ -176,34 +176,27 @@ pub fn sealed_overlay(
 
 impl Target {
     /// A file beside the target, which goes away unless it is finished.
-    fn begin(&self) -> Result<NamedTempFile, Error> {
+    fn begin(&self) -> Result<Unfinished, Error> {
         if !self.force && fs::symlink_metadata(&self.path).is_ok() {
             return Err(Error::Exists { path: self.path.clone() });
         }
         let directory = self.directory();
-        let file = tempfile::Builder::new()
-            .prefix(".tmp-")
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(directory)
-            .map_err(store::Error::io("create a file in", directory))?;
-        Ok(file)
+        Ok(Unfinished::in_directory(directory, 0o644)
+            .map_err(store::Error::io("create a file in", directory))?)
     }
 
     /// Gives it its name. What replaces a file is on the disk before that is gone; a new file need not be.
-    fn finish(&self, mut file: NamedTempFile) -> Result<(), Error> {
+    fn finish(&self, mut file: Unfinished) -> Result<(), Error> {
         file.flush().map_err(store::Error::io("write", &self.path))?;
         if !self.force {
-            return match file.persist_noclobber(&self.path) {
-                Ok(_) => Ok(()),
-                Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {
+            return match file.appear(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     Err(Error::Exists { path: self.path.clone() })
                 }
-                Err(failed) => Err(store::Error::io("write", &self.path)(failed.error).into()),
+                done => Ok(done.map_err(store::Error::io("write", &self.path))?),
             };
         }
-        file.as_file().sync_all().map_err(store::Error::io("write", &self.path))?;
-        file.persist(&self.path).map_err(|failed| store::Error::io("write", &self.path)(failed.error))?;
-        Ok(store::sync_directory(self.directory())?)
+        Ok(store::finish(file, &self.path)?)
     }
 
     fn directory(&self) -> &Path {

@@ -13,6 +13,31 @@ pub const UNTRUSTED: &str = "untrusted comment: ";
 /// Before the comment that a signature covers.
 pub const TRUSTED: &str = "trusted comment: ";
 
+/// What editors on Windows put in front of text.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The kind of a file that [`Reading::must_not_be_mistaken`] is stricter with: minisign reads over the mark in keys.
+pub const SIGNATURE: &str = "signature";
+
+/// What is done about a file of which no more is known.
+const WAY_OUT: &str = "`prebake key show FILE` says what a file is";
+
+/// How long the lines of base64 are that all begin with `Ed` or `ED`, and what they are.
+const LINES: [(usize, &str, &str); 4] = [
+    (
+        56,
+        "public key",
+        "name the file that ends in .minisig where a signature is asked for, .key where a secret key is",
+    ),
+    (100, "signature", "name the signer's public key, the file that ends in .pub"),
+    (
+        140,
+        "secret key of OpenBSD's signify",
+        "make a key with `prebake key generate`; public keys of signify are taken",
+    ),
+    (212, "secret key", "name the public key beside it, which ends in .pub; a secret key goes nowhere"),
+];
+
 /// Characters that move a terminal's cursor; a tab separates the fields of a trusted comment.
 const CONTROLS: [RangeInclusive<char>; 3] = ['\0'..='\x08', '\n'..='\x1f', '\x7f'..='\u{9f}'];
 
@@ -26,7 +51,51 @@ pub struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// The error that it is not what it should be.
     pub fn bad(self, why: impl Into<String>) -> Error {
-        Error::Malformed { subject: self.subject.into(), kind: self.kind, why: why.into() }
+        self.bad_with(why, WAY_OUT)
+    }
+
+    /// The same with a way out of its own.
+    fn bad_with(self, why: impl Into<String>, hint: &'static str) -> Error {
+        Error::Malformed { subject: self.subject.into(), kind: self.kind, why: why.into(), hint }
+    }
+
+    /// The error that it is something else, where people take one for the other or an editor changed it; nothing where it
+    /// may be what it should be.
+    pub fn must_not_be_mistaken(self, bytes: &[u8]) -> Result<(), Error> {
+        let first =
+            std::str::from_utf8(bytes).unwrap_or_default().split(['\n', '\r']).next().unwrap_or_default();
+        let is_binary = |tags: &[u8]| {
+            std::str::from_utf8(bytes).is_err() && bytes.first().is_some_and(|byte| tags.contains(byte))
+        };
+        let is_openpgp = |label: &str| first.starts_with("-----BEGIN PGP ") && first.contains(label);
+        let by_gpg = "judge it with gpg, or with `prebake key verify --key KEYFILE`; own keys are minisign's (`prebake key generate`)";
+        let utf8 = "save it as UTF-8 without a byte order mark, or get the file again";
+        let found = if bytes.starts_with(b"\xef\xbb\xbf") && self.kind == SIGNATURE {
+            ("it begins with a byte order mark, which an editor put there", utf8)
+        } else if [&b"\xff\xfe"[..], b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+            ("it is UTF-16, as Windows' editors and shells write it", utf8)
+        } else if is_openpgp("SIGNATURE") || is_binary(&[0x88, 0x89, 0x8a, 0x8b, 0xc2]) {
+            ("it is an OpenPGP signature", by_gpg)
+        } else if is_openpgp("KEY") || is_binary(&[0x94, 0x95, 0x98, 0x99, 0x9a, 0xc5, 0xc6]) {
+            ("it is an OpenPGP key", by_gpg)
+        } else if first.starts_with("-----BEGIN OPENSSH ") || first.starts_with("ssh-") {
+            ("it is an SSH key", "make a key with `prebake key generate`")
+        } else if first.starts_with("-----BEGIN SSH SIGNATURE") {
+            ("it is an SSH signature", "sign with a key of `prebake key generate` or minisign")
+        } else if first.starts_with("-----BEGIN ") {
+            ("it is a PEM file", "make a key with `prebake key generate`")
+        } else {
+            return Ok(());
+        };
+        Err(self.bad_with(found.0, found.1))
+    }
+
+    /// The error of a signature that no trusted comment follows.
+    pub fn not_commented(self) -> Error {
+        self.bad_with(
+            "its third line is no trusted comment, as in signatures of OpenBSD's signify",
+            "sign with minisign or `prebake key sign`; signify's public keys are taken, its signatures are not",
+        )
     }
 
     /// The file as text, if it is not too long.
@@ -34,6 +103,7 @@ impl<'a> Reading<'a> {
         if bytes.len() > MAX_BYTES {
             return Err(self.bad(format!("it is longer than {MAX_BYTES} bytes")));
         }
+        self.must_not_be_mistaken(bytes)?;
         std::str::from_utf8(bytes).map_err(|_| self.bad("it is not text"))
     }
 
@@ -47,22 +117,30 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The one line of base64 in a key file: below an untrusted comment, or alone.
+    /// The one line of base64 in a key file: the second, as minisign reads it whatever stands in the first and behind it, or
+    /// alone.
     pub fn key_line(self, text: &str) -> Result<&str, Error> {
         self.text(text.as_bytes())?;
-        let text = text.trim();
-        if !text.starts_with(UNTRUSTED.trim_end()) {
-            return Ok(text);
+        let mut lines = text.trim().lines();
+        let (first, second) = (lines.next().unwrap_or_default(), lines.next());
+        match second {
+            Some(line) => Ok(line.trim()),
+            None if first.trim_start_matches(BYTE_ORDER_MARK).starts_with(UNTRUSTED.trim_end()) => {
+                Err(self.bad("its second line is missing"))
+            }
+            None => Ok(first.trim_start_matches(BYTE_ORDER_MARK).trim()),
         }
-        let (comment, rest) = text.split_once('\n').ok_or_else(|| self.bad("its second line is missing"))?;
-        self.comment(comment.trim_end_matches('\r'), UNTRUSTED)?;
-        Ok(rest.trim())
     }
 
     /// Exactly `N` bytes of base64, without blanks and with all padding.
     pub fn decode<const N: usize>(self, line: &str) -> Result<Zeroizing<[u8; N]>, Error> {
         let expected = N.div_ceil(3) * 4;
         if line.len() != expected {
+            if let Some((_, what, hint)) = LINES.iter().find(|(length, ..)| *length == line.len())
+                && line.starts_with("RW") | line.starts_with("RU")
+            {
+                return Err(self.bad_with(format!("it is a {what}"), hint));
+            }
             return Err(self.bad(format!("{expected} characters of base64 are expected, not {}", line.len())));
         }
         let mut bytes = Zeroizing::new([0; N]);

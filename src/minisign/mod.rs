@@ -27,6 +27,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Advice, Exit};
 
+pub use encoding::BYTE_ORDER_MARK;
 pub use public::PublicKey;
 pub use secret::{Locked, Secret, SecretKey};
 pub use signature::{Signature, trusted_comment};
@@ -100,6 +101,8 @@ pub enum Error {
         kind: &'static str,
         /// What is wrong with it.
         why: String,
+        /// What to do about that.
+        hint: &'static str,
     },
     /// A key or signature of something else than Ed25519.
     #[error("{subject} is a {kind} of another algorithm ({}), not Ed25519", found.escape_ascii())]
@@ -200,7 +203,7 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::Malformed { .. } => "`prebake key show FILE` says what a file is",
+            Error::Malformed { hint, .. } => hint,
             Error::Algorithm { .. } | Error::WeakKey { .. } => "make a key with `prebake key generate`",
             Error::Bomb { .. } => "the file may be a trap; use a copy of the key that you know",
             Error::Memory { .. } => {

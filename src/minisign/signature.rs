@@ -1,12 +1,15 @@
 //! Signatures: four lines, each byte of which is judged.
 
-use super::encoding::{Reading, TRUSTED, UNTRUSTED, encode, is_control, take};
-use super::{ED25519, Error, KeyId, PREHASHED, Prehash, PublicKey};
+use super::encoding::{Reading, SIGNATURE, TRUSTED, UNTRUSTED, encode, is_control, take};
+use super::{ED25519, Error, KeyId, MAX_BYTES, PREHASHED, Prehash, PublicKey};
 
 const LENGTH: usize = 74;
 /// How many lines a signature file has.
 const LINES: usize = 4;
-const KIND: &str = "signature";
+const KIND: &str = SIGNATURE;
+/// How many bytes minisign reads of the lines with comments, line ends among them.
+const MAX_UNTRUSTED: usize = 1023;
+const MAX_TRUSTED: usize = 8191;
 /// The untrusted comment that minisign writes where it is told none.
 const MINISIGNS_COMMENT: &str = "signature from minisign secret key";
 
@@ -61,9 +64,11 @@ impl Signature {
         }
     }
 
-    /// The same for files that people made with `minisign -S -c COMMENT`: any untrusted comment will do, and is dropped.
+    /// The same for files that people made, kept and passed on: all that minisign takes, who reads four lines. Any untrusted
+    /// comment will do, and is dropped; lines may end as on Windows, and the last one need not end; whatever follows is passed
+    /// over. Nothing that is signed may differ.
     pub fn parse_commented(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
-        Ok(Signature::read(subject, bytes)?.0)
+        Ok(Signature::read_as_minisign(subject, bytes)?.0)
     }
 
     /// Reads a file in which several signers' signatures stand one after the other, each by [`Signature::parse`]. minisign
@@ -72,9 +77,61 @@ impl Signature {
         each(bytes).map(|file| Signature::parse(subject, file)).collect()
     }
 
-    /// The same by [`Signature::parse_commented`].
+    /// The same by [`Signature::parse_commented`]: each line that begins as an untrusted comment begins another signature.
     pub fn parse_all_commented(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
-        each(bytes).map(|file| Signature::parse_commented(subject, file)).collect()
+        let (first, mut rest) = Signature::read_as_minisign(subject, bytes)?;
+        let mut signatures = vec![first];
+        loop {
+            let begins = |at: &usize| {
+                rest[*at..].starts_with(UNTRUSTED.as_bytes()) && (*at == 0 || rest[at - 1] == b'\n')
+            };
+            let Some(begin) = (0..rest.len()).find(begins) else { return Ok(signatures) };
+            let (signature, behind) = Signature::read_as_minisign(subject, &rest[begin..])?;
+            signatures.push(signature);
+            rest = behind;
+        }
+    }
+
+    /// What minisign 0.11 takes for a signature, and the bytes behind it.
+    fn read_as_minisign<'b>(subject: &str, bytes: &'b [u8]) -> Result<(Self, &'b [u8]), Error> {
+        let reading = Reading { subject, kind: KIND };
+        if bytes.len() > MAX_BYTES {
+            return Err(reading.bad(format!("it is longer than {MAX_BYTES} bytes")));
+        }
+        reading.must_not_be_mistaken(bytes)?;
+        let mut rest = bytes;
+        // A line, how long it was with its end, and whether it had one.
+        let mut line = || {
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let (whole, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            rest = behind;
+            let line = whole.strip_suffix(b"\n").unwrap_or(whole);
+            (line.strip_suffix(b"\r").unwrap_or(line), whole.len(), end.is_some())
+        };
+        let (untrusted, length, _) = line();
+        if !untrusted.starts_with(UNTRUSTED.as_bytes()) {
+            return Err(reading.bad(format!("it does not begin with `{}`", UNTRUSTED.trim_end())));
+        }
+        if length > MAX_UNTRUSTED {
+            return Err(reading.bad("its untrusted comment is longer than minisign reads"));
+        }
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| reading.bad("it is not text"));
+        let (signature, ..) = line();
+        let signature = text(signature)?;
+        let ((trusted, length, ends), (global, ..)) = (line(), line());
+        if !trusted.starts_with(TRUSTED.as_bytes()) && reading.decode::<LENGTH>(signature).is_ok() {
+            return Err(reading.not_commented());
+        }
+        let head = format!("{UNTRUSTED}\n{signature}\n");
+        let trusted = text(trusted)?;
+        if !ends || length > MAX_TRUSTED {
+            reading.decode::<LENGTH>(signature)?;
+            return Err(
+                reading.bad("its fourth line is missing, or its trusted comment longer than minisign reads")
+            );
+        }
+        let plain = format!("{head}{trusted}\n{}\n", text(global)?);
+        Ok((Signature::read(subject, plain.as_bytes())?.0, rest))
     }
 
     fn read<'b>(subject: &str, bytes: &'b [u8]) -> Result<(Self, &'b str), Error> {

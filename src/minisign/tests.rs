@@ -100,14 +100,20 @@ fn each_flipped_bit_of_a_signature_is_refused() {
 #[test]
 fn a_signature_that_is_cut_short_or_goes_on_is_refused() {
     for end in 0..SIGNED.len() {
-        assert!(Signature::parse_commented("m.minisig", &SIGNED.as_bytes()[..end]).is_err(), "{end} bytes");
+        assert!(Signature::parse("m.minisig", &SIGNED.as_bytes()[..end]).is_err(), "{end} bytes");
+        // People's files may lack the last line end, which minisign does not ask for.
+        let is_whole = end == SIGNED.len() - 1;
+        let commented = Signature::parse_commented("m.minisig", &SIGNED.as_bytes()[..end]);
+        assert_eq!(commented.is_ok(), is_whole, "{end} bytes");
     }
     for more in ["\n", "x", "untrusted comment: again\n"] {
         let longer = format!("{SIGNED}{more}");
-        assert!(Signature::parse_commented("m.minisig", longer.as_bytes()).is_err(), "{more:?}");
+        assert!(Signature::parse("m.minisig", longer.as_bytes()).is_err(), "{more:?}");
     }
+    let again = format!("{SIGNED}untrusted comment: again\n");
+    assert!(Signature::parse_all_commented("m.minisig", again.as_bytes()).is_err());
     let crlf = SIGNED.replace('\n', "\r\n");
-    assert!(Signature::parse_commented("m.minisig", crlf.as_bytes()).is_err());
+    assert!(Signature::parse("m.minisig", crlf.as_bytes()).is_err());
     let bomb = SIGNED.replace("timestamp", &"t".repeat(MAX_BYTES));
     let error = Signature::parse_commented("m.minisig", bomb.as_bytes()).unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
@@ -121,7 +127,23 @@ fn signatures_that_stand_one_after_the_other_are_read_whole() {
     assert!(Signature::parse_all("m.minisig", b"").unwrap().is_empty());
     for bad in [format!("{two}\n"), format!("\n{two}"), two[..two.len() - 1].into(), two.replace("=\n", "=")]
     {
+        assert!(Signature::parse_all("m.minisig", bad.as_bytes()).is_err(), "{bad:?}");
+    }
+    for bad in [format!("\n{two}"), two.replace("=\n", "="), format!("{two}untrusted comment: x\n")] {
         assert!(Signature::parse_all_commented("m.minisig", bad.as_bytes()).is_err(), "{bad:?}");
+    }
+    // As an editor or git on Windows leaves them.
+    for kept in [
+        format!("{two}\n\n"),
+        two.replace('\n', "\r\n"),
+        format!("{SIGNED}\r\n{LEGACY}"),
+        format!("{two}end"),
+    ] {
+        assert_eq!(
+            Signature::parse_all_commented("m.minisig", kept.as_bytes()).unwrap().len(),
+            2,
+            "{kept:?}"
+        );
     }
 }
 
@@ -257,4 +279,51 @@ fn nothing_secret_is_shown() {
     let key = SecretKey::generate().unwrap();
     let shown = format!("{key:?} {:?}", locked(&key.sealed(Some(("p", CHEAP))).unwrap()));
     assert_eq!(shown, format!("SecretKey({}) Locked(a.key)", key.public().id()));
+}
+
+/// The findings B39 and B40 of 2026-11-28 (jedisct1/zig-minisign#11, aead/minisign#7 and #8, KenAKAFrosty/Prns#81).
+#[test]
+fn what_is_taken_for_a_minisign_file_is_called_by_its_name() {
+    let signify = SIGNED.lines().take(2).collect::<Vec<_>>().join("\n").replace("RUS", "RWS") + "\n";
+    let utf16: Vec<u8> = SIGNED.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = [b"\xff\xfe".to_vec(), utf16].concat();
+    for (file, told, way) in [
+        (
+            format!("\u{feff}{SIGNED}").into_bytes(),
+            "begins with a byte order mark",
+            "without a byte order mark",
+        ),
+        (utf16.clone(), "it is UTF-16", "save it as UTF-8"),
+        (signify.into_bytes(), "signify", "signify's public keys are taken"),
+        (PUBLIC.into(), "it is a public key", ".minisig"),
+        (SECRET.into(), "it is a secret key", ".pub"),
+        (b"-----BEGIN PGP SIGNATURE-----\n\nx\n".to_vec(), "it is an OpenPGP signature", "gpg"),
+        (b"\x89\x02\x33\x04\x00".to_vec(), "it is an OpenPGP signature", "gpg"),
+        (b"-----BEGIN SSH SIGNATURE-----\n".to_vec(), "it is an SSH signature", "minisign"),
+    ] {
+        let error = Signature::parse_commented("x", &file).unwrap_err();
+        let (text, hint) = (error.to_string(), crate::error::Advice::hint(&error).unwrap());
+        assert!(text.contains(told) && hint.contains(way), "{text}; {hint}");
+    }
+    for (file, told, way) in [
+        (SECRET, "it is a secret key", ".pub"),
+        (SIGNED, "it is a signature", "public key"),
+        ("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n", "it is an OpenPGP key", "prebake key generate"),
+        ("ssh-ed25519 AAAA me\n", "it is an SSH key", "prebake key generate"),
+        (
+            "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n",
+            "it is a PEM file",
+            "prebake key generate",
+        ),
+    ] {
+        let error = PublicKey::parse("x", file).unwrap_err();
+        let (text, hint) = (error.to_string(), crate::error::Advice::hint(&error).unwrap());
+        assert!(text.contains(told) && hint.contains(way), "{text}; {hint}");
+    }
+    assert!(SecretKey::parse("x", PUBLIC).unwrap_err().to_string().contains("it is a public key"));
+    assert!(SecretKey::parse("x", SIGNED).unwrap_err().to_string().contains("it is a signature"));
+    // What an editor on Windows does to a key changes nothing in it.
+    let marked = format!("\u{feff}{}\r\n", PUBLIC.replace('\n', "\r\n"));
+    assert_eq!(PublicKey::parse("x", &marked).unwrap(), PublicKey::parse("x", PUBLIC).unwrap());
+    assert_eq!(open(&format!("\u{feff}{}", SECRET.replace('\n', "\r\n"))).public(), open(SECRET).public());
 }

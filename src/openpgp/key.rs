@@ -8,9 +8,8 @@ use pgp::composed::{Deserializable, SignedPublicKey};
 use pgp::packet::{KeyFlags, RevocationCode, Signature, SignatureType};
 use pgp::types::{KeyDetails, VerifyingKey};
 
+use super::armor::{self, Form};
 use super::{Error, Fingerprint, MAX_BYTES, Refusal};
-
-const BEGIN: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// A primary key with what is bound to it, judged once.
 #[derive(Debug)]
@@ -129,16 +128,18 @@ fn read(subject: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>, Error> {
     if bytes.len() > MAX_BYTES {
         return Err(bad(format!("longer than {MAX_BYTES} bytes")));
     }
-    let mut begins: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(BEGIN)).collect();
-    if begins.is_empty() {
-        begins.push(0); // binary
-    }
+    // A mark in front of a key has always been read over, as text in front of it is.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let blocks = match armor::read(bytes).map_err(bad)? {
+        Form::Binary => vec![bytes.to_vec()],
+        Form::Armored(blocks) if blocks.iter().any(|(label, _)| label.starts_with("PRIVATE KEY")) => {
+            return Err(bad("it holds a private key; export the public one (`gpg --export`)".into()));
+        }
+        Form::Armored(blocks) => blocks.into_iter().map(|(_, packets)| packets).collect(),
+    };
     let mut found = Vec::new();
-    for (index, begin) in begins.iter().enumerate() {
-        let end = begins.get(index + 1).copied().unwrap_or(bytes.len());
-        let (keys, _) = SignedPublicKey::from_reader_many(Cursor::new(&bytes[*begin..end]))
-            .map_err(|e| bad(e.to_string()))?;
-        for key in keys {
+    for packets in blocks {
+        for key in SignedPublicKey::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(e.to_string()))? {
             found.push(key.map_err(|e| bad(e.to_string()))?);
         }
     }

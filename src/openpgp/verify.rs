@@ -2,29 +2,69 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgp::composed::{Deserializable, DetachedSignature};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::VerifyingKey;
+use serde::{Deserialize, Serialize};
 
+use super::armor::{self, Form};
 use super::key::{Part, TrustedKey, expiry};
 use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, Refusal};
 use crate::digest::Sha512;
 
 /// What a verified signature says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
     /// The key that signed.
     pub signer: Fingerprint,
     /// When, as the signer says.
+    #[serde(with = "seconds")]
     pub created: SystemTime,
     /// SHA-512 of the file, where the signature's own pass yields it.
     pub sha512: Option<Sha512>,
 }
 
+/// A signature's time: whole seconds since 1970.
+mod seconds {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        // OpenPGP has 32 bits for it.
+        Ok(UNIX_EPOCH + Duration::from_secs(u32::deserialize(deserializer)?.into()))
+    }
+}
+
 impl TrustedKey {
+    /// Whether a key of this fingerprint may have signed at a time, as a lock says it did.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], [`Error::Refused`]; `subject` is the signature.
+    pub fn vouches(
+        &self,
+        subject: &str,
+        signer: Fingerprint,
+        signed: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        let part = self.parts().iter().find(|part| part.fingerprint == signer).ok_or_else(|| {
+            Error::Foreign { subject: subject.into(), issuer: signer.to_string(), pin: self.primary() }
+        })?;
+        let to_come = (signed > now + CLOCK_SKEW).then_some(Refusal::FromTheFuture);
+        match part.refusal(signed).or(to_come) {
+            Some(refusal) => Err(Error::Refused { subject: subject.into(), signer, refusal, signed, now }),
+            None => Ok(()),
+        }
+    }
+
     /// Reads a detached signature, armored or binary, and decides which of its makers may be believed at all, before
     /// a byte of the file has been seen. One good signature among several is enough.
     pub fn expect(&self, subject: &str, signature: &[u8], now: SystemTime) -> Result<Verifier, Error> {
@@ -32,8 +72,13 @@ impl TrustedKey {
         if signature.len() > MAX_BYTES {
             return Err(bad(format!("longer than {MAX_BYTES} bytes")));
         }
-        let (found, _) =
-            DetachedSignature::from_reader_many(Cursor::new(signature)).map_err(|e| bad(e.to_string()))?;
+        let packets = match armor::read(signature).map_err(bad)? {
+            Form::Binary => signature.to_vec(),
+            // As gpg, which reads one block.
+            Form::Armored(blocks) => blocks.into_iter().next().map_or(Vec::new(), |(_, packets)| packets),
+        };
+        let found =
+            DetachedSignature::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(e.to_string()))?;
         let found: Vec<DetachedSignature> =
             found.collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
         let mut refused = None;
@@ -70,8 +115,10 @@ impl TrustedKey {
                 let issuer = by_fingerprint.chain(by_id).next().unwrap_or_else(|| "an unnamed key".into());
                 Error::Foreign { subject: subject.into(), issuer, pin: self.primary() }
             })?;
-        let refuse =
-            |refusal| Err(Error::Refused { subject: subject.into(), signer: signer.fingerprint, refusal });
+        let refuse = |refusal| {
+            let signed = signature.created().map_or(UNIX_EPOCH, SystemTime::from);
+            Err(Error::Refused { subject: subject.into(), signer: signer.fingerprint, refusal, signed, now })
+        };
         let strong = [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512];
         let version_4 = signature.version() == pgp::packet::SignatureVersion::V4;
         let Some(created) = signature.created().map(SystemTime::from).filter(|_| version_4) else {
@@ -109,6 +156,22 @@ struct Candidate {
 }
 
 impl Verifier {
+    /// Whether what an earlier pass over the bytes found may still be believed: a signature of this file, by this key, which
+    /// is not refused now.
+    pub fn admits(&self, signed: &Signed) -> bool {
+        self.is_by(signed.signer, signed.created)
+    }
+
+    /// Whether one of the signatures that may be believed is by this key, of this time.
+    pub fn is_by(&self, signer: Fingerprint, signed: SystemTime) -> bool {
+        self.makers().any(|maker| maker == (signer, signed))
+    }
+
+    /// Who may have made them, and when.
+    pub fn makers(&self) -> impl Iterator<Item = (Fingerprint, SystemTime)> {
+        self.candidates.iter().map(|candidate| (candidate.signer.fingerprint, candidate.created))
+    }
+
     /// The next bytes of the file.
     pub fn update(&mut self, bytes: &[u8]) {
         self.candidates.iter_mut().for_each(|candidate| candidate.hasher.update(bytes));

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::store;
+use crate::unfinished::Unfinished;
 
 /// The directory in a tree that only its owner may enter.
 pub const DIRECTORY: &str = "private";
@@ -39,13 +40,10 @@ pub fn place(tree: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), store
         }
         // Temporary files are their owner's only.
         let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(".tmp-")
-                .permissions(fs::Permissions::from_mode(0o600))
-                .tempfile_in(&directory)?;
+            let mut file = Unfinished::in_directory(&directory, 0o600)?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
-            file.persist(&path).map(drop).map_err(|failed| failed.error)
+            file.replace(&path)
         };
         write().map_err(store::Error::io("write", &path))?;
     }
@@ -61,6 +59,8 @@ pub fn place(tree: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), store
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

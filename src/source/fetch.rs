@@ -1,19 +1,25 @@
 //! One input: from its URL, through verification, into the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
 use tokio::sync::OnceCell;
 
 use super::download::{Download, Received, State, joined};
 use super::http::{self, Asked, Http, MayPass, Patience, words};
 use super::key;
-use crate::digest::Sha256;
+use crate::clock::date;
+use crate::digest::{Hashing, Sha256};
 use crate::error::{Advice, Exit};
 use crate::event::{Event, Observer};
 use crate::lock::Entry;
-use crate::openpgp::{self, Signed, TrustedKey, Verifier};
+use crate::openpgp::{self, Fingerprint, Signed, TrustedKey, Verifier};
 use crate::recipe::Trust;
+use crate::repro::canonical_json;
 use crate::store::{self, Object, Store, Unverified, Verified};
 use crate::sysext::published::sha256_for;
 
@@ -39,6 +45,56 @@ pub enum Check {
     Pinned(Sha256),
     /// The digest and size in the descriptor of a container image, which another digest covers.
     Described(Object),
+}
+
+/// A signed input that was held against the recipe's pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Its id in the lock.
+    pub id: String,
+    /// The key that signed it, below the pinned one.
+    pub signer: Fingerprint,
+    /// Whether its bytes were read for that now, or by an earlier run.
+    pub read: bool,
+}
+
+impl Want {
+    /// Whether a signature makes its bytes the right ones.
+    pub fn is_signed(&self) -> bool {
+        matches!(self.check, Check::Signature(_))
+    }
+
+    /// The lock's id of its signature, if it has one.
+    pub fn signature_id(&self) -> String {
+        format!("{}.sig", self.id)
+    }
+
+    /// In what the locked entry of this id is for something else, or was believed for another reason; nothing if it fits.
+    pub fn misfit(&self, entry: &Entry) -> Option<String> {
+        let id = &self.id;
+        if entry.url != self.url {
+            return Some(format!("{id} is locked to {}", entry.url));
+        }
+        match &self.check {
+            Check::Pinned(sha256) if entry.sha256 != *sha256 => {
+                Some(format!("{id} is locked with sha256 {}, and {sha256} is written for it", entry.sha256))
+            }
+            Check::Published(url) if entry.sha256_url.as_ref() != Some(url) => {
+                Some(match &entry.sha256_url {
+                    Some(locked) => format!("{id} is locked by the digest at {locked}, not at {url}"),
+                    None => format!("{id} is not locked by the digest at {url}"),
+                })
+            }
+            Check::Described(object) if entry.object() != *object => Some(format!(
+                "{id} is locked with sha256 {}, and its image names {}",
+                entry.sha256, object.sha256
+            )),
+            Check::Signature(_) if entry.signer.is_none() || entry.signed.is_none() => {
+                Some(format!("{id} is locked without its signer"))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why an input could not be had.
@@ -73,6 +129,49 @@ pub enum Error {
         /// What is wrong.
         source: Box<Error>,
     },
+    /// No network, and no copy of the key file.
+    #[error("there is no copy of a key file with the primary key {0}, by which signatures are judged")]
+    NoKey(Fingerprint),
+    /// What is locked was believed for another pin, and the key file of this one cannot be had.
+    #[error("the recipe pins the primary key {pin}, and what is locked was signed below {locked}")]
+    OtherPin {
+        /// The recipe's.
+        pin: Fingerprint,
+        /// The lock's.
+        locked: Fingerprint,
+        /// Why nothing can be judged by the recipe's.
+        source: Box<Error>,
+    },
+    /// A lock that says otherwise than the signature which it names.
+    #[error("the lock says that {id} was signed {what} {locked}; its signature says {found}")]
+    Contradiction {
+        /// The input.
+        id: String,
+        /// Which of its claims: `by`, `at` …
+        what: &'static str,
+        /// The claim.
+        locked: String,
+        /// What the signature says.
+        found: String,
+        /// Whose fault that is.
+        exit: Exit,
+    },
+    /// Bytes in the store that are not what their name says.
+    #[error("{id} is damaged in the store: its sha256 is {found} instead of {locked}")]
+    Damaged {
+        /// The input.
+        id: String,
+        /// The object's name.
+        locked: Sha256,
+        /// What it is.
+        found: Sha256,
+    },
+    /// A signature in the store that is gone meanwhile, or not what its name says.
+    #[error("{id} is damaged in the store, or gone")]
+    Lost {
+        /// The signature's.
+        id: String,
+    },
     /// A published digest that is none.
     #[error("{url} holds no SHA-256 digest for {file}")]
     NoDigest {
@@ -90,7 +189,10 @@ impl Advice for Error {
             Error::Store(error) | Error::Unpromised(error) => error.exit(),
             Error::Trust(error) => error.exit(),
             Error::Sent { source, .. } | Error::Unpacked { source } => source.exit(),
-            Error::NoDigest { .. } => Exit::Integrity,
+            Error::NoKey(_) => Exit::Network,
+            Error::OtherPin { .. } => Exit::Trust,
+            Error::Contradiction { exit, .. } => *exit,
+            Error::NoDigest { .. } | Error::Damaged { .. } | Error::Lost { .. } => Exit::Integrity,
         }
     }
 
@@ -110,6 +212,18 @@ impl Advice for Error {
             Error::Key(error) if error.exit() == Exit::Trust => error.hint(),
             Error::Key(_) => {
                 Some("name a copy of it in the recipe (`trust.key`), or let the mirror carry it".into())
+            }
+            Error::NoKey(_) => Some(
+                "name a copy of it in the recipe (`trust.key`), or run `prebake key update` where there is a network".into(),
+            ),
+            Error::OtherPin { .. } => Some(
+                "do not publish these bytes under the new pin: name its key file in the recipe (`trust.key`) and run `prebake lock`".into(),
+            ),
+            Error::Contradiction { id, .. } => Some(format!(
+                "somebody edited the lock: restore it from version control, or run `prebake lock --update {id}`"
+            )),
+            Error::Damaged { .. } | Error::Lost { .. } => {
+                Some("run it again with --paranoid: what is damaged is set aside and fetched again".into())
             }
             Error::NoDigest { .. } => Some("check the URL templates in sysext.yaml".into()),
         }
@@ -163,18 +277,181 @@ pub struct Fetcher<'a> {
     /// Who listens.
     pub observer: &'a dyn Observer,
     trust: &'a Trust,
+    offline: bool,
+    /// The key file as it is now.
     key: OnceCell<TrustedKey>,
+    /// The copy that serves where nothing has to be fetched.
+    copy: OnceCell<TrustedKey>,
+    /// Ids of what was read and judged by this fetcher.
+    fresh: Mutex<BTreeSet<String>>,
+}
+
+/// Names what the store remembers of a signature that was verified over a file.
+fn note_key(pin: Fingerprint, file: &Sha256, signature: &Sha256) -> Sha256 {
+    Sha256::of(&canonical_json(
+        &json!({"kind": "signature", "pin": pin, "file": file, "signature": signature}),
+    ))
+}
+
+/// A digest and a signature's verdict in one pass over the file.
+fn read_and_judge(id: &str, mut file: File, locked: Sha256, mut verifier: Verifier) -> Result<Signed, Error> {
+    let mut hashing = Hashing::new(io::sink());
+    // What a core's own cache holds.
+    let mut buffer = vec![0; 128 << 10];
+    let mut pass = || -> io::Result<()> {
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                length => {
+                    io::Write::write_all(&mut hashing, &buffer[..length])?;
+                    verifier.update(&buffer[..length]);
+                }
+            }
+        }
+    };
+    pass().map_err(store::Error::io("read", id.as_ref()))?;
+    let (_, found, _) = hashing.finish();
+    match found == locked {
+        true => Ok(verifier.finish()?),
+        false => Err(Error::Damaged { id: id.into(), locked, found }),
+    }
+}
+
+/// Holds what a lock says of a signed input against the pinned key, and against the signature itself where that is in the
+/// store; no byte of the input is read.
+///
+/// # Errors
+/// [`Error::Trust`] and [`Error::Contradiction`].
+pub fn judge_claim(
+    key: &TrustedKey,
+    want: &Want,
+    entries: &BTreeMap<String, Entry>,
+    store: &Store,
+    now: SystemTime,
+) -> Result<Option<Verifier>, Error> {
+    let id = want.signature_id();
+    let Some(entry) = entries.get(&want.id).filter(|entry| want.misfit(entry).is_none()) else {
+        return Ok(None);
+    };
+    let (Some(signer), Some(signed)) = (&entry.signer, entry.signed) else { return Ok(None) };
+    let subject = entries.get(&id).map_or(&entry.url, |signature| &signature.url);
+    let signature = entries.get(&id).and_then(|signature| {
+        let bytes = fs::read(store.path(&signature.sha256)).ok()?;
+        (Sha256::of(&bytes) == signature.sha256).then_some(bytes)
+    });
+    let claimed: Option<Fingerprint> = signer.parse().ok();
+    let Some(bytes) = signature else {
+        let claimed = claimed.ok_or_else(|| openpgp::Error::Foreign {
+            subject: subject.clone(),
+            issuer: signer.clone(),
+            pin: key.primary(),
+        })?;
+        key.vouches(subject, claimed, signed, now)?;
+        return Ok(None);
+    };
+    let verifier = key.expect(subject, &bytes, now)?;
+    if claimed.is_some_and(|claimed| verifier.is_by(claimed, signed)) {
+        return Ok(Some(verifier));
+    }
+    let of_maker = verifier.makers().find(|(maker, _)| Some(*maker) == claimed);
+    let contradiction = |what, locked: String, found: String, exit| {
+        Err(Error::Contradiction { id: want.id.clone(), what, locked, found, exit })
+    };
+    match of_maker {
+        Some((_, at)) => contradiction("at", date(signed), date(at), Exit::Integrity),
+        None => {
+            let makers: Vec<String> = verifier.makers().map(|(maker, _)| maker.to_string()).collect();
+            contradiction("by", signer.clone(), makers.join(", "), Exit::Trust)
+        }
+    }
 }
 
 impl<'a> Fetcher<'a> {
     /// A fetcher that trusts what the recipe trusts. The key is read when the first signature needs it.
     pub fn new(http: &'a Http, store: &'a Store, observer: &'a dyn Observer, trust: &'a Trust) -> Self {
-        Fetcher { http, store, observer, trust, key: OnceCell::new() }
+        let (key, copy) = (OnceCell::new(), OnceCell::new());
+        Fetcher { http, store, observer, trust, offline: false, key, copy, fresh: Mutex::default() }
+    }
+
+    /// The same, which asks nobody for a key file if the store shall do alone.
+    pub fn offline(self, offline: bool) -> Self {
+        Fetcher { offline, ..self }
     }
 
     async fn key(&self) -> Result<&TrustedKey, Error> {
         let read = || key::trusted(self.trust, self.store, self.http, self.observer);
         self.key.get_or_try_init(read).await
+    }
+
+    /// The key that what is here already is judged by: as it is now if it was asked for, else the copy that is at hand. A build
+    /// that fetches nothing needs no network.
+    async fn key_for_stock(&self) -> Result<&TrustedKey, Error> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        if let Some(key) = self.copy.get() {
+            return Ok(key);
+        }
+        match key::at_hand(self.trust, self.store)? {
+            Some(key) => Ok(self.copy.get_or_init(|| async { key }).await),
+            None if self.offline => Err(Error::NoKey(self.trust.primary)),
+            None => self.key().await,
+        }
+    }
+
+    /// Holds a signed input whose bytes are in the store against the recipe's pin, whoever brought them: its signature and
+    /// signer as they are judged now, and its bytes as this store verified them under this pin, else by reading them. A
+    /// paranoid store's are read in any case.
+    ///
+    /// # Errors
+    /// [`Error::Trust`], [`Error::Contradiction`], [`Error::Damaged`], and [`Error::NoKey`] of an offline one without a copy.
+    pub async fn judge(&self, want: &Want, entries: &BTreeMap<String, Entry>) -> Result<Judged, Error> {
+        let key = self.key_for_stock().await?;
+        let (entry, signature) = (&entries[&want.id], &entries[&want.signature_id()]);
+        let verifier = judge_claim(key, want, entries, self.store, SystemTime::now())?;
+        let verifier = verifier.ok_or_else(|| Error::Lost { id: want.signature_id() })?;
+        let is_fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(&want.id);
+        let note = note_key(key.primary(), &entry.sha256, &signature.sha256);
+        let remembered = || {
+            let signed: Signed = serde_json::from_slice(&self.store.note(&note)?).ok()?;
+            verifier.admits(&signed).then_some(signed)
+        };
+        let remembered = if self.store.is_paranoid() && !is_fresh { None } else { remembered() };
+        let read = is_fresh || remembered.is_none();
+        let signed = match remembered {
+            Some(signed) => signed,
+            None => {
+                let path = self.store.path(&entry.sha256);
+                let file = File::open(&path).map_err(store::Error::io("read", &path))?;
+                let (id, sha256) = (want.id.clone(), entry.sha256);
+                let work = move || read_and_judge(&id, file, sha256, verifier);
+                let signed = joined(tokio::task::spawn_blocking(work).await)?;
+                self.remember(&note, &signed)?;
+                signed
+            }
+        };
+        let claims = [
+            ("by", entry.signer.clone(), Some(signed.signer.to_string()), Exit::Trust),
+            ("at", entry.signed.map(date), Some(date(signed.created)), Exit::Integrity),
+            (
+                "over the sha512",
+                entry.sha512.map(|sha512| sha512.to_string()),
+                signed.sha512.map(|sha512| sha512.to_string()),
+                Exit::Integrity,
+            ),
+        ];
+        for (what, locked, found, exit) in claims {
+            if locked != found {
+                let or_none = |claim: Option<String>| claim.unwrap_or_else(|| "nothing".into());
+                let (locked, found) = (or_none(locked), or_none(found));
+                return Err(Error::Contradiction { id: want.id.clone(), what, locked, found, exit });
+            }
+        }
+        Ok(Judged { id: want.id.clone(), signer: signed.signer, read })
+    }
+
+    fn remember(&self, note: &Sha256, signed: &Signed) -> Result<(), Error> {
+        Ok(self.store.keep_note(note, &canonical_json(signed))?)
     }
 
     /// Brings an input into the store: the entries for the lock, its signature's beside its own.
@@ -185,8 +462,8 @@ impl<'a> Fetcher<'a> {
         want: &Want,
         locked: &BTreeMap<String, Entry>,
     ) -> Result<BTreeMap<String, Entry>, Error> {
-        let lock = locked.get(&want.id).filter(|entry| entry.url == want.url);
-        let signature_id = format!("{}.sig", want.id);
+        let lock = locked.get(&want.id).filter(|entry| want.misfit(entry).is_none());
+        let signature_id = want.signature_id();
         let (mut signature, mut pinned, mut described) = (None, None, None);
         match &want.check {
             Check::Signature(urls) => {
@@ -229,19 +506,27 @@ impl<'a> Fetcher<'a> {
         };
         let mut entries = BTreeMap::new();
         if let Some((url, bytes, ..)) = &expectation.signature {
-            entries.insert(signature_id, Entry::plain(url, self.store.put(bytes)?));
+            entries.insert(signature_id.clone(), Entry::plain(url, self.store.put(bytes)?));
         }
         let entry = match (judged, lock) {
             (Some((verified, signed)), _) => {
                 let mut entry = Entry::plain(&want.url, self.admit(verified).await?);
+                if let Check::Published(url) = &want.check {
+                    entry.sha256_url = Some(url.clone());
+                }
                 if let Some(signed) = signed {
+                    if let Some(signature) = entries.get(&signature_id) {
+                        let pin = self.trust.primary;
+                        self.remember(&note_key(pin, &entry.sha256, &signature.sha256), &signed)?;
+                        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(want.id.clone());
+                    }
                     entry.signer = Some(signed.signer.to_string());
                     entry.signed = Some(signed.created);
                     entry.sha512 = signed.sha512;
                 }
                 entry
             }
-            // Stored by another process, which judged it as this one would have.
+            // Stored by another process, which may have judged it by another pin: [`Fetcher::judge`] sees to that.
             (None, Some(entry)) => entry.clone(),
             (None, None) => match described {
                 Some(object) => Entry::plain(&want.url, object),

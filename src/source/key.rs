@@ -36,9 +36,10 @@ pub async fn trusted(
     http: &Http,
     observer: &dyn Observer,
 ) -> Result<TrustedKey, Error> {
-    if let Some(path) = &trust.key {
-        let bytes = fs::read(path).map_err(store::Error::io("read the key", path))?;
-        return Ok(TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?);
+    if trust.key.is_some()
+        && let Some(key) = at_hand(trust, store)?
+    {
+        return Ok(key);
     }
     match update(trust.primary, store, http).await {
         Ok(update) => Ok(update.key),
@@ -50,6 +51,17 @@ pub async fn trusted(
             None => Err(Error::Key(error)),
         },
         Err(error) => Err(error),
+    }
+}
+
+/// The key that a recipe trusts, without a network: its own file, else the stored copy, if there is one.
+pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
+    match &trust.key {
+        Some(path) => {
+            let bytes = fs::read(path).map_err(store::Error::io("read the key", path))?;
+            Ok(Some(TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?))
+        }
+        None => stored(store, trust.primary),
     }
 }
 

@@ -32,10 +32,12 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
+use crate::clock::{self, Judgement};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
 use crate::report::Finding;
 use crate::store::{write_atomic, write_secret};
+use crate::unfinished::together;
 
 /// File names in the directory that [`generate`] fills.
 pub const KEY: &str = "sysext.key";
@@ -170,6 +172,14 @@ impl Signer {
     }
 }
 
+/// SHA-256 of a certificate file's certificate as DER, whether it has expired or not.
+///
+/// # Errors
+/// A finding without a place about a file that cannot be read or holds none.
+pub fn fingerprint(certificate: &Path) -> Result<Sha256, Finding> {
+    Ok(read_certificate(certificate)?.1)
+}
+
 /// Makes a key of 3072 bits and a certificate that it signs itself, as [`KEY`] and [`CERTIFICATE`] in a directory, which
 /// is made where it is missing. Only the owner may read the key. Returns the certificate's fingerprint.
 ///
@@ -186,8 +196,12 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Sha256, Error> {
     let secret = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, secret.as_ref())
         .map_err(|_| Error::Crypto("encode the RSA key"))?;
     fs::create_dir_all(directory).map_err(crate::store::Error::io("make", directory))?;
-    write_secret(&key_file, secret.as_bytes())?;
-    write_atomic(&certificate_file, certificate.to_pem(LineEnding::LF)?.as_bytes())?;
+    let pem = certificate.to_pem(LineEnding::LF)?;
+    together(|| {
+        write_secret(&key_file, secret.as_bytes())?;
+        let written = write_atomic(&certificate_file, pem.as_bytes());
+        written.inspect_err(|_| drop(fs::remove_file(&key_file)))
+    })?;
     Ok(Sha256::of(&certificate.to_der()?))
 }
 
@@ -273,18 +287,29 @@ fn load_key(path: &Path) -> Result<RsaKeyPair, Finding> {
 }
 
 fn load_certificate(path: &Path, now: SystemTime) -> Result<(Certificate, Sha256), Finding> {
-    let unusable =
-        |why: String| Finding::error(format!("{} is not a usable certificate: {why}", path.display()));
-    let text = read(path)?;
-    let certificate = Certificate::from_pem(text.as_bytes())
-        .map_err(|error| unusable(format!("it is not one X.509 certificate in PEM ({error})")))?;
-    let der = certificate.to_der().map_err(|error| unusable(error.to_string()))?;
+    let (certificate, fingerprint) = read_certificate(path)?;
     let until = certificate.tbs_certificate.validity.not_after;
     if until.to_system_time() < now {
-        return Err(unusable(format!("it expired at {}", until.to_date_time()))
-            .hint("renew it for the same key, and give nodes the new one first"));
+        let renew = "renew it for the same key, and give nodes the new one first";
+        return Err(unusable(path, &format!("it expired at {}", until.to_date_time())).hint(clock::first(
+            now,
+            Judgement::Lapsed,
+            renew,
+        )));
     }
+    Ok((certificate, fingerprint))
+}
+
+fn read_certificate(path: &Path) -> Result<(Certificate, Sha256), Finding> {
+    let text = read(path)?;
+    let certificate = Certificate::from_pem(text.as_bytes())
+        .map_err(|error| unusable(path, &format!("it is not one X.509 certificate in PEM ({error})")))?;
+    let der = certificate.to_der().map_err(|error| unusable(path, &error.to_string()))?;
     Ok((certificate, Sha256::of(&der)))
+}
+
+fn unusable(path: &Path, why: &str) -> Finding {
+    Finding::error(format!("{} is not a usable certificate: {why}", path.display()))
 }
 
 fn read(path: &Path) -> Result<String, Finding> {

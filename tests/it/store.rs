@@ -280,7 +280,7 @@ fn fetch_warms_the_store_by_the_lock_and_never_writes_one() {
 }
 
 /// Runs a shell script in a mount namespace of its own. A machine that allows none skips the test, but never in CI.
-fn in_namespace(world: &World, script: &str) -> Option<Run> {
+pub fn in_namespace(world: &World, script: &str) -> Option<Run> {
     let try_it = |flags: &str| {
         let status = Command::new("unshare").args([flags, "true"]).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())

@@ -12,16 +12,28 @@ use super::Built;
 use super::record::{End, Happened, State, Task};
 use crate::build::Report;
 use crate::cli::progress::short;
-use crate::lock::Lock;
+use crate::openpgp::Fingerprint;
+use crate::source::fetch::Judged;
 use crate::store;
 
-/// How many inputs each key signed.
-fn signers(lock: &Lock) -> BTreeMap<&str, usize> {
-    let mut signed = BTreeMap::new();
-    for signer in lock.inputs.values().filter_map(|entry| entry.signer.as_deref()) {
-        *signed.entry(signer).or_default() += 1;
+/// How many inputs each key signed, as they were judged in this build, and how many of them were read for that.
+fn signers(judged: &[Judged]) -> BTreeMap<Fingerprint, (usize, usize)> {
+    let mut signed: BTreeMap<Fingerprint, (usize, usize)> = BTreeMap::new();
+    for Judged { signer, read, .. } in judged {
+        let (all, fresh) = signed.entry(*signer).or_default();
+        *all += 1;
+        *fresh += usize::from(*read);
     }
     signed
+}
+
+/// What was not read again of what was judged.
+fn unread(all: usize, read: usize) -> String {
+    match all - read {
+        0 => String::new(),
+        unread if unread == all => "; their bytes were read by an earlier run".into(),
+        unread => format!("; the bytes of {unread} were read by an earlier run"),
+    }
 }
 
 /// The lines that a person reads after a build.
@@ -39,8 +51,10 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path) -> String {
     lines.push(format!("  files     {}, {}", manifest.files.len(), HumanBytes(total)));
     let inputs = report.lock.inputs.len();
     lines.push(format!("  inputs    {inputs} locked, {} fetched now", report.fetched.len()));
-    for (signer, count) in signers(&report.lock) {
-        lines.push(format!("  verified  {count} files signed by {signer}"));
+    let pin = report.lock.trust.as_ref().map(|trust| trust.primary_fingerprint);
+    let below = pin.map_or(String::new(), |pin| format!(" below the pinned {pin}"));
+    for (signer, (count, read)) in signers(&report.judged) {
+        lines.push(format!("  verified  {count} files signed by {signer}{below}{}", unread(count, read)));
     }
     let most = report.memory.iter().max_by_key(|(_, needed)| *needed);
     if let Some((boot, needed)) = most {
@@ -124,8 +138,9 @@ fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String;
     if !versions.is_empty() {
         facts.push(["Sysexts".into(), versions.join(", ")]);
     }
-    let signed =
-        signers(&report.lock).into_iter().map(|(signer, count)| format!("{count} by {}", code(signer)));
+    let signed = signers(&report.judged).into_iter().map(|(signer, (count, read))| {
+        format!("{count} by {}{}", code(&signer.to_string()), unread(count, read))
+    });
     facts.push(["Inputs signed".into(), signed.collect::<Vec<_>>().join(", ")]);
     if !report.signers.is_empty() {
         let signers: Vec<String> = report.signers.iter().map(|signer| code(&signer.to_string())).collect();

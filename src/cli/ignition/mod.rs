@@ -9,7 +9,6 @@ mod show;
 mod transpile;
 mod validate;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use clap::{Args, Subcommand};
 use crate::error::{Advice, Result};
 use crate::ignition::{self, Checked, Transpile};
 use crate::report::{Finding, Findings, Source};
+use crate::store;
 
 /// Translate, merge, check and show Ignition configs.
 #[derive(Args)]
@@ -68,6 +68,7 @@ impl Advice for Failure {
             Failure::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("the directory has to exist".into())
             }
+            Failure::Write { path, source } if store::is_full(source) => Some(store::full(path.as_ref())),
             _ => None,
         }
     }
@@ -117,7 +118,7 @@ fn load(path: &Path, options: &Transpile) -> std::result::Result<Checked, Findin
 /// Writes data to a file or to standard output.
 fn write(output: Option<&PathBuf>, data: &str) -> std::result::Result<(), Failure> {
     match output {
-        Some(path) => fs::write(path, data)
+        Some(path) => store::write_output(path, data.as_bytes())
             .map_err(|source| Failure::Write { path: path.display().to_string(), source }),
         None => io::stdout()
             .lock()

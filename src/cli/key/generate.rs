@@ -10,6 +10,7 @@ use crate::cli::signing::PassphraseArgs;
 use crate::error::{Advice, Exit, Result};
 use crate::minisign::SecretKey;
 use crate::store::{write_atomic, write_secret};
+use crate::unfinished::together;
 
 /// Make a key that signs trees and bundles: NAME.key, which only you may read, and NAME.pub, for everybody
 ///
@@ -61,9 +62,13 @@ impl GenerateArgs {
         };
         let key = SecretKey::generate()?;
         let text = key.to_file(passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
-        write_secret(&secret, text.as_bytes())?;
         let key = key.public();
-        write_atomic(&public, key.to_file().as_bytes())?;
+        // Neither without the other: a key that nobody can judge by, or that nobody has.
+        together(|| {
+            write_secret(&secret, text.as_bytes())?;
+            let written = write_atomic(&public, key.to_file().as_bytes());
+            written.inspect_err(|_| drop(std::fs::remove_file(&secret)))
+        })?;
         if self.json {
             let report = json!({"id": key.id(), "key": key, "secret": secret, "public": public});
             println!("{report:#}");

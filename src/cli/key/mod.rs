@@ -68,7 +68,10 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether a file is one of minisign's, which are all text and begin so.
+/// Whether a file is one of minisign's, which are all text and begin so; or was one, before an editor changed it.
 fn is_minisign(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"untrusted comment:")
+    let begin = "untrusted comment:";
+    let wide: Vec<u8> = begin.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let behind = |mark: &[u8]| bytes.strip_prefix(mark).unwrap_or(bytes);
+    behind(b"\xef\xbb\xbf").starts_with(begin.as_bytes()) || behind(b"\xff\xfe").starts_with(&wide)
 }

@@ -10,6 +10,7 @@ use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
 use crate::error::Result;
 use crate::store::write_atomic;
 use crate::trust::Rotation;
+use crate::unfinished::together;
 
 /// Have an old key say that a new one follows it
 ///
@@ -39,8 +40,10 @@ impl RotateArgs {
         let rotation = Rotation::sign(&read_secret(&self.old, &self.passphrase)?, &new)?;
         let statement = self.output.unwrap_or_else(|| rotation.file_name().into());
         let signature = with_suffix(&statement, ".minisig");
-        write_atomic(&statement, &rotation.statement())?;
-        write_atomic(&signature, &rotation.signature().to_bytes())?;
+        together(|| {
+            write_atomic(&statement, &rotation.statement())?;
+            write_atomic(&signature, &rotation.signature().to_bytes())
+        })?;
         if self.json {
             let (old, new) = (rotation.old_key(), rotation.new_key());
             let report = json!({"statement": statement, "signature": signature, "old": old, "new": new});

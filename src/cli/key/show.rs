@@ -59,10 +59,13 @@ fn show(path: &Path, common: &PinArgs) -> Result<Shown> {
     }
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.trim_end().lines().collect();
-    Ok(match (lines.len(), lines.get(1).map_or(0, |line| line.len())) {
-        (0..=2, 0..=100) => public(&subject, &PublicKey::parse(&subject, &text)?),
-        (0..=2, _) => secret(&subject, &SecretKey::parse(&subject, &text)?),
-        _ => signatures(&subject, &Signature::parse_all_commented(&subject, &bytes)?),
+    let second = lines.get(1).map_or(0, |line| line.len());
+    Ok(match lines.len() <= 2 && second != 100 {
+        _ if second == 56 => public(&subject, &PublicKey::parse(&subject, &text)?),
+        _ if second == 212 => secret(&subject, &SecretKey::parse(&subject, &text)?),
+        true if second < 100 => public(&subject, &PublicKey::parse(&subject, &text)?),
+        true => secret(&subject, &SecretKey::parse(&subject, &text)?),
+        false => signatures(&subject, &Signature::parse_all_commented(&subject, &bytes)?),
     })
 }
 

@@ -11,6 +11,7 @@ use crate::cli::project::PinArgs;
 use crate::cli::signing::TrustArgs;
 use crate::error::{Advice, Exit, Result};
 use crate::minisign::{MAX_LEGACY, Prehash, Signature};
+use crate::openpgp;
 use crate::store;
 use crate::trust::{Proof, Rotation, Trust};
 
@@ -90,7 +91,12 @@ impl VerifyArgs {
         match &signatures[..] {
             // Who names a key is not content with Flatcar's.
             [signature] if self.trust.is_given() && self.key.is_none() => {
-                Err(Error::OpenPgp(signature.display().to_string()).into())
+                let name = signature.display().to_string();
+                match openpgp::is_signature(&read(signature)?) {
+                    true => Err(Error::OpenPgp(name).into()),
+                    // The error says what it is instead.
+                    false => self.minisign(&signatures),
+                }
             }
             [signature] => vendor::verify(&self.file, signature, self.key.as_deref(), &self.common),
             _ => Err(Error::Many(signatures.len()).into()),
@@ -102,7 +108,7 @@ impl VerifyArgs {
         let mut signatures = Vec::new();
         for path in paths {
             let (name, bytes) = (path.display().to_string(), read(path)?);
-            if !is_minisign(&bytes) {
+            if !is_minisign(&bytes) && paths.len() > 1 {
                 return Err(Error::Mixed(name).into());
             }
             signatures.extend(Signature::parse_all_commented(&name, &bytes)?);

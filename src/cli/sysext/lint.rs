@@ -111,7 +111,7 @@ fn is_recipe(path: &Path) -> bool {
 }
 
 fn read_base(path: &Path) -> Result<Base> {
-    let spool = tempfile::tempdir()
+    let spool = crate::unfinished::Directory::scratch()
         .map_err(crate::store::Error::io("create a directory in", &std::env::temp_dir()))?;
     Ok(Base::open(path, spool.path())?)
 }

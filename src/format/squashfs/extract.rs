@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use super::image::{Image, Piece};
 use super::inode::{Body, Inode};
 use super::{Error, Fault};
+use crate::unfinished::Directory;
 
 /// What may always be extracted, in bytes, however short the image is.
 const FREE: u64 = 64 << 20;
@@ -38,11 +39,9 @@ impl Image {
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         let failed = |source| tree.failed(0, source);
-        let scratch = tempfile::Builder::new().prefix(".prebake-").tempdir_in(parent).map_err(failed)?;
+        let scratch = Directory::in_directory(parent).map_err(failed)?;
         tree.write(File::open(scratch.path()).map_err(failed)?)?;
-        fs::rename(scratch.path(), target).map_err(failed)?;
-        drop(scratch.keep());
-        Ok(())
+        scratch.rename(target).map_err(failed)
     }
 }
 

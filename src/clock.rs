@@ -1,0 +1,67 @@
+//! This machine's clock, where a verdict leans on it: a dead one makes honest signatures look forged.
+//!
+//! A server without a network has no time but that of its CMOS battery. Whoever judges a time says so here, and a person is
+//! told to look at the clock before anything else is suspected.
+
+use std::time::SystemTime;
+
+use humantime::format_rfc3339_seconds;
+
+/// In which way a time was found wanting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is still to come. Nobody signs in the future, so that the clock is behind, most likely.
+    ToCome,
+    /// It has passed, by this clock.
+    Lapsed,
+}
+
+/// 2026-11-01: nobody ran this program before, whatever the clock says. Seconds since 1970.
+const WRITTEN: u64 = 1_793_491_200;
+
+/// Advice that names this machine's clock first: `otherwise` is what to do if it is right.
+pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
+    let says = date(now);
+    match is_behind(now) || judgement == Judgement::ToCome {
+        true => format!(
+            "set the clock first: this machine's says {says} (`date -u`, `timedatectl set-time`); if that is right, {otherwise}"
+        ),
+        false => {
+            format!("this machine's clock says {says}: if that is wrong, set it first; else {otherwise}")
+        }
+    }
+}
+
+/// A time as messages show it. What is before 1970 cannot be said in RFC 3339's words by everybody.
+pub fn date(time: SystemTime) -> String {
+    format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}
+
+/// Whether the clock stands before the day on which this was written.
+pub fn is_behind(now: SystemTime) -> bool {
+    now.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < WRITTEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_suspected_first_and_named_with_its_date() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let dead = first(at(1_262_304_000), Judgement::Lapsed, "get another one");
+        assert!(dead.starts_with("set the clock first: this machine's says 2010-01-01T00:00:00Z"), "{dead}");
+        let to_come = first(at(WRITTEN + 1), Judgement::ToCome, "get another one");
+        assert!(
+            to_come.starts_with("set the clock first") && to_come.ends_with("get another one"),
+            "{to_come}"
+        );
+        let lapsed = first(at(WRITTEN + 1), Judgement::Lapsed, "get another one");
+        assert!(
+            lapsed.contains("2026-11-01") && lapsed.contains("if that is wrong, set it first"),
+            "{lapsed}"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! ASCII armor: the packets in a text, as gpg finds them there (RFC 9580 §6.2).
+//!
+//! Text may stand in front of and behind a block, lines may end as on Windows and in blanks, the checksum may be missing, and
+//! so may what ends the block. A checksum that is there must match, and headers must be headers.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+
+const BEGIN: &str = "-----BEGIN PGP ";
+const ENGINE: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
+
+/// What a file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Packets as they are.
+    Binary,
+    /// Armored blocks: what each is called, such as `SIGNATURE`, and its packets.
+    Armored(Vec<(String, Vec<u8>)>),
+}
+
+/// Takes a file apart.
+///
+/// # Errors
+/// What is wrong with it, or what it is instead, in words.
+pub fn read(bytes: &[u8]) -> Result<Form, String> {
+    if let Some(mistaken) = mistaken(bytes) {
+        return Err(mistaken.into());
+    }
+    // The first bit of every packet is set, and that of no text but UTF-8's, which is then not the first line of a block.
+    if bytes.first().is_some_and(|byte| byte & 0x80 != 0) && std::str::from_utf8(bytes).is_err() {
+        return Ok(Form::Binary);
+    }
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let mut blocks = Vec::new();
+    while let Some(label) = lines.by_ref().find_map(begin) {
+        blocks.push((label.to_owned(), block(&mut lines)?));
+    }
+    match blocks.is_empty() {
+        true => Err("no OpenPGP data in it".into()),
+        false => Ok(Form::Armored(blocks)),
+    }
+}
+
+/// Whether a file may be a signature, by its first words or first byte.
+pub fn is_signature(bytes: &[u8]) -> bool {
+    let is_packet = matches!(bytes, [0x88..=0x8b | 0xc2, ..]) && std::str::from_utf8(bytes).is_err();
+    let labels = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).filter_map(begin);
+    is_packet || labels.into_iter().any(|label| matches!(label, "SIGNATURE" | "MESSAGE"))
+}
+
+/// What people and mirrors hand out in place of OpenPGP's files.
+fn mistaken(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |word: &str| bytes.trim_ascii_start().starts_with(word.as_bytes());
+    let marked = |word: &str| {
+        bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(|rest| rest.starts_with(word.as_bytes()))
+    };
+    let kinds = [
+        (
+            marked(BEGIN),
+            "it begins with a byte order mark, which an editor put there; save it as UTF-8 without one",
+        ),
+        (bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff"), "it is UTF-16; save it as UTF-8"),
+        (begins("untrusted comment:"), "it is a file of minisign's, whose keys `--trust` names"),
+        (
+            begins("<!") || begins("<html") || begins("<HTML"),
+            "it is a page of HTML, which a server gave in its place",
+        ),
+        (begins("-----BEGIN SSH SIGNATURE-----"), "it is an SSH signature"),
+    ];
+    let is_armored =
+        bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).any(|line| begin(line).is_some());
+    kinds.into_iter().find_map(|(is, what)| (is && !is_armored).then_some(what))
+}
+
+/// What the block is called that a line begins.
+fn begin(line: &[u8]) -> Option<&str> {
+    std::str::from_utf8(line).ok()?.strip_prefix(BEGIN)?.strip_suffix("-----")
+}
+
+/// The packets of a block, behind its first line.
+fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, String> {
+    for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+        let colon = line.iter().position(|byte| *byte == b':');
+        if !colon.is_some_and(|at| matches!(line.get(at + 1), None | Some(b' ' | b'\t'))) {
+            return Err(format!("`{}` is no armor header, and no empty line ends them", line.escape_ascii()));
+        }
+    }
+    let (mut data, mut checksum, mut padding) = (Vec::new(), None, 0);
+    'lines: for line in lines.by_ref().map(<[u8]>::trim_ascii_start) {
+        if line.starts_with(b"-----") {
+            break;
+        }
+        for byte in line {
+            match (byte, &mut checksum) {
+                (b' ' | b'\t' | b'\r', _) => {}
+                (b'=', None) if (data.len() + padding) % 4 == 0 => checksum = Some(Vec::new()),
+                (b'=', None) => padding += 1,
+                (byte, Some(checksum)) => checksum.push(*byte),
+                (byte, None) => data.push(*byte),
+            }
+        }
+        if checksum.is_some() {
+            // What follows up to the end of the block is passed over.
+            if !line.starts_with(b"-----") {
+                let _ = lines.find(|line| line.starts_with(b"-----"));
+            }
+            break 'lines;
+        }
+    }
+    let no_base64 = |_| "it is not proper base64".to_owned();
+    let bytes = ENGINE.decode(&data).map_err(no_base64)?;
+    if let Some(checksum) = checksum {
+        let stated = ENGINE.decode(&checksum).map_err(no_base64)?;
+        if stated != crc24(&bytes).to_be_bytes()[1..] {
+            return Err("its checksum does not match: it is damaged".into());
+        }
+    }
+    Ok(bytes)
+}
+
+/// RFC 9580 §6.1.1.
+fn crc24(bytes: &[u8]) -> u32 {
+    const GENERATOR: u32 = 0x0186_4cfb;
+    let shift = |crc: u32| if crc & 0x0080_0000 != 0 { (crc << 1) ^ GENERATOR } else { crc << 1 };
+    let step = |crc: u32, byte: &u8| (0..8).fold(crc ^ (u32::from(*byte) << 16), |crc, _| shift(crc));
+    bytes.iter().fold(0x00b7_04ce, step) & 0x00ff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_the_standard() {
+        // The value that every implementation's tests hold for "123456789" (CRC-24/OPENPGP).
+        assert_eq!(crc24(b"123456789"), 0x21cf02);
+    }
+
+    #[test]
+    fn what_is_no_openpgp_file_is_called_by_its_name() {
+        for (file, told) in [
+            (&b"\xef\xbb\xbf-----BEGIN PGP SIGNATURE-----\n\nAA==\n"[..], "byte order mark"),
+            (b"\xff\xfe-\0-\0", "UTF-16"),
+            (b"untrusted comment: signature from minisign secret key\nRU\n", "minisign"),
+            (b"<!DOCTYPE html><html></html>", "HTML"),
+            (b"-----BEGIN SSH SIGNATURE-----\n", "SSH"),
+            (b"", "no OpenPGP data"),
+            (b"-----BEGIN PGP SIGNATURE-----\niQIz\n", "no armor header"),
+            (b"-----BEGIN PGP SIGNATURE-----\n\niQ>z\n", "base64"),
+        ] {
+            let why = read(file).unwrap_err();
+            assert!(why.contains(told), "{why}");
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! What is not finished yet: files and directories of which nothing is left, however a run ends.
+//!
+//! A file has no name until it is complete (`O_TMPFILE`, linkat(2)): the kernel forgets it with the process. Where a file system
+//! has no such files, and for what must have a name meanwhile, names begin with [`PREFIX`]: an interrupted process removes its own,
+//! and the next run in that directory those whose owner is gone, which it knows by their lock. Leaves to `store` what a finished
+//! file is for.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::fs::{self as unix, AtFlags, CWD, Mode, OFlags};
+use tempfile::{NamedTempFile, TempDir};
+
+/// What names of unfinished files and directories begin with.
+pub const PREFIX: &str = ".prebake-";
+/// Who interrupts: Ctrl-C, and who ends services and jobs of a CI.
+const EXIT: i32 = 130;
+/// How often a directory is removed into which other threads still write.
+const TRIES: usize = 100;
+
+/// A file that is being written.
+#[derive(Debug)]
+pub struct Unfinished(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Unnamed { file: File, directory: PathBuf },
+    Named(NamedTempFile),
+}
+
+/// A directory that is being filled; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Directory {
+    scratch: TempDir,
+    /// Tells later runs that somebody is at work.
+    _lock: File,
+}
+
+/// Something with a name of its own that goes when this is dropped, and when the process is interrupted.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    what: Claimed,
+}
+
+/// How much of a claimed path goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// All of it.
+    Whole,
+    /// What is in it: the directory was there before.
+    Contents,
+}
+
+/// What the process would leave behind, and whether it may still make more of it.
+#[derive(Default)]
+struct Register {
+    /// Directories with names of this process.
+    directories: BTreeSet<PathBuf>,
+    claims: BTreeMap<PathBuf, Claimed>,
+    hooks: Vec<Box<dyn FnOnce() + Send>>,
+    /// Threads that make or name something now.
+    busy: usize,
+    ends: bool,
+}
+
+static REGISTER: LazyLock<(Mutex<Register>, Condvar)> = LazyLock::new(Default::default);
+/// What the names of this process have in common.
+static TOKEN: LazyLock<String> = LazyLock::new(|| {
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    format!("{PREFIX}{:08x}-", random as u32)
+});
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+fn register() -> MutexGuard<'static, Register> {
+    REGISTER.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does several steps that belong together, such as naming two files: an interrupt waits for them. Once one has come, nobody
+/// begins any more.
+pub fn together<T>(steps: impl FnOnce() -> T) -> T {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+            if DEPTH.get() == 0 {
+                register().busy -= 1;
+                REGISTER.1.notify_all();
+            }
+        }
+    }
+    if DEPTH.get() == 0 {
+        let mut state = register();
+        while state.ends {
+            state = REGISTER.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.busy += 1;
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    let _leave = Leave;
+    steps()
+}
+
+/// Has SIGINT and SIGTERM end this process with 130, and nothing unfinished left. Not for servers, which end in their own way.
+pub fn end_on_signals() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = || -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            runtime.block_on(async {
+                let (Ok(mut interrupt), Ok(mut terminate)) =
+                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+                else {
+                    return;
+                };
+                let _ = ready.send(());
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                end();
+            });
+        })?;
+        // A signal that comes from now on is heard.
+        let _ = is_ready.recv();
+        Ok(())
+    };
+    // Without it a signal ends the process as it always did.
+    let _ = wait();
+}
+
+/// Has something done before an interrupted process ends.
+pub fn on_interrupt(hook: impl FnOnce() + Send + 'static) {
+    register().hooks.push(Box::new(hook));
+}
+
+/// Waits for the end of a process that was interrupted: what failed because its files were taken away is no news.
+pub fn settle() {
+    while register().ends {
+        thread::park();
+    }
+}
+
+fn end() -> ! {
+    let mut state = register();
+    state.ends = true;
+    while state.busy > 0 {
+        state = REGISTER.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+    }
+    let Register { directories, claims, hooks, .. } = std::mem::take(&mut *state);
+    state.ends = true;
+    drop(state);
+    hooks.into_iter().for_each(|hook| hook());
+    claims.iter().for_each(|(path, what)| clear(path, *what));
+    for directory in directories {
+        for path in names(&directory, &TOKEN) {
+            clear(&path, Claimed::Whole);
+        }
+    }
+    let _ = writeln!(io::stderr(), "\ninterrupted; run the same command again to go on");
+    std::process::exit(EXIT)
+}
+
+/// Removes what is there, as far as it can be removed.
+fn clear(path: &Path, what: Claimed) {
+    for _ in 0..TRIES {
+        let Ok(meta) = fs::symlink_metadata(path) else { return };
+        let done = match (what, meta.is_dir()) {
+            (Claimed::Whole, true) => fs::remove_dir_all(path).is_ok(),
+            (Claimed::Whole, false) => fs::remove_file(path).is_ok(),
+            (Claimed::Contents, _) => {
+                names(path, "").into_iter().for_each(|path| clear(&path, Claimed::Whole));
+                names(path, "").is_empty()
+            }
+        };
+        if done {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
+fn names(directory: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()));
+    ours.map(|entry| entry.path()).collect()
+}
+
+/// Notes a directory that gets names of this process, and removes what others left in it whose lock nobody holds any more.
+fn begin_in(directory: &Path) {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    if register().directories.insert(absolute.clone()) {
+        sweep(&absolute);
+    }
+}
+
+/// Removes unfinished files and directories whose owners are gone. What cannot be removed now is tried again by the next run.
+pub fn sweep(directory: &Path) {
+    for path in names(directory, PREFIX) {
+        let is_ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() || meta.is_dir());
+        if is_ours
+            && let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
+            clear(&path, Claimed::Whole);
+        }
+    }
+}
+
+/// A file with a name that begins with [`PREFIX`], for those who need one; it is its owner's alone, and it goes when it is dropped.
+pub fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
+    together(|| {
+        begin_in(directory);
+        loop {
+            let file = tempfile::Builder::new().prefix(&*TOKEN).suffix(suffix).tempfile_in(directory)?;
+            // A file system without locks has nobody who sweeps, either.
+            let _ = file.as_file().lock();
+            // Who swept before it was locked took it for a leftover.
+            if file.as_file().metadata()?.nlink() > 0 {
+                return Ok(file);
+            }
+        }
+    })
+}
+
+/// The same in the directory for temporary files.
+pub fn scratch(suffix: &str) -> io::Result<NamedTempFile> {
+    named_in(&std::env::temp_dir(), suffix)
+}
+
+impl Unfinished {
+    /// A file that will be called something in this directory, with this mode whatever the umask.
+    pub fn in_directory(directory: &Path, mode: u32) -> io::Result<Self> {
+        let file = match unnamed_in(directory) {
+            Some(file) => Unfinished(Kind::Unnamed { file, directory: directory.to_owned() }),
+            None => Unfinished(Kind::Named(named_in(directory, "")?)),
+        };
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        // What an earlier prebake of another file system's habits left is seen to all the same.
+        begin_in(directory);
+        Ok(file)
+    }
+
+    /// The open file.
+    pub fn as_file(&self) -> &File {
+        match &self.0 {
+            Kind::Unnamed { file, .. } => file,
+            Kind::Named(file) => file.as_file(),
+        }
+    }
+
+    /// The same to be written.
+    pub fn as_file_mut(&mut self) -> &mut File {
+        match &mut self.0 {
+            Kind::Unnamed { file, .. } => file,
+            Kind::Named(file) => file.as_file_mut(),
+        }
+    }
+
+    /// Gives it its name. What had it before is replaced at once.
+    pub fn replace(self, target: &Path) -> io::Result<()> {
+        together(|| match self.0 {
+            Kind::Named(file) => file.persist(target).map(drop).map_err(|failed| failed.error),
+            Kind::Unnamed { mut file, directory } => match link(&file, target) {
+                Ok(()) => Ok(()),
+                // Links replace nothing, so that it needs a name to be renamed from.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let place = named_in(&directory, "")?.into_temp_path();
+                    fs::remove_file(&place)?;
+                    match link(&file, &place) {
+                        Ok(()) => place.persist(target).map_err(|failed| failed.error),
+                        Err(_) => copy(&mut file, &directory)?.persist(target).map(drop).map_err(|e| e.error),
+                    }
+                }
+                // Sandboxes forbid it.
+                Err(_) => {
+                    copy(&mut file, &directory)?.persist(target).map(drop).map_err(|failed| failed.error)
+                }
+            },
+        })
+    }
+
+    /// Gives it its name, unless something is called so: [`io::ErrorKind::AlreadyExists`] then.
+    pub fn appear(self, target: &Path) -> io::Result<()> {
+        together(|| match self.0 {
+            Kind::Named(file) => file.persist_noclobber(target).map(drop).map_err(|failed| failed.error),
+            Kind::Unnamed { mut file, directory } => match link(&file, target) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => copy(&mut file, &directory)?
+                    .persist_noclobber(target)
+                    .map(drop)
+                    .map_err(|failed| failed.error),
+                done => done,
+            },
+        })
+    }
+}
+
+/// A file without a name, where the file system has such and /proc is there to name it by later.
+fn unnamed_in(directory: &Path) -> Option<File> {
+    if !Path::new("/proc/self/fd").is_dir() {
+        return None;
+    }
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    unix::openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+}
+
+/// linkat(2) by way of /proc, which unlike `AT_EMPTY_PATH` needs no privilege.
+fn link(file: &File, target: &Path) -> io::Result<()> {
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(unix::linkat(CWD, unnamed, CWD, target, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// The same bytes in a file with a name.
+fn copy(file: &mut File, directory: &Path) -> io::Result<NamedTempFile> {
+    let mut named = named_in(directory, "")?;
+    file.seek(SeekFrom::Start(0))?;
+    io::copy(file, named.as_file_mut())?;
+    named.as_file().set_permissions(file.metadata()?.permissions())?;
+    named.as_file().sync_all()?;
+    Ok(named)
+}
+
+impl Read for Unfinished {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.as_file_mut().read(buffer)
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.as_file_mut().write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.as_file_mut().flush()
+    }
+}
+
+impl Seek for Unfinished {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.as_file_mut().seek(to)
+    }
+}
+
+impl Directory {
+    /// An empty directory below another, which is its owner's alone.
+    pub fn in_directory(parent: &Path) -> io::Result<Self> {
+        together(|| {
+            begin_in(parent);
+            loop {
+                let scratch = tempfile::Builder::new().prefix(&*TOKEN).tempdir_in(parent)?;
+                let lock = File::open(scratch.path())?;
+                let _ = lock.lock();
+                if fs::metadata(scratch.path())
+                    .is_ok_and(|meta| meta.ino() == lock.metadata().map_or(0, |m| m.ino()))
+                {
+                    return Ok(Directory { scratch, _lock: lock });
+                }
+            }
+        })
+    }
+
+    /// The same in the directory for temporary files.
+    pub fn scratch() -> io::Result<Self> {
+        Directory::in_directory(&std::env::temp_dir())
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Gives it its name, which nothing may have yet but an empty directory.
+    pub fn rename(self, target: &Path) -> io::Result<()> {
+        together(|| {
+            fs::rename(self.scratch.path(), target)?;
+            drop(self.scratch.keep());
+            Ok(())
+        })
+    }
+}
+
+impl Claim {
+    /// Claims a path that this process alone fills from now on.
+    pub fn new(path: &Path, what: Claimed) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        register().claims.insert(path.clone(), what);
+        Claim { path, what }
+    }
+
+    /// It is complete, and stays.
+    pub fn keep(self) {
+        register().claims.remove(&self.path);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        clear(&self.path, self.what);
+        register().claims.remove(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = names(directory, "")
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_has_no_name_until_it_is_complete_and_replaces_or_not() {
+        let place = tempfile::tempdir().unwrap();
+        let target = place.path().join("a");
+        let write = |text: &str, mode| {
+            let mut file = Unfinished::in_directory(place.path(), mode).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let file = write("one", 0o644);
+        if matches!(file.0, Kind::Unnamed { .. }) {
+            assert_eq!(listed(place.path()), [""; 0]);
+        }
+        file.appear(&target).unwrap();
+        assert_eq!(write("two", 0o600).appear(&target).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).unwrap(), b"one");
+        write("three", 0o600).replace(&target).unwrap();
+        write("four", 0o640).replace(&place.path().join("b")).unwrap();
+        drop(write("five", 0o600));
+        assert_eq!(
+            (fs::read(&target).unwrap(), listed(place.path())),
+            (b"three".to_vec(), vec!["a".into(), "b".into()])
+        );
+        let mode = |name: &str| fs::metadata(place.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("a"), mode("b")), (0o600, 0o640));
+    }
+
+    #[test]
+    fn a_file_with_a_name_meanwhile_becomes_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let mut named = Unfinished(Kind::Named(named_in(place.path(), "").unwrap()));
+        named.write_all(b"1").unwrap();
+        assert_eq!(listed(place.path()).len(), 1);
+        named.replace(&place.path().join("a")).unwrap();
+        let mut file = Unfinished::in_directory(place.path(), 0o640).unwrap();
+        file.write_all(b"22").unwrap();
+        // As where a sandbox forbids to name what has none.
+        let copied = copy(file.as_file_mut(), place.path()).unwrap();
+        assert_eq!(
+            (fs::read(copied.path()).unwrap(), copied.as_file().metadata().unwrap().mode() & 0o777),
+            (b"22".to_vec(), 0o640)
+        );
+        drop((copied, file));
+        assert_eq!(listed(place.path()), ["a"]);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_swept_and_what_somebody_works_on_stays() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join(".prebake-dead"), "1").unwrap();
+        fs::create_dir_all(place.path().join(".prebake-gone/a")).unwrap();
+        fs::write(place.path().join(".tmp-of-others"), "1").unwrap();
+        let held = place.path().join(".prebake-held");
+        let lock = File::create(&held).unwrap();
+        lock.lock().unwrap();
+        let living = Directory::in_directory(place.path()).unwrap();
+        sweep(place.path());
+        let mut expected = vec![".prebake-held".to_owned(), ".tmp-of-others".into()];
+        expected.push(living.path().file_name().unwrap().to_string_lossy().into_owned());
+        expected.sort();
+        assert_eq!(listed(place.path()), expected);
+        living.rename(&place.path().join("done")).unwrap();
+        drop(lock);
+        sweep(place.path());
+        assert_eq!(listed(place.path()), [".tmp-of-others", "done"]);
+    }
+
+    #[test]
+    fn a_claim_takes_what_was_made_and_leaves_what_was_there() {
+        let place = tempfile::tempdir().unwrap();
+        let [whole, inner, kept] = ["whole", "inner", "kept"].map(|name| place.path().join(name));
+        for path in [&whole, &inner, &kept] {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("a"), "1").unwrap();
+        }
+        drop(Claim::new(&whole, Claimed::Whole));
+        drop(Claim::new(&inner, Claimed::Contents));
+        Claim::new(&kept, Claimed::Whole).keep();
+        assert_eq!(listed(place.path()), ["inner", "kept"]);
+        assert_eq!((listed(&inner).len(), listed(&kept).len()), (0, 1));
+    }
+}
