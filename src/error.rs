@@ -56,9 +56,14 @@ impl Error {
         self.0.exit()
     }
 
-    /// The room's advice.
+    /// The room's advice; of a full disk that no room knew a way out of, what chooses another.
     pub fn hint(&self) -> Option<String> {
-        self.0.hint()
+        const FULL: &str = "the disk is full: make room, or choose another with --output, --store or TMPDIR";
+        let mut causes = std::iter::successors(std::error::Error::source(&*self.0), |cause| cause.source());
+        let is_full = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(crate::unfinished::is_full)
+        };
+        self.0.hint().or_else(|| causes.any(is_full).then(|| FULL.to_owned()))
     }
 
     /// The message and its causes, outermost first, without repeating a cause that the message already contains.

@@ -18,7 +18,7 @@ use crate::event::{Event, Observer};
 use crate::lock::{Entry, Lock};
 use crate::plan::{self, Plan};
 use crate::recipe::Trust;
-use crate::report::nearest;
+use crate::report::{nearest, plain};
 use crate::repro::canonical_json;
 use crate::resolve::{self, PARALLEL};
 use crate::run::{Outcome, Runner};
@@ -243,7 +243,7 @@ pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store:
     let path = output.join(SUMS);
     let old = fs::read_to_string(&path).unwrap_or_default();
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
-    let rows = old.lines().filter_map(|line| line.split_once("  "));
+    let rows = plain(&old).lines().filter_map(|line| line.split_once("  "));
     // What is gone from the directory must not be offered to nodes.
     sums.extend(
         rows.filter(|(_, file)| output.join(file).is_file()).map(|(sum, file)| (file.into(), sum.into())),

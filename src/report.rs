@@ -28,6 +28,12 @@ impl Source {
     }
 }
 
+/// A text without the byte order mark that editors on Windows put in front of it. It is no character of the text, and neither Rust
+/// nor most formats read over it.
+pub fn plain(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// A place in a [`Source`]: line and column count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

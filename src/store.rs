@@ -21,7 +21,7 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -99,7 +99,7 @@ impl Advice for Error {
             Error::Room { .. } => {
                 Some("make room on its disk, or choose another with --store or PREBAKE_STORE; if no file of this kind is so large, the mirror lies".into())
             }
-            Error::Io { source, path, .. } if is_full(source) => Some(full(path)),
+            Error::Io { source, path, .. } if unfinished::is_full(source) => Some(unfinished::full(path)),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check who owns it; --store and --output choose other places".into())
             }
@@ -109,27 +109,6 @@ impl Advice for Error {
             ),
         }
     }
-}
-
-/// Whether an error says that a disk, or what a user may have of one, is full.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// The way out of a full disk: which one it is, and what chooses another.
-pub fn full(path: &Path) -> String {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
-    let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
-    let choice = match absolute.ancestors().any(is_store) {
-        true => " (`prebake store gc`), or choose another with --store or PREBAKE_STORE",
-        false if absolute.starts_with(std::env::temp_dir()) => ", or choose another with TMPDIR",
-        false => ", or choose another with --output",
-    };
-    format!(
-        "the disk is full: make room on the one with {}{choice}; nothing half-made was left there",
-        place.display()
-    )
 }
 
 /// An object in the store.

@@ -236,6 +236,27 @@ pub fn scratch(suffix: &str) -> io::Result<NamedTempFile> {
     named_in(&std::env::temp_dir(), suffix)
 }
 
+/// Whether an error says that a disk, or what a user may have of one, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The way out of a full disk: which one it is, and what chooses another.
+pub fn full(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
+    let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
+    let choice = match absolute.ancestors().any(is_store) {
+        true => " (`prebake store gc`), or choose another with --store or PREBAKE_STORE",
+        false if absolute.starts_with(std::env::temp_dir()) => ", or choose another with TMPDIR",
+        false => ", or choose another with --output",
+    };
+    format!(
+        "the disk is full: make room on the one with {}{choice}; nothing half-made was left there",
+        place.display()
+    )
+}
+
 impl Unfinished {
     /// A file that will be called something in this directory, with this mode whatever the umask.
     pub fn in_directory(directory: &Path, mode: u32) -> io::Result<Self> {

@@ -11,7 +11,8 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::error::{Advice, Exit, Result};
-use crate::minisign::{BYTE_ORDER_MARK, MAX_BYTES, PublicKey, Secret, SecretKey};
+use crate::minisign::{MAX_BYTES, PublicKey, Secret, SecretKey};
+use crate::report::plain;
 use crate::store;
 use crate::trust::Trust;
 
@@ -166,7 +167,7 @@ impl PassphraseArgs {
         if let Some(path) = &self.passphrase_file {
             let text = read_text(path)?;
             // Neither line ends nor the mark of Windows' editors are part of it.
-            let line = text.lines().next().unwrap_or_default().trim_start_matches(BYTE_ORDER_MARK);
+            let line = plain(&text).lines().next().unwrap_or_default();
             return Ok(Some(Zeroizing::new(line.to_owned())));
         }
         let value =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Config, data_url};
-use crate::report::{Finding, Findings, Place, Source, nearest};
+use crate::report::{Finding, Findings, Place, Source, nearest, plain};
 
 /// Key types that OpenSSH accepts in `authorized_keys`.
 const TYPES: [&str; 8] = [
@@ -27,7 +27,7 @@ const TYPES: [&str; 8] = [
 pub fn parse(source: &Arc<Source>) -> Result<Vec<String>, Findings> {
     let mut keys: Vec<String> = Vec::new();
     let mut findings = Vec::new();
-    for (index, line) in source.text.lines().enumerate() {
+    for (index, line) in plain(&source.text).lines().enumerate() {
         let key = line.trim();
         if key.is_empty() || key.starts_with('#') {
             continue;
@@ -110,6 +110,7 @@ mod tests {
     fn keys_are_read_with_options_and_without_repeats() {
         let text = format!("# mine\n\n  {KEY}\r\n{KEY}\nfrom=\"10.0.0.0/8, 1.2.3.4\" {KEY}\n");
         let keys = read(&text).unwrap();
+        assert_eq!(read(&format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap(), keys, "as an editor on Windows leaves it");
         assert_eq!(keys, [KEY.to_owned(), format!("from=\"10.0.0.0/8, 1.2.3.4\" {KEY}")]);
         let layer = layer("core", &keys).unwrap();
         assert!(layer.to_json().contains("\"name\":\"core\",\"sshAuthorizedKeys\":[\"ssh-ed25519 AAAA"));

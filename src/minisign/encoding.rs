@@ -7,14 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::{ED25519, Error, MAX_BYTES};
+use crate::report::plain;
 
 /// Before the comment that no signature covers.
 pub const UNTRUSTED: &str = "untrusted comment: ";
 /// Before the comment that a signature covers.
 pub const TRUSTED: &str = "trusted comment: ";
-
-/// What editors on Windows put in front of text.
-pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The kind of a file that [`Reading::must_not_be_mistaken`] is stricter with: minisign reads over the mark in keys.
 pub const SIGNATURE: &str = "signature";
@@ -125,10 +123,10 @@ impl<'a> Reading<'a> {
         let (first, second) = (lines.next().unwrap_or_default(), lines.next());
         match second {
             Some(line) => Ok(line.trim()),
-            None if first.trim_start_matches(BYTE_ORDER_MARK).starts_with(UNTRUSTED.trim_end()) => {
+            None if plain(first).starts_with(UNTRUSTED.trim_end()) => {
                 Err(self.bad("its second line is missing"))
             }
-            None => Ok(first.trim_start_matches(BYTE_ORDER_MARK).trim()),
+            None => Ok(plain(first).trim()),
         }
     }
 

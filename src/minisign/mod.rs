@@ -27,7 +27,6 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Advice, Exit};
 
-pub use encoding::BYTE_ORDER_MARK;
 pub use public::PublicKey;
 pub use secret::{Locked, Secret, SecretKey};
 pub use signature::{Signature, trusted_comment};

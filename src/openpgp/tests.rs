@@ -176,3 +176,32 @@ fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
         assert_eq!(part(revoked).refusal(at("2018-06-01")), Some(Refusal::Revoked));
     }
 }
+
+/// Finding 1.12 of 2026-11-28: an air-gapped server whose clock stood at 2010 was told of a forged signature.
+#[test]
+fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
+    use crate::error::Advice;
+    let at = |date: &str| humantime::parse_rfc3339(date).unwrap();
+    let key = key(LAB, primary(LAB));
+    let signed = {
+        let mut verifier = key.expect("good.sig", &fixture("good.sig"), SystemTime::now()).unwrap();
+        verifier.update(&fixture("data.txt"));
+        verifier.finish().unwrap()
+    };
+    for (now, told) in [("2010-01-01T00:00:00Z", true), ("2025-05-30T23:59:59Z", true), ("2025-05-31T00:00:00Z", false)] {
+        let judged = key.expect("good.sig", &fixture("good.sig"), at(now));
+        assert_eq!(key.vouches("good.sig", signed.signer, signed.created, at(now)).is_err(), told, "{now}");
+        let Err(error) = judged else {
+            assert!(!told, "{now}");
+            continue;
+        };
+        let (text, hint) = (error.to_string(), error.hint().unwrap());
+        assert!(text.contains("of 2025-06-01T00:00:00Z") && text.contains(&format!("clock says {now}")), "{text}");
+        assert!(hint.starts_with("set the clock first") && hint.contains(now), "{hint}");
+    }
+    // What was judged at the time of the signature has nothing to do with the clock.
+    for refused in ["by-subkey-after-its-expiry.sig", "by-revoked-subkey.sig", "sha1.sig"] {
+        let error = key.expect(refused, &fixture(refused), SystemTime::now()).err().unwrap();
+        assert!(error.hint().unwrap().starts_with("do not use these bytes"), "{error}");
+    }
+}

@@ -1,12 +1,13 @@
 //! Digest files that upstream projects publish beside their downloads.
 
 use crate::digest::Sha256;
+use crate::report::plain;
 
 /// The SHA-256 that a published file states for `file_name`: a bare digest (dl.k8s.io), or the line for that name in
 /// the format of sha256sum (`digest  name`, `digest *name`, with or without a directory before the name). A list of
 /// one line counts whatever its name, since some projects rename the download.
 pub fn sha256_for(text: &str, file_name: &str) -> Option<Sha256> {
-    let rows: Vec<(Sha256, Option<&str>)> = text
+    let rows: Vec<(Sha256, Option<&str>)> = plain(text)
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
@@ -34,6 +35,9 @@ mod tests {
             (format!("{a}\n"), Some(a)),
             (format!("{a}  renamed.tgz\n"), Some(a)),
             (list.clone(), Some(b)),
+            // As an editor or a shell on Windows writes them.
+            (format!("\u{feff}{}\r\n", a.to_string().to_uppercase()), Some(a)),
+            (format!("\u{feff}{b} *y.tgz\r\n{a}  x.tgz\r\n"), Some(b)),
             (list.replace("y.tgz", "z.tgz"), None),
             ("<html>404</html>".into(), None),
             (String::new(), None),

@@ -35,7 +35,7 @@ use x509_cert::time::{Time, Validity};
 use crate::clock::{self, Judgement};
 use crate::digest::Sha256;
 use crate::error::{Advice, Exit};
-use crate::report::Finding;
+use crate::report::{Finding, plain};
 use crate::store::{write_atomic, write_secret};
 use crate::unfinished::together;
 
@@ -317,7 +317,7 @@ fn read(path: &Path) -> Result<String, Finding> {
         if fs::metadata(path)?.len() > MAX_FILE {
             return Err(io::Error::other("it is longer than 1 MiB"));
         }
-        fs::read_to_string(path)
+        Ok(plain(&fs::read_to_string(path)?).to_owned())
     };
     read().map_err(|error| Finding::error(format!("cannot read {}: {error}", path.display())))
 }

@@ -69,7 +69,7 @@ const VERBS: &[(&[&str], &[&str])] = &[
         &["bundle", "create", "output/small/current", "-o", "new.bundle", "--sign-key", "ours.key"],
         &["new.bundle"],
     ),
-    (&["bundle", "sign", "there.bundle", "--sign-key", "next.key", "-o", "new.bundle"], &["new.bundle"]),
+    (&["bundle", "sign", "there.bundle", "--sign-key", "next.key"], &[]),
     (
         &["bundle", "import", "there.bundle", "--trust", "ours.pub", "--store", "new-store", "-o", "new"],
         &["new", "new-store"],

@@ -19,6 +19,7 @@ use crate::error::{Advice, Result};
 use crate::ignition::{self, Checked, Transpile};
 use crate::report::{Finding, Findings, Source};
 use crate::store;
+use crate::unfinished;
 
 /// Translate, merge, check and show Ignition configs.
 #[derive(Args)]
@@ -68,7 +69,7 @@ impl Advice for Failure {
             Failure::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("the directory has to exist".into())
             }
-            Failure::Write { path, source } if store::is_full(source) => Some(store::full(path.as_ref())),
+            Failure::Write { path, source } if unfinished::is_full(source) => Some(unfinished::full(path.as_ref())),
             _ => None,
         }
     }

@@ -29,6 +29,7 @@ use std::fmt;
 use std::io;
 
 use crate::error::{Advice, Exit};
+use crate::unfinished;
 
 pub use image::Image;
 pub use write::{write, write_with};
@@ -149,6 +150,9 @@ impl Advice for Error {
             Error::Epoch(_) => Some("check SOURCE_DATE_EPOCH".into()),
             Error::Compression { .. } => {
                 Some("unsquashfs may read it; pack it again with zstd, gzip or xz".into())
+            }
+            Error::Extract { target, source, .. } if unfinished::is_full(source) => {
+                Some(unfinished::full(target.as_ref()))
             }
             Error::Occupied { .. } => Some("name a directory that is not there yet".into()),
             _ => None,
