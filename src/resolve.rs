@@ -353,7 +353,12 @@ fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Opti
     }
     let entries = ids.into_iter().map(|id| Some((id.clone(), locked.get(&id)?.clone())));
     let entries: BTreeMap<String, Entry> = entries.collect::<Option<_>>()?;
-    entries.values().all(|entry| store.has(&entry.object())).then_some(entries)
+    let is_here = |(id, entry): (&String, &Entry)| match *id == want.id {
+        true => store.has(&entry.object()),
+        // A signature is judged each time.
+        false => store.has(&entry.object()) && store.is_sound(&entry.object()),
+    };
+    entries.iter().all(is_here).then_some(entries)
 }
 
 /// A version directory whose signed `version.txt` names another version is a mix-up or a rollback.

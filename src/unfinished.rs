@@ -246,9 +246,16 @@ pub fn full(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
     let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
+    // What has no name yet is told by its directory.
+    let scratch = std::env::temp_dir();
+    let is_scratch = absolute == scratch
+        || absolute.parent() == Some(&scratch)
+            && absolute
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
     let choice = match absolute.ancestors().any(is_store) {
         true => " (`prebake store gc`), or choose another with --store or PREBAKE_STORE",
-        false if absolute.starts_with(std::env::temp_dir()) => ", or choose another with TMPDIR",
+        false if is_scratch => ", or choose another with TMPDIR",
         false => ", or choose another with --output",
     };
     format!(

@@ -110,7 +110,11 @@ mod tests {
     fn keys_are_read_with_options_and_without_repeats() {
         let text = format!("# mine\n\n  {KEY}\r\n{KEY}\nfrom=\"10.0.0.0/8, 1.2.3.4\" {KEY}\n");
         let keys = read(&text).unwrap();
-        assert_eq!(read(&format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap(), keys, "as an editor on Windows leaves it");
+        assert_eq!(
+            read(&format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap(),
+            keys,
+            "as an editor on Windows leaves it"
+        );
         assert_eq!(keys, [KEY.to_owned(), format!("from=\"10.0.0.0/8, 1.2.3.4\" {KEY}")]);
         let layer = layer("core", &keys).unwrap();
         assert!(layer.to_json().contains("\"name\":\"core\",\"sshAuthorizedKeys\":[\"ssh-ed25519 AAAA"));

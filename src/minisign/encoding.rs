@@ -20,20 +20,20 @@ pub const SIGNATURE: &str = "signature";
 /// What is done about a file of which no more is known.
 const WAY_OUT: &str = "`prebake key show FILE` says what a file is";
 
-/// How long the lines of base64 are that all begin with `Ed` or `ED`, and what they are.
+/// How many bytes are in the lines of base64 that all begin with `Ed` or `ED`, and what they are.
 const LINES: [(usize, &str, &str); 4] = [
     (
-        56,
+        42,
         "public key",
         "name the file that ends in .minisig where a signature is asked for, .key where a secret key is",
     ),
-    (100, "signature", "name the signer's public key, the file that ends in .pub"),
+    (74, "signature", "name the signer's public key, the file that ends in .pub"),
     (
-        140,
+        104,
         "secret key of OpenBSD's signify",
         "make a key with `prebake key generate`; public keys of signify are taken",
     ),
-    (212, "secret key", "name the public key beside it, which ends in .pub; a secret key goes nowhere"),
+    (158, "secret key", "name the public key beside it, which ends in .pub; a secret key goes nowhere"),
 ];
 
 /// Characters that move a terminal's cursor; a tab separates the fields of a trusted comment.
@@ -119,10 +119,11 @@ impl<'a> Reading<'a> {
     /// alone.
     pub fn key_line(self, text: &str) -> Result<&str, Error> {
         self.text(text.as_bytes())?;
-        let mut lines = text.trim().lines();
+        let mut lines = text.trim().split('\n');
         let (first, second) = (lines.next().unwrap_or_default(), lines.next());
         match second {
-            Some(line) => Ok(line.trim()),
+            // minisign ends a line at the first carriage return in it.
+            Some(line) => Ok(line.split('\r').next().unwrap_or_default().trim()),
             None if plain(first).starts_with(UNTRUSTED.trim_end()) => {
                 Err(self.bad("its second line is missing"))
             }
@@ -134,8 +135,9 @@ impl<'a> Reading<'a> {
     pub fn decode<const N: usize>(self, line: &str) -> Result<Zeroizing<[u8; N]>, Error> {
         let expected = N.div_ceil(3) * 4;
         if line.len() != expected {
-            if let Some((_, what, hint)) = LINES.iter().find(|(length, ..)| *length == line.len())
-                && line.starts_with("RW") | line.starts_with("RU")
+            let length = STANDARD.decode(line).map_or(0, |bytes| bytes.len());
+            if let Some((_, what, hint)) = LINES.iter().find(|(bytes, ..)| *bytes == length)
+                && (line.starts_with("RW") || line.starts_with("RU"))
             {
                 return Err(self.bad_with(format!("it is a {what}"), hint));
             }

@@ -105,8 +105,9 @@ impl Signature {
             let end = rest.iter().position(|byte| *byte == b'\n');
             let (whole, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
             rest = behind;
-            let line = whole.strip_suffix(b"\n").unwrap_or(whole);
-            (line.strip_suffix(b"\r").unwrap_or(line), whole.len(), end.is_some())
+            // minisign ends a line at the first carriage return in it.
+            let line = whole.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+            (line, whole.len(), end.is_some())
         };
         let (untrusted, length, _) = line();
         if !untrusted.starts_with(UNTRUSTED.as_bytes()) {
@@ -116,8 +117,11 @@ impl Signature {
             return Err(reading.bad("its untrusted comment is longer than minisign reads"));
         }
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| reading.bad("it is not text"));
-        let (signature, ..) = line();
+        let (signature, length, _) = line();
         let signature = text(signature)?;
+        if signature.len() == encoded_len(LENGTH) && length > signature.len() + "\r\n".len() {
+            return Err(reading.bad("its second line goes on behind the signature"));
+        }
         let ((trusted, length, ends), (global, ..)) = (line(), line());
         if !trusted.starts_with(TRUSTED.as_bytes()) && reading.decode::<LENGTH>(signature).is_ok() {
             return Err(reading.not_commented());
@@ -230,6 +234,11 @@ impl Signature {
             false => Err(Error::Comment { subject, signer }),
         }
     }
+}
+
+/// How many characters of base64 so many bytes are.
+const fn encoded_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
 }
 
 /// Four lines at a time, and what is left.

@@ -188,7 +188,9 @@ fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
         verifier.update(&fixture("data.txt"));
         verifier.finish().unwrap()
     };
-    for (now, told) in [("2010-01-01T00:00:00Z", true), ("2025-05-30T23:59:59Z", true), ("2025-05-31T00:00:00Z", false)] {
+    for (now, told) in
+        [("2010-01-01T00:00:00Z", true), ("2025-05-30T23:59:59Z", true), ("2025-05-31T00:00:00Z", false)]
+    {
         let judged = key.expect("good.sig", &fixture("good.sig"), at(now));
         assert_eq!(key.vouches("good.sig", signed.signer, signed.created, at(now)).is_err(), told, "{now}");
         let Err(error) = judged else {
@@ -196,7 +198,10 @@ fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
             continue;
         };
         let (text, hint) = (error.to_string(), error.hint().unwrap());
-        assert!(text.contains("of 2025-06-01T00:00:00Z") && text.contains(&format!("clock says {now}")), "{text}");
+        assert!(
+            text.contains("of 2025-06-01T00:00:00Z") && text.contains(&format!("clock says {now}")),
+            "{text}"
+        );
         assert!(hint.starts_with("set the clock first") && hint.contains(now), "{hint}");
     }
     // What was judged at the time of the signature has nothing to do with the clock.

@@ -29,7 +29,7 @@ impl Warm {
         for (directory, name) in [("recipes/keys", "ours"), ("recipes/other", "other")] {
             certificate(&world.path(directory), name);
         }
-        let component = "components:\n  tool: {url: \"https://files.example/tool\", sha256_url: \"https://files.example/tool.sha256\", install: /usr/bin/tool}\n  pinned: {url: \"https://files.example/pinned\", sha256: {amd64: PINNED}, install: /usr/bin/pinned}\n";
+        let component = "components:\n  tool: {url: \"https://files.example/tool\", sha256_url: \"https://files.example/tool.sha256\", install: /usr/bin/tool}\n  pinned: {url: \"https://files.example/pinned\", sha256: {amd64: PINNED, arm64: PINNED}, install: /usr/bin/pinned}\n";
         let digest = |text: &str| prebake::digest::Sha256::of(text.as_bytes()).to_string();
         let component = component.replace("PINNED", &digest("pinned"));
         world.edit("sysext/hello/sysext.yaml", "reload: true\n", &format!("reload: true\n{component}"));
@@ -113,7 +113,7 @@ fn every_promise_of_a_recipe_that_its_lock_keeps_is_drift_when_it_changes() {
             "wants version 4593.2.4",
         ),
         ("a channel", RECIPE, "channel: stable", "channel: beta", "wants channel beta"),
-        ("an architecture", RECIPE, "channel: stable", "channel: stable, arch: [amd64, arm64]", "arm64"),
+        ("an architecture", RECIPE, "channel: stable", "channel: stable, arch: [arm64]", "flatcar/arm64/"),
         ("a component's digest", sysext, &digest, &other_digest, "is written for it"),
         (
             "where a digest is read",

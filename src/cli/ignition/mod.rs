@@ -69,7 +69,9 @@ impl Advice for Failure {
             Failure::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("the directory has to exist".into())
             }
-            Failure::Write { path, source } if unfinished::is_full(source) => Some(unfinished::full(path.as_ref())),
+            Failure::Write { path, source } if unfinished::is_full(source) => {
+                Some(unfinished::full(path.as_ref()))
+            }
             _ => None,
         }
     }
