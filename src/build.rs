@@ -252,8 +252,8 @@ impl Project {
             resolve::update(recipe, boards, version, stock, promises, locked, &fetcher).await?;
         let lock = Lock { kubeadm: needs.kubeadm, ..lock };
         if limits.locked && self.lock.as_ref() != Some(&lock) {
-            // Nothing that is known by now; but a lock that may not move does not.
-            return Err(drifted(vec!["what was found is not what it says".into()]).into());
+            // Whatever the reason is: a lock that may not move does not.
+            return Err(drifted(vec!["the inputs that were found are not those that it names".into()]).into());
         }
         Ok(Inputs { lock, fetched: missing, judged, checked })
     }

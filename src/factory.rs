@@ -29,7 +29,7 @@ use crate::store::{self, Object, Store};
 use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
 use crate::sysext::packaging::Packaging;
 use crate::sysexts::{self, Selected};
-use crate::unfinished::Unfinished;
+use crate::unfinished::{Unfinished, together};
 
 /// The one output of what the store remembers of a component.
 const OUTPUT: &str = "component";
@@ -231,6 +231,7 @@ fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Obje
 /// Puts images and their [`SUMS`] into a directory, each whole or not at all; lines of other images stay.
 pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store::Error> {
     fs::create_dir_all(output).map_err(store::Error::io("create", output))?;
+    let mut images = Vec::new();
     for image in made {
         let path = output.join(&image.file);
         let from = store.path(&image.outcome.object.sha256);
@@ -238,8 +239,16 @@ pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store:
             Unfinished::in_directory(output, 0o644).map_err(store::Error::io("create a file in", output))?;
         let mut image = fs::File::open(&from).map_err(store::Error::io("read", &from))?;
         std::io::copy(&mut image, &mut file).map_err(store::Error::io("write", &path))?;
-        store::finish(file, &path)?;
+        images.push((file, path));
     }
+    // An image that its sums do not name yet would be offered to no node, and be in the way of who looks.
+    together(|| {
+        images.into_iter().try_for_each(|(file, path)| store::finish(file, &path))?;
+        write_sums(made, output)
+    })
+}
+
+fn write_sums(made: &[Made], output: &Path) -> Result<(), store::Error> {
     let path = output.join(SUMS);
     let old = fs::read_to_string(&path).unwrap_or_default();
     let mut sums: BTreeMap<String, String> = BTreeMap::new();

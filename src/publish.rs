@@ -231,7 +231,7 @@ impl Output {
         let path = self.directory.join(&build_id);
         let unchanged = is_whole(&path, &draft.manifest, store);
         match unchanged {
-            true => draft.place_unnamed(&path)?,
+            true => unfinished::together(|| draft.place_unnamed(&path))?,
             false => self.stage(draft, store, &build_id, &path)?,
         }
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {

@@ -1,4 +1,4 @@
-//! What is not finished yet: files and directories of which nothing is left, however a run ends.
+//! Files and directories that are not complete yet: nothing of them is left, however a run ends.
 //!
 //! A file has no name until it is complete (`O_TMPFILE`, linkat(2)): the kernel forgets it with the process. Where a file system
 //! has no such files, and for what must have a name meanwhile, names begin with [`PREFIX`]: an interrupted process removes its own,
@@ -20,7 +20,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 /// What names of unfinished files and directories begin with.
 pub const PREFIX: &str = ".prebake-";
-/// Who interrupts: Ctrl-C, and who ends services and jobs of a CI.
+/// The exit code after Ctrl-C, and after the SIGTERM by which services and jobs of a CI are ended.
 const EXIT: i32 = 130;
 /// How often a directory is removed into which other threads still write.
 const TRIES: usize = 100;
@@ -59,7 +59,7 @@ pub enum Claimed {
     Contents,
 }
 
-/// What the process would leave behind, and whether it may still make more of it.
+/// All that the process would leave behind, and whether it may still make more of it.
 #[derive(Default)]
 struct Register {
     /// Directories with names of this process.
@@ -223,7 +223,7 @@ pub fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
             let file = tempfile::Builder::new().prefix(&*TOKEN).suffix(suffix).tempfile_in(directory)?;
             // A file system without locks has nobody who sweeps, either.
             let _ = file.as_file().lock();
-            // Who swept before it was locked took it for a leftover.
+            // A sweep before it was locked took it for a leftover.
             if file.as_file().metadata()?.nlink() > 0 {
                 return Ok(file);
             }
@@ -246,7 +246,7 @@ pub fn full(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
     let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
-    // What has no name yet is told by its directory.
+    // A file without a name is told by its directory.
     let scratch = std::env::temp_dir();
     let is_scratch = absolute == scratch
         || absolute.parent() == Some(&scratch)
@@ -272,7 +272,7 @@ impl Unfinished {
             None => Unfinished(Kind::Named(named_in(directory, "")?)),
         };
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        // What an earlier prebake of another file system's habits left is seen to all the same.
+        // Leftovers with names are seen to all the same.
         begin_in(directory);
         Ok(file)
     }

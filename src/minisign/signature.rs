@@ -92,7 +92,7 @@ impl Signature {
         }
     }
 
-    /// What minisign 0.11 takes for a signature, and the bytes behind it.
+    /// Reads a signature as minisign 0.11 does, and says which bytes are behind it.
     fn read_as_minisign<'b>(subject: &str, bytes: &'b [u8]) -> Result<(Self, &'b [u8]), Error> {
         let reading = Reading { subject, kind: KIND };
         if bytes.len() > MAX_BYTES {

@@ -101,7 +101,7 @@ fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, Stri
             }
         }
         if checksum.is_some() {
-            // What follows up to the end of the block is passed over.
+            // The rest up to the end of the block is passed over.
             if !line.starts_with(b"-----") {
                 let _ = lines.find(|line| line.starts_with(b"-----"));
             }

@@ -204,7 +204,7 @@ fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
         );
         assert!(hint.starts_with("set the clock first") && hint.contains(now), "{hint}");
     }
-    // What was judged at the time of the signature has nothing to do with the clock.
+    // Judgements at the time of the signature have nothing to do with the clock.
     for refused in ["by-subkey-after-its-expiry.sig", "by-revoked-subkey.sig", "sha1.sig"] {
         let error = key.expect(refused, &fixture(refused), SystemTime::now()).err().unwrap();
         assert!(error.hint().unwrap().starts_with("do not use these bytes"), "{error}");

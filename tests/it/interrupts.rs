@@ -129,7 +129,7 @@ fn a_verb_that_is_interrupted_at_any_moment_says_so_and_leaves_nothing_behind() 
                     assert!(said.contains("interrupted; run the same command again"), "{what}");
                 }
                 // Before it had begun.
-                None => assert!(pause < 400 && output.status.signal().is_some() && said.is_empty(), "{what}"),
+                None => assert!(output.status.signal().is_some() && said.is_empty(), "{what}"),
                 Some(_) => panic!("{what}"),
             }
             assert_eq!(fs::read_dir(world.path("tmp")).unwrap().count(), 0, "{what}");
@@ -154,7 +154,7 @@ fn a_verb_that_is_interrupted_at_any_moment_says_so_and_leaves_nothing_behind() 
         }
         eprintln!("{verb:?}: interrupted {heard} times of 6");
     }
-    // What was interrupted goes on.
+    // The same commands go on.
     for (verb, _) in VERBS {
         world.prebake(verb).ok();
         clean(&world, VERBS.iter().find(|(other, _)| other == verb).unwrap().1);

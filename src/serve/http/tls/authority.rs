@@ -15,6 +15,7 @@ use x509_cert::Certificate;
 use x509_cert::der::{DecodePem, Encode};
 
 use super::{Error, read};
+use crate::clock::date;
 use crate::digest::Sha256;
 use crate::store::{self, write_atomic, write_secret};
 
@@ -128,8 +129,9 @@ fn check(path: &Path, key: &KeyPair, now: SystemTime) -> Result<(), Error> {
     let until = certificate.validity.not_after;
     if until.to_system_time() <= now {
         return Err(unfit(format!(
-            "it expired at {}; remove it, and a new one is made for the same key",
-            until.to_date_time()
+            "it expired at {}, and this machine's clock says {}; if that is right, remove it, and a new one is made for the same key",
+            until.to_date_time(),
+            date(now)
         )));
     }
     Ok(())
