@@ -36,8 +36,8 @@ use crate::store::Object;
 use crate::sysext::ddi::Protection;
 use crate::yaml::decode::Spanned;
 
-pub use grub::{kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
-pub use ipxe::LOCAL as IPXE_LOCAL;
+pub use grub::{CARD as GRUB_CARD, kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
+pub use ipxe::{CARD as IPXE_CARD, LOCAL as IPXE_LOCAL};
 pub use matchbox::{
     CEILING as MATCHBOX_CEILING, GENERATION, metadata as node_metadata, selector as node_selector,
 };
@@ -354,6 +354,12 @@ fn config_path(boot: &str) -> String {
 /// The argument that tells a node where to report to, and where its units find what they fetch.
 fn report_arg(base_url: &BaseUrl) -> String {
     format!("prebake.url={base_url}")
+}
+
+/// The arguments that say over which card a machine boots: ours, and what PXELINUX calls so, with ARP's number of Ethernet.
+/// `mac` is the card's address, or what a loader puts in its place; `hyphened` the same as file names have it.
+pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
+    [format!("prebake.mac={mac}"), format!("BOOTIF=01-{hyphened}")]
 }
 
 /// What a node is told that fetches its config from this place below the URL.

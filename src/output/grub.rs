@@ -6,7 +6,7 @@
 //! unless a `base_url` is given.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, loader_names};
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, card_args, loader_names};
 use crate::arch::Arch;
 use crate::manifest::Role;
 use crate::recipe::Recipe;
@@ -14,6 +14,10 @@ use crate::report::Finding;
 
 /// Seconds until the first entry is booted.
 const TIMEOUT: u32 = 3;
+
+/// What GRUB puts in the place of the address of the card that it came over: with colons, in both arguments, as readers of
+/// `BOOTIF=` (dracut's `fix_bootif`) take it too.
+pub const CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
 
 /// Looks for the file of this machine: `$net_default_mac` has colons, file names have hyphens. GRUB itself looks for it only
 /// where it came by TFTP (`grub_net_search_configfile`). `-s` opens the file; `-f` would list its directory, and no network
@@ -123,7 +127,9 @@ impl Grub {
     fn entry(&self, boot: &Boot, built: &Built<'_>) -> String {
         let load = Load::of(boot, built);
         let below = self.base_url.as_ref().map_or("", |base| base.url().path().trim_end_matches('/'));
-        let args: Vec<String> = load.plain_args().map(quote).collect();
+        let mut args: Vec<String> = load.plain_args().map(quote).collect();
+        // In double quotes, where GRUB puts in values.
+        args.extend(card_args(CARD[0], CARD[1]).map(|arg| format!("\"{arg}\"")));
         let path = |path: &String| quote(&format!("{below}/{path}"));
         let initrds: Vec<String> = load.initrds.iter().map(path).collect();
         format!(

@@ -5,7 +5,7 @@
 //! work is to chain to `boot.ipxe`.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row};
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, card_args};
 use crate::arch::Arch;
 use crate::manifest::Role;
 use crate::recipe::Recipe;
@@ -18,6 +18,9 @@ const TIMEOUT: u32 = 10;
 /// Boots the local disk. `exit` hands a UEFI machine to the next boot entry; a BIOS may just try the network again, so it
 /// is told the disk.
 pub const LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
+
+/// What iPXE puts in the place of the address of the card that it boots over: `netX` is the one that it opened last.
+pub const CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
 
 /// The format.
 #[derive(Debug)]
@@ -144,7 +147,8 @@ impl Menu {
 }
 
 fn script(boot: &Boot, built: &Built<'_>) -> String {
-    let Load { kernel, initrds, args } = Load::of(boot, built);
+    let Load { kernel, initrds, mut args } = Load::of(boot, built);
+    args.extend(card_args(CARD[0], CARD[1]));
     // Scripts lie two directories below the root of the tree.
     let initrds: Vec<String> = initrds.iter().map(|path| format!("initrd ../../{path}\n")).collect();
     format!("#!ipxe\nkernel ../../{kernel} {}\n{}boot\n", args.join(" "), initrds.concat())

@@ -14,6 +14,8 @@ use crate::report::Finding;
 /// Seconds until the default is booted.
 const TIMEOUT: u32 = 3;
 const DIRECTORY: &str = "boot/pxelinux/pxelinux.cfg";
+/// Has PXELINUX add `BOOTIF=01-MAC`, the card that it came over (`IPAPPEND` is a sum of such numbers).
+const BOOTIF: u32 = 2;
 
 /// The format.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Pxelinux {
         // An `initrd=` among the arguments would be one more file to load.
         let args: Vec<&str> = load.plain_args().collect();
         format!(
-            "LABEL {}\n  KERNEL {base}{}\n  INITRD {}\n  APPEND {}\n",
+            "LABEL {}\n  KERNEL {base}{}\n  INITRD {}\n  APPEND {}\n  IPAPPEND {BOOTIF}\n",
             boot.id,
             load.kernel,
             initrds.join(","),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row, config_path, fetch_args, report_arg};
+use super::{BaseUrl, Built, Options, OutputFormat, Row, card_args, config_path, fetch_args, report_arg};
 use crate::arch::Arch;
 use crate::delivery::Delivery;
 use crate::digest::Sha256;
@@ -120,6 +120,11 @@ impl Uki {
         match &boot.delivery {
             Delivery::Fetched(base_url) => args.extend(fetch_args(base_url, &config_path(&boot.id))),
             Delivery::Initrd(_) => args.extend(self.base_url.as_ref().map(report_arg)),
+        }
+        // No loader says it here. An image that several machines share cannot, and their units look at their routes.
+        let own = recipe.nodes.iter().find(|node| boot.node.as_deref() == Some(&node.name.value));
+        if let Some(mac) = own.and_then(|node| node.mac.as_ref()) {
+            args.extend(card_args(&mac.to_string(), &mac.value.hyphened()));
         }
         let version = &lock.release.version;
         let (recipe, id) = (&recipe.name, &boot.id);

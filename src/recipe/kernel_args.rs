@@ -42,6 +42,7 @@ const REFUSED: &[Refused] = &[
         hint: "merge that config as a layer: `ignition.config.merge` takes its URL",
     },
     Refused { keys: &["prebake.url"], why: "is added by the server that boots the machine", hint: LEAVE },
+    Refused { keys: &["prebake.mac"], why: "names one machine's card, which its loader adds", hint: LEAVE },
 ];
 
 const LEAVE: &str = "leave it out";
@@ -193,6 +194,7 @@ mod tests {
             "ignition.config.url=http://x",
             "flatcar.config.url=http://x",
             "prebake.url=http://x",
+            "prebake.mac=52:54:00:00:00:01",
             "sshkey=ssh-ed25519",
             "sshkey=\"\"",
             "console=tty0 quiet",

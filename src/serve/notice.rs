@@ -1,6 +1,6 @@
 //! Notices: what the servers saw, for the log, the timeline and the metrics.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,13 @@ pub enum Notice<'n> {
     Kept(&'n site::Error),
     /// A file of a data directory cannot be used: a group or profile when it was read, a config when it was asked for.
     Flawed(&'n Flaw),
+    /// Something about a machine that a person should know, beside its line.
+    Warning {
+        /// Its address.
+        peer: IpAddr,
+        /// What.
+        text: &'n str,
+    },
     /// The certificate was replaced, or what replaced it cannot be used and the old one stays.
     Certificate(Result<(), &'n tls::Error>),
 }

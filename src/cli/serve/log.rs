@@ -41,6 +41,7 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Tftp(tftp) => tftp_line(tftp),
         Notice::Swapped(site) => format!("now {}", serving(site)),
         Notice::Flawed(flaw) => format!("warning: {flaw}"),
+        Notice::Warning { peer, text } => format!("warning: {peer}: {text}"),
         Notice::Kept(error) => format!("still serving the old build: {error}"),
         Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
         Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),

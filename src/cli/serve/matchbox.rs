@@ -194,7 +194,7 @@ impl MatchboxArgs {
         let chosen = self.log_level.map(Ok).or_else(from_environment).transpose()?.unwrap_or(LogLevel::Info);
         Ok(move |notice: &Notice<'_>| {
             let level = match notice {
-                Notice::Kept(_) | Notice::Flawed(_) => LogLevel::Warn,
+                Notice::Kept(_) | Notice::Flawed(_) | Notice::Warning { .. } => LogLevel::Warn,
                 _ => LogLevel::Info,
             };
             level <= chosen

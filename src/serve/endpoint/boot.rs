@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::guard;
 use super::routes::{Request, World, select};
-use crate::output::{GENERATION, IPXE_LOCAL, grub_kernel_arg, grub_rewrites};
+use crate::output::{GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, grub_kernel_arg, grub_rewrites};
 use crate::serve::http::answer::Answer;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::Stage;
@@ -47,18 +47,48 @@ fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot
     Ok((group, boot))
 }
 
-/// The profile's kernel arguments, where the node of a tree can report to, and where its secrets are.
+/// How a loader takes words of the kernel's command line.
+struct Words {
+    /// What it puts in the place of the card's address.
+    card: [&'static str; 2],
+    /// A word that it shall take as it is.
+    literal: fn(&str) -> String,
+    /// A word in which it shall put in values.
+    filled_in: fn(&str) -> String,
+}
+
+const IPXE_WORDS: Words = Words { card: IPXE_CARD, literal: str::to_owned, filled_in: str::to_owned };
+const GRUB_WORDS: Words =
+    Words { card: GRUB_CARD, literal: grub_kernel_arg, filled_in: |word| format!("\"{word}\"") };
+
+/// The profile's kernel arguments, each behind a blank, where the node of a tree can report to, by which of its cards it
+/// is known, and where its secrets are. Of a data directory they are Matchbox's, to the byte.
 fn args(
     world: &World<'_>,
     group: &Group,
     boot: &Boot,
     request: &Request<'_>,
     labels: &Labels,
-) -> Result<Vec<String>, Answer> {
+    words: &Words,
+) -> Result<String, Answer> {
     let base = request.base_url().filter(|_| world.site.live.is_none());
     let url = base.map(|url| format!("prebake.url={url}"));
+    // Matchbox knows nothing of it.
+    let card = if world.site.live.is_none() { booted_over(labels, words).to_vec() } else { Vec::new() };
     let secrets = guard::answer::kernel_arg(world, group, request, labels)?;
-    Ok(boot.args.iter().cloned().chain(url).chain(secrets).collect())
+    let is_tree = world.site.live.is_none();
+    let literal = |word: &String| if is_tree { (words.literal)(word) } else { word.clone() };
+    let before = boot.args.iter().chain(&url).map(literal);
+    Ok(before.chain(card).chain(secrets.iter().map(literal)).map(|word| format!(" {word}")).collect())
+}
+
+/// The card that a machine boots over: the one that it says, for by that it was selected; else the one that its loader
+/// finds.
+fn booted_over(labels: &Labels, words: &Words) -> [String; 2] {
+    match labels.get("mac") {
+        "" => card_args(words.card[0], words.card[1]).map(|word| (words.filled_in)(&word)),
+        mac => card_args(mac, &mac.replace(':', "-")).map(|word| (words.literal)(&word)),
+    }
 }
 
 /// The script that boots a machine.
@@ -70,17 +100,12 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
     if is_installed(world, group, labels) {
         return Answer::text(format!("#!ipxe\n{IPXE_LOCAL}")).matched(group);
     }
-    let args = match args(world, group, boot, request, labels) {
-        Ok(args) => behind_blanks(&args),
+    let args = match args(world, group, boot, request, labels, &IPXE_WORDS) {
+        Ok(args) => args,
         Err(answer) => return answer.matched(group),
     };
     let initrds: String = boot.initrd.iter().map(|url| format!("initrd {url}\n")).collect();
     Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
-}
-
-/// Each word behind a blank.
-fn behind_blanks(words: &[String]) -> String {
-    words.iter().map(|word| format!(" {word}")).collect()
 }
 
 /// A GRUB menu. Of a data directory it is byte for byte what Matchbox sends, two blanks after `initrdefi` included; of a tree,
@@ -94,12 +119,12 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
         return Answer::text("exit\n").matched(group);
     }
     let kernel = &boot.kernel;
-    let args = match args(world, group, boot, request, labels) {
+    let args = match args(world, group, boot, request, labels, &GRUB_WORDS) {
         Ok(args) => args,
         Err(answer) => return answer.matched(group),
     };
     let is_tree = world.site.live.is_none();
-    let rewritten = args.iter().filter(|arg| is_tree && grub_rewrites(arg));
+    let rewritten = boot.args.iter().filter(|arg| is_tree && grub_rewrites(arg));
     let warnings: String = rewritten
         .map(|arg| {
             let key = arg.split('=').next().unwrap_or_default();
@@ -109,10 +134,6 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
             )
         })
         .collect();
-    let args = match is_tree {
-        true => behind_blanks(&args.iter().map(|arg| grub_kernel_arg(arg)).collect::<Vec<_>>()),
-        false => behind_blanks(&args),
-    };
     let initrds: String = boot.initrd.iter().map(|url| format!(" \"{url}\"")).collect();
     let entry = |title: &str, linux: &str, initrd: &str| {
         format!(

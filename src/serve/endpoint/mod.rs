@@ -6,6 +6,7 @@ pub mod config;
 pub mod escape;
 pub mod explain;
 pub mod guard;
+pub mod identity;
 pub mod listing;
 pub mod matchbox;
 pub mod page;

@@ -11,6 +11,7 @@ use super::config;
 use super::explain;
 use super::guard::answer::guarded;
 use super::guard::{self, Guard, Machine};
+use super::identity;
 use super::matchbox;
 use super::page;
 use super::sign;
@@ -18,7 +19,7 @@ use crate::serve::http::answer::{Answer, TEXT};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::report::Report;
-use crate::serve::machines::timeline::plain_path;
+use crate::serve::machines::timeline::{Trouble, plain_path};
 use crate::serve::site::labels::Labels;
 use crate::serve::site::select::Group;
 use crate::serve::site::{Profile, Site};
@@ -132,21 +133,23 @@ pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<
     }
     let handler =
         |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
-    let ask = |handler: &Handler| {
+    let ask = |handler: &Handler, name: &str| {
         let says = if takes_body(request.method, request.path) { request.body } else { request.query };
-        let labels = Labels::parse(says);
-        let answer = handler(world, request, &labels);
+        let (answer, labels) = match identity::settle(world, request, name, Labels::parse(says)) {
+            Ok(labels) => (handler(world, request, &labels), labels),
+            Err(refused) => *refused,
+        };
         match world.site.live {
             Some(_) => (answer.without_reason(), labels),
             None => (answer, labels),
         }
     };
     if let Some(handler) = handler(name) {
-        return Some(ask(handler));
+        return Some(ask(handler, name));
     }
     let signer = world.site.signer.as_ref()?;
     let (name, form) = sign::split(name)?;
-    let (answer, labels) = ask(handler(name).filter(|_| sign::SIGNED.contains(&name))?);
+    let (answer, labels) = ask(handler(name).filter(|_| sign::SIGNED.contains(&name))?, name);
     Some((signer.sign(answer, form, request.now), labels))
 }
 
@@ -191,8 +194,14 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
             if let Some(guard) = world.guard {
                 guard.reported(&Machine::of(labels));
             }
-            world.monitor.report(report, request.now);
-            Answer::new(204, TEXT, "")
+            match world.monitor.report(report, request.now) {
+                None => Answer::new(204, TEXT, ""),
+                // An installer that hears this does not reboot again.
+                Some(Trouble { what, hint, .. }) => {
+                    let machine = labels.get("mac");
+                    Answer::new(409, TEXT, format!("{what}: {hint}\n")).warning(format!("{machine}: {what}; {hint}"))
+                }
+            }
         }
         Err(why) => Answer::new(400, TEXT, format!("{why}\n")),
     }

@@ -28,6 +28,8 @@ pub struct Answer {
     pub profile: Option<String>,
     /// Why there is nothing to answer, also where the body does not say it.
     pub lack: Option<Lack>,
+    /// What the log shall say of it beside its line.
+    pub warning: Option<String>,
 }
 
 /// Why there is nothing to answer.
@@ -113,7 +115,8 @@ impl Answer {
     /// A body in memory.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         let headers = vec![("content-type", content_type.to_owned())];
-        Answer { status, headers, body: Body::Bytes(body.into()), group: None, profile: None, lack: None }
+        let body = Body::Bytes(body.into());
+        Answer { status, headers, body, group: None, profile: None, lack: None, warning: None }
     }
 
     /// A text.
@@ -148,6 +151,12 @@ impl Answer {
     /// Adds a header.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Has the log say something beside the answer's line.
+    pub fn warning(mut self, warning: impl Into<String>) -> Answer {
+        self.warning = Some(warning.into());
         self
     }
 

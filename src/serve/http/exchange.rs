@@ -108,9 +108,12 @@ impl Exchange {
             Err(answer) => (answer, Labels::default()),
         };
         let answer = self.queue(via, &head, answer);
-        let Answer { mut status, mut headers, body, group, profile, lack } = answer;
+        let Answer { mut status, mut headers, body, group, profile, lack, warning } = answer;
         if let (Some(live), Some(Lack { why, file: Some(file) })) = (&site.live, &lack) {
             live.tell(file, why);
+        }
+        if let Some(warning) = warning {
+            (self.notices)(&Notice::Warning { peer: via.peer.ip(), text: &warning });
         }
         let mut length = body.length();
         let body = match body {

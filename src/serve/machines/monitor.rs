@@ -4,7 +4,7 @@
 //! timeline's; how it is shown, the documents' and the page's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use super::stamp::Stamp;
 use super::state;
 use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
-use super::timeline::{Asked, Machine, Timeline, plain_path, troubles};
+use super::timeline::{Asked, Machine, Timeline, Trouble, Whose, plain_path, troubles};
 use crate::serve::notice::{Notice, Record};
 use crate::serve::site::labels::Labels;
 use crate::serve::site::{Site, Weight};
@@ -118,6 +118,7 @@ impl Monitor {
             }
             Notice::DhcpSilent(_) => {}
             Notice::Cut(cut) => seen.counters.cut(cut),
+            Notice::Warning { .. } => {}
             Notice::Corrupt(path) => {
                 let path = path.display().to_string();
                 let why =
@@ -138,9 +139,9 @@ impl Monitor {
         }
     }
 
-    /// Takes a machine's own word.
-    pub fn report(&self, report: Report, now: SystemTime) {
-        self.seen().timeline.report(report, now.into());
+    /// Takes a machine's own word; what is likely wrong if that goes round in circles, see [`Timeline::report`].
+    pub fn report(&self, report: Report, now: SystemTime) -> Option<Trouble> {
+        self.seen().timeline.report(report, now.into())
     }
 
     /// The last report of a machine that says a MAC address or UUID.
@@ -152,6 +153,17 @@ impl Monitor {
     pub fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
         let seen = self.seen();
         seen.timeline.machine_of(labels).map(|machine| MachineStatus::of(machine, now.into()))
+    }
+
+    /// Whose request it is that a system sends; see [`Timeline::whose`].
+    pub fn whose(
+        &self,
+        labels: &Labels,
+        peer: IpAddr,
+        is_named: impl Fn(&Machine) -> bool,
+        now: SystemTime,
+    ) -> Whose {
+        self.seen().timeline.whose(labels, peer, is_named, now.into())
     }
 
     /// All machines' last reports.

@@ -43,6 +43,12 @@ impl Labels {
         self.0.get(key).map_or("", String::as_str)
     }
 
+    /// The same labels with another value for one.
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Labels {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
     /// All of them, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))

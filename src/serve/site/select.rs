@@ -20,6 +20,13 @@ pub struct Group {
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
+impl Group {
+    /// Whether it is for one machine alone.
+    pub fn is_of_one_machine(&self) -> bool {
+        ["mac", "uuid", "serial"].iter().any(|key| self.selector.contains_key(*key))
+    }
+}
+
 /// Groups in the order they are asked in, with an index that finds the first match without asking them all.
 #[derive(Debug, Default)]
 pub struct Groups {

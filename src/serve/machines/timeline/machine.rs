@@ -14,7 +14,10 @@ use crate::serve::machines::stamp::Stamp;
 /// Files of one boot that are remembered; the oldest that is no kernel, initrd or config goes first.
 const MAX_FETCHES: usize = 32;
 /// Boots that follow each other faster than this and lead nowhere are a loop.
-const LOOP: Duration = Duration::from_secs(600);
+pub(super) const LOOP: Duration = Duration::from_secs(600);
+/// An installer that says the same again within this time has been booted by what should have booted the disk; a server
+/// takes minutes to come through its firmware, and another to come up in memory.
+const INSTALLER_LOOP: Duration = Duration::from_secs(3600);
 
 /// A machine that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,12 @@ pub struct Machine {
     pub boots: u32,
     /// How many boots in a row led nowhere, shortly after another, before the one that runs.
     pub fruitless: u32,
+    /// How many boots in a row, shortly after another, were told to boot the disk before the one that runs.
+    #[serde(default)]
+    pub returned: u32,
+    /// How often in a row, shortly after another, it said that the same is installed, after the first time.
+    #[serde(default)]
+    pub repeated: u32,
     /// The boot that runs, or the last.
     pub boot: Boot,
     /// What it last reported, in whichever boot.
@@ -164,6 +173,8 @@ impl Machine {
             last_seen: now,
             boots: 1,
             fruitless: 0,
+            returned: 0,
+            repeated: 0,
             boot: Boot { began: now, ..Boot::default() },
             report: None,
             revision: 0,
@@ -180,8 +191,21 @@ impl Machine {
     pub fn restart(&mut self, now: Stamp) {
         let fruitless = !self.boot.has_arrived() && now.since(self.boot.began) < LOOP;
         self.fruitless = if fruitless { self.fruitless.saturating_add(1) } else { 0 };
+        let returned = self.boot.told.from_disk && now.since(self.boot.began) < LOOP;
+        self.returned = if returned { self.returned.saturating_add(1) } else { 0 };
         self.boots = self.boots.saturating_add(1);
         self.boot = Boot { began: now, ..Boot::default() };
+    }
+
+    /// Takes its own word.
+    pub fn hear(&mut self, report: Report) {
+        let same = |last: &Report| {
+            let at_once = report.at.since(last.at) < INSTALLER_LOOP;
+            at_once && (&last.stage, &last.detail) == (&report.stage, &report.detail)
+        };
+        let repeats = report.stage == Stage::Installed.word() && self.report.as_ref().is_some_and(same);
+        self.repeated = if repeats { self.repeated.saturating_add(1) } else { 0 };
+        self.report = Some(report);
     }
 
     /// Takes over what was seen of it before it said who it is.

@@ -12,6 +12,7 @@ mod machine;
 mod stage;
 mod told;
 mod trouble;
+mod whose;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,8 @@ pub use asked::{Asked, plain_path, route};
 pub use machine::{Boot, Fetch, Machine, Mark, Step};
 pub use stage::{STAGES, Stage};
 pub use told::{Load, Told};
-pub use trouble::{Trouble, troubles, wrong_architecture};
+pub use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
+pub use whose::{Whose, cards};
 
 use super::report::{Report, plain};
 use super::stamp::Stamp;
@@ -44,8 +46,13 @@ const ROOM: usize = MAX_MACHINES / 16;
 const BOOTS: [&str; 3] = ["BIOS", "UEFI", "iPXE"];
 /// How long after an address or UUID was seen a machine that says to have it is the one that was seen.
 const SAME: Duration = Duration::from_secs(600);
-/// What boards have whose maker gave them no UUID.
-const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
+/// What boards have whose maker gave them no UUID: they share it with others.
+const NO_UUIDS: [&str; 4] = [
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+];
 
 /// What a machine is known by, the surest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,21 +113,23 @@ impl Timeline {
             | Notice::Swapped(_)
             | Notice::Kept(_)
             | Notice::Flawed(_)
+            | Notice::Warning { .. }
             | Notice::Certificate(_) => {}
         }
     }
 
-    /// Takes a machine's own word.
-    pub fn report(&mut self, report: Report, now: Stamp) {
+    /// Takes a machine's own word. One that says again and again that it is installed is told what is likely wrong, for its
+    /// installer would reboot for ever.
+    pub fn report(&mut self, report: Report, now: Stamp) -> Option<Trouble> {
         let who = Who::new(&report.mac, &report.uuid, None);
         let stage = report.stage.parse::<Stage>().ok().filter(|stage| stage.is_reported());
         // A server that was restarted missed how this boot began, and a system that reports again is no new boot.
-        if let Some(machine) = self.machine(who, now, |_| false) {
-            if let Some(stage) = stage {
-                machine.boot.mark(stage, now);
-            }
-            machine.report = Some(report);
+        let machine = self.machine(who, now, |_| false)?;
+        if let Some(stage) = stage {
+            machine.boot.mark(stage, now);
         }
+        machine.hear(report);
+        installer_loop(machine)
     }
 
     /// The machine that says a MAC address or UUID.
@@ -225,7 +234,7 @@ impl Timeline {
             machine.boot.unmatched = Some(plain(&record.labels.to_string()));
             return;
         };
-        machine.is_named = ["mac", "uuid", "serial"].iter().any(|key| group.selector.contains_key(*key));
+        machine.is_named = group.is_of_one_machine();
         machine.boot.told = match site.profiles.get(&group.profile) {
             _ if holds_generation(site, group, machine.report.as_ref()) => Told::disk(),
             Some(profile) => Told::of(site, profile),
@@ -364,7 +373,7 @@ impl Who {
     /// A MAC address is normalised already, and empty like a UUID if there is none.
     fn new(mac: &str, uuid: &str, address: Option<IpAddr>) -> Who {
         let said = |text| Some(plain(text)).filter(|value| !value.is_empty());
-        let uuid = said(uuid).map(|uuid| uuid.to_lowercase()).filter(|uuid| uuid != NO_UUID);
+        let uuid = said(uuid).map(|uuid| uuid.to_lowercase()).filter(|uuid| !NO_UUIDS.contains(&uuid.as_str()));
         Who { mac: said(mac), uuid, address }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::{Fetch, Machine};
+use super::machine::{Fetch, LOOP, Machine};
 use super::stage::Stage;
 use super::told::{Load, Told};
 use crate::arch::Arch;
@@ -30,12 +30,17 @@ const LOOPS: u32 = 3;
 /// The same script so often, without anything loaded.
 const SCRIPTS: u32 = 4;
 
+/// How often an installer may say again that its machine is installed: once, for a server that forgot.
+const REPEATS: u32 = 2;
+/// The rule that machines themselves are told of.
+const INSTALLER_LOOP: &str = "installer-loop";
+
 /// What a rule finds: since when, what, and what a person can do.
 type Found = Option<(Stamp, String, String)>;
 type Rule = fn(&Machine, Stamp) -> Found;
 
 /// All that is looked for, the surest first.
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 16] = [
     ("failure", failure),
     ("unmatched", unmatched),
     ("architecture", other_architecture),
@@ -43,6 +48,8 @@ const RULES: [(&str, Rule); 14] = [
     ("broken-transfer", broken_transfer),
     ("stalled-transfer", stalled_transfer),
     ("tftp", tftp_failure),
+    (INSTALLER_LOOP, circling_installer),
+    ("disk-loop", disk_loop),
     ("boot-loop", boot_loop),
     ("script-loop", script_loop),
     ("no-script", silence_before_the_script),
@@ -158,6 +165,30 @@ fn tftp_failure(machine: &Machine, _: Stamp) -> Found {
     let early = machine.boot.stage().is_none_or(|stage| stage <= Stage::Tftp);
     let hint = "TFTP has the loaders that the server named at its start; DHCP must name one of them";
     early.then(|| trouble(*since, why, hint)).flatten()
+}
+
+/// What is wrong with a machine whose installer is booted again and again, though it is installed.
+pub fn installer_loop(machine: &Machine) -> Option<Trouble> {
+    let report = machine.report.as_ref().filter(|_| machine.repeated >= REPEATS)?;
+    let times = machine.repeated + 1;
+    Some(Trouble {
+        kind: INSTALLER_LOOP.to_owned(),
+        since: report.at,
+        what: format!("it boots its installer again and again: it said {times} times in a row that it is installed"),
+        hint: "what boots it does not ask this server; put its disk before the network in its boot order".to_owned(),
+    })
+}
+
+fn circling_installer(machine: &Machine, _: Stamp) -> Found {
+    installer_loop(machine).and_then(|Trouble { since, what, hint, .. }| trouble(since, what, hint))
+}
+
+fn disk_loop(machine: &Machine, now: Stamp) -> Found {
+    let boot = &machine.boot;
+    let round = machine.returned >= LOOPS && boot.told.from_disk && now.since(boot.began) < LOOP;
+    let what = format!("it was told {} times in a row to boot its disk, and comes back", machine.returned + 1);
+    let hint = "its disk does not boot, or its firmware takes the network instead: its console tells";
+    round.then(|| trouble(boot.began, what, hint)).flatten()
 }
 
 fn boot_loop(machine: &Machine, _: Stamp) -> Found {

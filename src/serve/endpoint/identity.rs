@@ -1,0 +1,135 @@
+//! Which machine a running system is: what it is asked for by one card may be known by another.
+//!
+//! A tree's inventory knows a machine by the card that it boots over. Its system may ask by another: an installer of older
+//! releases by the one with the default route, one without a loader's word by the one that leads here. So reports, and
+//! questions for the config of a system that is to be installed, are answered as those of the machine that booted, and a
+//! question whose answer would be another profile's is refused with the reason. Boot scripts say who they are, and are
+//! taken at their word.
+
+use super::routes::{Request, World};
+use crate::serve::http::answer::{Answer, TEXT};
+use crate::serve::machines::timeline::{Machine, Whose, cards};
+use crate::serve::site::labels::Labels;
+use crate::serve::site::select::Group;
+
+/// The endpoint of reports.
+pub const REPORT: &str = "report";
+/// The endpoint of configs.
+const IGNITION: &str = "ignition";
+/// Which config an installer was made for: its file's name below `ignition/`.
+const CONFIG: &str = "config";
+/// Under which name the log has the card that was said, where the machine is known by another.
+const CARD: &str = "card";
+
+/// What a request says of its machine, once it is settled which one it is; or why it gets nothing, and what it said.
+///
+/// # Errors
+/// An installer that would be given the config of another machine than the one that it runs on.
+pub fn settle(
+    world: &World<'_>,
+    request: &Request<'_>,
+    endpoint: &str,
+    said: Labels,
+) -> Result<Labels, Box<(Answer, Labels)>> {
+    let installs = endpoint == IGNITION && said.get("os") == "installed";
+    if world.site.live.is_some() || !(installs || endpoint == REPORT) {
+        return Ok(said);
+    }
+    let refused = |why: String, said: Labels| Err(Box::new((conflict(&why), said)));
+    let (settled, unclear) = whose(world, request, said);
+    match installs {
+        false => Ok(settled),
+        true => match unclear.or_else(|| doubt(world, &settled)) {
+            Some(why) => refused(why, settled),
+            None => Ok(settled),
+        },
+    }
+}
+
+/// The labels of the machine, and why it cannot be told which one it is.
+fn whose(world: &World<'_>, request: &Request<'_>, said: Labels) -> (Labels, Option<String>) {
+    if is_named(world, &said) {
+        return (said, None);
+    }
+    let has_name = |machine: &Machine| {
+        let uuid = machine.uuid.as_deref().unwrap_or_default();
+        machine.mac.as_ref().is_some_and(|mac| named(world, mac, uuid).is_some())
+    };
+    match world.monitor.whose(&said, request.peer, has_name, request.now) {
+        Whose::Its => (said, None),
+        Whose::Another { mac, uuid } => (renamed(said, &mac, uuid.as_deref()), None),
+        Whose::Unclear(macs) => {
+            let why = format!(
+                "no machine booted over {}, and it may be any of {}, by its address or UUID",
+                said.get("mac"),
+                macs.join(", ")
+            );
+            // Where none of them has a name, all are the same to the inventory.
+            let matters = macs.iter().any(|mac| named(world, mac, said.get("uuid")).is_some());
+            (said, matters.then_some(why))
+        }
+        // It booted by a loader that asks nothing here. The inventory may know it by a card that it says it has.
+        Whose::Nobodys => {
+            let is_named = |mac: &String| named(world, mac, said.get("uuid")).is_some();
+            let mut known = cards(&said).into_iter().filter(is_named);
+            match (known.next(), known.next()) {
+                (Some(mac), None) => (renamed(said, &mac, None), None),
+                _ => (said, None),
+            }
+        }
+    }
+}
+
+/// Why an installer is not given what it asks for, though it is settled who asks.
+fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
+    let group = world.site.groups.select(settled)?;
+    let config = |group: &Group| world.site.profiles.get(&group.profile).map(|profile| profile.ignition_id.clone());
+    let (wanted, given) = (settled.get(CONFIG), config(group).unwrap_or_default());
+    let is_another = !wanted.is_empty() && wanted != given;
+    if is_another {
+        return Some(format!(
+            "it runs the installer of {wanted}, and by what it says of itself it would be given {given} (group {})",
+            group.id
+        ));
+    }
+    if group.is_of_one_machine() {
+        return None;
+    }
+    // Its stage 0 was that of machines that nobody knows, while the inventory knows it by another card.
+    let uuid = settled.get("uuid");
+    let other = cards(settled).into_iter().find_map(|mac| Some((named(world, &mac, uuid)?, mac)));
+    let (node, mac) = other.filter(|(node, _)| wanted.is_empty() || config(node).as_deref() != Some(wanted))?;
+    Some(format!(
+        "it booted over {}, which no node has, as {}; by its card {mac} it is {} with {}",
+        settled.get("mac"),
+        group.profile,
+        node.id,
+        node.profile
+    ))
+}
+
+/// The labels of a machine under the card that it is known by; that which it said is kept for the log.
+fn renamed(said: Labels, mac: &str, uuid: Option<&str>) -> Labels {
+    let card = said.get("mac").to_owned();
+    let settled = said.with("mac", mac).with(CARD, card);
+    match uuid {
+        Some(uuid) if settled.get("uuid").is_empty() => settled.with("uuid", uuid),
+        _ => settled,
+    }
+}
+
+fn is_named(world: &World<'_>, labels: &Labels) -> bool {
+    world.site.groups.select(labels).is_some_and(Group::is_of_one_machine)
+}
+
+/// The group of the installed system, or of the machine, that is for the owner of a card alone.
+fn named<'w>(world: &World<'w>, mac: &str, uuid: &str) -> Option<&'w Group> {
+    let labels = Labels::default().with("mac", mac).with("uuid", uuid);
+    let groups = [labels.clone().with("os", "installed"), labels];
+    groups.iter().find_map(|labels| world.site.groups.select(labels).filter(|group| group.is_of_one_machine()))
+}
+
+fn conflict(why: &str) -> Answer {
+    let hint = "boot it over the card that its node has, or give the node this card's address in the inventory";
+    Answer::new(409, TEXT, format!("nothing is installed: {why}\n{hint}\n")).warning(why)
+}
