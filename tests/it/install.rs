@@ -16,7 +16,7 @@ use crate::world::{Run, World, repository};
 const INSTALL: &str = "install: {model: Lab Disk, min_size: 1GiB";
 
 /// The small world whose workers install themselves.
-fn world(options: &str) -> World {
+pub fn world(options: &str) -> World {
     let world = World::new();
     for sysext in ["install", "report"] {
         let from = repository("sysext").join(sysext);
@@ -85,20 +85,35 @@ fn a_machine_that_says_it_is_installed_boots_its_disk_until_the_generation_moves
     assert!(get(&address, "/ipxe?mac=52-54-00-00-00-09", "").text().contains("\nkernel "));
 }
 
-/// Stand-ins, by name. `$LAB` is the test's directory: `disks` has a line for each disk, `oem` is the OEM partition.
-const STAND_INS: [(&str, &str); 10] = [
+/// Stand-ins, by name. `$LAB` is the test's directory: `disks` has a line for each disk, `oem` is the OEM partition, `parts`
+/// has what is made of disks (DISK NAME TYPE DISKS-BELOW), until it is taken apart.
+const STAND_INS: [(&str, &str); 16] = [
     (
         "lsblk",
-        r#"columns=; device=
+        r#"columns=; device=; inverse=; nodeps=
 while [ $# -gt 0 ]; do
-    case $1 in --output) columns=$2; shift ;; --*) ;; *) device=$1 ;; esac
+    case $1 in --output) columns=$2; shift ;; --inverse) inverse=1 ;; --nodeps) nodeps=1 ;; --*) ;; *) device=$1 ;; esac
     shift
 done
-while IFS='|' read -r name type size ro model serial mount; do
+touch "$LAB/parts"
+if [ -n "$inverse" ]; then
+    while read -r _ name type below; do
+        [ "$name" = "$device" ] || continue
+        echo "$name $type"
+        for disk in $below; do echo "$disk disk"; done
+    done <"$LAB/parts"
+fi
+while IFS='|' read -r name type size ro model serial mount sectors wwn; do
+    while read -r disk map kind _; do
+        [ "$disk" != "$name" ] || [ "$kind" != mpath ] || [ "$map" != "$device" ] || { name=$map; type=mpath; }
+    done <"$LAB/parts"
     [ -z "$device" ] || [ "$device" = "$name" ] || continue
     case $columns in
+        LOG-SEC) echo "${sectors:-512}" ;;
+        WWN) echo "$wwn" ;;
+        NAME,TYPE) echo "$name $type"; sed -n "s|^$name \\([^ ]* [^ ]*\\).*|\\1|p" "$LAB/parts" ;;
+        TYPE) echo "$type"; [ -n "$nodeps" ] || sed -n "s|^$name [^ ]* \\([^ ]*\\).*|\\1|p" "$LAB/parts" ;;
         NAME) echo "$name" ;;
-        TYPE) echo "$type" ;;
         SIZE) echo "$size" ;;
         RO) echo "$ro" ;;
         MODEL) echo "$model" ;;
@@ -107,6 +122,7 @@ while IFS='|' read -r name type size ro model serial mount; do
         NAME,PARTLABEL) if [ -d "$LAB/oem" ]; then echo "${name}6 OEM"; fi ;;
         *) echo "$type $name $size $model" ;;
     esac
+    [ -z "$device" ] || break
 done <"$LAB/disks""#,
     ),
     (
@@ -121,7 +137,13 @@ esac"#,
     ("udevadm", ""),
     ("mount", "for dir; do :; done; rmdir $dir; ln -s $LAB/oem $dir"),
     ("umount", "rm $1; mkdir $1"),
-    ("ip", "echo default via 10.0.0.1 dev lo"),
+    ("ip", "echo 10.0.0.1 via 10.0.0.2 dev lo src 10.0.0.3"),
+    ("lvs", "sed -n \"s|^[^ ]* ${!#} lvm .*|  vg0|p\" $LAB/parts | sort -u"),
+    ("pvs", "if [ -f $LAB/pvs ]; then cat $LAB/pvs; else echo '  /dev/sda2'; fi"),
+    ("vgchange", "echo vgchange $* >>$LAB/did; [ -f $LAB/stuck ] || sed -i '/ lvm/d' $LAB/parts"),
+    ("mdadm", "echo mdadm $* >>$LAB/did; sed -i \"\\|^[^ ]* $2 |d\" $LAB/parts"),
+    ("cryptsetup", "echo cryptsetup $* >>$LAB/did; sed -i \"\\|/$2 |d\" $LAB/parts"),
+    ("blockdev", "exit 1"),
     ("systemctl", "echo systemctl $* >>$LAB/did"),
     (
         "flatcar-install",
@@ -138,33 +160,65 @@ cp "${!#}" "$LAB/oem/config.ign""#,
 
 /// Runs the installer of n1 against the server.
 fn install(world: &World, address: &str, disks: &str) -> Run {
+    let command = Command::new(repository(INSTALLER));
+    install_by(command, world, &format!("http://{address}"), "worker", disks, &STAND_INS)
+}
+
+/// The installer.
+pub const INSTALLER: &str = "sysext/install/files/usr/libexec/prebake-install";
+
+/// The stand-ins for what would touch a disk.
+pub fn stand_ins_for_disks() -> Vec<(&'static str, &'static str)> {
+    STAND_INS.into_iter().filter(|(name, _)| *name != "ip").collect()
+}
+
+/// Runs the installer of a profile, by a command that ends in its path.
+pub fn install_by(
+    mut command: Command,
+    world: &World,
+    url: &str,
+    profile: &str,
+    disks: &str,
+    fakes: &[(&str, &str)],
+) -> Run {
     let bin = world.path("bin");
     fs::create_dir_all(&bin).unwrap();
-    for (name, script) in STAND_INS {
+    for (name, script) in fakes {
         fs::write(bin.join(name), format!("#!/bin/bash\n{script}\n")).unwrap();
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
     fs::write(world.path("disks"), disks).unwrap();
     let _ = fs::remove_file(world.path("did"));
-    let config: Value = serde_json::from_str(&tree(world, "ignition/worker.ign")).unwrap();
+    let config: Value = serde_json::from_str(&tree(world, &format!("ignition/{profile}.ign"))).unwrap();
     let files = config["storage"]["files"].as_array().unwrap();
     let conf = files.iter().find(|file| file["path"] == "/etc/prebake/install.conf").unwrap();
     let conf = conf["contents"]["source"].as_str().unwrap().rsplit(',').next().unwrap();
     let conf = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, conf).unwrap();
-    let conf =
-        String::from_utf8(conf).unwrap().replace("BASE_URL=''", &format!("BASE_URL='http://{address}'"));
+    let conf = String::from_utf8(conf).unwrap().replace("BASE_URL=''", &format!("BASE_URL='{url}'"));
     fs::write(world.path("install.conf"), conf).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new(repository("sysext/install/files/usr/libexec/prebake-install"));
+    let path = format!("{}:{}:/usr/sbin:/sbin", bin.display(), std::env::var("PATH").unwrap());
     command.env("PATH", path).env("LAB", world.path("")).env("PREBAKE_INSTALL_WAIT", "0");
+    command.env("PREBAKE_CMDLINE", world.path("cmdline")).env("PREBAKE_WAIT", "0").env("PREBAKE_TRIES", "3");
+    if world.path("cmdline").exists() {
+        command.env("PREBAKE_REPORT", repository("sysext/report/files/usr/libexec/prebake-report"));
+    } else {
+        fs::write(world.path("no-arguments"), "quiet\n").unwrap();
+        command.env("PREBAKE_CMDLINE", world.path("no-arguments"));
+    }
     Run::of(command.env("PREBAKE_INSTALL_CONF", world.path("install.conf")).output().unwrap())
 }
 
-fn did(world: &World) -> String {
+/// Lets the installer report as the machine that booted over a card.
+fn booted_over(world: &World, address: &str, mac: &str) {
+    fs::write(world.path("cmdline"), format!("quiet prebake.url=http://{address} prebake.mac={mac}\n"))
+        .unwrap();
+}
+
+pub fn did(world: &World) -> String {
     fs::read_to_string(world.path("did")).unwrap_or_default()
 }
 
-const DISK: &str = "/dev/sda|disk|9000000000|0|Lab Disk|1|\n";
+pub const DISK: &str = "/dev/sda|disk|9000000000|0|Lab Disk|1|\n";
 
 #[test]
 fn the_installer_installs_marks_and_reboots_and_does_it_only_once() {
@@ -207,6 +261,16 @@ fn the_installer_refuses_every_disk_that_may_be_the_wrong_one() {
         ),
         ("/dev/sda|disk|9000000000|1|Lab Disk|1|\n".to_owned(), "/dev/sda is read-only"),
         ("/dev/sda|disk|9000000000|0|Lab Disk|1|/data\n".to_owned(), "/dev/sda is mounted"),
+        // flatcar/Flatcar#1429: found out after 8 GiB were written.
+        (
+            "/dev/sda|disk|9000000000|0|Lab Disk|1||4096\n".to_owned(),
+            "/dev/sda has sectors of 4096 bytes, and Flatcar's disk image is made for 512",
+        ),
+        (
+            "/dev/sda|disk|9000000000|0|Lab Disk|1|||w1\n/dev/sdb|disk|9000000000|0|Lab Disk|1|||w1\n"
+                .to_owned(),
+            "several disks are what the recipe says: /dev/sda /dev/sdb",
+        ),
     ] {
         install(&world, &address, &disks).fails(1, &[words]);
         assert_eq!(did(&world), "", "{words}");
@@ -221,6 +285,99 @@ fn the_installer_refuses_every_disk_that_may_be_the_wrong_one() {
     assert_eq!(did(&world), "", "what was not written to is not wiped");
     fs::remove_file(world.path("broken")).unwrap();
     install(&world, &address, DISK).ok();
+}
+
+/// flatcar/Flatcar#332, flatcar/init#39 and #134, coreos/bugs#152: Flatcar activates what it finds on a disk.
+#[test]
+fn what_an_earlier_life_made_of_the_disk_alone_is_taken_apart_where_the_recipe_says_wipe() {
+    let world = world(", wipe: true");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    let parts = |rows: &str| fs::write(world.path("parts"), rows).unwrap();
+    let volumes = "/dev/sda /dev/sda2 part /dev/sda
+/dev/sda /dev/md0 raid1 /dev/sda
+/dev/sda /dev/mapper/luks crypt /dev/sda
+/dev/sda /dev/mapper/vg0-root lvm /dev/sda
+/dev/sda /dev/mapper/vg0-var lvm /dev/sda
+";
+    parts(volumes);
+    install(&world, &address, DISK).ok();
+    let taken =
+        "vgchange -an vg0\ncryptsetup close luks\nmdadm --stop /dev/md0\nflatcar-install -d /dev/sda ";
+    assert!(did(&world).starts_with(taken), "{}", did(&world));
+
+    fs::remove_dir_all(world.path("oem")).unwrap();
+    parts("/dev/sda /dev/md0 raid1 /dev/sda /dev/sdb\n");
+    let other = "/dev/sdb|disk|9000000000|0|Other|2|\n";
+    let refused = install(&world, &address, &format!("{DISK}{other}"));
+    refused.fails(1, &["/dev/md0 (raid1) lies on /dev/sdb, too", "`mdadm --stop DEVICE`"]);
+    parts("/dev/sda /dev/mapper/vg0-root lvm /dev/sda\n/dev/sdb /dev/sdb1 part /dev/sdb\n");
+    fs::write(world.path("pvs"), "  /dev/sda2\n  /dev/sdb1\n").unwrap();
+    let refused = install(&world, &address, &format!("{DISK}{other}"));
+    refused.fails(1, &["volume group vg0 (lvm) lies on /dev/sdb, too"]);
+    fs::remove_file(world.path("pvs")).unwrap();
+    assert_eq!(did(&world), "", "nothing was touched");
+
+    // What does not let go is named, with what a person can do.
+    fs::write(world.path("stuck"), "").unwrap();
+    parts(volumes);
+    install(&world, &address, DISK).fails(1, &["is part of something larger (lvm)", "`vgchange -an GROUP`"]);
+    assert!(!did(&world).contains("flatcar-install"), "{}", did(&world));
+}
+
+#[test]
+fn what_a_disk_is_part_of_stays_without_wipe() {
+    let world = world("");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    fs::write(world.path("parts"), "/dev/sda /dev/mapper/vg0-root lvm /dev/sda\n").unwrap();
+    let words = ["is part of something larger (lvm), and the recipe does not say `wipe: true`"];
+    install(&world, &address, DISK).fails(1, &words);
+    assert_eq!(did(&world), "");
+}
+
+/// flatcar/init#24, coreos/bugs#2556: lsblk lists each way to the disk as a disk.
+#[test]
+fn of_a_disk_with_several_ways_to_it_the_map_is_chosen_and_none_of_the_ways() {
+    let world = world("");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    let ways = format!("{DISK}{}", DISK.replace("sda", "sdb"));
+    fs::write(world.path("parts"), "/dev/sda /dev/mapper/mpatha mpath\n/dev/sdb /dev/mapper/mpatha mpath\n")
+        .unwrap();
+    install(&world, &address, &ways).ok();
+    assert!(did(&world).starts_with("flatcar-install -d /dev/mapper/mpatha "), "{}", did(&world));
+}
+
+/// NVIDIA/deepops#29, mr-provisioner#56: what boots the machine does not ask this server, whose word that it is installed
+/// changes nothing.
+#[test]
+fn an_installer_that_is_booted_again_and_again_stops_and_page_status_and_log_say_so() {
+    let world = world("");
+    world.build();
+    let (mut server, address) = Server::prebake(&world.path("output/small/current"));
+    booted_over(&world, &address, "00:00:00:00:00:00");
+    install(&world, &address, DISK).ok();
+    let once_more = install(&world, &address, DISK).ok();
+    assert!(
+        once_more.stderr.contains("holds generation 1 already; nothing is installed"),
+        "{}",
+        once_more.stderr
+    );
+    assert_eq!(did(&world), "systemctl reboot\n", "a server may have forgotten");
+    let stopped = install(&world, &address, DISK).ok();
+    assert_eq!(did(&world), "", "{}", stopped.stderr);
+    assert!(
+        stopped.stderr.contains("boots its installer again and again, so it is not rebooted"),
+        "{}",
+        stopped.stderr
+    );
+    server.says(
+        "warning: 127.0.0.1: 00:00:00:00:00:00: it boots its installer again and again: it said 3 times",
+    );
+    let status: Value = serde_json::from_str(&get(&address, "/status", "").text()).unwrap();
+    assert_eq!(status["machines"][0]["troubles"][0]["kind"], "installer-loop", "{status:#}");
+    assert_eq!(status["machines"][0]["state"], "stuck");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod boots;
 mod browser;
 mod build;
 mod bundle;
+mod cards;
 mod carried;
 mod cli;
 mod closure;

@@ -67,7 +67,9 @@ fn grub_itself_takes_every_config_and_each_node_has_its_own() {
     assert!(n2.contains("menuentry 'control+n2'") && n2.contains("'/edge/assets/overlay/control+n2.cpio'"));
     assert!(!n2.contains("initrd="), "GRUB hands the initrds over itself");
     assert_loads(&world, &n2, &["/edge/"]);
+    let card = "\"prebake.mac=$net_default_mac\" \"BOOTIF=01-$net_default_mac\"\n";
     let menu = tree(&world, "boot/grub/grub.cfg");
+    assert!(n2.contains(card) && menu.matches(card).count() == 2, "{menu}");
     let entries: Vec<&str> = menu.lines().filter_map(|line| line.strip_prefix("menuentry ")).collect();
     assert_eq!(entries, ["'worker' {", "'Boot from the local disk' {", "'control' {"]);
 }
@@ -89,7 +91,7 @@ fn pxelinux_gets_one_line_of_initrds_and_none_of_them_as_an_argument() {
     let stock = "::assets/flatcar/4593.2.5/flatcar_production_pxe";
     let expected = format!(
         "DEFAULT worker\nPROMPT 0\nLABEL worker\n  KERNEL {stock}.vmlinuz\n  \
-         INITRD {stock}_image.cpio.gz,::assets/overlay/worker.cpio\n  APPEND flatcar.first_boot=1 console=ttyS0\n"
+         INITRD {stock}_image.cpio.gz,::assets/overlay/worker.cpio\n  APPEND flatcar.first_boot=1 console=ttyS0\n  IPAPPEND 2\n"
     );
     assert_eq!(n1, expected);
     assert_loads(&world, &n1, &["::"]);
@@ -165,6 +167,10 @@ fn a_unified_kernel_image_holds_kernel_initrds_and_arguments_and_can_be_signed()
             .contains("PRETTY_NAME=\"Flatcar 4593.2.5, small worker\"\n")
     );
     assert_eq!(section(".linux"), b"kernel of 4593.2.5");
+    // An image of one node alone can say which machine it is.
+    let own = fs::read(world.path("output/small/current/boot/uki/control+n2.efi")).unwrap();
+    let card = b" prebake.mac=52:54:00:00:00:02 BOOTIF=01-52-54-00-00-00-02";
+    assert!(own.windows(card.len()).any(|words| words == card));
     let tree = |path: &str| fs::read(world.path("output/small/current").join(path)).unwrap();
     let mut initrds = Vec::new();
     let stock = "assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz";

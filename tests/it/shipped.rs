@@ -96,7 +96,18 @@ const CONTENTS: [(&str, &[&str]); 10] = [
             "/usr/local/share/kubernetes-version",
         ],
     ),
-    ("kubernetes-config", &["/usr/lib/systemd/system/kubelet.service.d/20-config-dir.conf"]),
+    (
+        "kubernetes-config",
+        &[
+            "/usr/lib/systemd/system/kubeadm-init.service.d/20-route.conf",
+            "/usr/lib/systemd/system/kubeadm-join.service.d/20-route.conf",
+            "/usr/lib/systemd/system/kubeadm.service.d/20-route.conf",
+            "/usr/lib/systemd/system/kubelet.service.d/20-config-dir.conf",
+            "/usr/lib/systemd/system/kubelet.service.d/20-route.conf",
+            "/usr/lib/systemd/system/prebake-route.service",
+            "/usr/libexec/prebake-route",
+        ],
+    ),
     ("nerdctl", &["/usr/bin/nerdctl"]),
     (
         "prebake-images",

@@ -61,6 +61,8 @@ pub struct Builder {
     uefi: bool,
     disk: Option<PathBuf>,
     plug: Option<Plug>,
+    /// Further network cards, which it does not boot from, and whether they come before the one that it does.
+    others: Vec<(Plug, String, bool)>,
     /// Whether its network card has a ROM: QEMU's, an iPXE.
     rom: bool,
     disk_serial: String,
@@ -112,6 +114,12 @@ impl Builder {
         self
     }
 
+    /// A further network card, which it does not boot from: `first` is where its system finds it.
+    pub fn card(mut self, plug: Plug, mac: &str, first: bool) -> Self {
+        self.others.push((plug, mac.into(), first));
+        self
+    }
+
     /// A network card without an iPXE of its own: UEFI firmware then boots as it can, a BIOS cannot.
     pub fn without_rom(mut self) -> Self {
         self.rom = false;
@@ -147,7 +155,7 @@ impl Builder {
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
         let Builder { mac, uuid, memory_mib, boot_file, tftp, direct, uefi, disk, .. } = self;
-        let Builder { disk_serial, reboots, plug, rom, console, .. } = self;
+        let Builder { disk_serial, reboots, plug, others, rom, console, .. } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = match &plug {
@@ -172,6 +180,16 @@ impl Builder {
         command.arg("-serial").arg(format!("file:{}", console.display()));
         let bootfile = boot_file.as_ref().map(|file| format!(",bootfile={file}")).unwrap_or_default();
         let root = tftp.as_ref().map(|root| format!(",tftp={}", root.display())).unwrap_or_default();
+        let further = |command: &mut Command, wanted: bool| {
+            for (index, (Plug { tap, .. }, mac, first)) in others.iter().enumerate() {
+                if *first == wanted {
+                    let id = format!("n{}", index + 1);
+                    command.arg("-netdev").arg(format!("tap,id={id},ifname={tap},script=no,downscript=no"));
+                    command.arg("-device").arg(format!("virtio-net-pci,netdev={id},mac={mac},romfile="));
+                }
+            }
+        };
+        further(&mut command, true);
         let netdev = match &plug {
             Some(Plug { tap, .. }) => format!("tap,id=n0,ifname={tap},script=no,downscript=no"),
             None => format!("user,id=n0,net=10.0.2.0/24{root}{bootfile}"),
@@ -182,6 +200,7 @@ impl Builder {
         // iPXE is the ROM of QEMU's cards; without, OVMF drives them itself.
         let rom = if rom && !(uefi && tftp.is_some()) { "" } else { ",romfile=" };
         command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},bootindex={network}{rom}"));
+        further(&mut command, false);
         if let Some(disk) = disk {
             // Unsafe only if this host loses its power: what a machine flushes need not wait for the host's disk.
             let drive = format!("id=d0,if=none,format=raw,cache=unsafe,file={}", disk.display());
@@ -259,6 +278,7 @@ impl Machine {
             uefi: false,
             disk: None,
             plug: None,
+            others: Vec::new(),
             rom: true,
             disk_serial: DISK_SERIAL.into(),
             reboots: false,

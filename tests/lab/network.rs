@@ -81,9 +81,14 @@ impl Network {
 
     /// A place for a machine.
     pub fn plug(&self) -> Plug {
+        self.plug_on(BRIDGE)
+    }
+
+    /// The same on a further network.
+    pub fn plug_on(&self, bridge: &str) -> Plug {
         let tap = self.next("tap");
         self.ip(&format!("tuntap add {tap} mode tap"));
-        self.ip(&format!("link set {tap} master {BRIDGE} up"));
+        self.ip(&format!("link set {tap} master {bridge} up"));
         Plug { namespace: self.namespace.clone(), tap }
     }
 
@@ -104,6 +109,15 @@ impl Network {
         Client { namespace }
     }
 
+    /// A further card of a client.
+    pub fn further(&self, client: &Client, bridge: &str, name: &str, mac: &str) {
+        let near = self.next("veth");
+        let namespace = &client.namespace;
+        self.ip(&format!("link add {near} type veth peer name {name} netns {namespace}"));
+        self.ip(&format!("link set {near} master {bridge} up"));
+        client.ip(&format!("link set {name} address {mac} up"));
+    }
+
     fn next(&self, kind: &str) -> String {
         format!("{kind}{}", self.plugs.fetch_add(1, Ordering::Relaxed))
     }
@@ -115,6 +129,12 @@ impl Network {
 }
 
 impl Client {
+    /// Runs `ip` in the client's namespace.
+    #[track_caller]
+    pub fn ip(&self, words: &str) {
+        run(&format!("-n {} {words}", self.namespace));
+    }
+
     /// A program that sees the client's network card and no other.
     pub fn command(&self, program: &str) -> Command {
         command_in(&self.namespace, program)

@@ -119,6 +119,7 @@ impl NetbootArgs {
         let dhcp = wish.dhcp;
         let bound = wish.bind()?;
         let mut story = self.story(dhcp, &bound, address);
+        story.extend(self.lacks_a_route(dhcp, site));
         if dhcp == Some(Mode::Full) {
             let (hosts, wrong) = inventory::hosts(site);
             story.extend(wrong);
@@ -157,6 +158,23 @@ impl NetbootArgs {
             lines.push(format!("machines cannot reach {address}: give --address 0.0.0.0:{port}"));
         }
         lines
+    }
+
+    /// The warning about Kubernetes' machines that are told no router.
+    fn lacks_a_route(&self, dhcp: Option<Mode>, site: &Site) -> Option<String> {
+        const SYSEXTS: [&str; 2] = ["assets/sysext/kubernetes/", "assets/sysext/kubernetes-config/"];
+        let has = |prefix: &str| {
+            let mut files = site.manifest.files.range(prefix.to_owned()..);
+            files.next().is_some_and(|(path, _)| path.starts_with(prefix))
+        };
+        let lacks = dhcp == Some(Mode::Full) && self.gateway.is_none() && has(SYSEXTS[0]);
+        lacks.then(|| {
+            let without = if has(SYSEXTS[1]) { "" } else { ", and the tree has no sysext kubernetes-config that helps" };
+            format!(
+                "warning: no --gateway: machines are told no router, and kubeadm, the kubelet and Services need a default route{without}; \
+                 see docs/guides/airgap.md"
+            )
+        })
     }
 
     /// The dnsmasq config that does what the flags ask for, with the nodes of what is served; `address` is `HOST:PORT`.

@@ -83,7 +83,8 @@ fn whose(world: &World<'_>, request: &Request<'_>, said: Labels) -> (Labels, Opt
 /// Why an installer is not given what it asks for, though it is settled who asks.
 fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     let group = world.site.groups.select(settled)?;
-    let config = |group: &Group| world.site.profiles.get(&group.profile).map(|profile| profile.ignition_id.clone());
+    let config =
+        |group: &Group| world.site.profiles.get(&group.profile).map(|profile| profile.ignition_id.clone());
     let (wanted, given) = (settled.get(CONFIG), config(group).unwrap_or_default());
     let is_another = !wanted.is_empty() && wanted != given;
     if is_another {
@@ -98,7 +99,8 @@ fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     // Its stage 0 was that of machines that nobody knows, while the inventory knows it by another card.
     let uuid = settled.get("uuid");
     let other = cards(settled).into_iter().find_map(|mac| Some((named(world, &mac, uuid)?, mac)));
-    let (node, mac) = other.filter(|(node, _)| wanted.is_empty() || config(node).as_deref() != Some(wanted))?;
+    let (node, mac) =
+        other.filter(|(node, _)| wanted.is_empty() || config(node).as_deref() != Some(wanted))?;
     Some(format!(
         "it booted over {}, which no node has, as {}; by its card {mac} it is {} with {}",
         settled.get("mac"),
@@ -126,10 +128,13 @@ fn is_named(world: &World<'_>, labels: &Labels) -> bool {
 fn named<'w>(world: &World<'w>, mac: &str, uuid: &str) -> Option<&'w Group> {
     let labels = Labels::default().with("mac", mac).with("uuid", uuid);
     let groups = [labels.clone().with("os", "installed"), labels];
-    groups.iter().find_map(|labels| world.site.groups.select(labels).filter(|group| group.is_of_one_machine()))
+    groups
+        .iter()
+        .find_map(|labels| world.site.groups.select(labels).filter(|group| group.is_of_one_machine()))
 }
 
 fn conflict(why: &str) -> Answer {
-    let hint = "boot it over the card that its node has, or give the node this card's address in the inventory";
+    let hint =
+        "boot it over the card that its node has, or give the node this card's address in the inventory";
     Answer::new(409, TEXT, format!("nothing is installed: {why}\n{hint}\n")).warning(why)
 }

@@ -199,7 +199,8 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
                 // An installer that hears this does not reboot again.
                 Some(Trouble { what, hint, .. }) => {
                     let machine = labels.get("mac");
-                    Answer::new(409, TEXT, format!("{what}: {hint}\n")).warning(format!("{machine}: {what}; {hint}"))
+                    Answer::new(409, TEXT, format!("{what}: {hint}\n"))
+                        .warning(format!("{machine}: {what}; {hint}"))
                 }
             }
         }

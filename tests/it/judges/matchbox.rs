@@ -36,8 +36,12 @@ use Difference::{Body, Status};
 
 /// Every deliberate difference: the path (or the status of a refusal), what it is, and why. All else is equal.
 const DIFFERENCES: [(&str, Difference, &str); 8] = [
-    ("/ipxe", Body(without_url), "prebake.url= tells a machine where to report to"),
-    ("/grub", Body(without_url), "the same"),
+    (
+        "/ipxe",
+        Body(without_words),
+        "prebake.url= tells a machine where to report to, prebake.mac= and BOOTIF= as whom",
+    ),
+    ("/grub", Body(without_words), "the same"),
     ("/ignition", Body(raised), "Matchbox writes configs anew at 3.4.0, we send what the manifest names"),
     ("/metadata", Body(sorted), "Matchbox's order is random"),
     ("404", Body(first_line), "ours goes on with the reason"),
@@ -46,9 +50,11 @@ const DIFFERENCES: [(&str, Difference, &str); 8] = [
     ("/report", Status(404, 200), "an endpoint of our own"),
 ];
 
-fn without_url(script: &str) -> String {
+fn without_words(script: &str) -> String {
+    let ours =
+        |word: &&str| ["prebake.url=", "prebake.mac=", "BOOTIF="].iter().any(|key| word.starts_with(key));
     let without = |line: &str| {
-        let kept: Vec<&str> = line.split(' ').filter(|word| !word.starts_with("prebake.url=")).collect();
+        let kept: Vec<&str> = line.split(' ').filter(|word| !ours(word)).collect();
         kept.join(" ") + "\n"
     };
     script.lines().map(without).collect()

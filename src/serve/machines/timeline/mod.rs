@@ -373,7 +373,8 @@ impl Who {
     /// A MAC address is normalised already, and empty like a UUID if there is none.
     fn new(mac: &str, uuid: &str, address: Option<IpAddr>) -> Who {
         let said = |text| Some(plain(text)).filter(|value| !value.is_empty());
-        let uuid = said(uuid).map(|uuid| uuid.to_lowercase()).filter(|uuid| !NO_UUIDS.contains(&uuid.as_str()));
+        let uuid =
+            said(uuid).map(|uuid| uuid.to_lowercase()).filter(|uuid| !NO_UUIDS.contains(&uuid.as_str()));
         Who { mac: said(mac), uuid, address }
     }
 

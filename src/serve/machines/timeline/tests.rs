@@ -538,3 +538,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_machine_that_is_sent_to_its_disk_and_comes_back_goes_round() {
+    let mut world = World::new();
+    let query = "mac=52-54-00-00-00-02";
+    world.script("10.0.0.2", query);
+    world.report("mac=52-54-00-00-00-02&stage=installed&detail=generation+1");
+    for _ in 0..4 {
+        assert_eq!(world.only().troubles, []);
+        world.wait(60);
+        world.again("10.0.0.2", query);
+    }
+    assert!(
+        world.trouble().starts_with("it was told 4 times in a row to boot its disk"),
+        "{}",
+        world.trouble()
+    );
+    // It rests, so it has booted at last.
+    world.wait(601);
+    assert_eq!(world.only().troubles, []);
+    world.again("10.0.0.2", query);
+    assert_eq!(world.only().troubles, []);
+}
+
+#[test]
+fn an_installer_that_says_the_same_again_and_again_goes_round_and_an_installation_ends_that() {
+    let mut world = World::new();
+    let installed = "mac=52-54-00-00-00-02&stage=installed&detail=generation+1";
+    for _ in 0..2 {
+        world.report(installed);
+        world.wait(300);
+        assert_eq!(world.only().troubles, []);
+    }
+    world.report(installed);
+    assert!(world.trouble().contains("it said 3 times in a row that it is installed"), "{}", world.trouble());
+    world.report("mac=52-54-00-00-00-02&stage=installing&detail=generation+2");
+    world.report("mac=52-54-00-00-00-02&stage=installed&detail=generation+2");
+    assert_eq!(world.only().troubles, []);
+    // Once a month is no loop.
+    for _ in 0..5 {
+        world.wait(3601);
+        world.report("mac=52-54-00-00-00-02&stage=installed&detail=generation+2");
+        assert_eq!(world.only().troubles, []);
+    }
+}

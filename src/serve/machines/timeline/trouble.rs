@@ -174,8 +174,11 @@ pub fn installer_loop(machine: &Machine) -> Option<Trouble> {
     Some(Trouble {
         kind: INSTALLER_LOOP.to_owned(),
         since: report.at,
-        what: format!("it boots its installer again and again: it said {times} times in a row that it is installed"),
-        hint: "what boots it does not ask this server; put its disk before the network in its boot order".to_owned(),
+        what: format!(
+            "it boots its installer again and again: it said {times} times in a row that it is installed"
+        ),
+        hint: "what boots it does not ask this server; put its disk before the network in its boot order"
+            .to_owned(),
     })
 }
 
@@ -186,7 +189,8 @@ fn circling_installer(machine: &Machine, _: Stamp) -> Found {
 fn disk_loop(machine: &Machine, now: Stamp) -> Found {
     let boot = &machine.boot;
     let round = machine.returned >= LOOPS && boot.told.from_disk && now.since(boot.began) < LOOP;
-    let what = format!("it was told {} times in a row to boot its disk, and comes back", machine.returned + 1);
+    let what =
+        format!("it was told {} times in a row to boot its disk, and comes back", machine.returned + 1);
     let hint = "its disk does not boot, or its firmware takes the network instead: its console tells";
     round.then(|| trouble(boot.began, what, hint)).flatten()
 }

@@ -65,12 +65,15 @@ impl Timeline {
             .filter(|other| other.mac.as_ref().is_some_and(|mac| cards.contains(mac)))
             .filter(booted)
             .collect();
-        let by_uuid = || others().filter(|other| said.uuid.is_some() && other.uuid == said.uuid).filter(booted);
+        let by_uuid =
+            || others().filter(|other| said.uuid.is_some() && other.uuid == said.uuid).filter(booted);
         let by_address = || {
-            let here = others().filter(|other| other.address.map(|it| it.to_canonical()) == Some(peer.to_canonical()));
+            let here = others()
+                .filter(|other| other.address.map(|it| it.to_canonical()) == Some(peer.to_canonical()));
             let here = here.filter(|other| now.since(other.last_seen) < AT_ADDRESS);
             // Two UUIDs are two machines, as behind a NAT.
-            here.filter(|other| said.uuid.is_none() || other.uuid.is_none() || other.uuid == said.uuid).filter(booted)
+            here.filter(|other| said.uuid.is_none() || other.uuid.is_none() || other.uuid == said.uuid)
+                .filter(booted)
         };
         let found = match by_card.is_empty() {
             false => by_card,
