@@ -489,3 +489,28 @@ fn a_machine_whose_default_route_is_on_another_card_asks_as_the_node_of_the_card
     let are_its = |line: &&String| line.contains(&format!(" mac={BOOTED} ")) && line.contains(OFFICE);
     assert!(reports.iter().all(are_its), "{reports:#?}");
 }
+
+/// kubernetes/kubeadm#2604: told where it can be mended, before any machine boots.
+#[test]
+fn a_dhcp_server_that_names_no_router_says_what_that_means_for_kubernetes() {
+    let world = World::new();
+    world.write("sysext/kubernetes/sysext.yaml", "schema: 1\nname: kubernetes\nversion: v1.33.13\nos: any\n");
+    world.write("sysext/kubernetes/files/usr/share/kubernetes", "stand-in\n");
+    world.edit("recipes/small.yaml", "sysexts: [hello]", "sysexts: [hello, kubernetes]");
+    world.build();
+    let network = Network::new();
+    let story = |flags: &[&str]| {
+        let mut command = network.command(env!("CARGO_BIN_EXE_prebake"));
+        command.args(["serve", "--address", "10.77.0.1:8080", "--interface", BRIDGE]).args(flags);
+        let mut server = Server::start(command.arg(world.path("output/small/current")));
+        server.says("serving ");
+        server.log.join("\n")
+    };
+    let warned = story(&["--dhcp"]);
+    assert!(warned.contains("warning: no --gateway: machines are told no router, and kubeadm"), "{warned}");
+    assert!(warned.contains("the tree has no sysext kubernetes-config"), "{warned}");
+    for flags in [&["--dhcp", "--gateway", "10.77.0.1"][..], &["--proxy-dhcp"]] {
+        let quiet = story(flags);
+        assert!(!quiet.contains("no --gateway"), "{quiet}");
+    }
+}
