@@ -219,7 +219,8 @@ fn every_static_loader_names_the_boots_own_config() {
     assert!(Command::new("grub-script-check").arg(config).status().unwrap().success());
 
     let image = fs::read(world.path("output/small/current/boot/uki/control+n2.efi")).unwrap();
-    let cmdline = format!("flatcar.first_boot=1 {} prebake.url={BASE}\0", of("control+n2"));
+    let card = "prebake.mac=52:54:00:00:00:02 BOOTIF=01-52-54-00-00-00-02";
+    let cmdline = format!("flatcar.first_boot=1 {} prebake.url={BASE} {card}\0", of("control+n2"));
     assert!(image.windows(cmdline.len()).any(|window| window == cmdline.as_bytes()), "{cmdline}");
     let initrd = fs::read(
         world.path("output/small/current/assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz"),

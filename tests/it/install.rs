@@ -87,7 +87,7 @@ fn a_machine_that_says_it_is_installed_boots_its_disk_until_the_generation_moves
 
 /// Stand-ins, by name. `$LAB` is the test's directory: `disks` has a line for each disk, `oem` is the OEM partition, `parts`
 /// has what is made of disks (DISK NAME TYPE DISKS-BELOW), until it is taken apart.
-const STAND_INS: [(&str, &str); 16] = [
+const STAND_INS: [(&str, &str); 17] = [
     (
         "lsblk",
         r#"columns=; device=; inverse=; nodeps=
@@ -144,6 +144,7 @@ esac"#,
     ("mdadm", "echo mdadm $* >>$LAB/did; sed -i \"\\|^[^ ]* $2 |d\" $LAB/parts"),
     ("cryptsetup", "echo cryptsetup $* >>$LAB/did; sed -i \"\\|/$2 |d\" $LAB/parts"),
     ("blockdev", "exit 1"),
+    ("efibootmgr", r#"if [ $# = 0 ]; then cat "$LAB/entries"; else echo "efibootmgr $*" >>"$LAB/did"; fi"#),
     ("systemctl", "echo systemctl $* >>$LAB/did"),
     (
         "flatcar-install",
@@ -198,6 +199,7 @@ pub fn install_by(
     fs::write(world.path("install.conf"), conf).unwrap();
     let path = format!("{}:{}:/usr/sbin:/sbin", bin.display(), std::env::var("PATH").unwrap());
     command.env("PATH", path).env("LAB", world.path("")).env("PREBAKE_INSTALL_WAIT", "0");
+    command.env("PREBAKE_EFI", world.path("efi"));
     command.env("PREBAKE_CMDLINE", world.path("cmdline")).env("PREBAKE_WAIT", "0").env("PREBAKE_TRIES", "3");
     if world.path("cmdline").exists() {
         command.env("PREBAKE_REPORT", repository("sysext/report/files/usr/libexec/prebake-report"));
@@ -378,6 +380,34 @@ fn an_installer_that_is_booted_again_and_again_stops_and_page_status_and_log_say
     let status: Value = serde_json::from_str(&get(&address, "/status", "").text()).unwrap();
     assert_eq!(status["machines"][0]["troubles"][0]["kind"], "installer-loop", "{status:#}");
     assert_eq!(status["machines"][0]["state"], "stuck");
+}
+
+#[test]
+fn firmware_is_told_once_to_boot_the_disk_first_and_not_rebooted_where_it_does_not() {
+    let world = world("");
+    world.build();
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    fs::create_dir(world.path("efi")).unwrap();
+    let entries =
+        |text: &str| fs::write(world.path("entries"), format!("BootCurrent: 0001\n{text}\n")).unwrap();
+    let create = "efibootmgr --quiet --create --disk /dev/sda --part 1 --label Flatcar --loader \\EFI\\BOOT\\BOOTX64.EFI\n";
+    entries("BootOrder: 0001\nBoot0001* UEFI PXEv4");
+    install(&world, &address, DISK).ok();
+    assert!(did(&world).ends_with(&format!("{create}systemctl reboot\n")), "{}", did(&world));
+    // Another installation: what the entry named is gone.
+    fs::remove_dir_all(world.path("oem")).unwrap();
+    entries("BootOrder: 0003,0001\nBoot0001* UEFI PXEv4\nBoot0003* Flatcar\tHD(1,GPT,x)");
+    install(&world, &address, DISK).ok();
+    let anew = format!("efibootmgr --quiet --bootnum 0003 --delete-bootnum\n{create}systemctl reboot\n");
+    assert!(did(&world).ends_with(&anew), "{}", did(&world));
+    // The network came first, and comes first though it was told otherwise.
+    entries("BootOrder: 0001,0002,0003\nBoot0001* UEFI PXEv4\nBoot0003* Flatcar\tHD(1,GPT,x)");
+    install(&world, &address, DISK).ok();
+    assert_eq!(did(&world), "efibootmgr --quiet --bootorder 0003,0001,0002\nsystemctl reboot\n");
+    entries("BootOrder: 0003,0001\nBoot0001* UEFI PXEv4\nBoot0003* Flatcar\tHD(1,GPT,x)");
+    let stays = install(&world, &address, DISK).ok();
+    assert!(stays.stderr.contains("nothing tells this machine to boot /dev/sda"), "{}", stays.stderr);
+    assert_eq!(did(&world), "");
 }
 
 #[test]
