@@ -10,7 +10,8 @@
 //! machines, by the `notice`s of all the others; `process` is what the server may still do once it listens.
 //!
 //! What differs from Matchbox, on purpose: every file that the manifest names is served and no other, `/ipxe` and `/grub`
-//! add `prebake.url=` so that a node knows who booted it, a machine that nothing matches gets a text that says so, configs
+//! add `prebake.url=` and `prebake.mac=` so that a node knows who booted it over which card, an installer is given no other
+//! machine's config (`endpoint::identity`), a machine that nothing matches gets a text that says so, configs
 //! are served as they are or not at all, and methods beside GET, HEAD and POST are refused.
 //! `tests/it/judges/matchbox.rs` holds everything else equal.
 

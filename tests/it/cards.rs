@@ -198,6 +198,19 @@ fn what_lies_over_a_card_is_known_by_the_card_s_own_address() {
     let said = server.says("POST /report 204");
     let cards = format!("cards={OFFICE},{BOOTED} ");
     assert!(said.contains(&format!(" mac={BOOTED} ")) && said.contains(&cards), "{said}");
+
+    // A node has a port for each of its pods. Those are no cards, and a server reads no more than 4 KiB of a report.
+    let net = world.path("pods");
+    (0..200).for_each(|pod| {
+        file(&net.join(format!("veth{pod}/address")), &format!("0a:00:00:00:00:{pod:02x}\n"))
+    });
+    file(&net.join("bond0/address"), &format!("{OFFICE}\n"));
+    file(&net.join("bond0/device/vendor"), "");
+    let mut command = client.command(repository(REPORT).to_str().unwrap());
+    command.env("PREBAKE_CMDLINE", world.path("arguments")).env("PREBAKE_NET", &net);
+    Run::of(command.arg("joined").output().unwrap()).ok();
+    let said = server.says("POST /report 204");
+    assert!(said.contains(&format!("cards={OFFICE} ")), "{said}");
 }
 
 #[test]
