@@ -348,11 +348,11 @@ fn a_key_that_is_revoked_since_no_longer_makes_what_the_store_has_good() {
     };
     let key = world.path("recipes/lab.asc").display().to_string();
     gpg(&["--import", &key]);
-    let kept = format!("keep-uid=uid =~ .");
+    let kept = "keep-uid=uid =~ .";
     let without = gpg(&[
         "--armor",
         "--export-filter",
-        &kept,
+        kept,
         "--export-filter",
         &format!("drop-subkey=fpr = {SIGNER}"),
         "--export",
