@@ -6,6 +6,9 @@
 //! ```
 //! `docs/architecture.md` has the drawing of the rooms and the decisions.
 
+// std's macros panic when nobody reads; `cli::say` has those that do not.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod arch;
 pub mod build;
 pub mod bundle;

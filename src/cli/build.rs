@@ -123,15 +123,15 @@ impl BuildArgs {
         }
         let Built { project, report } = built?;
         for warning in &report.warnings {
-            eprint!("{warning}");
+            tell!("{warning}");
         }
         let current = self.output.join(&project.recipe.name).join(CURRENT);
         let text = summary::for_people(&report, &project.lock_path, &current);
         match (json, events) {
-            (true, _) => println!("{:#}", as_json(&report, &current)),
+            (true, _) => say!("{:#}", as_json(&report, &current)),
             // stdout is the events'.
-            (false, Some(Target::Stdout)) => eprint!("{text}"),
-            (false, _) => print!("{text}"),
+            (false, Some(Target::Stdout)) => tell!("{text}"),
+            (false, _) => say_part!("{text}"),
         }
         Ok(())
     }

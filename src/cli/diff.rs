@@ -56,10 +56,11 @@ impl DiffArgs {
         let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
         let difference = compare(&from, &to, self.deep)?;
         match self.json {
-            true => println!("{:#}", serde_json::json!(difference)),
-            false => print!("{}", picture(&difference, Colours::of_stdout())),
+            true => say!("{:#}", serde_json::json!(difference)),
+            false => say_part!("{}", picture(&difference, Colours::of_stdout())),
         }
         if self.exit_code && !difference.is_empty() {
+            super::say::verdict()?;
             std::process::exit(Exit::Pending as i32);
         }
         Ok(())

@@ -89,8 +89,8 @@ impl ExplainArgs {
             }
         };
         match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&explanation).unwrap_or_default()),
-            false => print!("{explanation}"),
+            true => say!("{}", serde_json::to_string_pretty(&explanation).unwrap_or_default()),
+            false => say_part!("{explanation}"),
         }
         Ok(())
     }

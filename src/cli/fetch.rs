@@ -49,11 +49,11 @@ impl FetchInputsArgs {
                 })
             };
             let inputs: Vec<_> = lock.objects().map(row).collect();
-            println!("{:#}", json!({"release": lock.release, "inputs": inputs}));
+            say!("{:#}", json!({"release": lock.release, "inputs": inputs}));
             return Ok(());
         }
         let bytes = lock.objects().map(|(_, object)| object.size).sum();
-        println!(
+        say!(
             "{} {} {}: {} inputs in the store, {}, {} fetched now",
             project.recipe.name,
             lock.release.channel,

@@ -67,7 +67,7 @@ impl LockArgs {
         let Inputs { lock, .. } = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
         project.save(&lock, &store)?;
         match self.json {
-            true => println!("{:#}", as_json(&project.lock_path, old.as_ref(), &lock)),
+            true => say!("{:#}", as_json(&project.lock_path, old.as_ref(), &lock)),
             false => print(&project.lock_path, old.as_ref(), &lock),
         }
         Ok(())
@@ -142,8 +142,8 @@ fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
         row(id.into(), old.map(object), new.map(object));
     }
     match old == Some(new) {
-        true => println!("{} is up to date", path.display()),
-        false => print!("{}:\n{table}", path.display()),
+        true => say!("{} is up to date", path.display()),
+        false => say_part!("{}:\n{table}", path.display()),
     }
 }
 

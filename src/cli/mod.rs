@@ -1,5 +1,9 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
+// First, for its macros.
+#[macro_use]
+mod say;
+
 mod build;
 mod bundle;
 mod completions;
@@ -25,10 +29,11 @@ mod verify;
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::unfinished;
 
 /// Turns a recipe into prebaked Flatcar artifacts and serves them to machines
@@ -67,6 +72,37 @@ enum Verb {
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
     Verify(verify::VerifyArgs),
+}
+
+/// Does what the command line says; tells what went wrong, because of what, and what to do.
+pub fn main() -> ExitCode {
+    let done = Cli::from_command_line().run();
+    unfinished::settle();
+    let done = done.and_then(|()| Ok(say::verdict()?));
+    let code = match &done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell_error(error);
+            ExitCode::from(error.exit() as u8)
+        }
+    };
+    say::flush();
+    code
+}
+
+fn tell_error(error: &Error) {
+    let chain = error.chain();
+    // Findings already say `error[…]` and show their place, and to have work to do is no error; only other plain
+    // messages need the word.
+    let is_plain = !chain[0].starts_with("error") && !chain[0].starts_with("warning");
+    let prefix = if is_plain && error.exit() != Exit::Pending { "error: " } else { "" };
+    tell!("{prefix}{}", chain[0]);
+    for cause in &chain[1..] {
+        tell!("  because: {cause}");
+    }
+    if let Some(hint) = error.hint() {
+        tell!("  hint: {hint}");
+    }
 }
 
 impl Cli {

@@ -138,9 +138,9 @@ impl PlanArgs {
         let forecast = self.forecast(&project, &store)?;
         match self.json {
             true => {
-                println!("{}", String::from_utf8_lossy(&crate::repro::canonical_json(&forecast)).trim_end())
+                say!("{}", String::from_utf8_lossy(&crate::repro::canonical_json(&forecast)).trim_end())
             }
-            false => print!("{}", forecast.for_people(self.files)),
+            false => say_part!("{}", forecast.for_people(self.files)),
         }
         let is_refused = self.locked && !forecast.drift.is_empty();
         // Another pin is nothing that a build would just do.
@@ -148,7 +148,7 @@ impl PlanArgs {
             return Err(lock::Error::Drift { path: project.lock_path, drift: forecast.drift }.into());
         }
         if let Some(claims) = project.judge_claims(&store)? {
-            eprint!("{claims}");
+            tell!("{claims}");
         }
         match self.exit_code && forecast.pending {
             true => Err(Pending { doing: forecast.doing() }.into()),

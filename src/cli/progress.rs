@@ -83,8 +83,8 @@ impl Progress {
     fn line(&self, text: String) {
         match &self.bars {
             // Printed above the bars; indicatif would else draw over it.
-            Some(bars) => bars.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bars) => bars.suspend(|| tell!("{text}")),
+            None => tell!("{text}"),
         }
     }
 
@@ -114,7 +114,7 @@ fn tell_now_and_then(shown: &Weak<Mutex<Shown>>) {
         let Some(shown) = shown.upgrade() else { return };
         for (id, running) in &shown.lock().unwrap_or_else(PoisonError::into_inner).running {
             if running.started.elapsed() >= INTERVAL {
-                eprintln!("{}", running.line(id));
+                tell!("{}", running.line(id));
             }
         }
     }

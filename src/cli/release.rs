@@ -80,8 +80,8 @@ impl ShowArgs {
             Ok((release, artifacts))
         })?;
         match (self.export, self.common.json) {
-            (true, _) => print!("{}", exports(&board, &release)),
-            (false, true) => println!("{:#}", as_json(&board, &release, &artifacts)),
+            (true, _) => say_part!("{}", exports(&board, &release)),
+            (false, true) => say!("{:#}", as_json(&board, &release, &artifacts)),
             (false, false) => print(&board, &release, &artifacts),
         }
         Ok(())
@@ -89,18 +89,18 @@ impl ShowArgs {
 }
 
 fn print(board: &Board, release: &Release, artifacts: &[Artifact]) {
-    println!("Flatcar {} {} for {}", board.channel, release.version, board.arch.board());
+    say!("Flatcar {} {} for {}", board.channel, release.version, board.arch.board());
     if let Some(built) = release.build_id() {
-        println!("  built   {built}");
+        say!("  built   {built}");
     }
     let signed = humantime::format_rfc3339_seconds(release.signed.created);
-    println!("  signed  {signed} by {}", release.signed.signer);
+    say!("  signed  {signed} by {}", release.signed.signer);
     let mut table = Table::new(["FILE", ">SIZE", "WHAT"]);
     for artifact in artifacts {
         let size = artifact.size.map_or("?".into(), |size| HumanBytes(size).to_string());
         table.row([artifact.file.into(), size, artifact.what.into()]);
     }
-    print!("{table}");
+    say_part!("{table}");
 }
 
 fn as_json(board: &Board, release: &Release, artifacts: &[Artifact]) -> Value {

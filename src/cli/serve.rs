@@ -14,14 +14,17 @@ pub use matchbox::with_double_dashes;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use self::log::serving;
 use super::project::runtime;
-use crate::error::{Error, Result};
+use super::say;
+use crate::error::{Advice, Error, Result};
 use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
@@ -78,7 +81,7 @@ impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub fn run(self) -> Result<()> {
         self.tls.check()?;
-        self.matchbox.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        self.matchbox.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
             self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
@@ -88,7 +91,7 @@ impl ServeArgs {
         let mut files = Files::default();
         if self.netboot.prints_dnsmasq() {
             let content = self.content(notices, &mut files)?;
-            print!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
+            say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(());
         }
         // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
@@ -98,7 +101,7 @@ impl ServeArgs {
         let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = Arc::new(self.content(notices.clone(), &mut files)?);
         if content.compares_files() {
-            eprintln!("the kernel cannot tell of edits here: every request looks at the times of all files");
+            tell!("the kernel cannot tell of edits here: every request looks at the times of all files");
         }
         let socket = cannot_listen(&address);
         let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
@@ -106,10 +109,12 @@ impl ServeArgs {
             http.map(|http| self.netboot.bind(scheme, http, &content.site())).transpose()?.flatten();
         self.state.iter().for_each(|state| files.write(store::directory_of(state)));
         self.confine.apply(files)?;
+        // Its thread is one that inherits.
+        say::queue();
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
             for listener in &listeners {
-                eprintln!("listening on {}", listener.url().map_err(&socket)?);
+                tell!("listening on {}", listener.url().map_err(&socket)?);
             }
             let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
@@ -117,20 +122,20 @@ impl ServeArgs {
             let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
             let server = self.guard.apply(self.storm.apply(server));
             let told = serving(&server.site());
-            eprintln!("{told}");
+            tell!("{told}");
             let (ended, end) = watch::channel(false);
             let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
             let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
-            let watching = monitor.clone();
-            let watch = tokio::spawn(async move {
-                watching.run(|error| eprintln!("{}", crate::error::Error::from(error))).await
-            });
+            let watch = tokio::spawn(keep_watch(monitor.clone()));
             manager.ready(&told);
-            let mut interrupted = false;
+            let (mut interrupted, mut is_whole) = (false, true);
+            let (mut netboot, lost) = (netboot, &mut is_whole);
             let stop = async {
                 tokio::select! {
                     told = stopping => interrupted = told.unwrap_or_default(),
                     () = manager.stay_alive() => {}
+                    // Machines that start would hear nothing for ever, while all else looks healthy.
+                    () = end_of(&mut netboot) => *lost = false,
                 }
                 manager.stopping();
                 ended.send_replace(true);
@@ -141,10 +146,14 @@ impl ServeArgs {
             }
             watch.abort();
             monitor.save()?;
-            if interrupted {
-                std::process::exit(INTERRUPTED);
+            match (is_whole, interrupted) {
+                (false, _) => Err(Error::from(Lost)),
+                (true, false) => Ok(()),
+                (true, true) => {
+                    say::flush();
+                    std::process::exit(INTERRUPTED)
+                }
             }
-            Ok(())
         })
     }
 
@@ -159,7 +168,7 @@ impl ServeArgs {
         let tells = self.matchbox.tells()?;
         Ok(Arc::new(move |notice| {
             if let Some(line) = log::line(notice).filter(|_| tells(notice)) {
-                eprintln!("{line}");
+                tell!("{line}");
             }
             monitor.see(notice);
         }))
@@ -191,6 +200,41 @@ fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
 
 /// Exit code of what was interrupted.
 const INTERRUPTED: i32 = 130;
+/// The pause after a fault of ours, so that one that lasts does not fill the log.
+const AFTER_A_FAULT: Duration = Duration::from_secs(1);
+
+/// DHCP and TFTP ended although nobody stopped them.
+#[derive(Debug, thiserror::Error)]
+#[error("DHCP and TFTP ended by a fault of prebake; the server ends, so that it is started anew as a whole")]
+struct Lost;
+
+impl Advice for Lost {
+    fn hint(&self) -> Option<String> {
+        Some("systemd does that by Restart=on-failure, as the shipped unit has it; please report what the log says".into())
+    }
+}
+
+/// Waits for the end of a task, for ever if there is none. A task that ended is taken away.
+async fn end_of(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        None => std::future::pending().await,
+        Some(running) => {
+            let _ = running.await;
+            *task = None;
+        }
+    }
+}
+
+/// Tells those who watch what changes and keeps the state file, for ever; goes on after a fault of ours, as machines boot
+/// without either.
+async fn keep_watch(monitor: Arc<Monitor>) {
+    loop {
+        let watching = monitor.clone();
+        let run = async move { watching.run(|error| tell!("{}", Error::from(error))).await };
+        let _ = tokio::spawn(run).await;
+        tokio::time::sleep(AFTER_A_FAULT).await;
+    }
+}
 
 /// Hears the first SIGINT or SIGTERM, and tells whether it was SIGINT. The second ends the process at once.
 fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
@@ -202,12 +246,13 @@ fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
             _ = interrupt.recv() => true,
             _ = terminate.recv() => false,
         };
-        eprintln!("stopping once open transfers are done; a second signal ends them");
+        tell!("stopping once open transfers are done; a second signal ends them");
         let _ = sender.send(interrupted);
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        say::flush();
         std::process::exit(INTERRUPTED);
     });
     Ok(stopping)

@@ -253,8 +253,6 @@ fn warn_if_others_can_read(path: &Path) {
     let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
     if mode & 0o077 != 0 {
         let path = path.display();
-        eprintln!(
-            "warning: others can read or write the secret key {path} (mode {mode:04o}): chmod 600 {path}"
-        );
+        tell!("warning: others can read or write the secret key {path} (mode {mode:04o}): chmod 600 {path}");
     }
 }

@@ -8,10 +8,10 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::project::block_on;
+use super::say::{self, printable};
 use super::table::Table;
 use crate::error::Result;
 use crate::serve::machines::client::{Error, Server, server_url};
-use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
 use crate::serve::machines::timeline::Stage;
@@ -85,8 +85,8 @@ impl StatusArgs {
 
     fn show(&self, status: &Status) -> Result<()> {
         match self.json {
-            true => println!("{}", serde_json::to_string_pretty(status).unwrap_or_default()),
-            false => print!("{}", picture(status, usize::MAX)),
+            true => say!("{}", serde_json::to_string_pretty(status).unwrap_or_default()),
+            false => say_part!("{}", picture(status, usize::MAX)),
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl StatusArgs {
                 Ok(status) => {
                     let reached = status.machines.iter().filter(|machine| machine.has_reached(stage)).count();
                     if reached != told {
-                        eprintln!("{reached} of {} machines reached {stage}", self.nodes);
+                        tell!("{reached} of {} machines reached {stage}", self.nodes);
                         told = reached;
                     }
                     if reached >= self.nodes {
@@ -134,16 +134,19 @@ async fn watch(server: &Server) -> Result<()> {
     loop {
         match fetch(server).await {
             Ok(status) if is_terminal => {
-                print!("{CLEAR}{}", picture(&status, WATCHED));
+                say_part!("{CLEAR}{}", picture(&status, WATCHED));
                 last = Some(status);
             }
             Ok(status) => {
                 let before = last.as_ref().map(|status| status.machines.as_slice()).unwrap_or_default();
-                print!("{}", changes(before, &status));
+                say_part!("{}", changes(before, &status));
                 last = Some(status);
             }
             Err(error) if last.is_none() => return Err(error.into()),
-            Err(error) => eprintln!("{error}"),
+            Err(error) => tell!("{error}"),
+        }
+        if say::is_refused() {
+            return Ok(());
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -156,12 +159,12 @@ fn picture(status: &Status, most: usize) -> String {
         (machine.state, machine.name.is_none(), machine.name.clone(), machine.id.clone())
     });
     let mut table = Table::new(["MACHINE", "ID", "ADDRESS", "PROFILE", ">FOR", "STATE", "BOOT"]);
-    let text = |text: &Option<String>| text.as_deref().map(plain).unwrap_or_default();
+    let text = |text: &Option<String>| text.as_deref().map(printable).unwrap_or_default();
     let shown = machines.len().min(most);
     for machine in &machines[..shown] {
         table.row([
             text(&machine.name),
-            plain(&machine.id),
+            printable(&machine.id),
             text(&machine.address),
             text(&machine.profile),
             span(status.now, machine.since),
@@ -174,9 +177,9 @@ fn picture(status: &Status, most: usize) -> String {
     let up = span(status.now, status.started);
     let sent = HumanBytes(status.traffic.sent);
     let mut picture =
-        format!("{} {}, up {up}, {sent} sent\n", plain(&serving.name), serving.releases.join(", "));
+        format!("{} {}, up {up}, {sent} sent\n", printable(&serving.name), serving.releases.join(", "));
     for problem in &status.problems {
-        picture += &format!("warning: {}\n", plain(problem));
+        picture += &format!("warning: {}\n", printable(problem));
     }
     for (line, text) in table.to_string().lines().enumerate() {
         let state = line.checked_sub(1).map(|row| machines[row].state);
@@ -192,8 +195,8 @@ fn picture(status: &Status, most: usize) -> String {
     }
     for machine in machines[..shown].iter().filter(|machine| !machine.troubles.is_empty()) {
         let name = machine.name.as_deref().unwrap_or(&machine.id);
-        picture += &format!("\n{}: {}\n", plain(name), plain(&machine.troubles[0].what));
-        picture += &format!("  hint: {}\n", plain(&machine.troubles[0].hint));
+        picture += &format!("\n{}: {}\n", printable(name), printable(&machine.troubles[0].what));
+        picture += &format!("  hint: {}\n", printable(&machine.troubles[0].hint));
     }
     picture
 }
@@ -236,7 +239,7 @@ fn changes(before: &[MachineStatus], status: &Status) -> String {
         let trouble = machine.troubles.first().map(|trouble| format!(": {}", trouble.what));
         let trouble = trouble.unwrap_or_default();
         let (state, boot) = (machine.state.word(), boot(machine));
-        lines += &format!("{} {} {state} {boot}{}\n", status.now, plain(name), plain(&trouble));
+        lines += &format!("{} {} {state} {boot}{}\n", status.now, printable(name), printable(&trouble));
     }
     lines
 }

@@ -166,7 +166,7 @@ impl LsArgs {
         objects.retain(|object| !self.unused || references.of(&object.sha256).is_empty());
         if self.json {
             let row = |o: &Object| json!({"sha256": o.sha256, "size": o.size, "references": as_json(references.of(&o.sha256))});
-            println!("{:#}", json!({"objects": objects.iter().map(row).collect::<Vec<_>>()}));
+            say!("{:#}", json!({"objects": objects.iter().map(row).collect::<Vec<_>>()}));
             return Ok(());
         }
         let mut table = Table::new(["OBJECT", ">SIZE", "REFERRED TO BY"]);
@@ -176,13 +176,13 @@ impl LsArgs {
             table.row([short(&object.sha256), HumanBytes(object.size).to_string(), first]);
             names.for_each(|name| table.row([String::new(), String::new(), name]));
         }
-        print!("{table}");
+        say_part!("{table}");
         let total = |objects: &mut dyn Iterator<Item = &Object>| {
             let (count, bytes) = objects.fold((0, 0), |(n, bytes), object| (n + 1, bytes + object.size));
             format!("{count} objects, {}", HumanBytes(bytes))
         };
         let mut unused = objects.iter().filter(|object| references.of(&object.sha256).is_empty());
-        println!("{}; unused: {}", total(&mut objects.iter()), total(&mut unused));
+        say!("{}; unused: {}", total(&mut objects.iter()), total(&mut unused));
         Ok(())
     }
 }
@@ -195,13 +195,13 @@ impl VerifyArgs {
         if self.json {
             let row = |c: &crate::store::verify::Corrupt| json!({"sha256": c.sha256, "size": c.size, "why": c.why, "references": as_json(references.of(&c.sha256))});
             let corrupt: Vec<Value> = report.corrupt.iter().map(row).collect();
-            println!("{:#}", json!({"objects": report.objects, "bytes": report.bytes, "corrupt": corrupt}));
+            say!("{:#}", json!({"objects": report.objects, "bytes": report.bytes, "corrupt": corrupt}));
         } else {
             for corrupt in &report.corrupt {
-                println!("corrupt {}: {}", corrupt.sha256, corrupt.why);
-                references.of(&corrupt.sha256).iter().for_each(|name| println!("  {}", shown(name)));
+                say!("corrupt {}: {}", corrupt.sha256, corrupt.why);
+                references.of(&corrupt.sha256).iter().for_each(|name| say!("  {}", shown(name)));
             }
-            println!("{} objects read, {}", report.objects, HumanBytes(report.bytes));
+            say!("{} objects read, {}", report.objects, HumanBytes(report.bytes));
         }
         match report.corrupt.len() {
             0 => Ok(()),
@@ -228,7 +228,7 @@ impl GcArgs {
                 .iter()
                 .map(|(o, freed)| json!({"sha256": o.sha256, "size": o.size, "freed": freed}))
                 .collect();
-            println!(
+            say!(
                 "{:#}",
                 json!({
                     "removed": !self.dry_run,
@@ -244,20 +244,20 @@ impl GcArgs {
         }
         let word = if self.dry_run { "would remove" } else { "removed" };
         for (object, _) in &garbage.objects {
-            println!("{word} {} {:>11}", short(&object.sha256), HumanBytes(object.size).to_string());
+            say!("{word} {} {:>11}", short(&object.sha256), HumanBytes(object.size).to_string());
         }
         let (objects, leftovers) = (garbage.objects.len(), garbage.leftovers.len());
         let gone = if self.dry_run { "would be freed" } else { "freed" };
-        println!("{objects} objects and {leftovers} leftovers: {} {gone}", HumanBytes(garbage.freed()));
+        say!("{objects} objects and {leftovers} leftovers: {} {gone}", HumanBytes(garbage.freed()));
         let held = garbage.objects.iter().filter(|(object, freed)| *freed < object.size).count();
         if held > 0 {
-            println!("{held} of them stay on the disk as long as published trees hold them");
+            say!("{held} of them stay on the disk as long as published trees hold them");
         }
         let young = match kept.young {
             0 => String::new(),
             young => format!(", {young} of them unused but younger than --grace"),
         };
-        println!("{} objects kept, {}{young}", kept.objects, HumanBytes(kept.bytes));
+        say!("{} objects kept, {}{young}", kept.objects, HumanBytes(kept.bytes));
         Ok(())
     }
 }
@@ -276,7 +276,7 @@ impl PathArgs {
         match found.as_slice() {
             [] => Err(Error::Unknown { name: self.name }.into()),
             [sha256] => {
-                println!("{}", store.path(sha256).display());
+                say!("{}", store.path(sha256).display());
                 Ok(())
             }
             several => {

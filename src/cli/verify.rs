@@ -102,18 +102,18 @@ impl VerifyArgs {
                     told["signers"] = json!(ids(proof));
                     told["builder"] = json!(statement.as_ref().map(Statement::builder));
                 }
-                println!("{told:#}");
+                say!("{told:#}");
             }
             false => {
                 if let Some((proof, statement)) = &proof {
                     let builder = statement.as_ref().map_or(String::new(), |statement| {
                         format!(", who say it was built by {}", statement.builder().escape_debug())
                     });
-                    println!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
+                    say!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
                 }
                 print(&tree, &report);
                 if private {
-                    println!("not judged: {}/: its secrets are in no manifest", private::DIRECTORY);
+                    say!("not judged: {}/: its secrets are in no manifest", private::DIRECTORY);
                 }
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
@@ -138,7 +138,7 @@ impl VerifyArgs {
             for (_, name, graph) in &graphs {
                 told["closure"][*name] = closure::as_json(graph);
             }
-            println!("{told:#}");
+            say!("{told:#}");
         }
         for (place, _, graph) in graphs.iter().filter(|_| !json) {
             closure.print(place, graph);
@@ -167,9 +167,9 @@ fn as_json(tree: &Tree, report: &Report, graph: Option<&Graph>) -> serde_json::V
 fn print(tree: &Tree, Report { files, bytes, flaws }: &Report) {
     for Flaw { path, kind } in flaws {
         // A name may be anybody's.
-        println!("{} {kind}", path.escape_debug());
+        say!("{} {kind}", path.escape_debug());
     }
     let (place, build) = (tree.place(), tree.manifest().build_id());
     let verdict = if flaws.is_empty() { "all as published" } else { "not as published" };
-    println!("{place}: build {build}, {files} files, {}, {verdict}", HumanBytes(*bytes));
+    say!("{place}: build {build}, {files} files, {}, {verdict}", HumanBytes(*bytes));
 }

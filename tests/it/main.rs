@@ -50,6 +50,7 @@ mod kubernetes;
 mod lint;
 mod loaders;
 mod locks;
+mod logs;
 mod matchbox;
 mod netboot;
 mod networks;

@@ -88,20 +88,20 @@ impl CreateArgs {
         }
         let bytes = draft.write(&signatures, &self.output)?;
         if self.json {
-            println!("{:#}", as_json(&self.output, bytes, draft.index(), &signatures));
+            say!("{:#}", as_json(&self.output, bytes, draft.index(), &signatures));
             return Ok(());
         }
         let members = draft.index().members.len();
-        println!("{}: {members} members, {}", self.output.display(), HumanBytes(bytes));
+        say!("{}: {members} members, {}", self.output.display(), HumanBytes(bytes));
         for tree in draft.index().trees() {
-            println!("  tree      {} {}", tree.name, tree.build_id());
+            say!("  tree      {} {}", tree.name, tree.build_id());
         }
-        println!("  name      {name}, number {}", self.sequence);
+        say!("  name      {name}, number {}", self.sequence);
         match self.expires {
-            Some(time) => println!("  expires   {}", humantime::format_rfc3339_seconds(time)),
-            None => println!("  expires   never"),
+            Some(time) => say!("  expires   {}", humantime::format_rfc3339_seconds(time)),
+            None => say!("  expires   never"),
         }
-        println!("  signature {}", signed_by(&signatures));
+        say!("  signature {}", signed_by(&signatures));
         Ok(())
     }
 

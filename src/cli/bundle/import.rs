@@ -79,14 +79,14 @@ impl ImportArgs {
                 .map(|tree| json!({"path": tree.path, "unchanged": tree.unchanged}))
                 .collect();
             json["nodes"] = json!(nodes.map(|(path, _)| path));
-            println!("{json:#}");
+            say!("{json:#}");
             return Ok(());
         }
         for tree in &imported.trees {
             let state = if tree.unchanged { " (unchanged)" } else { "" };
-            println!("{} → {}{state}", tree.manifest.name, tree.path.display());
+            say!("{} → {}{state}", tree.manifest.name, tree.path.display());
         }
-        println!(
+        say!(
             "  objects   {} copied, {}; {} in the store already",
             imported.copied,
             HumanBytes(copied),
@@ -95,13 +95,13 @@ impl ImportArgs {
         match bundle.proof() {
             Some(proof) => {
                 let signers: Vec<String> = proof.signers.iter().map(|key| key.id().to_string()).collect();
-                println!("  verified  signed by {}, number {}", signers.join(", "), bundle.index().sequence);
+                say!("  verified  signed by {}, number {}", signers.join(", "), bundle.index().sequence);
             }
-            None => println!("  verified  nothing but digests: no trusted key signed it"),
+            None => say!("  verified  nothing but digests: no trusted key signed it"),
         }
         if let (Some((path, _)), [tree]) = (nodes, imported.trees.as_slice()) {
             let current = self.output.join(&tree.manifest.name).join(CURRENT);
-            println!("  next      prebake serve {} --nodes {}", current.display(), path.display());
+            say!("  next      prebake serve {} --nodes {}", current.display(), path.display());
         }
         Ok(())
     }

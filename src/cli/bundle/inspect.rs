@@ -34,7 +34,7 @@ impl InspectArgs {
         let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let index = bundle.index();
         let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
-        eprintln!(
+        tell!(
             "warning: NOT VERIFIED: this is what the file says of itself; `prebake bundle verify --trust KEY.pub` judges it"
         );
         if self.json {
@@ -54,22 +54,22 @@ impl InspectArgs {
                     })
                 })
                 .collect();
-            println!("{json:#}");
+            say!("{json:#}");
             return Ok(());
         }
-        println!("{}: {}", self.file.display(), HumanBytes(bundle.layout().length()));
-        println!("  name      {}, number {}", index.name, index.sequence);
+        say!("{}: {}", self.file.display(), HumanBytes(bundle.layout().length()));
+        say!("  name      {}, number {}", index.name, index.sequence);
         match index.expires {
-            Some(time) => println!("  expires   {}", humantime::format_rfc3339_seconds(time)),
-            None => println!("  expires   never"),
+            Some(time) => say!("  expires   {}", humantime::format_rfc3339_seconds(time)),
+            None => say!("  expires   never"),
         }
-        println!("  signature {}", signed_by(bundle.signatures()));
+        say!("  signature {}", signed_by(bundle.signatures()));
         for rotation in bundle.signatures().rotations() {
-            println!("  rotation  {} follows {}", rotation.new_key().id(), rotation.old_key().id());
+            say!("  rotation  {} follows {}", rotation.new_key().id(), rotation.old_key().id());
         }
         for manifest in &manifests {
             let bytes = manifest.files.values().map(|file| file.size).sum();
-            println!(
+            say!(
                 "\n{} {}: {} files, {}",
                 manifest.name,
                 manifest.build_id(),
@@ -77,7 +77,7 @@ impl InspectArgs {
                 HumanBytes(bytes)
             );
             for release in &manifest.releases {
-                println!(
+                say!(
                     "  flatcar   {} {} {}",
                     release.channel.escape_debug(),
                     release.version.escape_debug(),
@@ -85,13 +85,13 @@ impl InspectArgs {
                 );
             }
             for (word, role) in [("sysext  ", Role::Sysext), ("image   ", Role::ContainerImage)] {
-                names(manifest, role).iter().for_each(|name| println!("  {word}  {}", name.escape_debug()));
+                names(manifest, role).iter().for_each(|name| say!("  {word}  {}", name.escape_debug()));
             }
         }
         let others = index.members.iter().filter(|(path, _)| !path.starts_with("trees/"));
         let mut table = Table::new(["BESIDE", ">SIZE"]);
         others.for_each(|(path, member)| table.row([path.clone(), HumanBytes(member.size).to_string()]));
-        print!("\n{table}");
+        say_part!("\n{table}");
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ impl SignBundleArgs {
             signatures.rotate(read_rotation(rotation)?);
         }
         draft.write(&signatures, &self.file)?;
-        println!("{}: {}", self.file.display(), signed_by(&signatures));
+        say!("{}: {}", self.file.display(), signed_by(&signatures));
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ impl VerifyArgs {
     pub fn run(self) -> Result<()> {
         let (_, json) = self.verify()?;
         if self.json {
-            println!("{json:#}");
+            say!("{json:#}");
         }
         Ok(())
     }
@@ -48,10 +48,10 @@ impl VerifyArgs {
         json["flaws"] = serde_json::json!(report.flaws);
         if !report.flaws.is_empty() {
             match self.json {
-                true => println!("{json:#}"),
+                true => say!("{json:#}"),
                 false => {
                     let flaws = report.flaws.iter();
-                    flaws.for_each(|flaw| println!("damaged {}", flaw.to_string().escape_debug()));
+                    flaws.for_each(|flaw| say!("damaged {}", flaw.to_string().escape_debug()));
                 }
             }
             let subject = bundle.subject().to_owned();
@@ -63,7 +63,7 @@ impl VerifyArgs {
         drop(trees);
         if !self.json {
             let trusted = if bundle.proof().is_some() { "" } else { ", which nobody here vouches for" };
-            println!(
+            say!(
                 "{}: {} members, {}, every byte as it was {}{trusted}",
                 self.file.display(),
                 report.members,

@@ -88,7 +88,7 @@ struct FindingArgs {
 impl FindingArgs {
     /// Prints findings to stderr, apart by an empty line unless they are one line each.
     fn print(self, findings: &[Finding]) {
-        eprint!("{}", render::all(findings, self.raw_errors));
+        tell!("{}", render::all(findings, self.raw_errors));
     }
 
     /// Prints findings and makes them an error that says what came of them.

@@ -39,12 +39,12 @@ impl ExtractArgs {
         let limits = Limits { bytes: self.limit.0, ..Limits::default() };
         let only = if self.injected { Some(self.overlay()?) } else { None };
         let done = extract(&self.initrd, &self.directory, Options { limits, devices: self.devices, only })?;
-        println!("{}: {} members", self.directory.display(), done.written);
+        say!("{}: {} members", self.directory.display(), done.written);
         for path in &done.special {
-            eprintln!("left out: {} is a device, pipe or socket", path.escape_debug());
+            tell!("left out: {} is a device, pipe or socket", path.escape_debug());
         }
         for path in &done.orphans {
-            eprintln!("dropped, as by the kernel: {} lies in no directory", path.escape_debug());
+            tell!("dropped, as by the kernel: {} lies in no directory", path.escape_debug());
         }
         Ok(())
     }

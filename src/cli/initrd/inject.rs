@@ -110,25 +110,26 @@ impl InjectArgs {
             let add = || contents.overlay();
             let store = tree.store.open()?;
             let (published, findings) = published.inject(&selection, &add, output.as_deref(), &store)?;
-            findings.iter().for_each(|finding| eprint!("{finding}"));
-            println!("{}", published.path.display());
+            findings.iter().for_each(|finding| tell!("{finding}"));
+            say!("{}", published.path.display());
             return Ok(());
         }
         let (overlay, findings) = contents.overlay()?.finish()?;
-        findings.iter().for_each(|finding| eprint!("{finding}"));
+        findings.iter().for_each(|finding| tell!("{finding}"));
         let target = Target { path: output.unwrap_or_default(), force };
         let path = target.path.display().to_string();
         match &initrd {
             Some(base) => {
                 let done = inject(base, &overlay, epoch, &target)?;
-                done.warnings.iter().for_each(|finding| eprint!("{finding}"));
+                done.warnings.iter().for_each(|finding| tell!("{finding}"));
                 let replaced = if done.replaced { ", in place of an earlier injection" } else { "" };
-                println!(
+                say!(
                     "{path}: {} bytes behind a base of {}{replaced}",
-                    done.seal.overlay_length, done.seal.base_length
+                    done.seal.overlay_length,
+                    done.seal.base_length
                 );
             }
-            None => println!("{path}: {} bytes", write_overlay(&overlay, epoch, &target)?),
+            None => say!("{path}: {} bytes", write_overlay(&overlay, epoch, &target)?),
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ impl RemoveArgs {
     pub(super) fn run(self) -> Result<()> {
         let target = Target { path: self.output, force: self.force };
         let seal = remove(&self.initrd, &target)?;
-        println!("{}: {} bytes, sha256 {}", target.path.display(), seal.base_length, seal.base_sha256);
+        say!("{}: {} bytes, sha256 {}", target.path.display(), seal.base_length, seal.base_sha256);
         Ok(())
     }
 }

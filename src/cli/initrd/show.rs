@@ -44,9 +44,9 @@ impl ShowArgs {
             true => contents(path, file, size, Limits::default()),
             false => (show(path, file, size)?, None),
         };
-        shown.findings.iter().for_each(|finding| eprint!("{finding}"));
+        shown.findings.iter().for_each(|finding| tell!("{finding}"));
         match self.json {
-            true => print!("{}", String::from_utf8_lossy(&canonical_json(&shown))),
+            true => say_part!("{}", String::from_utf8_lossy(&canonical_json(&shown))),
             false => print(&shown),
         }
         fault.map_or(Ok(()), |fault| Err(fault.into()))
@@ -54,7 +54,7 @@ impl ShowArgs {
 
     fn print_tree(&self, initrds: &[Listed]) {
         if self.json {
-            return print!("{}", String::from_utf8_lossy(&canonical_json(&initrds)));
+            return say_part!("{}", String::from_utf8_lossy(&canonical_json(&initrds)));
         }
         let mut table = Table::new(["PROFILE", "NODE", ">SIZE", ">MEMBERS", "PATH"]);
         let or_all = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".into());
@@ -64,9 +64,9 @@ impl ShowArgs {
             let (profile, node) = (or_all(&initrd.profile), or_all(&initrd.node));
             table.row([profile, node, initrd.size.to_string(), members, initrd.path.clone()]);
         }
-        print!("{table}");
+        say_part!("{table}");
         for initrd in initrds.iter().filter(|initrd| self.contents && !initrd.members.is_empty()) {
-            println!("\n{}", initrd.path);
+            say!("\n{}", initrd.path);
             print_members(&initrd.members);
         }
     }
@@ -87,14 +87,14 @@ fn print(shown: &Shown) {
         let members = part.members.map_or(String::new(), |count| count.to_string());
         table.row([part.offset.to_string(), part.length.to_string(), members, what(part)]);
     }
-    print!("{table}");
+    say_part!("{table}");
     if let Some(sha256) = shown.base_sha256 {
-        println!("base sha256 {sha256}");
+        say!("base sha256 {sha256}");
     }
     if shown.members.is_empty() {
         return;
     }
-    println!();
+    say!("");
     print_members(&shown.members);
 }
 
@@ -106,7 +106,7 @@ fn print_members(members: &[Row]) {
         let name = format!("{}{target}", row.path.escape_debug());
         table.row([row.archive.to_string(), row.mode.clone(), row.size.to_string(), name]);
     }
-    print!("{table}");
+    say_part!("{table}");
 }
 
 fn what(part: &Part) -> String {

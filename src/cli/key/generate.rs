@@ -71,13 +71,13 @@ impl GenerateArgs {
         })?;
         if self.json {
             let report = json!({"id": key.id(), "key": key, "secret": secret, "public": public});
-            println!("{report:#}");
+            say!("{report:#}");
             return Ok(());
         }
-        println!("secret key  {}", secret.display());
-        println!("public key  {}", public.display());
-        println!("id          {}", key.id());
-        println!("to trust    {key}");
+        say!("secret key  {}", secret.display());
+        say!("public key  {}", public.display());
+        say!("id          {}", key.id());
+        say!("to trust    {key}");
         Ok(())
     }
 }

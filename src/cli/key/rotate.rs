@@ -47,13 +47,13 @@ impl RotateArgs {
         if self.json {
             let (old, new) = (rotation.old_key(), rotation.new_key());
             let report = json!({"statement": statement, "signature": signature, "old": old, "new": new});
-            println!("{report:#}");
+            say!("{report:#}");
             return Ok(());
         }
-        println!("statement  {}", statement.display());
-        println!("signature  {}", signature.display());
-        println!("old        {}", rotation.old_key().id());
-        println!("new        {}", rotation.new_key().id());
+        say!("statement  {}", statement.display());
+        say!("signature  {}", signature.display());
+        say!("old        {}", rotation.old_key().id());
+        say!("new        {}", rotation.new_key().id());
         Ok(())
     }
 }

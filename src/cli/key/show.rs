@@ -38,9 +38,9 @@ impl ShowArgs {
         };
         let shown = files.iter().map(|file| show(file, &self.common)).collect::<Result<Vec<_>>>()?;
         if self.common.json {
-            println!("{:#}", shown.into_iter().map(|shown| shown.json).collect::<Value>());
+            say!("{:#}", shown.into_iter().map(|shown| shown.json).collect::<Value>());
         } else {
-            shown.iter().for_each(|shown| print!("{}", shown.text));
+            shown.iter().for_each(|shown| say_part!("{}", shown.text));
         }
         Ok(())
     }

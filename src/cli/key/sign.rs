@@ -68,13 +68,13 @@ impl SignFilesArgs {
                 }
                 write_atomic(&path, &key.sign_prehash(&prehash, &comment).to_bytes())?;
                 if !self.json {
-                    println!("{}: signed by {id}", path.display());
+                    say!("{}: signed by {id}", path.display());
                 }
                 rows.push(json!({"file": file, "signature": path, "signer": id}));
             }
         }
         if self.json {
-            println!("{:#}", Value::from(rows));
+            say!("{:#}", Value::from(rows));
         }
         Ok(())
     }

@@ -139,15 +139,15 @@ impl UpdateArgs {
         if self.common.json {
             let row = |(what, part): &(&str, &Part)| json!({"change": what, "fingerprint": part.fingerprint});
             let rows: Vec<Value> = changes.iter().map(row).collect();
-            println!("{:#}", json!({"file": path, "pin": pin, "changes": rows}));
+            say!("{:#}", json!({"file": path, "pin": pin, "changes": rows}));
             return Ok(());
         }
         for (what, part) in &changes {
             let until = part.expires.map_or("without end".into(), |end| format!("until {}", day(end)));
-            println!("{what:9} {} {} {until}", part.fingerprint, day(part.created));
+            say!("{what:9} {} {} {until}", part.fingerprint, day(part.created));
         }
         let state = if changes.is_empty() { "holds nothing new" } else { "stored" };
-        println!("{}: {state}, {} keys under {pin}", path.display(), key.parts().len());
+        say!("{}: {state}, {} keys under {pin}", path.display(), key.parts().len());
         Ok(())
     }
 }
@@ -189,13 +189,13 @@ pub fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &P
         let (signer, signed_at, sha512) = (signed.signer, rfc3339(signed.created), signed.sha512);
         let report =
             json!({"file": file, "signer": signer, "primary": pin, "signed": signed_at, "sha512": sha512});
-        println!("{report:#}");
+        say!("{report:#}");
         return Ok(());
     }
-    println!("{file}: signed by {} on {}", signed.signer, rfc3339(signed.created));
-    println!("  primary  {pin}");
+    say!("{file}: signed by {} on {}", signed.signer, rfc3339(signed.created));
+    say!("  primary  {pin}");
     if let Some(sha512) = signed.sha512 {
-        println!("  sha512   {sha512}");
+        say!("  sha512   {sha512}");
     }
     Ok(())
 }

@@ -133,15 +133,15 @@ impl VerifyArgs {
                 })
             };
             let signers: Value = proved.iter().map(signer).collect();
-            println!("{:#}", json!({"file": subject, "signers": signers, "trusted": proof.keys}));
+            say!("{:#}", json!({"file": subject, "signers": signers, "trusted": proof.keys}));
             return Ok(());
         }
         for signature in proved {
-            println!("{subject}: signed by {}", signature.key_id());
-            println!("  {}", signature.trusted_comment());
+            say!("{subject}: signed by {}", signature.key_id());
+            say!("  {}", signature.trusted_comment());
         }
         for new in proof.keys.iter().filter(|key| trust.keys().all(|trusted| trusted != *key)) {
-            println!("  to trust from now on: {new}");
+            say!("  to trust from now on: {new}");
         }
         Ok(())
     }

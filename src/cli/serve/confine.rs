@@ -27,7 +27,7 @@ impl ConfineArgs {
         let parse = |text: &String| User::parse(text, &table("/etc/passwd"), &table("/etc/group"));
         let user = self.user.as_ref().map(parse).transpose().map_err(Error::Unknown)?;
         let confinement = Confinement { user, files: (!self.no_sandbox).then_some(files) };
-        eprintln!("{}", confinement.apply()?);
+        tell!("{}", confinement.apply()?);
         Ok(())
     }
 }

@@ -34,12 +34,12 @@ impl GuardArgs {
     pub fn apply(&self, server: Server) -> Server {
         if !self.guard {
             if server.site().place.directory().is_some_and(|tree| tree.join(DIRECTORY).exists()) {
-                eprintln!("the tree has private configs, which machines get with --guard only");
+                tell!("the tree has private configs, which machines get with --guard only");
             }
             return server;
         }
         if server.site().place.directory().is_none() {
-            eprintln!("warning: a bundle has no private configs, so --guard has nothing to give");
+            tell!("warning: a bundle has no private configs, so --guard has nothing to give");
         }
         let guard = Guard::new(self.guard_life);
         let guard = if self.guard_any_address { guard.any_address() } else { guard };

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::cli::say::printable;
+use crate::serve::machines::stamp::Stamp;
 use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
@@ -23,7 +25,8 @@ pub fn serving(site: &Site) -> String {
 
 /// The line that tells of a notice, if one does.
 pub fn line(notice: &Notice<'_>) -> Option<String> {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now());
+    // A clock that is beyond RFC 3339 must not end the server.
+    let now = humantime::format_rfc3339_seconds(Stamp::from(SystemTime::now()).into());
     let told = match notice {
         Notice::Progress(_) => return None,
         Notice::Answered(record) => request_line(record),
@@ -47,11 +50,6 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
     };
     Some(format!("{now} {}", printable(&told)))
-}
-
-/// What a client sent must not move the terminal or forge a second line.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn cut_line(Cut { peer, status, why }: &Cut) -> String {

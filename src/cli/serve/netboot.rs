@@ -126,7 +126,7 @@ impl NetbootArgs {
             story.extend(bound.network().into_iter().flat_map(|here| inventory::outside(&hosts, here)));
         }
         for line in story {
-            eprintln!("{line}");
+            tell!("{line}");
         }
         Ok(Some(bound))
     }

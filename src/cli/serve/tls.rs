@@ -150,7 +150,7 @@ impl TlsArgs {
             (true, None) => return Err(Error::Nameless { address: address.into() }.into()),
         };
         let authority = Authority::open(directory, SystemTime::now())?;
-        eprintln!("machines must trust {}", authority.certificate().display());
+        tell!("machines must trust {}", authority.certificate().display());
         Ok(Some(Identity::Issued { authority: Box::new(authority), names }))
     }
 }

@@ -102,8 +102,8 @@ impl SysextBuildArgs {
 fn print(output: &std::path::Path, pinned: &[Pinned], made: &[Made]) {
     let fresh: Vec<&Pinned> = pinned.iter().filter(|pin| pin.fetched).collect();
     if !fresh.is_empty() {
-        eprintln!("without a recipe's lock these were pinned now, by the store:");
-        fresh.iter().for_each(|pin| eprintln!("  {} {}", pin.object.sha256, pin.url));
+        tell!("without a recipe's lock these were pinned now, by the store:");
+        fresh.iter().for_each(|pin| tell!("  {} {}", pin.object.sha256, pin.url));
     }
     let mut table = Table::new(["FILE", ">SIZE", "SHA256"]);
     for image in made {
@@ -114,7 +114,7 @@ fn print(output: &std::path::Path, pinned: &[Pinned], made: &[Made]) {
             image.outcome.object.sha256.to_string(),
         ]);
     }
-    print!("{table}");
+    say_part!("{table}");
 }
 
 fn as_json(output: &std::path::Path, pinned: &[Pinned], made: &[Made]) -> serde_json::Value {

@@ -24,7 +24,7 @@ impl ExtractArgs {
     pub fn run(self) -> Result<()> {
         let extension = Extension::open(&self.image)?;
         extension.extract(&self.directory)?;
-        println!("{}: {} entries", self.directory.display(), extension.entries.len());
+        say!("{}: {} entries", self.directory.display(), extension.entries.len());
         Ok(())
     }
 }

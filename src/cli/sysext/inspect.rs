@@ -26,7 +26,7 @@ impl InspectArgs {
     pub fn run(self) -> Result<()> {
         let (inspected, findings) = inspect(&self.image)?;
         for finding in findings {
-            eprint!("{finding}");
+            tell!("{finding}");
         }
         match self.json {
             true => print_json(&inspected),
@@ -37,22 +37,22 @@ impl InspectArgs {
 }
 
 fn print(image: &Inspected) {
-    println!("name    {}", image.name.as_deref().map_or("none".into(), escaped));
+    say!("name    {}", image.name.as_deref().map_or("none".into(), escaped));
     for (key, value) in &image.release {
-        println!("        {}={}", escaped(key), escaped(value));
+        say!("        {}={}", escaped(key), escaped(value));
     }
     let packed =
         [image.compression.map(str::to_owned), image.block.map(|b| format!("blocks of {} KiB", b >> 10))];
     let packed: Vec<String> = packed.into_iter().flatten().collect();
     let inside = image.filesystem.map_or(String::new(), |name| format!(" with {name}"));
-    println!("format  {}{inside} {}", image.format, packed.join(", "));
-    println!("size    {}, unpacked {}", HumanBytes(image.length), HumanBytes(image.size));
-    println!("epoch   {}", image.epoch.map_or("none".into(), |epoch| epoch.to_string()));
-    println!("entries {}", image.entries.len());
+    say!("format  {}{inside} {}", image.format, packed.join(", "));
+    say!("size    {}, unpacked {}", HumanBytes(image.length), HumanBytes(image.size));
+    say!("epoch   {}", image.epoch.map_or("none".into(), |epoch| epoch.to_string()));
+    say!("entries {}", image.entries.len());
     for row in &image.entries {
         let size = row.size.map(|size| size.to_string()).unwrap_or_default();
         let target = row.target.as_deref().map(|target| format!(" -> {}", escaped(target)));
-        println!(
+        say!(
             "{:4} {:04o} {size:>12} {}{}",
             row.kind,
             row.mode,

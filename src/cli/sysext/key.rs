@@ -36,9 +36,9 @@ impl KeyArgs {
         let KeyVerb::Generate(GenerateArgs { directory }) = self.verb;
         let fingerprint = signing::generate(&directory, SystemTime::now())?;
         let file = |name| directory.join(name).display().to_string();
-        println!("key          {}", file(signing::KEY));
-        println!("certificate  {}", file(signing::CERTIFICATE));
-        println!("fingerprint  {fingerprint}");
+        say!("key          {}", file(signing::KEY));
+        say!("certificate  {}", file(signing::CERTIFICATE));
+        say!("fingerprint  {fingerprint}");
         Ok(())
     }
 }

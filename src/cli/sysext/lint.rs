@@ -119,15 +119,15 @@ fn read_base(path: &Path) -> Result<Base> {
 fn print(verdicts: &[Verdict]) {
     for Verdict { subject, breaches, gaps } in verdicts {
         match (breaches.len(), gaps.is_empty()) {
-            (0, true) => println!("{subject}: nothing is wrong"),
-            (0, false) => println!("{subject}: nothing is wrong in what was judged"),
-            (count, _) => println!("{subject}: {}", counted(count, "finding")),
+            (0, true) => say!("{subject}: nothing is wrong"),
+            (0, false) => say!("{subject}: nothing is wrong in what was judged"),
+            (count, _) => say!("{subject}: {}", counted(count, "finding")),
         }
         for breach in breaches {
-            print!("{}", breach.finding());
+            say_part!("{}", breach.finding());
         }
         for Gap { what, why } in gaps {
-            println!("not judged: {what}: {why}");
+            say!("not judged: {what}: {why}");
         }
     }
 }

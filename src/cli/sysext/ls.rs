@@ -50,7 +50,7 @@ impl LsArgs {
         }
         let mut table = Table::new(["NAME", "VERSION", "WHAT"]);
         sysexts.into_iter().for_each(|s| table.row([s.name, s.version, s.description]));
-        print!("{table}");
+        say_part!("{table}");
         Ok(())
     }
 }

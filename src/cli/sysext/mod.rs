@@ -49,5 +49,5 @@ fn escaped(text: &str) -> String {
 }
 
 fn print_json(value: &impl serde::Serialize) {
-    print!("{}", String::from_utf8_lossy(&canonical_json(value)));
+    say_part!("{}", String::from_utf8_lossy(&canonical_json(value)));
 }

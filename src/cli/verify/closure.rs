@@ -58,14 +58,10 @@ impl ClosureArgs {
                 Outcome::Allowed(by) => format!("allowed  {} {}, by --allow {by}", edge.kind, edge.to),
                 Outcome::Inside(_) | Outcome::Served(_) | Outcome::Open(_) => continue,
             };
-            println!("{}\n         {}", word.escape_debug(), way(graph, edge).escape_debug());
+            say!("{}\n         {}", word.escape_debug(), way(graph, edge).escape_debug());
         }
         for (spot, why) in &graph.closed {
-            println!(
-                "unread   {}: {}",
-                graph.way(*spot, None).join(" → ").escape_debug(),
-                why.escape_debug()
-            );
+            say!("unread   {}: {}", graph.way(*spot, None).join(" → ").escape_debug(), why.escape_debug());
         }
         let counts: Vec<String> = graph
             .counts()
@@ -79,20 +75,20 @@ impl ClosureArgs {
             true => "nothing outside is needed but what was allowed",
             false => "something outside is needed",
         };
-        println!("{place}: {} references: {verdict}", graph.edges().len());
-        println!("  inside   {}", counts.join(", "));
+        say!("{place}: {} references: {verdict}", graph.edges().len());
+        say!("  inside   {}", counts.join(", "));
         let open = graph.edges().iter().filter(|edge| matches!(edge.outcome, Outcome::Open(_))).count();
         if open > 0 {
-            println!("  open     {open} are put together on the machine; --json lists them");
+            say!("  open     {open} are put together on the machine; --json lists them");
         }
         for base in &graph.bases {
-            println!("  served   at {base}");
+            say!("  served   at {base}");
         }
         let used = |allowed: &&String| {
             graph.edges().iter().any(|edge| matches!(&edge.outcome, Outcome::Allowed(by) if by == *allowed))
         };
         for unused in self.allow.iter().filter(|allowed| !used(allowed)) {
-            eprintln!("warning: nothing needs --allow {unused}");
+            tell!("warning: nothing needs --allow {unused}");
         }
     }
 }
