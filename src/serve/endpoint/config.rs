@@ -80,10 +80,10 @@ fn in_memory(text: &[u8], request: &Request<'_>) -> Answer {
     let mut answer = assets::send(&asset, request);
     let part = |range: std::ops::Range<u64>| &text[range.start as usize..range.end as usize];
     answer.body = match answer.body {
-        Body::File { range, .. } => Body::Bytes(part(range).to_vec()),
+        Body::File { range, .. } => Body::Bytes(part(range).to_vec().into()),
         Body::Parts { parts, end, .. } => {
             let parts = parts.into_iter().flat_map(|(head, range)| [head.into_bytes(), part(range).to_vec()]);
-            Body::Bytes(parts.chain([end.into_bytes()]).collect::<Vec<_>>().concat())
+            Body::Bytes(parts.chain([end.into_bytes()]).collect::<Vec<_>>().concat().into())
         }
         body => body,
     };

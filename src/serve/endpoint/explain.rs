@@ -182,7 +182,7 @@ fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
     // A token is for the machine alone, and asking about it must not spend one.
     let (answer, _) = routes::answer(&World { guard: None, ..*world }, &request);
     let text = match &answer.body {
-        Body::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok(),
         _ => None,
     };
     let why = answer.lack.map(|lack| lack.why);

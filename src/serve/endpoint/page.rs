@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::routes::{Request, World};
 use crate::serve::http::answer::{Answer, Body};
+use crate::serve::http::limits::client_of;
 use crate::serve::machines::metrics;
 use crate::serve::site::labels::Labels;
 
@@ -54,14 +55,13 @@ pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
 
 /// Everything that is known, as JSON.
 pub fn status(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
-    let status = world.monitor.status(request.now);
-    let text = serde_json::to_string(&status).unwrap_or_default() + "\n";
-    Answer::new(200, "application/json", text).header("cache-control", "no-store")
+    let document = world.monitor.picture(request.now).event().document();
+    Answer::shared(200, "application/json", document).header("cache-control", "no-store")
 }
 
 /// The same, and then every change as it comes, as server-sent events.
 pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
-    match world.monitor.watch(request.now) {
+    match world.monitor.watch(client_of(request.peer), request.now) {
         Some(events) => {
             let answer = Answer::new(200, "text/event-stream", "").header("cache-control", "no-store");
             Answer { body: Body::Stream(events), ..answer }

@@ -194,7 +194,7 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
             if let Some(guard) = world.guard {
                 guard.reported(&Machine::of(labels));
             }
-            match world.monitor.report(report, request.now) {
+            match world.monitor.report(report, request.peer, request.now) {
                 None => Answer::new(204, TEXT, ""),
                 // An installer that hears this does not reboot again.
                 Some(Trouble { what, hint, .. }) => {

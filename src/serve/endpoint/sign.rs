@@ -191,7 +191,7 @@ fn canonical(text: &[u8]) -> Vec<u8> {
 /// What an answer would send. Only short ones are signed, none that never ends.
 fn bytes(body: &Body) -> io::Result<Vec<u8>> {
     match body {
-        Body::Bytes(bytes) => Ok(bytes.clone()),
+        Body::Bytes(bytes) => Ok(bytes.to_vec()),
         Body::File { pieces, range } => match pieces.as_slice() {
             [Piece::File { path, within, .. }] => {
                 let mut bytes = vec![0; (range.end - range.start) as usize];

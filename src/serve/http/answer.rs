@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use crate::digest::Sha256;
+use crate::serve::machines::watchers::Events;
 
 /// Text as Matchbox labels it.
 pub const TEXT: &str = "text/plain; charset=utf-8";
@@ -45,7 +45,7 @@ pub struct Lack {
 #[derive(Debug)]
 pub enum Body {
     /// In memory.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// A part of a file.
     File {
         /// What it is made of.
@@ -63,7 +63,7 @@ pub enum Body {
         end: String,
     },
     /// What is written as it comes, without an end that is known: events.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(Events),
 }
 
 /// A piece of a file that is put together as it is sent; most files are one piece.
@@ -114,8 +114,13 @@ impl Body {
 impl Answer {
     /// A body in memory.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+        Answer::shared(status, content_type, body.into().into())
+    }
+
+    /// A body in memory that others may hold, too.
+    pub fn shared(status: u16, content_type: &str, body: Bytes) -> Answer {
         let headers = vec![("content-type", content_type.to_owned())];
-        let body = Body::Bytes(body.into());
+        let body = Body::Bytes(body);
         Answer { status, headers, body, group: None, profile: None, lack: None, warning: None }
     }
 

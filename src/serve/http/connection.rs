@@ -27,6 +27,7 @@ use super::shares::{SHORT, Shares};
 use super::tally::Tally;
 use crate::serve::endpoint::routes;
 use crate::serve::machines::report::MAX_BODY;
+use crate::serve::machines::watchers::Events;
 
 /// How much of a file is in memory for one transfer at a time, twice.
 const CHUNK: usize = 256 << 10;
@@ -179,7 +180,7 @@ struct Transfer {
 enum Source {
     Bytes(Bytes),
     Files(mpsc::Receiver<io::Result<Bytes>>),
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(Events),
 }
 
 impl HttpBody for Transfer {
@@ -194,7 +195,7 @@ impl HttpBody for Transfer {
             Source::Bytes(bytes) if bytes.is_empty() => None,
             Source::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
             Source::Files(chunks) => std::task::ready!(chunks.poll_recv(context)),
-            Source::Stream(events) => std::task::ready!(events.poll_recv(context)).map(Ok),
+            Source::Stream(events) => std::task::ready!(events.poll_next(context)).map(Ok),
         };
         if let Some(Ok(bytes)) = &next {
             self.tally.sent(bytes.len() as u64);

@@ -5,11 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, net::SocketAddr};
 
-use bytes::Bytes;
 use hyper::Method;
 use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
-use tokio::sync::mpsc;
 
 use super::answer::{Answer, Body, Lack, TEXT};
 use super::boots::{Boots, Turn};
@@ -24,6 +22,7 @@ use crate::serve::endpoint::routes::{self, Request, World};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::timeline::plain_path;
+use crate::serve::machines::watchers::Events;
 use crate::serve::notice::{Cut, Notice, Notices, Record};
 use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
@@ -82,7 +81,7 @@ pub enum Outgoing {
     /// One stretch after the other.
     Segments(Vec<Segment>),
     /// As it comes.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(Events),
 }
 
 impl Exchange {
@@ -209,7 +208,7 @@ impl Exchange {
 /// What of a body needs no file.
 fn in_memory(body: Body) -> Vec<Segment> {
     match body {
-        Body::Bytes(bytes) => vec![Segment::Bytes(bytes.into())],
+        Body::Bytes(bytes) => vec![Segment::Bytes(bytes)],
         Body::File { .. } | Body::Parts { .. } | Body::Stream(_) => Vec::new(),
     }
 }

@@ -9,13 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use hyper::{StatusCode, Version};
 use rustix::net::SendFlags;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::connection;
 use super::exchange::{Exchange, Outgoing, Reply, Via};
@@ -26,6 +25,7 @@ use super::segments::Segment;
 use super::server::stopped;
 use super::shares::{SHORT, Share};
 use super::tally::Tally;
+use crate::serve::machines::watchers::Events;
 
 /// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
 const SMALL: u64 = 16 << 10;
@@ -247,14 +247,14 @@ impl Connection {
     /// Sends events as they come, until they end, the client is gone, or the server stops.
     async fn stream_events(
         &mut self,
-        mut events: mpsc::Receiver<Bytes>,
+        mut events: Events,
         patience: &mut Patience,
         tally: &mut Tally,
     ) -> io::Result<()> {
         let mut ignored = [0; 64];
         loop {
             let event = tokio::select! {
-                event = events.recv() => event,
+                event = events.next() => event,
                 read = self.stream.read(&mut ignored) => match read? {
                     0 => None,
                     _ => continue,

@@ -3,9 +3,11 @@
 pub mod client;
 pub mod metrics;
 pub mod monitor;
+pub mod picture;
 pub mod report;
 pub mod stamp;
 pub mod state;
 pub mod status;
 pub mod throughput;
 pub mod timeline;
+pub mod watchers;

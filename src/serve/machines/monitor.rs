@@ -9,16 +9,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-
 use super::metrics::{Counters, Gauges};
+use super::picture::{Event, Picture, Pictures};
 use super::report::Report;
 use super::stamp::Stamp;
 use super::state;
 use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Timeline, Trouble, Whose, plain_path, troubles};
+use super::watchers::{Events, Watchers};
 use crate::serve::notice::{Notice, Record};
 use crate::serve::site::labels::Labels;
 use crate::serve::site::{Site, Weight};
@@ -30,10 +29,6 @@ const TICK: Duration = Duration::from_millis(500);
 const LOOK: u32 = 4;
 /// Ticks without any news after which a word is sent all the same, so that dead connections are noticed.
 const SILENCE: u32 = 20;
-/// Clients that may watch at a time; further ones ask now and then.
-const MAX_WATCHERS: usize = 64;
-/// Events that a client may lag behind; one that is slower begins anew with the whole picture.
-const LAG: usize = 8;
 /// Seconds of throughput in a change: the last, and some that a client may have missed.
 const RECENT: usize = 5;
 
@@ -48,6 +43,8 @@ pub struct Monitor {
     started: Stamp,
     state_file: Option<PathBuf>,
     seen: Mutex<Seen>,
+    pictures: Pictures,
+    watchers: Watchers,
 }
 
 #[derive(Default)]
@@ -63,8 +60,6 @@ struct Seen {
     problems: BTreeMap<String, String>,
     /// Group and profile files that are left out.
     malformed: usize,
-    watchers: Vec<mpsc::Sender<Bytes>>,
-    is_closed: bool,
     /// The timeline's revision that those who watch, and the state file, know.
     told: u64,
     saved: u64,
@@ -77,7 +72,13 @@ impl Monitor {
     pub fn open(state_file: Option<PathBuf>) -> Result<Monitor, state::Error> {
         let machines = state_file.as_deref().map(state::read).transpose()?.unwrap_or_default();
         let seen = Seen { timeline: Timeline::remember(machines), ..Seen::default() };
-        Ok(Monitor { started: SystemTime::now().into(), state_file, seen: Mutex::new(seen) })
+        Ok(Monitor {
+            started: SystemTime::now().into(),
+            state_file,
+            seen: Mutex::new(seen),
+            pictures: Pictures::default(),
+            watchers: Watchers::default(),
+        })
     }
 
     /// Says what is served, at the start; later the servers tell.
@@ -139,9 +140,12 @@ impl Monitor {
         }
     }
 
-    /// Takes a machine's own word; what is likely wrong if that goes round in circles, see [`Timeline::report`].
-    pub fn report(&self, report: Report, now: SystemTime) -> Option<Trouble> {
-        self.seen().timeline.report(report, now.into())
+    /// Takes a machine's own word, which came from an address; what is likely wrong if that goes round in circles, see
+    /// [`Timeline::report`].
+    pub fn report(&self, report: Report, sender: IpAddr, now: SystemTime) -> Option<Trouble> {
+        let mut seen = self.seen();
+        let site = seen.site.clone()?;
+        seen.timeline.report(&site, report, Some(sender), now.into())
     }
 
     /// The last report of a machine that says a MAC address or UUID.
@@ -151,8 +155,8 @@ impl Monitor {
 
     /// How a machine looks that says a MAC address or UUID, if it was seen.
     pub fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
-        let seen = self.seen();
-        seen.timeline.machine_of(labels).map(|machine| MachineStatus::of(machine, now.into()))
+        let machine = self.seen().timeline.machine_of(labels).cloned();
+        machine.map(|machine| MachineStatus::of(&machine, now.into()))
     }
 
     /// Whose request it is that a system sends; see [`Timeline::whose`].
@@ -173,50 +177,49 @@ impl Monitor {
 
     /// The whole picture.
     pub fn status(&self, now: SystemTime) -> Status {
-        let mut seen = self.seen();
-        self.picture(&mut seen, 0, SECONDS, now.into())
+        self.moment(0, SECONDS, now.into()).status()
+    }
+
+    /// The same as a document, which all who ask share.
+    pub fn picture(&self, now: SystemTime) -> Arc<Picture> {
+        let revision = self.seen().timeline.revision();
+        self.pictures.newest(revision, || {
+            let moment = self.moment(0, SECONDS, now.into());
+            (moment.revision, moment.status())
+        })
     }
 
     /// The counters and what they stand beside, for Prometheus.
     pub fn metrics(&self, now: SystemTime) -> String {
-        let seen = self.seen();
+        let machines: Vec<Arc<Machine>> = self.seen().timeline.machines().cloned().collect();
         let (mut stages, mut states) = (BTreeMap::new(), BTreeMap::new());
-        for machine in seen.timeline.machines() {
-            let status = MachineStatus::of(machine, now.into());
+        for machine in machines {
+            let status = MachineStatus::of(&machine, now.into());
             *stages.entry(status.stage).or_default() += 1;
             *states.entry(status.state).or_default() += 1;
         }
+        let seen = self.seen();
         seen.counters.text(&Gauges {
             serving: &seen.serving,
             started: self.started,
             transfers: seen.transfers.len(),
             stages,
             states,
-            watchers: seen.watchers.len(),
+            watchers: self.watchers.count(),
             malformed: seen.malformed,
         })
     }
 
     /// Events for one more client: the whole picture, then what changes. None when there are too many, or the server
     /// stops.
-    pub fn watch(&self, now: SystemTime) -> Option<mpsc::Receiver<Bytes>> {
-        let mut seen = self.seen();
-        if seen.watchers.len() >= MAX_WATCHERS || seen.is_closed {
-            return None;
-        }
+    pub fn watch(&self, client: IpAddr, now: SystemTime) -> Option<Events> {
         // What was not told yet is in the whole picture; that it is told again does no harm.
-        let whole = event("status", &self.picture(&mut seen, 0, SECONDS, now.into()));
-        let (sender, events) = mpsc::channel(LAG);
-        sender.try_send(whole).ok()?;
-        seen.watchers.push(sender);
-        Some(events)
+        self.watchers.enter(client, self.picture(now).event().bytes.clone())
     }
 
     /// Ends the streams of those who watch: a server that stops waits for all that is open.
     pub fn close(&self) {
-        let mut seen = self.seen();
-        seen.is_closed = true;
-        seen.watchers.clear();
+        self.watchers.close();
     }
 
     /// Tells those who watch what changes, and keeps the state file, until it is dropped. `failed` hears of a file that
@@ -254,7 +257,7 @@ impl Monitor {
             // Who never said who it is cannot be known again.
             let known =
                 seen.timeline.machines().filter(|machine| machine.mac.is_some() || machine.uuid.is_some());
-            (known.cloned().collect::<Vec<Machine>>(), seen.timeline.revision())
+            (known.cloned().collect::<Vec<Arc<Machine>>>(), seen.timeline.revision())
         };
         state::write(path, &machines)?;
         self.seen().saved = revision;
@@ -262,43 +265,69 @@ impl Monitor {
     }
 
     fn tell(&self, count: u32, now: Stamp) {
-        let mut seen = self.seen();
-        let look = count.is_multiple_of(LOOK) && !seen.watchers.is_empty();
-        if look {
-            seen.look_for_stuck(now);
-        }
-        let has_news = seen.timeline.revision() > seen.told || !seen.transfers.is_empty();
-        if seen.watchers.is_empty() {
+        let audience = self.watchers.present();
+        if audience.is_empty() {
+            let mut seen = self.seen();
             seen.timeline.take_gone();
-        } else if has_news || count.is_multiple_of(SILENCE) || look {
-            let after = seen.told;
-            let change = event("change", &self.picture(&mut seen, after, RECENT, now));
-            seen.watchers.retain(|watcher| watcher.try_send(change.clone()).is_ok());
+            seen.told = seen.timeline.revision();
+            return;
         }
-        seen.told = seen.timeline.revision();
+        let look = count.is_multiple_of(LOOK);
+        if look {
+            self.look_for_stuck(now);
+        }
+        let after = {
+            let seen = self.seen();
+            let has_news = seen.timeline.revision() > seen.told || !seen.transfers.is_empty();
+            if !(has_news || look || count.is_multiple_of(SILENCE)) || self.pictures.is_full() {
+                return;
+            }
+            seen.told
+        };
+        let moment = self.moment(after, RECENT, now);
+        self.seen().told = moment.revision;
+        let Event { bytes, .. } = self.pictures.event("change", &moment.status());
+        audience.tell(&bytes);
     }
 
-    /// What changed after a revision; after none, everything.
-    fn picture(&self, seen: &mut Seen, after: u64, seconds: usize, now: Stamp) -> Status {
+    /// What changed after a revision, and after none everything: taken under the lock, and cheaply.
+    fn moment(&self, after: u64, seconds: usize, now: Stamp) -> Moment {
+        let mut seen = self.seen();
         let (per_second, until) = seen.throughput.last(seconds, now);
         let gone = if after == 0 { Vec::new() } else { seen.timeline.take_gone() };
         let machines = seen.timeline.machines().filter(|machine| after == 0 || machine.revision > after);
-        Status {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            now,
-            started: self.started,
-            serving: seen.serving.clone(),
-            traffic: Traffic {
-                transfers: seen.transfers.len(),
-                sent: seen.throughput.total(),
-                per_second,
-                until,
+        Moment {
+            revision: seen.timeline.revision(),
+            machines: machines.cloned().collect(),
+            frame: Status {
+                schema: SCHEMA,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                now,
+                started: self.started,
+                serving: seen.serving.clone(),
+                traffic: Traffic {
+                    transfers: seen.transfers.len(),
+                    sent: seen.throughput.total(),
+                    per_second,
+                    until,
+                },
+                problems: seen.problems.values().take(MAX_PROBLEMS).cloned().collect(),
+                machines: Vec::new(),
+                gone,
             },
-            problems: seen.problems.values().take(MAX_PROBLEMS).cloned().collect(),
-            machines: machines.map(|machine| MachineStatus::of(machine, now)).collect(),
-            gone,
         }
+    }
+
+    /// Has machines told anew whose troubles came or went without anything happening.
+    fn look_for_stuck(&self, now: Stamp) {
+        let machines: Vec<Arc<Machine>> = self.seen().timeline.machines().cloned().collect();
+        let stuck = machines.iter().map(|machine| (machine.id(), troubles(machine, now).len()));
+        let stuck: BTreeMap<String, usize> = stuck.filter(|(_, count)| *count > 0).collect();
+        let mut seen = self.seen();
+        let old = std::mem::replace(&mut seen.stuck, stuck);
+        let changed = old.keys().chain(seen.stuck.keys()).filter(|id| old.get(*id) != seen.stuck.get(*id));
+        let changed: Vec<String> = changed.cloned().collect();
+        changed.iter().for_each(|id| seen.timeline.touch(id));
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -333,25 +362,19 @@ impl Seen {
         };
         self.throughput.add(record.sent.saturating_sub(counted.unwrap_or_default()), now);
     }
-
-    /// Has machines told anew whose troubles came or went without anything happening.
-    fn look_for_stuck(&mut self, now: Stamp) {
-        let stuck: BTreeMap<String, usize> = self
-            .timeline
-            .machines()
-            .map(|machine| (machine.id(), troubles(machine, now).len()))
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        let old = std::mem::replace(&mut self.stuck, stuck);
-        for id in old.keys().chain(self.stuck.keys()) {
-            if old.get(id) != self.stuck.get(id) {
-                self.timeline.touch(id);
-            }
-        }
-    }
 }
 
-fn event(name: &str, status: &Status) -> Bytes {
-    let document = serde_json::to_string(status).unwrap_or_default();
-    format!("event: {name}\ndata: {document}\n\n").into()
+/// Machines and the rest at a moment, before it is a document: that is made without the lock, which every request needs.
+struct Moment {
+    revision: u64,
+    machines: Vec<Arc<Machine>>,
+    /// All but the machines.
+    frame: Status,
+}
+
+impl Moment {
+    fn status(&self) -> Status {
+        let machines = self.machines.iter().map(|machine| MachineStatus::of(machine, self.frame.now));
+        Status { machines: machines.collect(), ..self.frame.clone() }
+    }
 }

@@ -9,7 +9,7 @@ use crate::serve::site::labels::Labels;
 
 /// Longest body that is read, in bytes.
 pub const MAX_BODY: usize = 4096;
-/// Longest value that is kept of anything a machine says, in characters.
+/// Longest value that is kept of anything a machine says, in bytes.
 const MAX_VALUE: usize = 200;
 /// What a machine says when it gave up.
 const FAILED: &str = "failed";
@@ -57,7 +57,14 @@ impl Report {
 
 /// What is kept of a text that a machine sent: a line, and not a long one.
 pub fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_VALUE).collect()
+    let mut kept = String::new();
+    for letter in text.chars().filter(|c| !c.is_control()) {
+        if kept.len() + letter.len_utf8() > MAX_VALUE {
+            break;
+        }
+        kept.push(letter);
+    }
+    kept
 }
 
 #[cfg(test)]

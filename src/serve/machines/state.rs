@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +84,21 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
 }
 
 /// Replaces the file.
-pub fn write(path: &Path, machines: &[Machine]) -> Result<(), store::Error> {
-    let document = Document { schema: SCHEMA, machines };
-    let bytes = serde_json::to_vec(&document).map_err(io::Error::from);
-    write_atomic(path, &bytes.map_err(store::Error::io("write", path))?)
+pub fn write(path: &Path, machines: &[Arc<Machine>]) -> Result<(), store::Error> {
+    let document = |machines: &[Arc<Machine>]| {
+        let bytes = serde_json::to_vec(&Document { schema: SCHEMA, machines }).map_err(io::Error::from);
+        bytes.map_err(store::Error::io("write", path))
+    };
+    let mut bytes = document(machines)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        // A file that could not be read again would be worse than none; which machines are installed is the least.
+        let known = machines.iter().filter(|machine| machine.is_named || machine.report.is_some());
+        let short = known.map(|machine| {
+            let mut machine = Machine::clone(machine);
+            machine.boot.fetches.clear();
+            Arc::new(machine)
+        });
+        bytes = document(&short.collect::<Vec<_>>())?;
+    }
+    write_atomic(path, &bytes)
 }

@@ -1,7 +1,7 @@
 //! Which group answers a machine, by Matchbox's rules.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -20,10 +20,13 @@ pub struct Group {
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Labels that one machine has alone.
+const IDENTITIES: [&str; 3] = ["mac", "uuid", "serial"];
+
 impl Group {
     /// Whether it is for one machine alone.
     pub fn is_of_one_machine(&self) -> bool {
-        ["mac", "uuid", "serial"].iter().any(|key| self.selector.contains_key(*key))
+        IDENTITIES.iter().any(|key| self.selector.contains_key(*key))
     }
 }
 
@@ -33,6 +36,8 @@ pub struct Groups {
     ordered: Vec<Arc<Group>>,
     /// By the keys that they select by, most keys first.
     sets: Vec<KeySet>,
+    /// What single machines are selected by.
+    identities: HashSet<String>,
 }
 
 /// All groups that select by the same keys: one look-up finds the only one of them that can be chosen.
@@ -52,6 +57,9 @@ impl Groups {
             pairs.sort();
             (Reverse(group.selector.len()), Reverse(pairs.join(",")), format!("{}.json", group.id))
         });
+        let pairs = ordered.iter().flat_map(|group| &group.selector);
+        let pairs = pairs.filter(|(key, _)| IDENTITIES.contains(&key.as_str()));
+        let identities = pairs.map(|(key, value)| identity(key, value)).collect();
         let mut sets: Vec<KeySet> = Vec::new();
         let mut known: HashMap<Vec<&String>, usize> = HashMap::new();
         for (place, group) in ordered.iter().enumerate() {
@@ -63,7 +71,7 @@ impl Groups {
             });
             sets[set].by_values.entry(joined(group.selector.values().map(String::as_str))).or_insert(place);
         }
-        Groups { ordered, sets }
+        Groups { ordered, sets, identities }
     }
 
     /// The first group whose selectors all equal the labels. A label that is absent counts as empty.
@@ -80,6 +88,12 @@ impl Groups {
         found.map(|(_, place)| &*self.ordered[place])
     }
 
+    /// Whether any group is for the machine of a MAC address or UUID, whatever else it asks for.
+    pub fn names(&self, mac: Option<&str>, uuid: Option<&str>) -> bool {
+        let is_known = |key, value: &str| self.identities.contains(&identity(key, value));
+        mac.is_some_and(|mac| is_known("mac", mac)) || uuid.is_some_and(|uuid| is_known("uuid", uuid))
+    }
+
     /// For each set of keys the group that matches, if one does: how many keys, and its place.
     fn matches(&self, labels: &Labels) -> impl Iterator<Item = (usize, usize)> {
         self.sets.iter().filter_map(|set| {
@@ -92,6 +106,10 @@ impl Groups {
     pub fn iter(&self) -> impl Iterator<Item = &Group> {
         self.ordered.iter().map(|group| &**group)
     }
+}
+
+fn identity(key: &str, value: &str) -> String {
+    format!("{key}={}", value.to_lowercase())
 }
 
 /// Values as one text that no other values make.

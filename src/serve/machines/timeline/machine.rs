@@ -13,6 +13,8 @@ use crate::serve::machines::stamp::Stamp;
 
 /// Files of one boot that are remembered; the oldest that is no kernel, initrd or config goes first.
 const MAX_FETCHES: usize = 32;
+/// The same of a machine that no group names.
+const MAX_FETCHES_OF_STRANGER: usize = 8;
 /// Boots that follow each other faster than this and lead nowhere are a loop.
 pub(super) const LOOP: Duration = Duration::from_secs(600);
 /// An installer that says the same again within this time has been booted by what should have booted the disk; a server
@@ -61,6 +63,9 @@ pub struct Machine {
     /// The timeline's count at the last change, for those who watch.
     #[serde(skip)]
     pub revision: u64,
+    /// Who spoke of it last: its own address, or whoever says to be it.
+    #[serde(skip)]
+    pub from: Option<IpAddr>,
 }
 
 /// One boot of a machine.
@@ -178,7 +183,14 @@ impl Machine {
             boot: Boot { began: now, ..Boot::default() },
             report: None,
             revision: 0,
+            from: None,
         }
+    }
+
+    /// Takes note of a transfer that runs or is over.
+    pub fn fetched(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, now: Stamp) {
+        let most = if self.is_named { MAX_FETCHES } else { MAX_FETCHES_OF_STRANGER };
+        self.boot.fetch(path, stage, moved, most, now);
     }
 
     /// What it is called: by itself, or by the group that is for it alone.
@@ -302,8 +314,8 @@ impl Boot {
         self.marks.entry(stage).or_insert(mark).last = now;
     }
 
-    /// A transfer that runs or is over.
-    pub fn fetch(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, now: Stamp) {
+    /// A transfer that runs or is over; so many are remembered at most.
+    fn fetch(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, most: usize, now: Stamp) {
         let at = self.fetches.iter().position(|fetch| fetch.path == path);
         let known = at.map(|at| self.fetches.remove(at));
         let goes_on = known.as_ref().filter(|known| !known.is_over);
@@ -328,7 +340,7 @@ impl Boot {
             moved: now,
             is_over: moved.is_over,
         };
-        if self.fetches.len() >= MAX_FETCHES {
+        if self.fetches.len() >= most {
             let idle = self.fetches.iter().position(|fetch| fetch.stage.is_none()).unwrap_or(0);
             self.fetches.remove(idle);
         }

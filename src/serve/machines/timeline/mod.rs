@@ -9,6 +9,7 @@
 
 mod asked;
 mod machine;
+mod room;
 mod stage;
 mod told;
 mod trouble;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -36,12 +38,12 @@ use crate::serve::endpoint::boot::holds_generation;
 use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
+use crate::serve::site::select::Group;
 use machine::Moved;
+use room::Count;
 
-/// Machines that are remembered; a site has fewer, an attacker more.
-pub const MAX_MACHINES: usize = 10_000;
-/// How many make room at a time, so that a flood does not search all for each.
-const ROOM: usize = MAX_MACHINES / 16;
+/// Names of rows that are gone and nobody has asked for; where nobody asks, nobody watches.
+const MAX_GONE: usize = 10_000;
 /// Firmware, as DHCP notices name it, that asks in order to boot; an installed system only wants its address.
 const BOOTS: [&str; 3] = ["BIOS", "UEFI", "iPXE"];
 /// How long after an address or UUID was seen a machine that says to have it is the one that was seen.
@@ -68,12 +70,17 @@ struct Who {
     mac: Option<String>,
     uuid: Option<String>,
     address: Option<IpAddr>,
+    /// The sender, where its address says nothing of where the machine is.
+    sender: Option<IpAddr>,
+    /// Whether the group that it was given is for it alone; none where no group was asked for.
+    is_named: Option<bool>,
 }
 
 /// All machines that were seen.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    machines: BTreeMap<Key, Machine>,
+    machines: BTreeMap<Key, Arc<Machine>>,
+    count: Count,
     /// Addresses of machines that said who they are.
     by_address: HashMap<IpAddr, Key>,
     by_uuid: HashMap<String, Key>,
@@ -86,7 +93,10 @@ impl Timeline {
     /// What was remembered of machines before a restart. Two of the same name are one.
     pub fn remember(machines: Vec<Machine>) -> Timeline {
         let mut timeline = Timeline::default();
-        for mut machine in machines.into_iter().take(MAX_MACHINES) {
+        for mut machine in machines {
+            if !timeline.count.has_room(machine.is_named) {
+                continue;
+            }
             let Machine { mac, uuid, address, .. } = &machine;
             let Some(key) = key_of(mac.as_deref(), uuid.as_deref(), *address) else { continue };
             if !matches!(key, Key::Address(_)) {
@@ -95,7 +105,10 @@ impl Timeline {
             }
             // A transfer does not outlive the server that sent it.
             machine.boot.fetches.iter_mut().for_each(|fetch| fetch.is_over = true);
-            timeline.machines.insert(key, machine);
+            timeline.count.add(&machine);
+            if let Some(same) = timeline.machines.insert(key, Arc::new(machine)) {
+                timeline.count.remove(&same);
+            }
         }
         timeline
     }
@@ -103,8 +116,8 @@ impl Timeline {
     /// Takes note of what happened.
     pub fn see(&mut self, site: &Site, notice: &Notice<'_>, now: Stamp) {
         match notice {
-            Notice::Dhcp(dhcp) => self.see_dhcp(dhcp, now),
-            Notice::Tftp(tftp) => self.see_tftp(tftp, now),
+            Notice::Dhcp(dhcp) => self.see_dhcp(site, dhcp, now),
+            Notice::Tftp(tftp) => self.see_tftp(site, tftp, now),
             Notice::Progress(record) => self.see_http(site, record, false, now),
             Notice::Answered(record) => self.see_http(site, record, true, now),
             Notice::Cut(_)
@@ -118,13 +131,19 @@ impl Timeline {
         }
     }
 
-    /// Takes a machine's own word. One that says again and again that it is installed is told what is likely wrong, for its
-    /// installer would reboot for ever.
-    pub fn report(&mut self, report: Report, now: Stamp) -> Option<Trouble> {
-        let who = Who::new(&report.mac, &report.uuid, None);
+    /// Takes a machine's own word, which came from `sender`. One that says again and again that it is installed is told what
+    /// is likely wrong, for its installer would reboot for ever.
+    pub fn report(
+        &mut self,
+        site: &Site,
+        report: Report,
+        sender: Option<IpAddr>,
+        now: Stamp,
+    ) -> Option<Trouble> {
+        let who = Who { sender, ..Who::new(&report.mac, &report.uuid, None) };
         let stage = report.stage.parse::<Stage>().ok().filter(|stage| stage.is_reported());
         // A server that was restarted missed how this boot began, and a system that reports again is no new boot.
-        let machine = self.machine(who, now, |_| false)?;
+        let machine = self.machine(site, who, now, |_| false)?;
         if let Some(stage) = stage {
             machine.boot.mark(stage, now);
         }
@@ -134,11 +153,12 @@ impl Timeline {
 
     /// The machine that says a MAC address or UUID.
     pub fn machine_of(&self, labels: &Labels) -> Option<&Machine> {
-        self.machines.get(&self.key(&Who::saying(labels, None))?)
+        self.machines.get(&self.key(&Who::saying(labels, None))?).map(|machine| &**machine)
     }
 
-    /// All machines, those with a MAC address first, in its order.
-    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+    /// All machines, those with a MAC address first, in its order. They are shared: a copy of the list is a picture of
+    /// the moment, which costs no lock to look at.
+    pub fn machines(&self) -> impl Iterator<Item = &Arc<Machine>> {
         self.machines.values()
     }
 
@@ -154,7 +174,7 @@ impl Timeline {
         let known = keys.into_iter().flatten().find(|key| self.machines.contains_key(key));
         if let Some(machine) = known.and_then(|key| self.machines.get_mut(&key)) {
             self.revision += 1;
-            machine.revision = self.revision;
+            Arc::make_mut(machine).revision = self.revision;
         }
     }
 
@@ -163,7 +183,7 @@ impl Timeline {
         std::mem::take(&mut self.gone)
     }
 
-    fn see_dhcp(&mut self, dhcp: &Dhcp, now: Stamp) {
+    fn see_dhcp(&mut self, site: &Site, dhcp: &Dhcp, now: Stamp) {
         let uuid = dhcp.uuid.as_deref().unwrap_or_default();
         let who = Who::new(&dhcp.mac, uuid, dhcp.address.map(IpAddr::V4));
         let firmware = BOOTS.iter().find(|kind| dhcp.firmware.starts_with(**kind));
@@ -172,7 +192,7 @@ impl Timeline {
             let latest = if firmware == Some(&"iPXE") { Stage::Script } else { Stage::Tftp };
             firmware.is_some() && boot.stage() > Some(latest)
         };
-        let Some(machine) = self.machine(who, now, begins) else { return };
+        let Some(machine) = self.machine(site, who, now, begins) else { return };
         if firmware.is_some() {
             machine.boot.mark(Stage::Dhcp, now);
             machine.boot.boot_file = dhcp.file.as_deref().map(plain);
@@ -183,8 +203,8 @@ impl Timeline {
         }
     }
 
-    fn see_tftp(&mut self, tftp: &Tftp, now: Stamp) {
-        let Some(machine) = self.loader(tftp.peer.ip(), Stage::Tftp, now) else { return };
+    fn see_tftp(&mut self, site: &Site, tftp: &Tftp, now: Stamp) {
+        let Some(machine) = self.loader(site, tftp.peer.ip(), Stage::Tftp, now) else { return };
         match &tftp.failed {
             None => {
                 machine.boot.mark(Stage::Tftp, now);
@@ -204,7 +224,7 @@ impl Timeline {
         let path = plain_path(&record.path);
         match Asked::of(&path) {
             Asked::FirstScript if is_over && record.status < 400 => {
-                if let Some(machine) = self.loader(record.peer.ip(), Stage::Script, now) {
+                if let Some(machine) = self.loader(site, record.peer.ip(), Stage::Script, now) {
                     machine.boot.mark(Stage::Script, now);
                 }
             }
@@ -216,12 +236,13 @@ impl Timeline {
     }
 
     fn see_script(&mut self, site: &Site, record: &Record, now: Stamp) {
-        let who = Who::saying(&record.labels, Some(record.peer.ip()));
+        let group = site.groups.select(&record.labels);
+        let is_named = Some(group.is_some_and(Group::is_of_one_machine));
+        let who = Who { is_named, ..Who::saying(&record.labels, Some(record.peer.ip())) };
         let begins = |boot: &Boot| boot.stage() > Some(Stage::Script);
-        let Some(machine) = self.machine(who, now, begins) else { return };
+        let Some(machine) = self.machine(site, who, now, begins) else { return };
         machine.learn(&record.labels);
         machine.boot.unmatched = None;
-        let group = site.groups.select(&record.labels);
         machine.group = group.map(|group| group.id.clone());
         machine.profile = group.map(|group| group.profile.clone());
         // Who has to wait for others asks again and again, and gets nothing of its group.
@@ -234,7 +255,6 @@ impl Timeline {
             machine.boot.unmatched = Some(plain(&record.labels.to_string()));
             return;
         };
-        machine.is_named = group.is_of_one_machine();
         machine.boot.told = match site.profiles.get(&group.profile) {
             _ if holds_generation(site, group, machine.report.as_ref()) => Told::disk(),
             Some(profile) => Told::of(site, profile),
@@ -258,8 +278,10 @@ impl Timeline {
         let machine = known.and_then(|key| self.machines.get(&key));
         let told = machine.and_then(|machine| machine.boot.told.stage_of(path));
         let stage = stage.or(told).or_else(|| told::stage_of(site, path));
-        // What is missing matters to a boot if it was to be there; the rest is people who look around, or scan.
-        if record.status >= 400 && stage.is_none() && !path.starts_with("assets/") {
+        // What is missing matters to a boot if it was to be there; the rest is people who look around, or scan. A made-up
+        // machine could have any name remembered else.
+        let is_named = machine.is_some_and(|machine| machine.is_named);
+        if record.status >= 400 && stage.is_none() && !(is_named && path.starts_with("assets/")) {
             return;
         }
         let begins = |boot: &Boot| {
@@ -269,26 +291,32 @@ impl Timeline {
                 && boot.stage() > Some(Stage::Kernel)
                 && fetches.any(|fetch| fetch.is_whole())
         };
-        let Some(machine) = self.machine(who, now, begins) else { return };
+        let Some(machine) = self.machine(site, who, now, begins) else { return };
         machine.learn(&record.labels);
         let Record { status, sent, length, took, .. } = *record;
-        machine.boot.fetch(&plain(path), stage, &Moved { status, sent, length, took, is_over }, now);
+        machine.fetched(&plain(path), stage, &Moved { status, sent, length, took, is_over }, now);
     }
 
     /// The machine at an address that runs firmware or a loader: whoever was seen there, unless that one is past such a
     /// stage. It may have begun anew, or another may have come; until it says so, it has a row of its own.
-    fn loader(&mut self, address: IpAddr, latest: Stage, now: Stamp) -> Option<&mut Machine> {
+    fn loader(&mut self, site: &Site, address: IpAddr, latest: Stage, now: Stamp) -> Option<&mut Machine> {
         let known = self.by_address.get(&address);
         let fits =
             |key: &&Key| self.machines.get(key).is_some_and(|machine| machine.boot.stage() <= Some(latest));
         let key = known.filter(fits).cloned().unwrap_or(Key::Address(address));
         let who = Who { address: Some(address), ..Who::default() };
-        self.row(key, who, now, |boot| boot.stage() > Some(latest))
+        self.row(site, key, who, now, |boot| boot.stage() > Some(latest))
     }
 
-    fn machine(&mut self, who: Who, now: Stamp, begins: impl Fn(&Boot) -> bool) -> Option<&mut Machine> {
+    fn machine(
+        &mut self,
+        site: &Site,
+        who: Who,
+        now: Stamp,
+        begins: impl Fn(&Boot) -> bool,
+    ) -> Option<&mut Machine> {
         let key = self.key(&who)?;
-        self.row(key, who, now, begins)
+        self.row(site, key, who, now, begins)
     }
 
     /// Whose row a machine has, or would have.
@@ -304,6 +332,7 @@ impl Timeline {
     /// A machine's row, with what was seen of it before it said who it is.
     fn row(
         &mut self,
+        site: &Site,
         key: Key,
         who: Who,
         now: Stamp,
@@ -316,13 +345,27 @@ impl Timeline {
                 earlier.extend(self.remove(&other).filter(|seen| now.since(seen.last_seen) < SAME));
             }
         }
-        if !self.machines.contains_key(&key) && self.machines.len() >= MAX_MACHINES {
-            self.make_room();
+        let said = || site.groups.names(who.mac.as_deref(), who.uuid.as_deref());
+        let known = self.machines.get(&key).is_some_and(|machine| machine.is_named);
+        let is_named = who.is_named.unwrap_or_else(|| known || said());
+        if !self.machines.contains_key(&key) {
+            if !self.count.has_room(is_named) {
+                room::leaving(&self.machines, is_named).iter().for_each(|key| drop(self.remove(key)));
+            }
+            let new = Machine { is_named, ..Machine::new(now) };
+            self.count.add(&new);
+            self.machines.insert(key.clone(), Arc::new(new));
         }
         self.revision += 1;
-        let machine = self.machines.entry(key.clone()).or_insert_with(|| Machine::new(now));
+        let machine = Arc::make_mut(self.machines.get_mut(&key)?);
+        if machine.is_named != is_named {
+            machine.is_named = is_named;
+            self.count.renamed(is_named);
+        }
         machine.revision = self.revision;
-        machine.last_seen = machine.last_seen.max(now);
+        // A clock that was ahead for a while must not make it the last that is forgotten.
+        machine.last_seen = now;
+        machine.from = who.sender.or(who.address).or(machine.from);
         if begins(&machine.boot) {
             machine.restart(now);
         }
@@ -343,29 +386,19 @@ impl Timeline {
         Some(machine)
     }
 
-    /// Forgets the machines that were idle for longest; first those that never said anything of use.
-    fn make_room(&mut self) {
-        let worth = |machine: &Machine| (machine.report.is_some() || machine.is_named, machine.last_seen);
-        let mut keys: Vec<_> = self.machines.iter().map(|(key, m)| (worth(m), key.clone())).collect();
-        keys.select_nth_unstable(ROOM);
-        for (_, key) in keys.into_iter().take(ROOM) {
-            self.remove(&key);
-        }
-    }
-
     fn remove(&mut self, key: &Key) -> Option<Machine> {
         let machine = self.machines.remove(key)?;
+        self.count.remove(&machine);
         if let Some(address) = machine.address.filter(|address| self.by_address.get(address) == Some(key)) {
             self.by_address.remove(&address);
         }
         if let Some(uuid) = machine.uuid.as_ref().filter(|uuid| self.by_uuid.get(*uuid) == Some(key)) {
             self.by_uuid.remove(uuid);
         }
-        // Where nobody asks what is gone, nobody watches.
-        if self.gone.len() < MAX_MACHINES {
+        if self.gone.len() < MAX_GONE {
             self.gone.push(machine.id());
         }
-        Some(machine)
+        Some(Arc::unwrap_or_clone(machine))
     }
 }
 
@@ -375,7 +408,7 @@ impl Who {
         let said = |text| Some(plain(text)).filter(|value| !value.is_empty());
         let uuid =
             said(uuid).map(|uuid| uuid.to_lowercase()).filter(|uuid| !NO_UUIDS.contains(&uuid.as_str()));
-        Who { mac: said(mac), uuid, address }
+        Who { mac: said(mac), uuid, address, ..Who::default() }
     }
 
     /// What labels say.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::room::STRANGERS;
 use super::*;
 use crate::serve::machines::status::{MachineStatus, State};
 use crate::tree::Tree;
@@ -135,8 +136,12 @@ impl World {
 
     fn report(&mut self, body: &str) {
         self.seconds += 1;
-        let report = Report::read(&Labels::parse(body), self.now().into()).unwrap();
-        self.timeline.report(report, self.now());
+        self.report_from(body, None);
+    }
+
+    fn report_from(&mut self, body: &str, sender: Option<IpAddr>) {
+        let (report, now) = (Report::read(&Labels::parse(body), self.now().into()).unwrap(), self.now());
+        self.timeline.report(&self.site, report, sender, now);
     }
 
     fn machines(&self) -> Vec<MachineStatus> {
@@ -445,12 +450,41 @@ fn who_waits_for_others_is_not_stuck_however_often_it_asks() {
 fn a_flood_of_strangers_does_not_push_out_the_machines_of_the_recipe() {
     let mut world = World::new();
     world.script("10.0.0.11", N1);
-    for stranger in 0..2 * MAX_MACHINES {
+    for stranger in 0..2 * STRANGERS {
         let mac = format!("02:00:00:00:{:02x}:{:02x}", stranger >> 8, stranger & 255);
         world.dhcp(&mac, "BIOS", None);
     }
-    assert!(world.timeline.machines.len() <= MAX_MACHINES);
+    assert!(world.timeline.machines.len() <= STRANGERS + 1);
     assert!(world.machines().iter().any(|machine| machine.id == MAC));
+}
+
+/// attacks.md, C-M10: a made-up machine that reports ranked like one of the recipe.
+#[test]
+fn strangers_that_report_displace_neither_the_machines_of_the_recipe_nor_those_of_other_addresses() {
+    let mut world = World::new();
+    world.report("mac=52-54-00-00-00-01&stage=installed");
+    world.dhcp("02:00:00:00:00:ff", "BIOS", Some([10, 0, 0, 77]));
+    for stranger in 0..3 * STRANGERS {
+        let mac = format!("06-00-00-00-{:02x}-{:02x}", stranger >> 8, stranger & 255);
+        world.report_from(&format!("mac={mac}&stage=installed"), Some([192, 0, 2, 9].into()));
+    }
+    assert!(world.timeline.machines.len() <= STRANGERS + 1);
+    let ids: Vec<String> = world.machines().into_iter().map(|machine| machine.id).collect();
+    assert!(ids.iter().any(|id| id == MAC), "the recipe names it");
+    assert!(ids.iter().any(|id| id == "02:00:00:00:00:ff"), "it is of another address");
+}
+
+#[test]
+fn a_stranger_is_remembered_with_few_files_and_none_that_is_not_there() {
+    let mut world = World::new();
+    for number in 0..40 {
+        let query = "mac=02-00-00-00-00-01";
+        world.answered(record("10.0.0.12", &format!("/assets/none-{number}"), query, 404, 5, 5));
+        world.answered(record("10.0.0.12", &format!("/assets/some-{number}"), query, 200, 5, 5));
+    }
+    let machine = world.only();
+    assert_eq!(machine.files.len(), 8);
+    assert!(machine.files.iter().all(|file| file.status == 200));
 }
 
 /// What may happen, in any order.
@@ -512,8 +546,8 @@ proptest! {
                     world.see(&if over { Notice::Answered(&record) } else { Notice::Progress(&record) });
                 }
                 Event::Report(body) => {
-                    if let Ok(report) = Report::read(&Labels::parse(&body), world.now().into()) {
-                        world.timeline.report(report, world.now());
+                    if Report::read(&Labels::parse(&body), world.now().into()).is_ok() {
+                        world.report_from(&body, None);
                     }
                 }
                 Event::Wait(seconds) => world.wait(seconds.into()),
@@ -531,7 +565,10 @@ proptest! {
             assert_eq!(machine.stage.is_none(), machine.steps.is_empty());
             assert_eq!(machine.state == State::Stuck, !machine.troubles.is_empty() && machine.state != State::Failed);
         }
-        let Timeline { machines, by_address, by_uuid, .. } = &world.timeline;
+        let Timeline { machines, by_address, by_uuid, count, .. } = &world.timeline;
+        let mut counted = Count::default();
+        machines.values().for_each(|machine| counted.add(machine));
+        assert_eq!(*count, counted);
         assert!(by_address.values().chain(by_uuid.values()).all(|key| machines.contains_key(key)));
         for (key, machine) in machines {
             assert!(!matches!(key, Key::Address(_)) || machine.mac.is_none() && machine.uuid.is_none());

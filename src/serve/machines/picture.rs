@@ -1,0 +1,137 @@
+//! The document of all machines, made once for all who ask, outside of the monitor's lock.
+//!
+//! Whoever asks and reads slowly holds the document that it was given. Documents that are held have a budget together: while it
+//! is used up, those who ask get the newest that there is.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::status::Status;
+
+/// Bytes of documents and events that are held at a time, beside the newest.
+const HELD: usize = 64 << 20;
+/// A document is made again after this many times what it took to make, so that making takes one core a twentieth of its
+/// time, however many ask...
+const REST: u32 = 20;
+/// ...and after a second at the latest, since machines get stuck without a word.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A server-sent event: what is before the document, and behind it.
+const HEAD: (&str, &str) = ("event: ", "\ndata: ");
+const END: &str = "\n\n";
+
+/// The newest document, and what is held of all.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    newest: Mutex<Option<Arc<Picture>>>,
+    making: Mutex<()>,
+    held: Arc<AtomicUsize>,
+}
+
+/// All machines at a moment.
+#[derive(Debug)]
+pub struct Picture {
+    /// The timeline's count at that moment.
+    pub revision: u64,
+    event: Event,
+    made: Instant,
+    took: Duration,
+}
+
+/// A document as a server-sent event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// With its name before it and its end behind it.
+    pub bytes: Bytes,
+    /// Where the document begins.
+    start: usize,
+}
+
+impl Event {
+    /// The document alone, as one line.
+    pub fn document(&self) -> Bytes {
+        self.bytes.slice(self.start..self.bytes.len() - END.len() + 1)
+    }
+}
+
+/// Bytes that are counted as long as anybody holds them.
+struct Held {
+    bytes: Vec<u8>,
+    held: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+impl Pictures {
+    /// The newest picture, or one that `make` makes of now if that is out of date. Of those who ask at once one makes it.
+    pub fn newest(&self, revision: u64, make: impl FnOnce() -> (u64, Status)) -> Arc<Picture> {
+        let known = self.known();
+        if let Some(known) = known.filter(|known| known.serves(revision) || self.is_full()) {
+            return known;
+        }
+        let making = match self.making.try_lock() {
+            Ok(making) => making,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => match self.known() {
+                Some(known) => return known,
+                None => self.making.lock().unwrap_or_else(PoisonError::into_inner),
+            },
+        };
+        let started = Instant::now();
+        let (revision, status) = make();
+        let event = self.event("status", &status);
+        let picture = Picture { revision, event, made: started, took: started.elapsed() };
+        let picture = Arc::new(picture);
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(picture.clone());
+        drop(making);
+        picture
+    }
+
+    /// An event of a document, counted.
+    pub fn event(&self, name: &str, status: &Status) -> Event {
+        let mut bytes = [HEAD.0, name, HEAD.1].concat().into_bytes();
+        let start = bytes.len();
+        // Writing to memory cannot fail, and the keys of all maps are text.
+        let _ = serde_json::to_writer(&mut bytes, status);
+        bytes.extend_from_slice(END.as_bytes());
+        bytes.shrink_to_fit();
+        self.held.fetch_add(bytes.len(), Ordering::Relaxed);
+        Event { bytes: Bytes::from_owner(Held { bytes, held: self.held.clone() }), start }
+    }
+
+    /// Whether so much is held that nothing more should be made.
+    pub fn is_full(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > HELD
+    }
+
+    fn known(&self) -> Option<Arc<Picture>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Picture {
+    /// As an event.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Whether it is as good as a new one.
+    fn serves(&self, revision: u64) -> bool {
+        let age = self.made.elapsed();
+        let rests = age < (self.took * REST).min(FRESH);
+        age < FRESH && (self.revision == revision || rests)
+    }
+}

@@ -1,0 +1,179 @@
+//! Those who watch: a queue of events for each, and an end for those that lag.
+//!
+//! The queue is the server's, so that what waits in it can be taken back from a client that does not read. A place is taken as
+//! long as the connection lives, not as long as it is told something.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+/// Clients that may watch at a time, and of these from one address; further ones ask now and then.
+const MOST: usize = 64;
+const MOST_OF_ONE: usize = 16;
+/// Events that a client may lag behind; the connection of one that is slower ends, and it begins anew with the whole picture.
+const LAG: usize = 8;
+
+/// All who watch.
+#[derive(Clone, Debug, Default)]
+pub struct Watchers(Arc<Mutex<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: Vec<(IpAddr, Arc<Mutex<Queue>>)>,
+    is_closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Bytes>,
+    is_over: bool,
+    waker: Option<Waker>,
+}
+
+/// The events of one client; its place is free again when this is dropped.
+#[derive(Debug)]
+pub struct Events {
+    queue: Arc<Mutex<Queue>>,
+    watchers: Watchers,
+}
+
+impl Watchers {
+    /// A place for a client, which is told `first`; none when too many watch, or the server stops.
+    pub fn enter(&self, client: IpAddr, first: Bytes) -> Option<Events> {
+        let mut places = self.places();
+        let of_client = places.taken.iter().filter(|(other, _)| *other == client).count();
+        if places.is_closed || places.taken.len() >= MOST || of_client >= MOST_OF_ONE {
+            return None;
+        }
+        let queue = Queue { events: [first].into(), ..Queue::default() };
+        let queue = Arc::new(Mutex::new(queue));
+        places.taken.push((client, queue.clone()));
+        Some(Events { queue, watchers: self.clone() })
+    }
+
+    /// How many watch.
+    pub fn count(&self) -> usize {
+        self.places().taken.len()
+    }
+
+    /// Those who are there now; whoever comes later knows already what they are told next.
+    pub fn present(&self) -> Audience {
+        Audience(self.places().taken.iter().map(|(_, queue)| queue.clone()).collect())
+    }
+
+    /// Ends all, and lets nobody in any more.
+    pub fn close(&self) {
+        let mut places = self.places();
+        places.is_closed = true;
+        places.taken.iter().for_each(|(_, queue)| lock(queue).end());
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        lock(&self.0)
+    }
+}
+
+/// Some who watch.
+pub struct Audience(Vec<Arc<Mutex<Queue>>>);
+
+impl Audience {
+    /// Whether nobody watches.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells them something.
+    pub fn tell(&self, event: &Bytes) {
+        for queue in &self.0 {
+            let mut queue = lock(queue);
+            match queue.events.len() {
+                0..LAG => queue.events.push_back(event.clone()),
+                _ => queue.end(),
+            }
+            queue.wake();
+        }
+    }
+}
+
+impl Queue {
+    /// Nothing more is told, and what waits is given back.
+    fn end(&mut self) {
+        self.is_over = true;
+        self.events.clear();
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Events {
+    /// The next event; none when there are no more.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut queue = lock(&self.queue);
+        match queue.events.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if queue.is_over => Poll::Ready(None),
+            None => {
+                queue.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The same, waiting.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.watchers.places().taken.retain(|(_, queue)| !Arc::ptr_eq(queue, &self.queue));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn event(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_lags_is_ended_and_holds_its_place_until_it_is_gone() {
+        let watchers = Watchers::default();
+        let mut events: Vec<Events> =
+            (0..MOST_OF_ONE).map(|_| watchers.enter(ONE, event("whole")).unwrap()).collect();
+        assert!(watchers.enter(ONE, event("whole")).is_none(), "one address has its share");
+        let mut other = watchers.enter([192, 0, 2, 1].into(), event("whole")).unwrap();
+        assert_eq!(other.next().await.unwrap(), "whole");
+        for _ in 0..LAG {
+            watchers.present().tell(&event("change"));
+            assert_eq!(other.next().await.unwrap(), "change");
+        }
+        let mut lagging = events.pop().unwrap();
+        assert_eq!(lagging.next().await, None, "what it was not told is taken back");
+        assert_eq!(watchers.count(), MOST_OF_ONE + 1);
+        drop((events, lagging));
+        assert_eq!(watchers.count(), 1);
+        watchers.close();
+        assert_eq!(other.next().await, None);
+        assert!(watchers.enter(ONE, event("whole")).is_none());
+    }
+}
