@@ -39,6 +39,10 @@ impl StormArgs {
             per_client: self.max_per_client.max(1),
             ..Limits::default()
         };
+        let (limits, fewer) = limits.within_open_files();
+        if let Some(fewer) = fewer {
+            tell!("warning: {fewer}");
+        }
         let mut server = server.limits(limits);
         if let Some(rate) = self.bandwidth {
             server = server.bandwidth(rate.get());

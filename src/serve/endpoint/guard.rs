@@ -12,7 +12,7 @@
 
 pub mod answer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -28,6 +28,8 @@ use crate::serve::site::labels::Labels;
 const GRACE: Duration = Duration::from_secs(60);
 /// Tokens that are remembered; a rack boots far fewer machines at a time, an attacker asks for far more.
 const MOST: usize = 10_000;
+/// Of these for one address that were not used yet: a hall behind one address boots fewer at a time.
+const MOST_OF_ONE: usize = 1_000;
 
 /// A token, as it stands in a URL: what it is found and logged by, and what must not be known to others.
 #[derive(Clone, Copy)]
@@ -66,7 +68,7 @@ pub enum Refusal {
     /// A machine that does not say who it is gets none.
     #[error("a machine with secrets must say its `mac` or `uuid`: have it boot by /boot.ipxe")]
     Nameless,
-    /// Too many machines boot at a time, or somebody plays.
+    /// More machines fetch their secrets at a time than a site has.
     #[error("too many tokens are in use")]
     Full,
 }
@@ -113,21 +115,38 @@ impl Guard {
         Guard { base_url: Some(url), ..self }
     }
 
-    /// Makes a token by which a machine may fetch a config.
+    /// Makes a token by which a machine may fetch a config. It replaces one that the same machine got from the same address and
+    /// did not use: the script that it has now is the one that it boots by. So an address that asks and asks has one token a
+    /// machine, and where it names ever other machines, its oldest token makes room for its newest.
     pub fn mint(&self, machine: Machine, config: &str, peer: IpAddr, now: Instant) -> Result<Token, Refusal> {
         if machine.mac.is_empty() && machine.uuid.is_empty() {
             return Err(Refusal::Nameless);
         }
         let mut issued = self.issued();
         // Told apart from unknown ones for a while.
-        issued.retain(|_, issued| now < issued.until + self.life);
-        if issued.len() >= MOST {
-            return Err(Refusal::Full);
+        let peer = peer.to_canonical();
+        let (mut own, mut oldest) = (0, None);
+        issued.retain(|handle, known| {
+            let is_own = known.is_fresh() && known.peer == peer;
+            if now >= known.until + self.life || is_own && known.machine == machine && known.config == config {
+                return false;
+            }
+            if is_own {
+                own += 1;
+                let this = (known.until, *handle);
+                oldest = Some(oldest.map_or(this, |oldest: (Instant, Handle)| oldest.min(this)));
+            }
+            true
+        });
+        match oldest {
+            Some((_, oldest)) if own >= MOST_OF_ONE => drop(issued.remove(&oldest)),
+            _ if issued.len() >= MOST => make_room(&mut issued)?,
+            _ => {}
         }
         let token = Token::random();
         let until = now + self.life;
         let (secret, config) = (token.secret, config.to_owned());
-        let new = Issued { secret, machine, config, peer: peer.to_canonical(), until, state: State::Fresh };
+        let new = Issued { secret, machine, config, peer, until, state: State::Fresh };
         issued.insert(token.handle, new);
         Ok(token)
     }
@@ -206,6 +225,26 @@ impl Guard {
     fn issued(&self) -> MutexGuard<'_, BTreeMap<Handle, Issued>> {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Issued {
+    fn is_fresh(&self) -> bool {
+        matches!(self.state, State::Fresh)
+    }
+}
+
+/// Has room for more tokens: the older half of whichever address has most goes. Tokens that are being used stay.
+fn make_room(issued: &mut BTreeMap<Handle, Issued>) -> Result<(), Refusal> {
+    let mut fresh: HashMap<IpAddr, Vec<(Instant, Handle)>> = HashMap::new();
+    for (handle, known) in issued.iter().filter(|(_, known)| known.is_fresh()) {
+        fresh.entry(known.peer).or_default().push((known.until, *handle));
+    }
+    let mut greediest = fresh.into_values().max_by_key(Vec::len).ok_or(Refusal::Full)?;
+    greediest.sort();
+    for (_, handle) in &greediest[..greediest.len().div_ceil(2)] {
+        issued.remove(handle);
+    }
+    Ok(())
 }
 
 impl Machine {
@@ -371,11 +410,35 @@ mod tests {
     fn nobody_gets_a_token_without_a_name_and_nobody_fills_the_memory() {
         let (guard, now) = (Guard::new(LIFE), Instant::now());
         assert_eq!(guard.mint(machine("", ""), "x", PEER, now).unwrap_err(), Refusal::Nameless);
-        for _ in 0..MOST {
-            guard.mint(ours(), "x", PEER, now).unwrap();
+        // One machine has one token, the newest.
+        let first = guard.mint(ours(), "x", PEER, now).unwrap();
+        let second = guard.mint(ours(), "x", PEER, now).unwrap();
+        assert_eq!(guard.look(first, PEER, now), Err(Refusal::Unknown));
+        assert!(guard.look(second, PEER, now).is_ok());
+        // An address that names ever other machines displaces its own.
+        let honest = guard.mint(machine("52:54:00:00:00:02", ""), "x", OTHER, now).unwrap();
+        for number in 0..MOST_OF_ONE + 50 {
+            guard.mint(machine("", &number.to_string()), "x", PEER, now).unwrap();
         }
-        assert_eq!(guard.mint(ours(), "x", PEER, now).unwrap_err(), Refusal::Full);
-        assert!(guard.mint(ours(), "x", PEER, now + 2 * LIFE).is_ok());
+        assert_eq!(guard.issued().len(), MOST_OF_ONE + 1);
+        assert!(guard.look(honest, OTHER, now).is_ok());
+        assert_eq!(guard.look(second, PEER, now), Err(Refusal::Unknown), "its oldest");
+    }
+
+    /// attacks.md, C-M3: 10,000 requests kept every machine with secrets from booting for half an hour.
+    #[test]
+    fn many_addresses_that_ask_for_tokens_displace_each_other_and_nobody_who_fetches() {
+        let (guard, now) = (Guard::new(LIFE), Instant::now());
+        let fetching = guard.mint(ours(), "x", OTHER, now).unwrap();
+        guard.fetch(fetching, &ours(), OTHER, now).unwrap();
+        for number in 0..MOST + 500 {
+            let peer = IpAddr::from([10, 1, (number % 32) as u8, 1]);
+            guard.mint(machine("", &number.to_string()), "x", peer, now).unwrap();
+        }
+        assert!(guard.issued().len() <= MOST);
+        assert!(guard.fetch(fetching, &ours(), OTHER, now).is_ok());
+        let late = guard.mint(machine("", "late"), "x", "10.2.0.1".parse().unwrap(), now).unwrap();
+        assert!(guard.look(late, "10.2.0.1".parse().unwrap(), now).is_ok());
     }
 
     #[test]

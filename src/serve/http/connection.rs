@@ -11,34 +11,40 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{HOST, HeaderValue};
-use hyper::{Request as HttpRequest, Response};
+use hyper::{Request as HttpRequest, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::answer::{Answer, TEXT};
-use super::exchange::{Exchange, Outgoing, Reply, Via};
+use super::exchange::{Exchange, Outgoing, ROOM_UNIT, Reply, Via};
 use super::limits::MAX_HEADERS;
 use super::patience::Patient;
+use super::pulse::Pulse;
 use super::segments::Segment;
 use super::server::stopped;
-use super::shares::{SHORT, Shares};
+use super::shares::SHORT;
 use super::tally::Tally;
 use crate::serve::endpoint::routes;
 use crate::serve::machines::report::MAX_BODY;
 use crate::serve::machines::watchers::Events;
 
-/// How much of a file is in memory for one transfer at a time, twice.
+/// How much of a file is in memory for one transfer at a time, three times: read, waiting, leaving.
 const CHUNK: usize = 256 << 10;
-/// Requests at a time on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 32;
+/// The same for a transfer that shares its connection with others, and may be made to wait by its client alone.
+const STREAM_CHUNK: usize = 32 << 10;
+/// What hyper may hold of one such, in bytes.
+const STREAM_BUFFER: usize = 64 << 10;
+/// Requests at a time on one HTTP/2 connection. Machines load a few files at a time, browsers fewer.
+const MAX_STREAMS: u32 = 8;
 
 /// Answers on a connection until it ends; why, if it broke off.
 pub async fn serve<S>(
     stream: S,
     via: Via,
     exchange: Arc<Exchange>,
+    pulse: Pulse,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()>
 where
@@ -58,6 +64,7 @@ where
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.head_time)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(STREAM_BUFFER)
         .max_header_list_size(limits.head as u32);
     let service = hyper::service::service_fn({
         let exchange = exchange.clone();
@@ -66,7 +73,7 @@ where
             async move { Ok::<_, Infallible>(answer(&exchange, via, request).await) }
         }
     });
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits)), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits, &pulse)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -103,6 +110,7 @@ async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -
         true => read_body(body, exchange).await,
         false => Ok(String::new()),
     };
+    let chunk = if head.version == Version::HTTP_2 { STREAM_CHUNK } else { CHUNK };
     let Reply { status, headers, length, body, tally } = exchange.answer(via, head, body).await;
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
@@ -116,7 +124,7 @@ async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -
         Outgoing::Segments(segments) => match segments.as_slice() {
             [] => Source::Bytes(Bytes::new()),
             [Segment::Bytes(bytes)] => Source::Bytes(bytes.clone()),
-            _ => Source::Files(feed(segments, via, exchange.shares.clone())),
+            _ => Source::Files(feed(segments, via, chunk, exchange)),
         },
     };
     response.body(Transfer { source, tally }).unwrap_or_else(|_| unreachable!("answers have plain headers"))
@@ -135,24 +143,35 @@ async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer
     }
 }
 
-/// Reads segments a few chunks ahead of the socket, as the client's share allows.
-fn feed(segments: Vec<Segment>, via: Via, shares: Arc<Shares>) -> mpsc::Receiver<io::Result<Bytes>> {
+/// Reads segments a few chunks ahead of the socket, as the client's share and the memory that all such transfers have together
+/// allow. A transfer that takes nothing for long ends, even where the connection under it moves for others.
+fn feed(
+    segments: Vec<Segment>,
+    via: Via,
+    chunk: usize,
+    exchange: &Exchange,
+) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(1);
+    let (shares, room, window) = (exchange.shares.clone(), exchange.room.clone(), exchange.limits.window);
     tokio::spawn(async move {
         let length: u64 = segments.iter().map(Segment::length).sum();
         let mut share = (length > SHORT).then(|| shares.join(via.peer.ip()));
         for mut segment in segments {
             while segment.length() > 0 {
                 let most = match &mut share {
-                    Some(share) => share.turn().await.min(CHUNK as u64) as usize,
-                    None => CHUNK,
+                    Some(share) => share.turn().await.min(chunk as u64) as usize,
+                    None => chunk,
+                };
+                let most = most.min(segment.length() as usize);
+                let Ok(room) = room.clone().acquire_many_owned(most.div_ceil(ROOM_UNIT) as u32).await else {
+                    return;
                 };
                 let read =
                     tokio::task::spawn_blocking(move || segment.read(most).map(|chunk| (chunk, segment)));
                 let chunk = match read.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
                     Ok((chunk, rest)) => {
                         segment = rest;
-                        chunk
+                        Bytes::from_owner(Read { chunk, _room: room })
                     }
                     Err(error) => {
                         let _ = sender.send(Err(error)).await;
@@ -162,13 +181,28 @@ fn feed(segments: Vec<Segment>, via: Via, shares: Arc<Shares>) -> mpsc::Receiver
                 if let Some(share) = &mut share {
                     share.sent(chunk.len() as u64);
                 }
-                if sender.send(Ok(chunk)).await.is_err() {
-                    return;
+                match tokio::time::timeout(window, sender.reserve()).await {
+                    Ok(Ok(place)) => place.send(Ok(chunk)),
+                    // The client is gone, or its connection lives and this answer is of no use to it: what was promised of it
+                    // does not come, and hyper resets the stream.
+                    Ok(Err(_)) | Err(_) => return,
                 }
             }
         }
     });
     receiver
+}
+
+/// What was read of a file, and the room that it takes.
+struct Read {
+    chunk: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Read {
+    fn as_ref(&self) -> &[u8] {
+        &self.chunk
+    }
 }
 
 /// A body on its way.

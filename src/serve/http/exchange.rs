@@ -8,6 +8,8 @@ use std::{io, net::SocketAddr};
 use hyper::Method;
 use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
+use rustix::io::Errno;
+use tokio::sync::Semaphore;
 
 use super::answer::{Answer, Body, Lack, TEXT};
 use super::boots::{Boots, Turn};
@@ -49,9 +51,16 @@ pub struct Exchange {
     pub proofs: Option<Arc<Proofs>>,
     /// Who gives out what is private; none if nobody gets it.
     pub guard: Option<Arc<Guard>>,
+    /// How much of files may be in memory, in [`ROOM_UNIT`]s, where they leave as buffers.
+    pub room: Arc<Semaphore>,
     /// The directory of the site that was answered from last, open, if it has one.
     pub root: Mutex<Option<Arc<Root>>>,
 }
+
+/// What is counted of files in memory, in bytes.
+pub const ROOM_UNIT: usize = 1 << 10;
+/// How much of files may be in memory: enough for a hundred transfers over HTTPS at full speed; more of them share it.
+pub const ROOM: usize = 96 << 20;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
@@ -171,8 +180,15 @@ impl Exchange {
         if matches!(body, Body::Bytes(_)) {
             return Ok(in_memory(body));
         }
-        let damaged =
-            |error| Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n"));
+        let damaged = |error: io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+            // That is this process's own want, and says nothing of the tree.
+            Some(Errno::MFILE | Errno::NFILE) => {
+                let why =
+                    "too many files are open: raise the limit (LimitNOFILE= in the unit, `ulimit -n`)\n";
+                Answer::new(503, TEXT, why).header("retry-after", "1")
+            }
+            _ => Answer::new(500, TEXT, format!("the tree is damaged, build it again: {error}\n")),
+        };
         let root = place.directory().map(|directory| self.root(directory)).transpose();
         let opened = root.map_err(Refused::from).and_then(|root| segments::open(body, root.as_deref()));
         let (segments, promised) = match opened {

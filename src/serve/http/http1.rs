@@ -21,6 +21,7 @@ use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::field;
 use super::head::{self, Head, Refusal};
 use super::patience::Patience;
+use super::pulse::Pulse;
 use super::segments::Segment;
 use super::server::stopped;
 use super::shares::{SHORT, Share};
@@ -42,9 +43,11 @@ pub async fn serve(
     stream: TcpStream,
     via: Via,
     exchange: Arc<Exchange>,
+    pulse: Pulse,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut connection = Connection { stream, via, exchange, stop, input: Vec::new(), is_narrow: false };
+    let mut connection =
+        Connection { stream, via, exchange, pulse, stop, input: Vec::new(), is_narrow: false };
     for left in (0..connection.exchange.limits.requests).rev() {
         let head = match connection.read_head().await? {
             Ok(Some(head)) => head,
@@ -52,11 +55,11 @@ pub async fn serve(
             Err(refusal) => return connection.refuse(refusal).await,
         };
         if head.has_body {
-            let Connection { stream, via, exchange, stop, input, .. } = connection;
+            let Connection { stream, via, exchange, pulse, stop, input, .. } = connection;
             let (read, write) = stream.into_split();
             let stream = tokio::io::join(io::Cursor::new(input).chain(read), write);
             // In a box, since few connections need the room that hyper's state takes.
-            return Box::pin(connection::serve(stream, via, exchange, stop)).await;
+            return Box::pin(connection::serve(stream, via, exchange, pulse, stop)).await;
         }
         connection.input.drain(..head.length);
         let keep_alive = head.keep_alive && left > 0 && !*connection.stop.borrow();
@@ -73,6 +76,7 @@ struct Connection {
     stream: TcpStream,
     via: Via,
     exchange: Arc<Exchange>,
+    pulse: Pulse,
     stop: watch::Receiver<bool>,
     /// What was read and not answered yet.
     input: Vec<u8>,
@@ -106,7 +110,7 @@ impl Connection {
             self.input.reserve(READ);
             match self.stream.try_read_buf(&mut self.input) {
                 Ok(0) => return Ok(Ok(None)),
-                Ok(_) => {}
+                Ok(_) => self.pulse.beat(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     match tokio::time::timeout_at(end, self.stream.readable()).await {
                         Ok(ready) => ready?,
@@ -125,7 +129,12 @@ impl Connection {
         let headers = [("content-type", super::answer::TEXT.to_owned())];
         let mut text = format_head(status, &headers, Some(why.len() as u64 + 1), "close");
         text += &format!("{why}\n");
-        self.write(&mut Patience::new(&self.exchange.limits), text.as_bytes(), SendFlags::empty()).await?;
+        self.write(
+            &mut Patience::new(&self.exchange.limits, &self.pulse),
+            text.as_bytes(),
+            SendFlags::empty(),
+        )
+        .await?;
         self.stream.shutdown().await?;
         let (bytes, time) = LINGER;
         let mut rest = self.stream.take(bytes);
@@ -144,7 +153,7 @@ impl Connection {
             (true, _) => "",
         };
         let mut head = format_head(status, &headers, length, connection).into_bytes();
-        let mut patience = Patience::new(&self.exchange.limits);
+        let mut patience = Patience::new(&self.exchange.limits, &self.pulse);
         let mut segments = match body {
             Outgoing::Segments(segments) => segments,
             Outgoing::Stream(events) => {
@@ -195,7 +204,8 @@ impl Connection {
             let mut most = range.end - at;
             let mut turn_ends = None;
             if let Some(share) = &mut share {
-                most = most.min(share.turn().await);
+                let stream = &self.stream;
+                most = most.min(patience.pause(share.turn(), || stream.writable()).await?);
                 turn_ends = share.turn_ends();
                 if turn_ends.is_some() && !self.is_narrow {
                     // What lies in the kernel's buffer is still sent when the turn is another's. A failure leaves it wide.

@@ -10,6 +10,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Headers in one head; loaders send five, browsers twenty.
 pub const MAX_HEADERS: usize = 64;
 
+/// Descriptors that are none of connections: listening sockets, TFTP, watches, the log.
+const OTHER_FILES: u64 = 64;
+
 /// The limits of a server's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -57,8 +60,26 @@ impl Default for Limits {
 /// and systemd give processes 1024 of them for the sake of those that use select(2).
 pub fn allow_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What cannot be raised stays; connections then wait until others end.
+    // What cannot be raised stays; fewer connections are let in then.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+impl Limits {
+    /// So many connections that all of them can have their files open: each needs two descriptors. Fewer are told to whoever
+    /// started the server; none if there are enough.
+    pub fn within_open_files(mut self) -> (Limits, Option<String>) {
+        let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = usize::try_from(current.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).max(1);
+        if most >= self.connections {
+            return (self, None);
+        }
+        let told = format!(
+            "only {most} connections at a time instead of {}: the limit of open files is {current} (LimitNOFILE=, `ulimit -n`)",
+            self.connections
+        );
+        self.connections = most;
+        (self, Some(told))
+    }
 }
 
 /// How many connections each client has.

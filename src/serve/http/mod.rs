@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listen;
 pub mod patience;
 pub mod proofs;
+pub mod pulse;
 pub mod ranges;
 pub mod segments;
 pub mod server;

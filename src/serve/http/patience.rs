@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::limits::Limits;
+use super::pulse::Pulse;
 
 /// What a client took, and how long it was waited for. Only the waiting counts, so the server's own pauses are not held
 /// against a client.
@@ -18,17 +19,52 @@ pub struct Patience {
     least: u64,
     waited: Duration,
     taken: u64,
+    /// Since when it takes nothing at all.
+    blocked: Option<Instant>,
+    pulse: Pulse,
 }
 
 impl Patience {
-    /// With a client that has not disappointed yet.
-    pub fn new(limits: &Limits) -> Patience {
-        Patience { window: limits.window, least: limits.window_bytes, waited: Duration::ZERO, taken: 0 }
+    /// With a client that has not disappointed yet; `pulse` is told when it takes something.
+    pub fn new(limits: &Limits, pulse: &Pulse) -> Patience {
+        Patience {
+            window: limits.window,
+            least: limits.window_bytes,
+            waited: Duration::ZERO,
+            taken: 0,
+            blocked: None,
+            pulse: pulse.clone(),
+        }
     }
 
     /// The client took so many bytes.
     pub fn took(&mut self, bytes: u64) {
         self.taken += bytes;
+        self.blocked = None;
+        self.pulse.beat();
+    }
+
+    /// Waits for the server's own pause to end. A client that took nothing before it, and still takes nothing, is cut off in the
+    /// midst of it: what the kernel holds for it is full, whoever's turn it is.
+    pub async fn pause<T, R: Future<Output = io::Result<()>>>(
+        &mut self,
+        pause: impl Future<Output = T>,
+        ready: impl Fn() -> R,
+    ) -> io::Result<T> {
+        let mut pause = std::pin::pin!(pause);
+        while let Some(since) = self.blocked {
+            tokio::select! {
+                over = &mut pause => return Ok(over),
+                ready = tokio::time::timeout_at((since + self.window).into(), ready()) => match ready {
+                    Ok(ready) => {
+                        ready?;
+                        self.blocked = None;
+                    }
+                    Err(_) => return Err(too_slow()),
+                }
+            }
+        }
+        Ok(pause.await)
     }
 
     /// How much longer it is waited for.
@@ -41,10 +77,7 @@ impl Patience {
         self.waited += time;
         if self.waited >= self.window {
             if self.taken < self.least {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "it takes hardly anything of its answer",
-                ));
+                return Err(too_slow());
             }
             (self.waited, self.taken) = (Duration::ZERO, 0);
         }
@@ -58,12 +91,17 @@ impl Patience {
         end: Option<Instant>,
     ) -> io::Result<()> {
         let started = Instant::now();
+        self.blocked.get_or_insert(started);
         let last = started + self.left();
         let end = end.map_or(last, |end| end.min(last));
         let ready = tokio::time::timeout_at(end.into(), ready).await;
         self.waited(started.elapsed())?;
         ready.unwrap_or(Ok(()))
     }
+}
+
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it takes hardly anything of its answer")
 }
 
 /// A stream that is written to with patience.
@@ -76,8 +114,8 @@ pub struct Patient<S> {
 
 impl<S> Patient<S> {
     /// Writes to a stream within limits.
-    pub fn new(stream: S, limits: &Limits) -> Patient<S> {
-        Patient { stream, patience: Patience::new(limits), stuck: None }
+    pub fn new(stream: S, limits: &Limits, pulse: &Pulse) -> Patient<S> {
+        Patient { stream, patience: Patience::new(limits, pulse), stuck: None }
     }
 }
 
@@ -114,7 +152,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.patience.pulse.beat();
+        }
+        read
     }
 }
 
@@ -160,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_enough_within_the_window_is_waited_for_again_and_who_does_not_is_cut() {
-        let mut patience = Patience::new(&limits());
+        let mut patience = Patience::new(&limits(), &Pulse::default());
         patience.took(10);
         patience.wait(std::future::pending(), None).await.unwrap();
         patience.took(9);
@@ -168,10 +211,26 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
+    /// attacks.md, C-M2: of a client with 250 transfers each had its turn every other minute, and was waited for in that only.
+    #[tokio::test]
+    async fn who_takes_nothing_is_cut_in_the_midst_of_a_pause_and_who_could_take_more_is_not() {
+        let mut patience = Patience::new(&limits(), &Pulse::default());
+        let never = std::future::pending;
+        // It had no chance to take anything yet.
+        let pause = tokio::time::sleep(Duration::from_millis(120));
+        patience.pause(pause, never).await.unwrap();
+        let soon = Instant::now() + Duration::from_millis(1);
+        patience.wait(std::future::pending(), Some(soon)).await.unwrap();
+        let error = patience.pause(std::future::pending::<()>(), never).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let pause = tokio::time::sleep(Duration::from_millis(120));
+        patience.pause(pause, || std::future::ready(Ok(()))).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_stream_that_takes_nothing_breaks_and_a_slow_one_does_not() {
         let (near, far) = tokio::io::duplex(16);
-        let error = Patient::new(near, &limits()).write_all(&[0; 100]).await.unwrap_err();
+        let error = Patient::new(near, &limits(), &Pulse::default()).write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(far);
 
@@ -184,7 +243,7 @@ mod tests {
                 read += tokio::io::AsyncReadExt::read(&mut far, &mut buffer).await.unwrap();
             }
         });
-        Patient::new(near, &limits()).write_all(&[0; 160]).await.unwrap();
+        Patient::new(near, &limits(), &Pulse::default()).write_all(&[0; 160]).await.unwrap();
         reader.await.unwrap();
     }
 }

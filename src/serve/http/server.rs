@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::boots::Boots;
 use super::connection;
-use super::exchange::{Exchange, Via};
+use super::exchange::{self, Exchange, Via};
 use super::http1;
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
 use super::proofs::Proofs;
+use super::pulse::{Pulse, Pulses};
 use super::shares::Shares;
 use super::tls::Tls;
 use crate::serve::endpoint::guard::{self, Guard};
@@ -25,6 +26,9 @@ use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::Site;
 use crate::serve::site::content::Content;
+
+/// How long a client that comes into a full house waits before another is closed for it.
+const CROWDED: Duration = Duration::from_millis(50);
 
 /// A server, bound but not yet answering.
 pub struct Server {
@@ -51,6 +55,7 @@ impl Server {
             boots: None,
             proofs: None,
             guard: None,
+            room: Arc::new(Semaphore::new(exchange::ROOM / exchange::ROOM_UNIT)),
             root: Mutex::default(),
         };
         let listeners = listeners.into_iter().map(Listener::into_tokio).collect::<io::Result<_>>()?;
@@ -113,6 +118,7 @@ impl Server {
         let door = Door {
             permits: Arc::new(Semaphore::new(self.exchange.limits.connections)),
             clients: Clients::default(),
+            pulses: Pulses::default(),
             exchange: Arc::new(self.exchange),
             stopped,
         };
@@ -133,6 +139,7 @@ impl Server {
 struct Door {
     permits: Arc<Semaphore>,
     clients: Clients,
+    pulses: Pulses,
     exchange: Arc<Exchange>,
     stopped: watch::Receiver<bool>,
 }
@@ -141,7 +148,6 @@ impl Door {
     /// Accepts connections for ever.
     async fn let_in(&self, socket: &TcpListener, tls: &Option<Arc<Tls>>) {
         loop {
-            let permit = self.permits.clone().acquire_owned().await;
             // Out of file descriptors, or the client is gone already: neither is the server's end.
             let Ok((stream, peer)) = socket.accept().await else {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -153,14 +159,31 @@ impl Door {
                 turn_away(&exchange, &stream, peer);
                 continue;
             };
+            let permit = self.permit().await;
+            let connected = self.pulses.enter();
             let _ = stream.set_nodelay(true);
             let (tls, stopped) = (tls.clone(), self.stopped.clone());
             tokio::spawn(async move {
-                if let Err(error) = converse(stream, tls, peer, exchange.clone(), stopped).await {
+                let pulse = connected.pulse.clone();
+                let ended = tokio::select! {
+                    ended = converse(stream, tls, peer, exchange.clone(), pulse.clone(), stopped) => ended,
+                    () = pulse.closed() => Err(io::Error::other("it moves least, and others wait to be let in")),
+                };
+                if let Err(error) = ended {
                     tell(&exchange, peer, &error);
                 }
-                drop((permit, counted));
+                drop((permit, counted, connected));
             });
+        }
+    }
+
+    /// Room for one more connection. While there is none, the one that moves least makes it.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            match tokio::time::timeout(CROWDED, self.permits.clone().acquire_owned()).await {
+                Ok(permit) => return permit.ok(),
+                Err(_) => self.pulses.close_idlest(),
+            }
         }
     }
 }
@@ -171,14 +194,15 @@ async fn converse(
     tls: Option<Arc<Tls>>,
     peer: SocketAddr,
     exchange: Arc<Exchange>,
+    pulse: Pulse,
     stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     match tls {
-        None => http1::serve(stream, Via { peer, scheme: "http" }, exchange, stopped).await,
+        None => http1::serve(stream, Via { peer, scheme: "http" }, exchange, pulse, stopped).await,
         Some(tls) => {
             let stream = Box::pin(tls.accept(stream)).await?;
             // In a box, so that connections without TLS are not as large.
-            Box::pin(connection::serve(stream, Via { peer, scheme: "https" }, exchange, stopped)).await
+            Box::pin(connection::serve(stream, Via { peer, scheme: "https" }, exchange, pulse, stopped)).await
         }
     }
 }

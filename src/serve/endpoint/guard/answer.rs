@@ -51,7 +51,11 @@ pub fn kernel_arg(
     }
     let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
     let token = guard.mint(Machine::of(labels), &profile.ignition_id, request.peer, Instant::now());
-    let token = token.map_err(refuse)?;
+    let token = match token {
+        // A machine that boots without its secrets is better off than one that does not boot.
+        Err(Refusal::Full) => return Ok(None),
+        token => token.map_err(refuse)?,
+    };
     Ok(Some(format!("ignition.config.url={base}/{PREFIX}{token}/{BOOT}")))
 }
 

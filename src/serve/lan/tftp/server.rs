@@ -42,6 +42,7 @@ struct Running {
     request: Request,
     /// Whether the client has answered.
     heard: Arc<AtomicBool>,
+    began: Instant,
     task: AbortHandle,
 }
 
@@ -107,7 +108,7 @@ impl Server {
             running.task.abort();
             self.running.remove(&peer);
         }
-        if self.running.len() >= MAX_TRANSFERS {
+        if self.running.len() >= MAX_TRANSFERS && !self.end_unheard() {
             return;
         }
         if self.running.keys().filter(|other| other.ip() == peer.ip()).count() >= MAX_TRANSFERS_OF_ONE {
@@ -127,7 +128,19 @@ impl Server {
             client.serve(asked).await;
             peer
         });
-        self.running.insert(peer, Running { request, heard, task });
+        self.running.insert(peer, Running { request, heard, began: Instant::now(), task });
+    }
+
+    /// Ends the oldest transfer to a client that was never heard of, for its address may be forged; whether there was one.
+    fn end_unheard(&mut self) -> bool {
+        let unheard = self.running.iter().filter(|(_, running)| !running.heard.load(Ordering::Relaxed));
+        let Some(peer) = unheard.min_by_key(|(_, running)| running.began).map(|(peer, _)| *peer) else {
+            return false;
+        };
+        if let Some(running) = self.running.remove(&peer) {
+            running.task.abort();
+        }
+        true
     }
 
     async fn refuse(&self, peer: SocketAddr, file: String, refusal: Refusal) {

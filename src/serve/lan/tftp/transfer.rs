@@ -14,8 +14,10 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// The longest that is waited before the same is sent again.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// How often the same is sent to a client that was never heard of: its address may be forged.
+/// How often the same is sent to a client that was never heard of, and how long an answer is awaited each time, whatever it
+/// asked for: its address may be forged, and nobody there.
 const UNHEARD_TRIES: u32 = 3;
+const UNHEARD_WAIT: Duration = Duration::from_secs(2);
 /// How long a client that was heard of may be silent, if it was asked so often in that time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENT_TRIES: u32 = 4;
@@ -135,7 +137,8 @@ impl Transfer {
         let wait = self.grant.timeout.unwrap_or_else(measured);
         // Twice as long each time, but for the client that has chosen.
         let doubled = || (wait * 2u32.pow(self.tries.saturating_sub(1).min(8))).min(LONGEST_WAIT);
-        self.sent_at + if self.grant.timeout.is_some() { wait } else { doubled() }
+        let wait = if self.grant.timeout.is_some() { wait } else { doubled() };
+        self.sent_at + if self.heard { wait } else { wait.min(UNHEARD_WAIT) }
     }
 
     /// Which bytes of the file a block is.
@@ -250,6 +253,8 @@ mod tests {
         let chosen = Grant { block: 512, window: 1, timeout: Some(Duration::from_secs(7)) };
         let mut transfer = Transfer::new(9000, chosen, true, now);
         transfer.send(now);
+        assert_eq!(transfer.deadline() - now, UNHEARD_WAIT, "whoever it is did not answer yet");
+        transfer.acknowledged(0, now);
         assert_eq!(transfer.deadline() - now, Duration::from_secs(7));
         let (mut measured, now) = self::transfer(9000, 1, true);
         measured.send(now);
