@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::guard;
 use super::routes::{Request, World, select};
-use crate::output::{GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, grub_kernel_arg, grub_rewrites};
+use crate::output::{
+    GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, grub_kernel_arg, grub_rewrites,
+};
 use crate::serve::http::answer::Answer;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::Stage;

@@ -128,7 +128,8 @@ impl Guard {
         let (mut own, mut oldest) = (0, None);
         issued.retain(|handle, known| {
             let is_own = known.is_fresh() && known.peer == peer;
-            if now >= known.until + self.life || is_own && known.machine == machine && known.config == config {
+            if now >= known.until + self.life || is_own && known.machine == machine && known.config == config
+            {
                 return false;
             }
             if is_own {

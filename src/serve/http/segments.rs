@@ -64,7 +64,7 @@ pub struct Promised {
 /// are none of another lie beneath the root.
 pub fn open(body: Body, root: Option<&Root>) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
     let (pieces, parts, end) = match body {
-        Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes.into())], Vec::new())),
+        Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes)], Vec::new())),
         Body::Stream(_) => return Ok((Vec::new(), Vec::new())),
         Body::File { pieces, range } => (pieces, vec![(String::new(), range)], String::new()),
         Body::Parts { pieces, parts, end } => (pieces, parts, end),

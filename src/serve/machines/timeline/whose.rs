@@ -58,7 +58,12 @@ impl Timeline {
         if own.is_some_and(|machine| machine.boot.marks.keys().any(|stage| *stage >= Stage::Script)) {
             return Whose::Its; // It got a script, or has reported.
         }
-        let others = || self.machines.values().map(|machine| &**machine).filter(|other| other.mac.as_ref().is_some_and(|it| it != mac));
+        let others = || {
+            self.machines
+                .values()
+                .map(|machine| &**machine)
+                .filter(|other| other.mac.as_ref().is_some_and(|it| it != mac))
+        };
         let booted = |other: &&Machine| !other.boot.marks.is_empty() || is_named(other);
         let cards = cards(labels);
         let by_card: Vec<&Machine> = others()
