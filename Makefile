@@ -16,7 +16,7 @@ check:          ## format and lints
 test:           ## everything, with the real judges
 	@tests/prerequisites.sh test
 	$(MAKE) --no-print-directory check
-	tests/peers/build.sh butane ignition matchbox containerd kubernetes >/dev/null
+	tests/peers/build.sh butane ignition matchbox cri containerd containerd-1.7 kubernetes >/dev/null
 	PREBAKE_LAB_IGNITION=go cargo test
 
 bench:          ## race against the peers
