@@ -188,6 +188,18 @@ pub enum Error {
         /// What is missing, superfluous or different.
         drift: Vec<String>,
     },
+    /// What the channel names as current is older than what is locked.
+    #[error("channel {channel} names {found} as current, and {} has {locked}", path.display())]
+    Older {
+        /// The lock, which stays.
+        path: PathBuf,
+        /// The channel.
+        channel: String,
+        /// Its version now.
+        found: Version,
+        /// The version that is locked.
+        locked: Version,
+    },
 }
 
 impl Advice for Error {
@@ -196,6 +208,7 @@ impl Advice for Error {
             Error::Syntax { .. } | Error::Newer { .. } => Exit::Config,
             Error::Unknown { .. } => Exit::Usage,
             Error::Drift { .. } => Exit::Drift,
+            Error::Older { .. } => Exit::Trust,
         }
     }
 
@@ -209,6 +222,9 @@ impl Advice for Error {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}, and the id of every input", known.join(", ")),
             },
+            Error::Older { .. } => {
+                "a mirror that is behind, or that somebody holds back: all signatures are right. --allow-older takes it".into()
+            }
             Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without --locked".into(),
         })
     }
@@ -330,6 +346,21 @@ impl Lock {
     /// The locked version, if it is one.
     pub fn version(&self) -> Option<Version> {
         self.release.version.parse().ok()
+    }
+
+    /// Whether a lock may follow this one: the version of a channel never goes back by itself, or whoever serves old files with
+    /// their right signatures decides which flaws machines have. A version that the recipe names is the user's own.
+    ///
+    /// # Errors
+    /// [`Error::Older`].
+    pub fn must_not_be_newer_than(&self, next: &Lock, path: &Path) -> Result<(), Error> {
+        match (self.version(), next.version()) {
+            (Some(locked), Some(found)) if found < locked && self.release.channel == next.release.channel => {
+                let (path, channel) = (path.to_owned(), self.release.channel.clone());
+                Err(Error::Older { path, channel, found, locked })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Seconds since 1970 that artifacts are stamped with: `SOURCE_DATE_EPOCH`, else the newest signature among the

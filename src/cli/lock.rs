@@ -14,13 +14,14 @@ use crate::build::{Inputs, Limits};
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::lock::{Error, Lock, Trust};
+use crate::recipe::VersionWish;
 use crate::store::Object;
 
 /// Write the lock of a recipe: the exact, verified inputs that builds use
 ///
-/// Every input is fetched and verified before it is locked. What is locked already and still fits the recipe stays,
-/// unless --update asks for it anew. What is signed is judged by the recipe's pin again, and the lock remembers whom the
-/// recipe trusts. What moved is printed, old → new.
+/// Every input is fetched and verified before it is locked. Inputs that are locked and still fit the recipe stay, unless
+/// --update asks for them anew. Signed inputs are judged by the recipe's pin again, and the lock remembers whom the
+/// recipe trusts. Moves are printed, old → new.
 #[derive(Args)]
 pub struct LockArgs {
     #[command(flatten)]
@@ -31,6 +32,9 @@ pub struct LockArgs {
     /// What to update: `flatcar`, a sysext's name, `github:USER`, or an input's id; all others stay as they are locked
     #[arg(value_name = "NAME", requires = "update")]
     names: Vec<String>,
+    /// Take a version that is older than the locked one, if the channel names that as current
+    #[arg(long, requires = "update")]
+    allow_older: bool,
     #[command(flatten)]
     fetch: FetchArgs,
     /// Print what moved as JSON on stdout
@@ -65,6 +69,10 @@ impl LockArgs {
         let limits = Limits { http: self.fetch.options(), ..Limits::default() };
         let progress = Progress::new();
         let Inputs { lock, .. } = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
+        let asks = matches!(project.recipe.release.version, VersionWish::Latest) && !self.allow_older;
+        if let Some(old) = old.as_ref().filter(|_| asks) {
+            old.must_not_be_newer_than(&lock, &project.lock_path)?;
+        }
         project.save(&lock, &store)?;
         match self.json {
             true => say!("{:#}", as_json(&project.lock_path, old.as_ref(), &lock)),

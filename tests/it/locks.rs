@@ -79,6 +79,30 @@ fn an_update_without_names_moves_everything_and_shows_old_and_new() {
     assert!(moved.prebake(&["lock", RECIPE]).ok().stdout.contains("small.lock is up to date"));
 }
 
+/// attacks.md, C-M15: a mirror's older, rightly signed `version.txt` took a scheduled update back to flaws that were mended.
+#[test]
+fn an_update_goes_back_to_an_older_release_only_where_somebody_says_so() {
+    let moved = Moved::new();
+    moved.prebake(&["lock", "--update", RECIPE]).ok();
+    let current = moved.world.path("release/stable/amd64-usr/current");
+    fs::remove_file(&current).unwrap();
+    symlink(VERSION, &current).unwrap();
+    let lock = || fs::read_to_string(moved.world.path("recipes/small.lock")).unwrap();
+    let before = lock();
+    for names in [&[][..], &["flatcar"]] {
+        let run = moved.prebake(&[&["lock", "--update", RECIPE], names].concat());
+        run.fails(5, &[VERSION, NEWER, "as current", "--allow-older"]);
+        assert_eq!(lock(), before, "{names:?}");
+    }
+    moved.prebake(&["lock", "--update", "--allow-older", RECIPE]).ok();
+    assert!(lock().contains(&format!("version: {VERSION}")), "{}", lock());
+    // A version that the recipe names is the user's own word.
+    moved.world.edit(RECIPE, "channel: stable", &format!("channel: stable, version: {NEWER}"));
+    moved.prebake(&["lock", RECIPE]).ok();
+    moved.world.edit(RECIPE, &format!("version: {NEWER}"), &format!("version: {VERSION}"));
+    moved.prebake(&["lock", RECIPE]).ok();
+}
+
 #[test]
 fn a_lock_without_update_stays_whatever_moved_upstream() {
     let moved = Moved::new();
