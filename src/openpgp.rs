@@ -27,6 +27,8 @@ pub use verify::{Signed, Verifier};
 
 /// Largest key file and signature file that is read, in bytes. Flatcar's are 12 KiB and 594 bytes.
 pub const MAX_BYTES: usize = 1 << 20;
+/// Most signatures in one file; each costs a pass of hashing over what it is of, and vendors sign with one key or two.
+pub const MAX_SIGNATURES: usize = 16;
 /// What to do about bytes that the wrong key vouches for.
 const SUSPICIOUS: &str =
     "do not use these bytes; check the mirror, then whether the vendor rotated its key (update the key file)";

@@ -308,7 +308,10 @@ pub(crate) fn place(object: &Path, target: &Path) -> Result<(), store::Error> {
     match fs::hard_link(object, target) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(store::Error::io("find", object)(error)),
-        Err(_) => fs::copy(object, target).map(drop).map_err(store::Error::io("write", target)),
+        // The store is elsewhere. A name that outlives a power cut must have its bytes; those of a linked file are on the disk.
+        Err(_) => fs::copy(object, target)
+            .and_then(|_| File::open(target)?.sync_all())
+            .map_err(store::Error::io("write", target)),
     }
 }
 

@@ -51,6 +51,15 @@ fn refusal(signature: &str) -> Refusal {
     }
 }
 
+/// attacks.md, C-M13: a signature file with the right signature 1,850 times cost an hour of hashing.
+#[test]
+fn a_file_of_many_signatures_is_refused_before_anything_is_hashed() {
+    let (key, one) = (key(LAB, primary(LAB)), fixture("good.sig"));
+    assert!(key.expect("a.sig", &one.repeat(MAX_SIGNATURES), SystemTime::now()).is_ok());
+    let refused = key.expect("a.sig", &one.repeat(MAX_SIGNATURES + 1), SystemTime::now()).err().unwrap();
+    assert!(refused.to_string().contains("more than 16 signatures"), "{refused}");
+}
+
 #[test]
 fn a_good_signature_names_its_signer_and_yields_the_sha512_of_the_file() {
     let data = read("tests/data/openpgp/data.txt");

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::armor::{self, Form};
 use super::key::{Part, TrustedKey, expiry};
-use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, Refusal};
+use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, MAX_SIGNATURES, Refusal};
 use crate::digest::Sha512;
 
 /// What a verified signature says.
@@ -79,8 +79,12 @@ impl TrustedKey {
         };
         let found =
             DetachedSignature::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(e.to_string()))?;
+        // Each is hashed for on its own, and vendors sign with one key or two.
         let found: Vec<DetachedSignature> =
-            found.collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
+            found.take(MAX_SIGNATURES + 1).collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
+        if found.len() > MAX_SIGNATURES {
+            return Err(bad(format!("more than {MAX_SIGNATURES} signatures")));
+        }
         let mut refused = None;
         let mut candidates = Vec::new();
         for DetachedSignature { signature } in found {

@@ -161,7 +161,10 @@ fn hexadecimal(value: f64, precision: Option<usize>) -> String {
     let digits = format!("{fraction:013x}");
     let digits = match precision {
         None => digits.trim_end_matches('0').to_owned(),
-        Some(precision) => format!("{digits:0<precision$}")[..precision].to_owned(),
+        Some(precision) => {
+            let filled = digits.clone() + &"0".repeat(precision.saturating_sub(digits.len()));
+            filled[..precision].to_owned()
+        }
     };
     let point = if digits.is_empty() { "" } else { "." };
     format!("0x{leading}{point}{digits}p{}", signed(exponent))

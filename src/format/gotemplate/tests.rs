@@ -123,6 +123,14 @@ fn a_template_that_costs_too_much_is_stopped() {
     assert_eq!(message("{{range 2000}}{{end}}"), "at <2000>: too many steps");
     assert_eq!(message("{{range 200}}123456{{end}}"), "at <200>: too much text");
     assert_eq!(message("{{printf \"%2000d\" 1}}"), "at <printf \"%2000d\" 1>: too much text");
+    // Rust's own widths end at 65,535 (attacks.md §3).
+    let wide = |format: &str| {
+        let text = format!("{{{{printf \"{format}\" 1}}}}|{{{{printf \"{format}\" 1.5}}}}");
+        Template::parse(text.as_bytes()).unwrap().render(&Value::Null).unwrap()
+    };
+    for format in ["%.70000d", "%070000d", "%.70000U", "%.70000x", "%070000.70000f", "%-70000d|"] {
+        assert!(wide(format).len() > 70_000, "{format}");
+    }
     assert_eq!(
         message("{{$x := \"0123\"}}{{range 20}}{{$x = print $x $x}}{{end}}"),
         "at <print $x $x>: too much text"

@@ -243,7 +243,7 @@ impl Printer {
         if !self.has_room(length) {
             return;
         }
-        let digits = format!("{digits:0>length$}");
+        let digits = zeros(length.saturating_sub(digits.chars().count())) + &digits;
         let prefix = match verb {
             'O' if self.flags.sharp && !digits.starts_with('0') => "0o0",
             'O' => "0o",
@@ -274,7 +274,9 @@ impl Printer {
         let character =
             u32::try_from(bits).ok().and_then(char::from_u32).filter(|c| unicode::is_printable(*c));
         let shown = character.filter(|_| self.flags.sharp).map_or(String::new(), |c| format!(" '{c}'"));
-        self.pad_with_spaces(format!("U+{bits:0digits$X}{shown}").as_bytes());
+        let hexadecimal = format!("{bits:X}");
+        let filled = zeros(digits.saturating_sub(hexadecimal.len()));
+        self.pad_with_spaces(format!("U+{filled}{hexadecimal}{shown}").as_bytes());
     }
 
     fn float(&mut self, data: &Data, value: f64, verb: char) {
@@ -336,6 +338,11 @@ impl Printer {
             self.out.resize(self.out.len() + length, fill);
         }
     }
+}
+
+/// So many zeros, where `format!` has widths up to 65,535 only.
+fn zeros(many: usize) -> String {
+    "0".repeat(many)
 }
 
 /// The sharp flag: a decimal point in any case, and the zeros that `%g` leaves out.
