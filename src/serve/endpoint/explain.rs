@@ -337,7 +337,8 @@ impl fmt::Display for Explanation {
             }
         }
         if self.others > 0 {
-            writeln!(f, "    {} more that are not near", self.others)?;
+            let are = if self.others == 1 { "is" } else { "are" };
+            writeln!(f, "    {} more that {are} not near", self.others)?;
         }
         for doubt in &self.doubts {
             writeln!(f, "\nwarning: {doubt}")?;

@@ -419,7 +419,8 @@ mod tests {
         // An address that names ever other machines displaces its own.
         let honest = guard.mint(machine("52:54:00:00:00:02", ""), "x", OTHER, now).unwrap();
         for number in 0..MOST_OF_ONE + 50 {
-            guard.mint(machine("", &number.to_string()), "x", PEER, now).unwrap();
+            let later = now + Duration::from_millis(number as u64 + 1);
+            guard.mint(machine("", &number.to_string()), "x", PEER, later).unwrap();
         }
         assert_eq!(guard.issued().len(), MOST_OF_ONE + 1);
         assert!(guard.look(honest, OTHER, now).is_ok());

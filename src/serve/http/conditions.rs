@@ -27,14 +27,15 @@ impl Version<'_> {
         if !is_wanted {
             return Some(412);
         }
+        let reads = [Method::GET, Method::HEAD].contains(request.method);
         let is_there = match tags(request, "if-none-match") {
             // The comparison that overlooks weakness: 8.8.3.2.
             Some(tags) => {
                 tags.iter().any(|tag| *tag == "*" || Some(tag.trim_start_matches("W/")) == self.etag)
             }
-            None => self.is_newer(request, "if-modified-since") == Some(false),
+            // 13.1.3: of no meaning for other methods.
+            None => reads && self.is_newer(request, "if-modified-since") == Some(false),
         };
-        let reads = [Method::GET, Method::HEAD].contains(request.method);
         is_there.then_some(if reads { 304 } else { 412 })
     }
 

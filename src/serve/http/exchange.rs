@@ -98,6 +98,12 @@ impl Exchange {
     pub async fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
         let started = Instant::now();
         let site = self.content.site();
+        // `GET boot.ipxe`: the authority's form (RFC 9112, 3.2.3), which hyper gives no path. As `/` it would be answered with
+        // another text, which a loader takes for its script.
+        let body = match head.uri.path().is_empty() && head.method != Method::CONNECT {
+            true => Err(Answer::new(400, TEXT, "the target must begin with a slash\n")),
+            false => body,
+        };
         let (answer, labels) = match body {
             Ok(body) => {
                 let request = Request {

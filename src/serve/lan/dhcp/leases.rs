@@ -42,6 +42,16 @@ pub enum NoLease {
         /// The network that it asked from, in words.
         here: String,
     },
+    /// A node whose address somebody else has who is no machine that boots.
+    #[error("node {name} has the address {address}, which is {whose}")]
+    Taken {
+        /// The node.
+        name: String,
+        /// Its address.
+        address: Ipv4Addr,
+        /// Whose it is, in words.
+        whose: &'static str,
+    },
     /// A machine without an address of its own behind a relay of another network.
     #[error("it asks through the relay {0}, where only nodes with an `ip:` are known")]
     Relay(Ipv4Addr),
@@ -105,6 +115,12 @@ impl Leases {
                 Some(relay) => (network.contains(relay), format!("the network of the relay {relay}")),
             };
             let network = if self.dhcp.subnet.contains(address) { self.dhcp.subnet } else { network };
+            let whose = [(Some(self.own), "this server's own"), (self.dhcp.gateway, "the gateway's")];
+            let whose =
+                whose.into_iter().find_map(|(taken, whose)| (taken == Some(address)).then_some(whose));
+            if let Some(whose) = whose {
+                return Err(NoLease::Taken { name: name.unwrap_or_default(), address, whose });
+            }
             return match is_here {
                 true => Ok(Lease { address, network, name }),
                 false => Err(NoLease::Elsewhere { name: name.unwrap_or_default(), address, here }),

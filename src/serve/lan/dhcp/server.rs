@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,10 +67,14 @@ impl Server {
     }
 
     async fn answer(&mut self, datagram: &[u8], from: SocketAddrV4, port: Port) {
-        let answer = match self.responder.answer(datagram, from, port, Instant::now()) {
-            Ok(answer) => answer,
-            Err(Silence::Due) => return,
-            Err(Silence::Told(told)) => return (self.notices)(&Notice::DhcpSilent(&told)),
+        let now = Instant::now();
+        let answer = || self.responder.answer(datagram, from, port, now);
+        // A fault of ours over one datagram, which anybody may send, must not silence the server for all. The panic itself is
+        // told by its hook.
+        let answer = match panic::catch_unwind(AssertUnwindSafe(answer)) {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Silence::Told(told))) => return (self.notices)(&Notice::DhcpSilent(&told)),
+            Ok(Err(Silence::Due)) | Err(_) => return,
         };
         let socket = match port {
             Port::Server => &self.server,

@@ -108,12 +108,12 @@ impl Server {
             running.task.abort();
             self.running.remove(&peer);
         }
-        if self.running.len() >= MAX_TRANSFERS && !self.end_unheard() {
-            return;
-        }
         if self.running.keys().filter(|other| other.ip() == peer.ip()).count() >= MAX_TRANSFERS_OF_ONE {
             let refusal = Refusal { code: Code::Undefined, why: "too many transfers to this address" };
             return self.refuse(peer, request.name.shown(), refusal).await;
+        }
+        if self.running.len() >= MAX_TRANSFERS && !self.end_unheard() {
+            return;
         }
         let heard = Arc::new(AtomicBool::new(false));
         let client = Client {

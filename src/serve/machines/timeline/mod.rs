@@ -34,6 +34,7 @@ pub use whose::{Whose, cards};
 
 use super::report::{Report, plain};
 use super::stamp::Stamp;
+use crate::firmware::NO_UUIDS;
 use crate::serve::endpoint::boot::holds_generation;
 use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;
@@ -48,13 +49,6 @@ const MAX_GONE: usize = 10_000;
 const BOOTS: [&str; 3] = ["BIOS", "UEFI", "iPXE"];
 /// How long after an address or UUID was seen a machine that says to have it is the one that was seen.
 const SAME: Duration = Duration::from_secs(600);
-/// What boards have whose maker gave them no UUID: they share it with others.
-const NO_UUIDS: [&str; 4] = [
-    "00000000-0000-0000-0000-000000000000",
-    "ffffffff-ffff-ffff-ffff-ffffffffffff",
-    "03000200-0400-0500-0006-000700080009",
-    "00020003-0004-0005-0006-000700080009",
-];
 
 /// What a machine is known by, the surest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
