@@ -5,6 +5,14 @@
 //!
 //! [IANA's list of processor architectures]: https://www.iana.org/assignments/dhcpv6-parameters/dhcpv6-parameters.xhtml#processor-architecture
 
+/// UUIDs of boards whose maker gave them none; many share one (SMBIOS 3.7, 7.2.1, and what AMI's firmware is shipped with).
+pub const NO_UUIDS: [&str; 4] = [
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+];
+
 /// A kind of firmware that boots from networks.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Platform {

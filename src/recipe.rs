@@ -206,13 +206,16 @@ impl Sysext {
     }
 }
 
+/// Longest recipe and inventory that is read, in bytes.
+const MAX_TEXT: usize = 16 << 20;
+
 impl Recipe {
     /// Reads and checks a recipe file.
     ///
     /// # Errors
     /// [`store::Error::Io`] when it cannot be read, else every finding in it at once.
     pub fn load(path: &Path) -> crate::error::Result<Recipe> {
-        let bytes = std::fs::read(path).map_err(store::Error::io("read the recipe", path))?;
+        let bytes = store::read_at_most(path, MAX_TEXT).map_err(store::Error::io("read the recipe", path))?;
         let name = path.display().to_string();
         let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();

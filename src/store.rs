@@ -20,12 +20,13 @@ pub mod verify;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -387,17 +388,50 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     finish(file, path)
 }
 
-/// Writes what a person asked for into a file: whole or not at all where that is a file or will be one, as it comes where it is a
-/// pipe or a device. A link leads to the file that is written; no directory is made.
+/// Writes what a person asked for into a file: whole or not at all where another file can take its place, as it comes where
+/// none can: a pipe or a device, a file of several names or of another owner, one that is mounted, one in a directory that
+/// takes no further file. A link leads to the file that is written; no directory is made, and a new file has the mode that the umask
+/// leaves it.
 pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (path, mode) = match fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => return fs::write(path, bytes),
-        Ok(meta) => (fs::canonicalize(path)?, meta.permissions().mode() & 0o777),
-        Err(_) => (path.to_owned(), 0o644),
+    let is_replaceable =
+        |meta: &fs::Metadata| meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw();
+    let (target, mode) = match fs::metadata(path) {
+        Ok(meta) if is_replaceable(&meta) => (fs::canonicalize(path)?, meta.permissions().mode() & 0o777),
+        Err(_) if fs::symlink_metadata(path).is_err() => (path.to_owned(), 0o666 & !umask()),
+        _ => return fs::write(path, bytes),
     };
-    let mut file = Unfinished::in_directory(directory_of(&path), mode)?;
-    file.write_all(bytes)?;
-    file.replace(&path)
+    let replace = || {
+        let mut file = Unfinished::in_directory(directory_of(&target), mode)?;
+        file.write_all(bytes)?;
+        file.replace(&target)
+    };
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    match replace() {
+        Err(error)
+            if [CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy]
+                .contains(&error.kind()) =>
+        {
+            fs::write(path, bytes)
+        }
+        done => done,
+    }
+}
+
+/// The bits that new files do not get, asked for without changing them for other threads.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// Reads a file that a person named, which has an end: more than `most` bytes are an error.
+pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > most {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes"))),
+        false => Ok(bytes),
+    }
 }
 
 /// Writes a small file that only its owner may read, from the first byte on, and that replaces nothing.

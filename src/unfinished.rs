@@ -14,6 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{self as unix, AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempDir};
@@ -111,7 +112,15 @@ pub fn together<T>(steps: impl FnOnce() -> T) -> T {
     steps()
 }
 
-/// Has SIGINT and SIGTERM end this process with 130, and nothing unfinished left. Not for servers, which end in their own way.
+/// Whether whoever started this process has it pass over SIGHUP, as `nohup` does.
+fn outlives_its_terminal() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is signal 1.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Has SIGINT, SIGTERM and the SIGHUP of a terminal that is gone end this process with 130, and nothing unfinished left. Not for servers, which end in their own way.
 pub fn end_on_signals() {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = || -> io::Result<()> {
@@ -124,8 +133,16 @@ pub fn end_on_signals() {
                 else {
                     return;
                 };
+                let mut hangup =
+                    (!outlives_its_terminal()).then(|| signal(SignalKind::hangup()).ok()).flatten();
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => drop(hangup.recv().await),
+                        None => std::future::pending().await,
+                    }
+                };
                 let _ = ready.send(());
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, () = hung_up => {} }
                 end();
             });
         })?;
@@ -140,6 +157,12 @@ pub fn end_on_signals() {
 /// Has something done before an interrupted process ends.
 pub fn on_interrupt(hook: impl FnOnce() + Send + 'static) {
     register().hooks.push(Box::new(hook));
+}
+
+/// Gives the thread that hears signals the time to end the process: something was interrupted, most likely by one of them.
+pub fn await_end() {
+    thread::sleep(Duration::from_secs(1));
+    settle();
 }
 
 /// Waits for the end of a process that was interrupted: what failed because its files were taken away is no news.

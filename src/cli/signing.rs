@@ -179,6 +179,9 @@ impl PassphraseArgs {
 /// Asks on the terminal, which need not be standard input.
 fn ask(subject: &str, prompt: &str) -> Result<Zeroizing<String>> {
     let typed = rpassword::prompt_password(prompt);
+    if typed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
+        crate::unfinished::await_end();
+    }
     Ok(Zeroizing::new(typed.map_err(|source| Error::NoTerminal { subject: subject.into(), source })?))
 }
 

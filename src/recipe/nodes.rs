@@ -10,8 +10,10 @@ use std::sync::Arc;
 use super::decode::{Reader, another_kind};
 use super::{Cidr, Recipe};
 use crate::arch::Arch;
+use crate::firmware::NO_UUIDS;
 use crate::memory::Bytes;
 use crate::report::{Finding, Findings, Source};
+use crate::store;
 use crate::yaml::decode::{Decoder, Fields, Spanned};
 use crate::yaml::kinds::Kind;
 use crate::yaml::{self, Node as Yaml};
@@ -51,7 +53,7 @@ pub struct Mac([u8; 6]);
 pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let name = path.display().to_string();
     let unreadable = |error| Finding::error(format!("cannot read the inventory {name}: {error}"));
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = store::read_at_most(path, super::MAX_TEXT).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|_| super::not_text(&name))?;
     parse_inventory(&Source::new(name, text), archs)
 }
@@ -160,6 +162,10 @@ impl Reader<'_> {
         let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         if groups != [8, 4, 4, 4, 12] || !hex {
             self.decoder.error(node, format!("`{text}` is not a UUID"));
+        }
+        if NO_UUIDS.contains(&text.as_str()) {
+            let why = "is the UUID of no machine: boards whose maker gave them none say it";
+            self.decoder.error(node, format!("{text} {why}"));
         }
         Some(self.decoder.spanned(node, text))
     }

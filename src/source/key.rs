@@ -11,7 +11,7 @@ use super::fetch::Error;
 use super::flatcar::KEY_URL;
 use super::http::Http;
 use crate::event::{Event, Observer};
-use crate::openpgp::{Fingerprint, TrustedKey};
+use crate::openpgp::{self, Fingerprint, TrustedKey};
 use crate::recipe::Trust;
 use crate::store::{self, Store};
 
@@ -58,7 +58,8 @@ pub async fn trusted(
 pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
     match &trust.key {
         Some(path) => {
-            let bytes = fs::read(path).map_err(store::Error::io("read the key", path))?;
+            let bytes = store::read_at_most(path, openpgp::MAX_BYTES)
+                .map_err(store::Error::io("read the key", path))?;
             Ok(Some(TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?))
         }
         None => stored(store, trust.primary),
