@@ -55,7 +55,7 @@ pub struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Inputs that only the network has.
-    #[error("--offline, but {} of the recipe's inputs are not in the store:\n  {}", missing.len(), missing.join("\n  "))]
+    #[error("--offline, but the store lacks {} of the recipe's inputs:\n  {}", missing.len(), missing.join("\n  "))]
     Offline {
         /// Their ids or URLs.
         missing: Vec<String>,

@@ -81,6 +81,9 @@ pub fn verdict() -> Result<(), store::Error> {
 /// Writes a line to standard error, or to the queue before it.
 pub fn to_stderr(words: fmt::Arguments<'_>) {
     let mut line = words.to_string();
+    if line.is_empty() {
+        return;
+    }
     if line.ends_with('\n') {
         line.pop();
     }

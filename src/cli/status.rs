@@ -8,10 +8,11 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::project::block_on;
-use super::say::{self, printable};
+use super::say;
 use super::table::Table;
 use crate::error::Result;
 use crate::serve::machines::client::{Error, Server, server_url};
+use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
 use crate::serve::machines::timeline::Stage;
@@ -152,6 +153,11 @@ async fn watch(server: &Server) -> Result<()> {
     }
 }
 
+/// What a machine said, for a terminal: a server of an older version may pass on more than ours does.
+fn safe(text: &str) -> String {
+    say::printable(&plain(text))
+}
+
 /// Everything for a person: what is served, a table, and what needs a look.
 fn picture(status: &Status, most: usize) -> String {
     let mut machines: Vec<&MachineStatus> = status.machines.iter().collect();
@@ -159,12 +165,12 @@ fn picture(status: &Status, most: usize) -> String {
         (machine.state, machine.name.is_none(), machine.name.clone(), machine.id.clone())
     });
     let mut table = Table::new(["MACHINE", "ID", "ADDRESS", "PROFILE", ">FOR", "STATE", "BOOT"]);
-    let text = |text: &Option<String>| text.as_deref().map(printable).unwrap_or_default();
+    let text = |text: &Option<String>| text.as_deref().map(safe).unwrap_or_default();
     let shown = machines.len().min(most);
     for machine in &machines[..shown] {
         table.row([
             text(&machine.name),
-            printable(&machine.id),
+            safe(&machine.id),
             text(&machine.address),
             text(&machine.profile),
             span(status.now, machine.since),
@@ -177,9 +183,9 @@ fn picture(status: &Status, most: usize) -> String {
     let up = span(status.now, status.started);
     let sent = HumanBytes(status.traffic.sent);
     let mut picture =
-        format!("{} {}, up {up}, {sent} sent\n", printable(&serving.name), serving.releases.join(", "));
+        format!("{} {}, up {up}, {sent} sent\n", safe(&serving.name), serving.releases.join(", "));
     for problem in &status.problems {
-        picture += &format!("warning: {}\n", printable(problem));
+        picture += &format!("warning: {}\n", safe(problem));
     }
     for (line, text) in table.to_string().lines().enumerate() {
         let state = line.checked_sub(1).map(|row| machines[row].state);
@@ -195,8 +201,8 @@ fn picture(status: &Status, most: usize) -> String {
     }
     for machine in machines[..shown].iter().filter(|machine| !machine.troubles.is_empty()) {
         let name = machine.name.as_deref().unwrap_or(&machine.id);
-        picture += &format!("\n{}: {}\n", printable(name), printable(&machine.troubles[0].what));
-        picture += &format!("  hint: {}\n", printable(&machine.troubles[0].hint));
+        picture += &format!("\n{}: {}\n", safe(name), safe(&machine.troubles[0].what));
+        picture += &format!("  hint: {}\n", safe(&machine.troubles[0].hint));
     }
     picture
 }
@@ -239,7 +245,7 @@ fn changes(before: &[MachineStatus], status: &Status) -> String {
         let trouble = machine.troubles.first().map(|trouble| format!(": {}", trouble.what));
         let trouble = trouble.unwrap_or_default();
         let (state, boot) = (machine.state.word(), boot(machine));
-        lines += &format!("{} {} {state} {boot}{}\n", status.now, printable(name), printable(&trouble));
+        lines += &format!("{} {} {state} {boot}{}\n", status.now, safe(name), safe(&trouble));
     }
     lines
 }

@@ -58,7 +58,10 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path) -> String {
     }
     let most = report.memory.iter().max_by_key(|(_, needed)| *needed);
     if let Some((boot, needed)) = most {
-        lines.push(format!("  memory    {needed} for {boot}, the most of {} boots", report.memory.len()));
+        lines.push(match report.memory.len() {
+            1 => format!("  memory    {needed} for {boot}"),
+            boots => format!("  memory    {needed} for {boot}, the most of {boots} boots"),
+        });
     }
     let cached = report.steps.iter().filter(|(_, outcome)| outcome.cached).count();
     lines.push(format!("  steps     {} built, {cached} cached", report.steps.len() - cached));

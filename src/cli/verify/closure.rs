@@ -79,7 +79,8 @@ impl ClosureArgs {
         say!("  inside   {}", counts.join(", "));
         let open = graph.edges().iter().filter(|edge| matches!(edge.outcome, Outcome::Open(_))).count();
         if open > 0 {
-            say!("  open     {open} are put together on the machine; --json lists them");
+            let are = if open == 1 { "is" } else { "are" };
+            say!("  open     {open} {are} put together on the machine; --json lists them");
         }
         for base in &graph.bases {
             say!("  served   at {base}");
