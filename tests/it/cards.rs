@@ -30,7 +30,6 @@ const OFFICE_BRIDGE: &str = "br1";
 /// A tree whose machines install themselves: n1 as control, whoever it does not know as worker.
 fn inventory(prepare: impl FnOnce(&World)) -> World {
     let world = world("");
-    world.edit("recipes/small.yaml", "00:00:00:00:00:00", BOOTED);
     world.edit("recipes/small.yaml", "profile: worker}", "profile: control}");
     world.edit(
         "recipes/small.yaml",

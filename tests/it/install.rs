@@ -25,8 +25,6 @@ pub fn world(options: &str) -> World {
     }
     let early = format!("kernel_args: [console=ttyS0]\n    {INSTALL}{options}}}");
     world.edit("recipes/small.yaml", "kernel_args: [console=ttyS0]", &early);
-    // The network card of the machine that runs the tests.
-    world.edit("recipes/small.yaml", "52:54:00:00:00:01", "00:00:00:00:00:00");
     let outputs = "outputs: {pxe: {}, matchbox: {}, disk: {}}\ndefault_profile:";
     world.edit("recipes/small.yaml", "default_profile:", outputs);
     world
@@ -59,7 +57,7 @@ fn the_overlay_holds_the_installer_and_os_installed_has_the_real_config() {
 
 /// Posts a report of n1, as its installer does.
 fn report(address: &str, detail: &str) {
-    let body = format!("mac=00-00-00-00-00-00&stage=installed&detail={detail}");
+    let body = format!("mac=52-54-00-00-00-01&stage=installed&detail={detail}");
     let head = format!(
         "POST /report HTTP/1.1\nHost: {address}\nConnection: close\nContent-Length: {}\n\n",
         body.len()
@@ -72,16 +70,16 @@ fn a_machine_that_says_it_is_installed_boots_its_disk_until_the_generation_moves
     let world = world(", generation: 7");
     world.build();
     let (_server, address) = Server::prebake(&world.path("output/small/current"));
-    let script = || get(&address, "/ipxe?mac=00-00-00-00-00-00", "").text();
+    let script = || get(&address, "/ipxe?mac=52-54-00-00-00-01", "").text();
     assert!(script().contains("\nkernel "));
     report(&address, "generation 6");
     assert!(script().contains("\nkernel "), "an installation of another generation");
     report(&address, "generation 7");
     let local = script();
     assert!(local.contains("sanboot --no-describe --drive 0x80") && !local.contains("kernel"), "{local}");
-    assert_eq!(get(&address, "/grub?mac=00-00-00-00-00-00", "").text(), "exit\n");
+    assert_eq!(get(&address, "/grub?mac=52-54-00-00-00-01", "").text(), "exit\n");
     // The config of the installed system is still to be had, and other machines install themselves.
-    assert!(get(&address, "/ignition?mac=00-00-00-00-00-00&os=installed", "").text().contains("/etc/role"));
+    assert!(get(&address, "/ignition?mac=52-54-00-00-00-01&os=installed", "").text().contains("/etc/role"));
     assert!(get(&address, "/ipxe?mac=52-54-00-00-00-09", "").text().contains("\nkernel "));
 }
 
@@ -161,7 +159,12 @@ cp "${!#}" "$LAB/oem/config.ign""#,
 
 /// Runs the installer of n1 against the server.
 fn install(world: &World, address: &str, disks: &str) -> Run {
-    let command = Command::new(repository(INSTALLER));
+    // The device over which the stand-in of `ip` finds the server.
+    let card = world.path("net/lo");
+    fs::create_dir_all(&card).unwrap();
+    fs::write(card.join("address"), "52:54:00:00:00:01\n").unwrap();
+    let mut command = Command::new(repository(INSTALLER));
+    command.env("PREBAKE_NET", world.path("net"));
     install_by(command, world, &format!("http://{address}"), "worker", disks, &STAND_INS)
 }
 
@@ -358,7 +361,7 @@ fn an_installer_that_is_booted_again_and_again_stops_and_page_status_and_log_say
     let world = world("");
     world.build();
     let (mut server, address) = Server::prebake(&world.path("output/small/current"));
-    booted_over(&world, &address, "00:00:00:00:00:00");
+    booted_over(&world, &address, "52:54:00:00:00:01");
     install(&world, &address, DISK).ok();
     let once_more = install(&world, &address, DISK).ok();
     assert!(
@@ -375,7 +378,7 @@ fn an_installer_that_is_booted_again_and_again_stops_and_page_status_and_log_say
         stopped.stderr
     );
     server.says(
-        "warning: 127.0.0.1: 00:00:00:00:00:00: it boots its installer again and again: it said 3 times",
+        "warning: 127.0.0.1: 52:54:00:00:00:01: it boots its installer again and again: it said 3 times",
     );
     let status: Value = serde_json::from_str(&get(&address, "/status", "").text()).unwrap();
     assert_eq!(status["machines"][0]["troubles"][0]["kind"], "installer-loop", "{status:#}");

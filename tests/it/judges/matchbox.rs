@@ -50,11 +50,17 @@ const DIFFERENCES: [(&str, Difference, &str); 8] = [
     ("/report", Status(404, 200), "an endpoint of our own"),
 ];
 
+/// A script without the words that only our server adds, and without the quotes by which GRUB takes a tree's arguments as they
+/// are (`loaders.rs` and real GRUB judge those).
 fn without_words(script: &str) -> String {
-    let ours =
-        |word: &&str| ["prebake.url=", "prebake.mac=", "BOOTIF="].iter().any(|key| word.starts_with(key));
+    let bare = |word: &str| word.trim_matches('\'').to_owned();
+    // GRUB fills in values within double quotes.
+    let is_ours = |word: &str| {
+        let word = word.trim_start_matches('"');
+        ["prebake.url=", "prebake.mac=", "BOOTIF="].iter().any(|key| word.starts_with(key))
+    };
     let without = |line: &str| {
-        let kept: Vec<&str> = line.split(' ').filter(|word| !ours(word)).collect();
+        let kept: Vec<String> = line.split(' ').filter(|word| !is_ours(word)).map(bare).collect();
         kept.join(" ") + "\n"
     };
     script.lines().map(without).collect()
