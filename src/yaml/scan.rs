@@ -2,8 +2,9 @@
 //!
 //! Butane reads configs with that library, so its verdict is the rule here, also where YAML 1.2 says otherwise: a block
 //! scalar gets no line end that was not written, U+0085, U+2028 and U+2029 end lines, a quoted text goes on at any column,
-//! tabs indent nothing. The steps and the words of faults are those of its `scannerc.go` (MIT), itself libyaml's; no crate
-//! follows it (saphyr-parser and granit-parser follow YAML 1.2, libyaml-safer follows libyaml 0.2.5).
+//! tabs indent nothing. The steps and the words of faults follow its `scannerc.go` (Copyright 2011-2019 Canonical Ltd and
+//! 2006-2010 Kirill Simonov, MIT), which follows libyaml; no crate does (saphyr-parser and granit-parser follow YAML 1.2,
+//! libyaml-safer follows libyaml 0.2.5).
 
 use std::collections::{HashMap, VecDeque};
 
