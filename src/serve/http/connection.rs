@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::answer::{Answer, TEXT};
-use super::exchange::{Exchange, Outgoing, ROOM_UNIT, Reply, Via};
+use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::limits::MAX_HEADERS;
 use super::patience::Patient;
 use super::pulse::Pulse;
@@ -31,7 +31,7 @@ use crate::serve::machines::report::MAX_BODY;
 use crate::serve::machines::watchers::Events;
 
 /// How much of a file is in memory for one transfer at a time, three times: read, waiting, leaving.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 128 << 10;
 /// The same for a transfer that shares its connection with others, and may be made to wait by its client alone.
 const STREAM_CHUNK: usize = 32 << 10;
 /// What hyper may hold of one such, in bytes.
@@ -69,11 +69,11 @@ where
     let service = hyper::service::service_fn({
         let exchange = exchange.clone();
         move |request| {
-            let exchange = exchange.clone();
-            async move { Ok::<_, Infallible>(answer(&exchange, via, request).await) }
+            let (exchange, pulse) = (exchange.clone(), pulse.clone());
+            async move { Ok::<_, Infallible>(answer(&exchange, via, pulse, request).await) }
         }
     });
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits, &pulse)), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -100,7 +100,13 @@ fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
     io::Error::other(error)
 }
 
-async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -> Response<Transfer> {
+async fn answer(
+    exchange: &Exchange,
+    via: Via,
+    pulse: Pulse,
+    request: HttpRequest<Incoming>,
+) -> Response<Transfer> {
+    pulse.beat();
     let (mut head, body) = request.into_parts();
     // HTTP/2 says the host in its own way.
     if let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
@@ -124,7 +130,7 @@ async fn answer(exchange: &Exchange, via: Via, request: HttpRequest<Incoming>) -
         Outgoing::Segments(segments) => match segments.as_slice() {
             [] => Source::Bytes(Bytes::new()),
             [Segment::Bytes(bytes)] => Source::Bytes(bytes.clone()),
-            _ => Source::Files(feed(segments, via, chunk, exchange)),
+            _ => Source::Files(feed(segments, via, chunk, exchange, pulse)),
         },
     };
     response.body(Transfer { source, tally }).unwrap_or_else(|_| unreachable!("answers have plain headers"))
@@ -143,16 +149,18 @@ async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer
     }
 }
 
-/// Reads segments a few chunks ahead of the socket, as the client's share and the memory that all such transfers have together
-/// allow. A transfer that takes nothing for long ends, even where the connection under it moves for others.
+/// Reads segments a few chunks ahead of the socket, as the client's share and room allow. Where an answer stands still for long,
+/// its connection ends, even if that moves for others.
 fn feed(
     segments: Vec<Segment>,
     via: Via,
     chunk: usize,
     exchange: &Exchange,
+    pulse: Pulse,
 ) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(1);
-    let (shares, room, window) = (exchange.shares.clone(), exchange.room.clone(), exchange.limits.window);
+    let (shares, room, window) =
+        (exchange.shares.clone(), exchange.rooms.of(via.peer.ip()), exchange.limits.window);
     tokio::spawn(async move {
         let length: u64 = segments.iter().map(Segment::length).sum();
         let mut share = (length > SHORT).then(|| shares.join(via.peer.ip()));
@@ -163,9 +171,7 @@ fn feed(
                     None => chunk,
                 };
                 let most = most.min(segment.length() as usize);
-                let Ok(room) = room.clone().acquire_many_owned(most.div_ceil(ROOM_UNIT) as u32).await else {
-                    return;
-                };
+                let room = room.take(most).await;
                 let read =
                     tokio::task::spawn_blocking(move || segment.read(most).map(|chunk| (chunk, segment)));
                 let chunk = match read.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
@@ -182,10 +188,13 @@ fn feed(
                     share.sent(chunk.len() as u64);
                 }
                 match tokio::time::timeout(window, sender.reserve()).await {
-                    Ok(Ok(place)) => place.send(Ok(chunk)),
-                    // The client is gone, or its connection lives and this answer is of no use to it: what was promised of it
-                    // does not come, and hyper resets the stream.
-                    Ok(Err(_)) | Err(_) => return,
+                    Ok(Ok(place)) => {
+                        place.send(Ok(chunk));
+                        pulse.beat();
+                    }
+                    Ok(Err(_)) => return,
+                    // hyper asks for nothing while a stream's window is shut, so that only the end of the connection ends it.
+                    Err(_) => return pulse.is_stuck(),
                 }
             }
         }

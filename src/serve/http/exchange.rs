@@ -9,12 +9,12 @@ use hyper::Method;
 use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
 use rustix::io::Errno;
-use tokio::sync::Semaphore;
 
 use super::answer::{Answer, Body, Lack, TEXT};
 use super::boots::{Boots, Turn};
 use super::limits::Limits;
 use super::proofs::{Proofs, Verdict};
+use super::room::Rooms;
 use super::segments::{self, Segment};
 use super::shares::{SHORT, Shares};
 use super::tally::Tally;
@@ -51,16 +51,11 @@ pub struct Exchange {
     pub proofs: Option<Arc<Proofs>>,
     /// Who gives out what is private; none if nobody gets it.
     pub guard: Option<Arc<Guard>>,
-    /// How much of files may be in memory, in [`ROOM_UNIT`]s, where they leave as buffers.
-    pub room: Arc<Semaphore>,
+    /// How much of files may be in memory where they leave as buffers.
+    pub rooms: Rooms,
     /// The directory of the site that was answered from last, open, if it has one.
     pub root: Mutex<Option<Arc<Root>>>,
 }
-
-/// What is counted of files in memory, in bytes.
-pub const ROOM_UNIT: usize = 1 << 10;
-/// How much of files may be in memory: enough for a hundred transfers over HTTPS at full speed; more of them share it.
-pub const ROOM: usize = 96 << 20;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]

@@ -130,7 +130,7 @@ impl Connection {
         let mut text = format_head(status, &headers, Some(why.len() as u64 + 1), "close");
         text += &format!("{why}\n");
         self.write(
-            &mut Patience::new(&self.exchange.limits, &self.pulse),
+            &mut Patience::new(&self.exchange.limits, Some(&self.pulse)),
             text.as_bytes(),
             SendFlags::empty(),
         )
@@ -153,10 +153,11 @@ impl Connection {
             (true, _) => "",
         };
         let mut head = format_head(status, &headers, length, connection).into_bytes();
-        let mut patience = Patience::new(&self.exchange.limits, &self.pulse);
+        let mut patience = Patience::new(&self.exchange.limits, Some(&self.pulse));
         let mut segments = match body {
             Outgoing::Segments(segments) => segments,
             Outgoing::Stream(events) => {
+                self.narrow();
                 self.write(&mut patience, &head, SendFlags::empty()).await?;
                 self.stream_events(events, &mut patience, &mut tally).await?;
                 return Ok(false);
@@ -170,6 +171,9 @@ impl Connection {
             self.write(&mut patience, &head, SendFlags::empty()).await?;
             tally.sent(length);
             return Ok(stays);
+        }
+        if segments.iter().any(|segment| matches!(segment, Segment::Bytes(bytes) if bytes.len() > NARROW)) {
+            self.narrow();
         }
         self.write(&mut patience, &head, SendFlags::MORE).await?;
         drop(head);
@@ -207,9 +211,9 @@ impl Connection {
                 let stream = &self.stream;
                 most = most.min(patience.pause(share.turn(), || stream.writable()).await?);
                 turn_ends = share.turn_ends();
-                if turn_ends.is_some() && !self.is_narrow {
-                    // What lies in the kernel's buffer is still sent when the turn is another's. A failure leaves it wide.
-                    self.is_narrow = set_socket_send_buffer_size(&self.stream, NARROW).is_ok();
+                if turn_ends.is_some() {
+                    // What lies in the kernel's buffer is still sent when the turn is another's.
+                    self.narrow();
                 }
             }
             let send = || Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), most as usize)?);
@@ -233,6 +237,14 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Has the kernel hold little of what is to be sent: what it holds for clients that do not read is nobody's, and it takes
+    /// megabytes of a long text else. A failure leaves it wide.
+    fn narrow(&mut self) {
+        if !self.is_narrow {
+            self.is_narrow = set_socket_send_buffer_size(&self.stream, NARROW).is_ok();
+        }
     }
 
     /// Sends bytes from memory.

@@ -14,6 +14,7 @@ pub mod patience;
 pub mod proofs;
 pub mod pulse;
 pub mod ranges;
+pub mod room;
 pub mod segments;
 pub mod server;
 pub mod shares;

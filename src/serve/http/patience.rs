@@ -21,19 +21,20 @@ pub struct Patience {
     taken: u64,
     /// Since when it takes nothing at all.
     blocked: Option<Instant>,
-    pulse: Pulse,
+    /// Told when an answer moves; none where what is written may be anything.
+    pulse: Option<Pulse>,
 }
 
 impl Patience {
-    /// With a client that has not disappointed yet; `pulse` is told when it takes something.
-    pub fn new(limits: &Limits, pulse: &Pulse) -> Patience {
+    /// With a client that has not disappointed yet; `pulse` is told when it takes something of an answer.
+    pub fn new(limits: &Limits, pulse: Option<&Pulse>) -> Patience {
         Patience {
             window: limits.window,
             least: limits.window_bytes,
             waited: Duration::ZERO,
             taken: 0,
             blocked: None,
-            pulse: pulse.clone(),
+            pulse: pulse.cloned(),
         }
     }
 
@@ -41,7 +42,9 @@ impl Patience {
     pub fn took(&mut self, bytes: u64) {
         self.taken += bytes;
         self.blocked = None;
-        self.pulse.beat();
+        if let Some(pulse) = &self.pulse {
+            pulse.beat();
+        }
     }
 
     /// Waits for the server's own pause to end. A client that took nothing before it, and still takes nothing, is cut off in the
@@ -114,8 +117,8 @@ pub struct Patient<S> {
 
 impl<S> Patient<S> {
     /// Writes to a stream within limits.
-    pub fn new(stream: S, limits: &Limits, pulse: &Pulse) -> Patient<S> {
-        Patient { stream, patience: Patience::new(limits, pulse), stuck: None }
+    pub fn new(stream: S, limits: &Limits) -> Patient<S> {
+        Patient { stream, patience: Patience::new(limits, None), stuck: None }
     }
 }
 
@@ -152,12 +155,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.patience.pulse.beat();
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -203,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_enough_within_the_window_is_waited_for_again_and_who_does_not_is_cut() {
-        let mut patience = Patience::new(&limits(), &Pulse::default());
+        let mut patience = Patience::new(&limits(), None);
         patience.took(10);
         patience.wait(std::future::pending(), None).await.unwrap();
         patience.took(9);
@@ -214,7 +212,7 @@ mod tests {
     /// attacks.md, C-M2: of a client with 250 transfers each had its turn every other minute, and was waited for in that only.
     #[tokio::test]
     async fn who_takes_nothing_is_cut_in_the_midst_of_a_pause_and_who_could_take_more_is_not() {
-        let mut patience = Patience::new(&limits(), &Pulse::default());
+        let mut patience = Patience::new(&limits(), None);
         let never = std::future::pending;
         // It had no chance to take anything yet.
         let pause = tokio::time::sleep(Duration::from_millis(120));
@@ -230,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_takes_nothing_breaks_and_a_slow_one_does_not() {
         let (near, far) = tokio::io::duplex(16);
-        let error = Patient::new(near, &limits(), &Pulse::default()).write_all(&[0; 100]).await.unwrap_err();
+        let error = Patient::new(near, &limits()).write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(far);
 
@@ -243,7 +241,7 @@ mod tests {
                 read += tokio::io::AsyncReadExt::read(&mut far, &mut buffer).await.unwrap();
             }
         });
-        Patient::new(near, &limits(), &Pulse::default()).write_all(&[0; 160]).await.unwrap();
+        Patient::new(near, &limits()).write_all(&[0; 160]).await.unwrap();
         reader.await.unwrap();
     }
 }

@@ -1,12 +1,16 @@
 //! Which connections move, so that in a full house the one that moves least makes room for a machine that comes.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+/// Why the connection that moves least is closed.
+const CROWDED: &str = "it moves least, and others wait to be let in";
+/// Why one is closed of which an answer stands still, though its other bytes move.
+const STUCK: &str = "it takes hardly anything of an answer";
 
 /// A connection that moved within this time is not closed for another. Loaders pause for less between two files.
 const REST: Duration = Duration::from_secs(5);
@@ -29,6 +33,7 @@ struct Beats {
     began: Instant,
     /// Milliseconds from then to the last move.
     last: AtomicU64,
+    is_stuck: AtomicBool,
     close: Notify,
 }
 
@@ -42,19 +47,31 @@ pub struct Counted {
 
 impl Default for Pulse {
     fn default() -> Pulse {
-        Pulse(Arc::new(Beats { began: Instant::now(), last: AtomicU64::new(0), close: Notify::new() }))
+        Pulse(Arc::new(Beats {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            is_stuck: AtomicBool::new(false),
+            close: Notify::new(),
+        }))
     }
 }
 
 impl Pulse {
-    /// Something came or left.
+    /// A request came, or something of an answer left. What a protocol says to keep itself alive is neither.
     pub fn beat(&self) {
         self.0.last.store(self.0.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Waits until the connection is to make room for another.
-    pub fn closed(&self) -> impl Future<Output = ()> {
-        self.0.close.notified()
+    /// Has the connection closed, since an answer on it stands still.
+    pub fn is_stuck(&self) {
+        self.0.is_stuck.store(true, Ordering::Relaxed);
+        self.0.close.notify_one();
+    }
+
+    /// Waits until the connection is to be closed; why.
+    pub async fn closed(&self) -> &'static str {
+        self.0.close.notified().await;
+        if self.0.is_stuck.load(Ordering::Relaxed) { STUCK } else { CROWDED }
     }
 
     fn rests(&self) -> Duration {
@@ -107,6 +124,7 @@ mod tests {
             Pulse(Arc::new(Beats {
                 began: Instant::now() - Duration::from_secs(seconds),
                 last: AtomicU64::new(0),
+                is_stuck: AtomicBool::new(false),
                 close: Notify::new(),
             }))
         };

@@ -12,12 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::boots::Boots;
 use super::connection;
-use super::exchange::{self, Exchange, Via};
+use super::exchange::{Exchange, Via};
 use super::http1;
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
 use super::proofs::Proofs;
 use super::pulse::{Pulse, Pulses};
+use super::room::Rooms;
 use super::shares::Shares;
 use super::tls::Tls;
 use crate::serve::endpoint::guard::{self, Guard};
@@ -55,7 +56,7 @@ impl Server {
             boots: None,
             proofs: None,
             guard: None,
-            room: Arc::new(Semaphore::new(exchange::ROOM / exchange::ROOM_UNIT)),
+            rooms: Rooms::default(),
             root: Mutex::default(),
         };
         let listeners = listeners.into_iter().map(Listener::into_tokio).collect::<io::Result<_>>()?;
@@ -167,7 +168,7 @@ impl Door {
                 let pulse = connected.pulse.clone();
                 let ended = tokio::select! {
                     ended = converse(stream, tls, peer, exchange.clone(), pulse.clone(), stopped) => ended,
-                    () = pulse.closed() => Err(io::Error::other("it moves least, and others wait to be let in")),
+                    why = pulse.closed() => Err(io::Error::other(why)),
                 };
                 if let Err(error) = ended {
                     tell(&exchange, peer, &error);

@@ -13,10 +13,12 @@ use super::status::Status;
 
 /// Bytes of documents and events that are held at a time, beside the newest.
 const HELD: usize = 64 << 20;
-/// A document is made again after this many times what it took to make, so that making takes one core a twentieth of its
+/// A document up to this length, in bytes, is made whenever something changed: a hall of some hundred machines.
+const SHORT: usize = 512 << 10;
+/// A longer one is made again after this many times what it took to make, so that making takes one core a twentieth of its
 /// time, however many ask...
 const REST: u32 = 20;
-/// ...and after a second at the latest, since machines get stuck without a word.
+/// ...and any after a second at the latest, since machines get stuck without a word.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A server-sent event: what is before the document, and behind it.
@@ -131,7 +133,7 @@ impl Picture {
     /// Whether it is as good as a new one.
     fn serves(&self, revision: u64) -> bool {
         let age = self.made.elapsed();
-        let rests = age < (self.took * REST).min(FRESH);
+        let rests = self.event.bytes.len() > SHORT && age < self.took * REST;
         age < FRESH && (self.revision == revision || rests)
     }
 }
