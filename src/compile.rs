@@ -100,7 +100,9 @@ pub fn compile(
     compiler.public.sysexts(sysexts).map_err(store::Error::io("read", "the folders of sysexts".as_ref()))?;
     compiler.note(recipe.unmatched_profiles());
     compiler.note(delivery::release_faults(recipe, version));
-    compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));
+    if !sysexts.is_empty() {
+        compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));
+    }
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile) in &recipe.profiles {

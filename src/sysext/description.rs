@@ -389,6 +389,10 @@ impl Description {
 pub(super) fn expand_url(variables: &Variables, template: &str) -> Result<String, String> {
     let text = variables.expand(template)?;
     match Url::parse(&text) {
+        // The lock, the SBOM and the provenance of every tree hold it.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("it holds a user or a password, which the lock and every tree would publish; give them to a mirror, by PREBAKE_MIRROR_WEB".into())
+        }
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url.into()),
         Ok(url) => Err(format!("{text} has the scheme `{}`; http and https can be fetched", url.scheme())),
         Err(why) => Err(format!("`{text}` is not a URL: {why}")),

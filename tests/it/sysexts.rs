@@ -164,6 +164,19 @@ fn a_recipe_may_set_only_known_variables_to_plain_values() {
     }
 }
 
+/// attacks.md, C-M9: the password lay in the lock, the SBOM and the provenance of every tree.
+#[test]
+fn a_password_in_a_components_url_is_refused_and_not_told() {
+    for url in ["https://robot:TOPSECRET@x/a", "https://TOPSECRET@x/a"] {
+        let text = format!(
+            "schema: 1\nname: demo\nversion: '1'\nos: any\ncomponents:\n  a: {{url: \"{url}\", sha256_url: \"https://x/b\", install: /usr/bin/a}}\n"
+        );
+        let faults = World::faults(&text);
+        assert!(faults.iter().any(|fault| fault.contains("a user or a password")), "{faults:?}");
+        assert!(!faults.iter().any(|fault| fault.contains("TOPSECRET")), "{faults:?}");
+    }
+}
+
 #[test]
 fn every_fault_of_a_description_is_told_at_once_in_the_order_of_the_text() {
     let text = "schema: 2\nname: other\nversion: a/b\nos: debian\nreload: 1\nvariables: {arch: x}\n\
