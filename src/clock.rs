@@ -3,7 +3,7 @@
 //! A server without a network has no time but that of its CMOS battery. Whoever judges a time says so here, and a person is
 //! told to look at the clock before anything else is suspected.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use humantime::format_rfc3339_seconds;
 
@@ -19,6 +19,9 @@ pub enum Judgement {
 /// 2026-11-01: nobody ran this program before, whatever the clock says. Seconds since 1970.
 const WRITTEN: u64 = 1_793_491_200;
 
+/// The last second of the year 9999, beyond which RFC 3339 has no form.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
 /// Advice that names this machine's clock first: `otherwise` is what to do if it is right.
 pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     let says = date(now);
@@ -32,9 +35,9 @@ pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     }
 }
 
-/// A time as messages show it. What is before 1970 cannot be said in RFC 3339's words by everybody.
+/// A time as messages show it, from 1970 to 9999: others have no form in RFC 3339 that everybody reads.
 pub fn date(time: SystemTime) -> String {
-    format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+    format_rfc3339_seconds(time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)).to_string()
 }
 
 /// Whether the clock stands before the day on which this was written.

@@ -191,7 +191,7 @@ impl Output {
         let who = format!(
             "process {} since {}\n",
             std::process::id(),
-            humantime::format_rfc3339_seconds(std::time::SystemTime::now())
+            crate::clock::date(std::time::SystemTime::now())
         );
         lock.set_len(0)
             .and_then(|()| lock.write_all(who.as_bytes()))

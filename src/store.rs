@@ -97,8 +97,8 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Room { .. } => {
-                Some("make room on its disk, or choose another with --store or PREBAKE_STORE; if no file of this kind is so large, the mirror lies".into())
+            Error::Room { path, .. } => {
+                Some(format!("{}; if no file of this kind is so large, the mirror lies", unfinished::full(path)))
             }
             Error::Io { source, path, .. } if unfinished::is_full(source) => Some(unfinished::full(path)),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -7,14 +7,13 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::store;
+use crate::error::Advice;
 
 /// Writes a line of data to standard output.
 macro_rules! say {
@@ -69,14 +68,19 @@ pub fn is_refused() -> bool {
 ///
 /// # Errors
 /// What the kernel said, once.
-pub fn verdict() -> Result<(), store::Error> {
+pub fn verdict() -> Result<(), Refused> {
     match REFUSED.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        Some(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(store::Error::io("write", Path::new("standard output"))(error))
-        }
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(Refused(error)),
         _ => Ok(()),
     }
 }
+
+/// Standard output took no more; all else was done.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write standard output")]
+pub struct Refused(#[source] io::Error);
+
+impl Advice for Refused {}
 
 /// Writes a line to standard error, or to the queue before it.
 pub fn to_stderr(words: fmt::Arguments<'_>) {

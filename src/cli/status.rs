@@ -182,8 +182,10 @@ fn picture(status: &Status, most: usize) -> String {
     let serving = &status.serving;
     let up = span(status.now, status.started);
     let sent = HumanBytes(status.traffic.sent);
-    let mut picture =
-        format!("{} {}, up {up}, {sent} sent\n", safe(&serving.name), serving.releases.join(", "));
+    let mut picture = format!(
+        "{}, up {up}, {sent} sent\n",
+        [safe(&serving.name), serving.releases.join(", ")].join(" ").trim_end()
+    );
     for problem in &status.problems {
         picture += &format!("warning: {}\n", safe(problem));
     }

@@ -45,7 +45,10 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Swapped(site) => format!("now {}", serving(site)),
         Notice::Flawed(flaw) => format!("warning: {flaw}"),
         Notice::Warning { peer, text } => format!("warning: {peer}: {text}"),
-        Notice::Kept(error) => format!("still serving the old build: {error}"),
+        Notice::Kept(error) => {
+            let lines: Vec<String> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+            format!("still serving the old build: {}", lines.join("; "))
+        }
         Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
         Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
     };
