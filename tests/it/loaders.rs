@@ -253,6 +253,8 @@ fn the_grub_menu_of_a_tree_has_quotes_and_that_of_a_data_directory_is_matchboxs(
         "#x",
         "sshkey=ssh-ed25519 AAA me",
         &url,
+        "prebake.mac=52:54:00:00:00:01",
+        "BOOTIF=01-52-54-00-00-00-01",
     ];
     assert_eq!(words(linux), expected);
     assert!(linux.starts_with("\"/assets/k\" console=ttyS0 'foo=a&b' "), "{linux}");

@@ -140,7 +140,7 @@ fn a_unified_kernel_image_holds_kernel_initrds_and_arguments_and_can_be_signed()
         "    ignition: [worker.ign]\n",
         "    ignition: [worker.ign]\n    early_initrds: [ucode.cpio]\n",
     );
-    fs::write(world.path("recipes/ucode.cpio"), "070701 and the rest").unwrap();
+    world.write("recipes/ucode.cpio", archive("kernel/x86/microcode/GenuineIntel.bin", &noise(3000)));
     world.build();
     assert_eq!(world.names("output/small/current/boot/uki"), ["control+n2.efi", "control.efi", "worker.efi"]);
     let image = world.path("output/small/current/boot/uki/worker.efi");

@@ -155,7 +155,7 @@ fn ranges_give_the_first_the_middle_and_the_last_bytes_and_nothing_beyond_the_en
     let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
     for (part, range) in [(&image[0..4], "0-3"), (&image[8..12], "8-11")] {
         let wanted =
-            [format!("content-range: bytes {range}/{SIZE}\r\n\r\n").as_bytes(), part, b"\r\n--"].concat();
+            [format!("Content-Range: bytes {range}/{SIZE}\r\n\r\n").as_bytes(), part, b"\r\n--"].concat();
         assert!(reply.body.windows(wanted.len()).any(|bytes| bytes == wanted), "{range}");
     }
     assert!(reply.body.ends_with(format!("\r\n--{boundary}--\r\n").as_bytes()));

@@ -477,6 +477,20 @@ fn one_client_cannot_take_all_transfers() {
     assert_eq!(packet[..4], [0, 5, 0, 0], "{}", String::from_utf8_lossy(&packet[4..]));
 }
 
+/// attacks.md, C-M4: 256 datagrams, whose senders need not be there, stopped TFTP for eleven minutes.
+#[test]
+fn transfers_to_clients_that_never_answered_make_room_at_once() {
+    let served = Served::new(&[("ipxe.efi", &loader(500_000))]);
+    let begin = |last: usize| {
+        let socket = UdpSocket::bind(format!("127.0.1.{last}:0")).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(b"\0\x01ipxe.efi\0octet\0timeout\x00255\0", served.address).unwrap();
+        socket
+    };
+    let _silent: Vec<UdpSocket> = (0..256).map(|number| begin(1 + number / 8)).collect();
+    assert!(begin(200).recv(&mut [0; 600]).is_ok());
+}
+
 #[test]
 fn beyond_the_most_transfers_a_request_waits_until_one_ends() {
     let bytes = loader(500_000);
@@ -489,8 +503,13 @@ fn beyond_the_most_transfers_a_request_waits_until_one_ends() {
     };
     let begun: Vec<UdpSocket> = (0..256).map(|number| begin(1 + number / 8)).collect();
     let mut buffer = [0; 600];
-    let (_, port_of_first) = begun[0].recv_from(&mut buffer).unwrap();
-    begun[1..].iter().for_each(|socket| assert!(socket.recv(&mut [0; 600]).is_ok()));
+    let ports: Vec<SocketAddr> =
+        begun.iter().map(|socket| socket.recv_from(&mut buffer).unwrap().1).collect();
+    for (socket, port) in begun.iter().zip(&ports) {
+        socket.send_to(b"\0\x04\0\x01", port).unwrap();
+        assert!(socket.recv(&mut buffer).is_ok(), "a client that answers is waited for");
+    }
+    let port_of_first = ports[0];
     let late = begin(200);
     late.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert!(late.recv(&mut buffer).is_err(), "one too many");

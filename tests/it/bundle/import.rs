@@ -190,9 +190,16 @@ fn an_import_that_is_killed_at_any_moment_leaves_nothing_half_and_goes_on_where_
     desk.create("old", "old.bundle", &["--sequence", "1"]).ok();
     desk.create("new", "new.bundle", &["--sequence", "2"]).ok();
     let import = ["bundle", "import", "new.bundle", "--trust", "site.pub"];
-    let started = Instant::now();
-    desk.prebake(&import).ok();
-    let whole = started.elapsed();
+    // The shorter of two, or most would be done before they are killed.
+    let whole = [(), ()].map(|()| {
+        for directory in ["store", "output"] {
+            let _ = fs::remove_dir_all(desk.path(directory));
+        }
+        let started = Instant::now();
+        desk.prebake(&import).ok();
+        started.elapsed()
+    });
+    let whole = whole[0].min(whole[1]);
     let mut interrupted = 0;
     for round in 0..20 {
         for directory in ["store", "output"] {
