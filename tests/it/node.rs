@@ -329,10 +329,18 @@ fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
 
     let (merged, pinned) = follow(&mut machine, &nonce);
     assert_eq!(merged, BTreeSet::from(SYSEXTS.map(str::to_owned)));
+    // Each image by its tag and, as CRI looks for it where a pod names one, by the digests of its index and of its manifest.
+    let (by_digest, by_tag): (BTreeSet<String>, BTreeSet<String>) =
+        pinned.into_iter().partition(|name| name.contains("@sha256:"));
     let names = WORKER.map(|(host, repository, tag)| format!("{host}/{repository}:{tag}"));
     // What containerd is configured to start sandboxes with it pins by itself.
     let wanted: BTreeSet<String> = names.into_iter().chain([sandbox]).collect();
-    assert_eq!(pinned, wanted);
+    assert_eq!(by_tag, wanted);
+    for (host, repository, _) in WORKER {
+        let image = format!("{host}/{repository}@");
+        assert_eq!(by_digest.iter().filter(|name| name.starts_with(&image)).count(), 2, "{by_digest:?}");
+    }
+    assert_eq!(by_digest.len(), 2 * WORKER.len());
 
     let ready = r#""reason": "KubeletReady""#;
     let node = ask(&cluster, &["get", "node", "node1"], ready);
