@@ -8,7 +8,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 
 use crate::arch::Arch;
-use crate::source::http::words;
+use crate::source::http::words::{self, printable};
 use crate::store::Object;
 
 /// Longest document that is read, in bytes: what the distribution specification bids registries to take.
@@ -215,11 +215,6 @@ fn object(descriptor: &Descriptor) -> Result<Object, String> {
         "sha256" => Ok(Object { sha256: digest.digest().parse()?, size: descriptor.size() }),
         other => Err(format!("it names a digest of {}; only sha256 is read", printable(other))),
     }
-}
-
-/// What a registry says, fit for a terminal.
-fn printable(text: &str) -> String {
-    words::printable(text)
 }
 
 impl Manifest {
