@@ -19,6 +19,9 @@ pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 pub enum Notice<'n> {
     /// A part of a long answer has left. Comes some times a second, and never for what is sent at once.
     Progress(&'n Record),
+    /// The last part of an answer is about to leave, for what must be so before the client can act on it. If it breaks off after
+    /// all, [`Notice::Answered`] says so.
+    Leaving(&'n Record),
     /// An answer has left, or broke off.
     Answered(&'n Record),
     /// A client was turned away before it had asked anything that can be answered, or its connection was cut off.

@@ -96,6 +96,7 @@ fn words(notice: &Notice<'_>) -> String {
         Notice::Answered(record) if record.sent < record.length => format!("broke off {}", record.path),
         Notice::Answered(record) => format!("answered {} {}", record.status, record.path),
         Notice::Cut(cut) => format!("cut {:?} {}", cut.status, cut.why),
+        Notice::Leaving(record) => format!("last of {}", record.path),
         other => format!("{other:?}"),
     }
 }

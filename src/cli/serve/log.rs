@@ -28,7 +28,7 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
     // A clock that is beyond RFC 3339 must not end the server.
     let now = humantime::format_rfc3339_seconds(Stamp::from(SystemTime::now()).into());
     let told = match notice {
-        Notice::Progress(_) => return None,
+        Notice::Progress(_) | Notice::Leaving(_) => return None,
         Notice::Answered(record) => request_line(record),
         Notice::Cut(cut) => cut_line(cut),
         Notice::Corrupt(path) => {

@@ -1,8 +1,9 @@
 //! Tokens for configs that hold secrets: each is for one machine, for a while, and once.
 //!
 //! ```text
-//! mint ─▶ Fresh ──fetch──▶ Fetching ──all of it left, or the machine reported──▶ Burnt
-//!           │                 └──fetched again by the same peer, for a short while──▶ Fetching
+//! mint ─▶ Fresh ──fetch──▶ Fetching ──its last bytes leave──▶ Left ──the machine reported──▶ Burnt
+//!           │               ▲ │ └──fetched again by the same peer, for a short while──▶ Fetching
+//!           │               └─┴──────────it broke off──────────── Left
 //!           └──too late──▶ expired
 //! ```
 //! A MAC address and a UUID are what a machine says of itself, no proof: who hears a token on the wire, or says the labels of
@@ -95,7 +96,13 @@ struct Issued {
 #[derive(Clone, Copy)]
 enum State {
     Fresh,
-    Fetching { since: Instant },
+    Fetching {
+        since: Instant,
+    },
+    /// Its last bytes are on their way, or have arrived.
+    Left {
+        since: Instant,
+    },
     Burnt,
 }
 
@@ -179,10 +186,25 @@ impl Guard {
         Ok(issued.config.clone())
     }
 
-    /// All that a token opens has left.
+    /// All that a token opens leaves, or has left.
     pub fn left(&self, handle: Handle) {
+        self.turn(handle, |state| match state {
+            State::Fetching { since } => State::Left { since },
+            other => other,
+        });
+    }
+
+    /// What a token opens did not leave whole.
+    pub fn broke_off(&self, handle: Handle) {
+        self.turn(handle, |state| match state {
+            State::Left { since } => State::Fetching { since },
+            other => other,
+        });
+    }
+
+    fn turn(&self, handle: Handle, to: impl FnOnce(State) -> State) {
         if let Some(issued) = self.issued().get_mut(&handle) {
-            issued.state = State::Burnt;
+            issued.state = to(issued.state);
         }
     }
 
@@ -195,7 +217,7 @@ impl Guard {
         let mut all = self.issued();
         for issued in all.values_mut().filter(|issued| is_it(&issued.machine)) {
             // One that was not used yet is of a boot that has just begun, whoever reports.
-            if let State::Fetching { .. } = issued.state {
+            if let State::Fetching { .. } | State::Left { .. } = issued.state {
                 issued.state = State::Burnt;
             }
         }
@@ -213,7 +235,7 @@ impl Guard {
         verify_slices_are_equal(&issued.secret, &token.secret).map_err(|_| Refusal::Unknown)?;
         let same_peer = issued.peer == peer.to_canonical();
         match issued.state {
-            State::Burnt => Err(Refusal::Spent),
+            State::Left { .. } | State::Burnt => Err(Refusal::Spent),
             State::Fetching { since } if now >= since + GRACE => Err(Refusal::Spent),
             State::Fetching { .. } if !same_peer => Err(Refusal::Stranger),
             State::Fetching { .. } => Ok(issued),
@@ -345,6 +367,23 @@ mod tests {
         assert_eq!(guard.fetch(token, &ours(), PEER, now + GRACE), Err(Refusal::Spent));
     }
 
+    /// A client that had all of it could ask again before the server had noted that.
+    #[test]
+    fn a_config_is_spent_before_its_last_byte_leaves_and_only_if_it_breaks_off_it_is_not() {
+        let (guard, token, now) = given();
+        let fetch = || guard.fetch(token, &ours(), PEER, now);
+        fetch().unwrap();
+        guard.left(token.handle);
+        assert_eq!(fetch(), Err(Refusal::Spent));
+        guard.broke_off(token.handle);
+        assert!(fetch().is_ok());
+        assert_eq!(guard.fetch(token, &ours(), PEER, now + GRACE), Err(Refusal::Spent), "the time goes on");
+        guard.left(token.handle);
+        guard.reported(&ours());
+        guard.broke_off(token.handle);
+        assert_eq!(fetch(), Err(Refusal::Spent), "it has reported");
+    }
+
     #[test]
     fn another_machine_or_another_address_is_refused_and_does_not_use_it_up() {
         let (guard, token, now) = given();
@@ -399,6 +438,7 @@ mod tests {
         for token in [wrong, other] {
             assert_eq!(guard.fetch(token, &ours(), PEER, now), Err(Refusal::Unknown));
         }
+        guard.fetch(token, &ours(), PEER, now).unwrap();
         guard.left(token.handle);
         assert_eq!(
             guard.fetch(wrong, &ours(), PEER, now),

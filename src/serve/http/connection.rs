@@ -241,6 +241,7 @@ impl HttpBody for Transfer {
             Source::Stream(events) => std::task::ready!(events.poll_next(context)).map(Ok),
         };
         if let Some(Ok(bytes)) = &next {
+            self.tally.leaves(bytes.len() as u64);
             self.tally.sent(bytes.len() as u64);
         }
         Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))

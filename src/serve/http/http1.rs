@@ -168,6 +168,7 @@ impl Connection {
             for segment in &mut segments {
                 head.extend_from_slice(&segment.read(SMALL as usize)?);
             }
+            tally.leaves(length);
             self.write(&mut patience, &head, SendFlags::empty()).await?;
             tally.sent(length);
             return Ok(stays);
@@ -183,6 +184,7 @@ impl Connection {
             match segment {
                 Segment::Bytes(bytes) => {
                     let more = if index < last { SendFlags::MORE } else { SendFlags::empty() };
+                    tally.leaves(bytes.len() as u64);
                     self.write(&mut patience, &bytes, more).await?;
                     tally.sent(bytes.len() as u64);
                 }
@@ -216,6 +218,7 @@ impl Connection {
                     self.narrow();
                 }
             }
+            tally.leaves(most);
             let send = || Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), most as usize)?);
             match self.stream.try_io(Interest::WRITABLE, send) {
                 // Its promised length cannot be kept.

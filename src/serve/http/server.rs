@@ -24,7 +24,7 @@ use super::tls::Tls;
 use crate::serve::endpoint::guard::{self, Guard};
 use crate::serve::lan::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
-use crate::serve::notice::{Notice, Notices};
+use crate::serve::notice::Notices;
 use crate::serve::site::Site;
 use crate::serve::site::content::Content;
 
@@ -92,9 +92,7 @@ impl Server {
         let guard = Arc::new(guard);
         let (notices, burns) = (self.exchange.notices, guard.clone());
         self.exchange.notices = Arc::new(move |notice| {
-            if let Notice::Answered(record) = notice {
-                guard::answer::heard(&burns, record);
-            }
+            guard::answer::heard(&burns, notice);
             notices(notice);
         });
         self.exchange.guard = Some(guard);

@@ -29,6 +29,16 @@ impl Tally {
         &self.record
     }
 
+    /// So many more bytes of the body are about to leave. Whoever sends says it first: as soon as the kernel has the last byte,
+    /// the client may ask again, on another thread.
+    pub fn leaves(&mut self, bytes: u64) {
+        let length = self.record.length;
+        // A stream has none, and no end that is known before.
+        if length > 0 && self.record.sent + bytes >= length {
+            (self.notices)(&Notice::Leaving(&self.record));
+        }
+    }
+
     /// So many more bytes of the body have left.
     pub fn sent(&mut self, bytes: u64) {
         self.record.sent += bytes;

@@ -117,7 +117,7 @@ impl Monitor {
                     seen.problems.insert(flaw.path.clone(), flaw.to_string());
                 }
             }
-            Notice::DhcpSilent(_) => {}
+            Notice::DhcpSilent(_) | Notice::Leaving(_) => {}
             Notice::Cut(cut) => seen.counters.cut(cut),
             Notice::Warning { .. } => {}
             Notice::Corrupt(path) => {

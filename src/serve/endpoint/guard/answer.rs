@@ -20,7 +20,7 @@ use crate::repro::is_contained_in_url;
 use crate::serve::endpoint::routes::{Request, World};
 use crate::serve::http::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::plain_path;
-use crate::serve::notice::Record;
+use crate::serve::notice::Notice;
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::serve::site::select::Group;
@@ -127,18 +127,25 @@ pub fn loggable(path: &str) -> Cow<'_, str> {
     format!("/{PREFIX}{shown}-…/{file}").into()
 }
 
-/// Burns the token of a config that has left whole.
-pub fn heard(guard: &Guard, record: &Record) {
+/// Burns the token of a config that leaves whole, before the client can have all of it, and takes that back where it broke off.
+pub fn heard(guard: &Guard, notice: &Notice<'_>) {
+    let (record, is_whole) = match notice {
+        Notice::Leaving(record) => (record, true),
+        Notice::Answered(record) => (record, record.sent == record.length),
+        _ => return,
+    };
     let handle = || {
         let (token, file) = guarded(record.path.trim_start_matches('/'))?.split_once('/')?;
         let handle = Handle::from_str_radix(token.split('-').next()?, 16).ok()?;
         (file == CONFIG).then_some(handle)
     };
     if record.status == 200
-        && record.sent == record.length
         && let Some(handle) = handle()
     {
-        guard.left(handle);
+        match is_whole {
+            true => guard.left(handle),
+            false => guard.broke_off(handle),
+        }
     }
 }
 

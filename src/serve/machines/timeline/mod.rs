@@ -114,7 +114,8 @@ impl Timeline {
             Notice::Tftp(tftp) => self.see_tftp(site, tftp, now),
             Notice::Progress(record) => self.see_http(site, record, false, now),
             Notice::Answered(record) => self.see_http(site, record, true, now),
-            Notice::Cut(_)
+            Notice::Leaving(_)
+            | Notice::Cut(_)
             | Notice::Corrupt(_)
             | Notice::DhcpSilent(_)
             | Notice::Swapped(_)
