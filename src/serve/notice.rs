@@ -20,7 +20,7 @@ pub enum Notice<'n> {
     /// A part of a long answer has left. Comes some times a second, and never for what is sent at once.
     Progress(&'n Record),
     /// The last part of an answer is about to leave, for what must be so before the client can act on it. If it breaks off after
-    /// all, [`Notice::Answered`] says so.
+    /// all, [`Notice::Answered`] says so. Comes once for each answer that leaves whole.
     Leaving(&'n Record),
     /// An answer has left, or broke off.
     Answered(&'n Record),

@@ -13,6 +13,8 @@ pub struct Tally {
     record: Record,
     started: Instant,
     told: Instant,
+    /// Its last part was told to leave.
+    leaves: bool,
     notices: Notices,
     /// Keeps the client's turn in the boot queue as long as the answer is on its way.
     _download: Option<Download>,
@@ -21,7 +23,7 @@ pub struct Tally {
 impl Tally {
     /// An answer to a request that came at `started`, nothing of which has left.
     pub fn new(record: Record, started: Instant, notices: Notices, download: Option<Download>) -> Tally {
-        Tally { record, started, told: Instant::now(), notices, _download: download }
+        Tally { record, started, told: Instant::now(), leaves: false, notices, _download: download }
     }
 
     /// What it is told as.
@@ -32,9 +34,8 @@ impl Tally {
     /// So many more bytes of the body are about to leave. Whoever sends says it first: as soon as the kernel has the last byte,
     /// the client may ask again, on another thread.
     pub fn leaves(&mut self, bytes: u64) {
-        let length = self.record.length;
-        // A stream has none, and no end that is known before.
-        if length > 0 && self.record.sent + bytes >= length {
+        if !self.leaves && self.record.sent + bytes >= self.record.length {
+            self.leaves = true;
             (self.notices)(&Notice::Leaving(&self.record));
         }
     }
@@ -53,6 +54,10 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         self.record.took = self.started.elapsed();
+        if self.record.sent == self.record.length {
+            // Of an empty body nobody says that it leaves.
+            self.leaves(0);
+        }
         (self.notices)(&Notice::Answered(&self.record));
     }
 }

@@ -112,10 +112,10 @@ impl Timeline {
         match notice {
             Notice::Dhcp(dhcp) => self.see_dhcp(site, dhcp, now),
             Notice::Tftp(tftp) => self.see_tftp(site, tftp, now),
+            Notice::Leaving(record) => self.see_leaving(site, record, now),
             Notice::Progress(record) => self.see_http(site, record, false, now),
             Notice::Answered(record) => self.see_http(site, record, true, now),
-            Notice::Leaving(_)
-            | Notice::Cut(_)
+            Notice::Cut(_)
             | Notice::Corrupt(_)
             | Notice::DhcpSilent(_)
             | Notice::Swapped(_)
@@ -212,18 +212,28 @@ impl Timeline {
         }
     }
 
+    /// A script is noted before the machine that it is for can act on it: what that asks next is answered by it.
+    fn see_leaving(&mut self, site: &Site, record: &Record, now: Stamp) {
+        if record.method == Method::HEAD {
+            return;
+        }
+        match Asked::of(&plain_path(&record.path)) {
+            Asked::FirstScript if record.status < 400 => {
+                if let Some(machine) = self.loader(site, record.peer.ip(), Stage::Script, now) {
+                    machine.boot.mark(Stage::Script, now);
+                }
+            }
+            Asked::Script => self.see_script(site, record, now),
+            _ => {}
+        }
+    }
+
     fn see_http(&mut self, site: &Site, record: &Record, is_over: bool, now: Stamp) {
         if record.method == Method::HEAD {
             return;
         }
         let path = plain_path(&record.path);
         match Asked::of(&path) {
-            Asked::FirstScript if is_over && record.status < 400 => {
-                if let Some(machine) = self.loader(site, record.peer.ip(), Stage::Script, now) {
-                    machine.boot.mark(Stage::Script, now);
-                }
-            }
-            Asked::Script if is_over => self.see_script(site, record, now),
             Asked::Ignition => self.see_fetch(site, record, (&*path, Some(Stage::Ignition)), is_over, now),
             Asked::Config | Asked::File => self.see_fetch(site, record, (&*path, None), is_over, now),
             Asked::FirstScript | Asked::Script | Asked::Report | Asked::Watch => {}

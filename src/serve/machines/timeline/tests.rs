@@ -88,7 +88,12 @@ impl World {
     }
 
     fn answered(&mut self, record: Record) {
-        self.see(&Notice::Answered(&record));
+        self.seconds += 1;
+        let now = self.now();
+        if record.sent == record.length {
+            self.timeline.see(&self.site, &Notice::Leaving(&record), now);
+        }
+        self.timeline.see(&self.site, &Notice::Answered(&record), now);
     }
 
     /// A machine asks for its script.
@@ -543,7 +548,10 @@ proptest! {
                 Event::Tftp(ip, ok) => world.tftp(&format!("10.0.0.{ip}"), (!ok).then_some("no")),
                 Event::Http(ip, path, query, status, sent, over) => {
                     let record = record(&format!("10.0.0.{ip}"), path, &query, status, sent.min(1000), 1000);
-                    world.see(&if over { Notice::Answered(&record) } else { Notice::Progress(&record) });
+                    match over {
+                        true => world.answered(record),
+                        false => world.see(&Notice::Progress(&record)),
+                    }
                 }
                 Event::Report(body) => {
                     if Report::read(&Labels::parse(&body), world.now().into()).is_ok() {
