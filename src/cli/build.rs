@@ -28,7 +28,7 @@ use crate::unfinished;
 /// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
 ///
 /// The tree appears whole under OUTPUT/NAME/BUILD-ID, and OUTPUT/NAME/current points at it. The same recipe and lock
-/// always give the same BUILD-ID. What is in the store already is neither fetched nor built again.
+/// always give the same BUILD-ID. Files that are in the store already are neither fetched nor built again.
 #[derive(Args)]
 pub struct BuildArgs {
     #[command(flatten)]

@@ -18,7 +18,7 @@ use crate::store;
 
 /// Pack published trees into one file
 ///
-/// The same trees give the same bytes on any machine at any time. What is private in a tree is never packed. Files that
+/// The same trees give the same bytes on any machine at any time. The private part of a tree is never packed. Files that
 /// several trees share are in the bundle once.
 #[derive(Args)]
 pub struct CreateArgs {

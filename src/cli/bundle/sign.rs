@@ -15,7 +15,7 @@ use crate::store;
 /// Add a signature, or the statement that a key follows another
 ///
 /// The file is written anew and replaced when it is complete; each of its bytes is held against the index meanwhile, for a
-/// signature vouches for all of them. What is signed is the member bundle.json: a key that never leaves its place can sign
+/// signature vouches for all of them. The signature is of the member bundle.json: a key that never leaves its place can sign
 /// that with minisign alone.
 #[derive(Args)]
 pub struct SignBundleArgs {

@@ -18,10 +18,10 @@ use crate::sysext::lint::{self, Gap, Row, Verdict};
 /// Judge images, folders or recipes: would nodes merge them, and would they work
 ///
 /// Takes images that anybody built (NAME.raw, NAME-VERSION-ARCH.raw, a link as in /etc/extensions), unpacked
-/// extensions, folders with a sysext.yaml, directories full of images, and recipes. What is named together is judged
+/// extensions, folders with a sysext.yaml, directories full of images, and recipes. Images that are named together are judged
 /// together, as if one node merged it; a recipe is judged profile by profile, with its Ignition.
 ///
-/// Nothing wrong, or warnings only: exit code 0. Errors: 3. What was not there to be judged is named, such as a sysext whose
+/// Nothing wrong, or warnings only: exit code 0. Errors: 3. Images that were not there to be judged are named, such as a sysext whose
 /// components are not fetched; with --strict that, too, is 3. The rules are explained in docs/guides/sysexts.md.
 #[derive(Args)]
 pub struct LintArgs {
