@@ -3,14 +3,14 @@
 //! A tree's Ignition configs are sent as they were published; what becomes of those of a data directory is
 //! [`config`](crate::serve::site::config)'s to know.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::assets;
 use super::routes::{Request, World, select, select_group};
 use super::sniff;
 use crate::format::gotemplate::{self, Value};
-use crate::serve::http::answer::{Answer, Body, Lack};
+use crate::serve::http::answer::{Answer, Body, Lack, TEXT};
+use crate::serve::machines::report::plain;
 use crate::serve::site::Asset;
 use crate::serve::site::config::{Asked, Kind, filled, finished, made, variables};
 use crate::serve::site::labels::Labels;
@@ -75,9 +75,14 @@ fn configured(
 
 /// A text as Go's `http.ServeContent` sends it: its type by its first bytes, and ranges of it.
 fn in_memory(text: &[u8], request: &Request<'_>) -> Answer {
-    let kind = Cow::Borrowed(sniff::by_contents(text));
-    let asset = Asset { etag: None, modified: None, kind, size: text.len() as u64, pieces: Vec::new() };
+    let kind = sniff::by_contents(text);
+    let asset =
+        Asset { etag: None, modified: None, kind: kind.into(), size: text.len() as u64, pieces: Vec::new() };
     let mut answer = assets::send(&asset, request);
+    if [sniff::HTML, sniff::XML].contains(&kind) {
+        // A template may begin with what a link into this server says: no browser is to run that.
+        answer = answer.header("content-security-policy", "sandbox");
+    }
     let part = |range: std::ops::Range<u64>| &text[range.start as usize..range.end as usize];
     answer.body = match answer.body {
         Body::File { range, .. } => Body::Bytes(part(range).to_vec().into()),
@@ -96,6 +101,12 @@ pub fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
         Ok(group) => group,
         Err(answer) => return answer,
     };
+    // A machine sources these lines as a shell, or as an environment file.
+    let is_line = |text: &str| !text.contains(char::is_control);
+    if let Some((key, _)) = labels.iter().find(|(key, value)| !is_line(key) || !is_line(value)) {
+        let why = format!("`{}` holds a control character, and would be lines of its own here\n", plain(key));
+        return Answer::new(400, TEXT, why).matched(group);
+    }
     let mut lines = Vec::new();
     let asked = Asked { labels, query: request.query };
     flatten("", &variables(group, &asked), &mut lines);

@@ -8,8 +8,10 @@ use crate::serve::http::answer::TEXT;
 /// How many bytes are looked at.
 pub const LENGTH: usize = 512;
 
-const HTML: &str = "text/html; charset=utf-8";
-const XML: &str = "text/xml; charset=utf-8";
+/// Type of web pages.
+pub const HTML: &str = "text/html; charset=utf-8";
+/// Type of XML, which browsers may be told to show as a page.
+pub const XML: &str = "text/xml; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
 const BY_EXTENSION: [(&str, &str); 64] = [

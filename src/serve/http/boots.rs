@@ -1,10 +1,12 @@
 //! The boot queue: how many machines load at a time, who is next, and how long that takes.
 //!
-//! A machine has its turn from its boot script on until it has loaded nothing for a while. Machines behind one address
-//! count as one, for only their scripts say who they are, their downloads do not.
+//! A machine has its turn from its boot script on until it has loaded nothing, or hardly anything, for a while, and not for ever.
+//! One that loses its turn loads on; only its place is another's. Machines behind one address count as one, for only
+//! their scripts say who they are, their downloads do not.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,10 @@ use std::time::{Duration, Instant};
 const TO_BEGIN: Duration = Duration::from_secs(30);
 /// A machine that loads nothing more has all it needs: between two files of a script there is no pause.
 const TO_GO_ON: Duration = Duration::from_secs(3);
+/// A machine that loads fewer bytes than this in so much time holds its turn for nothing: slower than any link that a rack has.
+const PACE: (u64, Duration) = (64 << 10, Duration::from_secs(10));
+/// How long a turn lasts at most: this, or ten times what turns usually last, whichever is longer.
+const LONGEST: Duration = Duration::from_secs(300);
 /// How often a machine that waits asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A machine that waits and does not ask has gone.
@@ -38,6 +44,10 @@ struct Booting {
     loaded: Option<Instant>,
     /// Downloads that run.
     downloads: usize,
+    /// Bytes that its downloads took.
+    taken: Arc<AtomicU64>,
+    /// How many they were, and when: where its pace is measured from.
+    measured: (u64, Instant),
 }
 
 /// What a machine that wants to boot is told.
@@ -64,6 +74,7 @@ pub struct Place {
 pub struct Download {
     boots: Arc<Boots>,
     client: IpAddr,
+    taken: Arc<AtomicU64>,
 }
 
 impl Boots {
@@ -89,7 +100,7 @@ impl Boots {
         // Free places belong to those who came first, even if others ask first.
         if index < self.most.saturating_sub(state.booting.len()) {
             state.waiting.remove(index);
-            state.booting.insert(client, Booting { began: now, loaded: None, downloads: 0 });
+            state.booting.insert(client, Booting::new(now));
             return Turn::Boot;
         }
         state.waiting[index].1 = now;
@@ -102,9 +113,12 @@ impl Boots {
     pub fn download(self: &Arc<Self>, client: IpAddr, now: Instant) -> Option<Download> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let booting = state.booting.get_mut(&client)?;
+        if booting.downloads == 0 {
+            booting.measured = (booting.taken.load(Ordering::Relaxed), now);
+        }
         booting.downloads += 1;
         booting.loaded = Some(now);
-        Some(Download { boots: self.clone(), client })
+        Some(Download { boots: self.clone(), client, taken: booting.taken.clone() })
     }
 
     /// The script for a machine that waits: it says its place, sleeps, and asks again with the same words.
@@ -123,10 +137,36 @@ impl Boots {
     }
 }
 
+impl Booting {
+    fn new(now: Instant) -> Booting {
+        Booting { began: now, loaded: None, downloads: 0, taken: Arc::default(), measured: (0, now) }
+    }
+
+    /// Whether it loads, and takes hardly anything.
+    fn drips(&mut self, now: Instant) -> bool {
+        let (bytes, time) = PACE;
+        let ((before, since), taken) = (self.measured, self.taken.load(Ordering::Relaxed));
+        if self.downloads == 0 || now.saturating_duration_since(since) < time {
+            return false;
+        }
+        self.measured = (taken, now);
+        taken - before < bytes
+    }
+}
+
+impl Download {
+    /// The machine took so many more bytes.
+    pub fn took(&self, bytes: u64) {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Download {
     fn drop(&mut self) {
         let mut state = self.boots.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(booting) = state.booting.get_mut(&self.client) {
+        // Of a turn that it lost, and got again by another script, this download is none.
+        let is_its = |booting: &&mut Booting| Arc::ptr_eq(&booting.taken, &self.taken);
+        if let Some(booting) = state.booting.get_mut(&self.client).filter(is_its) {
             booting.downloads -= 1;
             booting.loaded = Some(Instant::now());
         }
@@ -134,10 +174,14 @@ impl Drop for Download {
 }
 
 impl State {
-    /// Forgets who is done and who is gone.
+    /// Forgets who is done, who is gone, and who holds a turn and does not use it.
     fn forget(&mut self, now: Instant) {
         let usual = &mut self.usual;
+        let longest = usual.map_or(LONGEST, |usual| LONGEST.max(usual * 10));
         self.booting.retain(|_, booting| {
+            if now.saturating_duration_since(booting.began) >= longest || booting.drips(now) {
+                return false;
+            }
             let is_done = match booting.loaded {
                 None => now.duration_since(booting.began) >= TO_BEGIN,
                 Some(loaded) => booting.downloads == 0 && now.saturating_duration_since(loaded) >= TO_GO_ON,
@@ -179,6 +223,7 @@ mod tests {
         assert_eq!(ask(&boots, 1, now), None, "it has a turn, and may ask twice");
         let [first, second] = [1, 2].map(|number| boots.download(client(number), now).unwrap());
         let later = now + Duration::from_secs(10);
+        [&first, &second].map(|download| download.took(PACE.0));
         assert_eq!([3, 4].map(|number| ask(&boots, number, later)), [Some((1, 2)), Some((2, 2))]);
 
         drop(first);
@@ -199,6 +244,47 @@ mod tests {
         // The first loaded nothing, the second and third stopped asking.
         assert_eq!(ask(&boots, 4, now + TO_BEGIN), None);
         assert_eq!(ask(&boots, 2, now + TO_BEGIN), Some((1, 1)));
+    }
+
+    /// attacks.md, section 4: four strangers that took 16 KiB in 30 s held all turns.
+    #[test]
+    fn a_machine_that_drips_loses_its_turn_and_one_that_is_slow_does_not() {
+        let boots = Boots::new(1);
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(ask(&boots, 1, now), None);
+        let slow = boots.download(client(1), now).unwrap();
+        for seconds in (0..120).step_by(5) {
+            slow.took(PACE.0 / 2);
+            assert_eq!(ask(&boots, 2, after(seconds)), Some((1, 1)), "{seconds} s");
+        }
+        slow.took(PACE.0 / 2);
+        assert_eq!(ask(&boots, 2, after(125)), Some((1, 1)), "the measure is taken anew");
+        slow.took(PACE.0 / 2 - 1);
+        assert_eq!(ask(&boots, 2, after(135)), None, "it drips");
+        assert_eq!(ask(&boots, 1, after(135)), Some((1, 1)), "it may queue again");
+
+        // What is left of the download that drips counts for no other turn of the same machine.
+        assert_eq!(ask(&boots, 1, after(150)), Some((1, 1)));
+        assert_eq!(ask(&boots, 1, after(165)), None, "the second loaded nothing");
+        slow.took(1 << 30);
+        drop(slow);
+        assert_eq!(boots.state.lock().unwrap().booting[&client(1)].downloads, 0);
+    }
+
+    #[test]
+    fn no_turn_lasts_for_ever() {
+        let boots = Boots::new(1);
+        let now = Instant::now();
+        assert_eq!(ask(&boots, 1, now), None);
+        let download = boots.download(client(1), now).unwrap();
+        let last = LONGEST.as_secs() - 1;
+        for seconds in (5..last).step_by(5) {
+            download.took(PACE.0);
+            assert_eq!(ask(&boots, 2, now + Duration::from_secs(seconds)), Some((1, 1)), "{seconds} s");
+        }
+        download.took(PACE.0);
+        assert_eq!(ask(&boots, 2, now + LONGEST), None);
     }
 
     #[test]

@@ -17,13 +17,13 @@ pub struct Tally {
     leaves: bool,
     notices: Notices,
     /// Keeps the client's turn in the boot queue as long as the answer is on its way.
-    _download: Option<Download>,
+    download: Option<Download>,
 }
 
 impl Tally {
     /// An answer to a request that came at `started`, nothing of which has left.
     pub fn new(record: Record, started: Instant, notices: Notices, download: Option<Download>) -> Tally {
-        Tally { record, started, told: Instant::now(), leaves: false, notices, _download: download }
+        Tally { record, started, told: Instant::now(), leaves: false, notices, download }
     }
 
     /// What it is told as.
@@ -43,6 +43,9 @@ impl Tally {
     /// So many more bytes of the body have left.
     pub fn sent(&mut self, bytes: u64) {
         self.record.sent += bytes;
+        if let Some(download) = &self.download {
+            download.took(bytes);
+        }
         if self.record.sent < self.record.length && self.told.elapsed() >= TOLD_EVERY {
             self.told = Instant::now();
             self.record.took = self.started.elapsed();

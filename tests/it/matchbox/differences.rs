@@ -97,6 +97,39 @@ fn metadata_comes_in_order() {
     served.answers("/metadata?z=1", 200, lines);
 }
 
+/// attacks.md, section 4: `x=1%0aPATH=/evil` was a line of its own.
+#[test]
+fn a_machine_cannot_say_lines_of_metadata() {
+    let directory = Directory::new();
+    let served = directory.serve();
+    for query in ["x=1%0aPATH=/evil", "x=1%0dy", "x%0aPATH=/evil", "x=%00"] {
+        let reply = served.get(&format!("/metadata?{query}"));
+        assert_eq!(reply.status, 400, "{query}");
+        assert!(!reply.text().contains("\nPATH"), "{reply:?}");
+    }
+    served.answers("/metadata?x=%C3%A9", 200, "REQUEST_QUERY_X=é\nREQUEST_RAW_QUERY=x=%C3%A9\nV=one\n");
+}
+
+/// attacks.md, section 4: the type follows the first bytes, as in Matchbox, and those may be a stranger's.
+#[test]
+fn no_browser_runs_what_a_link_has_a_template_say() {
+    let directory = Directory::new();
+    directory.write("generic/t", "{{.request.query.x}}");
+    let served = directory.serve();
+    for (query, kind, policy) in [
+        ("%3Cscript%3Ealert(1)%3C/script%3E", "text/html; charset=utf-8", Some("sandbox")),
+        ("%3C?xml%20version=%221.0%22?%3E", "text/xml; charset=utf-8", Some("sandbox")),
+        ("plain", "text/plain; charset=utf-8", None),
+    ] {
+        let reply = served.get(&format!("/generic?x={query}"));
+        assert_eq!(
+            (reply.status, reply.header("content-type"), reply.header("content-security-policy")),
+            (200, Some(kind), policy),
+            "{query}"
+        );
+    }
+}
+
 #[test]
 fn a_label_that_is_not_utf_8_is_repaired() {
     let directory = Directory::new();
