@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::{StatusCode, Version};
 use rustix::net::SendFlags;
@@ -87,34 +87,39 @@ struct Connection {
 impl Connection {
     /// The next head; none when the client is gone, was silent for long, or the server stops.
     async fn read_head(&mut self) -> io::Result<Result<Option<Head>, Refusal>> {
-        if self.input.is_empty() {
-            // A connection that waits holds no memory but its own.
-            self.input = Vec::new();
-            let idle = tokio::time::timeout(self.exchange.limits.idle, self.stream.readable());
-            tokio::select! {
-                ready = idle => match ready {
-                    Ok(ready) => ready?,
-                    Err(_) => return Ok(Ok(None)),
-                },
-                () = stopped(&mut self.stop) => return Ok(Ok(None)),
-            }
-        }
-        let end = tokio::time::Instant::now() + self.exchange.limits.head_time;
+        let mut began = (!self.input.is_empty()).then(Instant::now);
         loop {
-            if !self.input.is_empty() {
-                match head::parse(&self.input, &self.exchange.limits) {
+            match began {
+                Some(_) => match head::parse(&self.input, &self.exchange.limits) {
                     Ok(None) => {}
                     parsed => return Ok(parsed),
+                },
+                None => {
+                    // A connection that waits holds no memory but its own.
+                    self.input = Vec::new();
+                    let idle = tokio::time::timeout(self.exchange.limits.idle, self.stream.readable());
+                    tokio::select! {
+                        ready = idle => match ready {
+                            Ok(ready) => ready?,
+                            Err(_) => return Ok(Ok(None)),
+                        },
+                        () = stopped(&mut self.stop) => return Ok(Ok(None)),
+                    }
                 }
             }
             self.input.reserve(READ);
             match self.stream.try_read_buf(&mut self.input) {
                 Ok(0) => return Ok(Ok(None)),
-                Ok(_) => self.pulse.beat(),
+                Ok(_) => {
+                    began.get_or_insert_with(Instant::now);
+                    self.pulse.beat();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match tokio::time::timeout_at(end, self.stream.readable()).await {
+                    // A wake-up without a byte begins no head.
+                    let Some(began) = began else { continue };
+                    let end = began + self.exchange.limits.head_time;
+                    match tokio::time::timeout_at(end.into(), self.stream.readable()).await {
                         Ok(ready) => ready?,
-                        Err(_) if self.input.is_empty() => return Ok(Ok(None)),
                         Err(_) => return Ok(Err(head::TOO_SLOW)),
                     }
                 }
@@ -222,7 +227,10 @@ impl Connection {
             let send = || Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), most as usize)?);
             match self.stream.try_io(Interest::WRITABLE, send) {
                 // Its promised length cannot be kept.
-                Ok(0) => return Err(io::Error::other("the file was cut while it was sent")),
+                Ok(0) => {
+                    let path = &tally.record().path;
+                    return Err(io::Error::other(format!("{path} was cut while it was sent")));
+                }
                 Ok(sent) => {
                     let sent = sent as u64;
                     patience.took(sent);
@@ -235,6 +243,11 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     patience.wait(self.stream.writable(), turn_ends).await?;
+                }
+                // Sockets never fail by this: it is the disk.
+                Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::IO) => {
+                    let why = format!("cannot read {}: {error}", tally.record().path);
+                    return Err(io::Error::new(error.kind(), why));
                 }
                 Err(error) => return Err(error),
             }
