@@ -251,11 +251,15 @@ impl Lock {
 
     /// Reads a lock; `None` where there is none.
     pub fn load(path: &Path) -> crate::error::Result<Option<Lock>> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(store::Error::io("read the lock", path)(error).into()),
         };
+        let text = String::from_utf8(bytes).map_err(|_| Error::Syntax {
+            path: path.into(),
+            source: serde::de::Error::custom("it is not text"),
+        })?;
         Ok(Some(Lock::parse(path, &text)?))
     }
 

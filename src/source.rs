@@ -14,6 +14,9 @@ mod throttle;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::error::{Advice, Exit};
 
 /// A place that publishes what we build from. Mirrors are set per source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,21 +77,52 @@ fn most(url: &str) -> u64 {
     }
 }
 
+/// A mirror in the environment that cannot be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} holds `{base}`, which is not an http or https URL")]
+pub struct NotAMirror {
+    variable: String,
+    base: String,
+}
+
+impl Advice for NotAMirror {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("write base URLs, parted by commas or blanks: http://mirror.example:8000/flatcar".into())
+    }
+}
+
+/// Whether a mirror's base is a URL that is fetched from.
+pub fn is_mirror(base: &str) -> bool {
+    let scheme = Url::parse(base).ok().map(|url| url.scheme().to_owned());
+    matches!(scheme.as_deref(), Some("http" | "https"))
+}
+
 /// Base URLs to ask instead of the public hosts, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Mirrors(BTreeMap<SourceName, Vec<String>>);
 
 impl Mirrors {
     /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list parted by commas or blanks).
-    pub fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Self {
+    ///
+    /// # Errors
+    /// One in the environment is no URL that is fetched from.
+    pub fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Result<Self, NotAMirror> {
         let mut mirrors = recipe.clone();
         for source in SourceName::ALL {
             let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
-            let Ok(value) = std::env::var(variable) else { continue };
+            let Ok(value) = std::env::var(&variable) else { continue };
             let bases = value.split([',', ' ']).map(|base| base.trim_end_matches('/').to_owned());
-            mirrors.insert(source, bases.filter(|base| !base.is_empty()).collect());
+            let bases: Vec<String> = bases.filter(|base| !base.is_empty()).collect();
+            if let Some(base) = bases.iter().find(|base| !is_mirror(base)) {
+                return Err(NotAMirror { variable, base: http::masked(base) });
+            }
+            mirrors.insert(source, bases);
         }
-        Mirrors(mirrors)
+        Ok(Mirrors(mirrors))
     }
 
     /// The URLs to ask for a canonical URL, in order. Where a source has mirrors its public host is not asked: an

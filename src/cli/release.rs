@@ -70,7 +70,7 @@ impl ShowArgs {
         let unknown = || Error::UnknownChannel { channel: self.channel.clone(), place: None };
         let board = Board::of(&self.channel, self.arch).ok_or_else(unknown)?;
         let store = self.common.store.open()?;
-        let http = Http::new(Mirrors::new(&Default::default()), Options::default());
+        let http = Http::new(Mirrors::new(&Default::default())?, Options::default());
         let trust = Trust { primary: self.common.pin, key: self.key };
         let (release, artifacts) = block_on(async {
             let key = key::trusted(&trust, &store, &http, &Progress::new()).await?;

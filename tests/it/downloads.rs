@@ -368,3 +368,20 @@ fn the_next_mirror_is_asked_where_the_first_lacks_a_file_and_not_for_wrong_bytes
     let refused = run(&format!("{},{}", lying.mirror.url(), world.mirror.url()));
     assert_eq!(refused.status.code(), Some(4), "{}", String::from_utf8_lossy(&refused.stderr));
 }
+
+#[test]
+fn a_mirror_in_the_environment_that_is_no_url_is_told_with_its_variable() {
+    let world = World::new();
+    for (mirror, told) in [
+        ("127.0.0.1:8000", "`127.0.0.1:8000`"),
+        ("ftp://mirror.example", "`ftp://mirror.example`"),
+        ("http://mirror.example,mirror", "`mirror`"),
+        ("http://", "`http:`"),
+        ("ftp://me:s3cr3t@mirror.example", "`ftp://***@mirror.example`"),
+    ] {
+        let mut command = world.command(&["build", "recipes/small.yaml"]);
+        let run = Run::of(command.env("PREBAKE_MIRROR_FLATCAR", mirror).output().unwrap());
+        run.fails(2, &["PREBAKE_MIRROR_FLATCAR", told, "hint: write base URLs"]);
+        assert!(!run.stderr.contains("s3cr3t"), "{}", run.stderr);
+    }
+}

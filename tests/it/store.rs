@@ -175,11 +175,13 @@ fn gc_touches_nothing_while_a_lock_cannot_be_read() {
     let world = World::new();
     world.build();
     let objects = world.objects();
-    fs::write(world.path("recipes/small.lock"), "<<<<<<< HEAD\n").unwrap();
     fs::remove_dir_all(world.path("output")).unwrap();
-    world
-        .prebake(&["store", "gc", "--grace", "0s"])
-        .fails(3, &["recipes/small.lock is not a lock file", "hint:"]);
+    for damaged in [b"<<<<<<< HEAD\n".as_slice(), b"\xff\xfe\0"] {
+        fs::write(world.path("recipes/small.lock"), damaged).unwrap();
+        world
+            .prebake(&["store", "gc", "--grace", "0s"])
+            .fails(3, &["recipes/small.lock is not a lock file", "hint:"]);
+    }
     assert_eq!(world.objects(), objects);
 }
 

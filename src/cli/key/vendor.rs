@@ -132,7 +132,7 @@ impl UpdateArgs {
     pub fn run(self) -> Result<()> {
         let pin = self.common.pin;
         let store = self.common.store.open()?;
-        let http = Http::new(Mirrors::new(&Default::default()), Options::default());
+        let http = Http::new(Mirrors::new(&Default::default())?, Options::default());
         let Update { key, earlier } = block_on(async { Ok(key::update(pin, &store, &http).await?) })?;
         let changes = changes(earlier.as_ref(), &key);
         let path = key::path(&store, pin);
