@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, to_stdout};
+use super::Cli;
 use crate::error::Result;
 
 /// Print the completions for a shell
@@ -21,6 +21,7 @@ impl CompletionsArgs {
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "prebake", &mut script);
-        to_stdout(&script)
+        say_part!("{}", String::from_utf8_lossy(&script));
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
-use super::{Cli, to_stdout};
+use super::Cli;
 use crate::error::{Advice, Exit, Result};
 use crate::store;
 
@@ -62,7 +62,8 @@ impl ManArgs {
                     .find_subcommand(name)
                     .ok_or_else(|| Error::NoVerb { verb: self.verb.join(" ") })?;
             }
-            return to_stdout(&page(command)?.1);
+            say_part!("{}", String::from_utf8_lossy(&page(command)?.1));
+            return Ok(());
         };
         let mut commands = vec![&prebake];
         while let Some(command) = commands.pop() {

@@ -27,8 +27,6 @@ mod sysext;
 mod table;
 mod verify;
 
-use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -137,15 +135,5 @@ impl Cli {
             Verb::Sysext(args) => args.run(),
             Verb::Verify(args) => args.run(),
         }
-    }
-}
-
-/// Writes a whole document to standard output. A reader that has seen enough, as `head` has, is no failure.
-fn to_stdout(bytes: &[u8]) -> Result<()> {
-    match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(crate::store::Error::io("write", Path::new("standard output"))(error).into())
-        }
-        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ mod show;
 mod transpile;
 mod validate;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,9 +123,9 @@ fn write(output: Option<&PathBuf>, data: &str) -> std::result::Result<(), Failur
     match output {
         Some(path) => store::write_output(path, data.as_bytes())
             .map_err(|source| Failure::Write { path: path.display().to_string(), source }),
-        None => io::stdout()
-            .lock()
-            .write_all(data.as_bytes())
-            .map_err(|source| Failure::Write { path: "standard output".into(), source }),
+        None => {
+            say_part!("{data}");
+            Ok(())
+        }
     }
 }
