@@ -225,7 +225,7 @@ impl Project {
         let mut needs = needs;
         if needs.open {
             let lock = locked.unwrap_or_else(Lock::empty);
-            let lock = kubernetes::ask(&self.recipe, &self.sysexts, lock, &fetcher).await?;
+            let lock = kubernetes::look_up(&self.recipe, lock, &http).await?;
             needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
             locked = Some(lock);
         }

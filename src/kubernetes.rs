@@ -1,8 +1,8 @@
 //! The container images that Kubernetes and its network need, where nodes shall have them without a registry.
 //!
-//! A version's list comes from the table of the sysext `kubernetes`; of a version that the table does not know, the
-//! locked and verified kubeadm is asked once, and the lock remembers what it said. Leaves references and archives to
-//! `images`, and what the node does to `sysext/prebake-images`.
+//! A version's list comes from the table of the sysext `kubernetes`; of a version that the table does not know, kubeadm's
+//! source is read once, and the lock remembers what it said. Nothing that was fetched is run. Leaves references and archives
+//! to `images`, and what the node does to `sysext/prebake-images`.
 
 pub mod kubeadm;
 
@@ -15,8 +15,7 @@ use crate::images::carried::Carried;
 use crate::lock::{self, Lock};
 use crate::recipe::{Carriage, Profile, Recipe, Role, Sysext};
 use crate::report::{Finding, Findings, Place, Source};
-use crate::resolve::{self, component_id};
-use crate::source::fetch::Fetcher;
+use crate::source::http::Http;
 use crate::source::oci::ImageRef;
 use crate::sysext::schema;
 use crate::sysexts::{Selected, name_of};
@@ -36,9 +35,9 @@ pub struct Needs {
     pub node: Vec<ImageRef>,
     /// On control planes beside those.
     pub control_plane: Vec<ImageRef>,
-    /// What the lock has to remember, where kubeadm was asked.
+    /// What the lock has to remember, where kubeadm's source was asked.
     pub kubeadm: Option<lock::Kubeadm>,
-    /// Whether kubeadm has to be asked first: the lists are empty.
+    /// Whether kubeadm's source has to be read first: the lists are empty.
     pub open: bool,
 }
 
@@ -116,37 +115,17 @@ fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
     recipe.images.iter().filter_map(collision).collect()
 }
 
-/// Asks the kubeadm of the recipe's Kubernetes: the lock with its answer, and with kubeadm itself.
+/// Reads in kubeadm's source which images the recipe's Kubernetes needs: the lock with the list.
 ///
 /// # Errors
-/// A finding at the version where no kubeadm of this machine's architecture is built for, else what fetching and asking
-/// it come to.
-pub async fn ask(
-    recipe: &Recipe,
-    sysexts: &[Selected],
-    mut lock: Lock,
-    fetcher: &Fetcher<'_>,
-) -> Result<Lock> {
+/// [`kubeadm::Error`].
+pub async fn look_up(recipe: &Recipe, mut lock: Lock, http: &Http) -> Result<Lock> {
     let Some(kubernetes) = &recipe.kubernetes else { return Ok(lock) };
-    let version = &kubernetes.version;
-    let here: Option<Arch> = std::env::consts::ARCH.parse().ok();
-    let want = booted(sysexts).find(|sysext| Some(sysext.arch) == here).and_then(|sysext| {
-        let id = component_id(sysext, "kubeadm");
-        resolve::components(sysext).find(|want| want.id == id)
-    });
-    let want = want.ok_or_else(|| {
-        let finding = Finding::error(format!("no table knows the images of Kubernetes {}", version.value));
-        Findings::from(finding.at(version.place.clone()).hint(format!(
-            "its kubeadm can be asked on a machine of an architecture that the recipe builds for; or add the version to \
-             `versions:` in sysext/{SYSEXT}/sysext.yaml"
-        )))
-    })?;
-    let entries = resolve::bring(&want, &lock.inputs, fetcher).await?;
-    let spool = fetcher.store.spool()?;
-    let file = fetcher.store.path(&entries[&want.id].sha256);
-    let images = kubeadm::ask(&file, version, spool.path())?;
-    lock.inputs.extend(entries);
-    lock.kubeadm = Some(lock::Kubeadm { version: version.value.clone(), images });
+    let version = &kubernetes.version.value;
+    let unread = |source| kubeadm::Error::Unread { version: version.clone(), source };
+    let constants = http.small(&kubeadm::url(version)).await.map_err(unread)?;
+    let images = kubeadm::images(&String::from_utf8_lossy(&constants), version)?;
+    lock.kubeadm = Some(lock::Kubeadm { version: version.clone(), images });
     Ok(lock)
 }
 

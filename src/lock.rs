@@ -39,7 +39,7 @@ pub struct Lock {
     /// GitHub user → the SSH public keys that were taken.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ssh_keys: SshKeys,
-    /// What kubeadm said that it needs, where no table knows.
+    /// What kubeadm's source says that it needs, where no table knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeadm: Option<Kubeadm>,
     /// Input id → what it is.
@@ -49,7 +49,7 @@ pub struct Lock {
 /// GitHub user → SSH public keys, as lines of `authorized_keys`.
 pub type SshKeys = BTreeMap<String, Vec<String>>;
 
-/// What the kubeadm of a version says that it needs.
+/// What the kubeadm of a version needs, as its source says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kubeadm {

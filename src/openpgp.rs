@@ -2,15 +2,19 @@
 //!
 //! The pin is the fingerprint of a *primary* key. The key file may come from anywhere: it is refused unless it holds
 //! that primary. Then each signing key below it is judged: its binding and back signature, its usage, its expiry at
-//! the time of the signature, its revocation. gpg's exit code alone says none of this (a signature by an expired or
+//! the time of the signature, its revocation. Revocations that were known when prebake was built stay known, whatever a file
+//! leaves out. gpg's exit code alone says none of this (a signature by an expired or
 //! revoked subkey still "verifies"), which is why the policy is ours and only the primitives are rPGP's.
 //! Verification is one pass: bytes are pushed while they arrive, and the SHA-512 falls out of the same pass.
 
 mod armor;
 mod key;
+mod known;
+mod policy;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod words;
 
 use std::fmt;
 use std::str::FromStr;
@@ -187,9 +191,18 @@ pub enum Refusal {
     /// The key's binding to the primary does not verify.
     #[error("which is not properly bound to the primary key")]
     Unbound,
+    /// The key's binding to the primary, or its own signature in return, is by MD5, SHA-1 and the like.
+    #[error("which is bound to the primary key with a hash algorithm that is too weak")]
+    WeaklyBound,
+    /// No signature of the primary key over itself counts.
+    #[error("whose primary key has not signed itself, or with a hash algorithm that is too weak")]
+    PrimaryUnproven,
     /// MD5, SHA-1 and the like.
     #[error("with a hash algorithm that is too weak")]
     WeakHash,
+    /// A critical subpacket or notation that is not known here.
+    #[error("but it calls something critical that is not understood")]
+    UnknownCritical,
     /// Not a version 4 signature over binary data.
     #[error("but it is not a version 4 signature over binary data")]
     WrongType,
@@ -226,7 +239,10 @@ impl Refusal {
             Refusal::FromTheFuture => "from-the-future",
             Refusal::WrongUsage => "wrong-usage",
             Refusal::Unbound => "unbound",
+            Refusal::WeaklyBound => "weakly-bound",
+            Refusal::PrimaryUnproven => "primary-unproven",
             Refusal::WeakHash => "weak-hash",
+            Refusal::UnknownCritical => "unknown-critical",
             Refusal::WrongType => "wrong-type",
             Refusal::SignatureExpired => "signature-expired",
         }

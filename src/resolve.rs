@@ -135,9 +135,9 @@ pub fn drift(
     let (_, open) = images::split(recipe, needs, Some(lock));
     drift.extend(open.iter().map(|(image, arch)| format!("the image {image} is not locked for {arch}")));
     if needs.open {
-        drift.push("kubeadm was not asked for the images of this Kubernetes version".into());
+        drift.push("kubeadm's images of this Kubernetes version are not locked".into());
     } else if needs.kubeadm != lock.kubeadm {
-        drift.push("what kubeadm was asked is not needed".into());
+        drift.push("the locked list of kubeadm's images is not needed".into());
     }
     for want in wants {
         drift.extend(misfits(want, &lock.inputs));
@@ -324,18 +324,6 @@ pub async fn update(
         check_version_file(board, version, &lock, fetcher)?;
     }
     Ok((lock, judgements))
-}
-
-/// Brings one input into the store, unless it is there.
-pub async fn bring(
-    want: &Want,
-    locked: &BTreeMap<String, Entry>,
-    fetcher: &Fetcher<'_>,
-) -> Result<BTreeMap<String, Entry>> {
-    match at_hand(want, locked, fetcher.store) {
-        Some(entries) => Ok(entries),
-        None => Ok(fetcher.fetch(want, locked).await?),
-    }
 }
 
 /// The locked entries of a want whose objects are all in the store already.

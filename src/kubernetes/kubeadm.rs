@@ -1,117 +1,143 @@
-//! Asking kubeadm which images its version needs: `kubeadm config images list`.
+//! Which images kubeadm of a version needs, read in its source: nothing is run.
 //!
-//! Runs a program that was fetched, on the machine that builds: the one of the machine's own architecture, after its
-//! digest was verified and pinned, with an empty environment and a time limit. It needs no network, because the version
-//! is named (kubeadm would ask for `stable-1` otherwise).
+//! The tags are constants in `cmd/kubeadm/app/constants/constants.go`, and which of them `kubeadm config images list` prints
+//! is in `cmd/kubeadm/app/images/images.go`. What is read there decides no more than a tag below registry.k8s.io, whoever
+//! gave the file; a program that a mirror gave could do what its user may.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
 use crate::error::{Advice, Exit};
+use crate::source::http;
 use crate::source::oci::ImageRef;
 
 /// What control planes alone run, by the last part of the repository.
 const CONTROL_PLANE: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
-/// What must be in the list beside those.
-const NODE: [&str; 3] = ["kube-proxy", "coredns", "pause"];
-/// Longest answer that is read, in bytes; it has some 300.
-const MAX_OUTPUT: u64 = 16 << 10;
-/// It takes 0.1 s; a busy machine gets more.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Kubernetes' own images, which have its version as their tag.
+const OWN: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
+/// The first minor version whose images are at registry.k8s.io.
+const FIRST_MINOR: u8 = 25;
 
-/// Why kubeadm gave no list.
+/// Why the list is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It could not be run.
-    #[error("cannot run the kubeadm of Kubernetes {version}")]
-    Run {
+    /// Its source cannot be had.
+    #[error("no table knows the images of Kubernetes {version}, and kubeadm's source cannot be read")]
+    Unread {
         /// The version.
         version: String,
-        /// What the system says.
-        source: io::Error,
+        /// What the network says.
+        source: http::Error,
     },
-    /// It ended with an error, or not at all.
-    #[error("the kubeadm of Kubernetes {version} does not list its images: {why}")]
-    Refused {
+    /// Its source says something else than it always did.
+    #[error(
+        "no table knows the images of Kubernetes {version}, and kubeadm's source does not say them: {why}"
+    )]
+    Unsaid {
         /// The version.
         version: String,
-        /// What it said.
+        /// What is missing.
         why: String,
     },
 }
 
 impl Advice for Error {
     fn exit(&self) -> Exit {
-        Exit::Failed
+        match self {
+            Error::Unread { source, .. } => source.exit(),
+            Error::Unsaid { .. } => Exit::Failed,
+        }
     }
 
     fn hint(&self) -> Option<String> {
-        Some("add the version to `versions:` in the sysext.yaml of `kubernetes`".into())
+        let (Error::Unread { version, .. } | Error::Unsaid { version, .. }) = self;
+        Some(format!(
+            "name the tags in the recipe, `sysexts: [{{name: kubernetes, set: {{etcd: TAG, coredns: TAG, pause: TAG}}}}]`, \
+             as `kubeadm config images list --kubernetes-version {version}` prints them"
+        ))
     }
 }
 
-/// Asks the program `file` for the images of `version`. `scratch` is a directory for the time of the question.
-pub fn ask(file: &Path, version: &str, scratch: &Path) -> Result<Vec<String>, Error> {
-    let failed = |source| Error::Run { version: version.into(), source };
-    let refused = |why: String| Error::Refused { version: version.into(), why };
-    // An object of the store is not executable.
-    let program = scratch.join("kubeadm");
-    fs::copy(file, &program).map_err(failed)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).map_err(failed)?;
-    let (said, complained) = (scratch.join("stdout"), scratch.join("stderr"));
-    let mut child = Command::new(&program)
-        .args(["config", "images", "list", "--kubernetes-version", version])
-        .env_clear()
-        .current_dir(scratch)
-        .stdin(Stdio::null())
-        .stdout(File::create(&said).map_err(failed)?)
-        .stderr(File::create(&complained).map_err(failed)?)
-        .spawn()
-        .map_err(failed)?;
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait().map_err(failed)? {
-            Some(status) => break status,
-            None if started.elapsed() > PATIENCE => {
-                child.kill().and_then(|()| child.wait()).map_err(failed)?;
-                return Err(refused(format!("it ran for more than {} s", PATIENCE.as_secs())));
-            }
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
+/// Where the constants of a version are: a path of the mirror that the CNI plugins come from, too.
+pub fn url(version: &str) -> String {
+    format!("https://github.com/kubernetes/kubernetes/raw/{version}/cmd/kubeadm/app/constants/constants.go")
+}
+
+/// The images that kubeadm of a version lists, in its order.
+///
+/// # Errors
+/// [`Error::Unsaid`] where the text is not such a file, or the version is too old.
+pub fn images(constants: &str, version: &str) -> Result<Vec<String>, Error> {
+    list(constants, version).map_err(|why| Error::Unsaid { version: version.into(), why })
+}
+
+fn list(constants: &str, version: &str) -> Result<Vec<String>, String> {
+    let minor: Option<u8> = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
+    let minor = minor.filter(|minor| *minor >= FIRST_MINOR).ok_or("it is older than v1.25")?;
+    let (coredns, pause) = (constant(constants, "CoreDNSVersion")?, constant(constants, "PauseVersion")?);
+    let etcd = supported_etcd(constants, minor)?;
+    let [apiserver, controller_manager, scheduler, proxy] = OWN.map(|name| (name, version));
+    let all = [
+        apiserver,
+        controller_manager,
+        scheduler,
+        proxy,
+        ("coredns/coredns", coredns),
+        ("pause", pause),
+        ("etcd", etcd),
+    ];
+    all.into_iter().map(|(name, tag)| reference(name, tag)).collect()
+}
+
+fn reference(name: &str, tag: &str) -> Result<String, String> {
+    let text = format!("registry.k8s.io/{name}:{tag}");
+    let image: ImageRef = text.parse()?;
+    // A digest or another repository is no tag.
+    match image.to_string() == text && image.tag() == Some(tag) {
+        true => Ok(text),
+        false => Err(format!("`{}` is no tag of {name}", tag.escape_debug())),
+    }
+}
+
+/// The value of `NAME = "VALUE"`, which must stand there once.
+fn constant<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
+    let value = |line: &'t str| {
+        let rest = line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')?;
+        rest.trim_start().strip_prefix('"')?.split_once('"').map(|(value, _)| value)
     };
-    if !status.success() {
-        let why = beginning(&complained).map_err(failed)?;
-        return Err(refused(why.lines().next().unwrap_or("it gives no reason").to_owned()));
+    let mut values = text.lines().filter_map(value);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        (None, _) => Err(format!("there is no {name} in it")),
+        (Some(_), Some(_)) => Err(format!("{name} stands there twice")),
     }
-    let images = parse(&beginning(&said).map_err(failed)?, version).map_err(refused)?;
-    Ok(images)
 }
 
-fn beginning(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_OUTPUT).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// etcd's tag, as `EtcdSupportedVersion` there and `GetEtcdImage` of images.go find it: the map's for the minor version,
+/// beyond its ends that of the end, and the default in a gap.
+fn supported_etcd(text: &str, minor: u8) -> Result<&str, String> {
+    const MAP: &str = "SupportedEtcdVersion = map[uint8]string{";
+    let default = constant(text, "DefaultEtcdVersion")?;
+    let lines = text.lines().map(str::trim).skip_while(|line| *line != MAP).skip(1);
+    let lines =
+        lines.take_while(|line| *line != "}").filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let rows: BTreeMap<u8, &str> = lines
+        .map(|line| map_row(line).ok_or_else(|| format!("`{}` is no row of its map", line.escape_debug())))
+        .collect::<Result<_, _>>()?;
+    let (Some(first), Some(last)) = (rows.first_key_value(), rows.last_key_value()) else {
+        return Err("there is no SupportedEtcdVersion in it".into());
+    };
+    Ok(match rows.get(&minor) {
+        Some(tag) => tag,
+        None if minor < *first.0 => first.1,
+        None if minor > *last.0 => last.1,
+        None => default,
+    })
 }
 
-/// The images of an answer: a reference a line, every known one among them, Kubernetes' own at the version asked for.
-fn parse(output: &str, version: &str) -> Result<Vec<String>, String> {
-    let mut images = Vec::new();
-    for line in output.lines() {
-        let image: ImageRef = line.parse()?;
-        if name(&image).starts_with("kube-") && image.tag() != Some(version) {
-            return Err(format!("{image} is not of the version that was asked for"));
-        }
-        images.push(image);
-    }
-    let known = CONTROL_PLANE.iter().chain(&NODE);
-    if let Some(absent) = known.into_iter().find(|known| !images.iter().any(|image| name(image) == **known)) {
-        return Err(format!("there is no {absent} among them"));
-    }
-    Ok(images.iter().map(ToString::to_string).collect())
+/// `33: "3.5.24-0",`
+fn map_row(line: &str) -> Option<(u8, &str)> {
+    let (key, value) = line.split_once(':')?;
+    Some((key.parse().ok()?, value.trim().strip_prefix('"')?.strip_suffix("\",")?))
 }
 
 /// A list of kubeadm's as what every node needs, and what control planes need beside that.
@@ -129,6 +155,24 @@ fn name(image: &ImageRef) -> &str {
 mod tests {
     use super::*;
 
+    /// In the form of the file at v1.33.13.
+    const CONSTANTS: &str = "\
+const (
+\t// DefaultEtcdVersion indicates the default etcd version that kubeadm uses
+\tDefaultEtcdVersion = \"3.5.20-0\"
+\tCoreDNSImageName = \"coredns\"
+\tCoreDNSVersion = \"v1.12.0\"
+\tPauseVersion = \"3.10\"
+)
+
+var (
+\tSupportedEtcdVersion = map[uint8]string{
+\t\t32: \"3.5.21-0\",
+\t\t33: \"3.5.24-0\",
+\t}
+)
+";
+
     /// What kubeadm v1.33.13 says, to the byte.
     const ANSWER: &str = "\
 registry.k8s.io/kube-apiserver:v1.33.13
@@ -141,8 +185,9 @@ registry.k8s.io/etcd:3.5.24-0
 ";
 
     #[test]
-    fn kubeadms_answer_is_parted_into_what_nodes_and_what_control_planes_need() {
-        let images = parse(ANSWER, "v1.33.13").unwrap();
+    fn kubeadms_source_says_what_kubeadm_says_and_it_is_parted_by_role() {
+        let images = images(CONSTANTS, "v1.33.13").unwrap();
+        assert_eq!(images.join("\n") + "\n", ANSWER);
         let (node, control_plane) = lists(&images).unwrap();
         let names = |list: &[ImageRef]| list.iter().map(|image| name(image).to_owned()).collect::<Vec<_>>();
         assert_eq!(names(&node), ["kube-proxy", "coredns", "pause"]);
@@ -152,45 +197,44 @@ registry.k8s.io/etcd:3.5.24-0
         );
     }
 
+    /// v1.37.2 has rows for 34, 35 and 36 only.
     #[test]
-    fn an_answer_that_is_none_is_refused() {
+    fn a_version_without_a_row_takes_etcd_as_kubeadm_does() {
+        let constants = CONSTANTS.replace("32: ", "31: ");
         let cases = [
-            (ANSWER.replace("v1.33.13", "v1.33.12"), "is not of the version"),
-            (ANSWER.replace("registry.k8s.io/pause:3.10\n", ""), "no pause"),
-            (format!("I0101 warning\n{ANSWER}"), "not an image reference"),
-            (String::new(), "no kube-apiserver"),
+            ("v1.33.13", "3.5.24-0"),
+            ("v1.37.2", "3.5.24-0"),
+            ("v1.31.1", "3.5.21-0"),
+            ("v1.30.0", "3.5.21-0"),
+            ("v1.32.1", "3.5.20-0"),
         ];
-        for (answer, expected) in cases {
-            let why = parse(&answer, "v1.33.13").unwrap_err();
-            assert!(why.contains(expected), "{why}");
+        for (version, etcd) in cases {
+            let images = images(&constants, version).unwrap();
+            assert_eq!(images[6], format!("registry.k8s.io/etcd:{etcd}"), "{version}");
         }
     }
 
-    /// A program that answers as kubeadm would.
-    fn script(directory: &Path, text: &str) -> std::path::PathBuf {
-        let file = directory.join("program");
-        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-        file
-    }
-
     #[test]
-    fn the_program_gets_no_environment_and_the_version() {
-        let directory = tempfile::tempdir().unwrap();
-        // A shell sets a few variables of its own.
-        let text = format!(
-            "[ \"$*\" = 'config images list --kubernetes-version v1.33.13' ] || exit 3\n[ -z \"$HOME$USER\" ] || exit 4\ncat <<'X'\n{ANSWER}X"
-        );
-        let file = script(directory.path(), &text.replace("cat", "/bin/cat"));
-        assert_eq!(ask(&file, "v1.33.13", directory.path()).unwrap().len(), 7);
-    }
-
-    #[test]
-    fn what_the_program_complains_of_is_told() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = script(directory.path(), "echo too old >&2; echo more >&2; exit 1");
-        let error = ask(&file, "v1.33.13", directory.path()).unwrap_err();
-        assert_eq!(error.to_string(), "the kubeadm of Kubernetes v1.33.13 does not list its images: too old");
-        let file = directory.path().join("absent");
-        assert!(matches!(ask(&file, "v1.33.13", directory.path()), Err(Error::Run { .. })));
+    fn a_source_that_is_none_is_refused() {
+        let with = |from: &str, to: &str| CONSTANTS.replace(from, to);
+        let cases = [
+            (String::new(), "no CoreDNSVersion"),
+            (with("PauseVersion", "PauseTag"), "no PauseVersion"),
+            (
+                with("\tPauseVersion = \"3.10\"", "\tPauseVersion = \"3.10\"\n\tPauseVersion = \"3.9\""),
+                "twice",
+            ),
+            (with("SupportedEtcdVersion", "Etcds"), "no SupportedEtcdVersion"),
+            (with("33: \"3.5.24-0\"", "33: etcd"), "is no row"),
+            (with("\"3.10\"", "\"3.10@sha256:00\""), ""),
+            (with("\"3.10\"", "\"\\u001b[31m\""), ""),
+            (with("\"v1.12.0\"", "\"v1/../../evil:1\""), ""),
+        ];
+        for (source, expected) in cases {
+            let error = images(&source, "v1.33.13").unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.hint().unwrap().contains("--kubernetes-version v1.33.13"), "{error}");
+        }
+        assert!(images(CONSTANTS, "v1.24.17").unwrap_err().to_string().contains("older than v1.25"));
     }
 }

@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
+use super::words;
+
 const BEGIN: &str = "-----BEGIN PGP ";
 const ENGINE: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
 
@@ -83,7 +85,8 @@ fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, Stri
     for line in lines.by_ref().take_while(|line| !line.is_empty()) {
         let colon = line.iter().position(|byte| *byte == b':');
         if !colon.is_some_and(|at| matches!(line.get(at + 1), None | Some(b' ' | b'\t'))) {
-            return Err(format!("`{}` is no armor header, and no empty line ends them", line.escape_ascii()));
+            let line = words::beginning(line);
+            return Err(format!("`{line}` is no armor header, and no empty line ends them"));
         }
     }
     let (mut data, mut checksum, mut padding) = (Vec::new(), None, 0);

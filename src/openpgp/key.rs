@@ -9,7 +9,11 @@ use pgp::packet::{KeyFlags, RevocationCode, Signature, SignatureType};
 use pgp::types::{KeyDetails, VerifyingKey};
 
 use super::armor::{self, Form};
-use super::{Error, Fingerprint, MAX_BYTES, Refusal};
+use super::words::flaw;
+use super::{Error, Fingerprint, MAX_BYTES, Refusal, known, policy};
+
+/// Most keys of a file that an error names.
+const MOST_NAMED: usize = 4;
 
 /// A primary key with what is bound to it, judged once.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct Certificate {
     pub users: Vec<String>,
     /// The primary key first.
     pub parts: Vec<Arc<Part>>,
+    /// Keys that are known to be revoked, though the file does not say so.
+    withheld: Vec<Fingerprint>,
 }
 
 /// A primary key or subkey, which may have made a signature.
@@ -54,8 +60,12 @@ impl TrustedKey {
         match keys.iter().find(|key| fingerprint(&key.primary_key) == Some(pin)) {
             Some(key) => Ok(TrustedKey { certificate: Certificate::new(key), primary: pin }),
             None => {
-                let found: Vec<String> =
-                    keys.iter().map(|key| format!("{:X}", key.primary_key.fingerprint())).collect();
+                let named = keys.iter().take(MOST_NAMED);
+                let mut found: Vec<String> =
+                    named.map(|key| format!("{:X}", key.primary_key.fingerprint())).collect();
+                if keys.len() > MOST_NAMED {
+                    found.push(format!("and {} more", keys.len() - MOST_NAMED));
+                }
                 Err(Error::WrongPrimary { subject: subject.into(), pin, found: found.join(", ") })
             }
         }
@@ -69,6 +79,20 @@ impl TrustedKey {
     /// The keys below it, itself first.
     pub fn parts(&self) -> &[Arc<Part>] {
         &self.certificate.parts
+    }
+
+    /// Refuses a file without the revocations that were known when prebake was built: whoever serves it has an old copy, or cut
+    /// them out. The keys are revoked all the same.
+    ///
+    /// # Errors
+    /// [`Error::RolledBack`].
+    pub fn must_be_whole(&self, subject: &str) -> Result<(), Error> {
+        let gone = |fingerprint: &Fingerprint| format!("the revocation of {fingerprint} is gone");
+        let lost: Vec<String> = self.certificate.withheld.iter().map(gone).collect();
+        match lost.is_empty() {
+            true => Ok(()),
+            false => Err(Error::RolledBack { subject: subject.into(), lost }),
+        }
     }
 
     /// Refuses to replace `earlier` if this says less: a subkey or a revocation that is gone is a sign of an old copy,
@@ -105,8 +129,14 @@ impl Certificate {
 
     fn new(key: &SignedPublicKey) -> Self {
         let name = |user: &pgp::types::SignedUser| String::from_utf8_lossy(user.id.id()).into_owned();
-        let parts = parts(key).into_iter().map(Arc::new).collect();
-        Certificate { users: key.details.users.iter().map(name).collect(), parts }
+        let (mut parts, mut withheld) = (parts(key), Vec::new());
+        for part in parts.iter_mut().filter(|part| known::REVOKED.contains(&part.fingerprint)) {
+            if part.revoked.replace(UNIX_EPOCH).is_none() {
+                withheld.push(part.fingerprint);
+            }
+        }
+        let parts = parts.into_iter().map(Arc::new).collect();
+        Certificate { users: key.details.users.iter().map(name).collect(), parts, withheld }
     }
 }
 
@@ -139,8 +169,8 @@ fn read(subject: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>, Error> {
     };
     let mut found = Vec::new();
     for packets in blocks {
-        for key in SignedPublicKey::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(e.to_string()))? {
-            found.push(key.map_err(|e| bad(e.to_string()))?);
+        for key in SignedPublicKey::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(flaw(&e).into()))? {
+            found.push(key.map_err(|e| bad(flaw(&e).into()))?);
         }
     }
     if found.is_empty() { Err(bad("no key inside".into())) } else { Ok(found) }
@@ -163,9 +193,11 @@ fn parts(key: &SignedPublicKey) -> Vec<Part> {
     let self_signatures = || {
         let of_users = key.details.users.iter().flat_map(|user| {
             let tag = pgp::types::Tag::UserId;
-            user.signatures.iter().filter(move |s| s.verify_certification(primary, tag, &user.id).is_ok())
+            let believed = user.signatures.iter().filter(|s| policy::is_believed(s));
+            believed.filter(move |s| s.verify_certification(primary, tag, &user.id).is_ok())
         });
-        of_users.chain(key.details.direct_signatures.iter().filter(|s| s.verify_key(primary).is_ok()))
+        let direct = key.details.direct_signatures.iter().filter(|s| policy::is_believed(s));
+        of_users.chain(direct.filter(|s| s.verify_key(primary).is_ok()))
     };
     let newest = newest(self_signatures());
     let primary_end = newest.and_then(|s| expiry(primary.created_at().into(), s.key_expiration_time()));
@@ -182,25 +214,34 @@ fn parts(key: &SignedPublicKey) -> Vec<Part> {
             expires: primary_end,
             revoked: primary_revoked,
             usage,
-            flaw: (!signs).then_some(Refusal::WrongUsage),
+            flaw: match newest {
+                None => Some(Refusal::PrimaryUnproven),
+                Some(_) => (!signs).then_some(Refusal::WrongUsage),
+            },
         });
     }
     for subkey in &key.public_subkeys {
         let Some(fingerprint) = fingerprint(&subkey.key) else { continue };
         let created = SystemTime::from(subkey.key.created_at());
-        let valid = |kind: SignatureType| {
-            let of_kind = subkey.signatures.iter().filter(move |s| s.typ() == Some(kind));
-            of_kind.filter(|s| s.verify_subkey_binding(primary, &subkey.key).is_ok())
-        };
-        let binding = self::newest(valid(SignatureType::SubkeyBinding));
+        let of_kind = |kind: SignatureType| subkey.signatures.iter().filter(move |s| s.typ() == Some(kind));
+        let valid = |kind| of_kind(kind).filter(|s| s.verify_subkey_binding(primary, &subkey.key).is_ok());
+        let bindings = || of_kind(SignatureType::SubkeyBinding);
+        let binding = self::newest(valid(SignatureType::SubkeyBinding).filter(|s| policy::is_believed(s)));
         let flaw = match binding {
+            None if bindings().any(|s| !policy::is_strong(s)) => Some(Refusal::WeaklyBound),
             None => Some(Refusal::Unbound),
             Some(binding) if !binding.key_flags().sign() => Some(Refusal::WrongUsage),
             // A signing subkey must have signed the primary in return, or anyone could adopt another's key.
             Some(binding) => {
                 let back = binding.embedded_signature();
-                let bound = back.is_some_and(|s| s.verify_primary_key_binding(&subkey.key, primary).is_ok());
-                (!bound).then_some(Refusal::Unbound)
+                let is_bound = |s: &Signature| {
+                    policy::is_believed(s) && s.verify_primary_key_binding(&subkey.key, primary).is_ok()
+                };
+                match back {
+                    Some(back) if is_bound(back) => None,
+                    Some(back) if !policy::is_strong(back) => Some(Refusal::WeaklyBound),
+                    _ => Some(Refusal::Unbound),
+                }
             }
         };
         let primary_bad =
@@ -212,7 +253,11 @@ fn parts(key: &SignedPublicKey) -> Vec<Part> {
             expires: binding.and_then(|s| expiry(created, s.key_expiration_time())),
             revoked: revocation(valid(SignatureType::SubkeyRevocation)),
             usage: binding.map_or(Vec::new(), |s| usage(&s.key_flags())),
-            flaw: if primary_bad { Some(Refusal::PrimaryInvalid) } else { flaw },
+            flaw: match newest {
+                _ if primary_bad => Some(Refusal::PrimaryInvalid),
+                None => Some(Refusal::PrimaryUnproven),
+                Some(_) => flaw,
+            },
         });
     }
     parts

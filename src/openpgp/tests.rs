@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::armor::Form;
 use super::*;
 
 const LAB: &str = "tests/lab/keys/lab.asc";
@@ -184,6 +185,148 @@ fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
     for revoked in ["B51DE377064D542D", "603443A1D0FC498C"] {
         assert_eq!(part(revoked).refusal(at("2018-06-01")), Some(Refusal::Revoked));
     }
+    // What is known of it without a file is what the file says, and all of it.
+    let revoked: Vec<Fingerprint> =
+        key.parts().iter().filter(|part| part.revoked.is_some()).map(|part| part.fingerprint).collect();
+    assert_eq!(revoked, known::REVOKED);
+    assert!(key.must_be_whole("Flatcar's key").is_ok());
+    let cut = TrustedKey::parse("cut", &without_revocations(&bytes), FLATCAR_PRIMARY).unwrap();
+    for fingerprint in known::REVOKED {
+        let part = cut.parts().iter().find(|part| part.fingerprint == fingerprint).unwrap();
+        assert_eq!(part.refusal(at("2018-06-01")), Some(Refusal::Revoked));
+    }
+    let Err(Error::RolledBack { lost, .. }) = cut.must_be_whole("cut") else { panic!("it is whole") };
+    assert_eq!(lost.len(), 2);
+}
+
+/// A key file as a mirror would serve it that brings revoked keys back.
+fn without_revocations(bytes: &[u8]) -> Vec<u8> {
+    use pgp::composed::{Deserializable, SignedPublicKey};
+    use pgp::packet::SignatureType;
+    let Form::Armored(blocks) = armor::read(bytes).unwrap() else { panic!("it is not armored") };
+    let mut key = SignedPublicKey::from_bytes(blocks[0].1.as_slice()).unwrap();
+    for subkey in &mut key.public_subkeys {
+        subkey.signatures.retain(|s| s.typ() != Some(SignatureType::SubkeyRevocation));
+    }
+    pgp::ser::Serialize::to_bytes(&key).unwrap()
+}
+
+/// attacks.md, §4: the first contact with a file that the revocation was cut out of took the revoked subkey for good.
+#[test]
+fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_against_the_earlier_file() {
+    let whole = key(LAB, primary(LAB));
+    let cut = TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB)).unwrap();
+    assert!(matches!(cut.must_follow(&whole, "cut"), Err(Error::RolledBack { .. })));
+    // The lab's key is in no table: with a first copy that lacks it, nobody can know.
+    assert!(cut.must_be_whole("cut").is_ok());
+    assert_eq!(
+        known::REVOKED.map(|f| f.to_string()[24..].to_owned()),
+        ["B51DE377064D542D", "603443A1D0FC498C"]
+    );
+}
+
+/// A signature by the lab's current subkey over `data.txt` that says something more.
+fn signature_with(subpacket: pgp::packet::Subpacket, hashed: bool) -> Vec<u8> {
+    use pgp::composed::{Deserializable, DetachedSignature, SignedSecretKey};
+    use pgp::crypto::hash::HashAlgorithm;
+    use pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
+    use pgp::types::{KeyDetails, Password, Timestamp};
+    let secret = read("tests/lab/keys/lab.secret.asc");
+    let (secret, _) = SignedSecretKey::from_armor_single(secret.as_slice()).unwrap();
+    let key = &secret.secret_subkeys.last().unwrap().key;
+    let mut config = SignatureConfig::v4(SignatureType::Binary, key.algorithm(), HashAlgorithm::Sha512);
+    let said = [
+        SubpacketData::SignatureCreationTime(Timestamp::from_secs(1_748_736_000)),
+        SubpacketData::IssuerFingerprint(key.fingerprint()),
+    ];
+    config.hashed_subpackets = said.into_iter().map(|data| Subpacket::critical(data).unwrap()).collect();
+    let place = if hashed { &mut config.hashed_subpackets } else { &mut config.unhashed_subpackets };
+    place.push(subpacket);
+    let signature = config.sign(key, &Password::empty(), fixture("data.txt").as_slice()).unwrap();
+    pgp::ser::Serialize::to_bytes(&DetachedSignature::new(signature)).unwrap()
+}
+
+/// attacks.md, §4. gpg says "assuming bad signature … due to an unknown critical bit" (tests/it/key_vendor.rs asks it).
+#[test]
+fn what_is_critical_and_not_understood_makes_a_signature_bad() {
+    use pgp::packet::{Notation, Subpacket, SubpacketData};
+    let bytes = || b"x".to_vec().into();
+    let notation = |name: &str| {
+        SubpacketData::Notation(Notation {
+            readable: true,
+            name: name.as_bytes().to_vec().into(),
+            value: bytes(),
+        })
+    };
+    let lab = key(LAB, primary(LAB));
+    let judged = |signature: &[u8]| {
+        let mut verifier = lab.expect("a.sig", signature, SystemTime::now())?;
+        verifier.update(&fixture("data.txt"));
+        verifier.finish()
+    };
+    let bad = [
+        notation("evil@example.com"),
+        notation("preferred-email-encoding@pgp.com"),
+        SubpacketData::Experimental(101, bytes()),
+        SubpacketData::RegularExpression(bytes()),
+        SubpacketData::TrustSignature(1, 60),
+    ];
+    for data in bad {
+        for hashed in [true, false] {
+            let critical = signature_with(Subpacket::critical(data.clone()).unwrap(), hashed);
+            let refused = judged(&critical).unwrap_err();
+            assert!(
+                matches!(refused, Error::Refused { refusal: Refusal::UnknownCritical, .. }),
+                "{data:?}: {refused}"
+            );
+            let plain = signature_with(Subpacket::regular(data.clone()).unwrap(), hashed);
+            assert!(judged(&plain).is_ok(), "{data:?}");
+        }
+    }
+    for data in [SubpacketData::PolicyURI("https://a.example".into()), SubpacketData::SignersUserID(bytes())]
+    {
+        assert!(judged(&signature_with(Subpacket::critical(data).unwrap(), true)).is_ok());
+    }
+}
+
+/// attacks.md, §4: rPGP's errors named its sources' lines, and repeated armor headers of 100 KB.
+#[test]
+fn errors_about_foreign_packets_are_short_and_in_our_words() {
+    let header = format!("-----BEGIN PGP SIGNATURE-----\n{}\n\n", "\u{1b}[31m\u{202e}".repeat(20_000));
+    let good = fixture("good.sig");
+    let mut cases =
+        vec![header.into_bytes(), fixture("truncated.sig"), vec![0x88; 40], vec![0xc2, 0xff, 0xff]];
+    // Each byte of the packet in turn, and each length that it may be cut at.
+    for at in 0..good.len().min(80) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0xff;
+        cases.extend([damaged, good[..at].to_vec()]);
+    }
+    let lab = key(LAB, primary(LAB));
+    let public = read(LAB);
+    let Form::Armored(blocks) = armor::read(&public).unwrap() else { panic!("it is not armored") };
+    for at in (0..600).step_by(7) {
+        let mut damaged = blocks[0].1.clone();
+        damaged[at] ^= 0xff;
+        cases.extend([damaged, blocks[0].1[..at].to_vec()]);
+    }
+    let plain = |error: &Error| {
+        let text = error.to_string();
+        let foreign = ["Some(", "Error", "{ ", "backtrace", "\u{1b}", "\u{202e}", "nom::"];
+        assert!(text.len() < 400 && !foreign.iter().any(|word| text.contains(word)), "{text}");
+    };
+    for case in &cases {
+        if let Err(error) = lab.expect("a.sig", case, SystemTime::now()) {
+            plain(&error);
+        }
+        if let Err(error) = TrustedKey::parse("key.asc", case, primary(LAB)) {
+            plain(&error);
+        }
+    }
+    // A file of many keys names a few.
+    let many = TrustedKey::parse("key.asc", &blocks[0].1.repeat(30), FLATCAR_PRIMARY).unwrap_err();
+    plain(&many);
+    assert!(many.to_string().ends_with("and 26 more"), "{many}");
 }
 
 /// Finding 1.12 of 2026-11-28: an air-gapped server whose clock stood at 2010 was told of a forged signature.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::armor::{self, Form};
 use super::key::{Part, TrustedKey, expiry};
-use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, MAX_SIGNATURES, Refusal};
+use super::words::flaw;
+use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, MAX_SIGNATURES, Refusal, policy};
 use crate::digest::Sha512;
 
 /// What a verified signature says.
@@ -78,10 +79,10 @@ impl TrustedKey {
             Form::Armored(blocks) => blocks.into_iter().next().map_or(Vec::new(), |(_, packets)| packets),
         };
         let found =
-            DetachedSignature::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(e.to_string()))?;
+            DetachedSignature::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(flaw(&e).into()))?;
         // Each is hashed for on its own, and vendors sign with one key or two.
         let found: Vec<DetachedSignature> =
-            found.take(MAX_SIGNATURES + 1).collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
+            found.take(MAX_SIGNATURES + 1).collect::<Result<_, _>>().map_err(|e| bad(flaw(&e).into()))?;
         if found.len() > MAX_SIGNATURES {
             return Err(bad(format!("more than {MAX_SIGNATURES} signatures")));
         }
@@ -91,7 +92,7 @@ impl TrustedKey {
             match self.judge(subject, &signature, now) {
                 Ok((signer, created)) => {
                     let hash = signature.hash_alg().unwrap_or_default();
-                    let hasher = hash.new_hasher().map_err(|e| bad(e.to_string()))?;
+                    let hasher = hash.new_hasher().map_err(|e| bad(flaw(&e.into()).into()))?;
                     candidates.push(Candidate { signature, signer, created, hash, hasher });
                 }
                 // A foreign signature beside a refused one says less about what is wrong.
@@ -123,7 +124,6 @@ impl TrustedKey {
             let signed = signature.created().map_or(UNIX_EPOCH, SystemTime::from);
             Err(Error::Refused { subject: subject.into(), signer: signer.fingerprint, refusal, signed, now })
         };
-        let strong = [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512];
         let version_4 = signature.version() == pgp::packet::SignatureVersion::V4;
         let Some(created) = signature.created().map(SystemTime::from).filter(|_| version_4) else {
             return refuse(Refusal::WrongType);
@@ -133,12 +133,13 @@ impl TrustedKey {
         };
         let flaws = [
             (signature.typ() != Some(SignatureType::Binary), Refusal::WrongType),
-            (!signature.hash_alg().is_some_and(|hash| strong.contains(&hash)), Refusal::WeakHash),
+            (!policy::is_strong(signature), Refusal::WeakHash),
+            (!policy::is_understood(signature), Refusal::UnknownCritical),
             (created > now + CLOCK_SKEW, Refusal::FromTheFuture),
             (lapsed(created, signature.signature_expiration_time()), Refusal::SignatureExpired),
         ];
-        let flaw = flaws.into_iter().find_map(|(is, refusal)| is.then_some(refusal));
-        match signer.refusal(created).or(flaw) {
+        let reason = flaws.into_iter().find_map(|(is, refusal)| is.then_some(refusal));
+        match signer.refusal(created).or(reason) {
             Some(refusal) => refuse(refusal),
             None => Ok((signer.clone(), created)),
         }

@@ -70,6 +70,7 @@ pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error
 pub async fn update(primary: Fingerprint, store: &Store, http: &Http) -> Result<Update, Error> {
     let bytes = http.small(KEY_URL).await?;
     let key = TrustedKey::parse(KEY_URL, &bytes, primary)?;
+    key.must_be_whole(KEY_URL)?;
     // A copy that is damaged is replaced.
     let earlier = stored(store, primary).ok().flatten();
     if let Some(earlier) = &earlier {

@@ -214,7 +214,7 @@ fn where_machines_find_the_tree_is_said_by_hand_where_it_does_not_say_it() {
 
 #[test]
 fn kubeadms_images_are_found_in_the_sysext_that_carries_them_or_named() {
-    let world = kubernetes::world("images: sysext", &kubernetes::list());
+    let world = kubernetes::world("images: sysext", &kubernetes::source());
     let kubeadm = |version: &str| {
         files(&[(
             "/etc/kubernetes/kubeadm.yaml",
@@ -240,7 +240,7 @@ fn kubeadms_images_are_found_in_the_sysext_that_carries_them_or_named() {
 
 #[test]
 fn images_that_nodes_fetch_are_found_in_the_archives_of_the_tree() {
-    let world = kubernetes::world("images: asset", &kubernetes::list());
+    let world = kubernetes::world("images: asset", &kubernetes::source());
     let (registry, _) = kubernetes::registry();
     kubernetes::run(&world, &registry, &["build", RECIPE]).ok();
     let graph = graph(&world, &[]);

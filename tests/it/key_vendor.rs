@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::world::{PRIMARY, World, repository};
 
+mod gpg;
+
 const RECIPE: &str = "recipes/small.yaml";
 const FOREIGN: &str = "11F842873F1CB8D4D760F67FD97044FA27500537";
 const ON_MIRROR: &str = "release/security/image-signing-key/Flatcar_Image_Signing_Key.asc";

@@ -4,14 +4,14 @@
 mod importer;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prebake::digest::Sha256;
 use prebake::format::cpio;
 use prebake::format::image::Limits;
 use prebake::format::squashfs;
-use prebake::kubernetes::{Needs, kubeadm, needs};
+use prebake::kubernetes::{Needs, known_images, kubeadm, needs};
 use prebake::recipe::Recipe;
 use prebake::report::Source;
 use prebake::source::oci::ImageRef;
@@ -33,26 +33,38 @@ const IMAGES: [(&str, &str); 7] = [
     ("pause", "3.10"),
     ("etcd", "3.5.24-0"),
 ];
-/// What the shell of a stand-in for kubeadm runs.
-const KUBEADM: &str = "[ \"$*\" = 'config images list --kubernetes-version v1.33.13' ] || exit 1\n";
 const LISTS: &str = "usr/share/prebake/images";
 
-/// A world whose recipe carries the images of a version that no table knows; `say` is what its kubeadm does.
-pub fn world(kubernetes: &str, say: &str) -> World {
+/// A world whose recipe carries the images of a version that no table knows; `source` is what the mirror has as the constants
+/// of its kubeadm. The kubeadm that it has would leave a file behind.
+pub fn world(kubernetes: &str, source: &str) -> World {
     let world = World::new();
     let write = |path: &str, text: &str| {
         let path = world.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    let kubeadm = format!("#!/bin/sh\n{KUBEADM}{say}\n");
+    write(&format!("release{}", constants(KUBERNETES)), source);
+    let kubeadm = format!("#!/bin/sh\n: >{}\nprintf '%s' '{}'\n", ran().display(), list());
     let place = format!("release/{KUBERNETES}/bin/linux/amd64/kubeadm");
     write(&place, &kubeadm);
     write(&format!("{place}.sha256"), &Sha256::of(kubeadm.as_bytes()).to_string());
     let url = "https://dl.k8s.io/{version}/bin/linux/{arch}/kubeadm";
     let description = format!(
-        "schema: 1\nname: kubernetes\nversion: v1.0.0\ncomponents:\n  kubeadm:\n    url: '{url}'\n    \
-         sha256_url: '{url}.sha256'\n    install: /usr/bin/kubeadm\n"
+        "schema: 1\nname: kubernetes\nversion: v1.0.0\nvariables: {{etcd: null, coredns: null, pause: null}}\n\
+         components:\n  kubeadm:\n    url: '{url}'\n    sha256_url: '{url}.sha256'\n    install: /usr/bin/kubeadm\n\
+         images:\n  control-plane:\n{}  node:\n{}",
+        [
+            "kube-apiserver:{version}",
+            "kube-controller-manager:{version}",
+            "kube-scheduler:{version}",
+            "etcd:{etcd}"
+        ]
+        .map(|image| format!("    - registry.k8s.io/{image}\n"))
+        .concat(),
+        ["kube-proxy:{version}", "coredns/coredns:{coredns}", "pause:{pause}"]
+            .map(|image| format!("    - registry.k8s.io/{image}\n"))
+            .concat(),
     );
     write("sysext/kubernetes/sysext.yaml", &description);
     std::os::unix::fs::symlink(repository("sysext/prebake-images"), world.path("sysext/prebake-images"))
@@ -63,11 +75,28 @@ pub fn world(kubernetes: &str, say: &str) -> World {
     world
 }
 
-/// What an honest kubeadm says.
-pub fn list() -> String {
-    let lines: Vec<String> =
-        IMAGES.iter().map(|(name, tag)| format!("registry.k8s.io/{name}:{tag}")).collect();
-    format!("echo '{}'", lines.join("\n"))
+/// What the mirror's kubeadm would leave behind: one path for all worlds, so that all have the same bytes.
+fn ran() -> PathBuf {
+    std::env::temp_dir().join(format!("prebake-kubeadm-ran-{}", std::process::id()))
+}
+
+/// The path of a version's constants on a mirror of GitHub.
+fn constants(version: &str) -> String {
+    kubeadm::url(version).strip_prefix("https://github.com").unwrap().to_owned()
+}
+
+/// What kubeadm of the version prints.
+fn list() -> String {
+    IMAGES.iter().map(|(name, tag)| format!("registry.k8s.io/{name}:{tag}\n")).collect()
+}
+
+/// Its constants, as far as they matter.
+pub fn source() -> String {
+    let [.., (_, coredns), (_, pause), (_, etcd)] = IMAGES;
+    format!(
+        "const (\n\tDefaultEtcdVersion = \"{etcd}\"\n\tCoreDNSVersion = \"{coredns}\"\n\tPauseVersion = \"{pause}\"\n)\n\
+         var (\n\tSupportedEtcdVersion = map[uint8]string{{\n\t\t33: \"{etcd}\",\n\t}}\n)\n"
+    )
 }
 
 pub fn registry() -> (Registry, Vec<Pushed>) {
@@ -78,12 +107,17 @@ pub fn registry() -> (Registry, Vec<Pushed>) {
 
 fn command(world: &World, registry: &Registry, args: &[&str]) -> Command {
     let mut command = world.command(args);
-    command.env("PREBAKE_MIRROR_OCI", registry.url()).env("PREBAKE_MIRROR_KUBERNETES", world.mirror.url());
+    command.env("PREBAKE_MIRROR_OCI", registry.url());
+    for source in ["KUBERNETES", "GITHUB", "WEB"] {
+        command.env(format!("PREBAKE_MIRROR_{source}"), world.mirror.url());
+    }
     command
 }
 
 pub fn run(world: &World, registry: &Registry, args: &[&str]) -> Run {
-    Run::of(command(world, registry, args).output().unwrap())
+    let run = Run::of(command(world, registry, args).output().unwrap());
+    assert!(!ran().exists(), "a program that the mirror gave was run");
+    run
 }
 
 fn build(world: &World, registry: &Registry) -> Run {
@@ -113,8 +147,8 @@ fn names(lines: &[Vec<String>]) -> Vec<&str> {
 }
 
 #[test]
-fn kubeadm_is_asked_once_for_a_version_that_no_table_knows_and_the_lock_remembers() {
-    let world = world("images: true", &list());
+fn kubeadms_source_is_read_once_for_a_version_that_no_table_knows_and_the_lock_remembers() {
+    let world = world("images: true", &source());
     let (registry, pushed) = registry();
     build(&world, &registry).ok();
     let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
@@ -139,19 +173,19 @@ fn kubeadm_is_asked_once_for_a_version_that_no_table_knows_and_the_lock_remember
 
 #[test]
 fn a_lock_for_another_version_is_drift_and_its_list_is_not_used() {
-    let world = world("images: true", &list());
+    let world = world("images: true", &source());
     let (registry, _) = registry();
     build(&world, &registry).ok();
     world.edit("recipes/small.yaml", KUBERNETES, "v1.33.14");
     run(&world, &registry, &["build", "recipes/small.yaml", "--locked"])
-        .fails(9, &["kubeadm was not asked for the images of this Kubernetes version"]);
+        .fails(9, &["kubeadm's images of this Kubernetes version are not locked"]);
     run(&world, &registry, &["build", "recipes/small.yaml", "--offline"])
         .fails(6, &["kubeadm's list of images"]);
 }
 
 #[test]
 fn workers_carry_what_pods_need_and_all_others_the_control_plane_too() {
-    let world = world("images: sysext", &list());
+    let world = world("images: sysext", &source());
     let (registry, pushed) = registry();
     build(&world, &registry).ok();
     let all = carried(&world, "kubernetes-images");
@@ -179,7 +213,7 @@ fn workers_carry_what_pods_need_and_all_others_the_control_plane_too() {
 
 #[test]
 fn an_overlay_holds_the_images_of_its_profile_their_importer_and_links_to_both() {
-    let world = world("images: sysext", &list());
+    let world = world("images: sysext", &source());
     let (registry, _) = registry();
     build(&world, &registry).ok();
     let overlay = fs::read(tree(&world, "assets/overlay/worker.cpio")).unwrap();
@@ -198,7 +232,7 @@ fn an_overlay_holds_the_images_of_its_profile_their_importer_and_links_to_both()
 
 #[test]
 fn as_assets_the_archives_are_published_and_nodes_carry_only_the_list() {
-    let world = world("images: asset", &list());
+    let world = world("images: asset", &source());
     let (registry, _) = registry();
     build(&world, &registry).ok();
     assert_eq!(world.names("output/small/current/assets/images").len(), 7);
@@ -217,7 +251,7 @@ fn as_assets_the_archives_are_published_and_nodes_carry_only_the_list() {
 
 #[test]
 fn images_that_the_recipe_names_itself_are_carried_too_and_published_as_ever() {
-    let world = world("images: sysext", &list());
+    let world = world("images: sysext", &source());
     world.edit(
         "recipes/small.yaml",
         "sysexts:",
@@ -239,19 +273,19 @@ fn images_that_the_recipe_names_itself_are_carried_too_and_published_as_ever() {
 fn the_same_lock_gives_the_same_bytes_and_no_images_are_carried_unasked() {
     let (registry, _) = registry();
     let ids = ["first", "second"].map(|_| {
-        let world = world("images: true", &list());
+        let world = world("images: true", &source());
         build(&world, &registry).ok();
         world.current().unwrap()
     });
     assert_eq!(ids[0], ids[1]);
-    let world = world("images: false", "exit 1");
+    let world = world("images: false", "");
     build(&world, &registry).ok();
     assert_eq!(world.names("output/small/current/assets/sysext"), ["kubernetes"]);
 }
 
 #[test]
 fn profiles_whose_containerd_picks_its_own_sandbox_image_are_told_of() {
-    let world = world("images: true", &list());
+    let world = world("images: true", &source());
     let (registry, _) = registry();
     let said = build(&world, &registry).ok().stderr;
     for expected in
@@ -267,46 +301,68 @@ fn profiles_whose_containerd_picks_its_own_sandbox_image_are_told_of() {
     assert!(said.contains("warning: nodes of control carry images"), "{said}");
 }
 
+/// attacks.md, C-M7: whoever served kubeadm had a program run by `prebake lock`, as the user who locks.
 #[test]
-fn a_kubeadm_that_does_not_answer_as_it_should_stops_the_lock() {
+fn what_a_mirror_calls_kubeadm_is_never_run() {
     let (registry, _) = registry();
-    let without = list().replace("registry.k8s.io/pause:3.10\n", "");
-    let other = list().replace(&format!("kube-proxy:{KUBERNETES}"), "kube-proxy:v1.33.12");
+    for source in ["#!/bin/sh\nid >PWNED\n", "", "<!doctype html><title>not found</title>"] {
+        let world = world("images: sysext", source);
+        for args in [["lock", "recipes/small.yaml"], ["build", "recipes/small.yaml"]] {
+            let run = run(&world, &registry, &args);
+            assert_ne!(run.code, Some(0));
+        }
+        assert!(!world.path("recipes/small.lock").exists());
+    }
+    let world = world("images: sysext", &source());
+    for args in [&["lock", "recipes/small.yaml"][..], &["lock", "recipes/small.yaml", "--update"]] {
+        run(&world, &registry, args).ok();
+    }
+    build(&world, &registry).ok();
+}
+
+#[test]
+fn a_source_that_does_not_say_the_images_stops_the_lock_and_names_the_way_out() {
+    let (registry, _) = registry();
     let cases = [
-        ("echo 'too old for that' >&2; exit 1", "does not list its images: too old for that"),
-        ("echo 'I1121 warning: nothing'", "is not an image reference"),
-        (&without, "there is no pause among them"),
-        (&other, "kube-proxy:v1.33.12 is not of the version that was asked for"),
+        (Some(source().replace("PauseVersion", "PauseTag")), 1, "there is no PauseVersion in it"),
+        (Some(source().replace("\"3.10\"", "\"3.10@sha256:00\"")), 1, "kubeadm's source does not say them"),
+        (Some("<!doctype html><title>Sign in</title>".into()), 6, "kubeadm's source cannot be read"),
+        (None, 6, "kubeadm's source cannot be read"),
     ];
-    for (say, expected) in cases {
-        let world = world("images: true", say);
-        build(&world, &registry).fails(1, &[expected, "hint:", "versions:"]);
+    for (source, code, expected) in cases {
+        let world = world("images: true", source.as_deref().unwrap_or_default());
+        if source.is_none() {
+            fs::remove_file(world.path(&format!("release{}", constants(KUBERNETES)))).unwrap();
+        }
+        let way = "set: {etcd: TAG, coredns: TAG, pause: TAG}}]`";
+        build(&world, &registry).fails(code, &[expected, "hint:", way, "--kubernetes-version v1.33.13"]);
         assert!(!world.path("recipes/small.lock").exists());
         assert_eq!(world.current(), None);
+        // The way out.
+        let set = "sysexts: [{name: kubernetes, set: {etcd: 3.5.24-0, coredns: v1.12.0, pause: '3.10'}}]";
+        world.edit("recipes/small.yaml", "sysexts: [kubernetes]", set);
+        build(&world, &registry).ok();
+        let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
+        assert!(
+            !lock.contains("\nkubeadm:")
+                && lock.contains("image/registry.k8s.io/etcd:3.5.24-0/amd64/manifest")
+        );
     }
 }
 
 #[test]
-fn a_kubeadm_of_a_foreign_architecture_cannot_be_asked() {
-    let world = world("images: true", &list());
+fn a_recipe_for_another_architecture_knows_its_images_too() {
+    let world = world("images: true", &source());
     let foreign = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
-    let release = world.path("release/stable");
-    let _ = fs::rename(release.join("amd64-usr"), release.join(format!("{foreign}-usr")));
     world.edit("recipes/small.yaml", "channel: stable", &format!("channel: stable, arch: [{foreign}]"));
     let (registry, _) = registry();
-    build(&world, &registry).fails(
-        3,
-        &[
-            "recipes/small.yaml:5",
-            "no table knows the images of Kubernetes v1.33.13",
-            "help: its kubeadm can be asked on",
-        ],
-    );
+    let run = run(&world, &registry, &["plan", "recipes/small.yaml"]);
+    assert!(!run.stderr.contains("no table knows"), "{}", run.stderr);
 }
 
 #[test]
 fn a_plugin_whose_images_no_list_names_is_refused_where_it_is_asked_for() {
-    let world = world("images: true, cni: cilium", &list());
+    let world = world("images: true, cni: cilium", &source());
     let (registry, _) = registry();
     build(&world, &registry).fails(3, &["recipes/small.yaml:5", "no list `cilium`"]);
 }
@@ -356,14 +412,14 @@ fn a_network_plugin_is_for_every_node_and_kube_vip_for_control_planes() {
 }
 
 #[test]
-fn a_patch_version_that_the_shipped_table_does_not_know_is_left_to_kubeadm() {
+fn a_patch_version_that_the_shipped_table_does_not_know_is_left_to_kubeadms_source() {
     assert!(shipped("version: v1.34.99, images: true").open);
     assert_eq!(shipped("version: v1.34.99"), Needs::default());
 }
 
 #[test]
 fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
-    let world = world("images: maybe, cni: calico, kube_vip: 1, image: true", "exit 1");
+    let world = world("images: maybe, cni: calico, kube_vip: 1, image: true", "");
     world.edit("recipes/small.yaml", "role: worker", "role: boss");
     let words = [
         "small.yaml:5:41",
@@ -379,7 +435,7 @@ fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
 
 #[test]
 fn an_image_of_the_recipe_with_the_archive_name_of_another_is_refused_before_anything_is_fetched() {
-    let world = world("images: true", &list());
+    let world = world("images: true", &source());
     let digest = Sha256::of(b"x");
     let images =
         format!("images: ['registry.k8s.io/pause:3.10@sha256:{digest}', ghcr.io/pause:3.10]\nsysexts:");
@@ -396,11 +452,21 @@ fn an_image_of_the_recipe_with_the_archive_name_of_another_is_refused_before_any
     assert!(registry.requests().is_empty());
 }
 
+/// What the real kubeadm prints, line by line.
+fn asked(kubeadm: &Path) -> Vec<String> {
+    let said = Command::new(kubeadm)
+        .args(["config", "images", "list", "--kubernetes-version", KUBERNETES])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{said:?}");
+    String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
 #[test]
 fn the_real_kubeadm_asks_for_what_the_shipped_table_says() {
     let Some(peer) = judges::build("kubernetes") else { return };
-    let scratch = tempfile::tempdir().unwrap();
-    let said = kubeadm::ask(&peer.join("kubeadm"), KUBERNETES, scratch.path()).unwrap();
+    let said = asked(&peer.join("kubeadm"));
     let (node, control_plane) = kubeadm::lists(&said).unwrap();
     let sorted = |images: &[ImageRef]| {
         let mut images = references(images);
@@ -411,4 +477,40 @@ fn the_real_kubeadm_asks_for_what_the_shipped_table_says() {
     assert!(!table.open);
     assert_eq!(sorted(&node), references(&table.node));
     assert_eq!(sorted(&control_plane), references(&table.control_plane));
+    assert_eq!(said.join("\n") + "\n", list());
+}
+
+/// The file that the judge was built of says what the judge says.
+#[test]
+fn kubeadms_own_source_says_what_the_real_kubeadm_says() {
+    let Some(peer) = judges::build("kubernetes") else { return };
+    let listed = Command::new("go")
+        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"])
+        .current_dir(repository("tests/peers/kubernetes"))
+        .env("GOTOOLCHAIN", "local")
+        .env("GOPROXY", "off")
+        .output()
+        .unwrap();
+    let directory = String::from_utf8(listed.stdout).unwrap();
+    if directory.trim().is_empty() {
+        eprintln!("SKIPPED: the judge was built elsewhere, its source is not in Go's module cache");
+        return;
+    }
+    let constants = Path::new(directory.trim()).join("cmd/kubeadm/app/constants/constants.go");
+    let images = kubeadm::images(&fs::read_to_string(constants).unwrap(), KUBERNETES).unwrap();
+    assert_eq!(images, asked(&peer.join("kubeadm")));
+}
+
+/// Each published patch version to v1.37.2 has a row, so that nothing is asked of anybody.
+#[test]
+fn every_published_version_is_in_the_table() {
+    let newest =
+        [(28, 15), (29, 15), (30, 14), (31, 14), (32, 13), (33, 13), (34, 10), (35, 7), (36, 3), (37, 2)];
+    for (minor, last) in newest {
+        for patch in 0..=last {
+            let version = format!("v1.{minor}.{patch}");
+            let images = known_images(&version).unwrap_or_else(|| panic!("{version} has no row"));
+            assert_eq!(images.len(), 7, "{version}");
+        }
+    }
 }

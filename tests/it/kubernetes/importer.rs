@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use prebake::digest::Sha256;
 
-use super::{IMAGES, build, list, registry, tree, world};
+use super::{IMAGES, build, registry, source, tree, world};
 use crate::containerd::{Containerd, containerd_runs};
 use crate::judges;
 use crate::lab::mirror::{Fault, Mirror};
@@ -30,7 +30,7 @@ impl Node {
 
     /// The same with the containerd whose programs lie in a directory.
     fn of(programs: Option<&Path>) -> Self {
-        let world = world("images: asset", &list());
+        let world = world("images: asset", &source());
         build(&world, &registry().0).ok();
         Node::of_world(world, programs, false)
     }
@@ -280,7 +280,7 @@ fn the_closure_and_containerds_cri_agree_on_every_shape_of_a_reference() {
         return;
     }
     let Some(judge) = judges::build("cri") else { return };
-    let world = world("images: asset", &list());
+    let world = world("images: asset", &source());
     let mut builder = crate::registry::Builder::default();
     let pushed: Vec<_> = IMAGES.iter().map(|(name, tag)| builder.push(name, tag, &["amd64"])).collect();
     let nginx = builder.push("library/nginx", "1.27", &["amd64", "arm64"]);

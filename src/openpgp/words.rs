@@ -1,0 +1,31 @@
+//! What is wrong with foreign packets, in words: rPGP's own name its sources' lines and repeat whole inputs.
+
+use std::io::ErrorKind;
+
+use pgp::errors::Error;
+
+/// Most characters of foreign bytes that an error repeats.
+const LONGEST: usize = 60;
+
+/// What rPGP found.
+pub(super) fn flaw(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidPacketContent { source } => flaw(source),
+        Error::PacketIncomplete { .. } => "it ends within a packet",
+        Error::PacketParsing { source } if source.is_incomplete() => "it ends within a packet",
+        Error::IO { source, .. } if source.kind() == ErrorKind::UnexpectedEof => "it ends within a packet",
+        Error::Unsupported { .. } | Error::Unimplemented { .. } => {
+            "it has a version or an algorithm that is not known"
+        }
+        _ => "a packet in it is damaged",
+    }
+}
+
+/// The beginning of a foreign text, fit for one line of a terminal.
+pub(super) fn beginning(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * LONGEST)]);
+    let mut letters = text.chars();
+    let shown: String = letters.by_ref().take(LONGEST).flat_map(char::escape_debug).collect();
+    let rest = letters.next().is_some() || bytes.len() > 4 * LONGEST;
+    if rest { shown + "…" } else { shown }
+}
