@@ -4,7 +4,6 @@
 //! node side of each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the order
 //! and the links; merging and spec levels are `ignition`'s, what machines fetch is `delivery`'s.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,7 +16,8 @@ use crate::error::{Advice, Exit, Result};
 use crate::format::gotemplate::Template;
 use crate::format::tree::PLAIN;
 use crate::ignition::authorities::{self, Authorities};
-use crate::ignition::{self, Config, Spec, Transpile, boot, lint, ssh_keys};
+use crate::ignition::ssh_keys::{self, Origin};
+use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
 use crate::initrd::overlay::links_layer;
 use crate::kubernetes;
 use crate::lock;
@@ -304,17 +304,20 @@ fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>,
     let mut keys = Vec::new();
     for source in &recipe.ssh_keys {
         match source {
-            SshKeys::Key(key) => keys.push(key.value.clone()),
+            SshKeys::Key(key) => keys.push((key.value.clone(), Origin::Recipe)),
             SshKeys::File(path) => {
                 let text =
                     ignition::read_source(&path.value).map_err(|finding| finding.at(path.place.clone()))?;
-                keys.extend(ssh_keys::parse(&text)?);
+                let of_file = ssh_keys::parse(&text, Origin::Recipe)?;
+                keys.extend(of_file.into_iter().map(|key| (key, Origin::Recipe)));
             }
-            SshKeys::Github(user) => keys.extend(github.get(&user.value).into_iter().flatten().cloned()),
+            SshKeys::Github(user) => {
+                let of_user = github.get(&user.value).into_iter().flatten();
+                keys.extend(of_user.map(|key| (key.clone(), Origin::Published)));
+            }
         }
     }
-    let mut seen = BTreeSet::new();
-    keys.retain(|key| seen.insert(key.clone()));
+    let keys = ssh_keys::distinct(keys);
     if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
 }
 

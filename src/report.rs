@@ -34,6 +34,24 @@ pub fn plain(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
+/// Whether a character is not seen where it stands: it moves the cursor, the line or the direction of text, or has no width.
+/// Unicode's categories Cc and Cf as far as terminals heed them, and its two separators.
+pub fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
 /// A place in a [`Source`]: line and column count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -179,10 +197,10 @@ impl Window {
         Window { column, skip }
     }
 
-    /// A line's part in the window. Control characters would move the caret or the terminal; a tab keeps its one column
-    /// as a blank.
+    /// A line's part in the window. What is not seen would move the caret or the terminal; a tab keeps its one column as a
+    /// blank.
     pub fn show(&self, line: &str) -> String {
-        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let visible = |c: char| if is_unseen(c) { ' ' } else { c };
         line.chars().skip(self.skip).take(Self::WIDTH).map(visible).collect()
     }
 

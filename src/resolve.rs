@@ -10,7 +10,7 @@ use crate::arch::Arch;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ignition::authorities::Authorities;
-use crate::ignition::ssh_keys;
+use crate::ignition::ssh_keys::{self, Origin};
 use crate::images::{self, Pinned};
 use crate::kubernetes::Needs;
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
@@ -222,11 +222,16 @@ pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http) -> Resu
     for user in github_users(recipe) {
         let locked = lock.and_then(|lock| lock.ssh_keys.get(user));
         let of_user = match locked {
-            Some(keys) => keys.clone(),
+            Some(keys) => {
+                // An earlier prebake may have locked what is not taken any more.
+                let source = Source::new(format!("the locked keys of github:{user}"), keys.join("\n"));
+                ssh_keys::parse(&source, Origin::Published)?;
+                keys.clone()
+            }
             None => {
                 let url = format!("https://github.com/{user}.keys");
                 let text = http.small(&url).await?;
-                ssh_keys::parse(&Source::new(url, String::from_utf8_lossy(&text)))?
+                ssh_keys::parse(&Source::new(url, String::from_utf8_lossy(&text)), Origin::Published)?
             }
         };
         keys.insert(user.to_owned(), of_user);

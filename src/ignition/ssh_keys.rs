@@ -1,11 +1,15 @@
 //! SSH public keys as people keep them, and the layer that gives them to a user.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::json;
+use sha2::Digest as _;
 
 use super::{Config, data_url};
-use crate::report::{Finding, Findings, Place, Source, nearest, plain};
+use crate::report::{Finding, Findings, Place, Source, is_unseen, nearest, plain};
 
 /// Key types that OpenSSH accepts in `authorized_keys`.
 const TYPES: [&str; 8] = [
@@ -19,14 +23,37 @@ const TYPES: [&str; 8] = [
     "ssh-dss",
 ];
 
-/// Reads a file of public keys: one a line in the form of `authorized_keys`, options included; blank lines and lines
-/// that start with `#` are skipped, and so is a key that is there already.
+/// Most findings of a text that a stranger may have written.
+const MOST_FINDINGS: usize = 8;
+
+/// Whose text it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The recipe's or a file's beside it.
+    Recipe,
+    /// Somebody's who publishes keys. A key is all that is taken from there: an option would decide what may sign for others
+    /// (`cert-authority`), what runs (`command=`) or with which environment.
+    Published,
+}
+
+/// A line of `authorized_keys`, taken apart.
+struct Line<'l> {
+    /// What stands before the key's type.
+    options: &'l str,
+    /// The key's bytes, which begin with its type.
+    blob: Vec<u8>,
+}
+
+/// Reads a file of public keys: one a line in the form of `authorized_keys`; blank lines and lines that start with `#` are
+/// skipped, and so is a key that is there already with the same options, whatever its comment.
 ///
 /// # Errors
-/// Every line that holds no key, with its place, and a text without any key.
-pub fn parse(source: &Arc<Source>) -> Result<Vec<String>, Findings> {
+/// Every line that holds no key, with its place; one with options or hidden characters that was published; and a text without
+/// any key.
+pub fn parse(source: &Arc<Source>, origin: Origin) -> Result<Vec<String>, Findings> {
     let mut keys: Vec<String> = Vec::new();
     let mut findings = Vec::new();
+    let mut known = BTreeSet::new();
     for (index, line) in plain(&source.text).lines().enumerate() {
         let key = line.trim();
         if key.is_empty() || key.starts_with('#') {
@@ -34,16 +61,40 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<String>, Findings> {
         }
         let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
         let place = Place { source: source.clone(), line: index + 1, column };
-        match check(key) {
-            Ok(()) if keys.iter().any(|known| known == key) => {}
-            Ok(()) => keys.push(key.to_owned()),
+        match check(key, origin) {
+            Ok(Line { options, blob }) => {
+                if known.insert((options.to_owned(), blob)) {
+                    keys.push(key.to_owned());
+                }
+            }
             Err(finding) => findings.push(finding.at(place)),
+        }
+        if origin == Origin::Published && findings.len() == MOST_FINDINGS {
+            break;
         }
     }
     if keys.is_empty() && findings.is_empty() {
         findings.push(Finding::error(format!("{} holds no SSH key", source.name)));
     }
     Findings::settle(findings, keys).map(|(keys, _)| keys)
+}
+
+/// Each key once, in the order given. A published one that the recipe names itself is left out, or it would be without the
+/// options that the recipe gives it.
+pub fn distinct(keys: Vec<(String, Origin)>) -> Vec<String> {
+    let line = |key: &str| split(key).ok().map(|line| (line.options.to_owned(), line.blob));
+    let own: BTreeSet<Vec<u8>> = keys
+        .iter()
+        .filter(|(_, origin)| *origin == Origin::Recipe)
+        .filter_map(|(key, _)| Some(line(key)?.1))
+        .collect();
+    let mut seen = BTreeSet::new();
+    let mut is_new = |key: &str, origin| match line(key) {
+        Some((_, blob)) if origin == Origin::Published && own.contains(&blob) => false,
+        Some(line) => seen.insert(line),
+        None => true,
+    };
+    keys.into_iter().filter_map(|(key, origin)| is_new(&key, origin).then_some(key)).collect()
 }
 
 /// The layer that adds keys to a user, at the lowest spec.
@@ -57,17 +108,41 @@ pub fn layer(user: &str, keys: &[String]) -> Result<Config, Findings> {
     }))
 }
 
-fn check(key: &str) -> Result<(), Finding> {
+fn check(key: &str, origin: Origin) -> Result<Line<'_>, Finding> {
     if key.contains("PRIVATE KEY") {
         let finding = Finding::error("this is a private key");
         return Err(finding.hint("give the `.pub` file, and keep this one to yourself"));
     }
+    // A blank of another kind splits nothing for sshd. A tab is one of its own.
+    let is_hidden = |c: &char| match origin {
+        Origin::Recipe => c.is_control() && *c != '\t',
+        Origin::Published => is_unseen(*c) && *c != '\t' || *c == char::REPLACEMENT_CHARACTER,
+    };
+    if let Some(hidden) = key.chars().find(is_hidden) {
+        let text = format!("the key has the character U+{:04X}, which nobody sees", u32::from(hidden));
+        return Err(Finding::error(text).hint("have it published, or written, without"));
+    }
+    let line = split(key)?;
+    if origin == Origin::Published && !line.options.is_empty() {
+        let digest = STANDARD_NO_PAD.encode(sha2::Sha256::digest(&line.blob));
+        let options: String = line.options.chars().take(40).collect();
+        let text =
+            format!("the key SHA256:{digest} comes with options (`{options}`), which only a recipe may give");
+        let hint = "if they are wanted, write the whole line under `ssh_keys:` in the recipe";
+        return Err(Finding::error(text).hint(hint));
+    }
+    Ok(line)
+}
+
+fn split(key: &str) -> Result<Line<'_>, Finding> {
     let mut words = words(key).into_iter();
     let first = words.next().unwrap_or_default();
     // What is no type stands for options before it.
-    let kind = if TYPES.contains(&first) { first } else { words.next().unwrap_or_default() };
+    let (options, kind) =
+        if TYPES.contains(&first) { ("", first) } else { (first, words.next().unwrap_or_default()) };
     if !TYPES.contains(&kind) {
-        let finding = Finding::error(format!("`{first}` is not a type of SSH key"));
+        let shown: String = first.chars().take(40).collect();
+        let finding = Finding::error(format!("`{shown}` is not a type of SSH key"));
         return Err(match nearest(first, TYPES) {
             Some(near) => finding.hint(format!("did you mean `{near}`?")),
             None => finding.hint(format!("known types: {}", TYPES.join(", "))),
@@ -79,7 +154,7 @@ fn check(key: &str) -> Result<(), Finding> {
     let named = blob.get(4..).and_then(|rest| rest.get(..kind.len()));
     let length = u32::try_from(kind.len()).unwrap_or_default().to_be_bytes();
     match blob.starts_with(&length) && named == Some(kind.as_bytes()) && blob.len() > 4 + kind.len() {
-        true => Ok(()),
+        true => Ok(Line { options, blob }),
         false => Err(Finding::error(format!("the key does not hold what `{kind}` promises"))
             .hint("copy the whole line of the `.pub` file")),
     }
@@ -103,7 +178,77 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host";
 
     fn read(text: &str) -> Result<Vec<String>, Findings> {
-        parse(&Source::new("keys", text))
+        parse(&Source::new("keys", text), Origin::Recipe)
+    }
+
+    fn published(text: &str) -> Result<Vec<String>, Findings> {
+        parse(&Source::new("https://github.com/octo.keys", text), Origin::Published)
+    }
+
+    /// attacks.md, §4: `github:` took `cert-authority`, `command=`, ESC and NUL from whoever answers there.
+    #[test]
+    fn a_published_key_comes_without_options_and_hidden_characters() {
+        let bare = KEY.strip_suffix(" me@host").unwrap();
+        assert_eq!(published(&format!("{bare}\n{KEY}\n{bare}\tother\n")).unwrap(), [bare]);
+        for options in [
+            "cert-authority",
+            "command=\"/bin/sh -c id\"",
+            "environment=\"LD_PRELOAD=/x\"",
+            "restrict",
+            "from=\"*\",cert-authority",
+            "no-pty,command=\"a \\\" b\"",
+        ] {
+            let Findings(findings) = published(&format!("{KEY}\n{options} {KEY}\n")).unwrap_err();
+            assert_eq!(findings[0].place.as_ref().unwrap().line, 2, "{options}");
+            // A quote inside of quotes leaves no type to be found behind it.
+            let is_named = findings[0].message.contains("SHA256:") && findings[0].message.contains("options");
+            assert!(is_named || findings[0].message.contains("is not a type"), "{:?}", findings[0]);
+            read(&format!("{options} {bare}"))
+                .map(drop)
+                .unwrap_or_else(|_| assert!(options.contains("\\\"")));
+        }
+        for hidden in [
+            '\0',
+            '\u{1b}',
+            '\r',
+            '\u{7f}',
+            '\u{9b}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{200b}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{feff}',
+            '\u{ad}',
+            '\u{e0041}',
+            '\u{fffd}',
+        ] {
+            for key in [format!("{KEY}{hidden}x"), format!("{bare}{hidden} x"), format!("a{hidden}b {KEY}")] {
+                let Findings(findings) = published(&key).unwrap_err();
+                let told = findings[0].to_string();
+                assert!(told.contains(&format!("U+{:04X}", u32::from(hidden))), "{told}");
+                assert!(!told.contains(|c| is_unseen(c) && c != '\n'), "{told:?}");
+            }
+            if hidden.is_control() {
+                assert!(read(&format!("{KEY}{hidden}x")).is_err(), "{hidden:?}");
+            }
+        }
+        let Findings(many) = published(&"command=\"x\" ssh-ed25519 AAAA\n".repeat(10_000)).unwrap_err();
+        assert_eq!(many.len(), MOST_FINDINGS);
+    }
+
+    #[test]
+    fn one_key_is_one_key_whatever_its_comment_and_the_recipes_options_win() {
+        let bare = KEY.strip_suffix(" me@host").unwrap();
+        let limited = format!("from=\"10.0.0.0/8\" {bare} other");
+        let (own, other) = (Origin::Recipe, Origin::Published);
+        let all = |keys: &[(&str, Origin)]| {
+            distinct(keys.iter().map(|(key, origin)| ((*key).to_owned(), *origin)).collect())
+        };
+        assert_eq!(all(&[(KEY, own), (bare, own), (bare, other)]), [KEY]);
+        assert_eq!(all(&[(bare, other), (&limited, own)]), [limited.as_str()]);
+        assert_eq!(all(&[(bare, other), (KEY, other)]), [bare]);
+        assert_eq!(all(&[(&limited, own), (bare, own)]), [&limited, bare]);
     }
 
     #[test]

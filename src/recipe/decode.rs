@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::ignition::ssh_keys;
+use crate::ignition::ssh_keys::{self, Origin};
 use crate::output;
 use crate::report::{Finding, nearest};
 use crate::source::http::masked;
@@ -238,7 +238,7 @@ impl Reader<'_> {
                 } else if item.value.contains(' ') {
                     // Its own findings point into the key; people look for it in the recipe.
                     if let Err(Findings(findings)) =
-                        ssh_keys::parse(&Source::new("the key", item.value.as_str()))
+                        ssh_keys::parse(&Source::new("the key", item.value.as_str()), Origin::Recipe)
                     {
                         findings.into_iter().for_each(at);
                     }

@@ -10,7 +10,7 @@ use prebake::manifest::Manifest;
 
 use crate::judges::matchbox::check_tree;
 use crate::lab::mirror::Mirror;
-use crate::world::{PRIMARY, VERSION, World, after_one, peak_memory};
+use crate::world::{PRIMARY, Run, VERSION, World, after_one, peak_memory};
 
 fn manifest(world: &World) -> Manifest {
     let bytes = fs::read(world.path("output/small/current/manifest.json")).unwrap();
@@ -267,6 +267,44 @@ fn the_recipes_key_file_must_hold_the_pinned_primary() {
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host";
 const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt laptop";
+
+/// attacks.md, §4 (C/gh.sh): what `github:` answered decided what may sign for others, and what ran at a login.
+#[test]
+fn keys_of_github_with_options_or_hidden_characters_reach_no_lock() {
+    for (published, words) in [
+        (
+            format!("{OTHER}\ncert-authority {OTHER}\n"),
+            &["octo.keys:2", "comes with options (`cert-authority`)"][..],
+        ),
+        (format!("command=\"id\" {OTHER}\n"), &["SHA256:", "only a recipe may give"]),
+        (format!("environment=\"A=b\" {OTHER}\n"), &["options (`environment="]),
+        (format!("{OTHER}\u{1b}[31m\n"), &["U+001B"]),
+        (format!("{OTHER}\0\n"), &["U+0000"]),
+        (format!("{OTHER}\u{202e}\n"), &["U+202E"]),
+    ] {
+        let world = World::new();
+        let github = Mirror::builder().page("/octo.keys", published).start().unwrap();
+        world.edit("recipes/small.yaml", "sysexts:", "ssh_keys: [\"github:octo\"]\nsysexts:");
+        let mut command = world.command(&["lock", "recipes/small.yaml"]);
+        let run = Run::of(command.env("PREBAKE_MIRROR_GITHUB", github.url()).output().unwrap());
+        run.fails(3, words);
+        assert!(!run.stderr.contains(['\u{1b}', '\0', '\u{202e}']), "{:?}", run.stderr);
+        assert!(!world.path("recipes/small.lock").exists());
+    }
+    // One that an earlier prebake locked is not believed for that.
+    let world = World::new();
+    let github = Mirror::builder().page("/octo.keys", format!("{OTHER} a\n{OTHER} b\n")).start().unwrap();
+    world.edit("recipes/small.yaml", "sysexts:", "ssh_keys: [\"github:octo\"]\nsysexts:");
+    let run = |args: &[&str]| {
+        Run::of(world.command(args).env("PREBAKE_MIRROR_GITHUB", github.url()).output().unwrap())
+    };
+    run(&["lock", "recipes/small.yaml"]).ok();
+    let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
+    assert!(lock.contains(&format!("- {OTHER} a")) && !lock.contains(&format!("{OTHER} b")), "{lock}");
+    world.edit("recipes/small.lock", &format!("- {OTHER} a"), &format!("- cert-authority {OTHER} a"));
+    run(&["build", "recipes/small.yaml", "--locked"])
+        .fails(3, &["the locked keys of github:octo", "options"]);
+}
 
 #[test]
 fn ssh_keys_from_the_recipe_a_file_and_github_reach_every_profile_and_github_is_pinned() {

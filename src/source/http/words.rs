@@ -1,5 +1,6 @@
 //! What servers say in words: why they refuse, and pages for people where a file should be.
 
+use crate::report::is_unseen;
 use serde_json::Value;
 
 /// Longest explanation that is repeated, in characters.
@@ -54,12 +55,8 @@ pub fn page(bytes: &[u8]) -> Option<String> {
 
 /// Text of a server, fit for a terminal: no control characters, no marks that turn the direction of text, and not too long.
 pub fn printable(text: &str) -> String {
-    let harmless = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     let spaced = text.replace(['\n', '\r', '\t'], " ");
-    let mut found = spaced.chars().filter(harmless);
+    let mut found = spaced.chars().filter(|letter| !is_unseen(*letter));
     let mut words: String = found.by_ref().take(LONGEST).collect();
     if found.next().is_some() {
         words.push('…');
