@@ -130,7 +130,8 @@ impl TrustArgs {
         if !self.is_given() {
             return Ok(None);
         }
-        let keys = self.trust.iter().map(KeySource::public).collect::<Result<Vec<_>>>()?;
+        // `a.pub, b.pub`: blanks beside a comma are no part of a name.
+        let keys = self.trust.iter().map(|key| key.trimmed().public()).collect::<Result<Vec<_>>>()?;
         Ok(Some(Trust::new(keys, self.threshold)?))
     }
 }
@@ -191,6 +192,10 @@ impl KeySource {
         let text = std::str::from_utf8(&self.0).ok()?.trim();
         let is_line = text.starts_with("RW") && [56, 212].contains(&text.len());
         (text.starts_with("untrusted comment:") || is_line).then_some(text)
+    }
+
+    fn trimmed(&self) -> KeySource {
+        KeySource(Zeroizing::new(self.0.trim_ascii().to_vec()))
     }
 
     fn path(&self) -> Result<&Path> {

@@ -303,6 +303,52 @@ fn as_many_keys_as_the_threshold_says_must_have_signed_and_the_missing_are_count
     assert_eq!(report["trusted"].as_array().unwrap().len(), 3, "{report:#}");
 }
 
+/// The note of issue 14: with one damaged `.minisig` of several the reason was that they are of two kinds, or too many.
+#[test]
+fn of_several_signatures_the_damaged_one_is_named_with_what_is_wrong_with_it() {
+    let desk = Desk::new();
+    desk.open_keys(&["a", "b"]);
+    desk.key(&["sign", FILE, "--sign-key", "a.key", "--sign-key", "b.key"]).ok();
+    let both: Vec<String> = fs::read_dir(desk.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".minisig"))
+        .collect();
+    assert_eq!(both.len(), 2, "{both:?}");
+    let verify = |signatures: &[&str]| {
+        desk.key(&[&["verify", FILE][..], signatures, &["--trust", "a.pub,b.pub"]].concat())
+    };
+    for damaged in &both {
+        let whole = desk.read(damaged);
+        for text in ["", "untrusted", "<html>", "\0\0\0", &whole[..40], &whole[10..]] {
+            desk.write(damaged, text);
+            let run = verify(&[]);
+            run.fails(5, &[damaged]);
+            for wrong in ["OpenPGP", "the first one is", "were given"] {
+                assert!(!run.stderr.contains(wrong), "{text:?}: {}", run.stderr);
+            }
+            desk.key(&["verify", FILE, damaged, "--trust", "a.pub"]).fails(5, &[damaged]);
+        }
+        desk.write(damaged, &whole);
+    }
+    verify(&[]).ok();
+    let openpgp = fs::read(crate::world::repository("tests/data/openpgp/good.sig")).unwrap();
+    fs::write(desk.path("other.sig"), openpgp).unwrap();
+    verify(&[&both[0], "other.sig"]).fails(2, &["other.sig is an OpenPGP signature"]);
+    verify(&["other.sig", &both[0]]).fails(2, &["other.sig is an OpenPGP signature"]);
+}
+
+#[test]
+fn blanks_beside_the_commas_of_a_list_of_keys_are_no_part_of_their_names() {
+    let desk = Desk::new();
+    desk.open_keys(&["a", "b"]);
+    desk.key(&["sign", FILE, "--sign-key", "a.key", "--sign-key", "b.key"]).ok();
+    for list in ["a.pub, b.pub", " a.pub ,\tb.pub\n", "a.pub,b.pub"] {
+        desk.key_with(&["verify", FILE, "--threshold", "2"], &[("PREBAKE_TRUST", list)]).ok();
+    }
+    desk.key_with(&["verify", FILE], &[("PREBAKE_TRUST", "a.pub, ")]).fails(2, &["its name is empty"]);
+}
+
 #[test]
 fn signers_do_not_overwrite_each_other() {
     let desk = Desk::new();

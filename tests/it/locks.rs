@@ -10,6 +10,7 @@ use crate::world::{Run, VERSION, World, release, stock};
 
 const RECIPE: &str = "recipes/small.yaml";
 const NEWER: &str = "4593.2.6";
+const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt";
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt";
 
 /// A world with inputs of all kinds, locked once; then every one of them has moved upstream.
@@ -30,7 +31,7 @@ impl Moved {
         let moved = Moved { world, web };
         moved.upstream("tool 1", &format!("{KEY} one\n"));
         moved.prebake(&["lock", RECIPE]).ok();
-        moved.upstream("tool 2, longer", &format!("{KEY} one\n{KEY} two\n"));
+        moved.upstream("tool 2, longer", &format!("{KEY} one\n{OTHER} two\n"));
         let boards = moved.world.path("release/stable/amd64-usr");
         release(&moved.world.path("release"), NEWER, &stock(NEWER));
         fs::remove_file(boards.join("current")).unwrap();

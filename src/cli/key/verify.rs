@@ -45,7 +45,7 @@ enum Error {
     Unsigned(String),
     #[error("nobody is trusted to sign {0}")]
     Nobody(String),
-    #[error("{0} is not one of minisign's signatures, and the first one is")]
+    #[error("{0} is an OpenPGP signature, and another that was given is minisign's")]
     Mixed(String),
     #[error("an OpenPGP signature is judged alone; {0} were given")]
     Many(usize),
@@ -82,13 +82,17 @@ impl VerifyArgs {
             true => beside(&self.file)?,
             false => self.signatures.clone(),
         };
-        let Some(first) = signatures.first() else {
+        if signatures.is_empty() {
             return Err(Error::Unsigned(self.file.display().to_string()).into());
-        };
-        if is_minisign(&read(first)?) {
-            return self.minisign(&signatures);
+        }
+        // By its name where it is damaged: then the reason is what is wrong with it.
+        let mut are_minisign = false;
+        for path in &signatures {
+            let is_named = path.extension().is_some_and(|extension| extension == "minisig");
+            are_minisign |= is_minisign(&read(path)?) || is_named && !openpgp::is_signature(&read(path)?);
         }
         match &signatures[..] {
+            _ if are_minisign => self.minisign(&signatures),
             // Who names a key is not content with Flatcar's.
             [signature] if self.trust.is_given() && self.key.is_none() => {
                 let name = signature.display().to_string();
@@ -108,7 +112,7 @@ impl VerifyArgs {
         let mut signatures = Vec::new();
         for path in paths {
             let (name, bytes) = (path.display().to_string(), read(path)?);
-            if !is_minisign(&bytes) && paths.len() > 1 {
+            if !is_minisign(&bytes) && openpgp::is_signature(&bytes) {
                 return Err(Error::Mixed(name).into());
             }
             signatures.extend(Signature::parse_all_commented(&name, &bytes)?);
