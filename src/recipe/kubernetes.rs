@@ -102,7 +102,9 @@ pub(super) fn decode(decoder: &Decoder, node: &Yaml) -> Option<Kubernetes> {
     let version = fields.need("version")?;
     let text = decoder.string(version)?;
     let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-    if numbers.len() != 3 || numbers.iter().any(|n| n.parse::<u16>().is_err()) {
+    // It becomes part of URLs: digits, without a sign.
+    let is_number = |n: &&str| n.bytes().all(|digit| digit.is_ascii_digit()) && n.parse::<u16>().is_ok();
+    if numbers.len() != 3 || !numbers.iter().all(is_number) {
         decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
     }
     Some(Kubernetes { version: decoder.spanned(version, text), images, cni, kube_vip })

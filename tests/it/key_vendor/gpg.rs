@@ -110,8 +110,8 @@ impl Home {
         fs::write(&file, &key).unwrap();
         let listed = Gpg(self.gpg()).run(&["--list-packets", file.to_str().unwrap()]).stdout;
         let listed = String::from_utf8_lossy(&listed).into_owned();
-        let offsets = listed.lines().filter_map(|line| line.strip_prefix("# off=")?.split(' ').next());
-        key[offsets.last().unwrap().parse().unwrap()..].to_vec()
+        let mut offsets = listed.lines().filter_map(|line| line.strip_prefix("# off=")?.split(' ').next());
+        key[offsets.next_back().unwrap().parse().unwrap()..].to_vec()
     }
 
     fn judged(&self, signature: &[u8]) -> Result<Signed, Error> {
