@@ -26,7 +26,7 @@ pub enum SourceName {
     Flatcar,
     /// Kubernetes' release host; a mirror has its paths.
     Kubernetes,
-    /// GitHub release assets; a mirror has `OWNER/REPO/releases/download/TAG/FILE`.
+    /// GitHub; a mirror has `OWNER/REPO/releases/download/TAG/FILE`, `USER.keys` and, of Kubernetes, `OWNER/REPO/raw/TAG/PATH`.
     Github,
     /// Container registries, all of them; a mirror is a registry, or a part of one (`http://HOST/PREFIX`).
     Oci,
