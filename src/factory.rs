@@ -230,7 +230,7 @@ fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Obje
 
 /// Puts images and their [`SUMS`] into a directory, each whole or not at all; lines of other images stay.
 pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store::Error> {
-    fs::create_dir_all(output).map_err(store::Error::io("create", output))?;
+    store::create_directories(output)?;
     let mut images = Vec::new();
     for image in made {
         let path = output.join(&image.file);

@@ -176,7 +176,7 @@ impl Output {
     /// Takes the output directory of a recipe and sweeps what crashed builds left in it.
     pub fn acquire(output: &Path, name: &str) -> Result<Self> {
         let directory = output.join(name);
-        fs::create_dir_all(&directory).map_err(store::Error::io("create", &directory))?;
+        store::create_directories(&directory)?;
         let path = directory.join(".lock");
         let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let mut lock = lock.map_err(store::Error::io("open", &path))?;

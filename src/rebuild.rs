@@ -188,7 +188,7 @@ fn lend(from: &Store, object: &Object, to: &Store) -> Result<(), store::Error> {
         return Ok(());
     }
     let directory = store::directory_of(&target);
-    std::fs::create_dir_all(directory).map_err(store::Error::io("create", directory))?;
+    store::create_directories(directory)?;
     publish::place(&from.path(&object.sha256), &target)
 }
 

@@ -192,7 +192,7 @@ impl Store {
     fn open_with(root: &Path, take: impl FnOnce(&File) -> io::Result<()>) -> Result<Self, Error> {
         for directory in ["objects", "steps", "notes", "partial", "tmp", "roots", "corrupt"] {
             let path = root.join(directory);
-            fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+            create_directories(&path)?;
         }
         let path = root.join(".lock");
         let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -381,7 +381,7 @@ fn fan_out(digest: &Sha256) -> String {
 /// target, sync, rename, sync the directory. Missing parent directories are made.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = directory_of(path);
-    fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    create_directories(directory)?;
     let mut file =
         Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
@@ -401,9 +401,13 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => return fs::write(path, bytes),
     };
     let replace = || {
-        let mut file = Unfinished::in_directory(directory_of(&target), mode)?;
+        let directory = directory_of(&target);
+        let mut file = Unfinished::in_directory(directory, mode)?;
         file.write_all(bytes)?;
-        file.replace(&target)
+        // The old bytes must not go before the new ones are on the disk.
+        file.as_file().sync_all()?;
+        file.replace(&target)?;
+        File::open(directory)?.sync_all()
     };
     use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
     match replace() {
@@ -455,7 +459,7 @@ pub fn finish(file: Unfinished, path: &Path) -> Result<(), Error> {
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
     let directory = directory_of(path);
-    fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    create_directories(directory)?;
     file.as_file().sync_all().map_err(Error::io("write", path))?;
     unfinished::together(|| file.persist(path)).map_err(|e| Error::io("write", path)(e.error))?;
     sync_directory(directory)
@@ -464,6 +468,19 @@ fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
 /// The directory that a file is in; the parent of a bare name is an empty path, which no call takes.
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory and those above it that are missing, and has them last through a power cut: a file that is on the disk in
+/// a directory that is not is lost with it.
+pub fn create_directories(path: &Path) -> Result<(), Error> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    missing.into_iter().rev().map(directory_of).try_for_each(|above| match sync_directory(above) {
+        // Some may be written to, but not read.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    })
 }
 
 /// Makes a rename inside a directory last through a power cut.

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -229,13 +229,15 @@ fn begin_in(directory: &Path) {
 pub fn sweep(directory: &Path) {
     for path in names(directory, PREFIX) {
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() || meta.is_dir());
-        if is_ours
-            && let Ok(file) = File::open(&path)
-            && file.try_lock().is_ok()
-        {
+        if is_ours && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
             clear(&path, Claimed::Whole);
         }
     }
+}
+
+/// Whether somebody works on an unfinished file or directory: it is locked. Where there are no locks, nobody can tell.
+pub fn is_held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// A file with a name that begins with [`PREFIX`], for those who need one; it is its owner's alone, and it goes when it is dropped.

@@ -90,7 +90,7 @@ impl Site {
         let Some(proof) = bundle.proof() else { return Ok(()) };
         let (name, sequence) = (&bundle.index().name, bundle.index().sequence);
         let directory = store.root().join(DIRECTORY);
-        fs::create_dir_all(&directory).map_err(store::Error::io("create", &directory))?;
+        store::create_directories(&directory)?;
         // Two imports at once must not take a higher number back.
         let path = directory.join(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path);

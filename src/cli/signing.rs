@@ -239,6 +239,11 @@ pub fn read_public(path: &Path) -> Result<PublicKey> {
     Ok(PublicKey::parse(&path.display().to_string(), &read_text(path)?)?)
 }
 
+/// What a file holds that may be a secret key, which is not opened.
+pub fn secret_in(path: &Path) -> Option<Secret> {
+    SecretKey::parse(&path.display().to_string(), &read_text(path).ok()?).ok()
+}
+
 /// Reads a secret key file and opens it.
 pub fn read_secret(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey> {
     KeySource::from(path.as_os_str().to_owned()).secret(passphrase)

@@ -65,12 +65,13 @@ struct VerifyArgs {
 
 /// Remove what no lock and no published tree refers to any more
 ///
-/// Never runs beside a build. Published trees stay whole: they hold their files themselves.
+/// Never runs beside a build. Published trees stay whole: they hold their files themselves. What killed runs left half-made goes
+/// whatever its age.
 #[derive(Args)]
 struct GcArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// Keep what is younger than this, whoever refers to it: an interrupted build goes on from it
+    /// Keep whole objects that are younger than this, whoever refers to them: an interrupted build goes on from them
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1d")]
     grace: Duration,
     /// Only say what would be removed

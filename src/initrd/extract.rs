@@ -18,7 +18,7 @@ use super::Error;
 use super::segments::{Limits, Place, Segments};
 use crate::format::cpio::{self, Member};
 use crate::store;
-use crate::unfinished::{Claim, Claimed};
+use crate::unfinished;
 
 /// How much of a body is in memory at a time, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -48,17 +48,23 @@ pub struct Extracted {
 /// Unpacks the initrd at `path` into `directory`, which must not hold anything yet.
 pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extracted, Error> {
     let file = File::open(path).map_err(store::Error::io("read", path))?;
-    let what = if directory.is_dir() { Claimed::Contents } else { Claimed::Whole };
-    fs::create_dir_all(directory).map_err(store::Error::io("create", directory))?;
-    let mut entries = fs::read_dir(directory).map_err(store::Error::io("list", directory))?;
-    if entries.next().is_some() {
-        return Err(Error::Exists { path: directory.into() });
+    // Half an initrd is none, and would be in the way of the next try: it lies aside until it is whole, however the run ends.
+    let is_there = fs::symlink_metadata(directory).is_ok();
+    let place = if is_there { directory } else { store::directory_of(directory) };
+    fs::create_dir_all(place).map_err(store::Error::io("create", place))?;
+    if is_there {
+        unfinished::sweep(directory);
+        let mut entries = fs::read_dir(directory).map_err(store::Error::io("list", directory))?;
+        if entries.next().is_some() {
+            return Err(Error::Exists { path: directory.into() });
+        }
     }
-    // Half an initrd is none, and would be in the way of the next try.
-    let claim = Claim::new(directory, what);
-    let root =
-        unix::openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let root = root.map_err(|errno| store::Error::io("open", directory)(errno.into()))?;
+    let stage = unfinished::Directory::in_directory(place)
+        .map_err(store::Error::io("create a directory in", place))?;
+    let top = stage.path().join("root");
+    fs::create_dir(&top).map_err(store::Error::io("create", &top))?;
+    let root = unix::openat(CWD, &top, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let root = root.map_err(|errno| store::Error::io("open", &top)(errno.into()))?;
     let subject = path.display().to_string();
     let mut unpacker = Unpacker {
         subject: &subject,
@@ -75,7 +81,15 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
             break;
         }
     }
-    claim.keep();
+    let appear = || match is_there {
+        false => fs::rename(&top, directory),
+        // A directory that somebody made keeps its owner and mode, and may be where a disk is mounted.
+        true => fs::read_dir(&top)?.try_for_each(|entry| {
+            let entry = entry?;
+            fs::rename(entry.path(), directory.join(entry.file_name()))
+        }),
+    };
+    unfinished::together(appear).map_err(store::Error::io("write", directory))?;
     Ok(unpacker.done)
 }
 

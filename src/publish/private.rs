@@ -54,7 +54,8 @@ pub fn place(tree: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), store
         }
     }
     store::sync_directory(&directory)?;
-    store::sync_directory(&top)
+    store::sync_directory(&top)?;
+    store::sync_directory(tree)
 }
 
 #[cfg(test)]

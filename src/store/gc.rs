@@ -1,19 +1,21 @@
 //! Removing what nobody refers to any more.
 //!
-//! Never beside a build: a [`Store`] in use shares the lock that [`Alone`] holds. What is young is kept all the same,
-//! because a build that was interrupted has fetched inputs that no lock names yet.
+//! Never beside a build: a [`Store`] in use shares the lock that [`Alone`] holds. Whole objects that are young are kept all the
+//! same, because a build that was interrupted has fetched inputs that no lock names yet. What is in the making goes whatever its
+//! age: nobody is left who would finish it, and a job of a CI that is cancelled again and again would fill its cache.
 
 use std::collections::BTreeSet;
-use std::fs::{self, TryLockError};
-use std::io;
+use std::fs::{self, DirEntry, TryLockError};
+use std::{io, iter};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::roots::References;
 use super::verify::list;
-use super::{Error, Object, Store, is_older};
+use super::{Error, Object, Store};
 use crate::digest::Sha256;
+use crate::unfinished;
 
 /// How long notes stay. They are small, and whoever misses one finds it out again.
 const NOTES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -30,7 +32,7 @@ pub struct Garbage {
     pub steps: Vec<Sha256>,
     /// Links to locks and trees that are gone.
     pub roots: Vec<PathBuf>,
-    /// Corrupt objects and what crashes left, with their bytes.
+    /// Corrupt objects and what killed runs left, with their bytes.
     pub leftovers: Vec<(PathBuf, u64)>,
     /// What stays.
     pub kept: Kept,
@@ -134,13 +136,7 @@ impl Garbage {
         })?;
         garbage.objects.sort_by_key(|(object, _)| object.sha256);
         garbage.steps.sort();
-        // What was found corrupt has no use; what is in the making belongs to a process that is gone.
-        for (directory, grace) in [("corrupt", Duration::ZERO), ("tmp", grace), ("partial", grace)] {
-            let entries = list(&store.root.join(directory))?;
-            let old = entries.iter().map(|entry| entry.path()).filter(|path| is_older(path, grace));
-            garbage.leftovers.extend(old.map(|path| (path.clone(), size(&path))));
-        }
-        garbage.leftovers.sort();
+        garbage.leftovers = leftovers(&store.root)?.into_iter().map(|path| (path.clone(), size(&path))).collect();
         Ok(garbage)
     }
 
@@ -155,6 +151,33 @@ impl Garbage {
         let Garbage { objects, steps, roots, leftovers, kept: _ } = self;
         objects.is_empty() && steps.is_empty() && roots.is_empty() && leftovers.is_empty()
     }
+}
+
+/// What was found corrupt, which has no use, and what is in the making and held by nobody. A process that works with the store
+/// shares its lock; the locks of the files themselves are asked all the same, for somebody may have removed that one.
+fn leftovers(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found: Vec<PathBuf> = list(&root.join("corrupt"))?.iter().map(DirEntry::path).collect();
+    let tmp = list(&root.join("tmp"))?.into_iter().map(|entry| entry.path());
+    found.extend(tmp.filter(|path| !unfinished::is_held(path)));
+    let partial = list(&root.join("partial"))?.into_iter().map(|entry| entry.path());
+    found.extend(partial.filter(|path| !unfinished::is_held(&path.join("data"))));
+    // Small files are written beside their targets: STEPS/ab/.prebake-…
+    for room in list(root)?.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if ["corrupt", "tmp", "partial"].iter().any(|name| room.file_name() == *name) {
+            continue;
+        }
+        let shelves = list(&room.path())?;
+        let shelves = shelves.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        for directory in iter::once(room).chain(shelves) {
+            let names = list(&directory.path())?;
+            let names = names.iter().filter(|entry| {
+                entry.file_name().as_encoded_bytes().starts_with(unfinished::PREFIX.as_bytes())
+            });
+            found.extend(names.map(DirEntry::path).filter(|path| !unfinished::is_held(path)));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Bytes on the disk below a path.
@@ -201,19 +224,33 @@ mod tests {
         build.join().unwrap().unwrap();
     }
 
+    /// attacks.md, C-M8: 56 kills of `build` left 968 MB in STORE/tmp, and `gc` said "0 leftovers".
     #[test]
-    fn what_crashes_left_goes_when_it_is_old() {
+    fn what_killed_runs_left_goes_whatever_its_age_and_what_somebody_holds_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let alone = Alone::open(directory.path(), false).unwrap().unwrap();
+        let root = directory.path();
+        let alone = Alone::open(root, false).unwrap().unwrap();
         let store = alone.store();
-        fs::write(directory.path().join("tmp/torn"), "123").unwrap();
-        let partial = directory.path().join("partial/x");
+        fs::write(root.join("tmp/torn"), "123").unwrap();
+        fs::create_dir_all(root.join("tmp/.prebake-spool/usr")).unwrap();
+        fs::write(root.join("tmp/.prebake-spool/usr/file"), "12345").unwrap();
+        fs::create_dir_all(root.join("steps/ab")).unwrap();
+        fs::write(root.join("steps/ab/.prebake-0000-x"), "1").unwrap();
+        fs::create_dir_all(root.join("bundles")).unwrap();
+        fs::write(root.join("bundles/.prebake-0000-x"), "1").unwrap();
+        fs::write(root.join("bundles/site.json"), "{}").unwrap();
+        let partial = root.join("partial/x");
         fs::create_dir(&partial).unwrap();
         fs::write(partial.join("data"), "1234").unwrap();
-        assert!(Garbage::find(store, Duration::from_secs(3600)).unwrap().is_empty());
-        let garbage = Garbage::find(store, Duration::ZERO).unwrap();
-        assert_eq!(garbage.leftovers.len(), 2);
+        // As where somebody removed STORE/.lock beside a build.
+        let (scratch, spool) = (store.scratch().unwrap(), store.spool().unwrap());
+        let arriving = store.partial("http://mirror/file").unwrap().unwrap();
+        let garbage = Garbage::find(store, Duration::from_secs(3600)).unwrap();
+        assert_eq!((garbage.leftovers.len(), garbage.freed()), (5, 3 + 5 + 1 + 1 + 4));
         alone.remove(&garbage).unwrap();
         assert!(!partial.exists() && Garbage::find(store, Duration::ZERO).unwrap().is_empty());
+        assert!(scratch.path().exists() && spool.path().exists() && root.join("bundles/site.json").exists());
+        drop((scratch, spool, arriving));
+        assert_eq!(Garbage::find(store, Duration::from_secs(3600)).unwrap().leftovers.len(), 1);
     }
 }

@@ -181,12 +181,20 @@ pub fn fingerprint(certificate: &Path) -> Result<Sha256, Finding> {
 }
 
 /// Makes a key of 3072 bits and a certificate that it signs itself, as [`KEY`] and [`CERTIFICATE`] in a directory, which
-/// is made where it is missing. Only the owner may read the key. Returns the certificate's fingerprint.
+/// is made where it is missing. Only the owner may read the key. A key alone, as a run leaves it that is killed between the two,
+/// gets its certificate. Returns the certificate's fingerprint.
 ///
 /// # Errors
 /// [`Error::Exists`] where one of the files is there.
 pub fn generate(directory: &Path, now: SystemTime) -> Result<Sha256, Error> {
     let (key_file, certificate_file) = (directory.join(KEY), directory.join(CERTIFICATE));
+    if !certificate_file.exists()
+        && let Ok(key) = load_key(&key_file)
+    {
+        let certificate = self_signed(&key, now)?;
+        write_atomic(&certificate_file, certificate.to_pem(LineEnding::LF)?.as_bytes())?;
+        return Ok(Sha256::of(&certificate.to_der()?));
+    }
     if let Some(there) = [&key_file, &certificate_file].into_iter().find(|file| file.exists()) {
         return Err(Error::Exists(there.display().to_string()));
     }
@@ -195,7 +203,7 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Sha256, Error> {
     let secret: Pkcs8V1Der = key.as_der().map_err(|_| Error::Crypto("encode the RSA key"))?;
     let secret = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, secret.as_ref())
         .map_err(|_| Error::Crypto("encode the RSA key"))?;
-    fs::create_dir_all(directory).map_err(crate::store::Error::io("make", directory))?;
+    crate::store::create_directories(directory)?;
     let pem = certificate.to_pem(LineEnding::LF)?;
     together(|| {
         write_secret(&key_file, secret.as_bytes())?;

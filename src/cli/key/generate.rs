@@ -6,16 +6,16 @@ use clap::Args;
 use serde_json::json;
 
 use super::with_suffix;
-use crate::cli::signing::PassphraseArgs;
+use crate::cli::signing::{PassphraseArgs, read_secret, secret_in};
 use crate::error::{Advice, Exit, Result};
-use crate::minisign::SecretKey;
+use crate::minisign::{PublicKey, Secret, SecretKey};
 use crate::store::{write_atomic, write_secret};
 use crate::unfinished::together;
 
 /// Make a key that signs trees and bundles: NAME.key, which only you may read, and NAME.pub, for everybody
 ///
 /// The secret key is sealed with a passphrase, as minisign does. Keep it off the machines that it signs for, and keep a copy: a
-/// lost key cannot be replaced by a rotation.
+/// lost key cannot be replaced by a rotation. Where an interrupted run left NAME.key alone, NAME.pub is made from it.
 #[derive(Args)]
 pub struct GenerateArgs {
     /// Where both files lie, without their endings
@@ -52,23 +52,22 @@ impl Advice for Exists {
 impl GenerateArgs {
     pub fn run(self) -> Result<()> {
         let [secret, public] = [".key", ".pub"].map(|suffix| with_suffix(&self.output, suffix));
+        let left = self.left_behind(&secret, &public)?;
         let is_there = |path: &&PathBuf| Path::symlink_metadata(path).is_ok();
-        if let Some(there) = [&secret, &public].into_iter().find(is_there) {
-            return Err(Exists(there.clone()).into());
-        }
-        let passphrase = match self.no_passphrase {
-            true => None,
-            false => Some(self.passphrase.new_one(&secret.display().to_string())?),
+        let key = match left {
+            Some(key) => {
+                let public = public.display();
+                tell!("{} was there, as an interrupted run leaves it: {public} is made from it", secret.display());
+                write_atomic(&with_suffix(&self.output, ".pub"), key.to_file().as_bytes())?;
+                key
+            }
+            None => {
+                if let Some(there) = [&secret, &public].into_iter().find(is_there) {
+                    return Err(Exists(there.clone()).into());
+                }
+                self.make(&secret, &public)?
+            }
         };
-        let key = SecretKey::generate()?;
-        let text = key.to_file(passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
-        let key = key.public();
-        // Neither without the other: a key that nobody can judge by, or that nobody has.
-        together(|| {
-            write_secret(&secret, text.as_bytes())?;
-            let written = write_atomic(&public, key.to_file().as_bytes());
-            written.inspect_err(|_| drop(std::fs::remove_file(&secret)))
-        })?;
         if self.json {
             let report = json!({"id": key.id(), "key": key, "secret": secret, "public": public});
             say!("{report:#}");
@@ -79,5 +78,37 @@ impl GenerateArgs {
         say!("id          {}", key.id());
         say!("to trust    {key}");
         Ok(())
+    }
+
+    fn make(&self, secret: &Path, public: &Path) -> Result<PublicKey> {
+        let passphrase = match self.no_passphrase {
+            true => None,
+            false => Some(self.passphrase.new_one(&secret.display().to_string())?),
+        };
+        let key = SecretKey::generate()?;
+        let text = key.to_file(passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
+        let key = key.public();
+        // Neither without the other: a key that nobody can judge by, or that nobody has.
+        together(|| {
+            write_secret(secret, text.as_bytes())?;
+            let written = write_atomic(public, key.to_file().as_bytes());
+            written.inspect_err(|_| drop(std::fs::remove_file(secret)))
+        })?;
+        Ok(key)
+    }
+
+    /// The key of a run that was killed between its two names, if it is of the kind that is asked for now. Its file is whole, and
+    /// the public key follows from it.
+    fn left_behind(&self, secret: &Path, public: &Path) -> Result<Option<PublicKey>> {
+        if Path::symlink_metadata(public).is_ok() {
+            return Ok(None);
+        }
+        Ok(match secret_in(secret) {
+            Some(Secret::Open(key)) if self.no_passphrase => Some(key.public()),
+            Some(Secret::Locked(_)) if !self.no_passphrase => {
+                Some(read_secret(secret, &self.passphrase)?.public())
+            }
+            _ => None,
+        })
     }
 }

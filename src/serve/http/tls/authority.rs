@@ -2,7 +2,6 @@
 //!
 //! What it issues lives in memory and is made anew at every start, so that nothing but the authority need be kept.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -89,7 +88,7 @@ impl Authority {
 
 fn make_key(directory: &Path, path: &Path) -> Result<KeyPair, Error> {
     let key = KeyPair::generate().map_err(issue(&["the authority".into()]))?;
-    fs::create_dir_all(directory).map_err(store::Error::io("create", directory))?;
+    store::create_directories(directory)?;
     write_secret(path, key.serialize_pem().as_bytes())?;
     Ok(key)
 }
@@ -167,7 +166,7 @@ mod tests {
         let Err(Error::Unfit { path, why }) = later else { panic!("it was taken") };
         assert!(path.ends_with(CERTIFICATE) && why.contains("expired") && why.contains("remove it"), "{why}");
 
-        fs::remove_file(directory.path().join(KEY)).unwrap();
+        std::fs::remove_file(directory.path().join(KEY)).unwrap();
         assert!(matches!(Authority::open(directory.path(), now), Err(Error::Unfit { .. })));
     }
 
