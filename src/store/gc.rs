@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, TryLockError};
-use std::{io, iter};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use std::{io, iter};
 
 use super::roots::References;
 use super::verify::list;
@@ -136,7 +136,8 @@ impl Garbage {
         })?;
         garbage.objects.sort_by_key(|(object, _)| object.sha256);
         garbage.steps.sort();
-        garbage.leftovers = leftovers(&store.root)?.into_iter().map(|path| (path.clone(), size(&path))).collect();
+        garbage.leftovers =
+            leftovers(&store.root)?.into_iter().map(|path| (path.clone(), size(&path))).collect();
         Ok(garbage)
     }
 

@@ -13,10 +13,15 @@ use crate::world::{Run, World};
 
 const RECIPE: &str = "recipes/small.yaml";
 
-/// A world with files that take a while, built once; its trees, an initrd and a sysext image are at hand.
+/// A world with files that take a while.
 fn world() -> World {
+    world_of(48 << 20)
+}
+
+/// A world with files of so many bytes, built once; its trees, an initrd and a sysext image are at hand.
+pub fn world_of(size: usize) -> World {
     let world = World::new();
-    let mut large = vec![0; 48 << 20];
+    let mut large = vec![0; size];
     for (index, word) in large.chunks_mut(8).enumerate() {
         word.copy_from_slice(&(index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     }
@@ -25,7 +30,7 @@ fn world() -> World {
         .args(["-c", "printf '%s\\n' . | cpio --quiet -o -H newc"])
         .current_dir(world.path("recipes"))
         .output();
-    let initrd = [cpio.unwrap().stdout, vec![0; 48 << 20]].concat();
+    let initrd = [cpio.unwrap().stdout, vec![0; size]].concat();
     world.release_file("flatcar_production_pxe_image.cpio.gz", &initrd);
     world.write("sysext/hello/files/usr/share/hello/large", &large);
     world.build();
@@ -64,7 +69,7 @@ fn listed(directory: &Path) -> BTreeSet<String> {
 }
 
 /// The writing verbs, and what each makes in the world's directory.
-const VERBS: &[(&[&str], &[&str])] = &[
+pub const VERBS: &[(&[&str], &[&str])] = &[
     (
         &["bundle", "create", "output/small/current", "-o", "new.bundle", "--sign-key", "ours.key"],
         &["new.bundle"],
@@ -88,11 +93,12 @@ const VERBS: &[(&[&str], &[&str])] = &[
     (&["key", "sign", "there.bundle", "--sign-key", "ours.key"], &["there.bundle.minisig"]),
     (&["ignition", "merge", "recipes/worker.ign", "recipes/n2.ign", "-o", "new.ign"], &["new.ign"]),
     (&["lock", "--update", RECIPE, "--store", "new-store"], &["new-store"]),
+    (&["fetch", RECIPE, "--store", "new-store"], &["new-store"]),
     (&["build", RECIPE, "-o", "new", "--store", "new-store"], &["new", "new-store"]),
 ];
 
 /// Removes what a run made that came to its end.
-fn clean(world: &World, made: &[&str]) {
+pub fn clean(world: &World, made: &[&str]) {
     for name in made {
         let path = world.path(name);
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));

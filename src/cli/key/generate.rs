@@ -57,7 +57,10 @@ impl GenerateArgs {
         let key = match left {
             Some(key) => {
                 let public = public.display();
-                tell!("{} was there, as an interrupted run leaves it: {public} is made from it", secret.display());
+                tell!(
+                    "{} was there, as an interrupted run leaves it: {public} is made from it",
+                    secret.display()
+                );
                 write_atomic(&with_suffix(&self.output, ".pub"), key.to_file().as_bytes())?;
                 key
             }

@@ -1,0 +1,329 @@
+//! Strangers who flood a server in every way at once, beside machines that boot (attacks.md, C-B1, C-B2, C-M1, C-M2, C-M4, C-M10).
+//!
+//! `PREBAKE_FLOOD_SECONDS` says how long the flood lasts.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prebake::serve::http::limits;
+
+use crate::http::{Reply, Server, connect, read_reply, soon, try_connect_from};
+use crate::world::World;
+
+/// What a rack has; some sites have all of it behind one address.
+const RACK: u32 = 500;
+/// What a server may have of a machine's memory, whatever strangers do, in KiB.
+const MEMORY: u64 = 300 << 10;
+
+/// A rack of machines with a secret each, and a server with all its ways in.
+struct Site {
+    world: World,
+    server: Server,
+    http: String,
+    tls: String,
+    tftp: String,
+}
+
+fn mac(index: u32) -> String {
+    format!("52-54-00-01-{:02x}-{:02x}", index >> 8, index & 255)
+}
+
+fn uuid(index: u32) -> String {
+    format!("00000000-0000-0000-0001-{index:012}")
+}
+
+impl Site {
+    fn new() -> Site {
+        limits::allow_open_files();
+        let world = World::new();
+        world.release_file("flatcar_production_pxe.vmlinuz", &vec![b'k'; 1 << 20]);
+        world.release_file("flatcar_production_pxe_image.cpio.gz", &vec![b'i'; 16 << 20]);
+        world.write(
+            "recipes/join.ign",
+            r#"{"ignition":{"version":"3.3.0"},"storage":{"files":[{"path":"/etc/join","contents":{"source":"data:,SECRET"}}]}}"#,
+        );
+        let machines: String = (0..RACK)
+            .map(|index| {
+                format!("  - {{name: m{index}, mac: {}, profile: worker}}\n", mac(index).replace('-', ":"))
+            })
+            .collect();
+        world.edit("recipes/small.yaml", "nodes:\n", &format!("nodes:\n{machines}"));
+        let secret = "    kernel_args: [console=ttyS0]\n    private: [join.ign]";
+        world.edit("recipes/small.yaml", "    kernel_args: [console=ttyS0]", secret);
+        world.build();
+        world.write("ipxe/undionly.kpxe", "bios");
+        world.write("ipxe/boot.efi", vec![b'e'; 1 << 20]);
+        let mut command =
+            world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0", "--guard"]);
+        command.args(["--tls-address", "127.0.0.1:0", "--tls-generate", "ca", "--tls-name", "localhost"]);
+        command.args(["--tftp=127.0.0.1:0", "--ipxe-dir", "ipxe", "--state", "state.json"]);
+        let mut server = Server::start(&mut command);
+        let mut at = |scheme: &str| {
+            let words = format!("listening on {scheme}://");
+            let known = server.log.iter().find(|line| line.contains(&words)).cloned();
+            let line = known.unwrap_or_else(|| server.says(&words));
+            line.rsplit('/').next().unwrap().to_owned()
+        };
+        let (http, tls, tftp) = (at("http"), at("https"), at("tftp"));
+        Site { world, server, http, tls, tftp }
+    }
+}
+
+/// Every way to be a burden, each from addresses of its own, until told to stop. What is refused is tried again.
+fn flood(
+    scope: &thread::Scope<'_, '_>,
+    site: [&str; 3],
+    stop: &'static AtomicBool,
+    sent: &'static AtomicU64,
+) {
+    let [http, tls, tftp] = site.map(str::to_owned);
+    let goes_on = move || !stop.load(Ordering::Relaxed);
+    // Connections that ask and never read.
+    let silent: [(u8, u8, usize, &str); 6] = [
+        (10, 2, 60, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (20, 2, 60, "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"),
+        (
+            30,
+            4,
+            200,
+            "GET /assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz HTTP/1.1\r\nHost: x\r\n\r\n",
+        ),
+        (
+            40,
+            2,
+            60,
+            "GET /assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9,20-29\r\n\r\n",
+        ),
+        (50, 2, 100, "POST /report HTTP/1.1\r\nHost: x\r\nContent-Length: 4096\r\n\r\nmac="),
+        (60, 2, 100, "GET /ipxe?mac=52-54-00-01-00-01 HTTP/1.1\r\nX: "),
+    ];
+    for (first, addresses, each, request) in silent {
+        let http = http.clone();
+        scope.spawn(move || {
+            let mut open: Vec<TcpStream> = Vec::new();
+            while goes_on() {
+                for address in first..first + addresses {
+                    for _ in 0..each {
+                        if let Ok(mut stream) = try_connect_from([127, 0, 0, address], &http)
+                            && stream.write_all(request.as_bytes()).is_ok()
+                        {
+                            sent.fetch_add(1, Ordering::Relaxed);
+                            open.push(stream);
+                        }
+                    }
+                }
+                thread::sleep(Duration::from_millis(500));
+                if open.len() > 3000 {
+                    open.clear();
+                }
+            }
+        });
+    }
+    // Connections that say the beginning of TLS and no more.
+    scope.spawn(move || {
+        let mut open = Vec::new();
+        while goes_on() && open.len() < 2000 {
+            if let Ok(mut stream) = try_connect_from([127, 0, 0, 70], &tls) {
+                let _ = stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1]);
+                open.push(stream);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        while goes_on() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    // Machines that do not exist report, and ask for scripts and tokens, with names as long as may be.
+    type Request = Box<dyn Fn(u32) -> String + Send>;
+    let made_up: [(u8, Request); 4] = [
+        (
+            80,
+            Box::new(|index| {
+                let body = format!(
+                    "mac={}&hostname={}&stage=initrd&detail={}",
+                    odd(index),
+                    "%F0%9F%92%A3".repeat(60),
+                    "%1b".repeat(600)
+                );
+                format!("POST /report HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            }),
+        ),
+        (
+            81,
+            Box::new(|index| {
+                format!(
+                    "GET /ipxe?mac={}&uuid={}&x={} HTTP/1.1\r\nHost: x\r\n\r\n",
+                    odd(index),
+                    uuid(index),
+                    "%1b".repeat(1500)
+                )
+            }),
+        ),
+        // The rack's own names, from another address.
+        (
+            82,
+            Box::new(|index| {
+                format!(
+                    "GET /ipxe?mac={}&uuid={} HTTP/1.1\r\nHost: x\r\n\r\n",
+                    mac(index % RACK),
+                    uuid(index)
+                )
+            }),
+        ),
+        (
+            83,
+            Box::new(|index| {
+                format!("GET /nothing/{index}?mac={} HTTP/1.1\r\nHost: x\r\n\r\n", odd(index % 2000))
+            }),
+        ),
+    ];
+    for (address, request) in made_up {
+        let http = http.clone();
+        scope.spawn(move || {
+            let mut index = 0;
+            while goes_on() {
+                let Ok(mut stream) = try_connect_from([127, 0, 0, address], &http) else { continue };
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+                let mut buffer = [0; 64 << 10];
+                for _ in 0..100 {
+                    index += 1;
+                    if !goes_on() || stream.write_all(request(index).as_bytes()).is_err() {
+                        break;
+                    }
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    if !matches!(stream.read(&mut buffer), Ok(1..)) {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+    // Transfers that nobody goes on with.
+    scope.spawn(move || {
+        let mut open = Vec::new();
+        while goes_on() {
+            let address = 100 + open.len() % 32;
+            let Ok(socket) = UdpSocket::bind(format!("127.0.0.{address}:0")) else { continue };
+            let _ = socket.send_to(
+                b"\0\x01boot.efi\0octet\0timeout\x00255\0blksize\x0065464\0windowsize\x0064\0",
+                &tftp,
+            );
+            open.push(socket);
+            if open.len() > 1000 {
+                open.clear();
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    });
+}
+
+/// A machine that no recipe names.
+fn odd(index: u32) -> String {
+    format!("0a-{:02x}-{:02x}-{:02x}-00-00", index >> 16 & 255, index >> 8 & 255, index & 255)
+}
+
+/// A request of a machine, at the address behind which all of them are. It asks again where it is told to, as iPXE and Ignition do.
+fn ask(http: &str, head: &str, body: &str) -> Reply {
+    for _ in 0..60 {
+        let mut stream = connect(http);
+        let request = format!(
+            "{head} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if stream.write_all(request.as_bytes()).is_ok() {
+            let reply = read_reply(&mut std::io::BufReader::new(stream), true);
+            if reply.status != 503 {
+                return reply;
+            }
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    panic!("{head} was never answered");
+}
+
+/// Script, kernel, public config, secret and report of one machine.
+fn boot(http: &str, index: u32) {
+    let script = ask(http, &format!("GET /ipxe?mac={}&uuid={}", mac(index), uuid(index)), "");
+    assert_eq!(script.status, 200, "{}", script.text());
+    let script = script.text();
+    let here = format!("http://{http}");
+    let kernel =
+        script.split_whitespace().find(|word| word.contains("vmlinuz")).unwrap_or_else(|| panic!("{script}"));
+    let path = kernel.find("/assets").map(|at| &kernel[at..]).unwrap_or_else(|| panic!("{script}"));
+    let kernel = ask(http, &format!("GET {path}"), "");
+    assert_eq!((kernel.status, kernel.body.len()), (200, 1 << 20));
+    let config =
+        script.split_whitespace().filter_map(|word| word.strip_prefix("ignition.config.url=")).next_back();
+    let config = ask(http, &format!("GET {}", config.unwrap().strip_prefix(&here).unwrap()), "");
+    assert_eq!(config.status, 200, "m{index}: {}", config.text());
+    let config: serde_json::Value = serde_json::from_slice(&config.body).unwrap();
+    for merged in config["ignition"]["config"]["merge"].as_array().unwrap() {
+        let url = merged["source"].as_str().unwrap().strip_prefix(&here).unwrap();
+        let part = ask(http, &format!("GET {url}"), "");
+        assert_eq!(part.status, 200, "m{index}: {url}: {}", part.text());
+    }
+    let report = format!("mac={}&uuid={}&stage=booted", mac(index), uuid(index));
+    assert_eq!(ask(http, "POST /report", &report).status, 204);
+}
+
+#[test]
+fn a_rack_behind_one_address_boots_with_its_secrets_while_strangers_flood_in_every_way_and_memory_stays() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    let site = Site::new();
+    let seconds = std::env::var("PREBAKE_FLOOD_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
+    eprintln!("server {} at {}, {}, {}", site.server.id(), site.http, site.tls, site.tftp);
+    let (mut most, mut worst) = (0, Duration::ZERO);
+    thread::scope(|scope| {
+        struct Stop;
+        impl Drop for Stop {
+            fn drop(&mut self) {
+                STOP.store(true, Ordering::Relaxed);
+            }
+        }
+        let stop = Stop;
+        flood(scope, [&site.http, &site.tls, &site.tftp], &STOP, &SENT);
+        thread::sleep(Duration::from_secs(1));
+        let started = Instant::now();
+        let rack: Vec<_> = (0..RACK)
+            .map(|index| {
+                let http = site.http.clone();
+                scope.spawn(move || boot(&http, index))
+            })
+            .collect();
+        rack.into_iter().for_each(|machine| machine.join().unwrap());
+        eprintln!("{RACK} machines booted in {:?}", started.elapsed());
+        // One that boots now, as long as the flood lasts.
+        while started.elapsed() < Duration::from_secs(seconds) {
+            let asked = Instant::now();
+            assert_eq!(
+                ask(&site.http, &format!("GET /ipxe?mac={}&uuid={}", mac(7), uuid(7)), "").status,
+                200
+            );
+            worst = worst.max(asked.elapsed());
+            most = most.max(site.server.memory());
+            thread::sleep(Duration::from_millis(50));
+        }
+        most = most.max(site.server.memory());
+        drop(stop);
+    });
+    eprintln!(
+        "{} requests, {} MiB at most, a script within {worst:?}",
+        SENT.load(Ordering::Relaxed),
+        most >> 10
+    );
+    assert!(most < MEMORY, "{most} KiB");
+    // Strangers pushed none of them out.
+    soon(|| {
+        let status = site.world.prebake(&["status", "--server", &site.http, "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_default();
+        let machines = status["machines"].as_array().cloned().unwrap_or_default();
+        let ours = machines.iter().filter(|machine| {
+            machine["mac"].as_str().is_some_and(|mac| mac.replace('-', ":").starts_with("52:54:00:01:"))
+        });
+        ours.count() == RACK as usize
+    });
+}
