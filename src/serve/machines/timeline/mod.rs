@@ -47,6 +47,8 @@ use room::Count;
 const MAX_GONE: usize = 10_000;
 /// Firmware, as DHCP notices name it, that asks in order to boot; an installed system only wants its address.
 const BOOTS: [&str; 3] = ["BIOS", "UEFI", "iPXE"];
+/// How much later than now something may have been seen: threads tell in any order, and clocks are trimmed.
+const AHEAD: Duration = Duration::from_secs(10);
 /// How long after an address or UUID was seen a machine that says to have it is the one that was seen.
 const SAME: Duration = Duration::from_secs(600);
 
@@ -81,6 +83,8 @@ pub struct Timeline {
     /// Counts changes.
     revision: u64,
     gone: Vec<String>,
+    /// The latest point at which anything was seen; ahead of now, after a clock was.
+    latest: Stamp,
 }
 
 impl Timeline {
@@ -99,6 +103,7 @@ impl Timeline {
             }
             // A transfer does not outlive the server that sent it.
             machine.boot.fetches.iter_mut().for_each(|fetch| fetch.is_over = true);
+            timeline.latest = timeline.latest.max(machine.last_seen);
             timeline.count.add(&machine);
             if let Some(same) = timeline.machines.insert(key, Arc::new(machine)) {
                 timeline.count.remove(&same);
@@ -109,6 +114,7 @@ impl Timeline {
 
     /// Takes note of what happened.
     pub fn see(&mut self, site: &Site, notice: &Notice<'_>, now: Stamp) {
+        self.take_back(now);
         match notice {
             Notice::Dhcp(dhcp) => self.see_dhcp(site, dhcp, now),
             Notice::Tftp(tftp) => self.see_tftp(site, tftp, now),
@@ -226,6 +232,21 @@ impl Timeline {
             Asked::Script => self.see_script(site, record, now),
             _ => {}
         }
+    }
+
+    /// Whoever was seen while the clock was ahead was seen now at the latest: else machines that say no more would be the last that
+    /// are forgotten, for as long as it was ahead.
+    fn take_back(&mut self, now: Stamp) {
+        if self.latest.since(now) > AHEAD {
+            for machine in self.machines.values_mut().filter(|machine| machine.last_seen > now) {
+                self.revision += 1;
+                let machine = Arc::make_mut(machine);
+                machine.last_seen = now;
+                machine.revision = self.revision;
+            }
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
     }
 
     fn see_http(&mut self, site: &Site, record: &Record, is_over: bool, now: Stamp) {

@@ -628,3 +628,26 @@ fn an_installer_that_says_the_same_again_and_again_goes_round_and_an_installatio
         assert_eq!(world.only().troubles, []);
     }
 }
+
+/// attacks.md, §4: after a clock that was ahead, machines that said no more were the last that were forgotten.
+#[test]
+fn nobody_was_seen_in_the_future_once_the_clock_is_set_back_nor_after_a_restart() {
+    let mut world = World::new();
+    world.seconds += 1_000_000_000;
+    world.script("10.0.0.1", "mac=52-54-00-00-00-01");
+    world.script("10.0.0.9", "mac=52-54-00-00-00-09");
+    world.seconds -= 1_000_000_000;
+    let kept: Vec<Machine> =
+        world.timeline.machines.values().map(|machine| Machine::clone(machine)).collect();
+    for timeline in [std::mem::take(&mut world.timeline), Timeline::remember(kept)] {
+        world.timeline = timeline;
+        let told = world.timeline.revision;
+        world.wait(60);
+        world.script("10.0.0.2", "mac=52-54-00-00-00-02");
+        let now = world.now();
+        assert!(world.timeline.machines.values().all(|machine| machine.last_seen <= now));
+        // Those who watch are told.
+        let changed = world.timeline.machines.values().filter(|machine| machine.revision > told).count();
+        assert_eq!(changed, world.timeline.machines.len());
+    }
+}
