@@ -176,6 +176,26 @@ fn each_kind_of_minisigns_signatures_is_judged() {
     desk.key(&trust).fails(5, &["data.bin has no signature beside it"]);
 }
 
+/// attacks.md, §4: `key generate`, killed between its two files, left a key that was in the way of the next run.
+#[test]
+fn a_secret_key_that_was_left_alone_gets_its_public_key_and_no_other_file_is_taken_for_one() {
+    let desk = Desk::new();
+    desk.open_keys(&["site"]);
+    let (secret, public) = (desk.read("site.key"), desk.read("site.pub"));
+    fs::remove_file(desk.path("site.pub")).unwrap();
+    // It was to be sealed now, and is not.
+    desk.key(&["generate", "--passphrase-file", "site.key"]).fails(2, &["site.key is there already"]);
+    let run = desk.key(&["generate", "--no-passphrase"]).ok();
+    assert!(run.stderr.contains("as an interrupted run leaves it: site.pub is made from it"), "{}", run.stderr);
+    assert_eq!((desk.read("site.key"), desk.read("site.pub")), (secret, public));
+    fs::remove_file(desk.path("site.pub")).unwrap();
+    for foreign in ["", "-----BEGIN PRIVATE KEY-----\n", "untrusted comment: x\nRWQ\n"] {
+        fs::write(desk.path("site.key"), foreign).unwrap();
+        desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.key is there already"]);
+        assert!(!desk.path("site.pub").exists());
+    }
+}
+
 #[test]
 fn only_its_owner_reads_a_new_secret_key_and_it_replaces_none() {
     let desk = Desk::new();
