@@ -186,7 +186,11 @@ fn a_secret_key_that_was_left_alone_gets_its_public_key_and_no_other_file_is_tak
     // It was to be sealed now, and is not.
     desk.key(&["generate", "--passphrase-file", "site.key"]).fails(2, &["site.key is there already"]);
     let run = desk.key(&["generate", "--no-passphrase"]).ok();
-    assert!(run.stderr.contains("as an interrupted run leaves it: site.pub is made from it"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("as an interrupted run leaves it: site.pub is made from it"),
+        "{}",
+        run.stderr
+    );
     assert_eq!((desk.read("site.key"), desk.read("site.pub")), (secret, public));
     fs::remove_file(desk.path("site.pub")).unwrap();
     for foreign in ["", "-----BEGIN PRIVATE KEY-----\n", "untrusted comment: x\nRWQ\n"] {

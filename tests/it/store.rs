@@ -202,6 +202,30 @@ fn gc_never_runs_beside_a_build_and_waits_for_it_when_told() {
     world.build();
 }
 
+/// attacks.md, C-M8: `gc` takes what is half-made whatever its age, and so must know what somebody is making.
+#[test]
+fn gc_and_its_dry_run_take_nothing_from_builds_beside_them() {
+    let world = World::new();
+    let expected = world.build();
+    for _ in 0..4 {
+        for place in ["store/objects", "store/steps", "output"] {
+            fs::remove_dir_all(world.path(place)).unwrap();
+        }
+        let mut build = world.command(&["build", RECIPE]).stdout(Stdio::null()).spawn().unwrap();
+        let mut asked = 0;
+        while build.try_wait().unwrap().is_none() {
+            for flags in [&["store", "gc"][..], &["store", "gc", "--dry-run"]] {
+                let run = world.prebake(flags);
+                assert!(matches!(run.code, Some(0 | 1)), "{flags:?}: {}", run.stderr);
+                asked += 1;
+            }
+        }
+        assert!(build.wait().unwrap().success(), "after {asked} times");
+        assert_eq!(world.current().as_ref(), Some(&expected));
+        assert!(asked > 0);
+    }
+}
+
 #[test]
 fn a_rotten_object_is_named_by_verify_set_aside_and_fetched_again() {
     let world = World::new();
