@@ -233,8 +233,8 @@ mod tests {
         let alone = Alone::open(root, false).unwrap().unwrap();
         let store = alone.store();
         fs::write(root.join("tmp/torn"), "123").unwrap();
-        fs::create_dir_all(root.join("tmp/.prebake-spool/usr")).unwrap();
-        fs::write(root.join("tmp/.prebake-spool/usr/file"), "12345").unwrap();
+        fs::create_dir_all(root.join("tmp/spool/usr")).unwrap();
+        fs::write(root.join("tmp/spool/usr/file"), "12345").unwrap();
         fs::create_dir_all(root.join("steps/ab")).unwrap();
         fs::write(root.join("steps/ab/.prebake-0000-x"), "1").unwrap();
         fs::create_dir_all(root.join("bundles")).unwrap();
