@@ -5,10 +5,16 @@
 //! line that a person wrote and shows nothing of the secret. Leaves to `compile` and `build` when they ask, and to
 //! `publish::private` where secrets belong.
 
+mod assign;
 mod built;
+mod document;
+mod encoded;
 mod kind;
+mod lines;
 mod place;
 mod scan;
+mod token;
+mod value;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,10 +33,6 @@ use crate::recipe::PublicSecret;
 use crate::report::{Finding, Place, Severity, Source};
 use crate::sysexts::Selected;
 use crate::yaml::decode::Spanned;
-
-/// Headers that log in, in lower case.
-const LOGIN_HEADERS: [&str; 6] =
-    ["authorization", "proxy-authorization", "x-auth-token", "private-token", "x-api-key", "cookie"];
 
 /// Gathers what is found, and which of what the recipe allows was needed.
 #[derive(Debug)]
@@ -188,8 +190,7 @@ fn lossy(bytes: Vec<u8>) -> String {
 }
 
 fn is_login(header: &str) -> bool {
-    let name = header.trim_start_matches("header ").to_ascii_lowercase();
-    LOGIN_HEADERS.contains(&name.as_str()) || name.ends_with("-token")
+    assign::is_login(header.trim_start_matches("header "))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::sysext::image;
 use crate::sysexts::Selected;
 
 /// Enters what the store remembers; raised when other secrets are found in the same bytes.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 /// A text is shorter, in bytes; what is longer is data.
 const MAX_TEXT: u64 = 64 << 20;
 /// First bytes that tell whether a file is a text.
@@ -126,7 +126,7 @@ fn in_image(store: &Store, sha256: &Sha256) -> Result<Result<Found, String>> {
     let mut found = Found::new();
     for (path, seen) in &extension.entries {
         let Kind::File(size) = seen.kind else { continue };
-        if size > MAX_TEXT || extension.head(path, PROBE)?.contains(&0) {
+        if size > MAX_TEXT || !super::scan::is_looked_into(&extension.head(path, PROBE)?) {
             continue;
         }
         let bytes = extension.head(path, MAX_TEXT)?;

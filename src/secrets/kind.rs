@@ -1,5 +1,5 @@
-//! Which secrets are known, and what each looks like: one table for what is known by its own shape, one for what is known
-//! by the word before it.
+//! Which secrets are known, and what each looks like: what is known by its own shape stands in [`super::token`], here is
+//! what is known by the word before it.
 
 use std::fmt;
 
@@ -21,8 +21,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// In PEM or SSH's format, whatever the algorithm, encrypted or not.
+    /// In PEM, DER or SSH's format, as a JWK, whatever the algorithm, encrypted or not.
     PrivateKey,
+    /// PKCS #12, Java's, KeePass', Kerberos' keytab.
+    KeyStore,
+    /// A text that a passphrase encrypts, such as Ansible's: it can be guessed by.
+    Vault,
     /// An identity of age.
     AgeKey,
     /// A secret key of minisign or signify, and so of prebake.
@@ -33,6 +37,8 @@ pub enum Kind {
     WireguardKey,
     /// `ID.SECRET`, by which anybody joins the cluster.
     BootstrapToken,
+    /// By which a node joins a cluster of K3s or RKE2.
+    ClusterToken,
     /// The key that kubeadm encrypts a control plane's certificates with.
     CertificateKey,
     /// A user's key or token in a kubeconfig.
@@ -53,6 +59,12 @@ pub enum Kind {
     VolumeKey,
     /// A header that logs in.
     LoginHeader,
+    /// What a Kubernetes Secret holds.
+    KubernetesSecret,
+    /// Given behind a name such as `password`, or to a command.
+    Password,
+    /// Given behind a name such as `token` or `API_KEY`.
+    Secret,
     /// The hash of a password: no secret itself, but it can be guessed by.
     PasswordHash,
 }
@@ -71,11 +83,14 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::PrivateKey => "a private key",
+            Kind::KeyStore => "a store of private keys",
+            Kind::Vault => "an encrypted vault",
             Kind::AgeKey => "a secret key of age",
             Kind::MinisignKey => "a secret key of minisign",
             Kind::PuttyKey => "a private key of PuTTY",
             Kind::WireguardKey => "a private key of WireGuard",
             Kind::BootstrapToken => "a bootstrap token of kubeadm",
+            Kind::ClusterToken => "the join token of a cluster",
             Kind::CertificateKey => "the key of kubeadm's certificates",
             Kind::KubeconfigUser => "the login of a kubeconfig",
             Kind::EncryptionKey => "an encryption key of the API server",
@@ -86,46 +101,21 @@ impl fmt::Display for Kind {
             Kind::UrlPassword => "a password in a URL",
             Kind::VolumeKey => "the key of an encrypted volume",
             Kind::LoginHeader => "a header that logs in",
+            Kind::KubernetesSecret => "the data of a Kubernetes Secret",
+            Kind::Password => "a password",
+            Kind::Secret => "a secret",
             Kind::PasswordHash => "the hash of a password",
         })
     }
 }
 
-/// What is known by how it begins: the beginning, the letters that follow, and how many there are at least.
-pub(super) struct Shape {
-    pub prefix: &'static str,
-    pub letters: fn(u8) -> bool,
-    pub least: usize,
-    pub kind: Kind,
-}
-
-/// age: Bech32 of 32 bytes. minisign and signify: base64 of `Ed`, the algorithm of the passphrase (`Sc`, none or `BK`) and of
-/// the checksum; a public key has neither. AWS: 16 letters of base32 behind the kind of the id (IAM's reference of ids).
-pub(super) static SHAPES: [Shape; 16] = [
-    shape("AGE-SECRET-KEY-1", upper, 58, Kind::AgeKey),
-    shape("AGE-SECRET-KEY-PQ-1", upper, 58, Kind::AgeKey),
-    shape("RWRTY0Iy", base64, 200, Kind::MinisignKey),
-    shape("RWQAAEIy", base64, 200, Kind::MinisignKey),
-    shape("RWRCSw", base64, 130, Kind::MinisignKey),
-    shape("AKIA", upper, 16, Kind::CloudKey),
-    shape("ASIA", upper, 16, Kind::CloudKey),
-    shape("AIza", base64_url, 35, Kind::CloudKey),
-    shape("ya29.", base64_url, 30, Kind::CloudKey),
-    shape("ghp_", word, 36, Kind::ServiceToken),
-    shape("gho_", word, 36, Kind::ServiceToken),
-    shape("ghs_", word, 36, Kind::ServiceToken),
-    shape("github_pat_", word, 60, Kind::ServiceToken),
-    shape("glpat-", base64_url, 20, Kind::ServiceToken),
-    shape("xoxb-", base64_url, 24, Kind::ServiceToken),
-    shape("xoxp-", base64_url, 24, Kind::ServiceToken),
-];
-
-const fn shape(prefix: &'static str, letters: fn(u8) -> bool, least: usize, kind: Kind) -> Shape {
-    Shape { prefix, letters, least, kind }
-}
-
 /// The end of the table in containerd's config that holds the login of a registry.
 pub(super) const CONTAINERD_LOGIN: &str = ".auth]";
+
+/// Stands for a document that has a `kty`: a JSON Web Key.
+pub(super) const WEB_KEY: &str = "kty";
+/// Stands for a document that has `auths`: logins of registries, as docker and containers keep them.
+pub(super) const AUTHS: &str = "auths";
 
 /// What is known by the key that it stands behind. Keys are compared in lower case and without `-` and `_`.
 pub(super) struct Keyed {
@@ -136,7 +126,7 @@ pub(super) struct Keyed {
     pub document: Option<&'static str>,
 }
 
-pub(super) static KEYED: [Keyed; 13] = [
+pub(super) static KEYED: [Keyed; 19] = [
     keyed(|key| key.ends_with("token") || key.ends_with("tokens"), is_bootstrap_token, Kind::BootstrapToken),
     keyed(|key| key == "tokensecret", |value| value.len() >= 16 && all(value, base64), Kind::BootstrapToken),
     keyed(
@@ -166,6 +156,39 @@ pub(super) static KEYED: [Keyed; 13] = [
         |value| value.len() == 43 && all(value, base64),
         Kind::WireguardKey,
     ),
+    // A user's and its secret's, of Ceph: base64 of a type, a time and 16 bytes (ceph, `CryptoKey`).
+    keyed(
+        |key| key == "key",
+        |value| value.len() == 38 && value.starts_with("AQ") && all(value, base64),
+        Kind::Secret,
+    ),
+    // Of Consul, Nomad and Serf: 16, 24 or 32 bytes by which members talk.
+    keyed(
+        |key| key == "encrypt",
+        |value| [22, 32, 43].contains(&value.len()) && all(value, base64),
+        Kind::EncryptionKey,
+    ),
+    // RFC 7518, §6.2.2, §6.3.2 and §6.4: the private exponent or scalar, the first factor, the key itself.
+    in_document(
+        WEB_KEY,
+        |key| key == "d",
+        |value| value.len() >= 42 && all(value, base64_url),
+        Kind::PrivateKey,
+    ),
+    in_document(
+        WEB_KEY,
+        |key| key == "p",
+        |value| value.len() >= 42 && all(value, base64_url),
+        Kind::PrivateKey,
+    ),
+    in_document(
+        WEB_KEY,
+        |key| key == "k",
+        |value| value.len() >= 16 && all(value, base64_url),
+        Kind::PrivateKey,
+    ),
+    // What containers' auth.json keeps in the place of `auth`.
+    in_document(AUTHS, |key| key == "password", super::value::is_given, Kind::RegistryLogin),
     in_document("Config", |key| key == "token", is_opaque, Kind::KubeconfigUser),
     in_document("Config", |key| key == "password", is_opaque, Kind::KubeconfigUser),
     in_document(CONTAINERD_LOGIN, |key| key == "password", is_opaque, Kind::RegistryLogin),
@@ -196,9 +219,11 @@ const fn in_document(
     Keyed { key, value, kind, document: Some(document) }
 }
 
-/// Beginnings of password hashes, as crypt(5) lists them.
-pub(super) const HASHES: [&str; 10] =
-    ["$1$", "$5$", "$6$", "$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2y$", "$argon2"];
+/// Beginnings of password hashes, as crypt(5) lists them, and those of Apache, Django, Cisco and LDAP (RFC 2307).
+pub(super) const HASHES: [&str; 24] = [
+    "$1$", "$3$", "$5$", "$6$", "$7$", "$8$", "$9$", "$y$", "$gy$", "$2$", "$2a$", "$2b$", "$2x$", "$2y$",
+    "$apr1$", "$sha1$", "$md5", "$argon2", "$scrypt$", "$pbkdf2", "{SHA", "{SSHA", "{PBKDF2", "{CRYPT}",
+];
 
 /// `[a-z0-9]{6}.[a-z0-9]{16}` (kubeadm's `BootstrapTokenPattern`).
 pub(super) fn is_bootstrap_token(word: &str) -> bool {
@@ -247,19 +272,11 @@ pub(super) fn all(text: &str, letters: fn(u8) -> bool) -> bool {
     text.bytes().all(letters)
 }
 
-fn upper(byte: u8) -> bool {
-    byte.is_ascii_uppercase() || byte.is_ascii_digit()
-}
-
-fn word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
 pub(super) fn base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
 }
 
-fn base64_url(byte: u8) -> bool {
+pub(super) fn base64_url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 

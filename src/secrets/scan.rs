@@ -1,18 +1,22 @@
 //! Finds secrets in a text as it streams by: line by line, whatever pieces it comes in.
 //!
-//! What is no text is passed over: DER, PKCS #12 and keystores are not looked for. Base64 and gzip are looked into, a few
-//! levels deep.
+//! What is no text is passed over, but for private keys and key stores in forms of their own. Encodings and compressed streams
+//! are looked into, a few levels deep and as far as a budget goes.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
+use super::assign::{self, Class, Pair};
+use super::document::Documents;
+use super::encoded::{self, Forgiving, Inside, LEAST, MAX_UNFOLDED};
 use super::kind::{
-    CONTAINERD_LOGIN, HASHES, KEYED, Kind, SHAPES, all, base64, decode, is_bootstrap_token, is_web_token,
+    AUTHS, CONTAINERD_LOGIN, KEYED, Kind, WEB_KEY, all, base64, base64_url, is_bootstrap_token, is_web_token,
 };
+use super::{lines, token, value};
 
 /// A file with a zero among so many first bytes is no text (git's own rule).
 const PROBE: usize = 8000;
@@ -22,12 +26,12 @@ const MAX_LINE: usize = 1 << 20;
 const OVERLAP: usize = 8 << 10;
 /// Most bytes of a file, unpacked, that are looked at.
 const MAX_BYTES: u64 = 256 << 20;
-/// Most bytes that gzip inside of base64 may unfold to.
-const MAX_UNFOLDED: u64 = 16 << 20;
-/// Levels of base64 inside of base64.
-const MAX_DEPTH: usize = 3;
-/// Shortest base64 that may hold a text with a secret.
-const LEAST_ENCODED: usize = 40;
+/// Levels of encodings inside of encodings.
+const MAX_DEPTH: usize = 6;
+/// Most bytes that the encodings in one text may unfold to, all together.
+const MAX_INSIDE: u64 = 128 << 20;
+/// Longest row of digits over several lines that is put together, in bytes.
+const MAX_BLOCK: usize = 1 << 20;
 /// Lines between the head of a private key and its first digits: `Proc-Type`, `DEK-Info`, and an empty one.
 const MAX_HEADERS: usize = 8;
 /// Most findings of one text.
@@ -54,62 +58,113 @@ pub struct Hit {
 /// # Errors
 /// What reading comes to.
 pub fn scan(path: &str, mut reader: impl Read) -> io::Result<Vec<Hit>> {
-    at_depth(path, &mut reader, 0)
+    at_depth(path, &mut reader, 0, &Cell::new(MAX_INSIDE))
 }
 
-fn at_depth(path: &str, reader: &mut dyn Read, depth: usize) -> io::Result<Vec<Hit>> {
+/// Whether a file that begins like this is looked into: a text, or a form of private keys that is none.
+pub(super) fn is_looked_into(probe: &[u8]) -> bool {
+    !probe.contains(&0) || encoded::may_be_binary(probe)
+}
+
+fn at_depth(path: &str, reader: &mut dyn Read, depth: usize, budget: &Cell<u64>) -> io::Result<Vec<Hit>> {
     let mut reader = BufReader::with_capacity(64 << 10, reader.take(MAX_BYTES));
     let mut probe = Vec::with_capacity(PROBE);
     (&mut reader).take(PROBE as u64).read_to_end(&mut probe)?;
+    // systemd opens volumes with what lies here, whatever it is (crypttab(5)).
+    if path.contains("cryptsetup-keys.d/") && !probe.is_empty() {
+        return Ok(vec![Hit { line: 1, column: 1, kind: Kind::VolumeKey }]);
+    }
     let whole = io::Cursor::new(&probe).chain(reader);
     if probe.starts_with(&[0x1f, 0x8b]) && depth < MAX_DEPTH {
-        return at_depth(path, &mut Forgiving(MultiGzDecoder::new(whole)), depth + 1);
+        return at_depth(path, &mut Forgiving(MultiGzDecoder::new(whole)), depth + 1, budget);
+    }
+    if encoded::may_be_binary(&probe) && depth < MAX_DEPTH {
+        let mut bytes = Vec::new();
+        whole.take(MAX_UNFOLDED).read_to_end(&mut bytes)?;
+        return match encoded::inside(&bytes, budget) {
+            Some(Inside::Key(kind)) => Ok(vec![Hit { line: 1, column: 1, kind }]),
+            Some(Inside::Bytes(bytes)) => at_depth(path, &mut bytes.as_slice(), depth + 1, budget),
+            None if probe.contains(&0) => Ok(Vec::new()),
+            None => of_text(path, bytes.as_slice(), depth, budget),
+        };
     }
     if probe.contains(&0) {
         return Ok(Vec::new());
     }
-    let mut scanner = Scanner::new(path, depth);
-    scanner.text(whole)?;
+    of_text(path, whole, depth, budget)
+}
+
+fn of_text(path: &str, reader: impl BufRead, depth: usize, budget: &Cell<u64>) -> io::Result<Vec<Hit>> {
+    let mut scanner = Scanner::new(path, depth, budget);
+    scanner.text(reader)?;
     Ok(scanner.finish())
 }
 
-/// Ends where a broken stream ends: what was before it has been looked at.
-struct Forgiving<R>(R);
-
-impl<R: Read> Read for Forgiving<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.0.read(buffer).unwrap_or(0))
-    }
+/// Rows of digits that are one over several lines.
+#[derive(Debug, Default)]
+struct Block {
+    digits: String,
+    lines: usize,
+    /// Where it begins.
+    line: usize,
+    column: usize,
 }
 
-struct Scanner {
+struct Scanner<'s> {
+    path: &'s str,
     /// Whether the name of the file says that a bare word may be a token.
     names_token: bool,
     depth: usize,
+    budget: &'s Cell<u64>,
     line: usize,
     hits: Vec<Hit>,
     /// The last word, as keys are compared.
     key: String,
     /// The head of a private key, and how many more lines may pass until its first digits.
     head: Option<(Hit, usize)>,
+    /// Inside of a private key that was found: its digits are no other secret.
+    in_key: bool,
     /// The `kind`s and tables of this document.
     documents: BTreeSet<&'static str>,
     /// What counts only in a document of that kind.
     tentative: Vec<(Hit, &'static str)>,
+    /// What is known by where it stands in YAML and JSON.
+    places: Documents,
+    /// What the last name says of the lines below it.
+    open: Option<Class>,
+    /// What `name:` said of the `value:` that follows.
+    named: Option<Class>,
+    block: Block,
+    /// Whether a line of .netrc named a machine.
+    netrc: bool,
+    /// The first line that is not empty, if it is one word: its number, its column and the word.
+    only: Option<(usize, usize, String)>,
+    /// Whether there is more than that.
+    others: bool,
 }
 
-impl Scanner {
-    fn new(path: &str, depth: usize) -> Self {
+impl<'s> Scanner<'s> {
+    fn new(path: &'s str, depth: usize, budget: &'s Cell<u64>) -> Self {
         let file = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
         Scanner {
+            path,
             names_token: file.contains("token"),
             depth,
+            budget,
             line: 0,
             hits: Vec::new(),
             key: String::new(),
             head: None,
+            in_key: false,
             documents: BTreeSet::new(),
             tentative: Vec::new(),
+            places: Documents::default(),
+            open: None,
+            named: None,
+            block: Block::default(),
+            netrc: false,
+            only: None,
+            others: false,
         }
     }
 
@@ -146,17 +201,47 @@ impl Scanner {
     }
 
     fn finish(mut self) -> Vec<Hit> {
+        self.end_block();
         self.end_document();
+        self.bare();
         self.hits.sort_unstable();
-        self.hits.dedup();
+        self.hits.dedup_by_key(|hit| (hit.line, hit.column));
+        // What is known by its own form is told, and not once more by the name before it.
+        let known: Vec<Hit> = self.hits.iter().copied().filter(|hit| !is_general(hit.kind)).collect();
+        self.hits.retain(|hit| {
+            let near =
+                |other: &Hit| other.line == hit.line && (hit.column..hit.column + 32).contains(&other.column);
+            !(is_general(hit.kind) && known.iter().any(near))
+        });
         self.hits.truncate(MAX_HITS);
         self.hits
+    }
+
+    /// A file that is a secret and nothing else, as its name says.
+    fn bare(&mut self) {
+        let only = self.only.take().filter(|_| !self.others && self.depth == 0);
+        let Some((line, column, word)) = only else { return };
+        let file = self.path.rsplit('/').next().unwrap_or(self.path);
+        let ends = [".txt", ".key", ".token", ".secret", ".pass", ".pw"];
+        let stem = ends.iter().find_map(|end| file.strip_suffix(end));
+        let is_key = file.ends_with(".key") || file.ends_with("keyfile") || file.contains("private");
+        let class = assign::class(stem.unwrap_or(file));
+        let class = class.or_else(|| file.rsplit('.').next().and_then(assign::class));
+        let kind = match class {
+            _ if is_bootstrap_token(&word) => Kind::BootstrapToken,
+            Some(Class::Password) if value::is_given(&word) => Kind::Password,
+            Some(Class::Secret) if value::is_given(&word) && word.len() >= 8 => Kind::Secret,
+            _ if is_key && value::is_opaque(&word) => Kind::Secret,
+            _ => return,
+        };
+        self.hits.push(Hit { line, column, kind });
     }
 
     fn end_document(&mut self) {
         let documents = std::mem::take(&mut self.documents);
         let sure = self.tentative.drain(..).filter(|(_, document)| documents.contains(document));
         self.hits.extend(sure.map(|(hit, _)| hit));
+        self.hits.extend(self.places.end());
     }
 
     /// Looks at a line, or a piece of a long one behind so many characters.
@@ -173,37 +258,53 @@ impl Scanner {
                 self.documents.insert(CONTAINERD_LOGIN);
             }
         }
-        let at = |number: usize, byte: usize, kind| {
+        let number = self.line;
+        let at = |byte: usize, kind| {
             let column = before + line[..byte].chars().count() + 1;
             Hit { line: number, column, kind }
         };
+        let text = line.trim();
+        if !text.is_empty() {
+            let word = text.len() <= value::MAX_VALUE && !text.contains(char::is_whitespace);
+            self.others |= self.only.is_some() || continued || !word;
+            self.only.get_or_insert_with(|| (number, line.find(text).unwrap_or(0) + 1, text.to_owned()));
+        }
         self.body(line);
+        let found = self.hits.len();
         for (byte, rest) in heads(line) {
-            let hit = at(self.line, byte, Kind::PrivateKey);
+            let hit = at(byte, Kind::PrivateKey);
             match first_digits(rest) {
-                Some(true) => self.hits.push(hit),
+                Some(true) => {
+                    self.hits.push(hit);
+                    self.in_key = true;
+                }
                 Some(false) => {}
                 None => self.head = Some((hit, MAX_HEADERS)),
             }
         }
-        if line.trim_start().starts_with(PUTTY) {
-            self.hits.push(at(self.line, line.len() - line.trim_start().len(), Kind::PuttyKey));
-        }
-        if line.contains("BEGIN%20") && self.depth < MAX_DEPTH {
-            let plain = percent_decode_str(line).collect::<Vec<u8>>();
-            if let Some(inner) = self.inner(&plain) {
-                self.hits.push(at(self.line, line.find("BEGIN%20").unwrap_or(0), inner));
-            }
+        self.in_key &= !(line.contains("-END ") || line.contains("- END "));
+        if text.starts_with(PUTTY) {
+            self.hits.push(at(line.len() - line.trim_start().len(), Kind::PuttyKey));
         }
         for byte in url_passwords(line) {
-            self.hits.push(at(self.line, byte, Kind::UrlPassword));
+            self.hits.push(at(byte, Kind::UrlPassword));
+        }
+        self.hits.extend(lines::secrets(self.path, line).into_iter().map(|(byte, kind)| at(byte, kind)));
+        if let Some((names, secret)) = lines::netrc(line) {
+            self.netrc |= names;
+            self.hits.extend(secret.filter(|_| self.netrc).map(|byte| at(byte, Kind::Password)));
+        }
+        self.pairs(line, &at);
+        if !continued {
+            let placed = self.places.line(line, &at);
+            self.hits.extend(placed);
         }
         for (byte, word) in words(line) {
             if let Some(kind) = self.word(word, continued && byte == 0) {
-                self.hits.push(at(self.line, byte, kind));
+                self.hits.push(at(byte, kind));
             }
             for keyed in KEYED.iter().filter(|keyed| (keyed.key)(&self.key) && (keyed.value)(word)) {
-                let hit = at(self.line, byte, keyed.kind);
+                let hit = at(byte, keyed.kind);
                 match keyed.document {
                     Some(document) => self.tentative.push((hit, document)),
                     None => self.hits.push(hit),
@@ -215,7 +316,79 @@ impl Scanner {
             }
             if word.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
                 self.key = word.to_ascii_lowercase().replace(['-', '_'], "");
+                self.documents.extend([AUTHS, WEB_KEY].into_iter().find(|key| *key == self.key));
             }
+        }
+        self.block(line, &at);
+        self.views(line, found, &at);
+    }
+
+    /// What names in a line say of their values.
+    fn pairs(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) {
+        let text = line.trim();
+        if text.is_empty() {
+            return;
+        }
+        let pairs = assign::pairs(line);
+        if let Some(class) = self.open.take().filter(|_| pairs.is_empty()) {
+            let value = text.trim_start_matches("- ").trim_matches(['"', '\'', ',']);
+            let byte = value.as_ptr() as usize - line.as_ptr() as usize;
+            self.hits.extend(Pair::below(class, byte, value).secret(None).map(|kind| at(byte, kind)));
+        }
+        for pair in &pairs {
+            self.hits.extend(pair.secret(self.named).map(|kind| at(pair.at, kind)));
+            match pair.class {
+                Class::Name => self.named = assign::class(pair.value),
+                Class::Value => self.named = None,
+                class => self.open = pair.is_open().then_some(class),
+            }
+        }
+    }
+
+    /// A line as it is without what escapes it.
+    fn views(&mut self, line: &str, found: usize, at: &dyn Fn(usize, Kind) -> Hit) {
+        if self.depth == MAX_DEPTH {
+            return;
+        }
+        for view in encoded::plain(line) {
+            let Some(kind) = self.inner(view.as_bytes()) else { continue };
+            let told = self.hits[found..].iter().any(|hit| hit.kind == kind)
+                || self.head.is_some_and(|(hit, _)| hit.kind == kind)
+                || self.in_key;
+            if !told {
+                let byte = line.find("BEGIN%20").or_else(|| line.find(['%', '\\'])).unwrap_or(0);
+                self.hits.push(at(byte, kind));
+            }
+        }
+    }
+
+    /// Puts rows of digits together that go on over lines.
+    fn block(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) {
+        let clutter = |c: char| c.is_whitespace() || "\\\"'`#,;".contains(c);
+        let text = line.trim_matches(clutter);
+        let digit = |byte: u8| base64(byte) || base64_url(byte) || byte == b'=';
+        if self.in_key || text.is_empty() {
+            self.end_block();
+        } else if all(text, digit) && self.block.lines > 0 && self.block.digits.len() < MAX_BLOCK {
+            self.block.digits.push_str(text);
+            self.block.lines += 1;
+        } else {
+            self.end_block();
+            let last = text.rsplit([' ', '\t', '"', '\'', ':', ',', '(']).next().unwrap_or(text);
+            if last.len() >= LEAST && last.len() < MAX_BLOCK && all(last, digit) {
+                let Hit { line, column, .. } =
+                    at(last.as_ptr() as usize - line.as_ptr() as usize, Kind::Secret);
+                self.block = Block { digits: last.to_owned(), lines: 1, line, column };
+            }
+        }
+    }
+
+    fn end_block(&mut self) {
+        let Block { digits, lines, line, column } = std::mem::take(&mut self.block);
+        let known = |hit: &Hit| (line..line + lines).contains(&hit.line);
+        if lines > 1 && self.depth < MAX_DEPTH && !self.hits.iter().any(known) {
+            let kind = encoded::readings(&digits).iter().find_map(|bytes| self.inner(bytes));
+            self.hits.extend(kind.map(|kind| Hit { line, column, kind }));
         }
     }
 
@@ -223,7 +396,10 @@ impl Scanner {
     fn body(&mut self, line: &str) {
         let Some((hit, left)) = self.head.take() else { return };
         match first_digits(line) {
-            Some(true) => self.hits.push(hit),
+            Some(true) => {
+                self.hits.push(hit);
+                self.in_key = true;
+            }
             Some(false) => {}
             None => self.head = (left > 1).then(|| (hit, left - 1)),
         }
@@ -231,18 +407,8 @@ impl Scanner {
 
     /// What a word is by its own shape.
     fn word(&self, word: &str, continued: bool) -> Option<Kind> {
-        let shaped = |shape: &&super::kind::Shape| {
-            word.match_indices(shape.prefix).any(|(at, prefix)| {
-                let joined = word[..at].chars().next_back().is_some_and(|c| c.is_ascii_alphanumeric());
-                let rest = word[at + prefix.len()..].bytes().take_while(|byte| (shape.letters)(*byte));
-                !joined && rest.count() >= shape.least
-            })
-        };
-        if let Some(shape) = SHAPES.iter().find(shaped) {
-            return Some(shape.kind);
-        }
-        if HASHES.iter().any(|prefix| word.starts_with(prefix)) && word.len() >= 20 {
-            return Some(Kind::PasswordHash);
+        if let Some(kind) = token::shaped(word) {
+            return Some(kind);
         }
         if self.names_token && is_bootstrap_token(word) {
             return Some(Kind::BootstrapToken);
@@ -250,27 +416,39 @@ impl Scanner {
         if is_web_token(word) {
             return Some(Kind::WebToken);
         }
-        if word.len() < LEAST_ENCODED || self.depth == MAX_DEPTH || !all(word, base64) {
+        if word.len() < LEAST || self.depth == MAX_DEPTH || self.in_key {
             return None;
         }
-        // The next piece of a long line begins anywhere in a group of four digits.
-        let starts = if continued { 0..4 } else { 0..1 };
-        starts.filter_map(|start| decode(&word[start..])).find_map(|bytes| self.inner(&bytes))
+        // The next piece of a long line begins anywhere in a group of digits.
+        let starts = if continued { 0..8 } else { 0..1 };
+        let readings = starts.filter_map(|start| word.get(start..)).flat_map(encoded::readings);
+        readings.into_iter().find_map(|bytes| self.inner(&bytes))
     }
 
-    /// The first secret in what was encoded, if that is a text.
+    /// The first secret in what was encoded, if that is a text, a stream or a key.
     fn inner(&self, bytes: &[u8]) -> Option<Kind> {
-        let packed = bytes.starts_with(&[0x1f, 0x8b]);
+        self.budget.set(self.budget.get().checked_sub(bytes.len() as u64)?);
+        let unfolded = match encoded::inside(bytes, self.budget) {
+            Some(Inside::Key(kind)) => return Some(kind),
+            Some(Inside::Bytes(bytes)) => Some(bytes),
+            None => None,
+        };
         let text = |bytes: &[u8]| {
             let cut = |error: std::str::Utf8Error| error.error_len().is_none();
             std::str::from_utf8(bytes).map_or_else(cut, |_| true)
         };
-        if !packed && !text(bytes) {
+        if unfolded.is_none() && !text(bytes) {
             return None;
         }
-        let hits = at_depth("", &mut bytes.take(MAX_UNFOLDED), self.depth + 1).ok()?;
+        let mut bytes = unfolded.as_deref().unwrap_or(bytes);
+        let hits = at_depth("", &mut bytes, self.depth + 1, self.budget).ok()?;
         hits.first().map(|hit| hit.kind)
     }
+}
+
+/// Kinds that a name alone tells.
+fn is_general(kind: Kind) -> bool {
+    matches!(kind, Kind::LoginHeader | Kind::KubernetesSecret | Kind::Password | Kind::Secret)
 }
 
 /// The words of a line, each with its first byte.
@@ -280,16 +458,24 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     line.split(BETWEEN).filter(|word| !word.is_empty()).map(move |word| (at(word), word))
 }
 
-/// Every head of a private key, `-----BEGIN … PRIVATE KEY…-----`: where it begins, and what follows it in the line.
+/// Every head of a private key, `-----BEGIN … PRIVATE KEY…-----`: where it begins, and what follows it in the line. Editors
+/// make other dashes of `-`, and people other letters.
 fn heads(line: &str) -> Vec<(usize, &str)> {
+    const DASHES: &[char] =
+        &['-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}'];
+    // Of OpenVPN's labels one has a dash itself.
+    const LABELS: [&str; 3] = ["PRIVATE KEY", "OPENVPN STATIC KEY", "OPENVPN TLS"];
     let mut heads = Vec::new();
-    for (at, begin) in line.match_indices("BEGIN ") {
+    for (at, begin) in line.match_indices("BEGIN ").chain(line.match_indices("begin ")) {
         let before = line[..at].trim_end_matches(' ');
-        let dashes = before.len() - before.trim_end_matches('-').len();
-        let Some((label, rest)) = line[at + begin.len()..].split_once('-') else { continue };
-        let rest = rest.trim_start_matches(['-', ' ']);
-        if dashes > 0 && label.len() < 64 && label.contains("PRIVATE KEY") {
-            heads.push((before.len() - dashes, rest));
+        let outside = before.trim_end_matches(DASHES);
+        let rest = &line[at + begin.len()..];
+        let Some(end) = rest.find(DASHES) else { continue };
+        let label = rest[..end].to_ascii_uppercase();
+        let rest = rest[end..].trim_start_matches("-crypt-v2 client key");
+        let rest = rest.trim_start_matches(DASHES).trim_start_matches(' ');
+        if outside.len() < before.len() && end < 64 && LABELS.iter().any(|known| label.contains(known)) {
+            heads.push((outside.len(), rest));
         }
     }
     heads
@@ -314,18 +500,22 @@ fn first_digits(text: &str) -> Option<bool> {
     None
 }
 
-/// Where a URL holds a name and a password that is no placeholder.
+/// Where a URL, of any scheme, holds a password that is no placeholder, or a token in the place of a name.
 fn url_passwords(line: &str) -> Vec<usize> {
     let found = |(at, separator): (usize, &str)| {
         let rest = &line[at + separator.len()..];
         let end = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>`\\".contains(c)).unwrap_or(rest.len());
         let (user, _) = rest[..end].rsplit_once('@')?;
-        let (name, password) = user.split_once(':')?;
-        let placeholder =
-            password.starts_with(['$', '{', '<', '*', '%']) || password.bytes().all(|b| b == b'x');
-        (!name.is_empty() && password.len() >= 3 && !placeholder).then(|| {
-            let scheme = line[..at].bytes().rev().take_while(|b| b.is_ascii_alphanumeric() || *b == b'+');
-            at - scheme.count()
+        let secret = match user.split_once(':') {
+            Some((_, password)) => {
+                let filled = password.starts_with(['$', '{', '<', '*', '%', '(']) || password.contains("${");
+                password.len() >= 3 && !filled && !value::is_placeholder(password)
+            }
+            None => user.len() >= 16 && value::is_opaque(user),
+        };
+        secret.then(|| {
+            let scheme = line[..at].bytes().rev();
+            at - scheme.take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)).count()
         })
     };
     line.match_indices("://").filter_map(found).collect()

@@ -1,0 +1,436 @@
+//! Names that say that a secret follows, and the values that they are given: `NAME=value` of environment files, units and
+//! scripts, `name: value` of YAML and JSON, `name = value` of TOML and INI, `--name value`, `<name>value</name>`, headers.
+
+use super::kind::{Kind, decode};
+use super::value::{self, MAX_VALUE};
+
+/// Names end here, in bytes; the rest of a longer one is not looked at.
+const MAX_NAME: usize = 96;
+
+/// What the value behind a name would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Thought up by a person, so that any word may be one.
+    Password,
+    /// Made by a program: no word.
+    Secret,
+    /// Of HTTP, with its scheme before it.
+    Header,
+    /// The name of what `value` brings.
+    Name,
+    /// Of what `name` said.
+    Value,
+}
+
+/// How a name is tied to its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tie {
+    /// `NAME=value`, the name in capitals.
+    Variable,
+    /// `name = value`, `name: value`, `name := value`, `name => value`.
+    Sign,
+    /// `--name value`.
+    Flag,
+    /// `name "value"`, `set -x NAME value`, `<name>value<`.
+    Beside,
+}
+
+/// A name and what it is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair<'l> {
+    pub class: Class,
+    /// Where the value begins, in bytes.
+    pub at: usize,
+    pub value: &'l str,
+    tie: Tie,
+    quoted: bool,
+    /// The line has nothing else.
+    alone: bool,
+}
+
+/// Ends of names behind which a password stands, in lower case and without `-`, `_` and `.`.
+const PASSWORDS: [&str; 17] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "passwords",
+    "bindpw",
+    "rootpw",
+    "adminpw",
+    "userpw",
+    "dbpw",
+    "presharedkey",
+    "psk",
+    "requirepass",
+    "masterauth",
+    "rediscliauth",
+    "authpass",
+    "privpass",
+];
+/// Ends of names that are one only where they are a word of their own: `DB_PASS`, and not `bypass`.
+const WORDS: [(&str, Class); 6] = [
+    ("pass", Class::Password),
+    ("pwd", Class::Password),
+    ("pw", Class::Password),
+    ("pat", Class::Secret),
+    ("sas", Class::Secret),
+    ("auth", Class::Secret),
+];
+/// Ends of names behind which a token or a key stands.
+const SECRETS: [&str; 44] = [
+    "token",
+    "tokens",
+    "secret",
+    "secretkey",
+    "secretkeybase",
+    "secretid",
+    "accesskey",
+    "apikey",
+    "authkey",
+    "accountkey",
+    "masterkey",
+    "signingkey",
+    "signaturekey",
+    "encryptionkey",
+    "encryptkey",
+    "cipherkey",
+    "sharedkey",
+    "privatekey",
+    "joinkey",
+    "agentkey",
+    "licensekey",
+    "applicationkey",
+    "appkey",
+    "sessionkey",
+    "jwtkey",
+    "hmackey",
+    "storagekey",
+    "servicekey",
+    "integrationkey",
+    "ingestkey",
+    "ingestionkey",
+    "adminkey",
+    "rootkey",
+    "cookiekey",
+    "unsealkey",
+    "recoverykey",
+    "gossipkey",
+    "keystring",
+    "secretaccess",
+    "credential",
+    "credentials",
+    "securitykey",
+    "cookiesecret",
+    "encrypt",
+];
+/// Names with these are about something else, or about what is public.
+const OTHERS: [&str; 22] = [
+    "public",
+    "csrf",
+    "nextpagetoken",
+    "pagetoken",
+    "continuetoken",
+    "nexttoken",
+    "synctoken",
+    "maxtoken",
+    "nopass",
+    "lockpass",
+    "locked",
+    "askpass",
+    "firstpass",
+    "proxypass",
+    "expire",
+    "emptypass",
+    "oldpwd",
+    "bypass",
+    "compass",
+    "trespass",
+    "tokenid",
+    "canceltoken",
+];
+/// Headers that log in, without `-`.
+const HEADERS: [&str; 9] = [
+    "authorization",
+    "proxyauthorization",
+    "xauthtoken",
+    "privatetoken",
+    "xapikey",
+    "cookie",
+    "setcookie",
+    "xauthkey",
+    "jobtoken",
+];
+/// What stands before the secret in `Authorization:` (IANA's registry of schemes, and those that services made up).
+const SCHEMES: [&str; 11] = [
+    "basic",
+    "bearer",
+    "digest",
+    "token",
+    "negotiate",
+    "apikey",
+    "key",
+    "aws4-hmac-sha256",
+    "bot",
+    "splunk",
+    "sso-key",
+];
+/// Words after which a name and its value stand apart: shells of all sorts, and Dockerfiles.
+const SETTERS: [&str; 7] = ["set", "setenv", "setx", "env", "arg", "setenvifempty", "export"];
+/// Directives whose value follows a blank: Redis, keepalived, BIND, FRR, net-snmp, HAProxy.
+const DIRECTIVES: [&str; 12] = [
+    "requirepass",
+    "masterauth",
+    "auth_pass",
+    "password",
+    "passwd",
+    "secret",
+    "psk",
+    "key-string",
+    "authpass",
+    "passphrase",
+    "md5-password",
+    "authkey",
+];
+
+/// A name as it is compared: in lower case, without what separates its words.
+fn plain(name: &str, room: &mut [u8; MAX_NAME]) -> usize {
+    let skip = name.len().saturating_sub(MAX_NAME);
+    let mut length = 0;
+    for byte in name.bytes().skip(skip).filter(|byte| !b"-_.".contains(byte)) {
+        room[length] = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    length
+}
+
+/// What a name says of its value.
+pub(super) fn class(name: &str) -> Option<Class> {
+    let name = name.trim_matches(['-', '_', '.']);
+    let mut room = [0; MAX_NAME];
+    let length = plain(name, &mut room);
+    let plain = std::str::from_utf8(&room[..length]).ok()?;
+    match plain {
+        "name" | "key" | "header" | "headername" | "variable" => return Some(Class::Name),
+        "value" | "contents" | "defaultvalue" => return Some(Class::Value),
+        _ => {}
+    }
+    if OTHERS.iter().any(|other| plain.contains(other)) {
+        return None;
+    }
+    if HEADERS.contains(&plain) {
+        return Some(Class::Header);
+    }
+    if PASSWORDS.iter().any(|end| plain.ends_with(end)) {
+        return Some(Class::Password);
+    }
+    if SECRETS.iter().any(|end| plain.ends_with(end)) {
+        return Some(Class::Secret);
+    }
+    let word = |(end, class): &(&str, Class)| {
+        if !plain.ends_with(end) {
+            return None;
+        }
+        let (before, last) = name.split_at(name.len() - end.len());
+        let alone = match before.chars().next_back() {
+            None => *end == "pass",
+            Some('-' | '_' | '.') => true,
+            Some(c) => c.is_ascii_lowercase() && last.starts_with(|c: char| c.is_ascii_uppercase()),
+        };
+        // `auth`, `pw`, `pat` are too short for anything but a variable: `REDISCLI_AUTH`, `GITHUB_PAT`.
+        let short = end.len() == 2 || ["pat", "auth", "sas"].contains(end);
+        (alone && (!short || name.bytes().all(|byte| !byte.is_ascii_lowercase()))).then_some(*class)
+    };
+    WORDS.iter().find_map(word)
+}
+
+/// Whether a header logs in.
+pub(super) fn is_login(header: &str) -> bool {
+    matches!(class(header), Some(Class::Header | Class::Secret | Class::Password))
+}
+
+/// Every name of a line that says something, with its value.
+pub(super) fn pairs(line: &str) -> Vec<Pair<'_>> {
+    let bytes = line.as_bytes();
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    let mut pairs = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let length = bytes[at..].iter().take_while(|byte| in_name(byte)).count();
+        if length > 0
+            && let Some(class) = class(&line[at..at + length])
+            && let Some(pair) = pair(line, at, at + length, class)
+        {
+            pairs.push(pair);
+        }
+        at += length.max(1);
+    }
+    pairs
+}
+
+/// What the name between two bytes is given.
+fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> {
+    let bytes = line.as_bytes();
+    let name = &line[start..end];
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or(b'\n');
+    let blank = |byte: u8| byte == b' ' || byte == b'\t';
+    let mut at = end;
+    // What closes the name: a quote, of JSON or in a text of JSON, an index, a tag.
+    while b"\"'\\]".contains(&byte(at)) {
+        at += 1;
+    }
+    let closed = at;
+    while blank(byte(at)) {
+        at += 1;
+    }
+    let variable = |name: &str| !name.bytes().any(|byte| byte.is_ascii_lowercase());
+    let tie = match (byte(at), byte(at + 1)) {
+        (b'=', b'=' | b'~') | (b'!', _) | (b':', b':') => return None,
+        (b'=', b'>') | (b':' | b'?' | b'+', b'=') => {
+            at += 2;
+            Tie::Sign
+        }
+        (b'=', _) => {
+            at += 1;
+            if variable(name) && at == closed + 1 && !blank(byte(at)) { Tie::Variable } else { Tie::Sign }
+        }
+        (b':', _) => {
+            at += 1;
+            Tie::Sign
+        }
+        (b'>', _) if start > 0 && bytes[start - 1] == b'<' => {
+            at += 1;
+            Tie::Beside
+        }
+        _ if at == closed => return None,
+        _ if name.starts_with("--") => Tie::Flag,
+        (b'"' | b'\'', _) => Tie::Beside,
+        _ => {
+            let before = line[..start].trim_end();
+            let setter =
+                before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-'))?.to_ascii_lowercase();
+            let directive = before.is_empty()
+                && DIRECTIVES.contains(&name)
+                && line[start..].split_whitespace().count() == 2;
+            let neighbor = before.starts_with("neighbor ") && name == "password";
+            let set = SETTERS.contains(&setter.as_str()) && variable(name);
+            if !(directive || neighbor || set) {
+                return None;
+            }
+            Tie::Beside
+        }
+    };
+    while blank(byte(at)) || byte(at) == b'[' {
+        at += 1;
+    }
+    // Of YAML, what a text of several lines begins with is no value.
+    let mut quote = None;
+    if byte(at) == b'\\' && b"\"'".contains(&byte(at + 1)) {
+        at += 1;
+    }
+    // Prefixes of strings: Python's and C++'s `b"…"`, `r"…"`, `f"…"`.
+    if b"bru@".contains(&byte(at)) && b"\"'".contains(&byte(at + 1)) {
+        at += 1;
+    }
+    if b"\"'`".contains(&byte(at)) {
+        quote = Some(byte(at));
+        at += 1;
+    }
+    let mut stop = (at + MAX_VALUE).min(line.len());
+    while !line.is_char_boundary(stop) {
+        stop -= 1;
+    }
+    let rest = line.get(at..stop)?;
+    let length = match quote {
+        Some(quote) => rest.bytes().position(|byte| byte == quote || byte == b'\\').unwrap_or(rest.len()),
+        None if class == Class::Header => rest.find(['"', '\'', '`', '\\', '<']).unwrap_or(rest.len()),
+        None => rest.find(|c: char| c.is_whitespace() || "\"'`,;&|<>\\".contains(c)).unwrap_or(rest.len()),
+    };
+    let value = rest[..length].trim_end();
+    let behind = rest[length..].trim_start_matches(['"', '\'', '`']).trim();
+    let before = line[..start].trim_matches([' ', '\t', '-', '"', '\'']);
+    let alone = (before.is_empty() || before == "export" || before.starts_with('#'))
+        && (behind.is_empty() || behind.starts_with('#') || [",", ";", "\\"].contains(&behind));
+    Some(Pair { class, at, value, tie, quoted: quote.is_some(), alone })
+}
+
+impl<'l> Pair<'l> {
+    /// What stands in a line of its own below its name.
+    pub(super) fn below(class: Class, at: usize, value: &'l str) -> Self {
+        Pair { class, at, value, tie: Tie::Sign, quoted: false, alone: true }
+    }
+
+    /// Whether nothing follows, so that the value stands in the lines below.
+    pub(super) fn is_open(&self) -> bool {
+        !self.quoted
+            && self.alone
+            && matches!(self.value, "" | "|" | ">" | "|-" | ">-" | "|+" | ">+" | "{" | "(")
+    }
+
+    /// What the value is, if it is a secret. `named` is what an earlier name said of it.
+    pub(super) fn secret(&self, named: Option<Class>) -> Option<Kind> {
+        let value = self.value;
+        match if self.class == Class::Value { named? } else { self.class } {
+            Class::Name | Class::Value => None,
+            Class::Header => header(value),
+            Class::Password => {
+                // Programs: a call, an index, another variable.
+                let code = !self.quoted && value.contains(['(', ')', '[', ']', '{', '}']);
+                let letters =
+                    value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'.');
+                let word = !self.quoted && letters && !self.alone && self.tie == Tie::Sign;
+                (!code && !word && value::is_given(value) && !is_prose(value) && !is_short_number(value))
+                    .then_some(Kind::Password)
+            }
+            Class::Secret => {
+                let code = !self.quoted && value.contains(['(', ')', '[', ']', '{', '}']);
+                let variable = self.tie == Tie::Variable && is_variable(value);
+                (!code && (value::is_opaque(value) || variable)).then_some(Kind::Secret)
+            }
+        }
+    }
+}
+
+/// What a variable that is called after a secret is given, if it is more than the name of one.
+fn is_variable(value: &str) -> bool {
+    let mixed = value.bytes().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let letters = value.bytes().all(|byte| byte.is_ascii_lowercase()) && value.len() >= 10;
+    value.len() >= 6
+        && value.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && (mixed || letters)
+        && value::is_given(value)
+        && !is_prose(value)
+        && !value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+/// Whether this is the value of a header that logs in.
+fn header(value: &str) -> Option<Kind> {
+    let (first, rest) = value.split_once(' ').unwrap_or(("", value));
+    let secret = match SCHEMES.contains(&first.to_ascii_lowercase().as_str()) {
+        true => rest.trim(),
+        false => value,
+    };
+    let scheme = secret != value;
+    let given = value::is_given(secret) && !secret.contains(['<', '$', '(']) && !is_prose(secret);
+    let opaque = secret.split(['=', ';', ' ']).any(value::is_opaque);
+    let login = || decode(secret).is_some_and(|login| login.contains(&b':'));
+    (given && (opaque || scheme && (secret.len() >= 8 || login()))).then_some(Kind::LoginHeader)
+}
+
+/// Whether a text of several words talks about a secret instead of being one.
+fn is_prose(value: &str) -> bool {
+    const WORDS: [&str; 20] = [
+        "a", "an", "and", "are", "be", "can", "cannot", "for", "from", "if", "in", "is", "must", "of", "or",
+        "the", "this", "to", "with", "your",
+    ];
+    let mut words = value.split_whitespace();
+    let several = value.contains(char::is_whitespace);
+    several
+        && (words.clone().count() == 2
+            || words.any(|word| WORDS.contains(&word.to_ascii_lowercase().as_str())))
+}
+
+/// Ports, days and lengths: no password that anybody is given.
+fn is_short_number(value: &str) -> bool {
+    value.len() < 6 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}

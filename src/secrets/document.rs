@@ -1,0 +1,246 @@
+//! Secrets that are known by where they stand in a document: what is below `data:` and `stringData:` of a Kubernetes Secret, in
+//! YAML and JSON, and the list of logins of cloud-init. Line by line, for templates and broken documents are looked at, too.
+
+use super::kind::{Kind, decode};
+use super::lines;
+use super::scan::Hit;
+use super::value::{is_elsewhere, is_placeholder};
+
+/// Most open braces that are followed.
+const MAX_OPEN: usize = 64;
+/// Most findings of one document that are kept until its kind is known.
+const MAX_WAITING: usize = 50;
+
+/// What a section of YAML holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    /// Base64.
+    Data,
+    /// Texts.
+    StringData,
+    /// `NAME:PASSWORD`, a line each.
+    Logins,
+}
+
+/// Where a document is at, as far as it was read.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    /// The section of YAML, and the column of its key.
+    section: Option<(Section, usize)>,
+    /// The column of the entries of the section, and whether the last one's text is still to come.
+    entry: Option<(usize, bool)>,
+    /// The columns in which `kind: Secret` stood.
+    secrets: Vec<usize>,
+    /// What is one if `kind: Secret` stands in that column.
+    waiting: Vec<(Hit, usize)>,
+    /// The open braces of JSON.
+    braces: Vec<Brace>,
+    /// The last word of JSON, if `:` followed it.
+    key: Option<String>,
+}
+
+/// An open brace of JSON.
+#[derive(Debug, Default)]
+struct Brace {
+    /// What its values are.
+    section: Option<Section>,
+    /// Whether it has `kind: Secret`.
+    secret: bool,
+    waiting: Vec<Hit>,
+}
+
+fn section(key: &str) -> Option<Section> {
+    match key {
+        "data" => Some(Section::Data),
+        "stringData" => Some(Section::StringData),
+        "chpasswd" => Some(Section::Logins),
+        _ => None,
+    }
+}
+
+impl Documents {
+    /// Ends a document of YAML: what was one for sure.
+    pub(super) fn end(&mut self) -> Vec<Hit> {
+        let secrets = std::mem::take(&mut self.secrets);
+        self.section = None;
+        self.entry = None;
+        let sure = self.waiting.drain(..).filter(|(_, column)| secrets.contains(column));
+        sure.map(|(hit, _)| hit).collect()
+    }
+
+    /// Takes a line: what is one for sure by now.
+    pub(super) fn line(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
+        let mut found = self.yaml(line, at);
+        found.extend(self.json(line, at));
+        found
+    }
+
+    fn yaml(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
+        let mut found = Vec::new();
+        let text = line.trim();
+        // Templates' own lines stand in any column.
+        if text.is_empty() || text.starts_with('#') || text.starts_with("{{") {
+            return found;
+        }
+        let mut indent = line.len() - line.trim_start().len();
+        let mut text = &line[indent..];
+        let item = text.starts_with("- ");
+        if item {
+            if text.starts_with("- apiVersion:") || text.starts_with("- kind:") {
+                found = self.end();
+            }
+            let inner = text[2..].trim_start();
+            indent += text.len() - inner.len();
+            text = inner;
+        }
+        match self.section {
+            Some((_, column)) if indent <= column => {
+                self.section = None;
+                self.entry = None;
+            }
+            Some((Section::Logins, _)) => {
+                let login = lines::login(text.trim().trim_matches(['"', '\'']));
+                let quote = text.len() - text.trim_start_matches(['"', '\'']).len();
+                found.extend(login.map(|behind| at(indent + quote + behind, Kind::Password)));
+                return found;
+            }
+            Some((section, column)) => {
+                if let Some(byte) = self.entry(line, indent, text, section)
+                    && self.waiting.len() < MAX_WAITING
+                {
+                    self.waiting.push((at(byte, Kind::KubernetesSecret), column));
+                }
+                return found;
+            }
+            None => {}
+        }
+        let Some((key, rest)) = text.split_once(':') else { return found };
+        let (key, rest) = (key.trim_matches(['"', '\'']), rest.trim().trim_matches(['"', '\'']));
+        if key == "kind" && rest == "Secret" {
+            self.secrets.push(indent);
+        }
+        if rest.is_empty() || rest.starts_with('#') || rest.starts_with('&') {
+            self.section = section(key).map(|section| (section, indent));
+        }
+        found
+    }
+
+    /// Where an entry of a Secret has its value, if the line has one.
+    fn entry(&mut self, line: &str, indent: usize, text: &str, section: Section) -> Option<usize> {
+        let (column, open) = *self.entry.get_or_insert((indent, false));
+        if indent > column {
+            // The lines of the value: the first one is told.
+            self.entry = Some((column, false));
+            return (open && is_secret(text.trim(), section)).then_some(indent);
+        }
+        let (_, value) = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|key| (key, "")))?;
+        let value = value.trim();
+        let open = value.is_empty() || value.starts_with(['|', '>', '&']) && value.len() < 16;
+        self.entry = Some((column, open));
+        let value = value.trim_matches(['"', '\'']);
+        (!open && is_secret(value, section)).then(|| value.as_ptr() as usize - line.as_ptr() as usize)
+    }
+
+    fn json(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
+        let mut found = Vec::new();
+        let bytes = line.as_bytes();
+        let mut here = 0;
+        while here < bytes.len() {
+            let byte = bytes[here];
+            match byte {
+                b'{' => {
+                    let section = self.key.take().as_deref().and_then(section);
+                    if self.braces.len() < MAX_OPEN {
+                        self.braces.push(Brace { section, ..Brace::default() });
+                    }
+                    here += 1;
+                }
+                b'}' => {
+                    self.key = None;
+                    found.extend(self.close(line));
+                    here += 1;
+                }
+                b',' | b'[' | b']' => {
+                    self.key = None;
+                    here += 1;
+                }
+                _ if self.braces.is_empty() || byte == b':' || byte.is_ascii_whitespace() => here += 1,
+                _ => {
+                    let quoted = byte == b'"';
+                    let start = here + usize::from(quoted);
+                    let end = match quoted {
+                        true => end_of_string(bytes, start),
+                        false => {
+                            start + bytes[start..].iter().take_while(|b| !b"{}[],:\" \t".contains(b)).count()
+                        }
+                    };
+                    let end = end.max(start);
+                    // Strings end at quotes, words at signs: both are no part of a longer character.
+                    let word = line.get(start..end).unwrap_or_default();
+                    here = (end + usize::from(quoted)).max(here + 1);
+                    let rest = line.get(here..).unwrap_or_default().trim_start();
+                    if rest.starts_with(':') {
+                        self.key = Some(word.to_owned());
+                        continue;
+                    }
+                    let Some(brace) = self.braces.last_mut() else { continue };
+                    let key = self.key.take();
+                    brace.secret |= key.as_deref() == Some("kind") && word == "Secret";
+                    if let (Some(section), Some(_)) = (brace.section, key)
+                        && section != Section::Logins
+                        && is_secret(word, section)
+                        && brace.waiting.len() < MAX_WAITING
+                    {
+                        brace.waiting.push(at(start, Kind::KubernetesSecret));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Closes the innermost brace: what was in it is known, or waits for what is around it.
+    fn close(&mut self, line: &str) -> Vec<Hit> {
+        let Some(Brace { section, secret, waiting }) = self.braces.pop() else { return Vec::new() };
+        if secret {
+            return waiting;
+        }
+        if section.is_some() {
+            match self.braces.last_mut() {
+                Some(outer) => outer.waiting.extend(waiting),
+                None => {
+                    let indent = line.len() - line.trim_start().len();
+                    self.waiting.extend(waiting.into_iter().map(|hit| (hit, indent)));
+                }
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// Where a string of JSON ends, or the line.
+fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    let mut here = start;
+    while here < bytes.len() && bytes[here] != b'"' {
+        here += if bytes[here] == b'\\' { 2 } else { 1 };
+    }
+    here.min(bytes.len())
+}
+
+/// Whether the value of an entry is more than a placeholder, a template or something public.
+fn is_secret(value: &str, section: Section) -> bool {
+    let public = |text: &str| {
+        is_placeholder(text)
+            || is_elsewhere(text)
+            || text.contains("-----BEGIN CERTIFICATE")
+            || text.contains("-----BEGIN PUBLIC KEY")
+    };
+    match section {
+        Section::StringData => !public(value),
+        Section::Logins => false,
+        Section::Data => {
+            let text = decode(value).filter(|bytes| !bytes.is_empty());
+            !is_elsewhere(value) && text.is_some_and(|text| !public(&String::from_utf8_lossy(&text)))
+        }
+    }
+}
