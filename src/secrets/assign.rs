@@ -125,9 +125,10 @@ const SECRETS: [&str; 44] = [
     "encrypt",
 ];
 /// Names with these are about something else, or about what is public.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 23] = [
     "public",
     "csrf",
+    "initialclustertoken",
     "nextpagetoken",
     "pagetoken",
     "continuetoken",
@@ -177,6 +178,8 @@ const SCHEMES: [&str; 11] = [
 ];
 /// Words after which a name and its value stand apart: shells of all sorts, and Dockerfiles.
 const SETTERS: [&str; 7] = ["set", "setenv", "setx", "env", "arg", "setenvifempty", "export"];
+/// Behind the name of a text of several lines (YAML 1.2, §8.1).
+const BLOCKS: [&str; 6] = ["|", ">", "|-", ">-", "|+", ">+"];
 /// Directives whose value follows a blank: Redis, keepalived, BIND, FRR, net-snmp, HAProxy.
 const DIRECTIVES: [&str; 12] = [
     "requirepass",
@@ -309,7 +312,11 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
             let before = line[..start].trim_end();
             let setter =
                 before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-'))?.to_ascii_lowercase();
-            let directive = before.is_empty()
+            // Of a sentence's two words, the second has no digit.
+            let own = ["requirepass", "masterauth", "auth_pass"].contains(&name)
+                || line[end..].bytes().any(|byte| byte.is_ascii_digit());
+            let directive = own
+                && before.is_empty()
                 && DIRECTIVES.contains(&name)
                 && line[start..].split_whitespace().count() == 2;
             let neighbor = before.starts_with("neighbor ") && name == "password";
@@ -333,6 +340,11 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
         at += 1;
     }
     if b"\"'`".contains(&byte(at)) {
+        // A text that ends in the name, such as a prompt.
+        let inside = line[..start].bytes().filter(|one| *one == byte(at)).count() % 2 == 1;
+        if inside && closed == end {
+            return None;
+        }
         quote = Some(byte(at));
         at += 1;
     }
@@ -343,6 +355,10 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
     let rest = line.get(at..stop)?;
     let length = match quote {
         Some(quote) => rest.bytes().position(|byte| byte == quote || byte == b'\\').unwrap_or(rest.len()),
+        None if BLOCKS.contains(&rest.trim()) => rest.trim_end().len(),
+        None if class == Class::Value => {
+            rest.find(['"', '\'', '`', '\\', '<', ',', '}']).unwrap_or(rest.len())
+        }
         None if class == Class::Header => rest.find(['"', '\'', '`', '\\', '<']).unwrap_or(rest.len()),
         None => rest.find(|c: char| c.is_whitespace() || "\"'`,;&|<>\\".contains(c)).unwrap_or(rest.len()),
     };
@@ -362,9 +378,7 @@ impl<'l> Pair<'l> {
 
     /// Whether nothing follows, so that the value stands in the lines below.
     pub(super) fn is_open(&self) -> bool {
-        !self.quoted
-            && self.alone
-            && matches!(self.value, "" | "|" | ">" | "|-" | ">-" | "|+" | ">+" | "{" | "(")
+        !self.quoted && self.alone && (self.value.is_empty() || BLOCKS.contains(&self.value))
     }
 
     /// What the value is, if it is a secret. `named` is what an earlier name said of it.

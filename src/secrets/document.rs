@@ -149,7 +149,12 @@ impl Documents {
             let byte = bytes[here];
             match byte {
                 b'{' => {
-                    let section = self.key.take().as_deref().and_then(section);
+                    let key = self.key.take().or_else(|| {
+                        let before =
+                            line[..here].trim().strip_suffix(':').filter(|_| self.braces.is_empty())?;
+                        Some(before.trim_start_matches("- ").trim_matches(['"', '\'']).to_owned())
+                    });
+                    let section = key.as_deref().and_then(section);
                     if self.braces.len() < MAX_OPEN {
                         self.braces.push(Brace { section, ..Brace::default() });
                     }
@@ -240,7 +245,9 @@ fn is_secret(value: &str, section: Section) -> bool {
         Section::Logins => false,
         Section::Data => {
             let text = decode(value).filter(|bytes| !bytes.is_empty());
-            !is_elsewhere(value) && text.is_some_and(|text| !public(&String::from_utf8_lossy(&text)))
+            !is_elsewhere(value)
+                && !is_placeholder(value)
+                && text.is_some_and(|text| !public(&String::from_utf8_lossy(&text)))
         }
     }
 }

@@ -16,8 +16,6 @@ pub(super) const MAX_UNFOLDED: u64 = 16 << 20;
 pub(super) const LEAST: usize = 40;
 /// Shortest row of hexadecimal digits or base32 that is looked into: longer than digests that need not be.
 const LEAST_WIDE: usize = 56;
-/// First bytes that binary forms are told by, and most bytes of one.
-pub(super) const MAX_BINARY: usize = 1 << 20;
 
 /// What bytes turned out to be.
 pub(super) enum Inside {
@@ -235,12 +233,16 @@ pub(super) fn plain(line: &str) -> Vec<String> {
     views
 }
 
-/// Without escapes: `\n`, `\"`, `\u002d`, `\x2d` and so on.
+/// Without escapes: `\n`, `\"`, `\u002d`, `\x2d` and so on. A string of several lines begins one of its own.
 fn unescaped(line: &str) -> String {
+    let several = line.contains("\\n");
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
+        match several {
+            true => text.push_str(&rest[..at].replace('"', "\n")),
+            false => text.push_str(&rest[..at]),
+        }
         rest = &rest[at + 1..];
         let code = |from: usize, digits: usize| {
             let code =

@@ -2,7 +2,7 @@
 
 use super::kind::{HASHES, Kind, all};
 use super::token;
-use super::value::{is_given, is_opaque, is_placeholder};
+use super::value::{is_given, is_opaque};
 
 /// How an option of a command is followed by a secret.
 #[derive(Clone, Copy)]
@@ -271,7 +271,7 @@ fn given(words: &[(usize, &str)], option: &str, form: Form) -> Option<usize> {
     match form {
         Form::Login => {
             let (name, secret) = value.split_once(':').or_else(|| value.split_once('%'))?;
-            (is_given(secret) && !is_placeholder(name) || is_opaque(name) && secret.is_empty())
+            (is_given(secret) || is_opaque(name) && secret.is_empty())
                 .then_some(at + if secret.is_empty() { 0 } else { name.len() + 1 })
                 .filter(|_| !is_number(value))
         }

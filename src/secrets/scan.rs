@@ -330,7 +330,9 @@ impl<'s> Scanner<'s> {
             return;
         }
         let pairs = assign::pairs(line);
-        if let Some(class) = self.open.take().filter(|_| pairs.is_empty()) {
+        // A name of its own begins a table, and no value.
+        let below = pairs.is_empty() && !text.ends_with(':') && !text.contains(": ");
+        if let Some(class) = self.open.take().filter(|_| below) {
             let value = text.trim_start_matches("- ").trim_matches(['"', '\'', ',']);
             let byte = value.as_ptr() as usize - line.as_ptr() as usize;
             self.hits.extend(Pair::below(class, byte, value).secret(None).map(|kind| at(byte, kind)));

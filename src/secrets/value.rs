@@ -115,8 +115,14 @@ const COMMON: [&str; 78] = [
     "yes",
 ];
 
+/// Words that a placeholder is made of, besides those.
+const NAMES: [&str; 16] = [
+    "my", "your", "the", "a", "some", "super", "user", "db", "database", "api", "access", "new", "strong",
+    "here", "very", "of",
+];
+
 /// Beginnings of what is looked up elsewhere: variables, templates, paths, URLs, tags of YAML, references of tools.
-const ELSEWHERE: [&str; 44] = [
+const ELSEWHERE: [&str; 45] = [
     "$",
     "{{",
     "{%",
@@ -158,6 +164,7 @@ const ELSEWHERE: [&str; 44] = [
     "enc[",
     "enc(",
     "pkcs11:",
+    "--",
     "sha256:",
     "sha512:",
     "ssh-",
@@ -181,6 +188,12 @@ pub(super) fn is_elsewhere(value: &str) -> bool {
 pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let core = lower.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let mark = |c: char| c.is_ascii_punctuation();
+    // `###TOKEN###`, `@@TOKEN@@`, `__TOKEN__`
+    let marked = ["##", "@@", "__", "--", "%%", "~~", "++"]
+        .iter()
+        .any(|two| value.starts_with(two) && value.ends_with(two));
+    let words = || core.split(mark).filter(|word| !word.is_empty());
     let first = value.chars().next();
     COMMON.contains(&core)
         || TO_FILL_IN.iter().any(|word| lower.contains(word))
@@ -188,7 +201,8 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || lower.contains("...")
         || lower.contains('…')
         || value.chars().all(|c| Some(c) == first || "-_.*".contains(c))
-        || ["__", "--"].iter().any(|mark| value.starts_with(mark) && value.ends_with(mark))
+        || marked
+        || words().count() > 1 && words().all(|word| COMMON.contains(&word) || NAMES.contains(&word))
 }
 
 /// Whether a value may be a password: anything that is neither looked up elsewhere nor a placeholder.
