@@ -51,6 +51,21 @@ pub struct Limits {
     pub http: http::Options,
 }
 
+/// Where a tree is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'p> {
+    /// What is public, by name and BUILD-ID.
+    pub output: &'p Path,
+    /// What is private, by name; in the tree if nothing is said.
+    pub private: Option<&'p Path>,
+}
+
+impl<'p> From<&'p PathBuf> for Destination<'p> {
+    fn from(output: &'p PathBuf) -> Self {
+        Destination { output, private: None }
+    }
+}
+
 /// Why a build stops that no other room knows.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -269,18 +284,19 @@ impl Project {
     }
 }
 
-/// Builds a recipe into `output/NAME/BUILD-ID`. Where somebody signs, the tree appears signed.
+/// Builds a recipe into `OUTPUT/NAME/BUILD-ID`. Where somebody signs, the tree appears signed.
 pub async fn build(
     project: &Project,
     store: &Store,
-    output: &Path,
+    destination: impl Into<Destination<'_>>,
     layers: &[PathBuf],
     limits: Limits,
     signing: Option<&Signing>,
     observer: &dyn Observer,
 ) -> Result<Report> {
     let Project { recipe, sysexts, .. } = project;
-    let output = Output::acquire(output, &recipe.name)?;
+    let destination = destination.into();
+    let output = Output::acquire(destination.output, &recipe.name)?;
     let packaging = recipe.packaging.load(SystemTime::now())?;
     let compile = |version, keys: &_| {
         Ok((version, compile::compile(recipe, version, sysexts, &packaging, keys, layers)?))
@@ -288,12 +304,12 @@ pub async fn build(
     let Inputs { lock, fetched, judged, checked: (version, compiled) } =
         project.inputs(store, limits, observer, compile).await?;
     let lock_moved = project.save(&lock, store)?;
-    let Compiled { boots, mut warnings, public } = compiled;
+    let Compiled { boots, mut warnings, mut public } = compiled;
     let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(check::boots(store, version, &blueprint.plan, &blueprint.boots)?);
-    warnings.extend(secrets::built(store, &lock, sysexts, &blueprint.plan, &outcomes, public)?);
+    warnings.extend(secrets::built(store, &lock, sysexts, &blueprint.plan, &outcomes, &mut public)?);
     let Assembled { mut draft, memory, warnings: of_memory } =
         blueprint.assemble(&run::objects(&outcomes), &early, store)?;
     warnings.extend(of_memory);
@@ -301,12 +317,19 @@ pub async fn build(
         let made = Made { outcomes: &outcomes, draft: &draft, store };
         rebuild::verify(&blueprint, layers, made, observer)?;
     }
+    draft = draft.with_private_outside(destination.private.map(Path::to_owned));
     if let Some(signing) = signing {
         let request = provenance::Request { recipe, layers, lock: &lock };
         let proofs = provenance::sign(draft.manifest(), &request, signing)?;
         draft = draft.with_beside(proofs);
     }
+    warnings.extend(secrets::documents(&draft, project, &lock, public)?);
     let published = output.publish(&draft, store)?;
+    warnings.extend(published.exposed.iter().map(|exposed| {
+        let text = format!("{} was open to others (mode {:04o})", exposed.path.display(), exposed.mode);
+        let hint = "it is closed now; what was readable may be known: replace it";
+        Finding::warning(text).hint(hint)
+    }));
     store.keep_tree(&output.current())?;
     let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();
     let signers = signing.map_or(Vec::new(), |signing| signing.keys.iter().map(SecretKey::id).collect());

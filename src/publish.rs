@@ -86,6 +86,8 @@ pub struct Published {
     pub manifest: Manifest,
     /// Whether it was there before.
     pub unchanged: bool,
+    /// What of its private part others could read until now.
+    pub exposed: Vec<private::Exposed>,
 }
 
 /// What a tree will hold: the manifest and, by path, where the bytes are.
@@ -97,6 +99,8 @@ pub struct Draft {
     /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID. Nothing
     /// where those that a tree may have shall stay.
     private: Option<BTreeMap<String, Vec<u8>>>,
+    /// Where they lie, if not in the tree.
+    private_outside: Option<PathBuf>,
 }
 
 impl Draft {
@@ -129,7 +133,13 @@ impl Draft {
         let file = manifest::File::new(Role::Checksums, sums.len() as u64, Sha256::of(&sums));
         head.files.insert(CHECKSUMS.into(), file);
         contents.insert(CHECKSUMS.into(), Contents::Text(sums));
-        Ok(Draft { manifest: head, contents, beside: BTreeMap::new(), private: Some(BTreeMap::new()) })
+        Ok(Draft {
+            manifest: head,
+            contents,
+            beside: BTreeMap::new(),
+            private: Some(BTreeMap::new()),
+            private_outside: None,
+        })
     }
 
     /// A tree that was published elsewhere, and all of whose files are in the store.
@@ -137,7 +147,7 @@ impl Draft {
         let stored =
             |file: &manifest::File| Contents::Stored(Object { sha256: file.sha256, size: file.size });
         let contents = manifest.files.iter().map(|(path, file)| (path.clone(), stored(file))).collect();
-        Draft { manifest, contents, beside: BTreeMap::new(), private: None }
+        Draft { manifest, contents, beside: BTreeMap::new(), private: None, private_outside: None }
     }
 
     /// With files beside the manifest, by name: its signature, say.
@@ -160,15 +170,30 @@ impl Draft {
         Draft { private: Some(private), ..self }
     }
 
-    /// Writes what the manifest does not name.
-    fn place_unnamed(&self, tree: &Path) -> Result<(), store::Error> {
+    /// With those configs below this directory, instead of in the tree.
+    pub fn with_private_outside(self, outside: Option<PathBuf>) -> Self {
+        Draft { private_outside: outside, ..self }
+    }
+
+    /// What is said about the manifest, by file name.
+    pub fn beside(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.beside
+    }
+
+    /// Writes what the manifest does not name: what of it others could read before.
+    fn place_unnamed(&self, tree: &Path) -> Result<Vec<private::Exposed>, store::Error> {
         for (name, bytes) in &self.beside {
             let path = tree.join(name);
             if !fs::read(&path).is_ok_and(|there| there == *bytes) {
                 store::write_atomic(&path, bytes)?;
             }
         }
-        self.private.as_ref().map_or(Ok(()), |private| private::place(tree, private))
+        let Some(files) = &self.private else { return Ok(Vec::new()) };
+        let top = private::directory(tree, self.private_outside.as_deref(), &self.manifest.name);
+        if self.private_outside.is_some() {
+            private::place(&tree.join(private::DIRECTORY), &BTreeMap::new())?;
+        }
+        private::place(&top, files)
     }
 }
 
@@ -230,10 +255,10 @@ impl Output {
         let build_id = draft.manifest.build_id();
         let path = self.directory.join(&build_id);
         let unchanged = is_whole(&path, &draft.manifest, store);
-        match unchanged {
+        let exposed = match unchanged {
             true => unfinished::together(|| draft.place_unnamed(&path))?,
             false => self.stage(draft, store, &build_id, &path)?,
-        }
+        };
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
             let _link = Claim::new(&link, Claimed::Whole);
@@ -241,11 +266,17 @@ impl Output {
             fs::rename(&link, &current).map_err(store::Error::io("swap", &current))?;
             store::sync_directory(&self.directory)?;
         }
-        Ok(Published { path, manifest: draft.manifest.clone(), unchanged })
+        Ok(Published { path, manifest: draft.manifest.clone(), unchanged, exposed })
     }
 
     /// Builds the tree aside and renames it into place, the manifest last.
-    fn stage(&self, draft: &Draft, store: &Store, build_id: &str, path: &Path) -> Result<(), store::Error> {
+    fn stage(
+        &self,
+        draft: &Draft,
+        store: &Store,
+        build_id: &str,
+        path: &Path,
+    ) -> Result<Vec<private::Exposed>, store::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
         // A full disk and Ctrl-C leave no half of a tree: what was staged goes with this.
         let _stage = Claim::new(&stage, Claimed::Whole);
@@ -265,7 +296,7 @@ impl Output {
                 Contents::Joined(_) => {}
             }
         }
-        draft.place_unnamed(&stage)?;
+        let exposed = draft.place_unnamed(&stage)?;
         write_read_only(&stage.join(manifest::FILE_NAME), &draft.manifest.to_bytes())?;
         for directory in &made {
             store::sync_directory(&stage.join(directory))?;
@@ -278,7 +309,8 @@ impl Output {
         }
         unfinished::together(|| fs::rename(&stage, path)).map_err(store::Error::io("publish", path))?;
         store::sync_directory(&self.directory)?;
-        self.sweep()
+        self.sweep()?;
+        Ok(exposed)
     }
 }
 

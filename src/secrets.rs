@@ -8,6 +8,7 @@
 mod assign;
 mod built;
 mod document;
+mod documents;
 mod encoded;
 mod kind;
 mod lines;
@@ -22,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use built::built;
+pub use documents::documents;
 pub use kind::Kind;
 pub use scan::{Hit, scan};
 
@@ -40,6 +42,8 @@ pub struct Judge {
     allowed: Vec<PublicSecret>,
     used: BTreeSet<usize>,
     findings: Vec<Finding>,
+    /// Texts that the recipe allows where a person wrote them, and that documents repeat.
+    repeated: Vec<String>,
     /// Contents that were looked through, each with its path: many machines share most of theirs.
     judged: BTreeSet<Sha256>,
 }
@@ -51,6 +55,7 @@ impl Judge {
             allowed: allowed.to_vec(),
             used: BTreeSet::new(),
             findings: Vec::new(),
+            repeated: Vec::new(),
             judged: BTreeSet::new(),
         }
     }
@@ -67,6 +72,10 @@ impl Judge {
             let text = format!("nothing public at `{}` looks like a secret", allowed.path.value);
             Finding::error(text).at(allowed.path.place.clone()).hint("take it out of `public_secrets`")
         })
+    }
+
+    fn allows(&self, path: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed.path.value == path)
     }
 
     /// Notes a secret at `path`, unless the recipe allows it.
@@ -130,7 +139,11 @@ impl Judge {
     /// Judges the kernel arguments of a profile: every loader's script names them.
     pub fn kernel_args(&mut self, args: &[Spanned<String>]) {
         for arg in args {
-            for hit in scan("kernel_args", arg.value.as_bytes()).unwrap_or_default() {
+            let hits = scan("kernel_args", arg.value.as_bytes()).unwrap_or_default();
+            if !hits.is_empty() && self.allows("kernel_args") {
+                self.repeated.push(arg.value.clone());
+            }
+            for hit in hits {
                 let place = Some(place::masked_place(&arg.place));
                 let hint =
                     "kernel arguments are in public scripts and in /proc/cmdline: use a `private:` layer";
@@ -143,7 +156,7 @@ impl Judge {
     pub fn text(&mut self, path: &str, source: &Source) {
         for hit in scan(path, source.text.as_bytes()).unwrap_or_default() {
             let place = place::of_source(&source.name, source.line(hit.line).unwrap_or_default(), hit);
-            let hint = "let a label of the machine's group or a `private:` layer bring it";
+            let hint = "let a `private:` layer bring it: labels of groups are public, too";
             self.found(path, hit.kind, Some(place), None, hint);
         }
     }

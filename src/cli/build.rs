@@ -17,7 +17,7 @@ use self::record::Record;
 use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use super::signing::SignArgs;
-use crate::build::{Limits, Project, Report, build};
+use crate::build::{Destination, Limits, Project, Report, build};
 use crate::error::Result;
 use crate::event::{self, Event, Everyone, Observer};
 use crate::provenance::Signing;
@@ -36,6 +36,10 @@ pub struct BuildArgs {
     /// Where trees are published
     #[arg(long, short, value_name = "DIR", default_value = "output")]
     output: PathBuf,
+    /// Keep configs with secrets in DIR/NAME instead of the tree, so that a copy of the tree has none; `serve --guard` takes
+    /// them from there with the same flag
+    #[arg(long, value_name = "DIR")]
+    private: Option<PathBuf>,
     /// Merge this Butane or Ignition file on top of every profile's layers (repeatable)
     #[arg(long = "layer", value_name = "FILE")]
     layers: Vec<PathBuf>,
@@ -148,7 +152,8 @@ impl BuildArgs {
         };
         let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
         let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
-        let work = build(&project, &store, &self.output, &self.layers, limits, signing, observer);
+        let destination = Destination { output: &self.output, private: self.private.as_deref() };
+        let work = build(&project, &store, destination, &self.layers, limits, signing, observer);
         unfinished::on_interrupt(move || {
             if let Some(log) = log {
                 log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });
@@ -170,7 +175,7 @@ fn tell(report: &Report, observer: &dyn Observer) {
             hint: hint.as_deref(),
         });
     }
-    let Published { path, manifest, unchanged } = &report.published;
+    let Published { path, manifest, unchanged, .. } = &report.published;
     let (build_id, path) = (manifest.build_id(), path.display().to_string());
     observer.notice(Event::BuildDone { build_id: &build_id, path: &path, unchanged: *unchanged });
 }

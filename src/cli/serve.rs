@@ -108,6 +108,7 @@ impl ServeArgs {
         let netboot =
             http.map(|http| self.netboot.bind(scheme, http, &content.site())).transpose()?.flatten();
         self.state.iter().for_each(|state| files.write(store::directory_of(state)));
+        self.guard.files(&mut files);
         self.confine.apply(files)?;
         // Its thread is one that inherits.
         say::queue();
@@ -120,7 +121,7 @@ impl ServeArgs {
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
             let proofs = self.storm.proofs(&content.site());
             let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
-            let server = self.guard.apply(self.storm.apply(server));
+            let server = self.guard.apply(self.storm.apply(server))?;
             let told = serving(&server.site());
             tell!("{told}");
             let (ended, end) = watch::channel(false);

@@ -167,6 +167,7 @@ impl PassphraseArgs {
     fn given(&self) -> Result<Option<Zeroizing<String>>> {
         if let Some(path) = &self.passphrase_file {
             let text = read_text(path)?;
+            warn_if_others_can_read("passphrase file", path);
             // Neither line ends nor the mark of Windows' editors are part of it.
             let line = plain(&text).lines().next().unwrap_or_default();
             return Ok(Some(Zeroizing::new(line.to_owned())));
@@ -216,7 +217,7 @@ impl KeySource {
                 let path = self.path()?;
                 let subject = path.display().to_string();
                 let secret = SecretKey::parse(&subject, &read_text(path)?)?;
-                warn_if_others_can_read(path);
+                warn_if_others_can_read("secret key", path);
                 (subject, secret)
             }
         };
@@ -262,10 +263,13 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>> {
     }
 }
 
-fn warn_if_others_can_read(path: &Path) {
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+/// Key files and passphrases alike: who has both signs.
+fn warn_if_others_can_read(what: &str, path: &Path) {
+    // A terminal or a pipe has other permissions.
+    let file = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+    let mode = file.map_or(0, |metadata| metadata.permissions().mode() & 0o777);
     if mode & 0o077 != 0 {
         let path = path.display();
-        tell!("warning: others can read or write the secret key {path} (mode {mode:04o}): chmod 600 {path}");
+        tell!("warning: others can read or write the {what} {path} (mode {mode:04o}): chmod 600 {path}");
     }
 }

@@ -24,7 +24,7 @@ use crate::trust::{Proof, Trust};
 /// Read every byte of a tree or bundle and hold it against what was published
 ///
 /// Of a tree, names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is
-/// one. Secrets below private/ are in no manifest and are not judged. With `--trust` the manifest must be signed, before any
+/// one. Secrets below private/ are in no manifest: of them only the permissions are judged. With `--trust` the manifest must be signed, before any
 /// file is looked at, and its statement of provenance, where it has one, signed as well and about this tree; else it exits
 /// with 5. Of a bundle it does what `bundle verify` does.
 ///
@@ -35,6 +35,9 @@ pub struct VerifyArgs {
     /// A build, such as output/kubernetes/current, or a bundle
     #[arg(value_name = "TREE|BUNDLE")]
     tree: PathBuf,
+    /// Where the tree's secrets lie, if it was built with --private
+    #[arg(long, value_name = "DIR")]
+    private: Option<PathBuf>,
     #[command(flatten)]
     demand: DemandArgs,
     #[command(flatten)]
@@ -87,9 +90,10 @@ impl VerifyArgs {
         let trust = self.demand.policy(&self.store.store)?.trust;
         let judge = |trust: &Trust| provenance::judge_directory(&self.tree, tree.manifest(), trust);
         let proof = trust.as_ref().map(judge).transpose()?;
-        let report = verify(&tree);
+        let report = verify(&tree, self.private.as_deref());
         // Its secrets are in no manifest.
-        let private = self.tree.join(private::DIRECTORY).is_dir();
+        let private = private::directory(&self.tree, self.private.as_deref(), &tree.manifest().name);
+        let is_private = private.is_dir();
         // What is damaged may refer to anything.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
@@ -97,7 +101,7 @@ impl VerifyArgs {
             true => {
                 let mut told = as_json(&tree, &report, graph.as_ref());
                 told["not_judged"] =
-                    json!(private.then_some(private::DIRECTORY).into_iter().collect::<Vec<_>>());
+                    json!(is_private.then_some(private::DIRECTORY).into_iter().collect::<Vec<_>>());
                 if let Some((proof, statement)) = &proof {
                     told["signers"] = json!(ids(proof));
                     told["builder"] = json!(statement.as_ref().map(Statement::builder));
@@ -112,7 +116,7 @@ impl VerifyArgs {
                     say!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
                 }
                 print(&tree, &report);
-                if private {
+                if is_private {
                     say!("not judged: {}/: its secrets are in no manifest", private::DIRECTORY);
                 }
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
@@ -126,7 +130,7 @@ impl VerifyArgs {
 
     /// Every byte of a bundle, then what each of its trees refers to.
     fn bundle(self) -> Result<()> {
-        let VerifyArgs { tree: file, demand, store, closure, json } = self;
+        let VerifyArgs { tree: file, private: _, demand, store, closure, json } = self;
         let (bundle, mut told) = bundle::VerifyArgs { file, demand, store, json }.verify()?;
         let bundle = Arc::new(bundle);
         let mut graphs = Vec::new();

@@ -339,7 +339,7 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
     if b"bru@".contains(&byte(at)) && b"\"'".contains(&byte(at + 1)) {
         at += 1;
     }
-    if b"\"'`".contains(&byte(at)) {
+    if b"\"'".contains(&byte(at)) {
         // A text that ends in the name, such as a prompt.
         let inside = line[..start].bytes().filter(|one| *one == byte(at)).count() % 2 == 1;
         if inside && closed == end {
@@ -393,6 +393,10 @@ impl<'l> Pair<'l> {
                 let letters =
                     value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'.');
                 let word = !self.quoted && letters && !self.alone && self.tie == Tie::Sign;
+                // A name, or a remark: `not-the-real-one`.
+                let dashed = value.split('-').count() >= 3
+                    && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                let word = word || !self.quoted && dashed && self.tie == Tie::Sign;
                 (!code && !word && value::is_given(value) && !is_prose(value) && !is_short_number(value))
                     .then_some(Kind::Password)
             }

@@ -35,14 +35,14 @@ type Found = BTreeMap<String, Vec<Hit>>;
 /// Judges what was built from fetched components, and the configs of container images. `judge` knows what was found before.
 ///
 /// # Errors
-/// Every secret that the recipe does not allow, and everything that it allows without need. Warnings come back.
+/// Every secret that the recipe does not allow. Warnings come back.
 pub fn built(
     store: &Store,
     lock: &Lock,
     sysexts: &[Selected],
     plan: &Plan,
     outcomes: &[Outcome],
-    mut judge: Judge,
+    judge: &mut Judge,
 ) -> Result<Vec<Finding>> {
     let mut unread = Vec::new();
     for (step, outcome) in plan.steps.iter().zip(outcomes) {
@@ -59,7 +59,7 @@ pub fn built(
                         .push(Finding::warning(text).hint("look through what its components bring yourself"));
                 }
                 let found = found.unwrap_or_default();
-                of_components(&mut judge, sysext, found)?;
+                of_components(judge, sysext, found)?;
             }
             Work::Image(reference, arch) => {
                 let Some(config) = images::config(lock, reference, *arch) else { continue };
@@ -81,7 +81,6 @@ pub fn built(
     }
     let mut findings = judge.take_findings();
     findings.append(&mut unread);
-    findings.extend(judge.unused());
     Ok(Findings::settle(findings, ())?.1)
 }
 

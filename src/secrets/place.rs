@@ -60,7 +60,7 @@ fn column_in(written: &str, line: &str, column: usize) -> Option<usize> {
 }
 
 /// A line as far as a column, in a source that has nothing else.
-fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
+pub(super) fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
     let shown: String = line.chars().take(column - 1).collect();
     let text = format!("{}{shown}…", "\n".repeat(number - 1));
     Place { source: Source::new(name, text), line: number, column }

@@ -29,7 +29,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Levels of encodings inside of encodings.
 const MAX_DEPTH: usize = 6;
 /// Most bytes that the encodings in one text may unfold to, all together.
-const MAX_INSIDE: u64 = 128 << 20;
+const MAX_INSIDE: u64 = 64 << 20;
 /// Longest row of digits over several lines that is put together, in bytes.
 const MAX_BLOCK: usize = 1 << 20;
 /// Lines between the head of a private key and its first digits: `Proc-Type`, `DEK-Info`, and an empty one.
@@ -219,7 +219,7 @@ impl<'s> Scanner<'s> {
 
     /// A file that is a secret and nothing else, as its name says.
     fn bare(&mut self) {
-        let only = self.only.take().filter(|_| !self.others && self.depth == 0);
+        let only = self.only.take().filter(|_| !self.others);
         let Some((line, column, word)) = only else { return };
         let file = self.path.rsplit('/').next().unwrap_or(self.path);
         let ends = [".txt", ".key", ".token", ".secret", ".pass", ".pw"];
@@ -229,6 +229,7 @@ impl<'s> Scanner<'s> {
         let class = class.or_else(|| file.rsplit('.').next().and_then(assign::class));
         let kind = match class {
             _ if is_bootstrap_token(&word) => Kind::BootstrapToken,
+            _ if self.depth > 0 => return,
             Some(Class::Password) if value::is_given(&word) => Kind::Password,
             Some(Class::Secret) if value::is_given(&word) && word.len() >= 8 => Kind::Secret,
             _ if is_key && value::is_opaque(&word) => Kind::Secret,

@@ -8,6 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod planted;
+
+use planted::Planted;
+
 const DIGITS: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
 /// kubeadm's own example.
 const TOKEN: &str = "abcdef.0123456789abcdef";
@@ -202,4 +206,100 @@ fn a_secret_in_a_line_of_megabytes_is_found_wherever_it_lies() {
         let found = hits("/x", &line);
         assert_eq!(found, [(1, 2 * (at / 2) + 9, Kind::BootstrapToken)], "{at}");
     }
+}
+
+/// findings C, M14: 105 of 159 kinds went into public layers without a word.
+#[test]
+fn every_kind_of_secret_that_was_planted_in_an_attack_is_found_and_so_are_its_siblings() {
+    let missed = |planted: Vec<Planted>| {
+        let missed = planted.into_iter().filter(|Planted(_, path, text)| hits(path, text).is_empty());
+        missed.map(|Planted(name, ..)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(missed(planted::listed()), [""; 0]);
+    assert_eq!(missed(planted::siblings()), [""; 0]);
+}
+
+/// Where it stands alone, it is found inside of any encoding as well.
+#[test]
+fn what_is_found_in_plain_text_is_found_in_gzip_in_base64_in_base64() {
+    let packed = |text: &[u8]| STANDARD.encode(STANDARD.encode(gzip(&String::from_utf8_lossy(text))));
+    for Planted(name, path, text) in planted::listed().into_iter().chain(planted::siblings()) {
+        // Some are known by the name of their file only, and hashes stay what they are.
+        if hits("", &text).is_empty() || path != "/etc/app/app.conf" {
+            continue;
+        }
+        assert!(!hits("/x", format!("k: {}\n", packed(&text))).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn what_encodings_unfold_to_has_an_end() {
+    let mut nested = vec![b'A'; 1 << 20];
+    for _ in 0..3 {
+        let mut packed = Vec::new();
+        flate2::read::GzEncoder::new(nested.as_slice(), flate2::Compression::best())
+            .read_to_end(&mut packed)
+            .unwrap();
+        nested = packed;
+    }
+    let text =
+        format!("{}\n", encoded(&"k: ".repeat(9))) + &format!("a: {}\n", STANDARD.encode(nested)).repeat(12);
+    assert_eq!(hits("/x", text), []);
+}
+
+/// From public configs of Flatcar, Fedora CoreOS, Kubernetes and cloud-init, as they tempt a scanner.
+#[test]
+fn tempting_innocents_are_none() {
+    let hex = planted::hex;
+    let certificate = planted::pem("CERTIFICATE", planted::CERTIFICATE);
+    let innocents = [
+
+        "PASSWORD=${PASSWORD}\nTOKEN=$TOKEN\nAPI_KEY=$(cat /run/key)\nDB_PASSWORD=`pass show db`\n".into(),
+        "token: {{ .Values.token }}\npassword: \"{{ lookup('env', 'PW') }}\"\nsecret: <%= secret %>\n".into(),
+        "password: <your password>\npassword: changeme\npassword: \"***\"\ntoken: xxxxxxxxxxxxxxxx\n".into(),
+        "TOKEN=REPLACE_ME\nAPI_KEY=your-api-key-here\nSECRET_KEY=change-me-please1\nPASSWORD=\n".into(),
+        "K3S_TOKEN=##K3S_TOKEN##\nTOKEN=@@TOKEN@@\nPASSWORD=__PASSWORD__\ntoken: my-secret-token\n".into(),
+        "POSTGRES_PASSWORD_FILE=/run/secrets/db\npassword_file: /etc/pw\ntoken: /var/run/secrets/token\n".into(),
+        "password: !vault |\nsecretRef: ref+vault://x/y#z\ntoken: op://vault/item/token\npassword: vault:secret/x#y\n".into(),
+        "passwd:\n  users:\n    - name: core\n      ssh_authorized_keys:\n        - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host\n".into(),
+        "env:\n- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: {name: db, key: password}\n".into(),
+        "volumes:\n- name: token\n  secret:\n    secretName: bootstrap-token-2\nimagePullSecrets:\n- name: regcred\n".into(),
+        "kind: ConfigMap\ndata:\n  a: correct horse\n  b: Y29ycmVjdCBob3JzZQ==\n".into(),
+        "kind: Secret\ndata:\n  password: \"{{ .Values.password | b64enc }}\"\nstringData:\n  token: ${TOKEN}\n".into(),
+        format!("kind: Secret\ndata:\n  ca.crt: {}\n", encoded(&certificate)),
+        "kind: SealedSecret\nspec:\n  encryptedData:\n    a: AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq\n".into(),
+        "valuesFrom:\n- kind: Secret\n  name: x\n---\nkind: ConfigMap\ndata:\n  a: b\n".into(),
+        certificate,
+        planted::pem("PUBLIC KEY", planted::PUBLIC),
+        format!("caBundle: {}\npublic: {}\n", planted::CERTIFICATE, planted::PUBLIC),
+        format!("{{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"{}\",\"y\":\"{}\"}}\n", planted::alnum(43), planted::alnum(43)),
+        format!("image: registry.example/app@sha256:{}\nsha512-{}\n{}  file.tar.gz\n", hex(64), hex(128), hex(64)),
+        format!("sha256sum -c <<<'{}  kubeadm'\nhash: sha256-{}\nintegrity: sha512-{}==\n", hex(64), hex(64), planted::alnum(86)),
+        "uuid: 8f246b77-f3e1-ff88-5b48-8ec93abf3e05\nroot=UUID=8f246b77-f3e1-ff88-5b48-8ec93abf3e05\n".into(),
+        "TokenRequest\ntoken-ttl: 24h0m0s\ntokens: []\nmax_tokens: 4096\ntoken_type: bearer\n".into(),
+        "ETCD_INITIAL_CLUSTER_TOKEN=k8s_etcd_1\nPublicKeyToken=b77a5c561934e089\nnextPageToken: CAUQAA1b2c3\n".into(),
+        "read -rsp \"Password: \" PASSWORD\nread -p 'Token: ' TOKEN1234\necho \"password: $PASSWORD\"\n".into(),
+        "if [ \"$PASSWORD\" = \"secret\" ]; then\n[[ -z $TOKEN ]] && exit\nunset PASSWORD TOKEN2\n".into(),
+        "curl -u \"$USER:$PASSWORD\" -H \"Authorization: Bearer $TOKEN\" -H 'Authorization: Bearer <token>' https://h\n".into(),
+        "docker login -u me -p \"$PASSWORD\" r.io\necho \"$TOKEN\" | docker login --password-stdin\n".into(),
+        "docker run --user 1000:1000 -p 8080:80 x\nmysql -u root -p -e 'select 1'\nmysql -P 3306\n".into(),
+        "password = os.environ[\"DB_PASSWORD\"]\ntoken = getToken1(request)\nself.password = password\n".into(),
+        "const token = parser.nextToken();\n{password: password, token: state.token}\nfunc(password string, token []byte)\n".into(),
+        "#%PAM-1.0\npassword    sufficient    pam_unix.so sha512 shadow\npassword required pam_deny.so\n".into(),
+        "passwd: files sss\nshadow: files\nNOPASSWD: ALL\ncore ALL=(ALL) NOPASSWD: ALL\nPasswordAuthentication no\n".into(),
+        "SSH_ASKPASS=/usr/bin/askpass1\nproxy_pass http://10.0.0.1:8080;\nOLDPWD=/root/a1\nPWD=/home/core\n".into(),
+        "description: the password of the user\n--password string   Password for the registry\n".into(),
+        "url: https://git@host.example/x ssh://git@host/x http://user:password@proxy:3128 redis://host:6379\n".into(),
+        "Authorization: Basic\nproxy_set_header Authorization \"\";\nX-Auth-Token: \"{{ token }}\"\nauthorization: true\n".into(),
+        "awk '{print $1$2$3}' $1$HOME/some/longer/path/of/mine\necho \"$6$7$8\" costs $5$\n".into(),
+        "core:x:500:500:CoreOS Admin:/home/core:/bin/bash\nfe80:1234:5678:9abc:def0\n127.0.0.1:8080:80\n".into(),
+        "server_tokens off;\nenable-bootstrap-token-auth: \"true\"\nservice-account-key-file: sa.pub\n".into(),
+        "machine learning is password protected\nmachine: amd64\nlogin: core\npassword: prompt\n".into(),
+        "encrypt: true\nencryption: {providers: [aescbc]}\nkey: value\nkey: AQID\n".into(),
+        "SetCredential=vconsole.keymap:de\nSetCredentialEncrypted=token: \\\n  k6iUCUh0RJCQyvL8k8q1UyAAAAABAAAADAAAABAAAAC\n".into(),
+        "chpasswd: {expire: false}\nssh_pwauth: false\nlock_passwd: true\n".into(),
+        format!("payload: {}\n", encoded(&"nothing that anybody minds, only long ".repeat(60))),
+    ];
+    let found = innocents.iter().map(|text: &String| (text, hits("/etc/app/app.conf", text)));
+    assert_eq!(found.filter(|(_, hits)| !hits.is_empty()).collect::<Vec<_>>(), []);
 }

@@ -231,7 +231,7 @@ pub(super) fn shaped(word: &str) -> Option<Kind> {
         let fits = |shape: &&Shape| {
             rest.strip_prefix(shape.prefix.as_bytes()).is_some_and(|rest| {
                 let secret = &rest[..rest.iter().take_while(|byte| (shape.letters)(**byte)).count()];
-                secret.len() >= shape.least && is_varied(secret)
+                secret.len() >= shape.least
             })
         };
         if let Some(shape) = SHAPES.iter().filter(|shape| shape.prefix.as_bytes()[0] == byte).find(fits) {

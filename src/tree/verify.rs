@@ -72,6 +72,14 @@ pub enum Kind {
     /// A manifest that was edited, if only its blanks.
     #[error("is not written as prebake writes it")]
     Rewritten,
+    /// A secret that others than its owner may read, by the permissions of the file or a directory above it.
+    #[error("is open to others (mode {mode:04o}): chmod go= {place}")]
+    Exposed {
+        /// Its permissions.
+        mode: u32,
+        /// Where it lies.
+        place: String,
+    },
     /// The directory is called as another build.
     #[error("is that of the build {build}, not of this one")]
     Misplaced {
@@ -82,7 +90,9 @@ pub enum Kind {
 
 /// Reads every file of a tree, on all processors. For a tree in a bundle that is what lies in the tree; the rest of the file
 /// is [`bundle`](crate::bundle)'s to read.
-pub fn verify(tree: &Tree) -> Report {
+///
+/// Of what is private, which no manifest names, only the permissions are judged; it lies in the tree or below `outside`.
+pub fn verify(tree: &Tree, outside: Option<&Path>) -> Report {
     let files = &tree.manifest().files;
     // The longest first, so that no processor begins with it when the others are done.
     let mut order: Vec<(&String, &manifest::File)> = files.iter().collect();
@@ -98,6 +108,14 @@ pub fn verify(tree: &Tree) -> Report {
     if let Some(directory) = tree.place.directory() {
         flaws.extend(manifest_flaw(tree, directory));
         flaws.extend(superfluous(tree, directory));
+        let inside = private::exposed(&directory.join(private::DIRECTORY));
+        let outside = outside.map(|outside| outside.join(&tree.manifest().name));
+        let exposed = inside.into_iter().chain(outside.iter().flat_map(|top| private::exposed(top)));
+        flaws.extend(exposed.map(|found| {
+            let place = found.path.display().to_string();
+            let path = found.path.strip_prefix(directory).unwrap_or(&found.path);
+            Flaw { path: path.display().to_string(), kind: Kind::Exposed { mode: found.mode, place } }
+        }));
     }
     flaws.sort();
     Report { files: files.len(), bytes: files.values().map(|file| file.size).sum(), flaws }

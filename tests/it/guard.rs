@@ -217,3 +217,63 @@ fn real_ignition_gets_public_and_private_config_by_the_kernel_argument_and_only_
     let own = own.unwrap_or_else(|log| panic!("{log}"));
     assert!(files_of(&own).contains(&"/etc/n2-key") && files_of(&own).contains(&"/etc/control"), "{own}");
 }
+
+/// findings C, §4: a `private/` that became 0755 stayed so, and nobody said a word.
+#[test]
+fn what_others_can_read_of_private_is_refused_told_and_put_right() {
+    let world = secretive();
+    let tree = world.path("output/small/current").canonicalize().unwrap();
+    let serve = || {
+        let mut command =
+            world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0", "--guard"]);
+        crate::world::Run::of(command.output().unwrap())
+    };
+    for (path, mode) in
+        [("private", 0o755), ("private/ignition", 0o750), ("private/ignition/worker.ign", 0o644)]
+    {
+        fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        let said = format!("{path} is open to others (mode {mode:04o})");
+        let verified = world.prebake(&["verify", "output/small/current"]);
+        verified.fails(4, &[]);
+        assert!(
+            verified.stdout.contains(&said) && verified.stdout.contains("chmod go= "),
+            "{}",
+            verified.stdout
+        );
+        serve().fails(1, &["is open to others", &format!("(mode {mode:04o})"), "chmod -R go= "]);
+        let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
+        let told = format!("{path} was open to others (mode {mode:04o})");
+        assert!(run.stderr.contains("warning: ") && run.stderr.contains(&told), "{}", run.stderr);
+        world.prebake(&["verify", "output/small/current"]).ok();
+        assert!(!world.prebake(&["build", "recipes/small.yaml"]).ok().stderr.contains("open to others"));
+    }
+}
+
+/// findings C, §4: `rsync` and `aws s3 sync` of a tree published what is private.
+#[test]
+fn secrets_lie_outside_of_the_tree_where_the_build_is_told_to_and_are_given_out_from_there() {
+    let world = secretive();
+    let build = ["build", "recipes/small.yaml", "--private", "kept"];
+    world.prebake(&build).ok();
+    let tree = world.path("output/small/current").canonicalize().unwrap();
+    assert!(!tree.join("private").exists());
+    assert_eq!(world.names("kept/small/ignition"), ["control+n2.ign", "worker.ign"]);
+    let top = world.path("kept/small");
+    assert_eq!(fs::metadata(&top).unwrap().permissions().mode() & 0o777, 0o700);
+    world.prebake(&["verify", "output/small/current", "--private", "kept"]).ok();
+
+    let arguments =
+        ["serve", "output/small/current", "--address", "127.0.0.1:0", "--guard", "--private", "kept"];
+    let mut server = Server::start(&mut world.command(&arguments));
+    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    let guarded = Guarded { world, server, address };
+    assert!(guarded.get(&guarded.secret("52-54-00-00-00-01")).text().contains("SECRET-OF-ALL"));
+    let Guarded { world, .. } = guarded;
+
+    fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
+    world.prebake(&["verify", "output/small/current", "--private", "kept"]).fails(4, &[]);
+    crate::world::Run::of(world.command(&arguments).output().unwrap())
+        .fails(1, &["kept/small is open to others"]);
+    let run = world.prebake(&build).ok();
+    assert!(run.stderr.contains("kept/small was open to others (mode 0755)"), "{}", run.stderr);
+}

@@ -302,3 +302,37 @@ fn nothing_that_ships_looks_like_a_secret() {
     let planted = repository("tests/lab/keys/lab.secret.asc");
     assert!(!scan("x", fs::File::open(Path::new(&planted)).unwrap()).unwrap().is_empty());
 }
+
+/// findings C, M9: what prebake writes itself was looked through by nobody.
+#[test]
+fn a_secret_that_only_a_document_of_the_tree_would_tell_is_refused_at_the_recipes_line() {
+    let world = with_component();
+    world.write("release/x/y/hello.tgz", tgz(&[("hello.txt", b"hello")]));
+    let sha256 = Sha256::of(&fs::read(world.path("release/x/y/hello.tgz")).unwrap());
+    let text = format!(
+        "reload: true\ncomponents:\n  it: {{url: '{URL}?token=q7Zk2Xv9Lm4Rt8Bw', sha256: {{amd64: {sha256}}}, extract: {{'./*': /usr/share/x/}}}}\n"
+    );
+    let folder = fs::read_to_string(world.path(FOLDER)).unwrap();
+    let (head, _) = folder.split_once("reload: true").unwrap();
+    world.write(FOLDER, format!("{head}{text}"));
+    let run = build(&world);
+    assert!(!run.stderr.contains("q7Zk2Xv9"), "{}", run.stderr);
+    run.fails(
+        3,
+        &[
+            "a secret would be public in `small.lock`",
+            "hello/sysext.yaml:",
+            "it is said here",
+            "sbom.spdx.json",
+        ],
+    );
+    assert_eq!(world.current(), None);
+}
+
+#[test]
+fn what_the_kernels_arguments_may_say_loaders_scripts_may_repeat() {
+    let world = World::new();
+    world.edit(RECIPE, "[console=ttyS0]", &format!("[console=ttyS0, join.token={TOKEN}]"));
+    world.edit(RECIPE, "sysexts:", "public_secrets:\n  - {path: kernel_args, why: an example}\nsysexts:");
+    world.build();
+}

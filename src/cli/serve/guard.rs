@@ -1,13 +1,16 @@
 //! Flags of `prebake serve` for configs that hold secrets.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::error::{Advice, Exit, Result};
 use crate::output::BaseUrl;
-use crate::publish::private::DIRECTORY;
+use crate::publish::private::{self, DIRECTORY};
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::http::server::Server;
+use crate::serve::process::confine::Files;
 
 /// Who gets what lies in the private part of a tree.
 #[derive(Args)]
@@ -16,6 +19,9 @@ pub struct GuardArgs {
     /// Give machines the private configs of the tree, each by a token that is good once, for one machine and for a while
     #[arg(long, conflicts_with = "matchbox")]
     guard: bool,
+    /// Where they lie, if the tree was built with --private
+    #[arg(long, value_name = "DIR", requires = "guard")]
+    private: Option<PathBuf>,
     /// How long a machine may take from its boot script to its config
     #[arg(long, value_name = "TIME", requires = "guard", value_parser = humantime::parse_duration, default_value = "15m")]
     guard_life: Duration,
@@ -28,24 +34,57 @@ pub struct GuardArgs {
     guard_any_address: bool,
 }
 
+/// Secrets that are no secret on this host.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is open to others than its owner (mode {:04o}), and --guard is there to keep it from them", exposed.path.display(), exposed.mode)]
+struct Exposed {
+    top: PathBuf,
+    exposed: private::Exposed,
+}
+
+impl Advice for Exposed {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(format!("chmod -R go= {}; what was readable may be known: replace it", self.top.display()))
+    }
+}
+
 impl GuardArgs {
+    /// Allows reading where secrets lie outside of the tree.
+    pub fn files(&self, files: &mut Files) {
+        self.private.iter().for_each(|private| files.read(private));
+    }
+
     /// Has a server guard its tree, if that is wanted. A tree with secrets that nobody guards is told of: its machines boot
     /// without them.
-    pub fn apply(&self, server: Server) -> Server {
+    ///
+    /// # Errors
+    /// Secrets that anybody on this host may read.
+    pub fn apply(&self, server: Server) -> Result<Server> {
         if !self.guard {
             if server.site().place.directory().is_some_and(|tree| tree.join(DIRECTORY).exists()) {
                 tell!("the tree has private configs, which machines get with --guard only");
             }
-            return server;
+            return Ok(server);
         }
         if server.site().place.directory().is_none() {
             tell!("warning: a bundle has no private configs, so --guard has nothing to give");
         }
-        let guard = Guard::new(self.guard_life);
+        let guard = Guard::new(self.guard_life).outside(self.private.clone());
+        let site = server.site();
+        if let Some(tree) = site.place.directory() {
+            let top = guard.private(tree, &site.manifest.name);
+            if let Some(exposed) = private::exposed(&top).into_iter().next() {
+                return Err(Exposed { top, exposed }.into());
+            }
+        }
         let guard = if self.guard_any_address { guard.any_address() } else { guard };
-        server.guard(match &self.guard_url {
+        Ok(server.guard(match &self.guard_url {
             Some(url) => guard.base_url(url.to_string()),
             None => guard,
-        })
+        }))
     }
 }

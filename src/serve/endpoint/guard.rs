@@ -16,6 +16,7 @@ pub mod answer;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand;
 
+use crate::publish::private;
 use crate::serve::site::labels::Labels;
 
 /// How long a transfer that broke off may be tried again by the same peer, from when it first began.
@@ -79,6 +81,8 @@ pub struct Guard {
     life: Duration,
     any_address: bool,
     base_url: Option<String>,
+    /// Where the private parts of all trees lie, if not in them.
+    outside: Option<PathBuf>,
     issued: Mutex<BTreeMap<Handle, Issued>>,
 }
 
@@ -109,7 +113,17 @@ enum State {
 impl Guard {
     /// Tokens are good for so long, and for the address that asked for them.
     pub fn new(life: Duration) -> Guard {
-        Guard { life, any_address: false, base_url: None, issued: Mutex::default() }
+        Guard { life, any_address: false, base_url: None, outside: None, issued: Mutex::default() }
+    }
+
+    /// Takes configs from below this directory, instead of the tree.
+    pub fn outside(self, outside: Option<PathBuf>) -> Guard {
+        Guard { outside, ..self }
+    }
+
+    /// Where the private part of a tree lies.
+    pub fn private(&self, tree: &Path, name: &str) -> PathBuf {
+        private::directory(tree, self.outside.as_deref(), name)
     }
 
     /// Lets machines come back from another address: where DHCP gives the system another than it gave the loader.

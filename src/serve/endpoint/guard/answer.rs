@@ -15,7 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{Guard, Handle, Machine, Refusal, Token};
-use crate::publish::private::CONFIGS;
+use crate::publish::private;
 use crate::repro::is_contained_in_url;
 use crate::serve::endpoint::routes::{Request, World};
 use crate::serve::http::answer::{Answer, TEXT};
@@ -46,7 +46,7 @@ pub fn kernel_arg(
 ) -> Result<Option<String>, Answer> {
     let profile = world.site.profiles.get(&group.profile);
     let (Some(guard), Some(profile)) = (world.guard, profile) else { return Ok(None) };
-    if read(world.site, &profile.ignition_id)?.is_none() {
+    if read(guard, world.site, &profile.ignition_id)?.is_none() {
         return Ok(None);
     }
     let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
@@ -88,17 +88,17 @@ fn config(world: &World<'_>, guard: &Guard, token: &str, request: &Request<'_>) 
     let token: Token = token.parse().map_err(refuse)?;
     let machine = Machine::of(&Labels::parse(request.query));
     let id = guard.fetch(token, &machine, request.peer, Instant::now()).map_err(refuse)?;
-    let bytes = read(world.site, &id)?.ok_or_else(|| Answer::missing("the config is gone"))?;
+    let bytes = read(guard, world.site, &id)?.ok_or_else(|| Answer::missing("the config is gone"))?;
     Ok(Answer::new(200, "application/json", bytes))
 }
 
 /// A private config of the tree. One that is there and cannot be read is an error: the machine would boot without it.
-fn read(site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
+fn read(guard: &Guard, site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
     // Ids come from profiles of the tree, which name files and nothing above them. A bundle has no private part.
     let Some(directory) = site.place.directory().filter(|_| is_contained_in_url(id)) else {
         return Ok(None);
     };
-    match fs::read(directory.join(CONFIGS).join(id)) {
+    match fs::read(private::config(&guard.private(directory, &site.manifest.name), id)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
