@@ -32,6 +32,11 @@ fn a_build_is_as_it_was_published_secrets_beside_it_or_not() {
     }
     fs::create_dir_all(world.path("output/small/current/private/ignition")).unwrap();
     fs::write(world.path("output/small/current/private/ignition/worker.ign"), "{}").unwrap();
+    // As a build makes them: what others may read is a flaw.
+    for (path, mode) in [("", 0o700), ("/ignition", 0o700), ("/ignition/worker.ign", 0o600)] {
+        let path = world.path(&format!("output/small/current/private{path}"));
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
     verify(&world, &["output/small/current"]).ok();
 }
 
