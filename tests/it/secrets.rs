@@ -310,7 +310,7 @@ fn a_secret_that_only_a_document_of_the_tree_would_tell_is_refused_at_the_recipe
     world.write("release/x/y/hello.tgz", tgz(&[("hello.txt", b"hello")]));
     let sha256 = Sha256::of(&fs::read(world.path("release/x/y/hello.tgz")).unwrap());
     let text = format!(
-        "reload: true\ncomponents:\n  it: {{url: '{URL}?token=q7Zk2Xv9Lm4Rt8Bw', sha256: {{amd64: {sha256}}}, extract: {{'./*': /usr/share/x/}}}}\n"
+        "reload: true\ncomponents:\n  it: {{url: '{URL}?token=q7Zk2Xv9Lm4Rt8Bw&as=.tgz', sha256: {{amd64: {sha256}}}, extract: {{'./*': /usr/share/x/}}}}\n"
     );
     let folder = fs::read_to_string(world.path(FOLDER)).unwrap();
     let (head, _) = folder.split_once("reload: true").unwrap();
