@@ -273,12 +273,15 @@ impl Unpacking<'_> {
             if extension.absorb(&mut member).map_err(damaged)? {
                 continue;
             }
-            let Extension { path, link } = std::mem::take(&mut extension);
+            let Extension { path, link, is_sparse } = std::mem::take(&mut extension);
             let raw = path.unwrap_or_else(|| lossy(&member.path_bytes()));
             let link =
                 link.or_else(|| member.link_name_bytes().map(|bytes| lossy(&bytes))).unwrap_or_default();
             let Some(name) = self.name(&raw)? else { continue };
-            let kind = member.header().entry_type();
+            let kind = match member.header().entry_type() {
+                EntryType::Regular | EntryType::Continuous if is_sparse => EntryType::GNUSparse,
+                kind => kind,
+            };
             self.judge(&raw, kind)?;
             let Some((index, to, base)) = choose(selections, &name, kind == EntryType::Directory) else {
                 continue;
@@ -360,7 +363,14 @@ impl Unpacking<'_> {
 struct Extension {
     path: Option<String>,
     link: Option<String>,
+    /// Its data are those of a file with holes, as GNU tar and star write it into a pax archive, with a map of the holes in front
+    /// of them or in the record; unpacked as they are, they would be a broken file.
+    is_sparse: bool,
 }
+
+/// What the keys of pax records of files with holes begin with: GNU's forms 0.0, 0.1 and 1.0 (GNU tar, "Storing Sparse Files"),
+/// Solaris' (pax(1)), and star's (star(5), `SCHILY.realsize`).
+const SPARSE: [&[u8]; 3] = [b"GNU.sparse.", b"SUN.holesdata", b"SCHILY.realsize"];
 
 impl Extension {
     /// Takes a member in if it is one that speaks of the next.
@@ -385,6 +395,11 @@ impl Extension {
                 for record in tar::PaxExtensions::new(&body) {
                     let record = record?;
                     match record.key_bytes() {
+                        // What the member is called where the header's name is one for programs that know no holes.
+                        b"GNU.sparse.name" => {
+                            (self.path, self.is_sparse) = (Some(lossy(record.value_bytes())), true);
+                        }
+                        key if is_of_sparse(key) => self.is_sparse = true,
                         b"path" => self.path = Some(lossy(record.value_bytes())),
                         b"linkpath" => self.link = Some(lossy(record.value_bytes())),
                         // Sizes that do not fit into a header: beyond 8 GiB, far above any limit.
@@ -393,10 +408,18 @@ impl Extension {
                     }
                 }
             }
+            // Nobody writes holes for all members, and what that would mean is nowhere written.
+            _ if tar::PaxExtensions::new(&body).flatten().any(|record| is_of_sparse(record.key_bytes())) => {
+                return Err(io::Error::other("a global pax record of files with holes"));
+            }
             _ => {}
         }
         Ok(true)
     }
+}
+
+fn is_of_sparse(key: &[u8]) -> bool {
+    SPARSE.iter().any(|sparse| key.starts_with(sparse))
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

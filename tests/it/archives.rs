@@ -232,6 +232,40 @@ fn devices_pipes_and_unknown_kinds_are_refused() {
     }
 }
 
+/// They were unpacked with the map of their holes in front: programs that are broken without a word (issue 15, C §4).
+#[test]
+fn files_with_holes_are_refused_in_each_form_that_gnu_tar_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let holes = fs::File::create(dir.path().join("holes")).unwrap();
+    holes.set_len(4 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&holes, b"end", (4 << 20) - 3).unwrap();
+    let archive = dir.path().join("x.tar");
+    let forms = [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ];
+    for form in forms {
+        let mut tar = std::process::Command::new("tar");
+        tar.args(form).args(["--sparse", "-cf"]).arg(&archive).arg("-C").arg(dir.path()).arg("holes");
+        assert!(tar.status().unwrap().success(), "{form:?}");
+        let bytes = fs::read(&archive).unwrap();
+        assert!(bytes.len() < 1 << 20, "{form:?}: tar found no holes");
+        let refused =
+            unpack(&bytes, Kind::Tar, &[("*", "usr/x/")], Limits::default()).unwrap_err().to_string();
+        assert!(refused.contains("has the member `holes`, a sparse file"), "{form:?}: {refused}");
+    }
+    // star's and Solaris' forms, and a record for all members.
+    for record in ["27 SUN.holesdata= 0 3 9 12\n", "24 SCHILY.realsize=1000\n"] {
+        let tar = Tar::default().member("p", EntryType::XHeader, "", 0, record.as_bytes());
+        let refused = tar.file("x", "abc").refusal().to_string();
+        assert!(refused.contains("`x`, a sparse file"), "{refused}");
+    }
+    let global = Tar::default().member("p", EntryType::XGlobalHeader, "", 0, b"22 GNU.sparse.major=1\n");
+    assert!(matches!(global.file("x", "abc").refusal(), Error::Damaged { .. }));
+}
+
 #[test]
 fn a_selection_that_chooses_nothing_names_itself() {
     let refused = Tar::default()
