@@ -212,6 +212,15 @@ impl Window {
     }
 }
 
+/// Most findings that are shown at once: nobody reads more, and each is looked for in its text.
+pub const MOST: usize = 200;
+
+/// What is said of so many findings that are not shown.
+pub fn more(count: usize) -> String {
+    let findings = if count == 1 { "finding, which is" } else { "findings, which are" };
+    format!("{count} more {findings} not shown")
+}
+
 /// Many findings at once, as an error: at least one of them is [`Severity::Error`].
 #[derive(Debug)]
 pub struct Findings(pub Vec<Finding>);
@@ -234,7 +243,10 @@ impl From<Finding> for Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts: Vec<String> = self.0.iter().map(Finding::to_string).collect();
+        let mut texts: Vec<String> = self.0.iter().take(MOST + 1).map(Finding::to_string).collect();
+        if let Some(others) = self.0.len().checked_sub(MOST + 1).filter(|others| *others > 0) {
+            texts.push(more(others));
+        }
         f.write_str(texts.join("\n").trim_end())
     }
 }
@@ -270,6 +282,16 @@ mod tests {
             .hint("did you mean `release`?");
         let expected = "error[$.relese]: unknown key `relese`\n  --> edge.yaml:2:1\n  |\n2 | relese: {}\n  | ^^^^^^^\n  = help: did you mean `release`?\n";
         assert_eq!(finding.to_string(), expected);
+    }
+
+    #[test]
+    fn of_very_many_findings_the_first_are_shown() {
+        let many = |count: usize| {
+            Findings((0..count).map(|at| Finding::error(format!("flaw {at}"))).collect()).to_string()
+        };
+        assert!(many(MOST + 1).ends_with("flaw 200"), "{}", many(MOST + 1));
+        let text = many(MOST + 4);
+        assert!(text.ends_with("flaw 200\n\n3 more findings, which are not shown"), "{text}");
     }
 
     #[test]

@@ -8,12 +8,44 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::{Kind, Node, Style};
-use crate::report::{Finding, Findings, Place, Source, nearest};
+use crate::report::{self, Finding, Findings, MOST, Place, Severity, Source, nearest};
 
 /// Where findings gather while one text is decoded.
 pub struct Decoder {
     source: Arc<Source>,
-    findings: RefCell<Vec<Finding>>,
+    findings: RefCell<Gathered>,
+}
+
+/// The first findings of a text, whatever the order they come in, and how many there were beside them: a text may have a
+/// million.
+#[derive(Default)]
+struct Gathered {
+    findings: Vec<Finding>,
+    others: usize,
+    /// How bad the worst of the others is.
+    worst: Option<Severity>,
+}
+
+impl Gathered {
+    fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+        // Seldom enough for the sorting to cost nothing each.
+        if self.findings.len() > 2 * MOST {
+            self.shorten();
+        }
+    }
+
+    /// In the order of the text, and not more than are kept.
+    fn shorten(&mut self) {
+        self.findings.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.line, place.column)));
+        let others = self.findings.split_off(self.findings.len().min(MOST));
+        others.iter().for_each(|finding| self.leave_out(finding.severity));
+    }
+
+    fn leave_out(&mut self, severity: Severity) {
+        self.others += 1;
+        self.worst = self.worst.max(Some(severity));
+    }
 }
 
 /// A value together with the place it was written at, for checks that come later.
@@ -143,10 +175,15 @@ impl Decoder {
         Spanned { value, place: node.place(&self.source) }
     }
 
-    /// The value, or all findings at once in the order of the text.
+    /// The value, or all findings at once in the order of the text; of more than [`MOST`], the first and how many there are.
     pub fn finish<T>(self, value: T) -> Result<T, Findings> {
-        let mut findings = self.findings.into_inner();
-        findings.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.line, place.column)));
+        let mut gathered = self.findings.into_inner();
+        gathered.shorten();
+        let Gathered { mut findings, others, worst } = gathered;
+        if let Some(severity) = worst {
+            let rest = Finding::error(format!("{} has {}", self.source.name, report::more(others)));
+            findings.push(Finding { severity, ..rest });
+        }
         Findings::settle(findings, value).map(|(value, _)| value)
     }
 }
@@ -189,9 +226,16 @@ impl<'n> Fields<'n> {
 impl Drop for Fields<'_> {
     fn drop(&mut self) {
         let known = self.known.take();
+        let mut told = 0;
         for (key, _) in self.entries.unwrap_or_default() {
             let name = key.scalar().unwrap_or_default();
             if known.contains(&name) || (self.holders.get() && name.starts_with("x-")) {
+                continue;
+            }
+            // Those of one mapping come in the order of the text: what follows would not be kept, nor is its nearest key looked for.
+            told += 1;
+            if told > MOST {
+                self.decoder.findings.borrow_mut().leave_out(Severity::Error);
                 continue;
             }
             let finding = Finding::error(format!("unknown key `{name}` in {}", self.what))
@@ -208,6 +252,40 @@ impl Drop for Fields<'_> {
 mod tests {
     use super::*;
     use crate::yaml::parse;
+
+    /// Of 20,000 unknown keys each was looked for in the text from its beginning: seconds, and a minute for 500,000.
+    #[test]
+    fn of_very_many_faults_the_first_are_told_and_the_others_counted() {
+        let text: String = (0..20_000).map(|number| format!("k{number}: 1\n")).collect();
+        let source = Source::new("x.yaml", text);
+        let root = parse(&source).unwrap();
+        let told = |decoder: Decoder| {
+            let Err(Findings(findings)) = decoder.finish(()) else { panic!("faults expected") };
+            assert_eq!(findings.len(), MOST + 1);
+            let lines: Vec<_> =
+                findings.iter().filter_map(|finding| Some(finding.place.as_ref()?.line)).collect();
+            assert_eq!(lines, (1..=MOST).collect::<Vec<_>>());
+            findings.last().unwrap().message.clone()
+        };
+        let of_one_mapping = Decoder::new(&source);
+        drop(of_one_mapping.fields(&root, "the test"));
+        assert_eq!(told(of_one_mapping), "x.yaml has 19800 more findings, which are not shown");
+        // Of values, and the last ones first.
+        let of_values = Decoder::new(&source);
+        let wrong = of_values
+            .entries(&root, "names")
+            .iter()
+            .rev()
+            .filter_map(|(_, value)| of_values.boolean(value))
+            .count();
+        assert_eq!(wrong, 0);
+        assert_eq!(told(of_values), "x.yaml has 19800 more findings, which are not shown");
+        let warned = Decoder::new(&source);
+        for line in 1..=MOST + 1 {
+            warned.push(Finding::warning("doubtful").at(Place { source: source.clone(), line, column: 1 }));
+        }
+        assert!(warned.finish(()).is_ok(), "what is only doubtful stays so");
+    }
 
     #[test]
     fn every_fault_is_told_at_once_with_the_nearest_key() {

@@ -2,15 +2,20 @@
 
 use std::fmt::Write;
 
-use crate::report::{Finding, Place, Severity, Window};
+use crate::report::{self, Finding, MOST, Place, Severity, Window};
 
 /// Lines shown before and after.
 const CONTEXT: usize = 2;
 
 /// All findings, apart by an empty line or one on each line.
 pub(super) fn all(findings: &[Finding], raw: bool) -> String {
-    let texts: Vec<String> =
-        findings.iter().map(|finding| if raw { line(finding) } else { block(finding) }).collect();
+    // A line is cheap; for more, each finding is looked for in its text.
+    let shown = if raw { findings.len() } else { findings.len().min(MOST + 1) };
+    let mut texts: Vec<String> =
+        findings[..shown].iter().map(|finding| if raw { line(finding) } else { block(finding) }).collect();
+    if shown < findings.len() {
+        texts.push(format!("{}\n", report::more(findings.len() - shown)));
+    }
     texts.join(if raw { "" } else { "\n" })
 }
 
