@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use humantime::format_rfc3339_seconds;
+use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 
 /// In which way a time was found wanting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,33 @@ pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     }
 }
 
-/// A time as messages show it, from 1970 to 9999: others have no form in RFC 3339 that everybody reads.
+/// The nearest time from 1970 to 9999: others have no form in RFC 3339 or HTTP that everybody reads, and what writes those panics
+/// at them. No other room writes times for people or protocols by itself (`clippy.toml`).
+fn shown(time: SystemTime) -> SystemTime {
+    time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
+}
+
+/// Whether a time has a form in RFC 3339 and HTTP.
+pub fn has_form(time: SystemTime) -> bool {
+    shown(time) == time
+}
+
+/// A time as messages and documents show it, RFC 3339 in UTC to the second, from 1970 to 9999.
+#[expect(clippy::disallowed_methods, reason = "within what they can write")]
 pub fn date(time: SystemTime) -> String {
-    format_rfc3339_seconds(time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)).to_string()
+    format_rfc3339_seconds(shown(time)).to_string()
+}
+
+/// The same to the millisecond.
+#[expect(clippy::disallowed_methods, reason = "within what they can write")]
+pub fn date_to_the_millisecond(time: SystemTime) -> String {
+    format_rfc3339_millis(shown(time)).to_string()
+}
+
+/// A time as HTTP's headers have it (RFC 9110 §5.6.7), from 1970 to 9999.
+#[expect(clippy::disallowed_methods, reason = "within what they can write")]
+pub fn http_date(time: SystemTime) -> String {
+    httpdate::fmt_http_date(shown(time))
 }
 
 /// Whether the clock stands before the day on which this was written.
@@ -50,6 +74,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// A clock beyond the year 9999 or before 1970 made an answer panic, and the server abort.
+    #[test]
+    fn any_time_can_be_written() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1_000_000_000);
+        for (time, year) in
+            [(at(300_000_000_000), "9999"), (before, "1970"), (at(1 << 62), "9999"), (at(WRITTEN), "2026")]
+        {
+            for text in [date(time), date_to_the_millisecond(time), http_date(time)] {
+                assert!(text.contains(year), "{text}");
+            }
+            assert_eq!(has_form(time), year == "2026");
+        }
+    }
 
     #[test]
     fn a_clock_is_suspected_first_and_named_with_its_date() {

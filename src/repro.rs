@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Panics
 /// Never for prebake's own types: they have string keys and no failing `Serialize`.
+#[expect(clippy::expect_used, reason = "the types are ours, and none of them fails")]
 pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
     let mut tree = serde_json::to_value(value).expect("prebake's own types serialize");
     tree.sort_all_objects();
@@ -49,7 +50,7 @@ pub mod rfc3339 {
     /// Writes it without its fraction of a second: OpenPGP knows no finer time.
     pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
         match time {
-            Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
+            Some(time) => serializer.serialize_str(&crate::clock::date(*time)),
             None => serializer.serialize_none(),
         }
     }

@@ -93,7 +93,7 @@ fn print(board: &Board, release: &Release, artifacts: &[Artifact]) {
     if let Some(built) = release.build_id() {
         say!("  built   {built}");
     }
-    let signed = humantime::format_rfc3339_seconds(release.signed.created);
+    let signed = crate::clock::date(release.signed.created);
     say!("  signed  {signed} by {}", release.signed.signer);
     let mut table = Table::new(["FILE", ">SIZE", "WHAT"]);
     for artifact in artifacts {
@@ -113,7 +113,7 @@ fn as_json(board: &Board, release: &Release, artifacts: &[Artifact]) -> Value {
         "arch": board.arch,
         "board": board.arch.board(),
         "build_id": release.build_id(),
-        "signed": humantime::format_rfc3339_seconds(release.signed.created).to_string(),
+        "signed": crate::clock::date(release.signed.created),
         "signer": release.signed.signer,
         "fields": fields,
         "artifacts": artifacts.iter().map(row).collect::<Vec<_>>(),

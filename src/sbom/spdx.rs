@@ -158,7 +158,7 @@ impl Document {
             name: name.into(),
             document_namespace: String::new(),
             creation_info: CreationInfo {
-                created: humantime::format_rfc3339_seconds(created).to_string(),
+                created: crate::clock::date(created),
                 // Without its version: a newer prebake that builds the same bytes gives the same tree.
                 creators: vec!["Tool: prebake".into()],
             },

@@ -142,7 +142,7 @@ impl Observer for EventLog {
             return;
         }
         let Some(writer) = &mut out.writer else { return };
-        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let time = crate::clock::date_to_the_millisecond(SystemTime::now());
         let Ok(mut line) = serde_json::to_vec(&Line { time, event: &event }) else { return };
         line.push(b'\n');
         if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush()) {

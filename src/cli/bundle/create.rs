@@ -98,7 +98,7 @@ impl CreateArgs {
         }
         say!("  name      {name}, number {}", self.sequence);
         match self.expires {
-            Some(time) => say!("  expires   {}", humantime::format_rfc3339_seconds(time)),
+            Some(time) => say!("  expires   {}", crate::clock::date(time)),
             None => say!("  expires   never"),
         }
         say!("  signature {}", signed_by(&signatures));
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_expiry_is_a_day_or_a_time_from_now_to_the_end_of_its_day() {
-        let text = |wanted: &str| humantime::format_rfc3339_seconds(expiry(wanted).unwrap()).to_string();
+        let text = |wanted: &str| crate::clock::date(expiry(wanted).unwrap());
         assert_eq!(text("2027-03-31"), "2027-03-31T00:00:00Z");
         assert_eq!(text("2027-03-31T12:30:00Z"), "2027-03-31T12:30:00Z");
         let (before, month) = (SystemTime::now(), Duration::from_secs(30 * DAY));

@@ -60,7 +60,7 @@ impl InspectArgs {
         say!("{}: {}", self.file.display(), HumanBytes(bundle.layout().length()));
         say!("  name      {}, number {}", index.name, index.sequence);
         match index.expires {
-            Some(time) => say!("  expires   {}", humantime::format_rfc3339_seconds(time)),
+            Some(time) => say!("  expires   {}", crate::clock::date(time)),
             None => say!("  expires   never"),
         }
         say!("  signature {}", signed_by(bundle.signatures()));

@@ -56,7 +56,7 @@ fn day(time: SystemTime) -> String {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    crate::clock::date(time)
 }
 
 /// From when on its signatures are void, in words.

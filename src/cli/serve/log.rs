@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use crate::cli::say::printable;
-use crate::serve::machines::stamp::Stamp;
 use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
@@ -25,8 +24,7 @@ pub fn serving(site: &Site) -> String {
 
 /// The line that tells of a notice, if one does.
 pub fn line(notice: &Notice<'_>) -> Option<String> {
-    // A clock that is beyond RFC 3339 must not end the server.
-    let now = humantime::format_rfc3339_seconds(Stamp::from(SystemTime::now()).into());
+    let now = crate::clock::date(SystemTime::now());
     let told = match notice {
         Notice::Progress(_) | Notice::Leaving(_) => return None,
         Notice::Answered(record) => request_line(record),

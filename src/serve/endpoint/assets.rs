@@ -1,9 +1,9 @@
 //! Files of the tree: which is meant, its content type, and whether all of it, parts of it or nothing is to be sent.
 
 use std::ops::Range;
-use std::time::{Duration, SystemTime};
 
 use super::routes::Request;
+use crate::clock;
 use crate::serve::http::answer::{Answer, Body, Piece, TEXT};
 use crate::serve::http::conditions::Version;
 use crate::serve::http::ranges::{self, Ranges};
@@ -25,7 +25,7 @@ pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
     let Asset { kind, size, pieces, .. } = asset;
     let (kind, size) = (&**kind, *size);
     let etag = asset.etag.as_ref().map(|etag| format!("\"{etag}\""));
-    let modified = asset.modified.map(http_date);
+    let modified = asset.modified.map(clock::http_date);
     let stamp = |answer: Answer| {
         let stamps = [("etag", &etag), ("last-modified", &modified)];
         let stamps = stamps.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
@@ -71,11 +71,4 @@ fn parts<'r>(
     };
     let parts = ranges.map(|range| (head(range), range.clone())).collect();
     Body::Parts { pieces, parts, end: format!("\r\n--{BOUNDARY}--\r\n") }
-}
-
-/// A time as headers have it.
-pub fn http_date(time: SystemTime) -> String {
-    // httpdate knows years up to 9999; an epoch beyond that is as good as the last.
-    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    httpdate::fmt_http_date(time.min(last))
 }

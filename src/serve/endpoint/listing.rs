@@ -131,7 +131,7 @@ fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
 
 fn list(found: &Found, request: &Request<'_>) -> Answer {
     let modified = found.data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let stamp = |answer: Answer| answer.header("last-modified", assets::http_date(modified));
+    let stamp = |answer: Answer| answer.header("last-modified", crate::clock::http_date(modified));
     let version = Version { etag: None, modified: Some(modified) };
     if version.is_newer(request, "if-modified-since") == Some(false) {
         return Answer { headers: Vec::new(), ..Answer::new(304, TEXT, "") };

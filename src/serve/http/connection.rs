@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -26,6 +27,7 @@ use super::segments::Segment;
 use super::server::stopped;
 use super::shares::SHORT;
 use super::tally::Tally;
+use crate::clock;
 use crate::serve::endpoint::routes;
 use crate::serve::machines::report::MAX_BODY;
 use crate::serve::machines::watchers::Events;
@@ -52,7 +54,10 @@ where
 {
     let limits = &exchange.limits;
     let mut http = auto::Builder::new(TokioExecutor::new());
+    // A server whose clock cannot be right says no time (RFC 9110, 6.6.1), and hyper panics at years that HTTP has no form for.
+    let is_dated = clock::has_form(SystemTime::now());
     http.http1()
+        .auto_date_header(is_dated)
         .timer(TokioTimer::new())
         // As `field` has it for what does not come from hyper; HTTP/2 knows lower case only.
         .title_case_headers(true)
@@ -60,6 +65,7 @@ where
         .max_buf_size(limits.head)
         .max_headers(MAX_HEADERS);
     http.http2()
+        .auto_date_header(is_dated)
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.head_time)

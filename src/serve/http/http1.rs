@@ -326,6 +326,6 @@ pub(super) fn format_head(
     if !connection.is_empty() {
         head.extend(["Connection: ", connection, "\r\n"]);
     }
-    head.extend(["Date: ", &httpdate::fmt_http_date(SystemTime::now()), "\r\n\r\n"]);
+    head.extend(["Date: ", &crate::clock::http_date(SystemTime::now()), "\r\n\r\n"]);
     head
 }

@@ -1,5 +1,6 @@
 //! An answer on its way: counts what left, tells how it goes, and logs it when it has left or broke off.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::boots::Download;
@@ -54,13 +55,55 @@ impl Tally {
     }
 }
 
+/// What broke an answer off may be a panic: another one, of what is told, would end the whole server. It has been printed
+/// already, and there is nobody left to hand it to.
 impl Drop for Tally {
     fn drop(&mut self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.end()));
+    }
+}
+
+impl Tally {
+    fn end(&mut self) {
         self.record.took = self.started.elapsed();
         if self.record.sent == self.record.length {
             // Of an empty body nobody says that it leaves.
             self.leaves(0);
         }
         (self.notices)(&Notice::Answered(&self.record));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hyper::Method;
+
+    use super::*;
+    use crate::serve::site::labels::Labels;
+
+    /// An answer that panicked, with a log that panicked too, aborted the process, and with it every boot.
+    #[test]
+    fn an_answer_that_panics_ends_alone_whatever_its_end_is_told_to() {
+        let record = Record {
+            peer: ([127, 0, 0, 1], 1).into(),
+            method: Method::GET,
+            path: "/a".into(),
+            labels: Labels::default(),
+            status: 200,
+            sent: 1,
+            length: 2,
+            took: Duration::ZERO,
+            group: None,
+            profile: None,
+            why: None,
+        };
+        let notices: Notices = Arc::new(|_| panic!("the log"));
+        let answer = std::thread::spawn(move || {
+            let _tally = Tally::new(record, Instant::now(), notices, None);
+            panic!("the answer");
+        });
+        assert_eq!(answer.join().unwrap_err().downcast_ref(), Some(&"the answer"));
     }
 }

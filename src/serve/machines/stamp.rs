@@ -44,7 +44,7 @@ impl From<Stamp> for SystemTime {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_millis((*self).into()).fmt(f)
+        f.write_str(&crate::clock::date_to_the_millisecond((*self).into()))
     }
 }
 

@@ -268,8 +268,9 @@ pub fn is_cut(error: &reqwest::Error) -> bool {
     causes.map(ToString::to_string).any(|text| text.contains("tls handshake eof"))
 }
 
-fn at(time: &UnixTime) -> humantime::Rfc3339Timestamp {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+fn at(time: &UnixTime) -> String {
+    // A certificate may say a year that no clock has.
+    crate::clock::date(UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH))
 }
 
 /// What a rustls error among the causes is, however deep.
