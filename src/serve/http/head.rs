@@ -70,8 +70,11 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     host(&mut parts)?;
     let has_body = has_body(&parts.headers)?;
     // Who waits for a "100 Continue" gets it where its body is read.
-    let expects = parts.headers.get(EXPECT);
-    if expects.is_some_and(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    // Each is looked at (RFC 9110, 10.1.1: the field is a list), for the first may be meant for another than the last.
+    let is_known = |expected: &[u8]| expected.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+    let mut expects =
+        parts.headers.get_all(EXPECT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if !expects.all(is_known) {
         return Err(refusal(417, "only 100-continue can be expected"));
     }
     let keep_alive = match parts.version {
@@ -214,6 +217,9 @@ mod tests {
             ("Transfer-Encoding: gzip, chunked\n", 501),
             ("Transfer-Encoding: gzip\nTransfer-Encoding: chunked\n", 501),
             ("Expect: a-miracle\n", 417),
+            ("Expect: 100-continue\nExpect: miracle\n", 417),
+            ("Expect: miracle\nExpect: 100-continue\n", 417),
+            ("Expect: 100-continue, miracle\n", 417),
         ] {
             assert_eq!(status(&with(headers)), refused, "{headers}");
         }
