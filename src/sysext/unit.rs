@@ -72,7 +72,10 @@ pub fn assignments(text: &str) -> Vec<Assignment> {
         let plain = line.strip_suffix('\\').unwrap_or(line).trim_end();
         if std::mem::replace(&mut continued, line.ends_with('\\')) {
             if let Some(last) = assignments.last_mut() {
-                last.value = format!("{} {plain}", last.value).trim_end().to_owned();
+                // In place: a value that goes on for 100,000 lines would be copied as often.
+                last.value.push(' ');
+                last.value.push_str(plain);
+                last.value.truncate(last.value.trim_end().len());
             }
         } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.to_owned();
@@ -119,6 +122,16 @@ pub fn faults(path: &str, text: &str) -> Vec<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A value was copied for each line that continues it: minutes for a text of a megabyte.
+    #[test]
+    fn a_value_goes_on_for_as_many_lines_as_it_likes() {
+        let text = format!("[Service]\nExecStart=/bin/x \\\n{}  end \n", "a \\\n\t\\\n".repeat(100_000));
+        let [only] = assignments(&text).try_into().unwrap();
+        let Assignment { line, value, .. } = &only;
+        assert_eq!((*line, value.len()), (2, "/bin/x".len() + 2 * 100_000 + " end".len()));
+        assert!(value.starts_with("/bin/x a a") && value.ends_with("a end"), "{}", &value[..20]);
+    }
 
     const PATH: &str = "usr/lib/systemd/system/a.service";
 
