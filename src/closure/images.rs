@@ -29,7 +29,10 @@ impl Images {
 
     /// Those that an OCI archive says it holds, which is at `place`.
     pub fn add_archive(&mut self, archive: impl Read, place: &str) {
-        for entry in tar::Archive::new(archive).entries().into_iter().flatten().take(MAX_MEMBERS).flatten() {
+        let mut archive = tar::Archive::new(archive);
+        // Raw: the crate would read a long name of any length into memory, and the index has a short one.
+        let entries = archive.entries().into_iter().flat_map(|entries| entries.raw(true));
+        for entry in entries.take(MAX_MEMBERS).flatten() {
             if entry.path().is_ok_and(|path| path.as_os_str() == "index.json") {
                 let mut bytes = Vec::new();
                 let read = entry.take(MAX_INDEX).read_to_end(&mut bytes);
@@ -79,6 +82,49 @@ impl Images {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A name of any length, of zeros that a sysext packs into nothing, was read into memory.
+    #[test]
+    fn a_long_name_before_an_archives_index_is_not_read_into_memory() {
+        let member = |kind, name: &str, size: u64| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_path(name).unwrap();
+            header.set_size(size);
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        let index =
+            br#"{"manifests":[{"annotations":{"io.containerd.image.name":"docker.io/library/nginx:1.27"}}]}"#;
+        let name = 256 << 20;
+        let head = member(tar::EntryType::GNULongName, "././@LongLink", name);
+        let rest = [
+            member(tar::EntryType::Regular, "index.json", index.len() as u64),
+            index.to_vec(),
+            vec![0; 2048],
+        ]
+        .concat();
+        let longest = std::cell::Cell::new(0);
+        let archive =
+            Watched { inner: head.chain(std::io::repeat(0).take(name)).chain(&rest[..]), longest: &longest };
+        let mut images = Images::default();
+        images.add_archive(archive, "x.tar");
+        assert!(images.find("nginx:1.27").is_ok());
+        assert!(longest.get() < 1 << 20, "a buffer of {} bytes was filled", longest.get());
+    }
+
+    /// Notes the longest buffer that is read into: a vector that grows doubles what it asks for.
+    struct Watched<'w, R> {
+        inner: R,
+        longest: &'w std::cell::Cell<usize>,
+    }
+
+    impl<R: Read> Read for Watched<'_, R> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.longest.set(self.longest.get().max(buffer.len()));
+            self.inner.read(buffer)
+        }
+    }
 
     // Until 2026-11 a digest counted as inside wherever its manifest was. containerd's CRI, asked for it, had not got it and
     // pulled (`tests/it/kubernetes/importer.rs` asks; rancher/rke2#9309, k3s-io/k3s#13221).
