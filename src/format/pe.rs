@@ -40,6 +40,8 @@ mod offset {
     /// The data directory's fifth entry: where a signature lies.
     pub const CERTIFICATES: usize = OPTIONAL + 112 + 4 * 8;
 }
+/// The least length of the optional header: up to the end of the entry for a signature.
+const OPTIONAL_SIZE: usize = offset::CERTIFICATES + 8 - offset::OPTIONAL;
 const OPTIONAL_MAGIC: u16 = 0x20b;
 const EFI_APPLICATION: u16 = 10;
 const SECTION_HEADER: usize = 40;
@@ -132,7 +134,8 @@ impl Image {
         if short_at(offset::MACHINE)? != machine(arch) {
             return Err(Error::Machine { subject: subject.into(), arch });
         }
-        if long_at(offset::DIRECTORY_COUNT)? < 5 {
+        let optional = usize::from(short_at(offset::OPTIONAL_SIZE)?);
+        if long_at(offset::DIRECTORY_COUNT)? < 5 || optional < OPTIONAL_SIZE {
             return Err(malformed("it has no place for a signature"));
         }
         for alignment in [offset::SECTION_ALIGNMENT, offset::FILE_ALIGNMENT] {
@@ -142,7 +145,7 @@ impl Image {
             }
         }
         let count = usize::from(short_at(offset::SECTION_COUNT)?);
-        let table = field(offset::OPTIONAL + usize::from(short_at(offset::OPTIONAL_SIZE)?))?;
+        let table = field(offset::OPTIONAL + optional)?;
         let headers_end = table + count * SECTION_HEADER;
         if count == 0 || count > MAX_SECTIONS {
             return Err(malformed("it has no sections, or too many"));
@@ -232,7 +235,6 @@ impl Image {
     }
 }
 
-/// COFF's number of a processor.
 /// The contents of a section, at most so many bytes; nothing where the image has no such section, or is none.
 ///
 /// # Errors
@@ -339,6 +341,22 @@ mod tests {
         assert!(append(many).unwrap_err().to_string().contains("no room"));
         let huge = Section { name: ".linux", size: 5 << 30, bytes: Box::new(io::repeat(0)) };
         assert!(append(vec![huge]).unwrap_err().to_string().contains("larger than 4 GiB"));
+    }
+
+    /// Found by the fuzz target `program`: fields were written behind the end of a program with a short optional header.
+    #[test]
+    fn a_program_whose_optional_header_has_no_room_for_its_fields_is_refused() {
+        for size in [0u16, 112, OPTIONAL_SIZE as u16 - 1] {
+            let mut bytes = program();
+            bytes.copy_within(0x40 + offset::OPTIONAL + 240.., 0x40 + offset::OPTIONAL + usize::from(size));
+            let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+            put(0x40 + offset::OPTIONAL_SIZE, &size.to_le_bytes());
+            put(0x40 + offset::OPTIONAL, &OPTIONAL_MAGIC.to_le_bytes());
+            put(0x40 + offset::SUBSYSTEM, &EFI_APPLICATION.to_le_bytes());
+            put(0x40 + offset::DIRECTORY_COUNT, &16u32.to_le_bytes());
+            let refused = Image::parse("stub", bytes, Arch::Amd64).err().map(|error| error.to_string());
+            assert!(refused.is_some_and(|why| why.contains("no place for a signature")), "{size}");
+        }
     }
 
     #[test]
