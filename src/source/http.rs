@@ -6,7 +6,7 @@
 
 mod asked;
 mod client;
-mod encoding;
+pub mod encoding;
 mod error;
 mod proxy;
 pub mod tls;
@@ -117,6 +117,10 @@ impl Http {
 
     /// Runs `attempt` on each candidate URL, again where the failure may pass, until one succeeds. The error of the
     /// first candidate is what is reported: it is the one the user chose first.
+    #[expect(
+        clippy::expect_used,
+        reason = "mirrors without a base stand in for nothing, so that there is a candidate"
+    )]
     pub async fn each<T, E: From<Error> + MayPass>(
         &self,
         url: &str,
@@ -525,7 +529,7 @@ fn validator(headers: &HeaderMap) -> Option<String> {
 
 /// What a 206 brings.
 #[derive(Debug, PartialEq, Eq)]
-enum Ranged {
+pub enum Ranged {
     /// What was asked for, or the beginning of it, and the length of the whole.
     Part(Range<u64>, u64),
     /// All of it, of this length.
@@ -548,7 +552,7 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 }
 
 /// Reads which range a server says it answers (RFC 9110 §14.4).
-fn content_range(headers: &HeaderMap, part: &Part) -> Ranged {
+pub fn content_range(headers: &HeaderMap, part: &Part) -> Ranged {
     let answer = text(headers, header::CONTENT_RANGE).filter(|_| !is_multipart(headers));
     let Some(answer) = answer else { return Ranged::Unclear };
     let parsed = answer.trim().split_at_checked(6).filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes "));

@@ -3,7 +3,7 @@
 //! Owns references, documents and logins. Leaves to `fetch` the blobs, which are inputs like any other: their URLs name
 //! their digests. `docs/architecture.md` says why this stands on our own HTTP and not on `oci-client`.
 
-mod challenge;
+pub mod challenge;
 mod credentials;
 pub mod document;
 mod login;

@@ -60,6 +60,9 @@ pub struct Unpacker {
     decoder: Option<GzDecoder<Vec<u8>>>,
     /// The first bytes.
     held: Vec<u8>,
+    /// What has come out of as many of them as [`Unpacker::tried`] says, to see what is inside.
+    trial: GzDecoder<Vec<u8>>,
+    tried: usize,
     is_plain: bool,
 }
 
@@ -71,7 +74,8 @@ impl Unpacker {
             Coding::Gzip => &[],
             Coding::Twice => &GZIP,
         };
-        Some(Unpacker { inside, decoder: None, held: Vec::new(), is_plain: false })
+        let trial = GzDecoder::new(Vec::new());
+        Some(Unpacker { inside, decoder: None, held: Vec::new(), trial, tried: 0, is_plain: false })
     }
 
     /// The bytes that these stand for.
@@ -100,22 +104,26 @@ impl Unpacker {
     }
 
     /// Whether what is held is to be unpacked, as soon as it is known.
-    fn is_packed(&self) -> Option<bool> {
+    fn is_packed(&mut self) -> Option<bool> {
         if self.held.len() < GZIP.len() {
             return None;
         }
         if !self.held.starts_with(&GZIP) || self.inside.is_empty() {
             return Some(self.held.starts_with(&GZIP));
         }
-        let mut trial = GzDecoder::new(Vec::new());
-        // flush brings out what there is so far; an error means that it is no gzip.
-        let tried = trial.write_all(&self.held).and_then(|()| trial.flush());
-        let found = trial.get_ref();
-        match found.len() >= self.inside.len() {
-            true => Some(found.starts_with(self.inside)),
-            false if tried.is_err() || self.held.len() > PROBED => Some(false),
-            false => None,
+        // Byte by byte, so that the verdict is the same however the network cut them.
+        while let Some(byte) = self.held.get(self.tried) {
+            self.tried += 1;
+            // flush brings out what there is so far; an error means that it is no gzip.
+            let tried = self.trial.write_all(&[*byte]).and_then(|()| self.trial.flush());
+            let found = self.trial.get_ref();
+            match found.len() >= self.inside.len() {
+                true => return Some(found.starts_with(self.inside)),
+                false if tried.is_err() || self.tried > PROBED => return Some(false),
+                false => {}
+            }
         }
+        None
     }
 
     /// What is left at the end.
@@ -186,6 +194,21 @@ mod tests {
                 assert!(out == *expected, "{coding:?} of {} bytes cut into {cut}", sent.len());
             }
         }
+        // Found by the fuzz target `answer`: what is broken right behind its first bytes came out plain or not at all.
+        let mut broken = pack(b"\x1f\x8b and no more of it");
+        let middle = broken.len() - 12;
+        broken[middle..].fill(0xff);
+        let mut told: Vec<Option<Vec<u8>>> = Vec::new();
+        for cut in [1, 3, 7, usize::MAX] {
+            let mut unpacker = Unpacker::of(&Coding::Twice).unwrap();
+            let mut pieces = broken.chunks(cut).map(|piece| unpacker.push(Bytes::copy_from_slice(piece)));
+            let out: io::Result<Vec<Bytes>> = pieces.by_ref().collect();
+            drop(pieces);
+            told.push(
+                out.ok().and_then(|out| Some([out.concat(), unpacker.finish().ok()?.to_vec()].concat())),
+            );
+        }
+        assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
         let mut unpacker = Unpacker::of(&Coding::Gzip).unwrap();
         unpacker.push(Bytes::copy_from_slice(&once[..once.len() / 2])).unwrap();
         assert!(unpacker.finish().is_err(), "half of it is an error");
