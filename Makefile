@@ -1,5 +1,5 @@
 # The menu. Every entry sets up what it needs.
-.PHONY: help demo test check bench dist clean
+.PHONY: help demo test check bench fuzz dist clean
 
 help:           ## show this menu
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ test:           ## everything, with the real judges
 bench:          ## race against the peers
 	@tests/prerequisites.sh bench
 	cargo bench
+
+TIME ?= 60
+fuzz:           ## every parser of foreign bytes against libFuzzer, TIME=60 seconds each
+	@tests/prerequisites.sh fuzz
+	@fuzz/run.sh $(TIME) $(TARGETS)
 
 dist:           ## static binaries for amd64 and arm64 into dist/, the same bytes everywhere
 	packaging/dist.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# prerequisites.sh demo|test|bench: checks that this machine has what a make entry needs, and installs the Debian
+# prerequisites.sh demo|test|bench|fuzz: checks that this machine has what a make entry needs, and installs the Debian
 # packages that are missing. Nothing is installed when nothing is missing, so it needs no network then.
 set -euo pipefail
 
@@ -33,6 +33,8 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     ovmf:/usr/share/ovmf/OVMF.fd chromium:chromium systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c time:/usr/bin/time nginx-light:nginx wrk:wrk iproute2:tc)
+# libFuzzer is C++, and comes as source.
+FUZZ=(gcc:cc g++:c++ libc6-dev:/usr/include/stdio.h)
 
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -58,7 +60,7 @@ at_least() {
 rust=$(rustc --version 2>/dev/null | cut -d ' ' -f 2) ||
     die "there is no Rust toolchain" "install one of 1.90 or newer with rustup, then run this again"
 at_least 1.90 "$rust" || die "Rust $rust is too old" "1.90 or newer is needed: rustup update"
-if [ "$1" != demo ]; then
+if [ "$1" != demo ] && [ "$1" != fuzz ]; then
     for component in fmt clippy; do
         cargo "$component" --version >/dev/null 2>&1 ||
             die "cargo $component is missing" "rustup component add rustfmt clippy"
@@ -73,7 +75,8 @@ case $1 in
     demo) needs=("${DEMO[@]}") ;;
     test) needs=("${TEST[@]}") ;;
     bench) needs=("${BENCH[@]}") ;;
-    *) die "unknown list: $1" "demo, test or bench" ;;
+    fuzz) needs=("${FUZZ[@]}") ;;
+    *) die "unknown list: $1" "demo, test, bench or fuzz" ;;
 esac
 missing=()
 for need in "${needs[@]}"; do

@@ -1,4 +1,4 @@
-//! Files of people and of strangers, damaged at random: whatever happens to them, what `judges/properties.rs` asks for
+//! Files of people and of strangers, damaged at random: whatever happens to them, what `judges/properties` asks for
 //! holds. The randomness is the same in every run, so that a failure comes back; the fuzz targets dig deeper.
 
 use std::fs;

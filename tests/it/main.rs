@@ -1,7 +1,7 @@
 //! The one integration test crate. Each module is a layer of `docs/architecture.md`.
 
 // Helpers outside of `#[test]` functions are tests too.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../lab/mod.rs"]
 mod lab;
@@ -32,6 +32,7 @@ mod disks;
 mod downloads;
 mod flaws;
 mod floods;
+mod fuzz;
 mod generic;
 mod golden;
 mod gotemplate;

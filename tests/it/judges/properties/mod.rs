@@ -2,12 +2,17 @@
 //!
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
+pub mod seeds;
+pub mod targets;
+mod words;
+
 use std::fs;
 use std::io::{Cursor, Read, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use prebake::arch::Arch;
 use prebake::bundle::index::Index;
 use prebake::bundle::{Bundle, Demand};
 use prebake::format::archive::{self, Selection};
@@ -15,6 +20,7 @@ use prebake::format::erofs;
 use prebake::format::gotemplate::{self, Template};
 use prebake::format::gpt::Table;
 use prebake::format::image::{Kind, Limits};
+use prebake::format::pe;
 use prebake::format::squashfs::Image;
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
@@ -32,7 +38,8 @@ use prebake::serve::lan::near::Near;
 use prebake::serve::lan::tftp;
 use prebake::serve::site::labels::normal_mac;
 use prebake::serve::site::records;
-use prebake::sysext::ddi;
+use prebake::sysext::identify::{Format, HEAD};
+use prebake::sysext::{ddi, inspect};
 use prebake::trust::Rotation;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -127,7 +134,7 @@ pub fn squashfs(bytes: &[u8]) {
 
 /// A template is refused with a line that it has, or renders: twice the same, and no more than the limits allow.
 pub fn gotemplate(bytes: &[u8]) {
-    let limits = gotemplate::Limits { text: 1 << 16, written: 1 << 16, steps: 10_000 };
+    let limits = gotemplate::Limits { text: 1 << 16, written: 1 << 18, steps: 10_000 };
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
     let stands_in_text = |error: &gotemplate::Error| {
         assert!(error.line().is_none_or(|line| (1..=lines).contains(&line)), "{error}, of {lines} lines");
@@ -162,16 +169,101 @@ pub fn erofs(bytes: &[u8]) {
     }
 }
 
-/// A disk image is refused, or what its table names lies within it.
+/// A disk image is refused, or what its table names lies within it; and so it is where the checksums are right.
 pub fn disk(bytes: &[u8]) {
+    disk_as_it_is(bytes);
+    if let Some(right) = with_right_checksums(bytes) {
+        disk_as_it_is(&right);
+    }
+}
+
+/// A disk image of 512-byte sectors whose table's checksums are made to fit, since nobody guesses those.
+fn with_right_checksums(bytes: &[u8]) -> Option<Vec<u8>> {
+    let crc = |bytes: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum().to_le_bytes()
+    };
+    let mut right = bytes.to_vec();
+    let header = right.get(512..1024).filter(|header| header.starts_with(b"EFI PART"))?.to_vec();
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (size, entries, count) = (word(12) as usize, word(72) as usize, word(80) as usize);
+    let start = entries.checked_mul(512)?;
+    let sum = crc(right.get(start..start.checked_add(count.checked_mul(128)?)?)?);
+    right.get_mut(600..604)?.copy_from_slice(&sum);
+    right[528..532].fill(0);
+    let sum = crc(right.get(512..512_usize.checked_add(size)?)?);
+    right[528..532].copy_from_slice(&sum);
+    Some(right)
+}
+
+fn disk_as_it_is(bytes: &[u8]) {
     let file = scratch(bytes);
     let _ = ddi::protection(file.path());
+    let _ = ddi::volumes(file.as_file());
+    let _ = ddi::filesystem(file.as_file());
     if let Ok(Some(table)) = Table::read(file.as_file()) {
         for partition in table.partitions {
             let end = partition.start.checked_add(partition.length);
             assert!(end.is_some_and(|end| end <= bytes.len() as u64), "{partition:?}");
         }
     }
+}
+
+/// A sysext's image, of whatever kind, is refused or shown; what is shown is bounded by what was read, and named once.
+pub fn extension(bytes: &[u8]) {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let path = directory.path().join("fuzzed.raw");
+    fs::write(&path, bytes).expect("space for an image");
+    if let Ok((shown, _)) = inspect::inspect(&path) {
+        assert!(shown.entries.is_sorted_by(|one, other| one.path < other.path), "{shown:?}");
+        assert_eq!(shown.length, bytes.len() as u64);
+    }
+    let _ = Format::of(&bytes[..bytes.len().min(HEAD)]);
+}
+
+/// A UEFI program is refused, or has room for a section or not; where it has, the section is found again.
+pub fn program(bytes: &[u8]) {
+    let _ = pe::section(&mut Cursor::new(bytes), ".linux", 1 << 20);
+    let Ok(image) = pe::Image::parse("fuzzed.efi", bytes.to_vec(), Arch::Amd64) else { return };
+    let contents = b"what a kernel is told";
+    let section =
+        pe::Section { name: ".fuzzed", size: contents.len() as u64, bytes: Box::new(&contents[..]) };
+    let mut whole = Vec::new();
+    if image.append(vec![section], &mut whole).is_ok() {
+        assert!(whole.len() < bytes.len() + (1 << 18), "{} bytes", whole.len());
+        let had = pe::section(&mut Cursor::new(bytes), ".fuzzed", 1 << 20).expect("memory");
+        let found = pe::section(&mut Cursor::new(&whole), ".fuzzed", 1 << 20).expect("memory");
+        assert!(had.is_some() || found.as_deref() == Some(contents), "{found:?}");
+    }
+}
+
+/// A UEFI program with one section of 16 bytes and room for more headers (Microsoft's "PE Format").
+fn smallest_program() -> Vec<u8> {
+    let mut bytes = vec![0; 0x600];
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    put(0, b"MZ");
+    put(0x3c, &0x40u32.to_le_bytes());
+    put(0x40, b"PE\0\0");
+    // COFF: x86-64, one section, 240 bytes of optional header.
+    put(0x44, &0x8664u16.to_le_bytes());
+    put(0x46, &1u16.to_le_bytes());
+    put(0x54, &240u16.to_le_bytes());
+    // The optional header: its kind, alignments, length of all headers, an EFI application, 16 directories.
+    for (at, value) in [(0, 0x20bu32), (32, 0x200), (36, 0x200), (60, 0x400), (68, 10), (108, 16)] {
+        put(0x58 + at, &value.to_le_bytes());
+    }
+    put(0x148, b".text");
+    for (at, value) in [(8, 16u32), (12, 0x1000), (16, 0x200), (20, 0x400)] {
+        put(0x148 + at, &value.to_le_bytes());
+    }
+    bytes
+}
+
+/// A file of the repository, whichever crate this is compiled into.
+fn repository(path: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().find(|directory| directory.join("tests/golden").is_dir()).unwrap_or(here).join(path)
 }
 
 /// Unpacking is deterministic, stays within its limits, and gives a tree whose paths lead nowhere else.
@@ -240,6 +332,15 @@ pub fn minisign(bytes: &[u8]) {
     if let Ok(signature) = Signature::parse_commented("fuzzed.minisig", bytes) {
         let written = signature.to_bytes();
         Signature::parse("again.minisig", &written).expect("what was written can be read");
+        // minisign reads four lines, whatever they end with.
+        let said = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            let lines = bytes.split(|byte| *byte == b'\n').skip(1).take(3);
+            lines.map(|line| line.split(|byte| *byte == b'\r').next().unwrap_or_default().to_vec()).collect()
+        };
+        assert_eq!(said(&written), said(bytes), "one signature has one spelling");
+    }
+    if let Ok(signature) = Signature::parse("fuzzed.minisig", bytes) {
+        let written = signature.to_bytes();
         assert_eq!(below_first_line(&written), below_first_line(bytes), "one signature has one spelling");
     }
     let mut parts = bytes.splitn(2, |byte| *byte == AFTER_STATEMENT);
@@ -326,6 +427,7 @@ fn scratch(bytes: &[u8]) -> tempfile::NamedTempFile {
 /// A TFTP request is refused or names a file that can only be looked up; what is granted keeps within the limits, and the
 /// OACK is short enough not to amplify.
 pub fn tftp(bytes: &[u8]) {
+    let _ = tftp::packet::Reply::parse(bytes);
     let Ok(request) = tftp::packet::Request::parse(bytes) else { return };
     let padding = bytes.iter().rev().take_while(|byte| **byte == 0).count();
     assert!(bytes.len() - padding < tftp::packet::MAX_REQUEST);

@@ -1,0 +1,55 @@
+//! Every target: its name, what must hold for whatever bytes, and sound bytes to begin with.
+
+use super::{seeds, words};
+
+/// What holds for whatever bytes come.
+pub struct Target {
+    /// What `make fuzz` calls it.
+    pub name: &'static str,
+    /// Panics where it does not hold.
+    pub holds: fn(&[u8]),
+    /// Bytes that are sound, or nearly so, from which others are made.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// How many inputs `make test` makes of them, so that all targets together take some seconds.
+    pub rounds: usize,
+}
+
+const fn target(name: &'static str, holds: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, rounds: usize) -> Target {
+    Target { name, holds, seeds, rounds }
+}
+
+/// All of them. `fuzz/README.md` tells which sources each is for.
+pub const TARGETS: [Target; 32] = [
+    target("answer", words::answer, seeds::answers, 2000),
+    target("archive", super::archive, seeds::archives, 150),
+    target("bundle", super::bundle, seeds::bundles, 150),
+    target("dhcp", super::dhcp, seeds::dhcp, 1000),
+    target("disk", super::disk, seeds::disks, 400),
+    target("documents", words::documents, seeds::documents, 150),
+    target("erofs", super::erofs, seeds::erofs, 300),
+    target("extension", super::extension, seeds::extensions, 150),
+    target("gotemplate", super::gotemplate, seeds::templates, 500),
+    target("initrd", super::initrd, seeds::initrds, 150),
+    target("key", super::key, seeds::keys, 60),
+    target("labels", words::labels, seeds::labels, 2000),
+    target("lists", words::lists, seeds::lists, 1000),
+    target("manifest", super::manifest, seeds::manifests, 300),
+    target("merge", super::merge, seeds::layers, 200),
+    target("minisign", super::minisign, seeds::minisign, 1000),
+    target("parts", words::parts, seeds::configs, 300),
+    target("program", super::program, seeds::programs, 1000),
+    target("recipe", super::recipe, seeds::recipes, 150),
+    target("records", super::records, seeds::records, 1000),
+    target("reference", words::reference, seeds::references, 1000),
+    target("registry", words::registry, seeds::registry, 1000),
+    target("request", super::request, seeds::requests, 2000),
+    target("secrets", super::secrets, seeds::secrets, 300),
+    target("short", words::short, seeds::short, 2000),
+    target("signature", words::signature, seeds::signatures, 60),
+    target("squashfs", super::squashfs, seeds::squashfs, 100),
+    target("state", words::state, seeds::states, 500),
+    target("tftp", super::tftp, seeds::tftp, 2000),
+    target("transpile", super::transpile, seeds::butane, 100),
+    target("validate", super::validate, seeds::configs, 200),
+    target("yaml", words::yaml, seeds::yaml, 500),
+];
