@@ -1,7 +1,7 @@
 //! How long rebuilds take with a base of 400 MiB, beside a plain copy of that base, which is what a tool pays that joins
 //! base and overlay into one file.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 

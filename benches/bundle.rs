@@ -3,7 +3,7 @@
 //! What lies in a tree is compressed already, so the contents are noise. All contestants work on the same file system, and the
 //! files are in the page cache.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Fetching with verification, against aria2c and curl followed by gpg, from the same mirror on the loopback.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Translating a big Butane config and merging 1,000 layers, against real Butane and Ignition's own merge, each as a
 //! whole process.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write;
 use std::fs;

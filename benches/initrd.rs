@@ -1,7 +1,7 @@
 //! Injecting into a base of 400 MiB, beside what people do instead: `cat`, unpacking and packing again, and a file for each
 //! node; and how long a look into the result takes.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench serve -- large` runs one race alone: large, small, groups, idle, storm.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::io::BufReader;

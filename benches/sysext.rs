@@ -1,6 +1,6 @@
 //! Squashfs images of real binaries, against mksquashfs on as many cores.
 
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;

@@ -296,6 +296,7 @@ impl Lock {
     ///
     /// # Panics
     /// Never: maps with string keys serialize.
+    #[expect(clippy::expect_used, reason = "maps with string keys serialize")]
     pub fn to_text(&self) -> String {
         let body = serde_yaml::to_string(self).expect("a lock serializes");
         format!("{HEADER}{body}")

@@ -193,6 +193,7 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
 }
 
 /// The version that a recipe wishes for; of `latest` the one that every board has, should they differ.
+#[expect(clippy::expect_used, reason = "a recipe without an architecture is refused when it is read")]
 pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http) -> Result<Version> {
     let mut found = Vec::new();
     for board in boards {

@@ -566,6 +566,7 @@ impl<'a> Fetcher<'a> {
 
     /// A signature: the locked one, from the store if it is at hand; where none is locked for these URLs, the first that
     /// one of them has.
+    #[expect(clippy::expect_used, reason = "what is signed has at least one URL for its signature")]
     async fn signature(
         &self,
         urls: &[String],
