@@ -5,7 +5,7 @@ use super::report::Report;
 use super::schema::{Field, Schema, Type};
 use super::spec::Spec;
 use super::tree::{At, Node, Origin, Record, Step, Value};
-use crate::report::nearest;
+use crate::report::{Severity, nearest};
 
 /// Fills a record of a spec from a JSON value; every value that does not fit is a finding, and so is every key that
 /// the spec does not have.
@@ -62,6 +62,9 @@ impl Decoder<'_> {
         parent: &Origin,
         known: impl Iterator<Item = &'static str>,
     ) {
+        if self.report.is_full() {
+            return self.report.leave_out(Severity::Warning);
+        }
         let at = parent.child(Step::Root, At::Byte(start)).place();
         let path = format!("{}.{key}", parent.path().unwrap_or_default());
         let finding = crate::report::Finding::warning(format!("unused key {key}")).path(path);

@@ -17,21 +17,39 @@ pub(crate) struct Report {
 impl Report {
     /// Notes a finding that already has its place.
     pub fn push(&mut self, finding: Finding) {
-        self.failed |= finding.severity == Severity::Error;
-        match self.findings.len() < MAX_FINDINGS {
-            true => self.findings.push(finding),
-            false => self.beyond += 1,
+        if self.is_full() {
+            return self.leave_out(finding.severity);
         }
+        self.failed |= finding.severity == Severity::Error;
+        self.findings.push(finding);
+    }
+
+    /// Whether no more are kept. The place of another one and the nearest key would be looked for in vain, in a text that may
+    /// be one line of megabytes with a finding at every word.
+    pub fn is_full(&self) -> bool {
+        self.findings.len() >= MAX_FINDINGS
+    }
+
+    /// Counts a finding that is not kept.
+    pub fn leave_out(&mut self, severity: Severity) {
+        self.failed |= severity == Severity::Error;
+        self.beyond += 1;
     }
 
     /// Notes an error at the steps below an origin; the position is the origin's.
     pub fn error(&mut self, origin: &Origin, steps: &[Step], message: impl Into<String>) {
-        self.push(located(Finding::error(message), origin, steps));
+        match self.is_full() {
+            true => self.leave_out(Severity::Error),
+            false => self.push(located(Finding::error(message), origin, steps)),
+        }
     }
 
     /// Notes a warning likewise.
     pub fn warning(&mut self, origin: &Origin, steps: &[Step], message: impl Into<String>) {
-        self.push(located(Finding::warning(message), origin, steps));
+        match self.is_full() {
+            true => self.leave_out(Severity::Warning),
+            false => self.push(located(Finding::warning(message), origin, steps)),
+        }
     }
 
     /// Whether an error was noted.
@@ -65,4 +83,27 @@ pub(crate) fn located(mut finding: Finding, origin: &Origin, steps: &[Step]) -> 
         path
     });
     finding
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ignition::{Checked, Config, Transpile, transpile};
+    use crate::report::Source;
+
+    /// The place of each of 300,000 unknown keys was looked for from the beginning of their one line: minutes.
+    #[test]
+    fn of_very_many_unknown_keys_the_first_thousand_are_told_and_the_others_counted() {
+        let keys = |from: &str, between: &str| {
+            let keys: Vec<String> = (0..300_000).map(|number| format!("{from}k{number}{from}: 1")).collect();
+            keys.join(between)
+        };
+        let ignition = format!("{{\"ignition\": {{\"version\": \"3.4.0\"}}, {}}}", keys("\"", ", "));
+        let butane = format!("variant: flatcar\nversion: 1.1.0\n{}\n", keys("", "\n"));
+        let read = Config::parse(&Source::new("x.ign", ignition)).unwrap();
+        let translated = transpile(&Source::new("x.bu", butane), &Transpile::default()).unwrap();
+        for Checked { warnings, .. } in [read, translated] {
+            assert_eq!(warnings.len(), super::MAX_FINDINGS + 1);
+            assert_eq!(warnings.last().unwrap().message, "and 299000 more findings");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A short run of every fuzz target, without libFuzzer: its seeds, and as many inputs made of them as its row says. What fails
-//! here is a fault; `make fuzz` digs deeper. The randomness is the same in every run, so that a failure comes back.
+//! here is a fault; `make fuzz` digs deeper. The randomness is the same in every run, so that a failure comes back;
+//! the key of the signed disk image alone is a new one each time, and what failed is kept in a file.
 
 use std::panic::catch_unwind;
 

@@ -130,7 +130,7 @@ fn as_json(file: &Path, bytes: u64, index: &Index, signatures: &Signatures) -> V
         "bytes": bytes,
         "name": index.name,
         "sequence": index.sequence,
-        "expires": index.expires.map(|time| crate::clock::date(time)),
+        "expires": index.expires.map(crate::clock::date),
         "members": index.members.len(),
         "trees": trees,
         "signers": signatures.signers().collect::<Vec<_>>(),

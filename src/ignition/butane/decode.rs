@@ -5,7 +5,7 @@ use crate::ignition::report::Report;
 use crate::ignition::schema::{Field, Schema, Type, snake_case};
 use crate::ignition::spec::Spec;
 use crate::ignition::tree::{At, Node, Origin, Record, Step, Text, Value};
-use crate::report::{Finding, nearest};
+use crate::report::{Finding, Severity, nearest};
 use crate::yaml::merge::is_merge;
 use crate::yaml::{self, Kind, Position};
 
@@ -214,6 +214,10 @@ impl Decoder<'_> {
             let name = key.scalar().unwrap_or_default();
             let is_holder = sharing && is_top && name.starts_with("x-");
             if schema.yaml_field(name, self.spec).is_some() && !is_merge(key) || is_holder {
+                continue;
+            }
+            if self.report.is_full() {
+                self.report.leave_out(Severity::Warning);
                 continue;
             }
             let path = format!("{}.{name}", origin.path().unwrap_or_default());
