@@ -23,7 +23,11 @@ program=$build/$host/release/prebake-fuzz
 
 seeds=$(mktemp -d)
 trap 'rm -rf "$seeds"' EXIT
-known=$(PREBAKE_FUZZ_SEEDS=$seeds "$program")
+# libFuzzer warns of sanitizers that are not there.
+known=$(PREBAKE_FUZZ_SEEDS=$seeds "$program" 2>"$seeds/log") || {
+    cat "$seeds/log" >&2
+    exit 1
+}
 [ $# -gt 0 ] || mapfile -t known <<<"$known"
 [ $# -gt 0 ] && known=("$@")
 
