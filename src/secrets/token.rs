@@ -3,19 +3,22 @@
 
 use super::kind::{Kind, base64, base64_url};
 
+/// Which bytes a token is made of.
+type Letters = fn(u8) -> bool;
+
 /// A beginning, the letters that follow, and how many there are at least.
 pub(super) struct Shape {
     prefix: &'static str,
-    letters: fn(u8) -> bool,
+    letters: Letters,
     least: usize,
     kind: Kind,
 }
 
-const fn shape(prefix: &'static str, letters: fn(u8) -> bool, least: usize, kind: Kind) -> Shape {
+const fn shape(prefix: &'static str, letters: Letters, least: usize, kind: Kind) -> Shape {
     Shape { prefix, letters, least, kind }
 }
 
-const fn token(prefix: &'static str, letters: fn(u8) -> bool, least: usize) -> Shape {
+const fn token(prefix: &'static str, letters: Letters, least: usize) -> Shape {
     shape(prefix, letters, least, Kind::ServiceToken)
 }
 
@@ -197,7 +200,7 @@ static SHAPES: [Shape; 145] = [
 ];
 
 /// What is known by a part in its middle: letters before it, the part, letters behind it.
-static INFIXES: [(usize, &str, fn(u8) -> bool, usize); 4] = [
+static INFIXES: [(usize, &str, Letters, usize); 4] = [
     // HCP Terraform ("API tokens"): 14 letters, the version, 67 letters.
     (14, ".atlasv1.", base64_url, 30),
     // Entra ID's client secrets: three letters, a digit, `Q~`.

@@ -45,7 +45,7 @@ fn ip(args: &[&str]) -> Command {
 #[track_caller]
 fn run(words: &str) {
     let args: Vec<&str> = words.split(' ').collect();
-    let output = ip(&args).output().expect("the package iproute2");
+    let output = ip(&args).output().unwrap_or_else(|why| panic!("the package iproute2: {why}"));
     let story = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {words}: {story} (network tests need root)");
 }

@@ -404,7 +404,7 @@ pub fn lists() -> Seeds {
         "FLATCAR_BUILD=4593\nFLATCAR_VERSION=4593.2.5\nFLATCAR_BUILD_ID=\"2026-08-10-1200\"\n",
         "ID=flatcar\nSYSEXT_LEVEL='1.0'\n# c\nARCHITECTURE=\"x86-64\"\n",
         "# c\n[Unit]\nAfter=b.service\n\n[Service]\nExecStart=/bin/x \\\n; c\n  --flag=[no section] \\\n  last\nRestart=\n",
-        "registry.k8s.io/kube-apiserver:v1.33.13\nregistry.k8s.io/kube-controller-manager:v1.33.13\nregistry.k8s.io/kube-scheduler:v1.33.13\nregistry.k8s.io/kube-proxy:v1.33.13\nregistry.k8s.io/coredns/coredns:v1.12.0\nregistry.k8s.io/pause:3.10\nregistry.k8s.io/etcd:3.5.24-0\n",
+        "DefaultEtcdVersion = \"3.5.20-0\"\nCoreDNSVersion = \"v1.12.0\"\nPauseVersion = \"3.10\"\nSupportedEtcdVersion = map[uint8]string{\n32: \"3.5.21-0\",\n33: \"3.5.24-0\",\n}\n",
         "# mine\n\nfrom=\"10.0.0.0/8, 1.2.3.4\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host\r\n",
         "<html>404</html>",
     ]);

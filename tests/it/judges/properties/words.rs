@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use prebake::arch::Arch;
 use prebake::digest::Sha256;
 use prebake::format::ipxe;
+use prebake::ignition::ssh_keys::Origin;
 use prebake::ignition::{self, parts, ssh_keys};
 use prebake::kubernetes::kubeadm;
 use prebake::lock::Lock;
@@ -211,18 +212,20 @@ pub fn lists(bytes: &[u8]) {
             assert!((1..=lines).contains(&line) && !why.is_empty());
         }
     }
-    if let Ok(images) = kubeadm::parse(text, "v1.33.13") {
+    if let Ok(images) = kubeadm::images(text, "v1.33.13") {
         assert!(kubeadm::lists(&images).is_ok(), "{images:?}");
     }
     let source = Source::new("fuzzed.keys", text);
-    match ssh_keys::parse(&source) {
-        Ok(keys) => {
-            let layer = ssh_keys::layer("core", &keys);
-            assert!(layer.is_ok(), "{keys:?}");
-            let again = ssh_keys::parse(&Source::new("again.keys", keys.join("\n")));
-            assert_eq!(again.ok(), Some(keys), "read again");
+    for origin in [Origin::Recipe, Origin::Published] {
+        match ssh_keys::parse(&source, origin) {
+            Ok(keys) => {
+                let layer = ssh_keys::layer("core", &keys);
+                assert!(layer.is_ok(), "{keys:?}");
+                let again = ssh_keys::parse(&Source::new("again.keys", keys.join("\n")), origin);
+                assert_eq!(again.ok(), Some(keys), "read again");
+            }
+            Err(Findings(findings)) => findings.iter().for_each(|finding| stands_in(finding, &source)),
         }
-        Err(Findings(findings)) => findings.iter().for_each(|finding| stands_in(finding, &source)),
     }
 }
 
