@@ -19,8 +19,8 @@ pub enum Judgement {
 /// 2026-11-01: nobody ran this program before, whatever the clock says. Seconds since 1970.
 const WRITTEN: u64 = 1_793_491_200;
 
-/// The last second of the year 9999, beyond which RFC 3339 has no form.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
+/// The last millisecond of the year 9999, since 1970; beyond it RFC 3339 has no form.
+pub const LAST: Duration = Duration::from_millis(253_402_300_799_999);
 
 /// Advice that names this machine's clock first: `otherwise` is what to do if it is right.
 pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {

@@ -5,12 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clock::LAST;
+
 /// Milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(u64);
-
-/// The last millisecond of the year 9999, beyond which RFC 3339 has no form.
-const LAST: u64 = 253_402_300_799_999;
 
 impl Stamp {
     /// How long ago an earlier point was; nothing if it was later, as after a clock was set back.
@@ -32,7 +31,7 @@ impl Stamp {
 impl From<SystemTime> for Stamp {
     fn from(time: SystemTime) -> Stamp {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Stamp(u64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST))
+        Stamp(since.min(LAST).as_millis() as u64)
     }
 }
 
