@@ -79,7 +79,7 @@ fn most(url: &str) -> u64 {
 
 /// A mirror in the environment that cannot be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable} holds `{base}`, which is not an http or https URL")]
+#[error("{variable} holds `{base}`, which is not an http:, https: or file: URL")]
 pub struct NotAMirror {
     variable: String,
     base: String,
@@ -95,10 +95,9 @@ impl Advice for NotAMirror {
     }
 }
 
-/// Whether a mirror's base is a URL that is fetched from.
-pub fn is_mirror(base: &str) -> bool {
-    let scheme = Url::parse(base).ok().map(|url| url.scheme().to_owned());
-    matches!(scheme.as_deref(), Some("http" | "https"))
+/// Whether a mirror's base is a URL of one of these schemes.
+pub fn is_url_of(base: &str, schemes: &[&str]) -> bool {
+    Url::parse(base).is_ok_and(|url| schemes.contains(&url.scheme()))
 }
 
 /// Base URLs to ask instead of the public hosts, in order.
@@ -117,7 +116,7 @@ impl Mirrors {
             let Ok(value) = std::env::var(&variable) else { continue };
             let bases = value.split([',', ' ']).map(|base| base.trim_end_matches('/').to_owned());
             let bases: Vec<String> = bases.filter(|base| !base.is_empty()).collect();
-            if let Some(base) = bases.iter().find(|base| !is_mirror(base)) {
+            if let Some(base) = bases.iter().find(|base| !is_url_of(base, &["http", "https", "file"])) {
                 return Err(NotAMirror { variable, base: http::masked(base) });
             }
             mirrors.insert(source, bases);
