@@ -224,12 +224,21 @@ impl Compiler<'_> {
         if files.is_empty() {
             return Some(None);
         }
+        // A line of theirs may be a secret, and what is told is in the logs of a CI.
+        let earlier = self.findings.len();
+        let made = self.private_of(files);
+        let told = self.findings.split_off(earlier);
+        self.note(told.into_iter().map(Finding::without_lines).collect());
+        made.map(Some)
+    }
+
+    fn private_of(&mut self, files: Vec<&Spanned<PathBuf>>) -> Option<Vec<u8>> {
         let layers = files.into_iter().map(|file| self.layer(&file.value, Some(&file.place)));
         let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
         self.note(boot::failures(&config, Some(self.version.0[0])));
-        self.emitted(config).map(Some)
+        self.emitted(config)
     }
 
     /// A config as it is emitted, or nothing where the release cannot read it.

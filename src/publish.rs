@@ -190,10 +190,21 @@ impl Draft {
         }
         let Some(files) = &self.private else { return Ok(Vec::new()) };
         let top = private::directory(tree, self.private_outside.as_deref(), &self.manifest.name);
-        if self.private_outside.is_some() {
-            private::place(&tree.join(private::DIRECTORY), &BTreeMap::new())?;
+        if self.private_outside.is_none() {
+            return private::place(&top, files);
         }
-        private::place(&top, files)
+        // OUTPUT/NAME
+        let output = store::directory_of(tree);
+        let exposed = match files.is_empty() {
+            true => private::release(&top, output).map(|()| Vec::new())?,
+            false => {
+                private::claim(&top, output)?;
+                private::place(&top, files)?
+            }
+        };
+        // Last, so that a failure loses none.
+        private::place(&tree.join(private::DIRECTORY), &BTreeMap::new())?;
+        Ok(exposed)
     }
 }
 

@@ -140,6 +140,14 @@ impl Finding {
         self
     }
 
+    /// Without the lines that it points at, which may hold secrets.
+    pub fn without_lines(mut self) -> Self {
+        let bare = |place: &mut Place| place.source = Source::new(place.source.name.clone(), "");
+        self.place.iter_mut().for_each(bare);
+        self.related.iter_mut().map(|(place, _)| place).for_each(bare);
+        self
+    }
+
     /// Points at another place that belongs to it.
     pub fn related(mut self, place: Place, why: impl Into<String>) -> Self {
         self.related.push((place, why.into()));

@@ -95,6 +95,14 @@ impl Advice for NotAMirror {
     }
 }
 
+/// A base without what logs in there, though it be no URL.
+fn shown(base: &str) -> String {
+    match (Url::parse(base).is_ok_and(|url| url.has_host()), base.rsplit_once('@')) {
+        (false, Some((_, host))) => format!("***@{host}"),
+        _ => http::masked(base),
+    }
+}
+
 /// Whether a mirror's base is a URL of one of these schemes.
 pub fn is_url_of(base: &str, schemes: &[&str]) -> bool {
     Url::parse(base).is_ok_and(|url| schemes.contains(&url.scheme()))
@@ -117,7 +125,7 @@ impl Mirrors {
             let bases = value.split([',', ' ']).map(|base| base.trim_end_matches('/').to_owned());
             let bases: Vec<String> = bases.filter(|base| !base.is_empty()).collect();
             if let Some(base) = bases.iter().find(|base| !is_url_of(base, &["http", "https", "file"])) {
-                return Err(NotAMirror { variable, base: http::masked(base) });
+                return Err(NotAMirror { variable, base: shown(base) });
             }
             mirrors.insert(source, bases);
         }

@@ -90,6 +90,7 @@ impl VerifyArgs {
         let trust = self.demand.policy(&self.store.store)?.trust;
         let judge = |trust: &Trust| provenance::judge_directory(&self.tree, tree.manifest(), trust);
         let proof = trust.as_ref().map(judge).transpose()?;
+        private::named(self.private.as_deref(), &tree.manifest().name)?;
         let report = verify(&tree, self.private.as_deref());
         // Its secrets are in no manifest.
         let private = private::directory(&self.tree, self.private.as_deref(), &tree.manifest().name);
@@ -117,7 +118,7 @@ impl VerifyArgs {
                 }
                 print(&tree, &report);
                 if is_private {
-                    say!("not judged: {}/: its secrets are in no manifest", private::DIRECTORY);
+                    say!("not judged: {}/: its secrets are in no manifest", private.display());
                 }
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Advice, Exit};
+use crate::report::is_unseen;
 use crate::source::http;
 use crate::source::oci::ImageRef;
 
@@ -106,6 +107,9 @@ fn constant<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
     };
     let mut values = text.lines().filter_map(value);
     match (values.next(), values.next()) {
+        (Some(value), None) if value.chars().any(is_unseen) => {
+            Err(format!("{name} holds hidden characters: `{}`", value.escape_debug()))
+        }
         (Some(value), None) => Ok(value),
         (None, _) => Err(format!("there is no {name} in it")),
         (Some(_), Some(_)) => Err(format!("{name} stands there twice")),
@@ -137,7 +141,8 @@ fn supported_etcd(text: &str, minor: u8) -> Result<&str, String> {
 /// `33: "3.5.24-0",`
 fn map_row(line: &str) -> Option<(u8, &str)> {
     let (key, value) = line.split_once(':')?;
-    Some((key.parse().ok()?, value.trim().strip_prefix('"')?.strip_suffix("\",")?))
+    let value = value.trim().strip_prefix('"')?.strip_suffix("\",")?;
+    Some((key.parse().ok()?, value)).filter(|_| !value.chars().any(is_unseen))
 }
 
 /// A list of kubeadm's as what every node needs, and what control planes need beside that.

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::error::{Advice, Exit};
 use crate::store;
 use crate::unfinished::Unfinished;
 
@@ -64,13 +65,10 @@ pub fn exposed(top: &Path) -> Vec<Exposed> {
 /// Makes a private part these files and no others. What others could read of what lay there is closed to them, and told.
 pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, store::Error> {
     let directory = top.join(CONFIGS);
+    is_no_link(top)?;
+    is_no_link(&directory)?;
     if files.is_empty() {
-        return match fs::remove_dir_all(top) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(store::Error::io("remove", top)(error))
-            }
-            _ => Ok(Vec::new()),
-        };
+        return remove(top, &directory).map(|()| Vec::new());
     }
     DirBuilder::new()
         .recursive(true)
@@ -96,7 +94,7 @@ pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Expose
     }
     let list = || fs::read_dir(&directory)?.collect::<io::Result<Vec<_>>>();
     for entry in list().map_err(store::Error::io("list", &directory))? {
-        if !files.contains_key(&*entry.file_name().to_string_lossy()) {
+        if is_config(&entry.path()) && !files.contains_key(&*entry.file_name().to_string_lossy()) {
             fs::remove_file(entry.path()).map_err(store::Error::io("remove", &entry.path()))?;
         }
     }
@@ -104,6 +102,131 @@ pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Expose
     store::sync_directory(top)?;
     store::sync_directory(store::directory_of(top))?;
     Ok(exposed)
+}
+
+fn is_no_link(path: &Path) -> Result<(), store::Error> {
+    match path.is_symlink() {
+        true => Err(store::Error::io("keep secrets in", path)(io::Error::other(
+            "it is a link, and secrets go where they are told to and nowhere else",
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a file has a name that this room gives.
+fn is_config(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "ign")
+}
+
+/// Removes the files of a private part, and its directories if nothing else is in them.
+fn remove(top: &Path, directory: &Path) -> Result<(), store::Error> {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if is_config(&entry.path()) {
+            fs::remove_file(entry.path()).map_err(store::Error::io("remove", &entry.path()))?;
+        }
+    }
+    for directory in [directory, top] {
+        match fs::remove_dir(directory) {
+            Err(error)
+                if ![io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty].contains(&error.kind()) =>
+            {
+                return Err(store::Error::io("remove", directory)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The file that says whose secrets a directory outside of the trees has.
+const OWNER: &str = "tree";
+
+/// Takes a directory outside of the trees for one name of one output, before anything is written or removed there.
+///
+/// # Errors
+/// It lies among what is published, or holds something else: files, or the secrets of another tree of this name.
+pub fn claim(top: &Path, output: &Path) -> Result<(), store::Error> {
+    let refused = |why: String| store::Error::io("keep secrets in", top)(io::Error::other(why));
+    is_no_link(top)?;
+    let output = fs::canonicalize(output).map_err(store::Error::io("find", output))?;
+    let all = store::directory_of(&output);
+    let whole = std::path::absolute(top).map_err(store::Error::io("find", top))?;
+    let there = whole.ancestors().find_map(|path| Some((path, fs::canonicalize(path).ok()?)));
+    let whole = there.map_or(whole.clone(), |(path, real)| match whole.strip_prefix(path) {
+        Ok(rest) => real.join(rest),
+        Err(_) => real,
+    });
+    if whole.starts_with(all) || all.starts_with(&whole) {
+        return Err(refused(format!("trees are published in {}: choose another DIR", all.display())));
+    }
+    let (owner, own) = (top.join(OWNER), format!("{}\n", output.display()));
+    match fs::read_to_string(&owner) {
+        Ok(there) if there == own => Ok(()),
+        Ok(there) => Err(refused(format!(
+            "it has those of {}: choose another DIR, or remove {} if that tree is gone",
+            there.trim(),
+            owner.display()
+        ))),
+        Err(_) if fs::read_dir(top).is_ok_and(|mut entries| entries.next().is_some()) => {
+            Err(refused("it holds other files: choose another DIR".into()))
+        }
+        Err(_) => {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(top)
+                .map_err(store::Error::io("create", top))?;
+            store::write_atomic(&owner, own.as_bytes())
+        }
+    }
+}
+
+/// Lets go of a directory that [`claim`] took and that has no secrets any more.
+pub fn release(top: &Path, output: &Path) -> Result<(), store::Error> {
+    let owner = top.join(OWNER);
+    let Ok(there) = fs::read_to_string(&owner) else { return Ok(()) };
+    if fs::canonicalize(output).is_ok_and(|output| there == format!("{}\n", output.display())) {
+        remove(top, &top.join(CONFIGS))?;
+        fs::remove_file(&owner).map_err(store::Error::io("remove", &owner))?;
+        let _ = fs::remove_dir(top);
+    }
+    Ok(())
+}
+
+/// A directory of `--private` without the part of a tree.
+#[derive(Debug, thiserror::Error)]
+#[error("there are no secrets of `{name}` in {}", directory.display())]
+pub struct Absent {
+    /// What was named.
+    pub directory: PathBuf,
+    /// The tree's name.
+    pub name: String,
+}
+
+impl Advice for Absent {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            "name the DIR of `prebake build --private DIR`; leave --private out if the tree has no secrets"
+                .into(),
+        )
+    }
+}
+
+/// The private part in a directory that a person named, which must be there.
+///
+/// # Errors
+/// [`Absent`].
+pub fn named(outside: Option<&Path>, name: &str) -> Result<(), Absent> {
+    match outside {
+        Some(directory) if !directory.join(name).join(CONFIGS).is_dir() => {
+            Err(Absent { directory: directory.to_owned(), name: name.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

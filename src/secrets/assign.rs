@@ -7,6 +7,9 @@ use super::value::{self, MAX_VALUE};
 /// Names end here, in bytes; the rest of a longer one is not looked at.
 const MAX_NAME: usize = 96;
 
+/// Lines in which quotes are counted, in bytes: a prompt is short.
+const MAX_PROMPT: usize = 1024;
+
 /// What the value behind a name would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -288,7 +291,8 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
     }
     let variable = |name: &str| !name.bytes().any(|byte| byte.is_ascii_lowercase());
     let tie = match (byte(at), byte(at + 1)) {
-        (b'=', b'=' | b'~') | (b'!', _) | (b':', b':') => return None,
+        // A comparison, and a shell's word for a variable that is not set: `${PASSWORD:?set it}`.
+        (b'=', b'=' | b'~') | (b'!', _) | (b':', b':' | b'?') => return None,
         (b'=', b'>') | (b':' | b'?' | b'+', b'=') => {
             at += 2;
             Tie::Sign
@@ -341,7 +345,8 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
     }
     if b"\"'".contains(&byte(at)) {
         // A text that ends in the name, such as a prompt.
-        let inside = line[..start].bytes().filter(|one| *one == byte(at)).count() % 2 == 1;
+        let inside =
+            start < MAX_PROMPT && line[..start].bytes().filter(|one| *one == byte(at)).count() % 2 == 1;
         if inside && closed == end {
             return None;
         }
@@ -363,6 +368,11 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
         None => rest.find(|c: char| c.is_whitespace() || "\"'`,;&|<>\\".contains(c)).unwrap_or(rest.len()),
     };
     let value = rest[..length].trim_end();
+    // What closes a map or list of YAML in one line.
+    let value = match quote.is_none() && !value.contains(['{', '[']) {
+        true => value.trim_end_matches(['}', ']']),
+        false => value,
+    };
     let behind = rest[length..].trim_start_matches(['"', '\'', '`']).trim();
     let before = line[..start].trim_matches([' ', '\t', '-', '"', '\'']);
     let alone = (before.is_empty() || before == "export" || before.starts_with('#'))
@@ -396,7 +406,10 @@ impl<'l> Pair<'l> {
                 // A name, or a remark: `not-the-real-one`.
                 let dashed = value.split('-').count() >= 3
                     && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-                let word = word || !self.quoted && dashed && self.tie == Tie::Sign;
+                // Of Terraform's: `random_password.db.result`.
+                let attribute = value.split('.').count() >= 3
+                    && value.bytes().all(|byte| byte.is_ascii_lowercase() || b"_.".contains(&byte));
+                let word = word || !self.quoted && (dashed || attribute) && self.tie == Tie::Sign;
                 (!code && !word && value::is_given(value) && !is_prose(value) && !is_short_number(value))
                     .then_some(Kind::Password)
             }

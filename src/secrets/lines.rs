@@ -60,7 +60,7 @@ pub(super) fn secrets(path: &str, line: &str) -> Vec<(usize, Kind)> {
     }
     found.extend(credential(line));
     found.extend(of_format(path, line).map(|at| (at, Kind::Password)));
-    if line.len() < 16 << 10 {
+    if line.len() < 2 << 10 {
         found.extend(of_command(line).into_iter().map(|at| (at, Kind::Password)));
     }
     found

@@ -59,11 +59,43 @@ fn column_in(written: &str, line: &str, column: usize) -> Option<usize> {
     Some(written[..at].chars().count() + column.saturating_sub(indent).max(1))
 }
 
-/// A line as far as a column, in a source that has nothing else.
+/// A line as far as a column, in a source that has nothing else. Of what stands before, only names are shown: another secret may
+/// be among it.
 pub(super) fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
-    let shown: String = line.chars().take(column - 1).collect();
+    let shown = names_alone(line.chars().take(column - 1));
     let text = format!("{}{shown}…", "\n".repeat(number - 1));
     Place { source: Source::new(name, text), line: number, column }
+}
+
+/// A text whose words are starred, but for names that `:` or `=` follows.
+fn names_alone(text: impl Iterator<Item = char>) -> String {
+    let text: Vec<char> = text.collect();
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let is_tie = |c: Option<&char>| matches!(c, Some(':' | '='));
+    let mut shown = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let length = text[at..].iter().take_while(|c| is_part(**c)).count();
+        if length == 0 {
+            // What has no letters may be a part of a secret, too.
+            let plain = text[at].is_whitespace() || "\"'=:,{}[]-#".contains(text[at]);
+            shown.push(if plain { text[at] } else { '*' });
+            at += 1;
+            continue;
+        }
+        let word = &text[at..at + length];
+        let behind: Vec<&char> =
+            text[at + length..].iter().skip_while(|c| "\"' ".contains(**c)).take(2).collect();
+        let before = text[..at].iter().rev().find(|c| !"\"' ".contains(**c));
+        let is_name = is_tie(behind.first().copied())
+            && !is_tie(behind.get(1).copied())
+            && !is_tie(before)
+            && length <= 40
+            && !word.iter().any(char::is_ascii_digit);
+        shown.extend(word.iter().map(|c| if is_name || *c == '-' { *c } else { '*' }));
+        at += length;
+    }
+    shown
 }
 
 /// The line in the file that `local:` names, or in a file of the tree that it names.

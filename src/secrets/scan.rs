@@ -17,6 +17,7 @@ use super::kind::{
     AUTHS, CONTAINERD_LOGIN, KEYED, Kind, WEB_KEY, all, base64, base64_url, is_bootstrap_token, is_web_token,
 };
 use super::{lines, token, value};
+use crate::report::Severity;
 
 /// A file with a zero among so many first bytes is no text (git's own rule).
 const PROBE: usize = 8000;
@@ -29,7 +30,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Levels of encodings inside of encodings.
 const MAX_DEPTH: usize = 6;
 /// Most bytes that the encodings in one text may unfold to, all together.
-const MAX_INSIDE: u64 = 64 << 20;
+const MAX_INSIDE: u64 = 16 << 20;
 /// Longest row of digits over several lines that is put together, in bytes.
 const MAX_BLOCK: usize = 1 << 20;
 /// Lines between the head of a private key and its first digits: `Proc-Type`, `DEK-Info`, and an empty one.
@@ -130,8 +131,8 @@ struct Scanner<'s> {
     tentative: Vec<(Hit, &'static str)>,
     /// What is known by where it stands in YAML and JSON.
     places: Documents,
-    /// What the last name says of the lines below it.
-    open: Option<Class>,
+    /// What the last name says of the lines below it, and how far its line is indented: they are further in, or of a list.
+    open: Option<(Class, usize)>,
     /// What `name:` said of the `value:` that follows.
     named: Option<Class>,
     block: Block,
@@ -194,8 +195,16 @@ impl<'s> Scanner<'s> {
                 line.drain(..cut);
                 again = line.len();
             }
-            if self.hits.len() >= MAX_HITS {
+            // Warnings must not hide what is an error.
+            if self.hits.iter().filter(|hit| is_error(hit)).count() >= MAX_HITS {
                 return Ok(());
+            }
+            if self.hits.len() > 4 * MAX_HITS {
+                let mut warnings = 0;
+                self.hits.retain(|hit| {
+                    warnings += usize::from(!is_error(hit));
+                    is_error(hit) || warnings <= MAX_HITS
+                });
             }
         }
     }
@@ -213,7 +222,11 @@ impl<'s> Scanner<'s> {
                 |other: &Hit| other.line == hit.line && (hit.column..hit.column + 32).contains(&other.column);
             !(is_general(hit.kind) && known.iter().any(near))
         });
-        self.hits.truncate(MAX_HITS);
+        if self.hits.len() > MAX_HITS {
+            self.hits.sort_by_key(|hit| !is_error(hit));
+            self.hits.truncate(MAX_HITS);
+            self.hits.sort_unstable();
+        }
         self.hits
     }
 
@@ -333,7 +346,9 @@ impl<'s> Scanner<'s> {
         let pairs = assign::pairs(line);
         // A name of its own begins a table, and no value.
         let below = pairs.is_empty() && !text.ends_with(':') && !text.contains(": ");
-        if let Some(class) = self.open.take().filter(|_| below) {
+        let indent = line.len() - line.trim_start().len();
+        let inside = |outer: usize| indent > outer || text.starts_with("- ");
+        if let Some((class, _)) = self.open.take().filter(|(_, outer)| below && inside(*outer)) {
             let value = text.trim_start_matches("- ").trim_matches(['"', '\'', ',']);
             let byte = value.as_ptr() as usize - line.as_ptr() as usize;
             self.hits.extend(Pair::below(class, byte, value).secret(None).map(|kind| at(byte, kind)));
@@ -343,7 +358,7 @@ impl<'s> Scanner<'s> {
             match pair.class {
                 Class::Name => self.named = assign::class(pair.value),
                 Class::Value => self.named = None,
-                class => self.open = pair.is_open().then_some(class),
+                class => self.open = pair.is_open().then_some((class, indent)),
             }
         }
     }
@@ -445,8 +460,12 @@ impl<'s> Scanner<'s> {
         }
         let mut bytes = unfolded.as_deref().unwrap_or(bytes);
         let hits = at_depth("", &mut bytes, self.depth + 1, self.budget).ok()?;
-        hits.first().map(|hit| hit.kind)
+        hits.iter().find(|hit| is_error(hit)).or(hits.first()).map(|hit| hit.kind)
     }
+}
+
+fn is_error(hit: &Hit) -> bool {
+    hit.kind.severity() == Severity::Error
 }
 
 /// Kinds that a name alone tells.

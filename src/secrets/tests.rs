@@ -268,6 +268,10 @@ fn tempting_innocents_are_none() {
         "kind: Secret\ndata:\n  password: \"{{ .Values.password | b64enc }}\"\nstringData:\n  token: ${TOKEN}\n".into(),
         format!("kind: Secret\ndata:\n  ca.crt: {}\n", encoded(&certificate)),
         "kind: SealedSecret\nspec:\n  encryptedData:\n    a: AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq\n".into(),
+        format!("kind: SealedSecret\nspec:\n  encryptedData:\n    password: AgBy{}\n    tls.key: AgA{}=\n", planted::alnum(800), planted::alnum(2001)),
+        "[client]\nuser=app\npassword=\nsocket=/run/mysqld/mysqld.sock\n".into(),
+        "[client]\n#password = \nport = 3306\nbind-address = 127.0.0.1\n".into(),
+        "[client]\nuser=app\n# password=\nsocket=/run/mysqld/mysqld.sock\n".into(),
         "valuesFrom:\n- kind: Secret\n  name: x\n---\nkind: ConfigMap\ndata:\n  a: b\n".into(),
         certificate,
         planted::pem("PUBLIC KEY", planted::PUBLIC),
@@ -302,4 +306,17 @@ fn tempting_innocents_are_none() {
     ];
     let found = innocents.iter().map(|text: &String| (text, hits("/etc/app/app.conf", text)));
     assert_eq!(found.filter(|(_, hits)| !hits.is_empty()).collect::<Vec<_>>(), []);
+}
+
+/// Hashes are warned about; so many of them hid a key.
+#[test]
+fn warnings_hide_no_error() {
+    let hashes: String = (0..200).map(|n| format!("u{n}:$6$saltsalt$abcdefghijklmnopqrstuvwxyz0123456789./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv:1::::::\n")).collect();
+    let text = hashes + &planted::pem("PRIVATE KEY", DIGITS);
+    let kinds = |text: &str| -> Vec<Kind> {
+        scan("x", text.as_bytes()).unwrap().into_iter().map(|hit| hit.kind).collect()
+    };
+    assert!(kinds(&text).contains(&Kind::PrivateKey), "{:?}", kinds(&text).len());
+    let inside = encoded(&text);
+    assert_eq!(kinds(&inside), [Kind::PrivateKey]);
 }

@@ -1,5 +1,7 @@
 //! Whether a value is a secret itself, or a place where one is filled in, a reference to one, or a word that everybody knows.
 
+use super::kind::base64;
+
 /// Longest value that is judged, in bytes.
 pub(super) const MAX_VALUE: usize = 1024;
 
@@ -182,6 +184,17 @@ pub(super) fn is_elsewhere(value: &str) -> bool {
     ELSEWHERE.iter().any(|begin| lower.starts_with(begin))
         || ["${", "{{", "$(", "<%", "#{", "%{", "}}"].iter().any(|part| value.contains(part))
         || FILES.iter().any(|end| value.ends_with(end))
+        || is_sealed(value)
+}
+
+/// Whether a value is sealed for a cluster's own key: base64 of the length of a session key by RSA of 4,096 bits (0x0200), the key
+/// and the text (Sealed Secrets, `crypto.HybridEncrypt`). Names beside it are those of the secret.
+fn is_sealed(value: &str) -> bool {
+    const LEAST: usize = 512 * 4 / 3;
+    value.len() >= LEAST
+        && value.starts_with("Ag")
+        && value.bytes().nth(2).is_some_and(|byte| b"ABCD".contains(&byte))
+        && value.bytes().all(|byte| base64(byte) || byte == b'=')
 }
 
 /// Whether a value only holds a secret's place, or is one that everybody tries first.

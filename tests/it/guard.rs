@@ -277,3 +277,59 @@ fn secrets_lie_outside_of_the_tree_where_the_build_is_told_to_and_are_given_out_
     let run = world.prebake(&build).ok();
     assert!(run.stderr.contains("kept/small was open to others (mode 0755)"), "{}", run.stderr);
 }
+
+#[test]
+fn no_directory_is_taken_for_secrets_that_holds_something_else_or_is_published() {
+    let world = secretive();
+    fs::create_dir_all(world.path("home/small/ignition")).unwrap();
+    fs::write(world.path("home/small/thesis.txt"), "precious").unwrap();
+    fs::write(world.path("home/small/ignition/mine.ign"), "precious").unwrap();
+    fs::create_dir_all(world.path("victim")).unwrap();
+    fs::create_dir_all(world.path("links")).unwrap();
+    std::os::unix::fs::symlink("../victim", world.path("links/small")).unwrap();
+    let refused = |world: &World| {
+        for (directory, why) in [
+            ("home", "it holds other files"),
+            ("output", "trees are published in"),
+            ("output/small/current", "trees are published in"),
+            ("links", "it is a link"),
+        ] {
+            world.prebake(&["build", "recipes/small.yaml", "--private", directory]).fails(1, &[why]);
+        }
+        assert_eq!(world.names("home/small"), ["ignition", "thesis.txt"]);
+        assert_eq!(world.names("home/small/ignition"), ["mine.ign"]);
+        assert!(world.names("victim").is_empty());
+    };
+    refused(&world);
+    // A failure loses none that were in the tree.
+    assert_eq!(world.names("output/small/current/private/ignition"), ["control+n2.ign", "worker.ign"]);
+
+    // Another tree of the same name has its own.
+    world.prebake(&["build", "recipes/small.yaml", "--private", "kept"]).ok();
+    let other = ["build", "recipes/small.yaml", "--private", "kept", "--output", "other"];
+    world.prebake(&other).fails(1, &["it has those of", "output/small"]);
+    world
+        .prebake(&["verify", "output/small/current", "--private", "none"])
+        .fails(2, &["no secrets of `small`"]);
+    let serve = ["serve", "output/small/current", "--address", "127.0.0.1:0", "--guard", "--private", "none"];
+    crate::world::Run::of(world.command(&serve).output().unwrap()).fails(2, &["no secrets of `small`"]);
+
+    // Without private layers only what was written is removed.
+    world.edit("recipes/small.yaml", "    private: [join.ign]\n", "");
+    world.edit("recipes/small.yaml", ", private: [n2-key.ign]", "");
+    world.prebake(&["build", "recipes/small.yaml", "--private", "home"]).ok();
+    assert_eq!(world.names("home/small"), ["ignition", "thesis.txt"]);
+    world.prebake(&["build", "recipes/small.yaml", "--private", "kept"]).ok();
+    assert!(!world.path("kept/small").exists());
+}
+
+#[test]
+fn what_is_wrong_with_a_private_layer_is_told_without_its_lines() {
+    let world = secretive();
+    let layer = "variant: flatcar\nversion: 1.1.0\nstorage:\n  files:\n    - {path: /etc/pw, contents: {inline: SECRET-OF-ALL}, mod: 0600}\n";
+    world.write("recipes/join.bu", layer);
+    world.edit("recipes/small.yaml", "[join.ign]", "[join.bu]");
+    let run = world.prebake(&["build", "recipes/small.yaml"]);
+    run.fails(3, &["join.bu:5:"]);
+    assert!(!run.stderr.contains("SECRET-OF-ALL"), "{}", run.stderr);
+}

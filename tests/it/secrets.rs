@@ -336,3 +336,15 @@ fn what_the_kernels_arguments_may_say_loaders_scripts_may_repeat() {
     world.edit(RECIPE, "sysexts:", "public_secrets:\n  - {path: kernel_args, why: an example}\nsysexts:");
     world.build();
 }
+
+/// What is before a secret in its line may be another.
+#[test]
+fn a_finding_shows_no_other_secret_of_its_line() {
+    let world = World::new();
+    let layer = "variant: flatcar\nversion: 1.1.0\nstorage:\n  files:\n    - path: /etc/env\n      contents:\n        inline: |\n          DB_PASSWORD=Sup3rGeheim1 API_TOKEN=Zug4aBcD3fGh1jKl\n          curl -u admin:Sup3rGeheim3 -H \"X-Auth-Token: Zug4aBcD3fGh1jKl\" https://x\n          postgres://app:Sup3rGeheim4@db/x?password=Sup3rGeheim5\n";
+    world.write("recipes/leak.bu", layer);
+    world.edit("recipes/small.yaml", "ignition: [n2.ign]", "ignition: [n2.ign, leak.bu]");
+    let run = world.prebake(&["build", "recipes/small.yaml"]);
+    run.fails(3, &["leak.bu:8:", "API_TOKEN=…"]);
+    assert!(!run.stderr.contains("Geheim") && !run.stderr.contains("Zug4"), "{}", run.stderr);
+}

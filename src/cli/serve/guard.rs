@@ -76,7 +76,13 @@ impl GuardArgs {
         let guard = Guard::new(self.guard_life).outside(self.private.clone());
         let site = server.site();
         if let Some(tree) = site.place.directory() {
+            private::named(self.private.as_deref(), &site.manifest.name)?;
             let top = guard.private(tree, &site.manifest.name);
+            if !top.exists() {
+                tell!(
+                    "warning: the tree has no private configs, so --guard has nothing to give; --private says where they lie"
+                );
+            }
             if let Some(exposed) = private::exposed(&top).into_iter().next() {
                 return Err(Exposed { top, exposed }.into());
             }
