@@ -193,7 +193,7 @@ fn is_sealed(value: &str) -> bool {
     const LEAST: usize = 512 * 4 / 3;
     value.len() >= LEAST
         && value.starts_with("Ag")
-        && value.bytes().nth(2).is_some_and(|byte| b"ABCD".contains(&byte))
+        && value.as_bytes().get(2).is_some_and(|byte| b"ABCD".contains(byte))
         && value.bytes().all(|byte| base64(byte) || byte == b'=')
 }
 
