@@ -234,11 +234,14 @@ registry.k8s.io/etcd:3.5.24-0
             (with("\"3.10\"", "\"3.10@sha256:00\""), ""),
             (with("\"3.10\"", "\"\\u001b[31m\""), ""),
             (with("\"v1.12.0\"", "\"v1/../../evil:1\""), ""),
+            (with("\"3.10\"", "\"3\u{1b}[2J\u{7}\""), "hidden characters"),
+            (with("\"3.5.24-0\"", "\"3\u{1b}[2J\""), "is no row"),
         ];
         for (source, expected) in cases {
             let error = images(&source, "v1.33.13").unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.hint().unwrap().contains("--kubernetes-version v1.33.13"), "{error}");
+            assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
         }
         assert!(images(CONSTANTS, "v1.24.17").unwrap_err().to_string().contains("older than v1.25"));
     }

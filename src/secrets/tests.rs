@@ -320,3 +320,22 @@ fn warnings_hide_no_error() {
     let inside = encoded(&text);
     assert_eq!(kinds(&inside), [Kind::PrivateKey]);
 }
+
+#[test]
+fn maps_of_yaml_in_one_line_hold_secrets_and_a_shells_remark_is_none() {
+    let found = |text: &str| !scan("x", text.as_bytes()).unwrap().is_empty();
+    for secret in [
+        "db: {user: app, password: S3same!ouvre}\n",
+        "logins: [{name: a, password: S3same!ouvre}, {name: b}]\n",
+        "auth: {token: abcDEF123456abcDEF}\n",
+    ] {
+        assert!(found(secret), "{secret}");
+    }
+    for innocent in [
+        ": \"${PASSWORD:?must be set}\"\n",
+        "PASSWORD=${DB_PASS:?set DB_PASS}\n",
+        "password = random_password.db.result\n",
+    ] {
+        assert!(!found(innocent), "{innocent}");
+    }
+}

@@ -378,6 +378,7 @@ fn a_mirror_in_the_environment_that_is_no_url_is_told_with_its_variable() {
         ("http://mirror.example,mirror", "`mirror`"),
         ("http://", "`http:`"),
         ("ftp://me:s3cr3t@mirror.example", "`ftp://***@mirror.example`"),
+        ("me:s3cr3t@mirror.example:80", "`***@mirror.example:80`"),
     ] {
         let mut command = world.command(&["build", "recipes/small.yaml"]);
         let run = Run::of(command.env("PREBAKE_MIRROR_FLATCAR", mirror).output().unwrap());
