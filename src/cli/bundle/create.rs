@@ -13,6 +13,7 @@ use crate::bundle::create::Contents;
 use crate::bundle::index::name_flaw;
 use crate::bundle::signatures::Signatures;
 use crate::cli::signing::SignArgs;
+use crate::clock::LAST;
 use crate::error::Result;
 use crate::store;
 
@@ -144,8 +145,7 @@ fn expiry(text: &str) -> Result<SystemTime, String> {
         .map_err(|_| "a day such as 2027-03-31, or a time such as 30d".to_owned())?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let end = now.checked_add(span).map(|end| end.as_secs().div_ceil(DAY) * DAY);
-    // What RFC 3339 can say.
-    let end = end.filter(|end| *end < 253_402_300_800).ok_or("that is after the year 9999")?;
+    let end = end.filter(|end| *end <= LAST.as_secs()).ok_or("that is after the year 9999")?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(end))
 }
 

@@ -89,7 +89,8 @@ impl VerifyArgs {
         let mut are_minisign = false;
         for path in &signatures {
             let is_named = path.extension().is_some_and(|extension| extension == "minisig");
-            are_minisign |= is_minisign(&read(path)?) || is_named && !openpgp::is_signature(&read(path)?);
+            let bytes = read(path)?;
+            are_minisign |= is_minisign(&bytes) || is_named && !openpgp::is_signature(&bytes);
         }
         match &signatures[..] {
             _ if are_minisign => self.minisign(&signatures),

@@ -7,6 +7,8 @@ use std::io::{Read, Write};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+use super::gzip;
+
 pub const RSA: &str = "MIICWwIBAAKBgQCwl/zl9w5EncnosDwgqpTc2twyoUR3AoWwq5/6zEGJsA29edWmZE0EwCcm5kz9ZzwU/F5+zd11nfmeYVSwvkweIz/Tyy27GhlTwygyKPpDrMXXTIIX2ndh3SqJmC1a3trN8GHZeh5c2CiNcbitQhatRUZ7QHNkMVGrRvBWo9mOSQIDAQABAoGAO2xZgHS7C2HhQHiVMxTTlOHcuPjFVhq2K/YElltHLnLcnMazmxMjS5bxVcinXZnwgMtPbPIPNHXdOmtcGUFf0TC1vlG2EM7jvlZFXYBkXShFNBRek7HrHXRkZ85SukCUvdh/Ul9FZfmZghWJnRj24ZN5gZ9oXEV+PQSfQo4XAlUCQQDojoo4K5WFSdAjd3n8v5ECW6pd5uxakq3j3zBZpWM4qby5gFdxZKM/ci51I8nOAOmuswztTLW8hu7RVyFygBRLAkEAwmU9jeVu5oQFqTB+5lYxG80oAOG5mpVSChrbp/nCANGJaqQLAZy5bx0nzL80kPSRv8vervlF7J6YWOY3QUgDOwJAfkP+Ofc4DJGCJ++T1S4xzoT0oF1kEN04+tNQjivlDnviUxmi4JdSp30YSlOvG2GVf1wJ9cHDnuPoQNM8/s0ZtwJAHB9bVVDQx2ZoDz7lzNrBRf1bAS2mlTdu4+lYx6c5KrclgxjyQqxyoyF7pYIvz5yiDTYoI/YJ6J5U+d9sNPR/CwJAflArXOGAsWi41P5WnNeBZ2uNzvy59DW7E52F0mP/v6nXiKxFcxl6hSKySyUx7xU6a9futjv2NJqxdl8Z8ynftw==";
 pub const EC_PKCS8: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQgAthZLZI+XYDXMzjCHc9opx+555cmkKj4+Pqm50V7ehRANCAAT16dIuQ0Rxp1uv0lyAtFxlUiYqPoktdeIyFcOunnuYDFZLYu649nHw0Rm53C5a64zvx1+fozZdiz34tTM9O9mW";
 pub const EC_SEC1: &str = "MHcCAQEEIEIALYWS2SPl2A1zM4wh3PaKcfueeXJpCo+Pj6pudFe3oAoGCCqGSM49AwEHoUQDQgAE9enSLkNEcadbr9JcgLRcZVImKj6JLXXiMhXDrp57mAxWS2LuuPZx8NEZudwuWuuM78dfn6M2XYs9+LUzPTvZlg==";
@@ -42,13 +44,6 @@ fn wrapped(text: &str, width: usize) -> String {
 }
 pub fn pem(label: &str, body: &str) -> String {
     format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", wrapped(body, 64))
-}
-fn gzip(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::default())
-        .read_to_end(&mut out)
-        .unwrap();
-    out
 }
 fn zlib(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
