@@ -120,17 +120,21 @@ fn rest(mut stream: TcpStream) -> String {
 fn who_does_not_end_a_head_is_told_so_and_who_does_not_begin_one_is_hung_up_on() {
     let tree = small_tree();
     let time = Duration::from_millis(300);
-    let server = Here::limited(tree.path(), Limits { head_time: time, idle: time, ..Limits::default() });
+    let server = Here::limited(tree.path(), Limits { head_time: time, ..Limits::default() });
     let mut stream = connect(&server.address);
     stream.write_all(b"GET /ipxe HTTP/1.1\r\nHos").unwrap();
     let said = rest(stream);
     assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("Connection: close"), "{said}");
     server.tells("cut Some(408)");
 
+    let server = Here::limited(tree.path(), Limits { idle: time, ..Limits::default() });
     assert_eq!(rest(connect(&server.address)), "");
-    let mut stream = connect(&server.address);
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert!(rest(stream).ends_with("matchbox\n"), "an answer, and silence");
+    // An answer, and silence; one whose request comes too late on a slow machine is hung up on, too.
+    http::soon(|| {
+        let mut stream = connect(&server.address);
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        rest(stream).ends_with("matchbox\n")
+    });
 }
 
 #[test]
@@ -247,14 +251,15 @@ fn beyond_all_connections_a_client_waits_until_another_is_gone() {
 #[test]
 fn who_stops_reading_is_cut_off_and_who_reads_slowly_is_not() {
     let tree = large_tree();
-    let limits = Limits { window: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { window: Duration::from_secs(3), ..Limits::default() };
     let server = Here::limited(tree.path(), limits);
     let request = b"GET /assets/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let mut slow = connect(&server.address);
     slow.write_all(request).unwrap();
     let mut stuck = connect(&server.address);
     stuck.write_all(request).unwrap();
-    let mut buffer = vec![0; 1 << 20];
+    // All of it in 8 s.
+    let mut buffer = vec![0; 160 << 10];
     let mut read = 0;
     while server.told("takes hardly anything") == 0 {
         read += slow.read(&mut buffer).unwrap();
@@ -313,7 +318,7 @@ fn a_thousand_connections_cost_a_little_memory_each_whether_they_rest_or_load() 
         http::Server::prebake_with(tree.path(), &["--address", "127.0.0.1:0", "--max-per-client", "2000"]);
     // What is needed once, for whichever number of connections.
     assert_eq!(get(&address, "/assets/large", "Range: bytes=0-999999\n").status, 206);
-    let before = server.memory();
+    let (before, files) = (server.memory(), server.open_files());
     let ask = |request: &str| -> Vec<TcpStream> {
         let streams = (0..COUNT).map(|_| {
             let mut stream = connect(&address);
@@ -327,6 +332,7 @@ fn a_thousand_connections_cost_a_little_memory_each_whether_they_rest_or_load() 
     let rested = server.memory();
     assert!(rested < before + REST * COUNT, "{before} KiB, then {rested} KiB");
     drop(resting);
+    http::soon(|| server.open_files() < files + 10);
     let loading = ask("/assets/large");
     let loaded = server.memory();
     assert!(loaded < before + LOAD * COUNT, "{before} KiB, then {loaded} KiB");

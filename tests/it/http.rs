@@ -203,6 +203,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+    }
+
     /// Waits for its end; the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use super::answer::{Answer, TEXT};
 use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::limits::MAX_HEADERS;
+use super::linger::Lingering;
 use super::patience::Patient;
 use super::pulse::Pulse;
 use super::segments::Segment;
@@ -79,7 +80,9 @@ where
             async move { Ok::<_, Infallible>(answer(&exchange, via, pulse, request).await) }
         }
     });
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits)), service);
+    // An answer may leave before all of its request came: a report that is too long, a body that nobody asked for.
+    let stream = Lingering::new(Patient::new(stream, limits), limits.head_time, stop.clone());
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,

@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use hyper::{StatusCode, Version};
 use rustix::net::SendFlags;
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -20,6 +20,7 @@ use super::connection;
 use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::field;
 use super::head::{self, Head, Refusal};
+use super::linger;
 use super::patience::Patience;
 use super::pulse::Pulse;
 use super::segments::Segment;
@@ -35,8 +36,6 @@ const READ: usize = 4 << 10;
 /// What the kernel may hold, in bytes, of a transfer that takes turns with its client's others; it takes twice as much
 /// (socket(7)). That is enough for 1 Gb/s over 2 ms.
 const NARROW: usize = 128 << 10;
-/// What is still taken from a client that was refused, so that it reads why before the connection is reset: bytes, time.
-const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(2));
 
 /// Answers on a connection until it ends; why, if it broke off.
 pub async fn serve(
@@ -66,7 +65,7 @@ pub async fn serve(
         let version = head.parts.version;
         let reply = connection.exchange.answer(via, head.parts, Ok(String::new())).await;
         if !connection.send(reply, version, keep_alive).await? {
-            return connection.stream.shutdown().await;
+            return connection.close().await;
         }
     }
     Ok(())
@@ -129,7 +128,7 @@ impl Connection {
     }
 
     /// Says why a request is not answered, and closes.
-    async fn refuse(mut self, Refusal { status, why }: Refusal) -> io::Result<()> {
+    async fn refuse(self, Refusal { status, why }: Refusal) -> io::Result<()> {
         self.exchange.cut(self.via.peer, Some(status), why);
         let headers = [("content-type", super::answer::TEXT.to_owned())];
         let mut text = format_head(status, &headers, Some(why.len() as u64 + 1), "close");
@@ -140,11 +139,12 @@ impl Connection {
             SendFlags::empty(),
         )
         .await?;
-        self.stream.shutdown().await?;
-        let (bytes, time) = LINGER;
-        let mut rest = self.stream.take(bytes);
-        let _ = tokio::time::timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-        Ok(())
+        self.close().await
+    }
+
+    /// Closes once the client has what it was told, though it may still send.
+    async fn close(self) -> io::Result<()> {
+        linger::close(self.stream, self.exchange.limits.head_time, self.stop).await
     }
 
     /// Sends an answer; whether the connection stays.

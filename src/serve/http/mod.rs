@@ -9,6 +9,7 @@ pub mod field;
 pub mod head;
 pub mod http1;
 pub mod limits;
+pub mod linger;
 pub mod listen;
 pub mod patience;
 pub mod proofs;

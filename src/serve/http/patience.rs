@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { window: Duration::from_millis(50), window_bytes: 10, ..Limits::default() }
+        Limits { window: Duration::from_millis(400), window_bytes: 10, ..Limits::default() }
     }
 
     #[tokio::test]
@@ -215,13 +215,13 @@ mod tests {
         let mut patience = Patience::new(&limits(), None);
         let never = std::future::pending;
         // It had no chance to take anything yet.
-        let pause = tokio::time::sleep(Duration::from_millis(120));
+        let pause = tokio::time::sleep(Duration::from_millis(500));
         patience.pause(pause, never).await.unwrap();
         let soon = Instant::now() + Duration::from_millis(1);
         patience.wait(std::future::pending(), Some(soon)).await.unwrap();
         let error = patience.pause(std::future::pending::<()>(), never).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let pause = tokio::time::sleep(Duration::from_millis(120));
+        let pause = tokio::time::sleep(Duration::from_millis(500));
         patience.pause(pause, || std::future::ready(Ok(()))).await.unwrap();
     }
 
@@ -236,12 +236,14 @@ mod tests {
         let reader = tokio::spawn(async move {
             let mut buffer = [0; 16];
             let mut read = 0;
-            while read < 160 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            while read < 240 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 read += tokio::io::AsyncReadExt::read(&mut far, &mut buffer).await.unwrap();
             }
         });
-        Patient::new(near, &limits()).write_all(&[0; 160]).await.unwrap();
+        // Longer than the window in all, and ten times as fast as it must be.
+        let limits = Limits { window: Duration::from_secs(1), ..limits() };
+        Patient::new(near, &limits).write_all(&[0; 240]).await.unwrap();
         reader.await.unwrap();
     }
 }

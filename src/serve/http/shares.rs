@@ -192,8 +192,9 @@ mod tests {
         while sent[1].load(Ordering::Relaxed) < 2 << 20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let greedy = sent[0].load(Ordering::Relaxed);
+        // Whenever it is looked at.
+        let [greedy, other] = [0, 1].map(|client| sent[client].load(Ordering::Relaxed));
         tasks.iter().for_each(|task| task.abort());
-        assert!((1 << 20..3 << 20).contains(&greedy), "{greedy}");
+        assert!((other / 2..other * 3 / 2).contains(&greedy), "{greedy} and {other}");
     }
 }
