@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
 
-use crate::http::{SOON, connect, get, read_reply};
+use crate::http::{connect, get, read_reply, soon};
+use crate::tftp;
 use crate::world::World;
 
 /// A server whose standard error is ours to read, to leave or to close.
@@ -46,10 +46,7 @@ impl Told {
     /// The first answer to a request by TFTP: an opcode.
     fn tftp(&self, name: &str) -> u8 {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        socket.send_to(format!("\0\u{1}{name}\0octet\0").as_bytes(), self.tftp).unwrap();
-        let mut answer = [0; 600];
-        let (_, from) = socket.recv_from(&mut answer).unwrap();
+        let (answer, from) = tftp::ask(&socket, format!("\0\u{1}{name}\0octet\0").as_bytes(), self.tftp);
         socket.send_to(b"\0\x05\0\0enough\0", from).unwrap();
         answer[1]
     }
@@ -79,8 +76,8 @@ impl Told {
         let many: Vec<_> = (0..300).map(|_| connect(&self.http)).collect();
         drop(many);
         assert!(self.process.try_wait().unwrap().is_none(), "it ended");
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(get(&self.http, "/boot.ipxe", "").status, 200);
+        // They count until the server has seen that they are gone.
+        soon(|| get(&self.http, "/boot.ipxe", "").status == 200);
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -25,6 +25,9 @@ const MAX_TRANSFERS: usize = 256;
 const MAX_TRANSFERS_OF_ONE: usize = 8;
 /// How long running transfers may go on once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
+/// A client that answered within this time is in the midst of its transfer: its request is an older copy that came late. One that
+/// starts anew has been silent for longer, and asks again if not.
+const LIVELY: Duration = Duration::from_secs(5);
 
 /// A TFTP server on a bound socket.
 pub struct Server {
@@ -40,10 +43,31 @@ pub struct Server {
 /// A transfer that runs.
 struct Running {
     request: Request,
-    /// Whether the client has answered.
-    heard: Arc<AtomicBool>,
-    began: Instant,
+    heard: Arc<Heard>,
     task: AbortHandle,
+}
+
+/// When the client of a transfer last answered.
+struct Heard {
+    began: Instant,
+    /// Milliseconds from then to the last answer, and one; 0 for none.
+    last: AtomicU64,
+}
+
+impl Heard {
+    fn never() -> Heard {
+        Heard { began: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn note(&self) {
+        self.last.store(self.began.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// How long it has been silent, if it ever answered.
+    fn silence(&self) -> Option<Duration> {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed).checked_sub(1)?);
+        Some(self.began.elapsed().saturating_sub(last))
+    }
 }
 
 impl Server {
@@ -100,8 +124,11 @@ impl Server {
             }
         };
         if let Some(running) = self.running.get(&peer) {
-            // The request again, since the first answer is still on its way: that one is sent again by itself.
-            if running.request == request && !running.heard.load(Ordering::Relaxed) {
+            // The request again, since the first answer is still on its way, or was until now: that one is sent again by itself.
+            let is_copy = running.request == request
+                && !running.task.is_finished()
+                && running.heard.silence().is_none_or(|silence| silence < LIVELY);
+            if is_copy {
                 return;
             }
             // From the same port it cannot be another client: this one has given the old transfer up.
@@ -115,7 +142,7 @@ impl Server {
         if self.running.len() >= MAX_TRANSFERS && !self.end_unheard() {
             return;
         }
-        let heard = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(Heard::never());
         let client = Client {
             peer,
             listener: self.socket.local_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |own| own.ip()),
@@ -128,13 +155,13 @@ impl Server {
             client.serve(asked).await;
             peer
         });
-        self.running.insert(peer, Running { request, heard, began: Instant::now(), task });
+        self.running.insert(peer, Running { request, heard, task });
     }
 
     /// Ends the oldest transfer to a client that was never heard of, for its address may be forged; whether there was one.
     fn end_unheard(&mut self) -> bool {
-        let unheard = self.running.iter().filter(|(_, running)| !running.heard.load(Ordering::Relaxed));
-        let Some(peer) = unheard.min_by_key(|(_, running)| running.began).map(|(peer, _)| *peer) else {
+        let unheard = self.running.iter().filter(|(_, running)| running.heard.silence().is_none());
+        let Some(peer) = unheard.min_by_key(|(_, running)| running.heard.began).map(|(peer, _)| *peer) else {
             return false;
         };
         if let Some(running) = self.running.remove(&peer) {
@@ -164,7 +191,7 @@ struct Client {
     listener: IpAddr,
     files: Arc<Files>,
     notices: Notices,
-    heard: Arc<AtomicBool>,
+    heard: Arc<Heard>,
 }
 
 impl Client {
@@ -258,7 +285,7 @@ impl Client {
             match received {
                 Ok(length) => {
                     if let Some(reply) = Reply::parse(&buffer[..length]) {
-                        self.heard.store(true, Ordering::Relaxed);
+                        self.heard.note();
                         return Some(reply);
                     }
                 }
