@@ -114,19 +114,21 @@ impl ServeArgs {
         say::queue();
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
-            for listener in &listeners {
-                tell!("listening on {}", listener.url().map_err(&socket)?);
-            }
+            let urls: Vec<String> =
+                listeners.iter().map(Listener::url).collect::<io::Result<_>>().map_err(&socket)?;
             let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
             let proofs = self.storm.proofs(&content.site());
             let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
             let server = self.guard.apply(self.storm.apply(server))?;
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
+            let netboot = netboot.transpose().map_err(&socket)?;
+            // Last of what may be refused: whoever waits for these lines takes them for a server that answers.
+            urls.iter().for_each(|url| tell!("listening on {url}"));
             let told = serving(&server.site());
             tell!("{told}");
             let (ended, end) = watch::channel(false);
-            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
-            let netboot = netboot.transpose().map_err(&socket)?.map(|netboot| tokio::spawn(netboot.run(end)));
+            let netboot = netboot.map(|netboot| tokio::spawn(netboot.run(end)));
             let watch = tokio::spawn(keep_watch(monitor.clone()));
             manager.ready(&told);
             let (mut interrupted, mut is_whole) = (false, true);

@@ -142,10 +142,13 @@ fn another_machine_or_a_made_up_token_gets_nothing_and_leaves_the_token_good() {
 #[test]
 fn a_token_that_comes_too_late_is_told_to_have_expired() {
     let guarded = Guarded::new(&["--guard-life", "2s"]);
-    let late = guarded.secret("52-54-00-00-00-01");
+    let boot = guarded.boot("52-54-00-00-00-01");
+    let secret = boot.replace("/boot.ign", &format!("/config.ign?mac=52-54-00-00-00-01&uuid={UUID}"));
     std::thread::sleep(std::time::Duration::from_millis(2100));
-    let reply = guarded.get(&late);
-    assert!(reply.status == 410 && reply.text().contains("expired"), "{reply:?}");
+    for late in [boot, secret] {
+        let reply = guarded.get(&late);
+        assert!(reply.status == 410 && reply.text().contains("expired"), "{reply:?}");
+    }
 }
 
 #[test]
@@ -173,8 +176,8 @@ fn machines_without_secrets_boot_as_ever_and_without_a_guard_a_tree_says_that_it
     let world = secretive();
     let mut command = world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]);
     let mut server = Server::start(&mut command);
-    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
     server.says("machines get with --guard only");
+    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
     let script = get(&address, &format!("/ipxe?mac=52-54-00-00-00-01&uuid={UUID}"), "").text();
     assert!(!script.contains("guarded"), "{script}");
     assert_eq!(get(&address, "/guarded/x/boot.ign", "").status, 404);
@@ -240,7 +243,9 @@ fn what_others_can_read_of_private_is_refused_told_and_put_right() {
             "{}",
             verified.stdout
         );
-        serve().fails(1, &["is open to others", &format!("(mode {mode:04o})"), "chmod -R go= "]);
+        let refused = serve();
+        refused.fails(1, &["is open to others", &format!("(mode {mode:04o})"), "chmod -R go= "]);
+        assert!(!refused.stderr.contains("listening"), "it said that it serves: {}", refused.stderr);
         let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
         let told = format!("{path} was open to others (mode {mode:04o})");
         assert!(run.stderr.contains("warning: ") && run.stderr.contains(&told), "{}", run.stderr);
