@@ -34,8 +34,9 @@ macro_rules! tell {
 const WAITING: usize = 1024;
 /// Characters of a line of a server's log. Machines say who they are in a few hundred.
 const LONGEST: usize = 1024;
-/// How long the end of the process waits for lines that are still to be written.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for lines that are still to be written; only where nobody reads them, or the machine
+/// hardly runs, it waits at all.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why standard output took no more, if it did not.
 static REFUSED: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -111,7 +112,7 @@ pub fn queue() {
     }
 }
 
-/// Waits until what was queued is written, for a second at most: the last call before the process ends.
+/// Waits until what was queued is written, for [`PATIENCE`] at most: the last call before the process ends.
 pub fn flush() {
     let Some(queue) = QUEUE.get() else { return };
     let (last, started) = (queue.accepted.load(Ordering::Acquire), Instant::now());
