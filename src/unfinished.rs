@@ -432,12 +432,19 @@ impl Directory {
     }
 
     /// Gives it its name, which nothing may have yet but an empty directory.
-    pub fn rename(self, target: &Path) -> io::Result<()> {
+    pub fn rename(mut self, target: &Path) -> io::Result<()> {
         together(|| {
             fs::rename(self.scratch.path(), target)?;
-            drop(self.scratch.keep());
+            self.scratch.disable_cleanup(true);
             Ok(())
         })
+    }
+}
+
+impl Drop for Directory {
+    /// [`TempDir`] tries once, and a disk that fails one call would leave all of it.
+    fn drop(&mut self) {
+        clear(self.scratch.path(), Claimed::Whole);
     }
 }
 

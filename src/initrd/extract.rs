@@ -53,7 +53,9 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
     let place = if is_there { directory } else { store::directory_of(directory) };
     fs::create_dir_all(place).map_err(store::Error::io("create", place))?;
     if is_there {
+        // In both an earlier run may have had its stage.
         unfinished::sweep(directory);
+        unfinished::sweep(store::directory_of(directory));
         let mut entries = fs::read_dir(directory).map_err(store::Error::io("list", directory))?;
         if entries.next().is_some() {
             return Err(Error::Exists { path: directory.into() });

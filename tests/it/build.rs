@@ -9,6 +9,7 @@ use std::time::Duration;
 use prebake::manifest::Manifest;
 
 use crate::judges::matchbox::check_tree;
+use crate::kills::Span;
 use crate::lab::mirror::Mirror;
 use crate::world::{PRIMARY, Run, VERSION, World, after_one, peak_memory};
 
@@ -156,18 +157,12 @@ fn directory_umask_time_zone_and_thread_count_leave_no_trace_in_the_build_id() {
 
 #[test]
 fn a_build_that_is_killed_at_any_point_leaves_nothing_half_and_the_rerun_gives_the_same_build_id() {
-    let expected = World::new().build();
-    let world = World::new();
-    for delay in (0..60).step_by(3) {
-        let mut child = world
-            .command(&["build", "recipes/small.yaml"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        thread::sleep(Duration::from_millis(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    let (unharmed, world) = (World::new(), World::new());
+    let mut span = Span::of(|| drop(unharmed.build()));
+    let expected = unharmed.current().unwrap();
+    for round in 0..20 {
+        let mut command = world.command(&["build", "recipes/small.yaml"]);
+        span.kill(command.stdout(Stdio::null()).stderr(Stdio::null()), f64::from(round) / 20.0);
         world.objects(); // asserts that every object is whole
         if let Some(current) = world.current() {
             assert_eq!(current, expected);

@@ -49,6 +49,7 @@ mod interrupts;
 mod judges;
 mod key;
 mod key_vendor;
+mod kills;
 mod kubernetes;
 mod lint;
 mod loaders;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prebake::digest::Sha256;
 use prebake::manifest::Manifest;
@@ -10,6 +10,7 @@ use prebake::trust::Rotation;
 use serde_json::json;
 
 use super::{Desk, VARIED, json};
+use crate::kills::Span;
 use crate::world::World;
 
 /// Every file of a published tree is what its manifest says, and nothing else lies there.
@@ -190,29 +191,18 @@ fn an_import_that_is_killed_at_any_moment_leaves_nothing_half_and_goes_on_where_
     desk.create("old", "old.bundle", &["--sequence", "1"]).ok();
     desk.create("new", "new.bundle", &["--sequence", "2"]).ok();
     let import = ["bundle", "import", "new.bundle", "--trust", "site.pub"];
-    // The shorter of two, or most would be done before they are killed.
-    let whole = [(), ()].map(|()| {
-        for directory in ["store", "output"] {
-            let _ = fs::remove_dir_all(desk.path(directory));
-        }
-        let started = Instant::now();
-        desk.prebake(&import).ok();
-        started.elapsed()
-    });
-    let whole = whole[0].min(whole[1]);
-    let mut interrupted = 0;
-    for round in 0..20 {
+    let mut span = Span::of(|| drop(desk.prebake(&import).ok()));
+    let (mut interrupted, mut round) = (0, 0);
+    while round < 20 || interrupted < 10 {
         for directory in ["store", "output"] {
             fs::remove_dir_all(desk.path(directory)).unwrap();
         }
         desk.import("old.bundle", &["--trust", "site.pub"]).ok();
-        let mut child = desk.command(&import).stdout(std::process::Stdio::null()).spawn().unwrap();
         // Somewhere in each twentieth of it.
         let random =
             f64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_micros() % 1000) / 1000.0;
-        std::thread::sleep(whole.mul_f64((f64::from(round) + random) / 20.0));
-        child.kill().unwrap();
-        interrupted += u32::from(!child.wait().unwrap().success());
+        let part = (f64::from(round % 20) + random) / 20.0;
+        interrupted += u32::from(span.kill(desk.command(&import).stdout(std::process::Stdio::null()), part));
 
         let current = fs::read_link(desk.path("output/small/current")).unwrap();
         assert!(current == Path::new(&old) || current == Path::new(&new), "round {round}: {current:?}");
@@ -230,6 +220,6 @@ fn an_import_that_is_killed_at_any_moment_leaves_nothing_half_and_goes_on_where_
             names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert!(!names.iter().any(|name| name.starts_with(".tmp-")), "round {round}: {names:?}");
+        round += 1;
     }
-    assert!(interrupted >= 10, "{interrupted} of 20 were killed before they were done");
 }
