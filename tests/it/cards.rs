@@ -4,14 +4,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use prebake::output::IPXE_LOCAL;
 use serde_json::Value;
 
 use crate::boots::{PATIENCE, lab_with};
-use crate::http::{Server, get, send};
+use crate::http::{Server, get, send, soon};
 use crate::install::{DISK, INSTALLER, did, install_by, stand_ins_for_disks, world};
 use crate::judges;
 use crate::lab::machine::{self, DISK_SERIAL, Machine};
@@ -297,13 +295,7 @@ impl Asked {
         assert_eq!(get(&self.0, &format!("/ipxe?{query}"), "").status, 200);
         // What was sent is told of a moment later than it arrives.
         let mac = query[4..21].replace('-', ":");
-        for _ in 0..500 {
-            if self.macs().contains(&mac) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the server never saw {mac}");
+        soon(|| self.macs().contains(&mac));
     }
 
     /// What an installer gets: status, and which config or why none.

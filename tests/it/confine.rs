@@ -26,7 +26,8 @@ fn built() -> World {
 /// The kernel's words on every thread of a server.
 fn threads(server: &Server) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
-    tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap()).collect()
+    // A thread may end while the list is read.
+    tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok()).collect()
 }
 
 fn of<'s>(status: &'s str, key: &str) -> Vec<&'s str> {

@@ -2,8 +2,9 @@
 //!
 //! `PREBAKE_FLOOD_SECONDS` says how long the flood lasts.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -225,17 +226,29 @@ fn odd(index: u32) -> String {
     format!("0a-{:02x}-{:02x}-{:02x}-00-00", index >> 16 & 255, index >> 8 & 255, index & 255)
 }
 
-/// A request of a machine, at the address behind which all of them are. It asks again where it is told to, as iPXE and Ignition do.
+/// A request of a machine, at the address behind which all of them are. It asks again where it is told to, as iPXE and Ignition do,
+/// for as long as any of them is answered: on a slow machine its turn comes late.
 fn ask(http: &str, head: &str, body: &str) -> Reply {
-    for _ in 0..60 {
-        let mut stream = connect(http);
+    /// Of a whole rack that loads at once, on a machine that hardly runs.
+    const PATIENCE: Duration = Duration::from_secs(600);
+    static ANSWERED: Mutex<Option<Instant>> = Mutex::new(None);
+    let began = Instant::now();
+    while ANSWERED.lock().unwrap().map_or(began, |last| last.max(began)).elapsed() < PATIENCE {
+        let stream = connect(http);
+        // All machines behind one address take turns.
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
             "{head} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        if stream.write_all(request.as_bytes()).is_ok() {
-            let reply = read_reply(&mut std::io::BufReader::new(stream), true);
+        let mut answer = std::io::BufReader::new(&stream);
+        // In a full house its connection may be the one that is closed, if it rested for long: a loader tries again, too.
+        if (&stream).write_all(request.as_bytes()).is_ok()
+            && answer.fill_buf().is_ok_and(|some| !some.is_empty())
+        {
+            let reply = read_reply(&mut answer, true);
             if reply.status != 503 {
+                *ANSWERED.lock().unwrap() = Some(Instant::now());
                 return reply;
             }
         }

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::Shutdown;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::http::connect;
 use crate::lab::machine::{self, Machine, Stall};
 use crate::lab::mirror::{Fault, Mirror};
 use crate::lab::release;
@@ -17,12 +18,12 @@ const BOOT: Duration = Duration::from_secs(240);
 
 /// One request on a connection of its own: the head and the body, as far as they came.
 fn ask(mirror: &Mirror, method: &str, path: &str, headers: &str) -> (String, Vec<u8>) {
-    let mut stream = TcpStream::connect(mirror.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut stream = connect(&mirror.address().to_string());
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").unwrap();
+    // The mirror waits for another request, unless there will be none.
+    stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
-    // The mirror keeps the connection open, so the read ends by its timeout unless a fault ends it.
-    let _ = stream.read_to_end(&mut answer);
+    stream.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
     let body = answer.split_off(end + 4);
     (String::from_utf8(answer).unwrap(), body)
@@ -76,7 +77,16 @@ fn the_mirror_makes_the_faults_it_is_asked_for() {
     assert_eq!(body, b"0123");
     assert_eq!(ask(&mirror, "GET", "/page", "").1, b"01\xcd3456789");
     assert!(ask(&mirror, "GET", "/page", "").0.starts_with("HTTP/1.1 503"));
-    assert_eq!(ask(&mirror, "GET", "/page", "").1, b"012");
+    let mut stalled = connect(&mirror.address().to_string());
+    stalled.write_all(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n012") {
+        let mut byte = [0];
+        stalled.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    stalled.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    stalled.read(&mut [0]).unwrap_err();
     assert_eq!(ask(&mirror, "GET", "/page", "").1, b"0123456789");
     assert_eq!(mirror.requests().len(), 5);
 }

@@ -7,13 +7,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::http::SOON;
 use crate::lab::mirror::{Fault, Mirror, Request, Unclear};
 use crate::world::{Run, VERSION, World};
 
@@ -538,7 +538,7 @@ fn the_mirror_answers_a_plain_question() {
     // The stand-in itself: nothing above says anything if it does not.
     let world = World::new();
     let mut stream = TcpStream::connect(world.mirror.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     stream.write_all(b"GET /stable/amd64-usr/current/version.txt HTTP/1.0\r\n\r\n").unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).unwrap();

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -235,10 +234,12 @@ fn udhcpd(config: &Path) -> String {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(500));
+    let (mut stderr, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    // It has read all of it before it says so, and ends without that word where there is no such interface.
+    while !said.contains(": started, ") && stderr.read_line(&mut said).unwrap() > 0 {}
     let _ = child.kill();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8(output.stderr).unwrap()
+    child.wait().unwrap();
+    said
 }
 
 #[test]
