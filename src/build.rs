@@ -208,7 +208,7 @@ impl Project {
                 return Err(drifted(drift).into());
             }
         }
-        let http = Http::new(Mirrors::new(&self.recipe.mirrors)?, limits.http);
+        let http = Http::new(Mirrors::new(&self.recipe.mirrors)?, limits.http).observed(observer);
         let fetcher = Fetcher::new(&http, store, observer, &self.recipe.trust).offline(limits.offline);
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,

@@ -37,7 +37,7 @@ pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
 
 /// The nearest time from 1970 to 9999: others have no form in RFC 3339 or HTTP that everybody reads, and what writes those panics
 /// at them. No other room writes times for people or protocols by itself (`clippy.toml`).
-fn shown(time: SystemTime) -> SystemTime {
+pub fn shown(time: SystemTime) -> SystemTime {
     time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
 }
 

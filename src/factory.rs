@@ -184,7 +184,7 @@ async fn components(
         return Err(build::Error::Offline { missing }.into());
     }
     observer.notice(Event::FetchPlanned { inputs: absent.len(), size: None });
-    let http = Http::new(Mirrors::new(&BTreeMap::new())?, limits.http);
+    let http = Http::new(Mirrors::new(&BTreeMap::new())?, limits.http).observed(observer);
     let trust = Trust::default();
     let fetcher = Fetcher::new(&http, store, observer, &trust);
     let none = BTreeMap::new();

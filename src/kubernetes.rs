@@ -119,7 +119,7 @@ fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
 ///
 /// # Errors
 /// [`kubeadm::Error`].
-pub async fn look_up(recipe: &Recipe, mut lock: Lock, http: &Http) -> Result<Lock> {
+pub async fn look_up(recipe: &Recipe, mut lock: Lock, http: &Http<'_>) -> Result<Lock> {
     let Some(kubernetes) = &recipe.kubernetes else { return Ok(lock) };
     let version = &kubernetes.version.value;
     let unread = |source| kubeadm::Error::Unread { version: version.clone(), source };

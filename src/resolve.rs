@@ -194,7 +194,7 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
 
 /// The version that a recipe wishes for; of `latest` the one that every board has, should they differ.
 #[expect(clippy::expect_used, reason = "a recipe without an architecture is refused when it is read")]
-pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http) -> Result<Version> {
+pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Result<Version> {
     let mut found = Vec::new();
     for board in boards {
         found.push(board.resolve(&recipe.release.version, http).await?);
@@ -218,7 +218,7 @@ pub fn unlocked_users<'r>(recipe: &'r Recipe, lock: Option<&Lock>) -> impl Itera
 
 /// The SSH keys of all GitHub users: the locked ones, or what they publish now. What GitHub says is not verified, only
 /// pinned: a key that is added there later reaches no machine before the lock moves.
-pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http) -> Result<lock::SshKeys> {
+pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> Result<lock::SshKeys> {
     let mut keys = lock::SshKeys::new();
     for user in github_users(recipe) {
         let locked = lock.and_then(|lock| lock.ssh_keys.get(user));

@@ -100,7 +100,7 @@ impl ExplainArgs {
         let notices: Notices = Arc::new(|_| {});
         Ok(match (&self.tree, &self.matchbox) {
             (Some(tree), _) => {
-                let additions = Additions { signer: None, nodes: self.nodes.clone() };
+                let additions = Additions { nodes: self.nodes.clone(), ..Additions::default() };
                 Some(Content::tree(tree, Box::new(Tree::directory), additions, notices)?)
             }
             (None, Some(directory)) => {

@@ -120,13 +120,14 @@ impl ServeArgs {
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
             let proofs = self.storm.proofs(&content.site());
             let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
-            let server = self.guard.apply(self.storm.apply(server))?;
+            let server = self.guard.apply(self.storm.apply(server));
             let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
             let netboot = netboot.transpose().map_err(&socket)?;
             // Last of what may be refused: whoever waits for these lines takes them for a server that answers.
             urls.iter().for_each(|url| tell!("listening on {url}"));
             let told = serving(&server.site());
             tell!("{told}");
+            server.site().lack.iter().for_each(|lack| tell!("warning: {lack}"));
             let (ended, end) = watch::channel(false);
             let netboot = netboot.map(|netboot| tokio::spawn(netboot.run(end)));
             let watch = tokio::spawn(keep_watch(monitor.clone()));
@@ -163,7 +164,7 @@ impl ServeArgs {
     fn content(&self, notices: Notices, files: &mut Files) -> Result<Content> {
         let tree = self.tree.as_deref();
         let tree = tree.map(|tree| Ok::<_, Error>((tree, self.bundle.opener(tree, files)?))).transpose()?;
-        self.matchbox.content(tree, self.nodes.as_deref(), notices, files)
+        self.matchbox.content(tree, self.nodes.as_deref(), self.guard.secrets(), notices, files)
     }
 
     /// Who is told of what happens: the log on stderr, and what watches over the machines.

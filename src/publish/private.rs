@@ -229,6 +229,53 @@ pub fn named(outside: Option<&Path>, name: &str) -> Result<(), Absent> {
     }
 }
 
+/// Secrets that no server gives to machines.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// A person named where they lie, and they do not.
+    #[error(transparent)]
+    Absent(#[from] Absent),
+    /// They are no secret on this host.
+    #[error("{} is open to others than its owner (mode {:04o}), and --guard is there to keep it from them", exposed.path.display(), exposed.mode)]
+    Exposed {
+        /// The private part.
+        top: PathBuf,
+        /// The first of what is open.
+        exposed: Exposed,
+    },
+}
+
+impl Advice for Unfit {
+    fn exit(&self) -> Exit {
+        match self {
+            Unfit::Absent(error) => error.exit(),
+            Unfit::Exposed { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Unfit::Absent(error) => error.hint(),
+            Unfit::Exposed { top, .. } => {
+                Some(format!("chmod -R go= {}; what was readable may be known: replace it", top.display()))
+            }
+        }
+    }
+}
+
+/// Whether a tree has a private part, of which machines may be given something.
+///
+/// # Errors
+/// It is not where a person said, or others may read it.
+pub fn judge(tree: &Path, outside: Option<&Path>, name: &str) -> Result<bool, Unfit> {
+    named(outside, name)?;
+    let top = directory(tree, outside, name);
+    match exposed(&top).into_iter().next() {
+        Some(exposed) => Err(Unfit::Exposed { top, exposed }),
+        None => Ok(top.exists()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

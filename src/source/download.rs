@@ -68,7 +68,7 @@ pub(super) enum Received {
 
 /// One body on its way, over all attempts.
 pub(super) struct Download<'a> {
-    pub(super) http: &'a Http,
+    pub(super) http: &'a Http<'a>,
     pub(super) store: &'a Store,
     pub(super) observer: &'a dyn Observer,
     /// The input's id.

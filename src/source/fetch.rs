@@ -271,7 +271,7 @@ impl MayPass for Error {
 /// Fetches inputs for one recipe.
 pub struct Fetcher<'a> {
     /// The client.
-    pub http: &'a Http,
+    pub http: &'a Http<'a>,
     /// Where the bytes go.
     pub store: &'a Store,
     /// Who listens.
@@ -368,7 +368,7 @@ pub fn judge_claim(
 
 impl<'a> Fetcher<'a> {
     /// A fetcher that trusts what the recipe trusts. The key is read when the first signature needs it.
-    pub fn new(http: &'a Http, store: &'a Store, observer: &'a dyn Observer, trust: &'a Trust) -> Self {
+    pub fn new(http: &'a Http<'a>, store: &'a Store, observer: &'a dyn Observer, trust: &'a Trust) -> Self {
         let (key, copy) = (OnceCell::new(), OnceCell::new());
         Fetcher { http, store, observer, trust, offline: false, key, copy, fresh: Mutex::default() }
     }
@@ -557,7 +557,7 @@ impl<'a> Fetcher<'a> {
             most: super::most(&want.url),
             state: State::default(),
         };
-        let retrying = |reason: &str| self.observer.notice(Event::FetchRetry { id: &want.id, reason });
+        let retrying = |reason: &str, _| self.observer.notice(Event::FetchRetry { id: &want.id, reason });
         let attempt = async |url: &str, patience: &mut Patience| {
             download.attempt(url, &|| expectation.verifier(), patience).await
         };

@@ -162,7 +162,7 @@ impl Board {
     pub async fn resolve(
         &self,
         wish: &VersionWish,
-        http: &http::Http,
+        http: &http::Http<'_>,
     ) -> Result<Version, crate::error::Error> {
         let VersionWish::Latest = wish else {
             let VersionWish::Exactly(version) = wish else { unreachable!("two variants") };
@@ -179,7 +179,7 @@ impl Board {
         &self,
         version: &str,
         before: Option<&str>,
-        http: &http::Http,
+        http: &http::Http<'_>,
         error: http::Error,
     ) -> crate::error::Error {
         let signature = format!("{VERSION_TXT}.sig");
@@ -191,7 +191,7 @@ impl Board {
             let ask = async |url: &str, _: &mut http::Patience| {
                 http.get_part(url, None, http::Part { range: 0..1, validator: None }).await.map(drop)
             };
-            if http.each(&url, &|_| {}, ask).await.is_err_and(|error| error.is_missing()) {
+            if http.each(&url, &http.tells(&url), ask).await.is_err_and(|error| error.is_missing()) {
                 file = signed.to_owned();
             }
         }

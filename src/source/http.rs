@@ -32,6 +32,7 @@ pub use self::error::{By, Error, MayPass};
 use super::Mirrors;
 use super::oci::{Endpoint, Logins};
 use super::throttle::Throttle;
+use crate::event::{Event, Observer};
 
 /// Largest body of the small texts (`version.txt`, signatures, digest files, keys), in bytes.
 pub const SMALL: u64 = 1 << 20;
@@ -41,6 +42,8 @@ const ATTEMPTS: u32 = 3;
 const SLOWEST: u64 = 100;
 /// The longest `Retry-After` that is obeyed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A pause of this length is told, and how long it is.
+const TOLD_PAUSE: Duration = Duration::from_secs(5);
 /// How much of a refusal's body is looked at, in bytes, and for how long.
 const MAX_WORDS: usize = 64 << 10;
 const WORDS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,12 +66,13 @@ impl Default for Options {
 }
 
 /// A client that knows the mirrors. Nothing is set up before the first request.
-pub struct Http {
+pub struct Http<'o> {
     client: OnceCell<Client>,
     mirrors: Mirrors,
     options: Options,
     throttle: Throttle,
     logins: Logins,
+    observer: Option<&'o dyn Observer>,
 }
 
 /// A range of a body, and what the rest of it was.
@@ -80,11 +84,23 @@ pub struct Part {
     pub validator: Option<String>,
 }
 
-impl Http {
+impl<'o> Http<'o> {
     /// A client for these mirrors.
     pub fn new(mirrors: Mirrors, options: Options) -> Self {
         let throttle = Throttle::new(options.limit_rate);
-        Http { client: OnceCell::new(), mirrors, options, throttle, logins: Logins::default() }
+        Http {
+            client: OnceCell::new(),
+            mirrors,
+            options,
+            throttle,
+            logins: Logins::default(),
+            observer: None,
+        }
+    }
+
+    /// With somebody who is told of long pauses.
+    pub fn observed(self, observer: &'o dyn Observer) -> Self {
+        Http { observer: Some(observer), ..self }
     }
 
     /// A small text, whole.
@@ -94,7 +110,7 @@ impl Http {
 
     /// The same, with the URL that answered. An HTML page is none of the texts that are asked for.
     pub async fn text(&self, url: &str) -> Result<(Vec<u8>, Asked), Error> {
-        self.each(url, &|_| {}, async |url: &str, _: &mut Patience| {
+        self.each(url, &self.tells(url), async |url: &str, _: &mut Patience| {
             let mut body = self.get(url, Some(SMALL)).await?;
             let bytes = body.bytes().await?;
             match words::page(&bytes) {
@@ -103,6 +119,15 @@ impl Http {
             }
         })
         .await
+    }
+
+    /// Tells of a pause before a text is asked for again. Texts come one after the other: what a person would not notice is not told.
+    pub fn tells(&self, url: &str) -> impl Fn(&str, Duration) {
+        move |reason, pause| {
+            if pause >= TOLD_PAUSE && let Some(observer) = self.observer {
+                observer.notice(Event::FetchRetry { id: &masked(url), reason });
+            }
+        }
     }
 
     /// Whether bodies are held back on this side.
@@ -124,7 +149,7 @@ impl Http {
     pub async fn each<T, E: From<Error> + MayPass>(
         &self,
         url: &str,
-        retrying: &dyn Fn(&str),
+        retrying: &dyn Fn(&str, Duration),
         mut attempt: impl AsyncFnMut(&str, &mut Patience) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut first = None;
@@ -142,8 +167,12 @@ impl Http {
                     first.get_or_insert(error);
                     break;
                 };
-                retrying(&reason);
-                patience.pause(pause).await;
+                let pause = patience.next_pause(pause);
+                match pause >= TOLD_PAUSE {
+                    true => retrying(&format!("{reason}; asked again in {} s", pause.as_secs()), pause),
+                    false => retrying(&reason, pause),
+                }
+                tokio::time::sleep(pause).await;
             }
         }
         Err(first.expect("there is at least one candidate"))
@@ -306,17 +335,17 @@ impl Patience {
         self.left = ATTEMPTS + 1;
     }
 
-    /// Waits before the next attempt: 0.2 s, then four times longer each time, or what the server asks for.
-    async fn pause(&mut self, asked: Option<Duration>) {
+    /// How long to wait before the next attempt: 0.2 s, then four times longer each time, or what the server asks for.
+    fn next_pause(&mut self, asked: Option<Duration>) -> Duration {
         let backoff = Duration::from_millis(200) * 4u32.pow(ATTEMPTS.saturating_sub(self.left));
         self.left -= 1;
-        tokio::time::sleep(asked.map_or(backoff, |asked| asked.clamp(backoff, LONGEST_PAUSE))).await;
+        asked.map_or(backoff, |asked| asked.clamp(backoff, LONGEST_PAUSE))
     }
 }
 
 /// The body of an answer while it arrives.
 pub struct Body<'h> {
-    http: &'h Http,
+    http: &'h Http<'h>,
     url: Asked,
     stream: Stream,
     unpacker: Option<Unpacker>,

@@ -33,7 +33,7 @@ pub fn path(store: &Store, primary: Fingerprint) -> PathBuf {
 pub async fn trusted(
     trust: &Trust,
     store: &Store,
-    http: &Http,
+    http: &Http<'_>,
     observer: &dyn Observer,
 ) -> Result<TrustedKey, Error> {
     if trust.key.is_some()
@@ -67,7 +67,7 @@ pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error
 }
 
 /// Fetches the vendor's key file and stores it, unless it is older than the stored copy.
-pub async fn update(primary: Fingerprint, store: &Store, http: &Http) -> Result<Update, Error> {
+pub async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Result<Update, Error> {
     let bytes = http.small(KEY_URL).await?;
     let key = TrustedKey::parse(KEY_URL, &bytes, primary)?;
     key.must_be_whole(KEY_URL)?;

@@ -199,7 +199,7 @@ impl fmt::Display for Endpoint<'_> {
 /// Finds out what references mean, and stores the documents that say so.
 pub struct Resolver<'r> {
     /// The client.
-    pub http: &'r Http,
+    pub http: &'r Http<'r>,
     /// Where documents go.
     pub store: &'r Store,
     /// Who listens.
@@ -339,7 +339,7 @@ impl Resolver<'_> {
         expected: Option<Expected>,
     ) -> Result<Fetched, Error> {
         let id = image.to_string();
-        let retrying = |reason: &str| self.observer.notice(Event::FetchRetry { id: &id, reason });
+        let retrying = |reason: &str, _| self.observer.notice(Event::FetchRetry { id: &id, reason });
         let attempt = async |asked: &str, _: &mut Patience| -> Result<_, fetch::Error> {
             let mut body = self.http.get(asked, Some(MAX_DOCUMENT)).await?;
             let claimed: Option<Sha256> =

@@ -33,12 +33,20 @@ pub struct Here {
 impl Here {
     /// Serves a tree.
     pub fn serve(tree: &Path, shape: impl FnOnce(Server) -> Server + Send + 'static) -> Here {
+        Here::serve_on(Listener::bind("127.0.0.1:0").unwrap(), tree, shape)
+    }
+
+    /// The same on a socket that listens.
+    pub fn serve_on(
+        listener: Listener,
+        tree: &Path,
+        shape: impl FnOnce(Server) -> Server + Send + 'static,
+    ) -> Here {
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
         let notices: Notices = Arc::new({
             let told = told.clone();
             move |notice| told.lock().unwrap().push(words(notice))
         });
-        let listener = Listener::bind("127.0.0.1:0").unwrap();
         let address = listener.address().unwrap().to_string();
         let content = Arc::new(
             Content::tree(

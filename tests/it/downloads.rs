@@ -1,7 +1,7 @@
 //! Bytes on bad roads: what breaks is fetched on, what lies is refused, and nothing is fetched twice.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,6 +164,21 @@ fn a_second_build_waits_for_the_body_that_the_first_one_fetches() {
     assert!(first.wait().unwrap().success());
     assert!(run.stderr.contains("another prebake is fetching it"), "{}", run.stderr);
     assert!(world.mirror.sent() - before < 21 << 20, "the body was sent twice");
+}
+
+/// `Retry-After: 999999999` was waited for without a word (attacks.md, siblings of C-M11).
+#[test]
+fn a_server_that_bids_to_come_back_in_years_is_asked_again_in_a_minute_and_that_is_told() {
+    for end in [INITRD, ".sig"] {
+        let busy = move |request: &Request| request.path.ends_with(end) && request.earlier == 0;
+        let world = World::with_faults(move |request| busy(request).then_some(Fault::Busy(999_999_999)));
+        let mut build = world.command(&["build", "recipes/small.yaml"]).stderr(Stdio::piped()).spawn().unwrap();
+        let told = BufReader::new(build.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let line = told.inspect(|line| eprintln!("{line}")).find(|line| line.contains("asked again in 60 s"));
+        let _ = (build.kill(), build.wait());
+        let line = line.unwrap();
+        assert!(line.contains("429") && line.contains(end.trim_start_matches('.')), "{line}");
+    }
 }
 
 #[test]

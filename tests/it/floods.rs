@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 use prebake::serve::http::limits;
 
 use crate::http::{Reply, Server, connect, read_reply, soon, try_connect_from};
+use crate::lab::network::{ADDRESS, BRIDGE, Network};
+use crate::streams::Wire;
 use crate::world::World;
 
 /// What a rack has; some sites have all of it behind one address.
@@ -19,8 +22,9 @@ const RACK: u32 = 500;
 /// What a server may have of a machine's memory, whatever strangers do, in KiB.
 const MEMORY: u64 = 300 << 10;
 
-/// A rack of machines with a secret each, and a server with all its ways in.
+/// A rack of machines with a secret each, and a server with all its ways in, on a network where everything of it lives.
 struct Site {
+    network: Network,
     world: World,
     server: Server,
     http: String,
@@ -39,6 +43,8 @@ fn uuid(index: u32) -> String {
 impl Site {
     fn new() -> Site {
         limits::allow_open_files();
+        let network = Network::new();
+        network.enter();
         let world = World::new();
         world.release_file("flatcar_production_pxe.vmlinuz", &vec![b'k'; 1 << 20]);
         world.release_file("flatcar_production_pxe_image.cpio.gz", &vec![b'i'; 16 << 20]);
@@ -58,9 +64,11 @@ impl Site {
         world.write("ipxe/undionly.kpxe", "bios");
         world.write("ipxe/boot.efi", vec![b'e'; 1 << 20]);
         let mut command =
-            world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0", "--guard"]);
+            world.command(&["serve", "output/small/current", "--address", "0.0.0.0:0", "--guard"]);
         command.args(["--tls-address", "127.0.0.1:0", "--tls-generate", "ca", "--tls-name", "localhost"]);
         command.args(["--tftp=127.0.0.1:0", "--ipxe-dir", "ipxe", "--state", "state.json"]);
+        let range = "10.77.0.100-10.77.0.200";
+        command.args(["--dhcp", "--interface", BRIDGE, "--dhcp-range", range]);
         let mut server = Server::start(&mut command);
         let mut at = |scheme: &str| {
             let words = format!("listening on {scheme}://");
@@ -68,14 +76,65 @@ impl Site {
             let line = known.unwrap_or_else(|| server.says(&words));
             line.rsplit('/').next().unwrap().to_owned()
         };
-        let (http, tls, tftp) = (at("http"), at("https"), at("tftp"));
-        Site { world, server, http, tls, tftp }
+        let (http, tls, tftp) = (at("http").replace("0.0.0.0", "127.0.0.1"), at("https"), at("tftp"));
+        Site { network, world, server, http, tls, tftp }
+    }
+}
+
+/// Asks for addresses in the name of ever other machines, through a card of its own.
+fn ask_for_addresses(
+    network: &Network,
+    goes_on: impl Fn() -> bool,
+    sent: &AtomicU64,
+) {
+    let client = network.client("52:54:00:00:00:66");
+    client.ip("addr add 10.77.0.2/24 dev eth0");
+    client.enter();
+    let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
+    let mut index = 0;
+    while goes_on() {
+        index += 1;
+        for chunk in 0..100 {
+            // A DISCOVER (RFC 2131, table 1): request, Ethernet, six bytes of address, the magic cookie, option 53, and the end.
+            let mut packet = [0; 300];
+            packet[..3].copy_from_slice(&[1, 1, 6]);
+            packet[28..34].copy_from_slice(&[2, 0, (index >> 16) as u8, (index >> 8) as u8, index as u8, chunk]);
+            packet[236..244].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
+            let _ = socket.send_to(&packet, (ADDRESS, 67));
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Connections over TLS whose clients ask for much, take nothing, and answer pings.
+fn take_nothing(tls: &str, authority: &Path, address: u8, goes_on: impl Fn() -> bool, sent: &AtomicU64) {
+    const PATHS: [&str; 4] =
+        ["/assets/flatcar/4593.2.5/flatcar_production_pxe_image.cpio.gz", "/status", "/report", "/events"];
+    let mut open: Vec<Wire> = Vec::new();
+    while goes_on() {
+        let windows = [0, 1, 65_535];
+        let wire = try_connect_from([127, 0, 0, address], tls)
+            .and_then(|socket| Wire::open(socket, authority, windows[open.len() % windows.len()]));
+        if let Ok(mut wire) = wire {
+            for stream in 0..8 {
+                let path = PATHS[if stream < 5 { 0 } else { stream - 4 }];
+                let asked = wire.ask(1 + 2 * stream as u32, path);
+                sent.fetch_add(u64::from(asked.is_ok()), Ordering::Relaxed);
+            }
+            open.push(wire);
+        }
+        if open.len() >= 250 {
+            open.retain_mut(|wire| wire.ping().and_then(|()| wire.hear(Duration::from_millis(1))).is_ok());
+        }
     }
 }
 
 /// Every way to be a burden, each from addresses of its own, until told to stop. What is refused is tried again.
 fn flood<'s>(
     scope: &'s thread::Scope<'s, '_>,
+    network: &'s Network,
+    authority: &'s Path,
     site: [&str; 3],
     stop: &'static AtomicBool,
     sent: &'static AtomicU64,
@@ -122,6 +181,11 @@ fn flood<'s>(
                 }
             }
         });
+    }
+    scope.spawn(move || ask_for_addresses(network, goes_on, sent));
+    for address in 140..148 {
+        let tls = tls.clone();
+        scope.spawn(move || take_nothing(&tls, authority, address, goes_on, sent));
     }
     // Connections that say the beginning of TLS and no more.
     scope.spawn(move || {
@@ -290,6 +354,7 @@ fn a_rack_behind_one_address_boots_with_its_secrets_while_strangers_flood_in_eve
     let seconds = std::env::var("PREBAKE_FLOOD_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
     eprintln!("server {} at {}, {}, {}", site.server.id(), site.http, site.tls, site.tftp);
     let (mut most, mut worst) = (0, Duration::ZERO);
+    let authority = site.world.path("ca/ca.crt");
     thread::scope(|scope| {
         struct Stop;
         impl Drop for Stop {
@@ -298,7 +363,7 @@ fn a_rack_behind_one_address_boots_with_its_secrets_while_strangers_flood_in_eve
             }
         }
         let stop = Stop;
-        flood(scope, [&site.http, &site.tls, &site.tftp], &STOP, &SENT);
+        flood(scope, &site.network, &authority, [&site.http, &site.tls, &site.tftp], &STOP, &SENT);
         thread::sleep(Duration::from_secs(1));
         let started = Instant::now();
         let rack: Vec<_> = (0..RACK)

@@ -254,6 +254,46 @@ fn what_others_can_read_of_private_is_refused_told_and_put_right() {
     }
 }
 
+/// A new tree was judged at the start of a server alone: what others could read was given out after a swap.
+#[test]
+fn a_new_build_whose_secrets_others_can_read_is_served_only_when_they_are_closed() {
+    let mut guarded = Guarded::new(&[]);
+    guarded.world.edit("recipes/small.yaml", "console=ttyS0", "console=ttyS1");
+    guarded.world.build();
+    let private = guarded.world.path("output/small/current").canonicalize().unwrap().join("private");
+    let open = |mode| fs::set_permissions(&private, fs::Permissions::from_mode(mode)).unwrap();
+    let script = |guarded: &Guarded| guarded.get(&format!("/ipxe?mac=52-54-00-00-00-01&uuid={UUID}")).text();
+    let problems = |guarded: &Guarded| {
+        let status: serde_json::Value = serde_json::from_slice(&guarded.get("/status").body).unwrap();
+        status["problems"].to_string()
+    };
+    open(0o755);
+    assert!(script(&guarded).contains("ttyS0"));
+    guarded.server.says("still serving the old build: ");
+    let told = problems(&guarded);
+    assert!(told.contains("private is open to others") && told.contains("(mode 0755)"), "{told}");
+    open(0o700);
+    crate::http::soon(|| script(&guarded).contains("ttyS1"));
+    guarded.server.says("now serving ");
+    assert_eq!(problems(&guarded), "[]");
+    assert!(guarded.get(&guarded.secret("52-54-00-00-00-01")).text().contains("SECRET-OF-ALL"));
+}
+
+/// Secrets that moved out of the trees (`build --private`) were missed by nobody but the machines.
+#[test]
+fn a_tree_without_secrets_is_told_of_wherever_somebody_looks_if_machines_should_be_given_some() {
+    let mut guarded = Guarded::new(&[]);
+    guarded.world.edit("recipes/small.yaml", "console=ttyS0", "console=ttyS1");
+    guarded.world.prebake(&["build", "recipes/small.yaml", "--private", "kept"]).ok();
+    let script = guarded.get(&format!("/ipxe?mac=52-54-00-00-00-01&uuid={UUID}")).text();
+    assert!(script.contains("ttyS1"), "{script}");
+    let line = guarded.server.says("now serving ");
+    assert!(line.contains("warning: the tree has no private configs") && line.contains("--private"), "{line}");
+    let status: serde_json::Value = serde_json::from_slice(&guarded.get("/status").body).unwrap();
+    let told = status["problems"].to_string();
+    assert!(told.contains("the tree has no private configs"), "{told}");
+}
+
 /// findings C, §4: `rsync` and `aws s3 sync` of a tree published what is private.
 #[test]
 fn secrets_lie_outside_of_the_tree_where_the_build_is_told_to_and_are_given_out_from_there() {

@@ -81,6 +81,7 @@ mod squashfs;
 mod status;
 mod store;
 mod storms;
+mod streams;
 mod sysext_flaws;
 mod sysext_settings;
 mod sysexts;

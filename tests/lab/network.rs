@@ -1,7 +1,10 @@
 //! A network of its own: a namespace with a bridge, on which servers run, and what is plugged into it. Needs root.
 
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The bridge, and its address, at which machines reach what listens in the namespace.
 pub const BRIDGE: &str = "br0";
@@ -79,6 +82,12 @@ impl Network {
         command_in(&self.namespace, program)
     }
 
+    /// Has this thread, and those that it starts, live in the network: what listens on it, and its own loopback, are theirs.
+    #[track_caller]
+    pub fn enter(&self) {
+        enter(&self.namespace);
+    }
+
     /// A place for a machine.
     pub fn plug(&self) -> Plug {
         self.plug_on(BRIDGE)
@@ -135,10 +144,23 @@ impl Client {
         run(&format!("-n {} {words}", self.namespace));
     }
 
+    /// Has this thread, and those that it starts, live with the client's network card.
+    #[track_caller]
+    pub fn enter(&self) {
+        enter(&self.namespace);
+    }
+
     /// A program that sees the client's network card and no other.
     pub fn command(&self, program: &str) -> Command {
         command_in(&self.namespace, program)
     }
+}
+
+/// A thread leaves a network with its end.
+#[track_caller]
+fn enter(namespace: &str) {
+    let place = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
 fn remove(namespace: &str) {

@@ -114,7 +114,7 @@ impl ImportArgs {
         let tree = Tree::chosen(bundle.clone(), None)?;
         let place = self.output.join(&tree.manifest().name).join(INVENTORY);
         let text = fs::read(nodes).map_err(store::Error::io("read the inventory", nodes))?;
-        Additions { signer: None, nodes: Some(nodes.to_owned()) }.to(tree)?;
+        Additions { nodes: Some(nodes.to_owned()), ..Additions::default() }.to(tree)?;
         Ok((place, text))
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::error::{Advice, Exit, Result};
 use crate::output::BaseUrl;
-use crate::publish::private::{self, DIRECTORY};
+use crate::publish::private::DIRECTORY;
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::http::server::Server;
 use crate::serve::process::confine::Files;
+use crate::serve::site::content::Secrets;
 
 /// Who gets what lies in the private part of a tree.
 #[derive(Args)]
@@ -34,63 +34,31 @@ pub struct GuardArgs {
     guard_any_address: bool,
 }
 
-/// Secrets that are no secret on this host.
-#[derive(Debug, thiserror::Error)]
-#[error("{} is open to others than its owner (mode {:04o}), and --guard is there to keep it from them", exposed.path.display(), exposed.mode)]
-struct Exposed {
-    top: PathBuf,
-    exposed: private::Exposed,
-}
-
-impl Advice for Exposed {
-    fn exit(&self) -> Exit {
-        Exit::Failed
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(format!("chmod -R go= {}; what was readable may be known: replace it", self.top.display()))
-    }
-}
-
 impl GuardArgs {
     /// Allows reading where secrets lie outside of the tree.
     pub fn files(&self, files: &mut Files) {
         self.private.iter().for_each(|private| files.read(private));
     }
 
+    /// Where the secrets lie that machines are given, if they are.
+    pub fn secrets(&self) -> Option<Secrets> {
+        self.guard.then(|| Secrets { outside: self.private.clone() })
+    }
+
     /// Has a server guard its tree, if that is wanted. A tree with secrets that nobody guards is told of: its machines boot
     /// without them.
-    ///
-    /// # Errors
-    /// Secrets that anybody on this host may read.
-    pub fn apply(&self, server: Server) -> Result<Server> {
+    pub fn apply(&self, server: Server) -> Server {
         if !self.guard {
             if server.site().place.directory().is_some_and(|tree| tree.join(DIRECTORY).exists()) {
                 tell!("the tree has private configs, which machines get with --guard only");
             }
-            return Ok(server);
-        }
-        if server.site().place.directory().is_none() {
-            tell!("warning: a bundle has no private configs, so --guard has nothing to give");
+            return server;
         }
         let guard = Guard::new(self.guard_life).outside(self.private.clone());
-        let site = server.site();
-        if let Some(tree) = site.place.directory() {
-            private::named(self.private.as_deref(), &site.manifest.name)?;
-            let top = guard.private(tree, &site.manifest.name);
-            if !top.exists() {
-                tell!(
-                    "warning: the tree has no private configs, so --guard has nothing to give; --private says where they lie"
-                );
-            }
-            if let Some(exposed) = private::exposed(&top).into_iter().next() {
-                return Err(Exposed { top, exposed }.into());
-            }
-        }
         let guard = if self.guard_any_address { guard.any_address() } else { guard };
-        Ok(server.guard(match &self.guard_url {
+        server.guard(match &self.guard_url {
             Some(url) => guard.base_url(url.to_string()),
             None => guard,
-        }))
+        })
     }
 }

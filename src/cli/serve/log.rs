@@ -40,7 +40,10 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
             format!("{mac} DHCP not answered {firmware}: {why}")
         }
         Notice::Tftp(tftp) => tftp_line(tftp),
-        Notice::Swapped(site) => format!("now {}", serving(site)),
+        Notice::Swapped(site) => {
+            let lack = site.lack.as_ref().map(|lack| format!("; warning: {lack}")).unwrap_or_default();
+            format!("now {}{lack}", serving(site))
+        }
         Notice::Flawed(flaw) => format!("warning: {flaw}"),
         Notice::Warning { peer, text } => format!("warning: {peer}: {text}"),
         Notice::Kept(error) => {

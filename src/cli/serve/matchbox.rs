@@ -11,7 +11,7 @@ use crate::error::{Advice, Exit, Result};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::Files;
-use crate::serve::site::content::{Additions, Content, Open};
+use crate::serve::site::content::{Additions, Content, Open, Secrets};
 use crate::serve::site::datadir::Settings;
 use crate::store;
 
@@ -143,13 +143,14 @@ impl MatchboxArgs {
         &self,
         tree: Option<(&Path, Open)>,
         nodes: Option<&Path>,
+        secrets: Option<Secrets>,
         notices: Notices,
         files: &mut Files,
     ) -> Result<Content> {
         let signer = self.signer()?;
         if let Some((tree, open)) = tree {
             nodes.iter().for_each(|nodes| files.read(store::directory_of(nodes)));
-            let additions = Additions { signer, nodes: nodes.map(Path::to_owned) };
+            let additions = Additions { signer, nodes: nodes.map(Path::to_owned), secrets };
             return Ok(Content::tree(tree, open, additions, notices)?);
         }
         if nodes.is_some() {

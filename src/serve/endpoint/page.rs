@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::routes::{Request, World};
@@ -18,7 +19,7 @@ const JS: &str = include_str!("page/page.js");
 
 /// The page with its style and script inside, so that it is one answer and needs nothing else; and the policy that lets
 /// the browser run just these two and talk to nobody but this server.
-static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
+static PAGE: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     let page = HTML.replace("/*STYLE*/", CSS).replace("/*SCRIPT*/", JS);
     let policy = [
@@ -31,7 +32,7 @@ static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
         "form-action 'none'".to_owned(),
         "frame-ancestors 'none'".to_owned(),
     ];
-    (page, policy.join("; "))
+    (page.into(), policy.join("; "))
 });
 
 /// The page for browsers, which say that they take HTML; Matchbox's answer for all others.
@@ -45,7 +46,7 @@ pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
         return Answer::text("matchbox\n").header("vary", "accept");
     }
     let (page, policy) = &*PAGE;
-    Answer::new(200, "text/html; charset=utf-8", page.as_str())
+    Answer::shared(200, "text/html; charset=utf-8", page.clone())
         .header("vary", "accept")
         .header("content-security-policy", policy.as_str())
         .header("x-content-type-options", "nosniff")

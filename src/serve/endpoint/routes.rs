@@ -129,7 +129,7 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
 /// loader. Nothing if there is neither.
 pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
     if let Some(bytes) = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader)) {
-        return Some((Answer::new(200, "application/efi", bytes), Labels::default()));
+        return Some((Answer::shared(200, "application/efi", bytes), Labels::default()));
     }
     let handler =
         |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
@@ -233,7 +233,7 @@ mod tests {
         let (groups, profiles) = Default::default();
         let nodes = std::sync::Arc::default();
         let place = Place::Directory("/tree".into());
-        Site { place, manifest, groups, profiles, nodes, live: None, signer: None }
+        Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None }
     }
 
     fn the_file() -> Piece {

@@ -16,29 +16,37 @@ use hyper::{Request as HttpRequest, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use super::answer::{Answer, TEXT};
+use super::debts::{Debt, Debts};
 use super::exchange::{Exchange, Outgoing, Reply, Via};
-use super::limits::MAX_HEADERS;
+use super::limits::{Limits, MAX_HEADERS};
 use super::linger::Lingering;
 use super::patience::Patient;
 use super::pulse::Pulse;
 use super::segments::Segment;
 use super::server::stopped;
-use super::shares::SHORT;
+use super::shares::{SHORT, Share};
 use super::tally::Tally;
 use crate::clock;
 use crate::serve::endpoint::routes;
 use crate::serve::machines::report::MAX_BODY;
 use crate::serve::machines::watchers::Events;
 
-/// How much of a file is in memory for one transfer at a time, three times: read, waiting, leaving.
+/// How much of a file is in memory for one transfer at a time, twice: waiting, leaving.
 const CHUNK: usize = 128 << 10;
 /// The same for a transfer that shares its connection with others, and may be made to wait by its client alone.
 const STREAM_CHUNK: usize = 32 << 10;
+/// What is read of a file first; each further piece is twice as long, as the client has shown that it takes them.
+const FIRST_CHUNK: usize = 8 << 10;
 /// What hyper may hold of one such, in bytes.
 const STREAM_BUFFER: usize = 64 << 10;
+/// Why a connection ends of which an answer stands still, though its other bytes move.
+const STUCK: &str = "it takes hardly anything of an answer";
+/// Why one ends that only keeps itself alive.
+const IDLE: &str = "it asks for nothing";
 /// Requests at a time on one HTTP/2 connection. Machines load a few files at a time, browsers fewer.
 const MAX_STREAMS: u32 = 8;
 
@@ -54,11 +62,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &exchange.limits;
+    let debts = Debts::default();
     let mut http = auto::Builder::new(TokioExecutor::new());
-    // A server whose clock cannot be right says no time (RFC 9110, 6.6.1), and hyper panics at years that HTTP has no form for.
-    let is_dated = clock::has_form(SystemTime::now());
+    // Answers have their date already: hyper's panics at years that HTTP has no form for.
     http.http1()
-        .auto_date_header(is_dated)
+        .auto_date_header(false)
         .timer(TokioTimer::new())
         // As `field` has it for what does not come from hyper; HTTP/2 knows lower case only.
         .title_case_headers(true)
@@ -66,7 +74,7 @@ where
         .max_buf_size(limits.head)
         .max_headers(MAX_HEADERS);
     http.http2()
-        .auto_date_header(is_dated)
+        .auto_date_header(false)
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.head_time)
@@ -74,24 +82,46 @@ where
         .max_send_buf_size(STREAM_BUFFER)
         .max_header_list_size(limits.head as u32);
     let service = hyper::service::service_fn({
-        let exchange = exchange.clone();
+        let (exchange, debts, pulse) = (exchange.clone(), debts.clone(), pulse.clone());
         move |request| {
-            let (exchange, pulse) = (exchange.clone(), pulse.clone());
-            async move { Ok::<_, Infallible>(answer(&exchange, via, pulse, request).await) }
+            let (exchange, debt, pulse) = (exchange.clone(), debts.begin(), pulse.clone());
+            // In a box, which is gone when the answer is there: of a connection whose client takes nothing, little else stays.
+            let answered = Box::pin(async move { answer(exchange, via, pulse, debt, request).await });
+            async move { Ok::<_, Infallible>(answered.await) }
         }
     });
     // An answer may leave before all of its request came: a report that is too long, a body that nobody asked for.
     let stream = Lingering::new(Patient::new(stream, limits), limits.head_time, stop.clone());
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut overdue = std::pin::pin!(overdue(limits, &debts, &pulse));
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            served = connection.as_mut() => return served.map_err(cause),
+            why = &mut overdue => return Err(io::Error::new(io::ErrorKind::TimedOut, why)),
+            () = stopped(&mut stop), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
-    };
-    served.map_err(cause)
+    }
+}
+
+/// Waits until a client takes nothing of an answer, or has asked for nothing, for too long; which of both. hyper knows neither where
+/// streams share a connection: of a stream whose window is shut it asks for nothing, and pings make a connection live for ever.
+async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str {
+    let mut looks = tokio::time::interval(limits.window.min(limits.idle) / 8);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if debts.is_overdue(limits.window) {
+            return STUCK;
+        }
+        if debts.is_none() && pulse.rests() >= limits.idle {
+            return IDLE;
+        }
+    }
 }
 
 /// What went wrong below hyper, if it was not hyper that found fault.
@@ -110,9 +140,10 @@ fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
 }
 
 async fn answer(
-    exchange: &Exchange,
+    exchange: Arc<Exchange>,
     via: Via,
     pulse: Pulse,
+    debt: Debt,
     request: HttpRequest<Incoming>,
 ) -> Response<Transfer> {
     pulse.beat();
@@ -122,12 +153,13 @@ async fn answer(
         head.headers.entry(HOST).or_insert(host);
     }
     let body = match routes::takes_body(&head.method, head.uri.path()) {
-        true => read_body(body, exchange).await,
+        true => read_body(body, &exchange).await,
         false => Ok(String::new()),
     };
     let chunk = if head.version == Version::HTTP_2 { STREAM_CHUNK } else { CHUNK };
     let Reply { status, headers, length, body, tally } = exchange.answer(via, head, body).await;
-    let mut response = Response::builder().status(status);
+    let date = clock::http_date(SystemTime::now());
+    let mut response = Response::builder().status(status).header("date", date);
     for (name, value) in headers {
         response = response.header(name, value);
     }
@@ -135,14 +167,19 @@ async fn answer(
         response = response.header("content-length", length);
     }
     let source = match body {
-        Outgoing::Stream(events) => Source::Stream(events),
+        Outgoing::Stream(events) => {
+            debt.has_no_end();
+            Source::Stream(events)
+        }
         Outgoing::Segments(segments) => match segments.as_slice() {
             [] => Source::Bytes(Bytes::new()),
             [Segment::Bytes(bytes)] => Source::Bytes(bytes.clone()),
-            _ => Source::Files(feed(segments, via, chunk, exchange, pulse)),
+            _ => Source::Files(Files::Unasked(segments)),
         },
     };
-    response.body(Transfer { source, tally }).unwrap_or_else(|_| unreachable!("answers have plain headers"))
+    debt.is_theirs();
+    let transfer = Transfer { source, tally, exchange, via, chunk, pulse, debt };
+    response.body(transfer).unwrap_or_else(|_| unreachable!("answers have plain headers"))
 }
 
 /// The body of a report, or why it is not taken.
@@ -158,68 +195,59 @@ async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer
     }
 }
 
-/// Reads segments a few chunks ahead of the socket, as the client's share and room allow. Where an answer stands still for long,
-/// its connection ends, even if that moves for others.
-fn feed(
+/// Reads segments a chunk ahead of the socket, as the client's share and room allow.
+async fn feed(
     segments: Vec<Segment>,
     via: Via,
-    chunk: usize,
-    exchange: &Exchange,
-    pulse: Pulse,
-) -> mpsc::Receiver<io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(1);
-    let (shares, room, window) =
-        (exchange.shares.clone(), exchange.rooms.of(via.peer.ip()), exchange.limits.window);
-    tokio::spawn(async move {
-        let length: u64 = segments.iter().map(Segment::length).sum();
-        let mut share = (length > SHORT).then(|| shares.join(via.peer.ip()));
-        for mut segment in segments {
-            while segment.length() > 0 {
-                let most = match &mut share {
-                    Some(share) => share.turn().await.min(chunk as u64) as usize,
-                    None => chunk,
-                };
-                let most = most.min(segment.length() as usize);
-                let room = room.take(most).await;
-                let read =
-                    tokio::task::spawn_blocking(move || segment.read(most).map(|chunk| (chunk, segment)));
-                let chunk = match read.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                    Ok((chunk, rest)) => {
-                        segment = rest;
-                        Bytes::from_owner(Read { chunk, _room: room })
-                    }
-                    Err(error) => {
-                        let _ = sender.send(Err(error)).await;
-                        return;
-                    }
-                };
-                if let Some(share) = &mut share {
-                    share.sent(chunk.len() as u64);
+    longest: usize,
+    exchange: Arc<Exchange>,
+    debt: Debt,
+    sender: mpsc::Sender<io::Result<Bytes>>,
+) {
+    let room = exchange.rooms.of(via.peer.ip());
+    let length: u64 = segments.iter().map(Segment::length).sum();
+    let mut share = (length > SHORT).then(|| exchange.shares.join(via.peer.ip()));
+    let mut most = FIRST_CHUNK;
+    for mut segment in segments {
+        while segment.length() > 0 {
+            // Before there is a turn or room for it: while the client takes nothing, others have both.
+            let place = loop {
+                tokio::select! {
+                    biased;
+                    place = sender.reserve() => break place,
+                    () = pass_on(&mut share) => {}
                 }
-                match tokio::time::timeout(window, sender.reserve()).await {
-                    Ok(Ok(place)) => {
-                        place.send(Ok(chunk));
-                        pulse.beat();
-                    }
-                    Ok(Err(_)) => return,
-                    // hyper asks for nothing while a stream's window is shut, so that only the end of the connection ends it.
-                    Err(_) => return pulse.is_stuck(),
+            };
+            let Ok(place) = place else { return };
+            let turn = match &mut share {
+                Some(share) => share.turn().await.min(most as u64) as usize,
+                None => most,
+            };
+            let room = room.take(turn.min(segment.length() as usize)).await;
+            let bytes = room.bytes();
+            let read = tokio::task::spawn_blocking(move || segment.read(bytes).map(|chunk| (chunk, segment)));
+            let chunk = match read.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok((chunk, rest)) => {
+                    segment = rest;
+                    chunk
                 }
+                Err(error) => return place.send(Err(error)),
+            };
+            if let Some(share) = &mut share {
+                share.sent(chunk.len() as u64);
             }
+            most = (most * 2).min(longest);
+            debt.is_theirs();
+            place.send(Ok(room.keep(chunk)));
         }
-    });
-    receiver
+    }
 }
 
-/// What was read of a file, and the room that it takes.
-struct Read {
-    chunk: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Read {
-    fn as_ref(&self) -> &[u8] {
-        &self.chunk
+/// Lets others have the turn when it is over.
+async fn pass_on(share: &mut Option<Share>) {
+    match share {
+        Some(share) => share.pass_on().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -227,12 +255,41 @@ impl AsRef<[u8]> for Read {
 struct Transfer {
     source: Source,
     tally: Tally,
+    exchange: Arc<Exchange>,
+    via: Via,
+    chunk: usize,
+    pulse: Pulse,
+    debt: Debt,
 }
 
 enum Source {
     Bytes(Bytes),
-    Files(mpsc::Receiver<io::Result<Bytes>>),
+    Files(Files),
     Stream(Events),
+}
+
+enum Files {
+    /// Nothing is read of what nobody asks for.
+    Unasked(Vec<Segment>),
+    Read(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+impl Transfer {
+    fn poll_files(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Source::Files(files) = &mut self.source else { return Poll::Ready(None) };
+        let chunks = match files {
+            Files::Read(chunks) => chunks,
+            Files::Unasked(segments) => {
+                let (sender, receiver) = mpsc::channel(1);
+                let (segments, exchange, debt) =
+                    (std::mem::take(segments), self.exchange.clone(), self.debt.clone());
+                tokio::spawn(feed(segments, self.via, self.chunk, exchange, debt, sender));
+                *files = Files::Read(receiver);
+                return self.poll_files(context);
+            }
+        };
+        chunks.poll_recv(context)
+    }
 }
 
 impl HttpBody for Transfer {
@@ -243,17 +300,20 @@ impl HttpBody for Transfer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        // Whoever asks has taken what there was. Said before it is looked for: it may come at this moment.
+        self.debt.is_ours();
+        let chunk = self.chunk;
         let next = match &mut self.source {
             Source::Bytes(bytes) if bytes.is_empty() => None,
-            Source::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
-            Source::Files(chunks) => std::task::ready!(chunks.poll_recv(context)),
+            Source::Bytes(bytes) => Some(Ok(bytes.split_to(chunk.min(bytes.len())))),
+            Source::Files(_) => std::task::ready!(self.poll_files(context)),
             Source::Stream(events) => std::task::ready!(events.poll_next(context)).map(Ok),
         };
-        if let Some(Ok(bytes)) = &next {
-            self.tally.leaves(bytes.len() as u64);
-            self.tally.sent(bytes.len() as u64);
-        }
-        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
+        let Some(Ok(bytes)) = next else { return Poll::Ready(next.map(|failed| failed.map(Frame::data))) };
+        self.pulse.beat();
+        self.tally.leaves(bytes.len() as u64);
+        self.tally.sent(bytes.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(self.debt.give(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::answer::{Answer, Body, Lack, TEXT};
 use super::boots::{Boots, Turn};
+use super::http1::SMALL;
 use super::limits::Limits;
 use super::proofs::{Proofs, Verdict};
 use super::room::Rooms;
@@ -116,7 +117,7 @@ impl Exchange {
             }
             Err(answer) => (answer, Labels::default()),
         };
-        let answer = self.queue(via, &head, answer);
+        let answer = self.held(via, self.queue(via, &head, answer));
         let Answer { mut status, mut headers, body, group, profile, lack, warning } = answer;
         if let (Some(live), Some(Lack { why, file: Some(file) })) = (&site.live, &lack) {
             live.tell(file, why);
@@ -156,6 +157,21 @@ impl Exchange {
         let download = boots.and_then(|boots| boots.download(via.peer.ip(), started));
         let tally = Tally::new(record, started, self.notices.clone(), download);
         Reply { status, headers, length, body, tally }
+    }
+
+    /// Counts what was made for one client alone, which holds it as long as it does not read: it may have so much of that. What
+    /// others may hold, too, is there once, and what is short fits the kernel's buffer.
+    fn held(&self, via: Via, answer: Answer) -> Answer {
+        match answer.body {
+            Body::Bytes(bytes) if bytes.len() > SMALL && bytes.is_unique() => {
+                match self.rooms.of(via.peer.ip()).keep(bytes) {
+                    Some(bytes) => Answer { body: Body::Bytes(bytes), ..answer },
+                    None => Answer::new(503, TEXT, "too many answers wait for this address to take them\n")
+                        .header("retry-after", "1"),
+                }
+            }
+            body => Answer { body, ..answer },
+        }
     }
 
     /// Puts a machine into the queue instead of booting it, if others boot that are as many as may. Only iPXE can wait.

@@ -30,7 +30,7 @@ use super::tally::Tally;
 use crate::serve::machines::watchers::Events;
 
 /// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
-const SMALL: u64 = 16 << 10;
+pub(super) const SMALL: usize = 16 << 10;
 /// What is read at a time; a usual request fits twice.
 const READ: usize = 4 << 10;
 /// What the kernel may hold, in bytes, of a transfer that takes turns with its client's others; it takes twice as much
@@ -169,9 +169,9 @@ impl Connection {
             }
         };
         let length: u64 = segments.iter().map(Segment::length).sum();
-        if length <= SMALL {
+        if length <= SMALL as u64 {
             for segment in &mut segments {
-                head.extend_from_slice(&segment.read(SMALL as usize)?);
+                head.extend_from_slice(&segment.read(SMALL)?);
             }
             tally.leaves(length);
             self.write(&mut patience, &head, SendFlags::empty()).await?;

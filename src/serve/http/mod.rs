@@ -4,6 +4,7 @@ pub mod answer;
 pub mod boots;
 pub mod conditions;
 pub mod connection;
+mod debts;
 pub mod exchange;
 pub mod field;
 pub mod head;

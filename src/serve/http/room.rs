@@ -1,46 +1,168 @@
-//! How much of files may be in memory where they leave as buffers, for each client: one that takes nothing of its answers holds its
-//! own room, and nobody else's.
+//! How much of answers may be in memory: of files where they leave as buffers, and of what was made for one answer alone.
+//!
+//! A client may have a part of what is free, so that however many take all they may, and none of it goes, there is something
+//! for the next (dynamic thresholds: Choudhury and Hahne, 1998). One that takes nothing of its answers holds its own part.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::limits::client_of;
 
-/// Bytes in memory for one client: what is under way to forty machines behind one address at full speed. More share it.
-const MOST: usize = 16 << 20;
+/// Bytes for all clients, but for [`LEAST`] of each.
+const ALL: usize = 64 << 20;
+/// A client may have this part of what is free: alone 12 MiB, which is what is under way to thirty machines behind one address at
+/// full speed. More share it.
+const PART: usize = 4;
+/// Bytes that any client may have, however little is free.
+const LEAST: usize = 16 << 10;
+/// Fewer are not worth the reading.
+const WORTH: usize = 4 << 10;
 
-/// The rooms of all clients that have transfers.
+/// The room of all clients.
+#[derive(Clone, Debug, Default)]
+pub struct Rooms(Arc<Shared>);
+
 #[derive(Debug, Default)]
-pub struct Rooms(Mutex<HashMap<IpAddr, Weak<Semaphore>>>);
+struct Shared {
+    held: Mutex<Held>,
+    freed: Notify,
+}
 
-/// The room of one client.
-#[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
+#[derive(Debug, Default)]
+struct Held {
+    all: usize,
+    clients: HashMap<IpAddr, Client>,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    bytes: usize,
+    /// [`Room`]s and [`Taken`]s that know of it.
+    users: usize,
+    /// Its transfers wait in the order in which they came.
+    queue: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The room of one client, which it shares with its other transfers.
+#[derive(Debug)]
+pub struct Room {
+    rooms: Rooms,
+    client: IpAddr,
+    queue: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Bytes of it, which are free again when this is dropped.
+#[derive(Debug)]
+pub struct Taken {
+    rooms: Rooms,
+    client: IpAddr,
+    bytes: usize,
+}
+
+/// What takes room as long as anybody holds it.
+struct Kept {
+    bytes: Bytes,
+    _taken: Taken,
+}
 
 impl Rooms {
-    /// The room of a client, which it shares with its other transfers.
+    /// The room of a client.
     pub fn of(&self, address: IpAddr) -> Room {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let client = client_of(address);
-        if let Some(room) = rooms.get(&client).and_then(Weak::upgrade) {
-            return Room(room);
-        }
-        rooms.retain(|_, room| room.strong_count() > 0);
-        let room = Arc::new(Semaphore::new(MOST));
-        rooms.insert(client, Arc::downgrade(&room));
-        Room(room)
+        let mut held = self.held();
+        let known = held.clients.entry(client).or_default();
+        known.users += 1;
+        Room { rooms: self.clone(), client, queue: known.queue.clone() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Room {
-    /// Waits for so many bytes of it; they are free again when this is dropped.
-    pub async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let bytes = bytes.min(MOST) as u32;
-        let taken = self.0.clone().acquire_many_owned(bytes).await;
-        taken.unwrap_or_else(|_| unreachable!("it is never closed"))
+    /// Waits for up to so many bytes, and at least some.
+    pub async fn take(&self, most: usize) -> Taken {
+        let _first = self.queue.lock().await;
+        loop {
+            let mut freed = std::pin::pin!(self.rooms.0.freed.notified());
+            freed.as_mut().enable();
+            let granted = |free: usize| most.min(free).max(1);
+            if let Some(taken) = self.grant(|free, _| (free >= most.min(WORTH)).then(|| granted(free))) {
+                return taken;
+            }
+            freed.await;
+        }
+    }
+
+    /// Bytes that are in memory already, counted; none if they are too many for this client. One that has nothing else may have
+    /// all that is free.
+    pub fn keep(&self, bytes: Bytes) -> Option<Bytes> {
+        let length = bytes.len();
+        let taken = self.grant(|free, alone| (length <= free || length <= alone).then_some(length))?;
+        Some(Bytes::from_owner(Kept { bytes, _taken: taken }))
+    }
+
+    /// Takes what is decided by what this client may have more, and by what it may have at once if it has nothing.
+    fn grant(&self, decide: impl FnOnce(usize, usize) -> Option<usize>) -> Option<Taken> {
+        let mut held = self.rooms.held();
+        let free = ALL.saturating_sub(held.all);
+        let client = held.clients.entry(self.client).or_default();
+        let more = (free / PART).max(LEAST).saturating_sub(client.bytes);
+        let bytes = decide(more, if client.bytes == 0 { free } else { 0 })?;
+        client.bytes += bytes;
+        client.users += 1;
+        held.all += bytes;
+        drop(held);
+        Some(Taken { rooms: self.rooms.clone(), client: self.client, bytes })
+    }
+}
+
+impl Held {
+    fn leave(&mut self, client: IpAddr, bytes: usize) {
+        self.all -= bytes;
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.bytes -= bytes;
+            known.users -= 1;
+            if known.users == 0 {
+                self.clients.remove(&client);
+            }
+        }
+    }
+}
+
+impl Taken {
+    /// How many bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// These bytes, counted as long as anybody holds them.
+    pub fn keep(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Kept { bytes, _taken: self })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.rooms.held().leave(self.client, 0);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.rooms.held().leave(self.client, self.bytes);
+        self.rooms.0.freed.notify_waiters();
+    }
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -50,16 +172,58 @@ mod tests {
 
     use super::*;
 
+    const CHUNK: usize = 32 << 10;
+
+    fn client(number: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into()
+    }
+
+    /// All that a client is given at once.
+    async fn fill(room: &Room) -> Vec<Taken> {
+        let mut all = Vec::new();
+        while let Ok(taken) = tokio::time::timeout(Duration::from_millis(1), room.take(CHUNK)).await {
+            all.push(taken);
+        }
+        all
+    }
+
+    fn bytes(all: &[Taken]) -> usize {
+        all.iter().map(Taken::bytes).sum()
+    }
+
+    /// 16 addresses held 16 MiB each (attacks.md, C-M1), and nothing bounded how many there were.
     #[tokio::test]
-    async fn a_client_that_holds_all_its_room_leaves_others_theirs() {
+    async fn however_many_clients_hold_all_they_may_the_next_has_some_and_all_of_it_stays_within_bounds() {
         let rooms = Rooms::default();
-        let (one, other): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let held = rooms.of(one).take(MOST).await;
-        let again = rooms.of(one);
-        let wait = tokio::time::timeout(Duration::from_millis(20), again.take(1)).await;
-        assert!(wait.is_err(), "its other transfers share it");
-        let _others = rooms.of(other).take(MOST).await;
+        let mut held = Vec::new();
+        for number in 0..40 {
+            let all = fill(&rooms.of(client(number))).await;
+            let least = if number < 16 { 256 << 10 } else { LEAST };
+            assert!((least..=ALL / 5 + CHUNK).contains(&bytes(&all)), "{number}: {}", bytes(&all));
+            held.extend(all);
+        }
+        assert!(bytes(&held) <= ALL + 40 * LEAST, "{}", bytes(&held));
+        assert!(rooms.of(client(99)).keep(vec![0; 1 << 20].into()).is_none());
         drop(held);
-        let _ = again.take(1).await;
+        assert!(rooms.held().clients.is_empty() && rooms.held().all == 0);
+    }
+
+    #[tokio::test]
+    async fn a_transfer_waits_until_its_client_has_room_again_and_a_whole_answer_has_it_at_once_or_not() {
+        let rooms = Rooms::default();
+        let room = rooms.of(client(1));
+        let mut held = fill(&room).await;
+        let waits = tokio::spawn({
+            let room = rooms.of(client(1));
+            async move { room.take(CHUNK).await.bytes() }
+        });
+        assert!(room.keep(vec![0; CHUNK].into()).is_none());
+        let other = rooms.of(client(2)).keep(vec![0; CHUNK].into());
+        assert_eq!(other.map(|bytes| bytes.len()), Some(CHUNK));
+        held.truncate(held.len() - 4);
+        assert_eq!(waits.await.unwrap(), CHUNK);
+        drop(held);
+        let whole = room.keep(vec![0; ALL / 2].into());
+        assert!(whole.is_some() && room.keep(vec![0; ALL / 4].into()).is_none());
     }
 }

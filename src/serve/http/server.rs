@@ -17,7 +17,7 @@ use super::http1;
 use super::limits::{Clients, Limits};
 use super::listen::Listener;
 use super::proofs::Proofs;
-use super::pulse::{Pulse, Pulses};
+use super::pulse::{Kind, Pulse, Pulses};
 use super::room::Rooms;
 use super::shares::Shares;
 use super::tls::Tls;
@@ -30,6 +30,11 @@ use crate::serve::site::content::Content;
 
 /// How long a client that comes into a full house waits before another is closed for it.
 const CROWDED: Duration = Duration::from_millis(50);
+
+/// TLS has this part of all connections: each takes fifty times the memory of one without, and loaders come without.
+const SECURE: usize = 2;
+/// This part of all places is kept free while there are connections that rest, so that whoever comes need not wait.
+const SPARE: usize = 32;
 
 /// A server, bound but not yet answering.
 pub struct Server {
@@ -114,8 +119,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let grace = self.exchange.limits.grace;
+        let most = self.exchange.limits.connections;
         let door = Door {
-            permits: Arc::new(Semaphore::new(self.exchange.limits.connections)),
+            permits: Arc::new(Semaphore::new(most)),
+            secure: Arc::new(Semaphore::new(most.div_ceil(SECURE))),
+            spare: most / SPARE,
             clients: Clients::default(),
             pulses: Pulses::default(),
             exchange: Arc::new(self.exchange),
@@ -137,6 +145,10 @@ impl Server {
 /// Where clients come in.
 struct Door {
     permits: Arc<Semaphore>,
+    /// Of these, what TLS may have.
+    secure: Arc<Semaphore>,
+    /// How many are kept free.
+    spare: usize,
     clients: Clients,
     pulses: Pulses,
     exchange: Arc<Exchange>,
@@ -155,11 +167,15 @@ impl Door {
             let peer = canonical(peer);
             let exchange = self.exchange.clone();
             let Some(counted) = self.clients.enter(peer.ip(), exchange.limits.per_client) else {
-                turn_away(&exchange, &stream, peer);
+                turn_away(&exchange, &stream, tls.is_some(), peer);
                 continue;
             };
-            let permit = self.permit().await;
-            let connected = self.pulses.enter();
+            let kind = Kind::new(peer.ip(), tls.is_some());
+            let permits = (self.permit(&self.permits, kind, false).await, match tls {
+                Some(_) => self.permit(&self.secure, kind, true).await,
+                None => None,
+            });
+            let connected = self.pulses.enter(kind);
             let _ = stream.set_nodelay(true);
             let (tls, stopped) = (tls.clone(), self.stopped.clone());
             tokio::spawn(async move {
@@ -171,17 +187,25 @@ impl Door {
                 if let Err(error) = ended {
                     tell(&exchange, peer, &error);
                 }
-                drop((permit, counted, connected));
+                drop((permits, counted, connected));
             });
         }
     }
 
-    /// Room for one more connection. While there is none, the one that moves least makes it.
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    /// Room for one more connection, of some. While there is none, the one that moves least makes it.
+    async fn permit(
+        &self,
+        permits: &Arc<Semaphore>,
+        kind: Kind,
+        secure_only: bool,
+    ) -> Option<OwnedSemaphorePermit> {
+        if permits.available_permits() <= self.spare {
+            self.pulses.close_idlest(kind, secure_only);
+        }
         loop {
-            match tokio::time::timeout(CROWDED, self.permits.clone().acquire_owned()).await {
+            match tokio::time::timeout(CROWDED, permits.clone().acquire_owned()).await {
                 Ok(permit) => return permit.ok(),
-                Err(_) => self.pulses.close_idlest(),
+                Err(_) => self.pulses.close_idlest(kind, secure_only),
             }
         }
     }
@@ -218,9 +242,13 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Says to a client that it has too many connections; a socket that is new takes so short a text at once.
-fn turn_away(exchange: &Exchange, stream: &TcpStream, peer: SocketAddr) {
+/// Says to a client that it has too many connections; a socket that is new takes so short a text at once. To one that begins to
+/// speak TLS nothing can be said before a handshake, which is what it shall not cost: its connection ends.
+fn turn_away(exchange: &Exchange, stream: &TcpStream, is_secure: bool, peer: SocketAddr) {
     let why = format!("it has {} connections already", exchange.limits.per_client);
+    if is_secure {
+        return exchange.cut(peer, None, why);
+    }
     exchange.cut(peer, Some(503), why);
     let text = http1::format_head(503, &[("retry-after", "1".to_owned())], Some(0), "close");
     let _ = stream.try_write(text.as_bytes());

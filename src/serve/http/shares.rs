@@ -112,6 +112,15 @@ impl Share {
         self.granted
     }
 
+    /// Lets the client's other transfers have the turn, if there is one, when its time is over; waits until then.
+    pub async fn pass_on(&mut self) {
+        match self.turn_ends() {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
+        self.turn = None;
+    }
+
     /// When the turn ends, if there are others to take it.
     pub fn turn_ends(&self) -> Option<Instant> {
         self.turn.as_ref().map(|(_, end)| *end)
@@ -171,6 +180,11 @@ mod tests {
         assert!(!may(&mut third).await);
         drop(second);
         assert!(may(&mut third).await);
+        let fourth = &mut shares.join(ONE);
+        assert!(!may(fourth).await);
+        let ((), ()) = tokio::join!(third.pass_on(), async {
+            fourth.turn().await;
+        });
     }
 
     #[tokio::test]

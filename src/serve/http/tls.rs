@@ -20,11 +20,14 @@ use tokio_rustls::rustls::{self, ServerConfig, crypto};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::authority::Authority;
+use crate::clock;
 use crate::error::{Advice, Exit};
 use crate::serve::notice::{Notice, Notices};
 
 /// A client that has not shaken hands by then is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What rustls holds for a client that does not read, in bytes: two records.
+const BUFFER: usize = 32 << 10;
 /// How often the certificate is looked at again, at most.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest certificate or key file that is read, in bytes.
@@ -154,7 +157,8 @@ impl Tls {
 
     /// Shakes hands, within a time limit.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let accepting = TlsAcceptor::from(self.config()).accept(stream);
+        let accepting = TlsAcceptor::from(self.config())
+            .accept_with(stream, |connection| connection.set_buffer_limit(Some(BUFFER)));
         let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
         tokio::time::timeout(HANDSHAKE, accepting).await.map_err(timed_out)?
     }
@@ -210,7 +214,8 @@ impl Identity {
                         |source: rustls::Error| Error::Issue { names: names.clone(), source: source.into() };
                     config(chain, key).map_err(failed)
                 });
-                (Seen::Until(now + authority::RENEW), config)
+                // Of a clock beyond all calendars, until it is set.
+                (Seen::Until(clock::shown(now) + authority::RENEW), config)
             }
         }
     }

@@ -18,6 +18,7 @@ use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
+use crate::clock;
 use crate::serve::notice::{Notice, Record};
 use crate::serve::site::labels::Labels;
 use crate::serve::site::{Site, Weight};
@@ -37,6 +38,10 @@ const MAX_PROBLEMS: usize = 50;
 /// What problems are about that are not about a file.
 const BUILD: &str = "build";
 const CERTIFICATE: &str = "certificate";
+const SECRETS: &str = "secrets";
+/// What is wrong where no time can be written.
+const CLOCK: &str =
+    "this machine's clock says a year before 1970 or after 9999: set it (`date -u`, `timedatectl set-time`)";
 
 /// What was seen since the start, and before it by the state file.
 pub struct Monitor {
@@ -296,6 +301,9 @@ impl Monitor {
         let (per_second, until) = seen.throughput.last(seconds, now);
         let gone = if after == 0 { Vec::new() } else { seen.timeline.take_gone() };
         let machines = seen.timeline.machines().filter(|machine| after == 0 || machine.revision > after);
+        // Nobody notices it where all else goes on as ever.
+        let clock = (!clock::has_form(SystemTime::now())).then(|| CLOCK.to_owned());
+        let problems = clock.into_iter().chain(seen.problems.values().cloned());
         Moment {
             revision: seen.timeline.revision(),
             machines: machines.cloned().collect(),
@@ -311,7 +319,7 @@ impl Monitor {
                     per_second,
                     until,
                 },
-                problems: seen.problems.values().take(MAX_PROBLEMS).cloned().collect(),
+                problems: problems.take(MAX_PROBLEMS).collect(),
                 machines: Vec::new(),
                 gone,
             },
@@ -344,6 +352,9 @@ impl Seen {
         let flaws = || site.live.iter().flat_map(|live| live.flaws.iter());
         let faults = flaws().filter(|flaw| flaw.weight == Weight::Fault);
         self.malformed = faults.map(|flaw| &flaw.path).collect::<BTreeSet<_>>().len();
+        if let Some(lack) = &site.lack {
+            self.problems.insert(SECRETS.into(), lack.clone());
+        }
         for flaw in flaws() {
             // One file may have several.
             self.problems.insert(flaw.to_string(), flaw.to_string());

@@ -1,7 +1,8 @@
 //! Those who watch: a queue of events for each, and an end for those that lag.
 //!
 //! The queue is the server's, so that what waits in it can be taken back from a client that does not read. A place is taken as
-//! long as the connection lives, not as long as it is told something.
+//! long as the connection lives, not as long as it is told something; but the client that has most places gives one up for a
+//! client that has fewer, so that a person's page is let in however many watch from a few addresses.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -41,12 +42,16 @@ pub struct Events {
 }
 
 impl Watchers {
-    /// A place for a client, which is told `first`; none when too many watch, or the server stops.
+    /// A place for a client, which is told `first`; none when too many watch, none of whom has more places than this client
+    /// would have, or the server stops.
     pub fn enter(&self, client: IpAddr, first: Bytes) -> Option<Events> {
         let mut places = self.places();
-        let of_client = places.taken.iter().filter(|(other, _)| *other == client).count();
-        if places.is_closed || places.taken.len() >= MOST || of_client >= MOST_OF_ONE {
+        let of_client = places.count_of(client);
+        if places.is_closed || of_client >= MOST_OF_ONE {
             return None;
+        }
+        if places.taken.len() >= MOST {
+            places.give_way(of_client + 1)?;
         }
         let queue = Queue { events: [first].into(), ..Queue::default() };
         let queue = Arc::new(Mutex::new(queue));
@@ -73,6 +78,22 @@ impl Watchers {
 
     fn places(&self) -> MutexGuard<'_, Places> {
         lock(&self.0)
+    }
+}
+
+impl Places {
+    fn count_of(&self, client: IpAddr) -> usize {
+        self.taken.iter().filter(|(other, _)| *other == client).count()
+    }
+
+    /// Ends the newest place of the client that has most, if those are more than so many.
+    fn give_way(&mut self, to: usize) -> Option<()> {
+        let counts = self.taken.iter().enumerate().map(|(index, (client, _))| (self.count_of(*client), index));
+        // The last of those that are equal.
+        let (_, newest) = counts.max().filter(|(count, _)| *count > to)?;
+        let (_, queue) = self.taken.remove(newest);
+        lock(&queue).end();
+        Some(())
     }
 }
 
@@ -175,5 +196,33 @@ mod tests {
         watchers.close();
         assert_eq!(other.next().await, None);
         assert!(watchers.enter(ONE, event("whole")).is_none());
+    }
+
+    /// Four addresses held all places, and nobody's page was told anything (attacks.md, C-B2).
+    #[tokio::test]
+    async fn a_few_addresses_that_hold_all_places_give_one_up_for_each_that_has_fewer() {
+        let watchers = Watchers::default();
+        let client = |number: u8| IpAddr::from([192, 0, 2, number]);
+        let enter = |number| watchers.enter(client(number), event("whole"));
+        let greedy = (1..=4).flat_map(|number| std::iter::repeat_n(number, MOST_OF_ONE));
+        let mut held: Vec<(u8, Events)> = greedy.map(|number| (number, enter(number).unwrap())).collect();
+        let mut person = enter(9).unwrap();
+        assert_eq!((person.next().await.unwrap(), watchers.count()), (event("whole"), MOST));
+        let mut ended = Vec::new();
+        for (index, (number, events)) in held.iter_mut().enumerate() {
+            if events.next().await.is_none() {
+                ended.push((*number, index));
+            }
+        }
+        assert_eq!(ended, [(4, held.len() - 1)], "the newest of one that has most");
+        // Whoever has as many as others may have gets no more, and takes nothing from those with fewer.
+        let again: Vec<_> = (0..MOST).map_while(|_| enter(9)).collect();
+        assert_eq!(again.len(), MOST / 5 - 1);
+        assert!(enter(1).is_none() && watchers.count() == MOST);
+        let (all, one) = (watchers.present(), event("change"));
+        all.tell(&one);
+        assert_eq!(person.next().await.unwrap(), one);
+        drop((held, again, person));
+        assert_eq!(watchers.count(), 0);
     }
 }

@@ -151,6 +151,7 @@ mod tests {
             nodes: Arc::default(),
             live: None,
             signer: None,
+            lack: None,
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::datadir::{DataDir, Settings};
 use crate::arch::Arch;
+use crate::publish::private;
 use crate::recipe::inventory;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
@@ -35,12 +36,36 @@ pub struct Additions {
     pub signer: Option<Arc<Signer>>,
     /// Machines that the tree does not know: [`inventory`]. Followed as the tree is.
     pub nodes: Option<PathBuf>,
+    /// What machines are given of secrets; none where they are given none.
+    pub secrets: Option<Secrets>,
+}
+
+/// Where the secrets of trees lie that machines are given.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// The directory for those of all trees, if they do not lie in each.
+    pub outside: Option<PathBuf>,
+}
+
+impl Secrets {
+    /// What a person should know of those of a tree that is to be served.
+    fn judge(&self, site: &Site) -> Result<Option<String>, private::Unfit> {
+        let Some(tree) = site.place.directory() else {
+            return Ok(Some("a bundle has no private configs, so --guard has nothing to give".into()));
+        };
+        let is_there = private::judge(tree, self.outside.as_deref(), &site.manifest.name)?;
+        Ok((!is_there).then(|| {
+            "the tree has no private configs, so --guard has nothing to give; --private says where they lie".into()
+        }))
+    }
 }
 
 impl Additions {
     /// The site of a tree, with what is added to it.
     pub fn to(&self, tree: tree::Tree) -> Result<Site, site::Error> {
         let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
+        let lack = self.secrets.as_ref().map(|secrets| secrets.judge(&site)).transpose()?.flatten();
+        let site = Site { lack, ..site };
         let Some(nodes) = &self.nodes else { return Ok(site) };
         let archs: Vec<Arch> = site.manifest.releases.iter().map(|release| release.arch).collect();
         Ok(site.with_nodes(&inventory(nodes, &archs)?)?)

@@ -261,6 +261,7 @@ fn site(
         nodes: Arc::default(),
         live: Some(live),
         signer,
+        lack: None,
     }
 }
 

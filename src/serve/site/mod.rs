@@ -27,6 +27,7 @@ use crate::manifest::{self, Joined, Manifest, Role};
 use crate::output::dhcp::Host;
 use crate::output::nodes;
 use crate::parallel;
+use crate::publish::private;
 use crate::report::Findings;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::http::answer::{Piece, TEXT, Within};
@@ -49,6 +50,8 @@ pub struct Site {
     pub live: Option<Live>,
     /// What signs answers, where that was asked for.
     pub signer: Option<Arc<Signer>>,
+    /// What a person should know of it as a whole, in a sentence: machines do not get all that was asked for.
+    pub lack: Option<String>,
 }
 
 /// What is sent for a path.
@@ -158,6 +161,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Secrets that machines should be given, and cannot.
+    #[error(transparent)]
+    Secrets(#[from] private::Unfit),
     /// An inventory that cannot be used.
     #[error(transparent)]
     Nodes(#[from] Findings),
@@ -187,6 +193,7 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Tree(error) => error.exit(),
+            Error::Secrets(error) => error.exit(),
             Error::NoDirectory { .. } => Exit::Failed,
             Error::Malformed { .. } => Exit::Integrity,
             Error::Flawed { .. } | Error::Nodes(_) => Exit::Config,
@@ -196,6 +203,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Tree(error) => error.hint(),
+            Error::Secrets(error) => error.hint(),
             Error::Malformed { .. } => Some("the tree was damaged; build it again".into()),
             Error::NoDirectory { .. } => {
                 Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' does without assets".into())
@@ -239,7 +247,7 @@ impl Site {
         let (manifest, place) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
         let nodes = Arc::new(nodes);
-        Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None })
+        Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None })
     }
 
     /// A published file, if the manifest names it, or two that it joins.

@@ -55,7 +55,7 @@ pub struct Artifact {
 
 impl Release {
     /// Reads `version.txt` of a version. Nothing of it is believed before its signature is.
-    pub async fn read(board: &Board, version: Version, http: &Http, key: &TrustedKey) -> Result<Release> {
+    pub async fn read(board: &Board, version: Version, http: &Http<'_>, key: &TrustedKey) -> Result<Release> {
         let directory = version.to_string();
         let url = board.url(&directory, VERSION_TXT);
         let signature_url = format!("{url}.sig");
@@ -80,7 +80,7 @@ impl Release {
     }
 
     /// The files that the server has of it. One byte of each is asked for, to learn its length; nothing is verified.
-    pub async fn artifacts(&self, board: &Board, http: &Http) -> Result<Vec<Artifact>, http::Error> {
+    pub async fn artifacts(&self, board: &Board, http: &Http<'_>) -> Result<Vec<Artifact>, http::Error> {
         let version = self.version.to_string();
         let look = async |(file, what): (&'static str, &'static str)| {
             let url = board.url(&version, file);
@@ -88,7 +88,8 @@ impl Release {
                 let first = Part { range: 0..1, validator: None };
                 Ok(http.get_part(url, None, first).await?.length())
             };
-            match http.each(&url, &|_| {}, ask).await {
+            let sized = http.each(&url, &http.tells(&url), ask).await;
+            match sized {
                 Ok(size) => Ok(Some(Artifact { file, what, url, size })),
                 Err(error) if http::Error::is_missing(&error) => Ok(None),
                 Err(error) => Err(error),

@@ -14,7 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::der::{DecodePem, Encode};
 
 use super::{Error, read};
-use crate::clock::date;
+use crate::clock::{self, date};
 use crate::digest::Sha256;
 use crate::store::{self, write_atomic, write_secret};
 
@@ -144,7 +144,9 @@ fn named(common_name: &str) -> DistinguishedName {
 
 /// From the year 2000 on: a machine with an empty clock battery boots in the past, and must reach its server all the same.
 fn hold(params: &mut CertificateParams, now: SystemTime, holds: Duration) {
-    let since_1970 = (now + holds).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // A clock beyond all calendars still has a certificate: the last day that one can have (RFC 5280, 4.1.2.5).
+    let since_1970 = clock::shown(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = (since_1970 + holds).min(clock::LAST);
     params.not_before = date_time_ymd(2000, 1, 1);
     params.not_after = date_time_ymd(1970, 1, 1) + since_1970;
 }
@@ -168,6 +170,23 @@ mod tests {
 
         std::fs::remove_file(directory.path().join(KEY)).unwrap();
         assert!(matches!(Authority::open(directory.path(), now), Err(Error::Unfit { .. })));
+    }
+
+    /// Beyond the year 9999 no certificate could be made, and TLS answered nobody (attacks.md, C-A17).
+    #[test]
+    fn whatever_the_clock_says_there_is_a_certificate() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open(directory.path(), SystemTime::now()).unwrap();
+        let of = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap();
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1_000_000_000);
+        for now in [before, of(0), of(253_402_300_799), of(300_000_000_000), of(i64::MAX as u64)] {
+            let (chain, _) = authority.issue(&["boot.example.com".to_owned()], now).unwrap();
+            let issued = <Certificate as x509_cert::der::Decode>::from_der(&chain[0]).unwrap();
+            let until = issued.tbs_certificate.validity.not_after.to_system_time();
+            assert!(until + Duration::from_secs(1) > clock::shown(now), "{now:?}");
+            assert!(Authority::open(&directory.path().join("own"), now).is_ok() || now > of(1 << 37));
+            let _ = std::fs::remove_dir_all(directory.path().join("own"));
+        }
     }
 
     #[test]
