@@ -124,7 +124,9 @@ impl<'o> Http<'o> {
     /// Tells of a pause before a text is asked for again. Texts come one after the other: what a person would not notice is not told.
     pub fn tells(&self, url: &str) -> impl Fn(&str, Duration) {
         move |reason, pause| {
-            if pause >= TOLD_PAUSE && let Some(observer) = self.observer {
+            if pause >= TOLD_PAUSE
+                && let Some(observer) = self.observer
+            {
                 observer.notice(Event::FetchRetry { id: &masked(url), reason });
             }
         }

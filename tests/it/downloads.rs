@@ -172,7 +172,8 @@ fn a_server_that_bids_to_come_back_in_years_is_asked_again_in_a_minute_and_that_
     for end in [INITRD, ".sig"] {
         let busy = move |request: &Request| request.path.ends_with(end) && request.earlier == 0;
         let world = World::with_faults(move |request| busy(request).then_some(Fault::Busy(999_999_999)));
-        let mut build = world.command(&["build", "recipes/small.yaml"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut build =
+            world.command(&["build", "recipes/small.yaml"]).stderr(Stdio::piped()).spawn().unwrap();
         let told = BufReader::new(build.stderr.take().unwrap()).lines().map(Result::unwrap);
         let line = told.inspect(|line| eprintln!("{line}")).find(|line| line.contains("asked again in 60 s"));
         let _ = (build.kill(), build.wait());

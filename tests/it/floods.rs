@@ -82,11 +82,7 @@ impl Site {
 }
 
 /// Asks for addresses in the name of ever other machines, through a card of its own.
-fn ask_for_addresses(
-    network: &Network,
-    goes_on: impl Fn() -> bool,
-    sent: &AtomicU64,
-) {
+fn ask_for_addresses(network: &Network, goes_on: impl Fn() -> bool, sent: &AtomicU64) {
     let client = network.client("52:54:00:00:00:66");
     client.ip("addr add 10.77.0.2/24 dev eth0");
     client.enter();
@@ -98,7 +94,14 @@ fn ask_for_addresses(
             // A DISCOVER (RFC 2131, table 1): request, Ethernet, six bytes of address, the magic cookie, option 53, and the end.
             let mut packet = [0; 300];
             packet[..3].copy_from_slice(&[1, 1, 6]);
-            packet[28..34].copy_from_slice(&[2, 0, (index >> 16) as u8, (index >> 8) as u8, index as u8, chunk]);
+            packet[28..34].copy_from_slice(&[
+                2,
+                0,
+                (index >> 16) as u8,
+                (index >> 8) as u8,
+                index as u8,
+                chunk,
+            ]);
             packet[236..244].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
             let _ = socket.send_to(&packet, (ADDRESS, 67));
             sent.fetch_add(1, Ordering::Relaxed);

@@ -288,7 +288,10 @@ fn a_tree_without_secrets_is_told_of_wherever_somebody_looks_if_machines_should_
     let script = guarded.get(&format!("/ipxe?mac=52-54-00-00-00-01&uuid={UUID}")).text();
     assert!(script.contains("ttyS1"), "{script}");
     let line = guarded.server.says("now serving ");
-    assert!(line.contains("warning: the tree has no private configs") && line.contains("--private"), "{line}");
+    assert!(
+        line.contains("warning: the tree has no private configs") && line.contains("--private"),
+        "{line}"
+    );
     let status: serde_json::Value = serde_json::from_slice(&guarded.get("/status").body).unwrap();
     let told = status["problems"].to_string();
     assert!(told.contains("the tree has no private configs"), "{told}");

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
 use crate::connections::Here;
-use crate::http::{SOON, connect, get, read_reply, try_connect_from};
+use crate::http::{SOON, connect, get, read_reply, soon, try_connect_from};
 use crate::tree::Tree;
 
 /// Types of frames (RFC 9113, 6).
@@ -34,7 +34,8 @@ impl Wire {
         roots.add(trusted).map_err(io::Error::other)?;
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+        let mut config =
+            config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
@@ -130,7 +131,7 @@ fn a_stream_that_takes_nothing_ends_its_connection_whatever_it_asked_for_and_how
         }
         wire.is_closed(&format!("{path} with a window of {window}"));
     }
-    assert_eq!(server.told("takes hardly anything"), 8);
+    soon(|| server.told("takes hardly anything") == 8);
 }
 
 #[test]
@@ -164,9 +165,9 @@ fn a_connection_that_asks_for_nothing_ends_however_alive_it_is() {
     let (server, authority) = secured(&tree, Limits { idle: MOMENT, ..Limits::default() });
     Wire::open(connect(&server.address), &authority, 0).unwrap().is_closed("one that pings");
     let mut asked = Wire::open(connect(&server.address), &authority, 65_535).unwrap();
-    asked.ask(1, "/ipxe").unwrap();
+    asked.ask(1, "/").unwrap();
     asked.is_closed("one that has its answer");
-    server.tells("answered 200 /ipxe");
+    server.tells("answered 200 /");
     server.tells("cut None it asks for nothing");
 }
 
@@ -185,12 +186,12 @@ fn one_too_many_over_tls_is_closed_without_a_word_and_told() {
 }
 
 #[test]
-fn tls_has_half_of_all_connections_and_machines_without_it_the_rest() {
+fn tls_has_a_third_of_all_connections_and_machines_without_it_the_rest() {
     let world = crate::world::World::new();
     world.build();
     let mut command = world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]);
     command.args(["--tls-address", "127.0.0.1:0", "--tls-generate", "ca", "--tls-name", "localhost"]);
-    let mut server = crate::http::Server::start(command.args(["--max-connections", "8"]));
+    let mut server = crate::http::Server::start(command.args(["--max-connections", "9"]));
     let mut at = |scheme: &str| {
         let words = format!("listening on {scheme}://");
         let known = server.log.iter().find(|line| line.contains(&words)).cloned();

@@ -80,7 +80,8 @@ fn lease(text: &str) -> Result<Duration, String> {
         text.parse().map_err(|_| format!("`{text}` is not a time such as 12h or 30m"))?;
     match *lease < SHORTEST_LEASE {
         true => Err("a lease must last two minutes at least".into()),
-        false => Ok(*lease),
+        // As long as the packet can say (RFC 2132, 9.2).
+        false => Ok((*lease).min(Duration::from_secs(u32::MAX.into()))),
     }
 }
 

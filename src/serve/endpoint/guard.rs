@@ -29,6 +29,8 @@ use crate::serve::site::labels::Labels;
 
 /// How long a transfer that broke off may be tried again by the same peer, from when it first began.
 const GRACE: Duration = Duration::from_secs(60);
+/// No token is good for longer, whatever was asked for.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Tokens that are remembered; a rack boots far fewer machines at a time, an attacker asks for far more.
 const MOST: usize = 10_000;
 /// Of these for one address that were not used yet: a hall behind one address boots fewer at a time.
@@ -113,7 +115,13 @@ enum State {
 impl Guard {
     /// Tokens are good for so long, and for the address that asked for them.
     pub fn new(life: Duration) -> Guard {
-        Guard { life, any_address: false, base_url: None, outside: None, issued: Mutex::default() }
+        Guard {
+            life: life.min(LONGEST),
+            any_address: false,
+            base_url: None,
+            outside: None,
+            issued: Mutex::default(),
+        }
     }
 
     /// Takes configs from below this directory, instead of the tree.

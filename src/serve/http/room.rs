@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use super::limits::client_of;
 
 /// Bytes for all clients, but for [`LEAST`] of each.
-const ALL: usize = 64 << 20;
-/// A client may have this part of what is free: alone 12 MiB, which is what is under way to thirty machines behind one address at
+const ALL: usize = 32 << 20;
+/// A client may have this part of what is free: alone 6 MiB, which is what is under way to 25 machines behind one address at
 /// full speed. More share it.
 const PART: usize = 4;
 /// Bytes that any client may have, however little is free.
@@ -198,7 +198,7 @@ mod tests {
         let mut held = Vec::new();
         for number in 0..40 {
             let all = fill(&rooms.of(client(number))).await;
-            let least = if number < 16 { 256 << 10 } else { LEAST };
+            let least = if number < 16 { 128 << 10 } else { LEAST };
             assert!((least..=ALL / 5 + CHUNK).contains(&bytes(&all)), "{number}: {}", bytes(&all));
             held.extend(all);
         }

@@ -31,8 +31,8 @@ use crate::serve::site::content::Content;
 /// How long a client that comes into a full house waits before another is closed for it.
 const CROWDED: Duration = Duration::from_millis(50);
 
-/// TLS has this part of all connections: each takes fifty times the memory of one without, and loaders come without.
-const SECURE: usize = 2;
+/// TLS has this part of all connections: each may take 90 KB, ten times what one without does, and loaders come without.
+const SECURE: usize = 3;
 /// This part of all places is kept free while there are connections that rest, so that whoever comes need not wait.
 const SPARE: usize = 32;
 
@@ -171,10 +171,13 @@ impl Door {
                 continue;
             };
             let kind = Kind::new(peer.ip(), tls.is_some());
-            let permits = (self.permit(&self.permits, kind, false).await, match tls {
-                Some(_) => self.permit(&self.secure, kind, true).await,
-                None => None,
-            });
+            let permits = (
+                self.permit(&self.permits, kind, false).await,
+                match tls {
+                    Some(_) => self.permit(&self.secure, kind, true).await,
+                    None => None,
+                },
+            );
             let connected = self.pulses.enter(kind);
             let _ = stream.set_nodelay(true);
             let (tls, stopped) = (tls.clone(), self.stopped.clone());

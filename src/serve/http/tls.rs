@@ -7,13 +7,19 @@
 pub mod authority;
 
 use std::fs;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::ready;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
@@ -145,6 +151,9 @@ pub struct Tls {
     identity: Identity,
     current: Mutex<Current>,
     notices: Notices,
+    /// Whose handshake is worked on. Thousands that are begun at once would each get their turn before a machine that asks for its
+    /// script, on every thread; so they have half of the threads, one after the other.
+    turns: Semaphore,
 }
 
 impl Tls {
@@ -152,7 +161,9 @@ impl Tls {
     pub fn new(identity: Identity, notices: Notices) -> Result<Tls, Error> {
         let (seen, config) = identity.load(SystemTime::now());
         let current = Current { config: config?, seen, looked: Instant::now() };
-        Ok(Tls { identity, current: Mutex::new(current), notices })
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let turns = Semaphore::new((threads / 2).max(1));
+        Ok(Tls { identity, current: Mutex::new(current), notices, turns })
     }
 
     /// Shakes hands, within a time limit.
@@ -160,7 +171,21 @@ impl Tls {
         let accepting = TlsAcceptor::from(self.config())
             .accept_with(stream, |connection| connection.set_buffer_limit(Some(BUFFER)));
         let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
-        tokio::time::timeout(HANDSHAKE, accepting).await.map_err(timed_out)?
+        tokio::time::timeout(HANDSHAKE, self.in_turn(accepting)).await.map_err(timed_out)?
+    }
+
+    /// Works on a future in turns: while it waits for its client, the turn is another's.
+    async fn in_turn<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut turn = Box::pin(self.turns.acquire());
+        poll_fn(|context| {
+            let taken = ready!(turn.as_mut().poll(context));
+            turn.set(self.turns.acquire());
+            let polled = future.as_mut().poll(context);
+            drop(taken);
+            polled
+        })
+        .await
     }
 
     /// Directories that must stay readable for a certificate that is replaced to be seen.

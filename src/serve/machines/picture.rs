@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::status::Status;
 
 /// Bytes of documents and events that are held at a time, beside the newest.
-const HELD: usize = 64 << 20;
+const HELD: usize = 32 << 20;
 /// A document up to this length, in bytes, is made whenever something changed: a hall of some hundred machines.
 const SHORT: usize = 512 << 10;
 /// A longer one is made again after this many times what it took to make, so that making takes one core a twentieth of its

@@ -88,7 +88,8 @@ impl Places {
 
     /// Ends the newest place of the client that has most, if those are more than so many.
     fn give_way(&mut self, to: usize) -> Option<()> {
-        let counts = self.taken.iter().enumerate().map(|(index, (client, _))| (self.count_of(*client), index));
+        let counts =
+            self.taken.iter().enumerate().map(|(index, (client, _))| (self.count_of(*client), index));
         // The last of those that are equal.
         let (_, newest) = counts.max().filter(|(count, _)| *count > to)?;
         let (_, queue) = self.taken.remove(newest);
