@@ -398,6 +398,11 @@ fn a_rack_behind_one_address_boots_with_its_secrets_while_strangers_flood_in_eve
         most >> 10
     );
     assert!(most < MEMORY, "{most} KiB");
+    // So many asked for addresses, too, and that server still lives.
+    soon(|| {
+        let reply = ask(&site.http, "GET /metrics", "");
+        reply.text().lines().any(|line| line.starts_with("prebake_dhcp_answers_total{"))
+    });
     // Strangers pushed none of them out.
     soon(|| {
         let status = site.world.prebake(&["status", "--server", &site.http, "--json"]);

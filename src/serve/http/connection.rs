@@ -118,6 +118,9 @@ async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str 
         if debts.is_overdue(limits.window) {
             return STUCK;
         }
+        if debts.is_ours() {
+            pulse.beat();
+        }
         if debts.is_none() && pulse.rests() >= limits.idle {
             return IDLE;
         }

@@ -53,6 +53,13 @@ impl Debts {
         lock(&self.0).iter().all(|debt| debt.strong_count() == 0)
     }
 
+    /// Whether the client waits for something that this server is still to give it.
+    pub fn is_ours(&self) -> bool {
+        let known = lock(&self.0);
+        let mut answers = known.iter().filter_map(Weak::upgrade);
+        answers.any(|debt| matches!(*lock(&debt), State { is_ours: true, pieces: 0, has_no_end: false, .. }))
+    }
+
     /// Whether the client has taken nothing of an answer for so long.
     pub fn is_overdue(&self, window: Duration) -> bool {
         lock(&self.0).iter().filter_map(Weak::upgrade).any(|debt| lock(&debt).is_overdue(window))
@@ -141,9 +148,9 @@ mod tests {
         drop(piece);
         assert!(debts.is_overdue(now), "nor has its end");
         drop(rest);
-        assert!(!debts.is_overdue(now), "it waits for more");
+        assert!(!debts.is_overdue(now) && debts.is_ours(), "it waits for more");
         debt.has_no_end();
-        assert!(!debts.is_overdue(now), "what is told now and then may take its time");
+        assert!(!debts.is_overdue(now) && !debts.is_ours(), "what is told now and then may take its time");
         let last = debt.give(Bytes::from_static(b"last"));
         drop(debt);
         assert!(debts.is_overdue(now), "an answer is not over before it has left");

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, net::SocketAddr};
 
-use hyper::Method;
 use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
+use hyper::{Method, Version};
 use rustix::io::Errno;
 
 use super::answer::{Answer, Body, Lack, TEXT};
@@ -31,6 +31,12 @@ use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
 use crate::tree::Place;
 use crate::tree::beneath::{Refused, Root};
+
+/// Characters of a path that are remembered. One of a tree may have 255 for each directory.
+const LONGEST_PATH: usize = 1024;
+
+/// What is not counted of an answer on a stream, in bytes.
+const SHORT_OF_STREAM: usize = 512;
 
 /// What all connections answer from.
 pub struct Exchange {
@@ -117,7 +123,7 @@ impl Exchange {
             }
             Err(answer) => (answer, Labels::default()),
         };
-        let answer = self.held(via, self.queue(via, &head, answer));
+        let answer = self.held(via, head.version, self.queue(via, &head, answer));
         let Answer { mut status, mut headers, body, group, profile, lack, warning } = answer;
         if let (Some(live), Some(Lack { why, file: Some(file) })) = (&site.live, &lack) {
             live.tell(file, why);
@@ -139,9 +145,9 @@ impl Exchange {
         let sends = head.method != Method::HEAD;
         let record = Record {
             peer: via.peer,
-            path: loggable(head.uri.path()).into_owned(),
+            path: short(&loggable(head.uri.path())),
             method: head.method,
-            labels,
+            labels: labels.kept(),
             status,
             sent: 0,
             length: length.filter(|_| sends).unwrap_or_default(),
@@ -160,10 +166,11 @@ impl Exchange {
     }
 
     /// Counts what was made for one client alone, which holds it as long as it does not read: it may have so much of that. What
-    /// others may hold, too, is there once, and what is short fits the kernel's buffer.
-    fn held(&self, via: Via, answer: Answer) -> Answer {
+    /// others may hold, too, is there once, and what is short fits the kernel's buffer, unless a stream's window is shut.
+    fn held(&self, via: Via, version: Version, answer: Answer) -> Answer {
+        let short = if version == Version::HTTP_2 { SHORT_OF_STREAM } else { SMALL };
         match answer.body {
-            Body::Bytes(bytes) if bytes.len() > SMALL && bytes.is_unique() => {
+            Body::Bytes(bytes) if bytes.len() > short && bytes.is_unique() => {
                 match self.rooms.of(via.peer.ip()).keep(bytes) {
                     Some(bytes) => Answer { body: Body::Bytes(bytes), ..answer },
                     None => Answer::new(503, TEXT, "too many answers wait for this address to take them\n")
@@ -235,6 +242,14 @@ impl Exchange {
     /// Tells of a client that was turned away.
     pub fn cut(&self, peer: SocketAddr, status: Option<u16>, why: impl Into<String>) {
         (self.notices)(&Notice::Cut(&Cut { peer, status, why: why.into() }));
+    }
+}
+
+/// A path as it is remembered as long as its answer is on its way: no tree has a longer one, and a client may send one of 16 KiB.
+fn short(path: &str) -> String {
+    match path.char_indices().nth(LONGEST_PATH) {
+        Some((end, _)) => format!("{}…", &path[..end]),
+        None => path.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Patience with clients that take their answers slowly, and its end with those that take hardly anything.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -55,6 +55,10 @@ impl Patience {
         ready: impl Fn() -> R,
     ) -> io::Result<T> {
         let mut pause = std::pin::pin!(pause);
+        // Not while it is over at once, which it mostly is.
+        if let Poll::Ready(over) = poll_fn(|context| Poll::Ready(pause.as_mut().poll(context))).await {
+            return Ok(over);
+        }
         while let Some(since) = self.blocked {
             tokio::select! {
                 over = &mut pause => return Ok(over),
@@ -67,6 +71,7 @@ impl Patience {
                 }
             }
         }
+        let _ours = Ours::new(self.pulse.clone());
         Ok(pause.await)
     }
 
@@ -100,6 +105,22 @@ impl Patience {
         let ready = tokio::time::timeout_at(end.into(), ready).await;
         self.waited(started.elapsed())?;
         ready.unwrap_or(Ok(()))
+    }
+}
+
+/// A client waits for this server as long as this lives.
+struct Ours(Option<Pulse>);
+
+impl Ours {
+    fn new(pulse: Option<Pulse>) -> Ours {
+        pulse.iter().for_each(|pulse| pulse.waits_for_us(true));
+        Ours(pulse)
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|pulse| pulse.waits_for_us(false));
     }
 }
 

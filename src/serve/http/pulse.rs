@@ -15,7 +15,9 @@ const CROWDED: &str = "it moves least, and others wait to be let in";
 
 /// A connection that moved within this time is not closed for another. Loaders pause for less between two files.
 const REST: Duration = Duration::from_secs(5);
-/// A client with more connections than this, all of which move, gives one up for a client that has far fewer. A machine has a few.
+/// While all have moved within that, one is closed that did not within this time, of a client that has more of those than so many,
+/// for one that has far fewer connections. A machine has a few.
+const PAUSE: Duration = Duration::from_secs(1);
 const FEW: usize = 32;
 
 /// All connections.
@@ -51,6 +53,8 @@ struct Beats {
     began: Instant,
     /// Milliseconds from then to the last move.
     last: AtomicU64,
+    /// Whether its client waits for this server.
+    is_ours: AtomicBool,
     is_closing: AtomicBool,
     close: Notify,
 }
@@ -70,13 +74,19 @@ impl Pulse {
     }
 
     fn since(kind: Kind, began: Instant) -> Pulse {
-        let (last, is_closing) = (AtomicU64::new(0), AtomicBool::new(false));
-        Pulse(Arc::new(Beats { kind, began, last, is_closing, close: Notify::new() }))
+        let (last, is_ours, is_closing) = Default::default();
+        Pulse(Arc::new(Beats { kind, began, last, is_ours, is_closing, close: Notify::new() }))
     }
 
     /// A request came, or something of an answer left. What a protocol says to keep itself alive is neither.
     pub fn beat(&self) {
         self.0.last.store(self.0.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether its client has taken all that there is, and waits for its turn: that is no rest of the client's.
+    pub fn waits_for_us(&self, is_ours: bool) {
+        self.beat();
+        self.0.is_ours.store(is_ours, Ordering::Relaxed);
     }
 
     /// Waits until the connection is to be closed for another; why.
@@ -92,6 +102,9 @@ impl Pulse {
 
     /// How long it has not moved.
     pub fn rests(&self) -> Duration {
+        if self.0.is_ours.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
         self.0.began.elapsed().saturating_sub(Duration::from_millis(self.0.last.load(Ordering::Relaxed)))
     }
 }
@@ -106,33 +119,51 @@ impl Pulses {
         Counted { pulses: self.clone(), number, pulse }
     }
 
-    /// Has the connection closed that moved least lately. While all of them move, it is one of the client that has most, if whoever
-    /// comes has far fewer. What comes over TLS is made room for by what is there over TLS, if `secure_only` is so.
+    /// Has a connection closed that rests: of the client that has most of those, the one that moved least lately. While there is none,
+    /// it is one that pauses, of a client that has many, if whoever comes has far fewer. What comes over TLS is made room for by
+    /// what is there over TLS, if `secure_only` is so.
     pub fn close_idlest(&self, newcomer: Kind, secure_only: bool) {
         let known = self.known();
-        let open = || {
-            let open = known.pulses.values().filter(|pulse| !pulse.0.is_closing.load(Ordering::Relaxed));
-            open.filter(|pulse| !secure_only || pulse.0.kind.is_secure)
-        };
-        let idlest = open().max_by_key(|pulse| pulse.rests());
-        if let Some(pulse) = idlest.filter(|pulse| pulse.rests() >= REST) {
-            return pulse.close();
+        let open = known.pulses.values().filter(|pulse| !pulse.0.is_closing.load(Ordering::Relaxed));
+        let open = open.filter(|pulse| !secure_only || pulse.0.kind.is_secure);
+        let (mut resting, mut pausing) = (Idle::default(), Idle::default());
+        let mut own = 0;
+        for pulse in open {
+            let rests = pulse.rests();
+            own += usize::from(pulse.0.kind.client == newcomer.client);
+            if rests >= REST {
+                resting.add(pulse, rests);
+            } else if rests >= PAUSE {
+                pausing.add(pulse, rests);
+            }
         }
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for pulse in open() {
-            *counts.entry(pulse.0.kind.client).or_default() += 1;
-        }
-        let own = counts.get(&newcomer.client).copied().unwrap_or_default();
-        let most = counts.into_iter().max_by_key(|(_, count)| *count);
-        if let Some((greediest, _)) = most.filter(|(_, count)| *count > FEW && own <= count / 4) {
-            let idlest =
-                open().filter(|pulse| pulse.0.kind.client == greediest).max_by_key(|pulse| pulse.rests());
-            idlest.into_iter().for_each(Pulse::close);
-        }
+        let idlest = resting.of_greediest(|_| true);
+        let idlest = idlest.or_else(|| pausing.of_greediest(|count| count > FEW && own <= count / 4));
+        idlest.into_iter().for_each(Pulse::close);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connections that do not move, by client: how many, and the one that moved least.
+#[derive(Default)]
+struct Idle<'p>(HashMap<IpAddr, (usize, Duration, &'p Pulse)>);
+
+impl<'p> Idle<'p> {
+    fn add(&mut self, pulse: &'p Pulse, rests: Duration) {
+        let (count, longest, idlest) = self.0.entry(pulse.0.kind.client).or_insert((0, rests, pulse));
+        *count += 1;
+        if rests > *longest {
+            (*longest, *idlest) = (rests, pulse);
+        }
+    }
+
+    /// The one that moved least of the client that has most, if those are enough.
+    fn of_greediest(&self, is_enough: impl Fn(usize) -> bool) -> Option<&'p Pulse> {
+        let most = self.0.values().max_by_key(|(count, longest, _)| (*count, *longest));
+        most.filter(|(count, ..)| is_enough(*count)).map(|(_, _, idlest)| *idlest)
     }
 }
 
@@ -180,21 +211,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_all_move_the_client_with_most_connections_makes_room_for_one_with_few() {
+    async fn the_client_with_most_resting_connections_makes_room_before_one_with_few() {
         let pulses = Pulses::default();
-        let secure = |client| Kind { is_secure: true, ..of(client) };
-        let few: Vec<_> = (0..FEW).map(|_| pulses.enter(of(1))).collect();
+        let resting = |client, seconds: u64, number| {
+            let pulse = Pulse::since(of(client), Instant::now() - Duration::from_secs(seconds));
+            pulses.known().pulses.insert(number, pulse.clone());
+            pulse
+        };
+        let (rack, waiting) = (resting(1, 90, 1), resting(3, 90, 2));
+        waiting.waits_for_us(true);
+        let strangers = [resting(2, 30, 3), resting(2, 40, 4)];
+        pulses.close_idlest(of(9), false);
+        assert!(is_closed(&strangers[1]).await && !is_closed(&strangers[0]).await);
+        pulses.close_idlest(of(9), false);
+        pulses.close_idlest(of(9), false);
+        pulses.close_idlest(of(9), false);
+        assert!(is_closed(&rack).await && is_closed(&strangers[0]).await);
+        assert!(!is_closed(&waiting).await, "it waits for this server, and not the reverse");
+        waiting.waits_for_us(false);
+        assert!(waiting.rests() < REST);
+    }
+
+    #[tokio::test]
+    async fn while_none_rests_a_client_with_many_that_pause_makes_room_for_one_with_few() {
+        let pulses = Pulses::default();
+        let old = |client, is_secure, number| {
+            let kind = Kind { is_secure, ..of(client) };
+            let pulse = Pulse::since(kind, Instant::now() - 2 * PAUSE);
+            pulses.known().pulses.insert(number, pulse.clone());
+            pulse
+        };
+        let few: Vec<_> = (0..FEW as u64).map(|number| old(1, false, number)).collect();
         pulses.close_idlest(of(3), false);
-        let many: Vec<_> = (0..=FEW).map(|_| pulses.enter(of(2))).collect();
+        let many: Vec<_> = (0..=FEW as u64).map(|number| old(2, false, 100 + number)).collect();
         pulses.close_idlest(of(3), true);
-        let own: Vec<_> = (0..=FEW / 4).map(|_| pulses.enter(secure(4))).collect();
+        let own: Vec<_> = (0..=FEW as u64 / 4).map(|number| old(4, true, 200 + number)).collect();
         pulses.close_idlest(of(4), false);
-        for counted in few.iter().chain(&many).chain(&own) {
-            assert!(!counted.pulse.0.is_closing.load(Ordering::Relaxed));
-        }
+        let closing =
+            |all: &[Pulse]| all.iter().filter(|pulse| pulse.0.is_closing.load(Ordering::Relaxed)).count();
+        assert_eq!([closing(&few), closing(&many), closing(&own)], [0; 3]);
         pulses.close_idlest(of(3), false);
-        let is_closing = |counted: &&Counted| counted.pulse.0.is_closing.load(Ordering::Relaxed);
-        assert_eq!(many.iter().filter(is_closing).count(), 1);
-        assert_eq!(few.iter().chain(&own).filter(is_closing).count(), 0);
+        assert_eq!([closing(&few), closing(&many), closing(&own)], [0, 1, 0]);
     }
 }

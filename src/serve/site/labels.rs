@@ -5,6 +5,11 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
+/// By what a machine is known.
+const WHO: [&str; 6] = ["mac", "uuid", "serial", "hostname", "arch", "cards"];
+/// How many labels are remembered, and how many bytes they have. iPXE's script says ten, with a few hundred.
+const MOST_KEPT: (usize, usize) = (24, 3 << 10);
+
 /// The labels of a request: the first value of each key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(BTreeMap<String, String>);
@@ -47,6 +52,23 @@ impl Labels {
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Labels {
         self.0.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// What of them is remembered of a request as long as its answer is on its way: all that any machine says, and of what is made
+    /// up a part. Who a machine is comes first.
+    pub fn kept(self) -> Labels {
+        let is_known = |key: &str| WHO.contains(&key.to_ascii_lowercase().as_str());
+        let (known, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(key, _)| is_known(key));
+        let mut left = MOST_KEPT;
+        let kept = known.into_iter().chain(others).filter(|(key, value)| {
+            let (pairs, bytes) = left;
+            let fits = pairs > 0 && key.len() + value.len() <= bytes;
+            if fits {
+                left = (pairs - 1, bytes - key.len() - value.len());
+            }
+            fits
+        });
+        Labels(kept.collect())
     }
 
     /// All of them, sorted by key.
@@ -104,6 +126,19 @@ pub fn normal_mac(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A query of 8 KiB has 2,700 labels, which took half a megabyte as long as somebody did not read the answer.
+    #[test]
+    fn what_is_remembered_of_labels_is_bounded_and_who_it_is_comes_first() {
+        let many: String = (0..2700).map(|number| format!("a{number}=1&")).collect();
+        let kept = Labels::parse(&format!("{many}uuid=u&MAC=52:54:00:00:00:01&serial=s")).kept();
+        assert_eq!(kept.iter().count(), MOST_KEPT.0);
+        assert_eq!((kept.get("uuid"), kept.get("MAC"), kept.get("serial")), ("u", "52:54:00:00:00:01", "s"));
+        let long = Labels::parse(&format!("a={}&mac=52-54-00-00-00-01&x=1", "b".repeat(8000))).kept();
+        assert_eq!(long.to_string(), "mac=52:54:00:00:00:01 x=1");
+        let usual = Labels::parse("mac=52-54-00-00-00-01&uuid=u&asset=a&domain=d");
+        assert_eq!(usual.clone().kept(), usual);
+    }
 
     #[test]
     fn queries_are_read_as_go_reads_them() {
