@@ -179,7 +179,7 @@ fn flood<'s>(
                     }
                 }
                 thread::sleep(Duration::from_millis(500));
-                if open.len() > 3000 {
+                if open.len() > 1000 {
                     open.clear();
                 }
             }
