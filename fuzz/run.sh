@@ -5,10 +5,12 @@
 # at the end the inputs are named that made one fail, and the exit status is 1. What is found goes on from where the last run
 # was: corpora lie in fuzz/corpus, inputs that failed in fuzz/artifacts.
 set -euo pipefail
+# A target directory is named from where the user is.
+build=${CARGO_TARGET_DIR:+$(realpath -m "$CARGO_TARGET_DIR")}
 cd "$(dirname "$0")"
+build=${build:-target}
 seconds=${1:?"usage: fuzz/run.sh SECONDS [TARGET...]"}
 shift
-build=${CARGO_TARGET_DIR:-target}
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 # The coverage that libFuzzer goes by, put into every crate but build scripts and macros, which --target leaves out.
@@ -44,7 +46,8 @@ for target in "${known[@]}"; do
     said=$(sed -n 's/.*Test unit written to /failed: /p' "$log" | tail -1)
     if [ "$status" -ne 0 ]; then
         failed=1
-        said=${said:-failed: $(tail -1 "$log")}
+        again=${said:+$'\n'"again: PREBAKE_FUZZ_TARGET=$target $(realpath "$program") $(realpath "${said#failed: }")"}
+        said=${said:-failed: $(tail -1 "$log")}$again
         said+=$'\n'$(grep -m 3 -E 'panicked|ERROR: libFuzzer|^  *(left|right):' -A 1 "$log" | cut -c -300 || true)
     fi
     printf '%-12s %12s %7s %8s  %s\n' "$target" "$(number number_of_executed_units:)" "$(number 'cov:')" \

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use oci_spec::distribution::Reference;
+use url::Url;
 
 use super::{Endpoint, Kind};
 use crate::arch::Arch;
@@ -132,12 +133,17 @@ impl FromStr for ImageRef {
                 return Err(bad(&format!("the digest is {algorithm}; only sha256 is read")));
             }
         };
-        Ok(ImageRef {
+        let image = ImageRef {
             registry: reference.registry().to_owned(),
             repository: reference.repository().to_owned(),
             tag: reference.tag().map(str::to_owned),
             digest,
-        })
+        };
+        // The grammar takes any number as a port, and 256.0.0.1 as a host.
+        match Url::parse(&image.manifest_url(&image.object())) {
+            Ok(_) => Ok(image),
+            Err(why) => Err(bad(&format!("nobody can be asked at {}: {why}", image.registry))),
+        }
     }
 }
 
@@ -198,6 +204,9 @@ mod tests {
             ("https://registry.k8s.io/pause", "invalid reference format"),
             ("a/../b", "invalid reference format"),
             ("pause:ü", "only ASCII"),
+            // Found by fuzzing on 2026-11-29.
+            ("host:505000/x", "nobody can be asked at host:505000: invalid port number"),
+            ("256.0.0.1:5000/x", "nobody can be asked at 256.0.0.1:5000"),
             ("x@sha256:abcd", "invalid"),
         ];
         for (text, why) in cases {

@@ -375,6 +375,7 @@ pub fn references() -> Seeds {
         "host:5000/a/b/c:T_1",
         "localhost/x",
         "[::1]:5000/x",
+        "r.example/x:3127..1.10",
     ]);
     seeds.push(format!("ghcr.io/x/y:1@sha256:{digest}").into_bytes());
     seeds
