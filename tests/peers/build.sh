@@ -8,6 +8,8 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 cache=${PREBAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/prebake}/peers
+# Go builds in the peer's directory, and who asks may stand elsewhere: a relative one would be another in each.
+case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
 
 for name; do
     peer=$here/$name
@@ -19,6 +21,8 @@ for name; do
         command -v go >/dev/null || { echo "$name: Go is not installed" >&2; exit 3; }
         mkdir -p "$cache/$key"
         work=$(mktemp -d "$cache/$key/.tmp-$name-XXXXXX")
+        # A build that fails, as one without a network does, leaves nothing.
+        trap 'rm -rf "$work"' EXIT
         while read -r binary package ldflags; do
             # Without cgo they are static, and run in the lab's machines as they do here.
             (cd "$peer" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 \

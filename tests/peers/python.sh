@@ -8,10 +8,12 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 requirements=$here/$1/requirements.txt
 cache=${PREBAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/prebake}/peers
+case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
 done=$cache/$(sha256sum "$requirements" | cut -d' ' -f1)/$1
 if [ ! -d "$done" ]; then
     mkdir -p "${done%/*}"
     work=$(mktemp -d "${done%/*}/.tmp-XXXXXX")
+    trap 'rm -rf "$work"' EXIT
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
         --target "$work" --requirement "$requirements" >&2
     # Somebody else may have been faster; then theirs is as good.
