@@ -180,22 +180,34 @@ pub fn fingerprint(certificate: &Path) -> Result<Sha256, Finding> {
     Ok(read_certificate(certificate)?.1)
 }
 
+/// What [`generate`] made.
+#[derive(Clone, Copy, Debug)]
+pub struct Generated {
+    /// The certificate's fingerprint.
+    pub fingerprint: Sha256,
+    /// Whether the key was there before, alone.
+    pub key_was_there: bool,
+}
+
 /// Makes a key of 3072 bits and a certificate that it signs itself, as [`KEY`] and [`CERTIFICATE`] in a directory, which
 /// is made where it is missing. Only the owner may read the key. A key alone, as a run leaves it that is killed between the two,
-/// gets its certificate. Returns the certificate's fingerprint.
+/// gets a certificate, which is another one than it may have had before: machines that trust that one do not trust this.
 ///
 /// # Errors
 /// [`Error::Exists`] where one of the files is there.
-pub fn generate(directory: &Path, now: SystemTime) -> Result<Sha256, Error> {
+pub fn generate(directory: &Path, now: SystemTime) -> Result<Generated, Error> {
     let (key_file, certificate_file) = (directory.join(KEY), directory.join(CERTIFICATE));
-    if !certificate_file.exists()
+    let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();
+    // A pipe that somebody put there would be waited for.
+    if !is_there(&certificate_file)
+        && key_file.is_file()
         && let Ok(key) = load_key(&key_file)
     {
         let certificate = self_signed(&key, now)?;
         write_atomic(&certificate_file, certificate.to_pem(LineEnding::LF)?.as_bytes())?;
-        return Ok(Sha256::of(&certificate.to_der()?));
+        return Ok(Generated { fingerprint: Sha256::of(&certificate.to_der()?), key_was_there: true });
     }
-    if let Some(there) = [&key_file, &certificate_file].into_iter().find(|file| file.exists()) {
+    if let Some(there) = [&key_file, &certificate_file].into_iter().find(|file| is_there(file)) {
         return Err(Error::Exists(there.display().to_string()));
     }
     let key = RsaKeyPair::generate(KeySize::Rsa3072).map_err(|_| Error::Crypto("make an RSA key"))?;
@@ -210,7 +222,7 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Sha256, Error> {
         let written = write_atomic(&certificate_file, pem.as_bytes());
         written.inspect_err(|_| drop(fs::remove_file(&key_file)))
     })?;
-    Ok(Sha256::of(&certificate.to_der()?))
+    Ok(Generated { fingerprint: Sha256::of(&certificate.to_der()?), key_was_there: false })
 }
 
 fn self_signed(key: &RsaKeyPair, now: SystemTime) -> Result<Certificate, Error> {

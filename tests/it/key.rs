@@ -177,6 +177,54 @@ fn each_kind_of_minisigns_signatures_is_judged() {
 }
 
 /// attacks.md, §4: `key generate`, killed between its two files, left a key that was in the way of the next run.
+/// A run of 2026-11-29: a pipe in a key's place was waited for without an end, and `-o /` wrote `/.key`.
+#[test]
+fn what_is_no_file_in_a_keys_place_and_a_name_that_is_none_are_refused_at_once() {
+    let desk = Desk::new();
+    for name in ["site.key", "sysext.key", "other.pub", "sysext.crt"] {
+        assert!(Command::new("mkfifo").arg(desk.path(name)).status().unwrap().success());
+    }
+    std::os::unix::fs::symlink("nowhere", desk.path("linked.key")).unwrap();
+    fs::create_dir(desk.path("certificate")).unwrap();
+    fs::rename(desk.path("sysext.crt"), desk.path("certificate/sysext.crt")).unwrap();
+    let cases: [(&[&str], &str); 11] = [
+        (&["key", "generate", "--no-passphrase"], "site.key is there already"),
+        (&["key", "generate", "-o", "other", "--no-passphrase"], "other.pub is there already"),
+        (&["key", "generate", "-o", "linked", "--no-passphrase"], "linked.key is there already"),
+        (&["sysext", "key", "generate", "."], "sysext.key"),
+        (&["sysext", "key", "generate", "certificate"], "sysext.crt"),
+        (&["key", "generate", "-o", "/", "--no-passphrase"], "names no key"),
+        (&["key", "generate", "-o", ".", "--no-passphrase"], "names no key"),
+        (&["key", "generate", "-o", "..", "--no-passphrase"], "names no key"),
+        (&["key", "generate", "-o", "keys/", "--no-passphrase"], "names no key"),
+        (&["key", "generate", "-o", "keys/..", "--no-passphrase"], "names no key"),
+        (&["key", "generate", "-o", "keys/.", "--no-passphrase"], "names no key"),
+    ];
+    for (args, expected) in cases {
+        // Had it waited, `timeout` says 124.
+        let mut command = desk.command("timeout", &["60", env!("CARGO_BIN_EXE_prebake")]);
+        Run::of(command.args(args).output().unwrap()).fails(2, &[expected, "hint:"]);
+    }
+    assert!(!desk.path("..key").exists() && !desk.path(".key").exists() && !desk.path("keys").exists());
+}
+
+/// A run of 2026-11-29: a key whose certificate lies elsewhere got another one without a word.
+#[test]
+fn a_sysext_key_that_lies_alone_gets_a_certificate_with_a_word() {
+    let desk = Desk::new();
+    let generate = || {
+        let args = ["sysext", "key", "generate", "keys"];
+        Run::of(desk.command(env!("CARGO_BIN_EXE_prebake"), &args).output().unwrap()).ok()
+    };
+    let said = generate();
+    assert!(!said.stderr.contains("warning"), "{}", said.stderr);
+    fs::remove_file(desk.path("keys/sysext.crt")).unwrap();
+    let said = generate();
+    let expected = "warning: keys/sysext.key was there alone, as an interrupted run leaves it: its certificate was made now";
+    assert!(said.stderr.contains(expected), "{}", said.stderr);
+    assert!(desk.path("keys/sysext.crt").is_file());
+}
+
 #[test]
 fn a_secret_key_that_was_left_alone_gets_its_public_key_and_no_other_file_is_taken_for_one() {
     let desk = Desk::new();

@@ -31,6 +31,21 @@ pub struct GenerateArgs {
     json: bool,
 }
 
+/// A name that leaves no name for files.
+#[derive(Debug, thiserror::Error)]
+#[error("{:?} names no key: it ends in no file name", .0.display().to_string())]
+struct Nameless(PathBuf);
+
+impl Advice for Nameless {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("say where the files lie, without their endings: `-o site` makes site.key and site.pub".into())
+    }
+}
+
 /// There is a key already.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is there already, and what it signed would not be believed with another", .0.display())]
@@ -51,6 +66,12 @@ impl Advice for Exists {
 
 impl GenerateArgs {
     pub fn run(self) -> Result<()> {
+        let ends_in_a_name = self.output.file_name().is_some_and(|name| {
+            self.output.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes())
+        });
+        if !ends_in_a_name {
+            return Err(Nameless(self.output).into());
+        }
         let [secret, public] = [".key", ".pub"].map(|suffix| with_suffix(&self.output, suffix));
         let left = self.left_behind(&secret, &public)?;
         let is_there = |path: &&PathBuf| Path::symlink_metadata(path).is_ok();
@@ -103,7 +124,8 @@ impl GenerateArgs {
     /// The key of a run that was killed between its two names, if it is of the kind that is asked for now. Its file is whole, and
     /// the public key follows from it.
     fn left_behind(&self, secret: &Path, public: &Path) -> Result<Option<PublicKey>> {
-        if Path::symlink_metadata(public).is_ok() {
+        // A pipe that somebody put there would be waited for.
+        if Path::symlink_metadata(public).is_ok() || !secret.is_file() {
             return Ok(None);
         }
         Ok(match secret_in(secret) {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 
 use crate::error::Result;
-use crate::sysext::signing;
+use crate::sysext::signing::{self, Generated};
 
 /// Make keys that sign sysext images (`packaging: {verity: …}`)
 #[derive(Args)]
@@ -34,8 +34,15 @@ impl KeyArgs {
     /// Does what the arguments say.
     pub fn run(self) -> Result<()> {
         let KeyVerb::Generate(GenerateArgs { directory }) = self.verb;
-        let fingerprint = signing::generate(&directory, SystemTime::now())?;
+        let Generated { fingerprint, key_was_there } = signing::generate(&directory, SystemTime::now())?;
         let file = |name| directory.join(name).display().to_string();
+        if key_was_there {
+            tell!(
+                "warning: {} was there alone, as an interrupted run leaves it: its certificate was made now. If it had one before, put \
+                 that back: locks and machines know it by its fingerprint",
+                file(signing::KEY)
+            );
+        }
         say!("key          {}", file(signing::KEY));
         say!("certificate  {}", file(signing::CERTIFICATE));
         say!("fingerprint  {fingerprint}");
