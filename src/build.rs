@@ -99,6 +99,8 @@ pub struct Project {
     pub boards: Vec<Board>,
     /// The sysexts it uses.
     pub sysexts: Vec<Selected>,
+    /// What the lock on the disk remembers of the pinned key, also where all else is locked anew.
+    remembered: Option<lock::Trust>,
 }
 
 /// What a build starts from: all in the store, and judged.
@@ -143,9 +145,18 @@ impl Project {
         let lock_path = Lock::path_of(recipe);
         let recipe = Recipe::load(recipe)?;
         let boards = resolve::boards(&recipe)?;
-        let sysexts = sysexts::load(&recipe)?;
-        let lock = Lock::load(&lock_path)?;
-        Ok(Project { recipe, lock_path, lock, boards, sysexts })
+        // Without its lock a recipe's own faults are told first.
+        let lock = Lock::load(&lock_path);
+        let locked = lock.as_ref().ok().and_then(Option::as_ref);
+        let sysexts = sysexts::load(&recipe, locked.and_then(|lock| lock.kubeadm.as_ref()))?;
+        let lock = lock?;
+        let remembered = lock.as_ref().and_then(|lock| lock.trust.clone());
+        Ok(Project { recipe, lock_path, lock, boards, sysexts, remembered })
+    }
+
+    /// Whom the recipe tells to believe, with what its lock remembers of the pinned key.
+    fn trust(&self) -> Result<lock::Trust> {
+        Ok(resolve::trust(&self.recipe)?.remembering(self.remembered.as_ref()))
     }
 
     /// The container images that Kubernetes needs, as far as they are known without a network.
@@ -181,6 +192,7 @@ impl Project {
             );
             return Ok(Some(Finding::warning(text).hint("`prebake key update` fetches it")));
         };
+        key.must_revoke(&self.trust()?.revoked, &self.lock_path.display().to_string())?;
         let now = SystemTime::now();
         for want in signed {
             fetch::judge_claim(&key, want, &lock.inputs, store, now)?;
@@ -190,16 +202,17 @@ impl Project {
 
     /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
     ///
-    /// `check` is called as soon as the version and the SSH keys are known, before anything large is fetched.
+    /// `check` is called as soon as the version, the sysexts' variables and the SSH keys are known, before anything large is
+    /// fetched.
     pub async fn inputs<T>(
-        &self,
+        &mut self,
         store: &Store,
         limits: Limits,
         observer: &dyn Observer,
-        check: impl FnOnce(Version, &lock::SshKeys) -> Result<T>,
+        check: impl FnOnce(&Project, Version, &lock::SshKeys) -> Result<T>,
     ) -> Result<Inputs<T>> {
-        let needs = self.needs()?;
-        let trust = resolve::trust(&self.recipe)?;
+        let mut needs = self.needs()?;
+        let trust = self.trust()?;
         let drifted = |drift| lock::Error::Drift { path: self.lock_path.clone(), drift };
         if limits.locked {
             let wants = self.wants(&needs).1;
@@ -209,7 +222,6 @@ impl Project {
             }
         }
         let http = Http::new(Mirrors::new(&self.recipe.mirrors)?, limits.http).observed(observer);
-        let fetcher = Fetcher::new(&http, store, observer, &self.recipe.trust).offline(limits.offline);
         let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
             Some(version) => version,
             None if limits.offline => {
@@ -234,19 +246,25 @@ impl Project {
                 return Err(Error::Offline { missing }.into());
             }
         }
-        let ssh_keys = resolve::ssh_keys(&self.recipe, self.lock.as_ref(), &http).await?;
-        let checked = check(version, &ssh_keys)?;
         let mut locked = self.lock.clone();
-        let mut needs = needs;
         if needs.open {
             let lock = locked.unwrap_or_else(Lock::empty);
-            let lock = kubernetes::look_up(&self.recipe, lock, &http).await?;
+            let lock = kubernetes::look_up(&self.sysexts, lock, &http).await?;
+            // Sysexts that name kubeadm's pause image know it from now on.
+            self.sysexts = sysexts::load(&self.recipe, lock.kubeadm.as_ref())?;
             needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
             locked = Some(lock);
         }
+        let project = &*self;
+        let fetcher = Fetcher::new(&http, store, observer, &project.recipe.trust)
+            .offline(limits.offline)
+            .remembering(trust.revoked.clone(), &project.lock_path);
+        let ssh_keys = resolve::ssh_keys(&project.recipe, project.lock.as_ref(), &http).await?;
+        let checked = check(project, version, &ssh_keys)?;
         let resolver = Resolver { http: &http, store, observer };
-        let images = images::pin(&self.recipe, &needs, locked.as_ref(), &resolver).await?;
-        let wants = resolve::wants(&self.recipe, &self.boards, &version.to_string(), &self.sysexts, &images);
+        let Self { recipe, boards, .. } = project;
+        let images = images::pin(recipe, &needs, locked.as_ref(), &resolver).await?;
+        let wants = resolve::wants(recipe, boards, &version.to_string(), &project.sysexts, &images);
         let locked = locked.map(|lock| resolve::renewed(&lock, &wants));
         let locked = locked.as_ref();
         let stock = Stock::take(&wants, locked, store);
@@ -262,11 +280,14 @@ impl Project {
             return Err(Error::Offline { missing }.into());
         }
         let promises = (trust, ssh_keys);
-        let Self { recipe, boards, .. } = self;
-        let (lock, judged) =
+        let (mut lock, judged) =
             resolve::update(recipe, boards, version, stock, promises, locked, &fetcher).await?;
-        let lock = Lock { kubeadm: needs.kubeadm, ..lock };
-        if limits.locked && self.lock.as_ref() != Some(&lock) {
+        lock.kubeadm = needs.kubeadm;
+        // A lock that may not move is no reason to refuse a key file that says more.
+        if let (false, Some(trust)) = (limits.locked, &mut lock.trust) {
+            trust.revoked.extend(fetcher.revoked());
+        }
+        if limits.locked && project.lock.as_ref() != Some(&lock) {
             // Whatever the reason is: a lock that may not move does not.
             return Err(drifted(vec!["the inputs that were found are not those that it names".into()]).into());
         }
@@ -286,7 +307,7 @@ impl Project {
 
 /// Builds a recipe into `OUTPUT/NAME/BUILD-ID`. Where somebody signs, the tree appears signed.
 pub async fn build(
-    project: &Project,
+    project: &mut Project,
     store: &Store,
     destination: impl Into<Destination<'_>>,
     layers: &[PathBuf],
@@ -294,15 +315,17 @@ pub async fn build(
     signing: Option<&Signing>,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    let Project { recipe, sysexts, .. } = project;
     let destination = destination.into();
-    let output = Output::acquire(destination.output, &recipe.name)?;
-    let packaging = recipe.packaging.load(SystemTime::now())?;
-    let compile = |version, keys: &_| {
+    let output = Output::acquire(destination.output, &project.recipe.name)?;
+    let packaging = project.recipe.packaging.load(SystemTime::now())?;
+    let compile = |project: &Project, version, keys: &_| {
+        let Project { recipe, sysexts, .. } = project;
         Ok((version, compile::compile(recipe, version, sysexts, &packaging, keys, layers)?))
     };
     let Inputs { lock, fetched, judged, checked: (version, compiled) } =
         project.inputs(store, limits, observer, compile).await?;
+    let project = &*project;
+    let Project { recipe, sysexts, .. } = project;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings, mut public } = compiled;
     let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;

@@ -58,7 +58,7 @@ impl Error {
 
     /// The room's advice; of a full disk that no room knew a way out of, what chooses another.
     pub fn hint(&self) -> Option<String> {
-        const FULL: &str = "the disk is full: make room, or choose another with --output, --store or TMPDIR";
+        const FULL: &str = "the disk is full: make room, or choose another with TMPDIR, or another store with --store, or another place with --output";
         let mut causes = std::iter::successors(std::error::Error::source(&*self.0), |cause| cause.source());
         let is_full = |cause: &(dyn std::error::Error + 'static)| {
             cause.downcast_ref::<std::io::Error>().is_some_and(crate::unfinished::is_full)

@@ -18,7 +18,7 @@ use crate::report::{Finding, Findings, Place, Source};
 use crate::source::http::Http;
 use crate::source::oci::ImageRef;
 use crate::sysext::schema;
-use crate::sysexts::{Selected, name_of};
+use crate::sysexts::{PauseFrom, Selected, name_of};
 use crate::yaml::decode::Spanned;
 
 /// The sysext that the lists belong to.
@@ -70,22 +70,29 @@ pub fn known_images(version: &str) -> Option<Vec<String>> {
 /// # Errors
 /// Findings at the recipe's `kubernetes:` where a list is missing or wrong.
 pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Result<Needs> {
-    let Some(kubernetes) = &recipe.kubernetes else { return Ok(Needs::default()) };
     // No image list depends on the architecture.
-    let sysext = booted(sysexts).next();
-    let (Some(images), Some(sysext)) = (&kubernetes.images, sysext) else {
-        return Ok(Needs::default());
+    let Some(sysext) = booted(sysexts).next() else { return Ok(Needs::default()) };
+    let lists = match recipe.kubernetes.as_ref().and_then(|k| Some((k, k.images.as_ref()?))) {
+        Some((kubernetes, images)) => {
+            let lists = sysext.description.images(&sysext.variables)?;
+            Some((kubernetes, Lists { place: &images.carriage.place, lists }))
+        }
+        None => None,
     };
-    let lists = Lists { place: &images.carriage.place, lists: sysext.description.images(&sysext.variables)? };
-    let (mut node, mut control_plane, mut kubeadm) = (lists.get(NODE)?, lists.get(CONTROL_PLANE)?, None);
-    if node.is_empty() || control_plane.is_empty() {
-        let locked = lock.and_then(|lock| lock.kubeadm.as_ref());
-        let Some(said) = locked.filter(|said| said.version == kubernetes.version.value) else {
+    let is_unlisted = lists.as_ref().is_some_and(|(_, lists)| !is_complete(&lists.lists));
+    let mut kubeadm = None;
+    if is_unlisted || sysexts.iter().any(|sysext| sysext.pause != PauseFrom::Written) {
+        let said = lock.and_then(|lock| lock.kubeadm.as_ref());
+        let Some(said) = said.filter(|said| said.version == sysext.version()) else {
             return Ok(Needs { open: true, ..Needs::default() });
         };
-        (node, control_plane) = kubeadm::lists(&said.images).map_err(|why| lists.wrong(why))?;
         kubeadm = Some(said.clone());
     }
+    let Some((kubernetes, lists)) = lists else { return Ok(Needs { kubeadm, ..Needs::default() }) };
+    let (mut node, mut control_plane) = match kubeadm.as_ref().filter(|_| is_unlisted) {
+        Some(said) => kubeadm::lists(&said.images).map_err(|why| lists.wrong(why))?,
+        None => (lists.get(NODE)?, lists.get(CONTROL_PLANE)?),
+    };
     if let Some(cni) = kubernetes.cni {
         node.extend(lists.need(cni.as_str())?);
     }
@@ -115,18 +122,24 @@ fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
     recipe.images.iter().filter_map(collision).collect()
 }
 
-/// Reads in kubeadm's source which images the recipe's Kubernetes needs: the lock with the list.
+/// Reads in kubeadm's source which images the Kubernetes of these sysexts needs: the lock with the list.
 ///
 /// # Errors
 /// [`kubeadm::Error`].
-pub async fn look_up(recipe: &Recipe, mut lock: Lock, http: &Http<'_>) -> Result<Lock> {
-    let Some(kubernetes) = &recipe.kubernetes else { return Ok(lock) };
-    let version = &kubernetes.version.value;
+pub async fn look_up(sysexts: &[Selected], mut lock: Lock, http: &Http<'_>) -> Result<Lock> {
+    let Some(sysext) = booted(sysexts).next() else { return Ok(lock) };
+    let version = sysext.version().to_owned();
+    kubeadm::minor(&version)?;
     let unread = |source| kubeadm::Error::Unread { version: version.clone(), source };
-    let constants = http.small(&kubeadm::url(version)).await.map_err(unread)?;
-    let images = kubeadm::images(&String::from_utf8_lossy(&constants), version)?;
-    lock.kubeadm = Some(lock::Kubeadm { version: version.clone(), images });
+    let (constants, asked) = http.text(&kubeadm::url(&version)).await.map_err(unread)?;
+    let images = kubeadm::images(&String::from_utf8_lossy(&constants), &version, &asked)?;
+    lock.kubeadm = Some(lock::Kubeadm { version, images });
     Ok(lock)
+}
+
+/// Whether the lists of a sysext say what control planes and all nodes need.
+pub fn is_complete(lists: &BTreeMap<String, Vec<String>>) -> bool {
+    [CONTROL_PLANE, NODE].iter().all(|list| lists.get(*list).is_some_and(|images| !images.is_empty()))
 }
 
 /// The sysext `kubernetes` as nodes boot it, for each architecture.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Sha256, Sha512};
 use crate::error::{Advice, Exit};
 use crate::manifest::Origin;
-use crate::openpgp::Fingerprint;
+use crate::openpgp::{Fingerprint, Revoked};
 use crate::recipe::Version;
 use crate::report::nearest;
 use crate::repro::rfc3339;
@@ -71,9 +71,50 @@ pub struct Trust {
     /// SHA-256 of each authority's certificate, as DER, that machines are told to trust.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub authorities: BTreeSet<Sha256>,
+    /// Keys below the pinned one that its key file revoked when this was locked, but for those that prebake knows by itself. A
+    /// key file that takes one back is refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "revoked")]
+    pub revoked: Revoked,
+}
+
+/// Revoked keys as `FINGERPRINT: always`, or the time from which on their signatures are void.
+mod revoked {
+    use std::collections::BTreeMap;
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::clock;
+    use crate::openpgp::{Fingerprint, Revoked};
+
+    const ALWAYS: &str = "always";
+
+    pub(super) fn serialize<S: Serializer>(revoked: &Revoked, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(revoked.iter().map(|(key, from)| match *from == SystemTime::UNIX_EPOCH {
+            true => (key, ALWAYS.to_owned()),
+            false => (key, clock::date(*from)),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Revoked, D::Error> {
+        let texts: BTreeMap<Fingerprint, String> = BTreeMap::deserialize(deserializer)?;
+        let time = |text: &str| match text {
+            ALWAYS => Ok(SystemTime::UNIX_EPOCH),
+            date => humantime::parse_rfc3339(date).map_err(serde::de::Error::custom),
+        };
+        texts.into_iter().map(|(key, text)| Ok((key, time(&text)?))).collect()
+    }
 }
 
 impl Trust {
+    /// The same, which has not forgotten what `earlier` remembers of the pinned key.
+    #[must_use]
+    pub fn remembering(mut self, earlier: Option<&Trust>) -> Trust {
+        let earlier = earlier.filter(|earlier| earlier.primary_fingerprint == self.primary_fingerprint);
+        self.revoked.extend(earlier.into_iter().flat_map(|earlier| earlier.revoked.clone()));
+        self
+    }
+
     /// In what a recipe trusts otherwise than this says, in words.
     pub fn drift(&self, recipe: &Trust) -> Vec<String> {
         let mut drift = Vec::new();
@@ -225,7 +266,7 @@ impl Advice for Error {
             Error::Older { .. } => {
                 "a mirror that is behind, or that somebody holds back: all signatures are right. --allow-older takes it".into()
             }
-            Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without --locked".into(),
+            Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without `--locked`".into(),
         })
     }
 }

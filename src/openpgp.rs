@@ -26,7 +26,7 @@ use crate::clock::{self, Judgement};
 use crate::error::{Advice, Exit};
 
 pub use armor::is_signature;
-pub use key::{Certificate, Part, TrustedKey};
+pub use key::{Certificate, Part, Revoked, TrustedKey};
 pub use verify::{Signed, Verifier};
 
 /// Largest key file and signature file that is read, in bytes. Flatcar's are 12 KiB and 594 bytes.
@@ -260,7 +260,7 @@ impl Advice for Error {
                 "fetch the vendor's key file again; the pin is `trust.primary_fingerprint` in the recipe, else Flatcar's own".into()
             }
             Error::RolledBack { .. } => {
-                "the mirror serves an old copy, perhaps on purpose; ask another one".into()
+                "it is an old copy, or somebody cut it: ask the vendor or another mirror for the key file as it is now".into()
             }
             Error::Malformed { .. } => "the mirror may have answered with an error page; fetch it again".into(),
             Error::Refused { refusal, now, .. } => match refusal.by_the_clock() {

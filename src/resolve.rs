@@ -14,6 +14,7 @@ use crate::ignition::ssh_keys::{self, Origin};
 use crate::images::{self, Pinned};
 use crate::kubernetes::Needs;
 use crate::lock::{self, Entry, Lock, Release, SCHEMA};
+use crate::openpgp::Revoked;
 use crate::output;
 use crate::recipe::{Recipe, SshKeys, Version, VersionWish};
 use crate::report::{Findings, Source};
@@ -98,6 +99,7 @@ pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
         primary_fingerprint: recipe.trust.primary,
         sysext_certificate: certificate.transpose()?,
         authorities,
+        revoked: Revoked::new(),
     })
 }
 
@@ -231,8 +233,9 @@ pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> 
             }
             None => {
                 let url = format!("https://github.com/{user}.keys");
-                let text = http.small(&url).await?;
-                ssh_keys::parse(&Source::new(url, String::from_utf8_lossy(&text)), Origin::Published)?
+                let (text, asked) = http.text(&url).await?;
+                let source = Source::new(asked.to_string(), String::from_utf8_lossy(&text));
+                ssh_keys::parse(&source, Origin::Published)?
             }
         };
         keys.insert(user.to_owned(), of_user);

@@ -79,10 +79,11 @@ fn most(url: &str) -> u64 {
 
 /// A mirror in the environment that cannot be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable} holds `{base}`, which is not an http:, https: or file: URL")]
+#[error("{variable} holds `{base}`, {why}")]
 pub struct NotAMirror {
     variable: String,
     base: String,
+    why: String,
 }
 
 impl Advice for NotAMirror {
@@ -96,16 +97,43 @@ impl Advice for NotAMirror {
 }
 
 /// A base without what logs in there, though it be no URL.
-fn shown(base: &str) -> String {
+fn without_login(base: &str) -> String {
     match (Url::parse(base).is_ok_and(|url| url.has_host()), base.rsplit_once('@')) {
         (false, Some((_, host))) => format!("***@{host}"),
         _ => http::masked(base),
     }
 }
 
-/// Whether a mirror's base is a URL of one of these schemes.
-pub fn is_url_of(base: &str, schemes: &[&str]) -> bool {
-    Url::parse(base).is_ok_and(|url| schemes.contains(&url.scheme()))
+/// Why a mirror's base is none: it must be a URL of one of these schemes, behind which a path can be put.
+pub fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
+    let why = match Url::parse(base) {
+        Ok(url) if schemes.contains(&url.scheme()) && url.query().is_some() => {
+            "which ends in a query (`?…`): paths are put behind it"
+        }
+        Ok(url) if schemes.contains(&url.scheme()) && url.fragment().is_some() => {
+            "which ends in a fragment (`#…`): paths are put behind it"
+        }
+        Ok(url) if schemes.contains(&url.scheme()) => return None,
+        _ => return Some(format!("which is not an {} URL", either(schemes))),
+    };
+    Some(why.into())
+}
+
+/// `http:, https: or file:`
+fn either(schemes: &[&str]) -> String {
+    let names: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}:")).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// A base as messages show it: without what logs in there, and without its query, which may do so, too.
+pub fn shown(base: &str) -> String {
+    let address = base.split(['?', '#']).next().unwrap_or(base);
+    let cut = if address.len() < base.len() { "…" } else { "" };
+    let mark = base.get(address.len()..=address.len()).unwrap_or_default();
+    format!("{}{mark}{cut}", without_login(address))
 }
 
 /// Base URLs to ask instead of the public hosts, in order.
@@ -121,11 +149,18 @@ impl Mirrors {
         let mut mirrors = recipe.clone();
         for source in SourceName::ALL {
             let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
-            let Ok(value) = std::env::var(&variable) else { continue };
+            let Some(value) = std::env::var_os(&variable) else { continue };
+            // Taken for none, it would send requests to the public hosts.
+            let Some(value) = value.to_str() else {
+                let (base, why) = (value.to_string_lossy(), "which is not UTF-8".to_owned());
+                let base = base.split([',', ' ']).map(shown).collect::<Vec<_>>().join(",");
+                return Err(NotAMirror { variable, base, why });
+            };
             let bases = value.split([',', ' ']).map(|base| base.trim_end_matches('/').to_owned());
             let bases: Vec<String> = bases.filter(|base| !base.is_empty()).collect();
-            if let Some(base) = bases.iter().find(|base| !is_url_of(base, &["http", "https", "file"])) {
-                return Err(NotAMirror { variable, base: shown(base) });
+            let unfit = |base: &String| Some((shown(base), unfit(base, &["http", "https", "file"])?));
+            if let Some((base, why)) = bases.iter().find_map(unfit) {
+                return Err(NotAMirror { variable, base, why });
             }
             mirrors.insert(source, bases);
         }

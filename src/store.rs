@@ -102,7 +102,7 @@ impl Advice for Error {
             }
             Error::Io { source, path, .. } if unfinished::is_full(source) => Some(unfinished::full(path)),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("check who owns it; --store and --output choose other places".into())
+                Some("check who owns it; --store chooses another store; --output chooses another place".into())
             }
             Error::Io { .. } => None,
             Error::Differs { .. } => Some(

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use self::settings::Settings;
 use crate::arch::Arch;
 use crate::error::{Advice, Result};
+use crate::lock;
 use crate::recipe::{Recipe, Sysext};
 use crate::report::{Finding, Findings, nearest};
 use crate::sysext::description::{self, Component, Description, FILE_NAME};
@@ -32,6 +33,19 @@ pub struct Selected {
     pub variables: Variables,
     /// What is to be fetched for it.
     pub components: Vec<Component>,
+    /// Whose word the tag of Kubernetes' pause image is, where it has one.
+    pub pause: PauseFrom,
+}
+
+/// Whose word the tag of Kubernetes' pause image is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseFrom {
+    /// A description's or the recipe's.
+    Written,
+    /// That of kubeadm's source, as the lock has it.
+    Kubeadm,
+    /// That of kubeadm's source, which has to be read first. What stands for it until then is not to be used.
+    Open,
 }
 
 impl Selected {
@@ -56,11 +70,12 @@ struct Found<'r> {
     description: Description,
 }
 
-/// Loads every sysext that a recipe names, each once for each architecture, sorted by name.
+/// Loads every sysext that a recipe names, each once for each architecture, sorted by name. `kubeadm` is what the lock has of
+/// kubeadm's source.
 ///
 /// # Errors
 /// A finding for each name that leads nowhere and each value that does not fit, or the faults of a description.
-pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
+pub fn load(recipe: &Recipe, kubeadm: Option<&lock::Kubeadm>) -> Result<Vec<Selected>> {
     let mut findings = contradictions(recipe);
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for wish in recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile)) {
@@ -92,11 +107,14 @@ pub fn load(recipe: &Recipe) -> Result<Vec<Selected>> {
             findings.push(finding.at(name.place.clone()));
         }
     }
-    let settings = Settings::new(recipe, found.get(KUBERNETES));
+    let settings = Settings::new(recipe, found.get(KUBERNETES), kubeadm);
     let mut selected = Vec::new();
     for sysext in found.values() {
         match settings.of(sysext) {
-            Ok(overrides) => selected.extend(versions(recipe, sysext, overrides, &mut findings)),
+            Ok((overrides, pause)) => {
+                let versions = versions(recipe, sysext, overrides, &mut findings);
+                selected.extend(versions.into_iter().map(|one| Selected { pause, ..one }));
+            }
             Err(finding) => findings.push(finding),
         }
     }
@@ -149,7 +167,8 @@ pub fn select(
 ) -> Result<Selected, description::Error> {
     let variables = description.variables(arch, overrides)?;
     let components = description.components(arch, &variables)?;
-    Ok(Selected { arch, booted, description: description.clone(), variables, components })
+    let (description, pause) = (description.clone(), PauseFrom::Written);
+    Ok(Selected { arch, booted, description, variables, components, pause })
 }
 
 /// Versions of a sysext that outputs publish beside the one that profiles boot.

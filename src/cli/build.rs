@@ -153,7 +153,7 @@ impl BuildArgs {
         let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
         let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
         let destination = Destination { output: &self.output, private: self.private.as_deref() };
-        let work = build(&project, &store, destination, &self.layers, limits, signing, observer);
+        let work = build(&mut project, &store, destination, &self.layers, limits, signing, observer);
         unfinished::on_interrupt(move || {
             if let Some(log) = log {
                 log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });

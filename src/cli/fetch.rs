@@ -31,11 +31,11 @@ pub struct FetchInputsArgs {
 impl FetchInputsArgs {
     /// Fetches, and says what there is.
     pub fn run(self) -> Result<()> {
-        let (project, store) = self.project.open()?;
+        let (mut project, store) = self.project.open()?;
         let store = self.fetch.trusting(store);
         let limits =
             Limits { locked: true, offline: self.offline, http: self.fetch.options(), ..Limits::default() };
-        let inputs = block_on(project.inputs(&store, limits, &Progress::new(), |_, _| Ok(())))?;
+        let inputs = block_on(project.inputs(&store, limits, &Progress::new(), |_, _, _| Ok(())))?;
         let Inputs { lock, fetched, .. } = inputs;
         project.save(&lock, &store)?;
         if self.json {

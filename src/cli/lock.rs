@@ -14,6 +14,7 @@ use crate::build::{Inputs, Limits};
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::lock::{Error, Lock, Trust};
+use crate::openpgp::Fingerprint;
 use crate::recipe::VersionWish;
 use crate::store::Object;
 
@@ -68,7 +69,7 @@ impl LockArgs {
         }
         let limits = Limits { http: self.fetch.options(), ..Limits::default() };
         let progress = Progress::new();
-        let Inputs { lock, .. } = block_on(project.inputs(&store, limits, &progress, |_, _| Ok(())))?;
+        let Inputs { lock, .. } = block_on(project.inputs(&store, limits, &progress, |_, _, _| Ok(())))?;
         let asks = matches!(project.recipe.release.version, VersionWish::Latest) && !self.allow_older;
         if let Some(old) = old.as_ref().filter(|_| asks) {
             old.must_not_be_newer_than(&lock, &project.lock_path)?;
@@ -110,12 +111,16 @@ fn moved_trust(old: Option<&Lock>, new: &Lock) -> Vec<(&'static str, Option<Stri
     fn trust(lock: &Lock) -> Option<&Trust> {
         lock.trust.as_ref()
     }
-    let rows: [(&str, Says); 4] = [
+    let rows: [(&str, Says); 5] = [
         ("schema", |lock| Some(lock.schema.to_string())),
         ("pinned key", |lock| Some(trust(lock)?.primary_fingerprint.to_string())),
         ("sysext certificate", |lock| Some(trust(lock)?.sysext_certificate?.to_string())),
         ("authorities", |lock| {
             let all: Vec<String> = trust(lock)?.authorities.iter().map(Sha256::to_string).collect();
+            (!all.is_empty()).then(|| all.join(" "))
+        }),
+        ("revoked keys", |lock| {
+            let all: Vec<String> = trust(lock)?.revoked.keys().map(Fingerprint::to_string).collect();
             (!all.is_empty()).then(|| all.join(" "))
         }),
     ];

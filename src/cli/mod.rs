@@ -10,6 +10,7 @@ mod completions;
 mod diff;
 mod explain;
 mod fetch;
+mod hint;
 mod ignition;
 mod initrd;
 mod key;
@@ -29,8 +30,9 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::hint::Options;
 use crate::error::{Error, Exit, Result};
 use crate::unfinished;
 
@@ -74,13 +76,14 @@ enum Verb {
 
 /// Does what the command line says; tells what went wrong, because of what, and what to do.
 pub fn main() -> ExitCode {
-    let done = Cli::from_command_line().run();
+    let (cli, options) = Cli::from_command_line();
+    let done = cli.run();
     unfinished::settle();
     let done = done.and_then(|()| Ok(say::verdict()?));
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell_error(error);
+            tell_error(error, &options);
             ExitCode::from(error.exit() as u8)
         }
     };
@@ -88,25 +91,29 @@ pub fn main() -> ExitCode {
     code
 }
 
-fn tell_error(error: &Error) {
+fn tell_error(error: &Error, options: &Options) {
     let chain = error.chain();
     // Findings already say `error[…]` and show their place, and to have work to do is no error; only other plain
     // messages need the word.
     let is_plain = !chain[0].starts_with("error") && !chain[0].starts_with("warning");
     let prefix = if is_plain && error.exit() != Exit::Pending { "error: " } else { "" };
-    tell!("{prefix}{}", chain[0]);
+    tell!("{prefix}{}", options.fit_helps(&chain[0]));
     for cause in &chain[1..] {
         tell!("  because: {cause}");
     }
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = error.hint().and_then(|hint| options.fit(&hint)) {
         tell!("  hint: {hint}");
     }
 }
 
 impl Cli {
-    /// Reads the command line, or ends the process with words on it.
-    pub fn from_command_line() -> Cli {
-        Cli::parse_from(serve::with_double_dashes(std::env::args_os()))
+    /// Reads the command line, or ends the process with words on it. With it the options that its verb has.
+    fn from_command_line() -> (Cli, Options) {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(serve::with_double_dashes(std::env::args_os()));
+        let matches = matches.unwrap_or_else(|error| error.exit());
+        let options = Options::of(&command, &matches);
+        (Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()), options)
     }
 
     /// Does what the command line says.

@@ -125,7 +125,7 @@ impl Advice for Error {
         Some(match self {
             Error::InUse { .. } => "wait for it, or let --wait do so".into(),
             Error::Corrupt { .. } => {
-                "the next build fetches or builds them again; look after the disk, and run builds with --paranoid to repair trees, too".into()
+                "the next build fetches or builds them again; look after the disk; `prebake build --paranoid` repairs trees, too".into()
             }
             Error::Unknown { .. } => "`prebake store ls` lists all names".into(),
             Error::Ambiguous { .. } => "give more digits, or the SHA-256 of the one you mean".into(),

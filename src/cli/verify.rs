@@ -73,9 +73,9 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Flawed { .. } => {
-                Some("build it again with --paranoid, or copy it again from where it was made".into())
-            }
+            Error::Flawed { .. } => Some(
+                "`prebake build --paranoid` makes it again, or copy it again from where it was made".into(),
+            ),
         }
     }
 }

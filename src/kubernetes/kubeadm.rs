@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Advice, Exit};
 use crate::report::is_unseen;
-use crate::source::http;
+use crate::source::http::{self, Asked};
 use crate::source::oci::ImageRef;
 
 /// What control planes alone run, by the last part of the repository.
@@ -16,11 +16,21 @@ const CONTROL_PLANE: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "
 /// Kubernetes' own images, which have its version as their tag.
 const OWN: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
 /// The first minor version whose images are at registry.k8s.io.
-const FIRST_MINOR: u8 = 25;
+const FIRST_MINOR: u32 = 25;
+/// What stands before the tag of the pause image.
+const PAUSE: &str = "registry.k8s.io/pause:";
 
 /// Why the list is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A version whose kubeadm is not known to say it.
+    #[error("no table knows the images of Kubernetes {version}, and its kubeadm's source is not read: {why}")]
+    Version {
+        /// The version.
+        version: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// Its source cannot be had.
     #[error("no table knows the images of Kubernetes {version}, and kubeadm's source cannot be read")]
     Unread {
@@ -31,11 +41,13 @@ pub enum Error {
     },
     /// Its source says something else than it always did.
     #[error(
-        "no table knows the images of Kubernetes {version}, and kubeadm's source does not say them: {why}"
+        "no table knows the images of Kubernetes {version}, and kubeadm's source does not say them: {why} ({url})"
     )]
     Unsaid {
         /// The version.
         version: String,
+        /// Where it was read.
+        url: Asked,
         /// What is missing.
         why: String,
     },
@@ -44,13 +56,16 @@ pub enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Unread { source, .. } => source.exit(),
-            Error::Unsaid { .. } => Exit::Failed,
+            Error::Version { .. } => Exit::Config,
+            // A server that nobody can believe is told apart; whatever else comes in the file's place is one failure.
+            Error::Unread { source, .. } if source.exit() == Exit::Trust => Exit::Trust,
+            Error::Unread { .. } | Error::Unsaid { .. } => Exit::Network,
         }
     }
 
     fn hint(&self) -> Option<String> {
-        let (Error::Unread { version, .. } | Error::Unsaid { version, .. }) = self;
+        let (Error::Version { version, .. } | Error::Unread { version, .. } | Error::Unsaid { version, .. }) =
+            self;
         Some(format!(
             "name the tags in the recipe, `sysexts: [{{name: kubernetes, set: {{etcd: TAG, coredns: TAG, pause: TAG}}}}]`, \
              as `kubeadm config images list --kubernetes-version {version}` prints them"
@@ -63,17 +78,39 @@ pub fn url(version: &str) -> String {
     format!("https://github.com/kubernetes/kubernetes/raw/{version}/cmd/kubeadm/app/constants/constants.go")
 }
 
-/// The images that kubeadm of a version lists, in its order.
+/// The images that kubeadm of a version lists, in its order; `url` is where the constants were read.
 ///
 /// # Errors
-/// [`Error::Unsaid`] where the text is not such a file, or the version is too old.
-pub fn images(constants: &str, version: &str) -> Result<Vec<String>, Error> {
-    list(constants, version).map_err(|why| Error::Unsaid { version: version.into(), why })
+/// [`Error::Unsaid`] where the text is not such a file, [`Error::Version`] where no such file is known to say them.
+pub fn images(constants: &str, version: &str, url: &Asked) -> Result<Vec<String>, Error> {
+    let minor = minor(version)?;
+    list(constants, version, minor).map_err(|why| {
+        let (version, url) = (version.into(), url.clone());
+        Error::Unsaid { version, url, why }
+    })
 }
 
-fn list(constants: &str, version: &str) -> Result<Vec<String>, String> {
-    let minor: Option<u8> = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
-    let minor = minor.filter(|minor| *minor >= FIRST_MINOR).ok_or("it is older than v1.25")?;
+/// The minor version, if that kubeadm's source is known to say the images.
+///
+/// # Errors
+/// [`Error::Version`].
+pub fn minor(version: &str) -> Result<u32, Error> {
+    let wrong = |why| Error::Version { version: version.into(), why };
+    let mut numbers = version.strip_prefix('v').unwrap_or(version).split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(1)), Some(Ok(minor))) if minor >= FIRST_MINOR => Ok(minor),
+        (Some(Ok(0)), _) | (Some(Ok(1)), Some(Ok(_))) => Err(wrong("it is older than v1.25")),
+        (Some(Ok(_)), _) => Err(wrong("how it says the images is known of Kubernetes 1 only")),
+        _ => Err(wrong("it is no version such as v1.34.4")),
+    }
+}
+
+/// The tag of the pause image in a list.
+pub fn pause(images: &[String]) -> Option<String> {
+    images.iter().find_map(|image| image.strip_prefix(PAUSE)).map(str::to_owned)
+}
+
+fn list(constants: &str, version: &str, minor: u32) -> Result<Vec<String>, String> {
     let (coredns, pause) = (constant(constants, "CoreDNSVersion")?, constant(constants, "PauseVersion")?);
     let etcd = supported_etcd(constants, minor)?;
     let [apiserver, controller_manager, scheduler, proxy] = OWN.map(|name| (name, version));
@@ -118,13 +155,13 @@ fn constant<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
 
 /// etcd's tag, as `EtcdSupportedVersion` there and `GetEtcdImage` of images.go find it: the map's for the minor version,
 /// beyond its ends that of the end, and the default in a gap.
-fn supported_etcd(text: &str, minor: u8) -> Result<&str, String> {
+fn supported_etcd(text: &str, minor: u32) -> Result<&str, String> {
     const MAP: &str = "SupportedEtcdVersion = map[uint8]string{";
     let default = constant(text, "DefaultEtcdVersion")?;
     let lines = text.lines().map(str::trim).skip_while(|line| *line != MAP).skip(1);
     let lines =
         lines.take_while(|line| *line != "}").filter(|line| !line.is_empty() && !line.starts_with("//"));
-    let rows: BTreeMap<u8, &str> = lines
+    let rows: BTreeMap<u32, &str> = lines
         .map(|line| map_row(line).ok_or_else(|| format!("`{}` is no row of its map", line.escape_debug())))
         .collect::<Result<_, _>>()?;
     let (Some(first), Some(last)) = (rows.first_key_value(), rows.last_key_value()) else {
@@ -139,7 +176,7 @@ fn supported_etcd(text: &str, minor: u8) -> Result<&str, String> {
 }
 
 /// `33: "3.5.24-0",`
-fn map_row(line: &str) -> Option<(u8, &str)> {
+fn map_row(line: &str) -> Option<(u32, &str)> {
     let (key, value) = line.split_once(':')?;
     let value = value.trim().strip_prefix('"')?.strip_suffix("\",")?;
     Some((key.parse().ok()?, value)).filter(|_| !value.chars().any(is_unseen))
@@ -188,6 +225,10 @@ registry.k8s.io/coredns/coredns:v1.12.0
 registry.k8s.io/pause:3.10
 registry.k8s.io/etcd:3.5.24-0
 ";
+
+    fn images(constants: &str, version: &str) -> Result<Vec<String>, Error> {
+        super::images(constants, version, &"http://mirror.example/constants.go".into())
+    }
 
     #[test]
     fn kubeadms_source_says_what_kubeadm_says_and_it_is_parted_by_role() {
@@ -242,7 +283,27 @@ registry.k8s.io/etcd:3.5.24-0
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.hint().unwrap().contains("--kubernetes-version v1.33.13"), "{error}");
             assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
+            assert!(error.to_string().contains("http://mirror.example/constants.go"), "{error}");
+            assert_eq!(error.exit(), Exit::Network, "{error}");
         }
-        assert!(images(CONSTANTS, "v1.24.17").unwrap_err().to_string().contains("older than v1.25"));
+    }
+
+    /// A run of 2026-11-29: `v1.300.0` and `v2.0.0` were called older than v1.25.
+    #[test]
+    fn versions_whose_source_is_not_known_are_told_by_what_they_are() {
+        for (version, expected) in [
+            ("v1.24.17", "older than v1.25"),
+            ("v0.300.0", "older than v1.25"),
+            ("v2.0.0", "known of Kubernetes 1 only"),
+            ("v2.30.1", "known of Kubernetes 1 only"),
+            ("x", "no version such as"),
+        ] {
+            let error = images(CONSTANTS, version).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(error.exit(), Exit::Config, "{error}");
+        }
+        for version in ["v1.300.0", "v1.70000.1"] {
+            assert!(images(CONSTANTS, version).unwrap()[6].ends_with("etcd:3.5.24-0"), "{version}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Key files: the certificates in them, and whether each key of one is to be believed.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,9 +12,13 @@ use pgp::types::{KeyDetails, VerifyingKey};
 use super::armor::{self, Form};
 use super::words::flaw;
 use super::{Error, Fingerprint, MAX_BYTES, Refusal, known, policy};
+use crate::clock;
 
 /// Most keys of a file that an error names.
 const MOST_NAMED: usize = 4;
+
+/// Keys that are revoked, each with the time from which on its signatures are void; the epoch for a compromised key.
+pub type Revoked = BTreeMap<Fingerprint, SystemTime>;
 
 /// A primary key with what is bound to it, judged once.
 #[derive(Debug)]
@@ -40,14 +45,19 @@ pub struct Part {
     pub revoked: Option<SystemTime>,
     /// `certify`, `sign`, `encrypt`, `authenticate`.
     pub usage: Vec<&'static str>,
+    /// When the primary key last said what this key is for and how long, if it did.
+    bound: Option<SystemTime>,
     flaw: Option<Refusal>,
 }
 
 /// A key file's certificate that has the pinned primary: whose signatures are believed.
 #[derive(Debug)]
 pub struct TrustedKey {
+    subject: String,
     certificate: Certificate,
     primary: Fingerprint,
+    /// What the file itself revokes.
+    revoked: Revoked,
 }
 
 impl TrustedKey {
@@ -58,7 +68,13 @@ impl TrustedKey {
     pub fn parse(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Self, Error> {
         let keys = read(subject, bytes)?;
         match keys.iter().find(|key| fingerprint(&key.primary_key) == Some(pin)) {
-            Some(key) => Ok(TrustedKey { certificate: Certificate::new(key), primary: pin }),
+            Some(key) => {
+                let (parts, users) = (parts(key), users(key));
+                let revokes = |part: &Part| Some((part.fingerprint, part.revoked?));
+                let revoked = parts.iter().filter_map(revokes).collect();
+                let certificate = Certificate::new(users, parts);
+                Ok(TrustedKey { subject: subject.into(), certificate, primary: pin, revoked })
+            }
             None => {
                 let named = keys.iter().take(MOST_NAMED);
                 let mut found: Vec<String> =
@@ -95,23 +111,58 @@ impl TrustedKey {
         }
     }
 
-    /// Refuses to replace `earlier` if this says less: a subkey or a revocation that is gone is a sign of an old copy,
-    /// with which a revoked key could be brought back.
+    /// The keys that its file revokes, but for those that prebake knows by itself: what a lock has to remember of it.
+    pub fn revoked(&self) -> Revoked {
+        let revoked = self.revoked.iter().filter(|(key, _)| !known::REVOKED.contains(key));
+        revoked.map(|(key, from)| (*key, *from)).collect()
+    }
+
+    /// Has revocations count that another copy of the same key holds. They are signed by its primary, wherever they come from.
+    pub fn learn(&mut self, other: &TrustedKey) {
+        for part in &mut self.certificate.parts {
+            let (Some(from), Some(part)) = (other.revoked.get(&part.fingerprint), Arc::get_mut(part)) else {
+                continue;
+            };
+            part.revoked = Some(part.revoked.map_or(*from, |own| own.min(*from)));
+        }
+    }
+
+    /// Refuses a file that has a key, and not its revocation of which something is known, or a milder one: whoever gave it has an
+    /// old copy, or cut it out. A key that it does not have signs nothing.
+    ///
+    /// # Errors
+    /// [`Error::RolledBack`].
+    pub fn must_revoke(&self, known: &Revoked, whence: &str) -> Result<(), Error> {
+        let lost = self.parts().iter().filter_map(|part| {
+            let lost = milder(
+                part.fingerprint,
+                self.revoked.get(&part.fingerprint).copied(),
+                *known.get(&part.fingerprint)?,
+            )?;
+            Some(format!("{lost} ({whence} has it)"))
+        });
+        let lost: Vec<String> = lost.collect();
+        match lost.is_empty() {
+            true => Ok(()),
+            false => Err(Error::RolledBack { subject: self.subject.clone(), lost }),
+        }
+    }
+
+    /// Refuses to replace `earlier` if this says less: a subkey, a revocation or a later word on what a key is for that is gone is
+    /// a sign of an old copy, with which a revoked or expired key could be brought back.
     pub fn must_follow(&self, earlier: &TrustedKey, subject: &str) -> Result<(), Error> {
-        let lost: Vec<String> = earlier
-            .parts()
-            .iter()
-            .filter_map(|old| {
-                let new = self.parts().iter().find(|new| new.fingerprint == old.fingerprint);
-                match new {
-                    None => Some(format!("the key {} is gone", old.fingerprint)),
-                    Some(new) if old.revoked.is_some() && new.revoked.is_none() => {
-                        Some(format!("the revocation of {} is gone", old.fingerprint))
-                    }
-                    Some(_) => None,
-                }
-            })
-            .collect();
+        let lost = |old: &Arc<Part>| {
+            let key = old.fingerprint;
+            let Some(new) = self.parts().iter().find(|new| new.fingerprint == key) else {
+                return Some(format!("the key {key} is gone"));
+            };
+            let own = self.revoked.get(&key).copied();
+            let revocation = earlier.revoked.get(&key).and_then(|from| milder(key, own, *from));
+            let older = new.bound < old.bound;
+            revocation
+                .or_else(|| older.then(|| format!("what it last said of {key}, its expiry and use, is gone")))
+        };
+        let lost: Vec<String> = earlier.parts().iter().filter_map(lost).collect();
         match lost.is_empty() {
             true => Ok(()),
             false => Err(Error::RolledBack { subject: subject.into(), lost }),
@@ -119,24 +170,35 @@ impl TrustedKey {
     }
 }
 
+/// In what a key's revocation is less than it was, in words.
+fn milder(key: Fingerprint, now: Option<SystemTime>, was: SystemTime) -> Option<String> {
+    match now {
+        None => Some(format!("the revocation of {key} is gone")),
+        // Times are kept to the second.
+        Some(now) if now > was + Duration::from_secs(1) => {
+            Some(format!("the revocation of {key} counts from {} only", clock::date(now)))
+        }
+        Some(_) => None,
+    }
+}
+
 impl Certificate {
     /// Every version 4 key of a key file, whoever it belongs to: for people to look at.
     pub fn read_all(subject: &str, bytes: &[u8]) -> Result<Vec<Certificate>, Error> {
         let keys = read(subject, bytes)?;
-        let certificates = keys.iter().map(Certificate::new);
+        let certificates = keys.iter().map(|key| Certificate::new(users(key), parts(key)));
         Ok(certificates.filter(|certificate| !certificate.parts.is_empty()).collect())
     }
 
-    fn new(key: &SignedPublicKey) -> Self {
-        let name = |user: &pgp::types::SignedUser| String::from_utf8_lossy(user.id.id()).into_owned();
-        let (mut parts, mut withheld) = (parts(key), Vec::new());
+    fn new(users: Vec<String>, mut parts: Vec<Part>) -> Self {
+        let mut withheld = Vec::new();
         for part in parts.iter_mut().filter(|part| known::REVOKED.contains(&part.fingerprint)) {
             if part.revoked.replace(UNIX_EPOCH).is_none() {
                 withheld.push(part.fingerprint);
             }
         }
         let parts = parts.into_iter().map(Arc::new).collect();
-        Certificate { users: key.details.users.iter().map(name).collect(), parts, withheld }
+        Certificate { users, parts, withheld }
     }
 }
 
@@ -150,6 +212,11 @@ impl Part {
         ];
         self.flaw.or(flaws.into_iter().find_map(|(is, refusal)| is.then_some(refusal)))
     }
+}
+
+/// Whose a key says it is.
+fn users(key: &SignedPublicKey) -> Vec<String> {
+    key.details.users.iter().map(|user| String::from_utf8_lossy(user.id.id()).into_owned()).collect()
 }
 
 /// The keys in a file. Several armored blocks, one after the other, are read as one file.
@@ -214,6 +281,7 @@ fn parts(key: &SignedPublicKey) -> Vec<Part> {
             expires: primary_end,
             revoked: primary_revoked,
             usage,
+            bound: newest.and_then(Signature::created).map(SystemTime::from),
             flaw: match newest {
                 None => Some(Refusal::PrimaryUnproven),
                 Some(_) => (!signs).then_some(Refusal::WrongUsage),
@@ -253,6 +321,7 @@ fn parts(key: &SignedPublicKey) -> Vec<Part> {
             expires: binding.and_then(|s| expiry(created, s.key_expiration_time())),
             revoked: revocation(valid(SignatureType::SubkeyRevocation)),
             usage: binding.map_or(Vec::new(), |s| usage(&s.key_flags())),
+            bound: binding.and_then(Signature::created).map(SystemTime::from),
             flaw: match newest {
                 _ if primary_bad => Some(Refusal::PrimaryInvalid),
                 None => Some(Refusal::PrimaryUnproven),

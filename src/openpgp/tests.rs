@@ -225,6 +225,27 @@ fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_
     );
 }
 
+/// What one copy of a key lacks another may have: the primary signed it, whoever brings it.
+#[test]
+fn a_copy_in_the_store_has_its_revocations_count_in_a_file_that_lacks_them() {
+    let whole = key(LAB, primary(LAB));
+    let mut cut = TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB)).unwrap();
+    let data = fixture("data.txt");
+    assert!(verdict_by(&cut, "by-revoked-subkey.sig", &data).is_ok());
+    assert!(cut.must_revoke(&cut.revoked(), "x").is_ok());
+    let refused = cut.must_revoke(&whole.revoked(), "small.lock").unwrap_err().to_string();
+    assert!(refused.contains("cut takes back") && refused.contains("(small.lock has it)"), "{refused}");
+    cut.learn(&whole);
+    let Err(Error::Refused { refusal, .. }) = verdict_by(&cut, "by-revoked-subkey.sig", &data) else {
+        panic!("the revocation does not count")
+    };
+    assert_eq!(refusal, Refusal::Revoked);
+    // A milder one takes back, too.
+    let milder: Revoked = whole.revoked().into_keys().map(|key| (key, SystemTime::now())).collect();
+    assert!(whole.must_revoke(&milder, "x").is_ok());
+    assert!(whole.revoked().into_values().all(|from| from == SystemTime::UNIX_EPOCH));
+}
+
 /// A signature by the lab's current subkey over `data.txt` that says something more.
 fn signature_with(subpacket: pgp::packet::Subpacket, hashed: bool) -> Vec<u8> {
     use pgp::composed::{Deserializable, DetachedSignature, SignedSecretKey};

@@ -8,8 +8,7 @@ use super::*;
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::output;
 use crate::report::{Finding, nearest};
-use crate::source::http::masked;
-use crate::source::is_url_of;
+use crate::source::{shown, unfit};
 use crate::sysext::packaging;
 use crate::yaml::decode::{Decoder, Fields};
 use crate::yaml::kinds::{self, Kind};
@@ -161,11 +160,10 @@ impl Reader<'_> {
             };
             let mut bases = Vec::new();
             for url in self.decoder.strings(urls, "a source's mirrors") {
-                match is_url_of(&url.value, &["http", "https"]) {
-                    true => bases.push(url.value.trim_end_matches('/').to_owned()),
-                    false => self.decoder.push(
-                        Finding::error(format!("`{}` is not an http or https URL", masked(&url.value)))
-                            .at(url.place),
+                match unfit(&url.value, &["http", "https"]) {
+                    None => bases.push(url.value.trim_end_matches('/').to_owned()),
+                    Some(why) => self.decoder.push(
+                        Finding::error(format!("a mirror is `{}`, {why}", shown(&url.value))).at(url.place),
                     ),
                 }
             }

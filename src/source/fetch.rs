@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ use crate::digest::{Hashing, Sha256};
 use crate::error::{Advice, Exit};
 use crate::event::{Event, Observer};
 use crate::lock::Entry;
-use crate::openpgp::{self, Fingerprint, Signed, TrustedKey, Verifier};
+use crate::openpgp::{self, Fingerprint, Revoked, Signed, TrustedKey, Verifier};
 use crate::recipe::Trust;
 use crate::repro::canonical_json;
 use crate::store::{self, Object, Store, Unverified, Verified};
@@ -277,6 +278,8 @@ pub struct Fetcher<'a> {
     /// Who listens.
     pub observer: &'a dyn Observer,
     trust: &'a Trust,
+    /// What the lock remembers of the key, and which lock.
+    remembered: (Revoked, String),
     offline: bool,
     /// The key file as it is now.
     key: OnceCell<TrustedKey>,
@@ -370,7 +373,25 @@ impl<'a> Fetcher<'a> {
     /// A fetcher that trusts what the recipe trusts. The key is read when the first signature needs it.
     pub fn new(http: &'a Http<'a>, store: &'a Store, observer: &'a dyn Observer, trust: &'a Trust) -> Self {
         let (key, copy) = (OnceCell::new(), OnceCell::new());
-        Fetcher { http, store, observer, trust, offline: false, key, copy, fresh: Mutex::default() }
+        let (remembered, fresh) = (Default::default(), Mutex::default());
+        Fetcher { http, store, observer, trust, remembered, offline: false, key, copy, fresh }
+    }
+
+    /// The same, which refuses a key file that takes back what a lock remembers of it.
+    pub fn remembering(self, revoked: Revoked, lock: &Path) -> Self {
+        Fetcher { remembered: (revoked, lock.display().to_string()), ..self }
+    }
+
+    /// What a lock has to remember of the key files that were read: all that they revoke.
+    pub fn revoked(&self) -> Revoked {
+        let keys = [self.copy.get(), self.key.get()];
+        keys.into_iter().flatten().flat_map(TrustedKey::revoked).collect()
+    }
+
+    fn admitted(&self, key: TrustedKey) -> Result<TrustedKey, Error> {
+        let (revoked, lock) = &self.remembered;
+        key.must_revoke(revoked, lock)?;
+        Ok(key)
     }
 
     /// The same, which asks nobody for a key file if the store shall do alone.
@@ -379,7 +400,8 @@ impl<'a> Fetcher<'a> {
     }
 
     async fn key(&self) -> Result<&TrustedKey, Error> {
-        let read = || key::trusted(self.trust, self.store, self.http, self.observer);
+        let read =
+            async || self.admitted(key::trusted(self.trust, self.store, self.http, self.observer).await?);
         self.key.get_or_try_init(read).await
     }
 
@@ -393,7 +415,10 @@ impl<'a> Fetcher<'a> {
             return Ok(key);
         }
         match key::at_hand(self.trust, self.store)? {
-            Some(key) => Ok(self.copy.get_or_init(|| async { key }).await),
+            Some(key) => {
+                let key = self.admitted(key)?;
+                Ok(self.copy.get_or_init(|| async { key }).await)
+            }
             None if self.offline => Err(Error::NoKey(self.trust.primary)),
             None => self.key().await,
         }
@@ -600,10 +625,10 @@ impl<'a> Fetcher<'a> {
 
     /// The digest in a file such as `kubeadm.sha256`: bare, or in a `sha256sum` line.
     async fn published(&self, url: &str, file: &str) -> Result<Sha256, Error> {
-        let text = self.http.small(url).await?;
+        let (text, asked) = self.http.text(url).await?;
         let name = file.rsplit('/').next().unwrap_or(file);
         sha256_for(&String::from_utf8_lossy(&text), name)
-            .ok_or_else(|| Error::NoDigest { url: url.into(), file: name.into() })
+            .ok_or_else(|| Error::NoDigest { url: asked.to_string(), file: name.into() })
     }
 }
 

@@ -169,8 +169,8 @@ impl Board {
             return Ok(*version);
         };
         let url = self.url(CURRENT, VERSION_TXT);
-        let bytes = http.small(&url).await.map_err(|e| self.missing(CURRENT, e))?;
-        Ok(parse_version_txt(&url, &bytes)?)
+        let (bytes, asked) = http.text(&url).await.map_err(|e| self.missing(CURRENT, e))?;
+        Ok(parse_version_txt(&asked.to_string(), &bytes)?)
     }
 
     /// The same, for a file that a release ought to have: looks whether it is the release that is missing, or the file.

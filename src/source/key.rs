@@ -54,13 +54,19 @@ pub async fn trusted(
     }
 }
 
-/// The key that a recipe trusts, without a network: its own file, else the stored copy, if there is one.
+/// The key that a recipe trusts, without a network: its own file, with what the stored copy revokes beside it, else the stored
+/// copy, if there is one.
 pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
     match &trust.key {
         Some(path) => {
             let bytes = store::read_at_most(path, openpgp::MAX_BYTES)
                 .map_err(store::Error::io("read the key", path))?;
-            Ok(Some(TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?))
+            let mut key = TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?;
+            // A copy that cannot be read says nothing.
+            if let Some(copy) = stored(store, trust.primary).ok().flatten() {
+                key.learn(&copy);
+            }
+            Ok(Some(key))
         }
         None => stored(store, trust.primary),
     }
@@ -68,13 +74,14 @@ pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error
 
 /// Fetches the vendor's key file and stores it, unless it is older than the stored copy.
 pub async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Result<Update, Error> {
-    let bytes = http.small(KEY_URL).await?;
-    let key = TrustedKey::parse(KEY_URL, &bytes, primary)?;
-    key.must_be_whole(KEY_URL)?;
+    let (bytes, asked) = http.text(KEY_URL).await?;
+    let asked = asked.to_string();
+    let key = TrustedKey::parse(&asked, &bytes, primary)?;
+    key.must_be_whole(&asked)?;
     // A copy that is damaged is replaced.
     let earlier = stored(store, primary).ok().flatten();
     if let Some(earlier) = &earlier {
-        key.must_follow(earlier, KEY_URL)?;
+        key.must_follow(earlier, &asked)?;
     }
     let path = path(store, primary);
     if fs::read(&path).ok().as_deref() != Some(bytes.as_slice()) {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, KUBERNETES};
+use super::{Found, KUBERNETES, PauseFrom};
 use crate::arch::Arch;
+use crate::kubernetes::{self, kubeadm};
+use crate::lock;
 use crate::recipe::Recipe;
 use crate::report::Finding;
 use crate::yaml::decode::Spanned;
@@ -17,13 +19,19 @@ pub(super) struct Settings<'r> {
     kubernetes: Option<&'r Spanned<String>>,
     /// The pause image's tag that kubeadm wants at this version, for every sysext with a variable of that name:
     /// kubeadm and containerd must agree on it, or a node without a registry can start no pod.
-    pause: Option<Result<String, String>>,
+    pause: Option<Pause>,
+}
+
+/// A tag, as far as it is known, and whose word it is.
+struct Pause {
+    tag: Option<String>,
+    from: PauseFrom,
 }
 
 impl<'r> Settings<'r> {
-    pub(super) fn new(recipe: &'r Recipe, sysext: Option<&Found>) -> Self {
-        let mut settings =
-            Settings { kubernetes: recipe.kubernetes.as_ref().map(|k| &k.version), pause: None };
+    pub(super) fn new(recipe: &'r Recipe, sysext: Option<&Found>, kubeadm: Option<&lock::Kubeadm>) -> Self {
+        let kubernetes = recipe.kubernetes.as_ref();
+        let mut settings = Settings { kubernetes: kubernetes.map(|k| &k.version), pause: None };
         let Some(sysext) =
             sysext.filter(|sysext| sysext.description.values.names().any(|name| name == PAUSE))
         else {
@@ -31,16 +39,30 @@ impl<'r> Settings<'r> {
         };
         // What is wrong with its own settings is told when its turn comes.
         let arch = recipe.release.archs.first().copied().unwrap_or(Arch::Amd64);
-        let variables = settings.of(sysext).ok();
-        let variables = variables.and_then(|overrides| sysext.description.variables(arch, &overrides).ok());
+        let overrides = settings.of(sysext).ok().map(|(overrides, _)| overrides);
+        let variables = overrides.and_then(|overrides| sysext.description.variables(arch, &overrides).ok());
         settings.pause = variables.map(|variables| {
-            let version = variables.get("version").unwrap_or_default();
-            variables.get(PAUSE).map(str::to_owned).ok_or_else(|| version.to_owned())
+            let written = variables.get(PAUSE).map(str::to_owned);
+            // Nodes that carry the images of kubeadm's list have the pause image of that list.
+            let carries = kubernetes.is_some_and(|kubernetes| kubernetes.images.is_some());
+            let is_kubeadms = carries && !sysext.wish.set.contains_key(PAUSE) && {
+                let lists = sysext.description.images(&variables);
+                !lists.is_ok_and(|lists| kubernetes::is_complete(&lists))
+            };
+            let said = kubeadm.filter(|said| Some(said.version.as_str()) == variables.get("version"));
+            match (said.and_then(|said| kubeadm::pause(&said.images)), written) {
+                (Some(tag), None) => Pause { tag: Some(tag), from: PauseFrom::Kubeadm },
+                (Some(tag), Some(_)) if is_kubeadms => Pause { tag: Some(tag), from: PauseFrom::Kubeadm },
+                (None, None) => Pause { tag: None, from: PauseFrom::Open },
+                (None, Some(tag)) if is_kubeadms => Pause { tag: Some(tag), from: PauseFrom::Open },
+                (_, Some(tag)) => Pause { tag: Some(tag), from: PauseFrom::Written },
+            }
         });
         settings
     }
 
-    pub(super) fn of(&self, sysext: &Found) -> Result<BTreeMap<String, String>, Finding> {
+    /// What is set for a sysext, and whose word the pause image's tag in it is.
+    pub(super) fn of(&self, sysext: &Found) -> Result<(BTreeMap<String, String>, PauseFrom), Finding> {
         let Found { wish, description, .. } = sysext;
         let mut overrides = wish.values();
         let name = description.name.as_str();
@@ -53,22 +75,11 @@ impl<'r> Settings<'r> {
             overrides.insert("version".to_owned(), version.value.clone());
         }
         let wanted = description.values.names().any(|name| name == PAUSE) && !overrides.contains_key(PAUSE);
-        match &self.pause {
-            Some(Ok(tag)) if wanted && name != KUBERNETES => {
-                overrides.insert(PAUSE.to_owned(), tag.clone());
-            }
-            Some(Err(version)) if wanted && name != KUBERNETES => {
-                let text = format!(
-                    "`{name}` needs the tag of Kubernetes {version}'s pause image, which is not known"
-                );
-                let hint = format!(
-                    "`kubeadm config images list --kubernetes-version {version}` says it: write it as \
-                     `{{name: {name}, set: {{pause: TAG}}}}`, or into `versions:` of sysext/kubernetes"
-                );
-                return Err(Finding::error(text).at(wish.name.place.clone()).hint(hint));
-            }
-            _ => {}
+        let mut from = PauseFrom::Written;
+        if let Some(pause) = self.pause.as_ref().filter(|_| wanted && name != KUBERNETES) {
+            overrides.extend(pause.tag.clone().map(|tag| (PAUSE.to_owned(), tag)));
+            from = pause.from;
         }
-        Ok(overrides)
+        Ok((overrides, from))
     }
 }

@@ -1,7 +1,9 @@
 //! Bytes on bad roads: what breaks is fetched on, what lies is refused, and nothing is fetched twice.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -404,10 +406,26 @@ fn a_mirror_in_the_environment_that_is_no_url_is_told_with_its_variable() {
         ("http://", "`http:`"),
         ("ftp://me:s3cr3t@mirror.example", "`ftp://***@mirror.example`"),
         ("me:s3cr3t@mirror.example:80", "`***@mirror.example:80`"),
+        // A run of 2026-11-29: paths were put behind those, and what is not UTF-8 was taken for no mirror at all.
+        ("http://mirror.example/f?token=s3cr3t", "`http://mirror.example/f?…`, which ends in a query"),
+        ("http://mirror.example/f?", "which ends in a query"),
+        ("http://mirror.example/f#s3cr3t", "`http://mirror.example/f#…`, which ends in a fragment"),
     ] {
         let mut command = world.command(&["build", "recipes/small.yaml"]);
         let run = Run::of(command.env("PREBAKE_MIRROR_FLATCAR", mirror).output().unwrap());
         run.fails(2, &["PREBAKE_MIRROR_FLATCAR", told, "hint: write base URLs"]);
         assert!(!run.stderr.contains("s3cr3t"), "{}", run.stderr);
     }
+    let mut command = world.command(&["build", "recipes/small.yaml"]);
+    command.env("PREBAKE_MIRROR_FLATCAR", OsStr::from_bytes(b"http://me:s3cr3t@mirror.example/\xff"));
+    let run = Run::of(command.output().unwrap());
+    run.fails(2, &["PREBAKE_MIRROR_FLATCAR", "which is not UTF-8", "hint: write base URLs"]);
+    assert!(!run.stderr.contains("s3cr3t"), "{}", run.stderr);
+    world.edit(
+        "recipes/small.yaml",
+        "schema: 1",
+        "schema: 1\nmirrors: {flatcar: ['http://m.example/?t=s3cr3t']}",
+    );
+    let run = world.prebake(&["plan", "recipes/small.yaml"]);
+    run.fails(3, &["a mirror is `http://m.example/?…`, which ends in a query", "small.yaml:2"]);
 }

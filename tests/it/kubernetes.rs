@@ -324,18 +324,22 @@ fn what_a_mirror_calls_kubeadm_is_never_run() {
 fn a_source_that_does_not_say_the_images_stops_the_lock_and_names_the_way_out() {
     let (registry, _) = registry();
     let cases = [
-        (Some(source().replace("PauseVersion", "PauseTag")), 1, "there is no PauseVersion in it"),
-        (Some(source().replace("\"3.10\"", "\"3.10@sha256:00\"")), 1, "kubeadm's source does not say them"),
-        (Some("<!doctype html><title>Sign in</title>".into()), 6, "kubeadm's source cannot be read"),
-        (None, 6, "kubeadm's source cannot be read"),
+        (Some(source().replace("PauseVersion", "PauseTag")), "there is no PauseVersion in it"),
+        (Some(source().replace("\"3.10\"", "\"3.10@sha256:00\"")), "kubeadm's source does not say them"),
+        (Some(String::new()), "kubeadm's source does not say them"),
+        (Some("<!doctype html><title>Sign in</title>".into()), "kubeadm's source cannot be read"),
+        (Some("x".repeat(64 << 20)), "kubeadm's source cannot be read"),
+        (None, "kubeadm's source cannot be read"),
     ];
-    for (source, code, expected) in cases {
+    for (source, expected) in cases {
         let world = world("images: true", source.as_deref().unwrap_or_default());
         if source.is_none() {
             fs::remove_file(world.path(&format!("release{}", constants(KUBERNETES)))).unwrap();
         }
         let way = "set: {etcd: TAG, coredns: TAG, pause: TAG}}]`";
-        build(&world, &registry).fails(code, &[expected, "hint:", way, "--kubernetes-version v1.33.13"]);
+        let asked = format!("{}{}", world.mirror.url(), constants(KUBERNETES));
+        // One code, whatever comes in the file's place (a run of 2026-11-29 saw 1, 4 and 6).
+        build(&world, &registry).fails(6, &[expected, &asked, "hint:", way, "--kubernetes-version v1.33.13"]);
         assert!(!world.path("recipes/small.lock").exists());
         assert_eq!(world.current(), None);
         // The way out.
@@ -347,6 +351,56 @@ fn a_source_that_does_not_say_the_images_stops_the_lock_and_names_the_way_out() 
             !lock.contains("\nkubeadm:")
                 && lock.contains("image/registry.k8s.io/etcd:3.5.24-0/amd64/manifest")
         );
+    }
+}
+
+/// A run of 2026-11-29: `lock` wanted `set: {pause: …}` for containerd-config first, of a version whose tags it reads itself.
+#[test]
+fn containerds_pause_image_is_kubeadms_own_of_a_version_that_no_table_knows() {
+    let (registry, _) = registry();
+    for (kubernetes, set, pause) in [
+        ("images: sysext", "", "3.10"),
+        // Nodes that ask their registry have a containerd, too.
+        ("images: false", "", "3.10"),
+        ("images: false", "set: {pause: '3.7'}", "3.7"),
+    ] {
+        let world = world(kubernetes, &source());
+        let description = "schema: 1\nname: containerd-config\nversion: '1'\nvariables: {pause: 9.9}\n\
+                           text: {/usr/share/x/config.toml: 'registry.k8s.io/pause:{pause}'}\n";
+        fs::create_dir_all(world.path("sysext/containerd-config")).unwrap();
+        fs::write(world.path("sysext/containerd-config/sysext.yaml"), description).unwrap();
+        let named = format!("sysexts: [kubernetes, {{name: containerd-config, {set}}}]");
+        world.edit("recipes/small.yaml", "sysexts: [kubernetes]", &named);
+        let run = run(&world, &registry, &["plan", "recipes/small.yaml"]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        for args in [&["lock"][..], &["build", "--locked", "--offline"], &["lock", "--update"], &["build"]] {
+            self::run(&world, &registry, &[args, &["recipes/small.yaml"]].concat()).ok();
+            let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
+            let reads = set.is_empty();
+            assert_eq!(lock.contains(&format!("kubeadm:\n  version: {KUBERNETES}\n")), reads, "{lock}");
+        }
+        let path = tree(&world, "assets/sysext/containerd-config/containerd-config-1-x86-64.raw");
+        let image = squashfs::Image::open(&path, Limits::default()).unwrap();
+        let config = String::from_utf8(image.read("usr/share/x/config.toml").unwrap()).unwrap();
+        assert_eq!(config, format!("registry.k8s.io/pause:{pause}"), "{kubernetes}");
+    }
+}
+
+/// A run of 2026-11-29: `v1.300.0` and `v2.0.0` were called older than v1.25.
+#[test]
+fn a_version_whose_kubeadm_is_not_read_is_told_by_what_it_is_and_nobody_is_asked() {
+    let (registry, _) = registry();
+    for (version, code, expected) in [
+        ("v2.0.0", 3, "how it says the images is known of Kubernetes 1 only"),
+        ("v1.24.17", 3, "it is older than v1.25"),
+        ("v1.300.0", 6, "constants.go: the server answered 404"),
+    ] {
+        let world = world("images: true", &source());
+        world.edit("recipes/small.yaml", KUBERNETES, version);
+        build(&world, &registry).fails(code, &[expected, version, "hint: name the tags in the recipe"]);
+        let asked =
+            world.mirror.requests().iter().any(|request| format!("{request:?}").contains("constants.go"));
+        assert_eq!(asked, code == 6, "{version}");
     }
 }
 
@@ -374,7 +428,7 @@ fn shipped(kubernetes: &str) -> Needs {
          profiles: {{all: }}\n"
     );
     let recipe = Recipe::parse(&Source::new("x.yaml", text), repository("recipes")).unwrap();
-    needs(&recipe, &sysexts::load(&recipe).unwrap(), None).unwrap()
+    needs(&recipe, &sysexts::load(&recipe, None).unwrap(), None).unwrap()
 }
 
 fn references(images: &[ImageRef]) -> Vec<String> {
@@ -497,7 +551,7 @@ fn kubeadms_own_source_says_what_the_real_kubeadm_says() {
         return;
     }
     let constants = Path::new(directory.trim()).join("cmd/kubeadm/app/constants/constants.go");
-    let images = kubeadm::images(&fs::read_to_string(constants).unwrap(), KUBERNETES).unwrap();
+    let images = kubeadm::images(&fs::read_to_string(constants).unwrap(), KUBERNETES, &"x".into()).unwrap();
     assert_eq!(images, asked(&peer.join("kubeadm")));
 }
 

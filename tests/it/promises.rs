@@ -364,6 +364,63 @@ fn a_key_that_is_revoked_since_no_longer_makes_what_the_store_has_good() {
     }
 }
 
+/// The lab's key file as a mirror would serve it that brings revoked keys back.
+fn without_revocations(bytes: &[u8]) -> Vec<u8> {
+    use pgp::composed::{Deserializable, SignedPublicKey};
+    use pgp::packet::SignatureType;
+    let (mut key, _) = SignedPublicKey::from_armor_single(bytes).unwrap();
+    for subkey in &mut key.public_subkeys {
+        subkey.signatures.retain(|s| s.typ() != Some(SignatureType::SubkeyRevocation));
+    }
+    pgp::ser::Serialize::to_bytes(&key).unwrap()
+}
+
+/// attacks.md, §4: a revocation that was cut out of a key file was believed wherever the store had no earlier copy. The lock has one
+/// now, but for Flatcar's own, which the binary knows.
+#[test]
+fn a_key_file_without_a_revocation_that_the_lock_remembers_is_refused_and_the_lock_moves_for_one_more() {
+    let world = World::new();
+    let whole = fs::read(world.path("recipes/lab.asc")).unwrap();
+    let cut = without_revocations(&whole);
+    // At first contact nobody can know.
+    world.write("recipes/lab.asc", &cut);
+    world.build();
+    let first = fs::read_to_string(world.path(LOCK)).unwrap();
+    assert!(!first.contains("revoked:"), "{first}");
+    // One more is taken at any time, and kept where the lock may move.
+    world.write("recipes/lab.asc", &whole);
+    world.prebake(&["build", "--locked", RECIPE]).ok();
+    world.prebake(&["fetch", RECIPE]).ok();
+    assert_eq!(fs::read_to_string(world.path(LOCK)).unwrap(), first);
+    let told = world.prebake(&["lock", RECIPE]).ok().stdout;
+    assert!(told.contains("revoked keys"), "{told}");
+    let second = fs::read_to_string(world.path(LOCK)).unwrap();
+    let revoked = second.split("  revoked:\n").nth(1).unwrap().lines().next().unwrap().trim();
+    let (key, from) = revoked.split_once(": ").unwrap();
+    assert!(key.len() == 40 && from == "always", "{revoked}");
+    world.write("recipes/lab.asc", &cut);
+    let lost = format!("the revocation of {key} is gone (recipes/small.lock has it)");
+    for args in [
+        &["build", "--locked", "--offline"][..],
+        &["build"],
+        &["lock"],
+        &["lock", "--update"],
+        &["plan"],
+        &["fetch"],
+    ] {
+        world.prebake(&[args, &[RECIPE]].concat()).fails(5, &["lab.asc takes back", &lost, "hint:"]);
+        assert_eq!(fs::read_to_string(world.path(LOCK)).unwrap(), second, "{args:?}");
+    }
+    // The whole one is as good as ever, in this store and in a new one.
+    world.write("recipes/lab.asc", &whole);
+    for args in [&["build", "--locked"][..], &["lock", "--update"], &["build", "--store", "new-store"]] {
+        world.prebake(&[args, &[RECIPE]].concat()).ok();
+        assert_eq!(fs::read_to_string(world.path(LOCK)).unwrap(), second, "{args:?}");
+    }
+    world.write(LOCK, second.replace("always", "once"));
+    world.prebake(&["build", RECIPE]).fails(3, &["is not a lock file"]);
+}
+
 #[test]
 fn verified_is_said_of_what_was_judged_and_what_was_read_is_told_apart() {
     let world = World::new();

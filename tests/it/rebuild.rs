@@ -61,12 +61,12 @@ impl Observer for Meddler {
 fn a_builder_that_does_not_repeat_is_found_with_file_byte_and_member_and_nothing_is_published() {
     let world = World::new();
     world.prebake(&["lock", "recipes/small.yaml"]).ok();
-    let project = Project::load(&world.path("recipes/small.yaml")).unwrap();
+    let mut project = Project::load(&world.path("recipes/small.yaml")).unwrap();
     let store = Store::open(&world.path("store")).unwrap();
     let meddler = Meddler { file: world.path(GREETING), told: Mutex::default() };
     let limits = Limits { locked: true, offline: true, rebuild: true, ..Limits::default() };
     let output = world.path("output");
-    let work = build::build(&project, &store, &output, &[], limits, None, &meddler);
+    let work = build::build(&mut project, &store, &output, &[], limits, None, &meddler);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(work).err().expect("the two builds differ");
     assert_eq!(error.exit(), Exit::Integrity);

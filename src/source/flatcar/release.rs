@@ -60,8 +60,9 @@ impl Release {
         let url = board.url(&directory, VERSION_TXT);
         let signature_url = format!("{url}.sig");
         let missing = |error| board.missing(&directory, error);
-        let bytes = http.small(&url).await.map_err(missing)?;
-        let signature = http.small(&signature_url).await.map_err(missing)?;
+        let (bytes, asked) = http.text(&url).await.map_err(missing)?;
+        let (signature, signature_asked) = http.text(&signature_url).await.map_err(missing)?;
+        let (url, signature_url) = (asked.to_string(), signature_asked.to_string());
         let mut verifier = key.expect(&signature_url, &signature, SystemTime::now())?;
         verifier.update(&bytes);
         let signed = verifier.finish()?;

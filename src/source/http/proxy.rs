@@ -68,7 +68,8 @@ enum Pattern {
 impl Proxies {
     /// Reads the environment.
     pub fn of_environment() -> Self {
-        Proxies::read(|name| std::env::var(name).ok())
+        // What is not UTF-8 names no proxy that can be asked, and is told so: taken for none, it would be passed by.
+        Proxies::read(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
     /// Reads the variables; of each name the upper-case spelling comes first. An empty one counts as none.
