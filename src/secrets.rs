@@ -9,12 +9,14 @@ mod assign;
 mod built;
 mod document;
 mod documents;
+mod effort;
 mod encoded;
 mod kind;
 mod lines;
 mod place;
 mod scan;
 mod token;
+mod triggers;
 mod value;
 
 use std::collections::BTreeSet;
@@ -84,14 +86,19 @@ impl Judge {
             self.used.insert(index);
             return;
         }
-        let text = format!("{kind} would be public in `{path}`");
-        let hint = match kind.severity() {
-            Severity::Warning => {
-                "hashes are guessed by trying: `private:` layers keep them, keys need none".into()
-            }
-            Severity::Error => format!(
-                "{hint}; if it is none, say so in the recipe: `public_secrets: [{{path: {path}, why: …}}]`"
+        let allow = format!("say so in the recipe: `public_secrets: [{{path: {path}, why: …}}]`");
+        let (text, hint) = match (kind, kind.severity()) {
+            (Kind::Unread, _) => (
+                format!("`{path}` was not looked through to its end for secrets: it is too large, or packed too deep"),
+                format!("look through it yourself; if it has none, {allow}"),
             ),
+            (_, Severity::Warning) => (
+                format!("{kind} would be public in `{path}`"),
+                "hashes are guessed by trying: `private:` layers keep them, keys need none".into(),
+            ),
+            (_, Severity::Error) => {
+                (format!("{kind} would be public in `{path}`"), format!("{hint}; if it is none, {allow}"))
+            }
         };
         let mut finding = Finding { severity: kind.severity(), ..Finding::error(text) }.hint(hint);
         finding.place = place;

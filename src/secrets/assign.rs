@@ -1,6 +1,7 @@
 //! Names that say that a secret follows, and the values that they are given: `NAME=value` of environment files, units and
 //! scripts, `name: value` of YAML and JSON, `name = value` of TOML and INI, `--name value`, `<name>value</name>`, headers.
 
+use super::effort::Effort;
 use super::kind::{Kind, decode};
 use super::value::{self, MAX_VALUE};
 
@@ -9,6 +10,9 @@ const MAX_NAME: usize = 96;
 
 /// Lines in which quotes are counted, in bytes: a prompt is short.
 const MAX_PROMPT: usize = 1024;
+
+/// What before a name is looked at, in bytes.
+const MAX_BEFORE: usize = 256;
 
 /// What the value behind a name would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +50,10 @@ pub(super) struct Pair<'l> {
     pub at: usize,
     pub value: &'l str,
     tie: Tie,
-    quoted: bool,
+    quote: Option<u8>,
     /// The line has nothing else.
     alone: bool,
+    name: &'l str,
 }
 
 /// Ends of names behind which a password stands, in lower case and without `-`, `_` and `.`.
@@ -213,6 +218,9 @@ fn plain(name: &str, room: &mut [u8; MAX_NAME]) -> usize {
 /// What a name says of its value.
 pub(super) fn class(name: &str) -> Option<Class> {
     let name = name.trim_matches(['-', '_', '.']);
+    if name.len() < 2 {
+        return None;
+    }
     let mut room = [0; MAX_NAME];
     let length = plain(name, &mut room);
     let plain = std::str::from_utf8(&room[..length]).ok()?;
@@ -239,7 +247,7 @@ pub(super) fn class(name: &str) -> Option<Class> {
         }
         let (before, last) = name.split_at(name.len() - end.len());
         let alone = match before.chars().next_back() {
-            None => *end == "pass",
+            None => ["pass", "pwd"].contains(end),
             Some('-' | '_' | '.') => true,
             Some(c) => c.is_ascii_lowercase() && last.starts_with(|c: char| c.is_ascii_uppercase()),
         };
@@ -255,27 +263,58 @@ pub(super) fn is_login(header: &str) -> bool {
     matches!(class(header), Some(Class::Header | Class::Secret | Class::Password))
 }
 
-/// Every name of a line that says something, with its value.
-pub(super) fn pairs(line: &str) -> Vec<Pair<'_>> {
-    let bytes = line.as_bytes();
-    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
-    let mut pairs = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let length = bytes[at..].iter().take_while(|byte| in_name(byte)).count();
-        if length > 0
-            && let Some(class) = class(&line[at..at + length])
-            && let Some(pair) = pair(line, at, at + length, class)
-        {
-            pairs.push(pair);
-        }
-        at += length.max(1);
-    }
-    pairs
+/// How often each quote stood in a line before a place: a name behind an odd one is inside of a text.
+#[derive(Debug, Default)]
+struct Quotes {
+    at: usize,
+    double: usize,
+    single: usize,
 }
 
+impl Quotes {
+    /// Goes on to a place, as far as lines are that have prompts.
+    fn until(&mut self, bytes: &[u8], at: usize) {
+        for byte in bytes.get(self.at..at.min(MAX_PROMPT)).unwrap_or_default() {
+            self.double += usize::from(*byte == b'"');
+            self.single += usize::from(*byte == b'\'');
+        }
+        self.at = self.at.max(at.min(MAX_PROMPT));
+    }
+
+    fn is_odd(&self, quote: u8) -> bool {
+        (if quote == b'"' { self.double } else { self.single }) % 2 == 1
+    }
+}
+
+/// Hands on every name of a line that says something, with its value. `parts` are the places of parts of names, in order.
+pub(super) fn pairs<'l>(line: &'l str, parts: &[usize], effort: &Effort, mut on: impl FnMut(Pair<'l>)) {
+    let bytes = line.as_bytes();
+    let in_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    let mut behind = 0;
+    let mut quotes = Quotes::default();
+    for part in parts {
+        if *part < behind {
+            continue;
+        }
+        let start = part - bytes[behind..*part].iter().rev().take_while(in_name).count();
+        behind = part + bytes[*part..].iter().take_while(in_name).count();
+        quotes.until(bytes, start);
+        if let Some(class) = class(&line[start..behind])
+            && let Some(pair) = pair(line, start, behind, class, &quotes)
+        {
+            if !effort.spend(pair.value.len() * PER_VALUE) {
+                return;
+            }
+            on(pair);
+        }
+    }
+}
+
+/// Steps for each byte of a value: it is compared with the words of some tables.
+const PER_VALUE: usize = 4;
+
 /// What the name between two bytes is given.
-fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> {
+fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quotes) -> Option<Pair<'l>> {
     let bytes = line.as_bytes();
     let name = &line[start..end];
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(b'\n');
@@ -299,7 +338,11 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
         }
         (b'=', _) => {
             at += 1;
-            if variable(name) && at == closed + 1 && !blank(byte(at)) { Tie::Variable } else { Tie::Sign }
+            // Connection strings and options of mount: `;Pwd=…;`, `,password=…`.
+            let joined = start > 0 && b";,".contains(&bytes[start - 1]);
+            let joined = joined && memchr::memchr(b'(', &bytes[start.saturating_sub(MAX_BEFORE)..start]).is_none();
+            let tied = at == closed + 1 && !blank(byte(at));
+            if tied && (variable(name) || joined) { Tie::Variable } else { Tie::Sign }
         }
         (b':', _) => {
             at += 1;
@@ -313,17 +356,20 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
         _ if name.starts_with("--") => Tie::Flag,
         (b'"' | b'\'', _) => Tie::Beside,
         _ => {
-            let before = line[..start].trim_end();
-            let setter =
-                before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-'))?.to_ascii_lowercase();
+            // What is before the name, as far as such lines go.
+            let from = line.floor_char_boundary(start.saturating_sub(MAX_BEFORE));
+            let before = line[from..start].trim_end();
+            let setter = before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-')).unwrap_or_default();
+            let setter = setter.to_ascii_lowercase();
+            let first = from == 0 && before.is_empty();
             // Of a sentence's two words, the second has no digit.
-            let own = ["requirepass", "masterauth", "auth_pass"].contains(&name)
-                || line[end..].bytes().any(|byte| byte.is_ascii_digit());
-            let directive = own
-                && before.is_empty()
-                && DIRECTIVES.contains(&name)
-                && line[start..].split_whitespace().count() == 2;
-            let neighbor = before.starts_with("neighbor ") && name == "password";
+            let own = || {
+                ["requirepass", "masterauth", "auth_pass"].contains(&name)
+                    || line[end..].bytes().take(MAX_VALUE).any(|byte| byte.is_ascii_digit())
+            };
+            let two = || line[start..].split_whitespace().take(3).count() == 2;
+            let directive = first && DIRECTIVES.contains(&name) && own() && two();
+            let neighbor = from == 0 && before.starts_with("neighbor ") && name == "password";
             let set = SETTERS.contains(&setter.as_str()) && variable(name);
             if !(directive || neighbor || set) {
                 return None;
@@ -345,8 +391,7 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
     }
     if b"\"'".contains(&byte(at)) {
         // A text that ends in the name, such as a prompt.
-        let inside =
-            start < MAX_PROMPT && line[..start].bytes().filter(|one| *one == byte(at)).count() % 2 == 1;
+        let inside = start < MAX_PROMPT && quotes.is_odd(byte(at));
         if inside && closed == end {
             return None;
         }
@@ -374,52 +419,79 @@ fn pair(line: &str, start: usize, end: usize, class: Class) -> Option<Pair<'_>> 
         false => value,
     };
     let behind = rest[length..].trim_start_matches(['"', '\'', '`']).trim();
-    let before = line[..start].trim_matches([' ', '\t', '-', '"', '\'']);
-    let alone = (before.is_empty() || before == "export" || before.starts_with('#'))
-        && (behind.is_empty() || behind.starts_with('#') || [",", ";", "\\"].contains(&behind));
-    Some(Pair { class, at, value, tie, quoted: quote.is_some(), alone })
+    let from = line.floor_char_boundary(start.saturating_sub(MAX_BEFORE));
+    let before = line[from..start].trim_matches([' ', '\t', '-', '"', '\'']);
+    let first = from == 0 && (before.is_empty() || before == "export" || before.starts_with('#'));
+    let alone = first && (behind.is_empty() || behind.starts_with('#') || [",", ";", "\\"].contains(&behind));
+    // A text of several words without quotes goes on to the end of its line, as YAML and INI have it.
+    let words = (first && quote.is_none() && tie == Tie::Sign && matches!(class, Class::Password))
+        .then(|| rest.split(" #").next().unwrap_or(rest).trim_end())
+        .filter(|text| text.contains(' ') && stop < at + MAX_VALUE)
+        .filter(|text| text.split_whitespace().nth(2).is_some() && !text.contains(['=', '"', '\'', '`', '|', '<']));
+    Some(Pair { class, at, value: words.unwrap_or(value), tie, quote, alone: alone || words.is_some(), name })
 }
 
 impl<'l> Pair<'l> {
     /// What stands in a line of its own below its name.
     pub(super) fn below(class: Class, at: usize, value: &'l str) -> Self {
-        Pair { class, at, value, tie: Tie::Sign, quoted: false, alone: true }
+        Pair { class, at, value, tie: Tie::Sign, quote: None, alone: true, name: "" }
     }
 
     /// Whether nothing follows, so that the value stands in the lines below.
     pub(super) fn is_open(&self) -> bool {
-        !self.quoted && self.alone && (self.value.is_empty() || BLOCKS.contains(&self.value))
+        self.quote.is_none() && self.alone && (self.value.is_empty() || BLOCKS.contains(&self.value))
     }
 
-    /// What the value is, if it is a secret. `named` is what an earlier name said of it.
-    pub(super) fn secret(&self, named: Option<Class>) -> Option<Kind> {
-        let value = self.value;
+    /// What the value is, if it is a secret. `named` is what an earlier name said of it; `context` is where it stands.
+    pub(super) fn secret(&self, named: Option<Class>, context: Context) -> Option<Kind> {
+        let (value, quoted) = (self.value, self.quote.is_some());
+        // Programs: a call, an index, another variable.
+        let code = !quoted && value.contains(['(', ')', '[', ']', '{', '}']);
         match if self.class == Class::Value { named? } else { self.class } {
             Class::Name | Class::Value => None,
             Class::Header => header(value),
             Class::Password => {
-                // Programs: a call, an index, another variable.
-                let code = !self.quoted && value.contains(['(', ')', '[', ']', '{', '}']);
                 let letters =
                     value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'.');
-                let word = !self.quoted && letters && !self.alone && self.tie == Tie::Sign;
+                let word = !quoted && letters && !self.alone && self.tie == Tie::Sign;
                 // A name, or a remark: `not-the-real-one`.
                 let dashed = value.split('-').count() >= 3
                     && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
                 // Of Terraform's: `random_password.db.result`.
                 let attribute = value.split('.').count() >= 3
                     && value.bytes().all(|byte| byte.is_ascii_lowercase() || b"_.".contains(&byte));
-                let word = word || !self.quoted && (dashed || attribute) && self.tie == Tie::Sign;
-                (!code && !word && value::is_given(value) && !is_prose(value) && !is_short_number(value))
-                    .then_some(Kind::Password)
+                let word = word || !quoted && (dashed || attribute) && self.tie == Tie::Sign;
+                let interface = context == Context::Interface && !value::is_opaque(value);
+                (!code
+                    && !word
+                    && !interface
+                    && value::is_given_in(value, self.quote)
+                    && !is_prose(self.name, value, quoted)
+                    && !is_short_number(value))
+                .then_some(Kind::Password)
             }
             Class::Secret => {
-                let code = !self.quoted && value.contains(['(', ')', '[', ']', '{', '}']);
                 let variable = self.tie == Tie::Variable && is_variable(value);
-                (!code && (value::is_opaque(value) || variable)).then_some(Kind::Secret)
+                // What K3s and RKE2 are given is any word.
+                let thought_up = context == Context::Rancher
+                    && ["token", "agenttoken"].iter().any(|end| self.name.to_ascii_lowercase().replace(['-', '_'], "").ends_with(end))
+                    && value::is_given_in(value, self.quote)
+                    && !value.contains(char::is_whitespace);
+                (!code && (value::is_opaque_in(value, self.quote) || variable || thought_up)).then_some(Kind::Secret)
             }
         }
     }
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// Anywhere.
+    Plain,
+    /// In what K3s or RKE2 reads.
+    Rancher,
+    /// Among the texts of a user interface.
+    Interface,
 }
 
 /// What a variable that is called after a secret is given, if it is more than the name of one.
@@ -430,7 +502,7 @@ fn is_variable(value: &str) -> bool {
         && value.bytes().any(|byte| byte.is_ascii_alphabetic())
         && (mixed || letters)
         && value::is_given(value)
-        && !is_prose(value)
+        && !is_prose("", value, false)
         && !value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
@@ -442,23 +514,42 @@ fn header(value: &str) -> Option<Kind> {
         false => value,
     };
     let scheme = secret != value;
-    let given = value::is_given(secret) && !secret.contains(['<', '$', '(']) && !is_prose(secret);
+    let given = value::is_given(secret) && !secret.contains(['<', '$', '(']) && !is_prose("", secret, true);
     let opaque = secret.split(['=', ';', ' ']).any(value::is_opaque);
     let login = || decode(secret).is_some_and(|login| login.contains(&b':'));
     (given && (opaque || scheme && (secret.len() >= 8 || login()))).then_some(Kind::LoginHeader)
 }
 
-/// Whether a text of several words talks about a secret instead of being one.
-fn is_prose(value: &str) -> bool {
-    const WORDS: [&str; 20] = [
+/// Whether a text of several words talks about a secret instead of being one. Passphrases are words without the signs of a
+/// sentence; those of names that say so may be any words but those by which people are asked for one.
+fn is_prose(name: &str, value: &str, quoted: bool) -> bool {
+    const WORDS: [&str; 40] = [
         "a", "an", "and", "are", "be", "can", "cannot", "for", "from", "if", "in", "is", "must", "of", "or",
-        "the", "this", "to", "with", "your",
+        "the", "this", "to", "with", "your", "required", "requisite", "sufficient", "include", "optional", "files",
+        "compat", "systemd", "sss", "ldap", "db", "winbind", "usrfiles", "not", "string", "str", "was", "has", "by", "as",
     ];
-    let mut words = value.split_whitespace();
-    let several = value.contains(char::is_whitespace);
-    several
-        && (words.clone().count() == 2
-            || words.any(|word| WORDS.contains(&word.to_ascii_lowercase().as_str())))
+    const ASKED: [&str; 30] = [
+        "password", "passwords", "passphrase", "passwort", "kennwort", "enter", "please", "your", "secret", "must", "should",
+        "forgot", "reset", "change", "changed", "new", "invalid", "wrong", "confirm", "repeat", "required", "default", "see",
+        "login", "user", "username", "token", "key", "authentication", "encrypted",
+    ];
+    if !value.contains(char::is_whitespace) {
+        return false;
+    }
+    let words = || value.split_whitespace();
+    let count = words().count();
+    let has = |list: &[&str]| {
+        words().any(|word| list.iter().any(|one| word.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(one)))
+    };
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" '-!_@#$%^&*+".contains(&byte));
+    let begins = value.starts_with(|c: char| c.is_uppercase())
+        && words().skip(1).all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let lower = name.to_ascii_lowercase();
+    let phrase = ["phrase", "psk", "sharedkey"].iter().any(|end| lower.replace(['-', '_'], "").ends_with(end));
+    match phrase {
+        true => has(&ASKED) || !quoted && !plain || count == 2 && has(&WORDS),
+        false => has(&ASKED) || has(&WORDS) || begins || count == 2 || count > 12 || !quoted && !plain,
+    }
 }
 
 /// Ports, days and lengths: no password that anybody is given.

@@ -4,10 +4,13 @@
 use super::kind::{Kind, decode};
 use super::lines;
 use super::scan::Hit;
-use super::value::{is_elsewhere, is_placeholder};
+use super::triggers::{Look, Seen};
+use super::value::{is_elsewhere, is_opaque, is_placeholder};
 
 /// Most open braces that are followed.
 const MAX_OPEN: usize = 64;
+/// Longest key before the first brace of a line, in bytes.
+const MAX_KEY: usize = 256;
 /// Most findings of one document that are kept until its kind is known.
 const MAX_WAITING: usize = 50;
 
@@ -66,6 +69,15 @@ impl Documents {
         self.entry = None;
         let sure = self.waiting.drain(..).filter(|(_, column)| secrets.contains(column));
         sure.map(|(hit, _)| hit).collect()
+    }
+
+    /// Whether a line may change where the document is at.
+    pub(super) fn is_about(&self, line: &str, seen: &Seen) -> bool {
+        self.section.is_some()
+            || !self.braces.is_empty()
+            || seen.any(&[Look::Document])
+            || line.trim_start().starts_with("- apiVersion")
+            || memchr::memchr(b'{', line.as_bytes()).is_some()
     }
 
     /// Takes a line: what is one for sure by now.
@@ -133,25 +145,26 @@ impl Documents {
             self.entry = Some((column, false));
             return (open && is_secret(text.trim(), section)).then_some(indent);
         }
-        let (_, value) = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|key| (key, "")))?;
+        let (key, value) = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|key| (key, "")))?;
         let value = value.trim();
         let open = value.is_empty() || value.starts_with(['|', '>', '&']) && value.len() < 16;
         self.entry = Some((column, open));
         let value = value.trim_matches(['"', '\'']);
-        (!open && is_secret(value, section)).then(|| value.as_ptr() as usize - line.as_ptr() as usize)
+        (!open && !is_public(key, value, section) && is_secret(value, section)).then(|| value.as_ptr() as usize - line.as_ptr() as usize)
     }
 
     fn json(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
         let mut found = Vec::new();
         let bytes = line.as_bytes();
         let mut here = 0;
+        let indent = line.len() - line.trim_start().len();
         while here < bytes.len() {
             let byte = bytes[here];
             match byte {
                 b'{' => {
                     let key = self.key.take().or_else(|| {
-                        let before =
-                            line[..here].trim().strip_suffix(':').filter(|_| self.braces.is_empty())?;
+                        let first = self.braces.is_empty() && here < MAX_KEY;
+                        let before = line[..here].trim().strip_suffix(':').filter(|_| first)?;
                         Some(before.trim_start_matches("- ").trim_matches(['"', '\'']).to_owned())
                     });
                     let section = key.as_deref().and_then(section);
@@ -162,14 +175,18 @@ impl Documents {
                 }
                 b'}' => {
                     self.key = None;
-                    found.extend(self.close(line));
+                    found.extend(self.close(indent));
                     here += 1;
                 }
                 b',' | b'[' | b']' => {
                     self.key = None;
                     here += 1;
                 }
-                _ if self.braces.is_empty() || byte == b':' || byte.is_ascii_whitespace() => here += 1,
+                _ if self.braces.is_empty() => {
+                    let next = memchr::memchr2(b'{', b'}', &bytes[here + 1..]);
+                    here = next.map_or(bytes.len(), |next| here + 1 + next);
+                }
+                _ if byte == b':' || byte.is_ascii_whitespace() => here += 1,
                 _ => {
                     let quoted = byte == b'"';
                     let start = here + usize::from(quoted);
@@ -191,8 +208,9 @@ impl Documents {
                     let Some(brace) = self.braces.last_mut() else { continue };
                     let key = self.key.take();
                     brace.secret |= key.as_deref() == Some("kind") && word == "Secret";
-                    if let (Some(section), Some(_)) = (brace.section, key)
+                    if let (Some(section), Some(key)) = (brace.section, key)
                         && section != Section::Logins
+                        && !is_public(&key, word, section)
                         && is_secret(word, section)
                         && brace.waiting.len() < MAX_WAITING
                     {
@@ -205,7 +223,7 @@ impl Documents {
     }
 
     /// Closes the innermost brace: what was in it is known, or waits for what is around it.
-    fn close(&mut self, line: &str) -> Vec<Hit> {
+    fn close(&mut self, indent: usize) -> Vec<Hit> {
         let Some(Brace { section, secret, waiting }) = self.braces.pop() else { return Vec::new() };
         if secret {
             return waiting;
@@ -213,10 +231,7 @@ impl Documents {
         if section.is_some() {
             match self.braces.last_mut() {
                 Some(outer) => outer.waiting.extend(waiting),
-                None => {
-                    let indent = line.len() - line.trim_start().len();
-                    self.waiting.extend(waiting.into_iter().map(|hit| (hit, indent)));
-                }
+                None => self.waiting.extend(waiting.into_iter().map(|hit| (hit, indent))),
             }
         }
         Vec::new()
@@ -230,6 +245,35 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
         here += if bytes[here] == b'\\' { 2 } else { 1 };
     }
     here.min(bytes.len())
+}
+
+/// Entries that say what the secret is for (those of Argo CD, Flux, kubeadm's bootstrap tokens, operators of databases): words
+/// and addresses.
+const PUBLIC: [&str; 56] = [
+    "namespace", "name", "type", "url", "server", "username", "user", "login", "description", "project", "host", "hostname", "port",
+    "region", "bucket", "endpoint", "database", "dbname", "db", "email", "insecure", "enableoci", "enablelfs", "forcehttpbasicauth",
+    "proxy", "noproxy", "provider", "scope", "tenant", "issuer", "clientid", "tokenid", "expiration", "authextragroups",
+    "usagebootstrapauthentication", "usagebootstrapsigning", "ca.crt", "tls.crt", "cacrt", "knownhosts", "identity.pub", "registry",
+    "repository", "repo", "organization", "owner", "app", "environment", "cluster", "kind", "version", "protocol", "address",
+    "domain", "subject", "role",
+];
+
+/// Whether an entry says what its secret is for, by its name and a value that opens nothing.
+fn is_public(key: &str, value: &str, section: Section) -> bool {
+    let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+    let plain = key.replace(['-', '_'], "");
+    if !PUBLIC.contains(&plain.as_str()) {
+        return false;
+    }
+    let text = match section {
+        Section::Data => decode(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
+        _ => value.to_owned(),
+    };
+    let text = text.trim();
+    // A user's name may be a token, and a URL may hold a password.
+    let login = text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
+    !text.is_empty() && !login && !(["username", "user", "login"].contains(&plain.as_str()) && text.len() >= 20 && is_opaque(text))
+        && !text.contains("PRIVATE KEY")
 }
 
 /// Whether the value of an entry is more than a placeholder, a template or something public.

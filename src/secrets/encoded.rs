@@ -1,12 +1,12 @@
 //! What is packed or encoded inside of something else: base64, base32, hexadecimal digits, percent signs, escapes, UTF-16,
 //! compressed streams; and private keys whose form is no text.
 
-use std::cell::Cell;
 use std::io::{self, Read};
 
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use percent_encoding::percent_decode_str;
 
+use super::effort::Effort;
 use super::kind::{Kind, all, base64, base64_url, decode};
 use crate::format::cpio::Compression;
 
@@ -26,10 +26,10 @@ pub(super) enum Inside {
 }
 
 /// Every reading of a row of digits that the alphabet allows.
-pub(super) fn readings(word: &str) -> Vec<Vec<u8>> {
+pub(super) fn readings(word: &str, effort: &Effort) -> Vec<Vec<u8>> {
     let digits = word.trim_end_matches('=');
     let mut readings = Vec::new();
-    if digits.len() < LEAST {
+    if digits.len() < LEAST || !effort.spend(digits.len()) {
         return readings;
     }
     if all(digits, base64) {
@@ -74,15 +74,15 @@ fn base32(digits: &str) -> Vec<u8> {
     bytes
 }
 
-/// What bytes hold that are no text themselves. A stream unfolds as far as `budget` goes, which it uses up.
-pub(super) fn inside(bytes: &[u8], budget: &Cell<u64>) -> Option<Inside> {
+/// What bytes hold that are no text themselves. A stream unfolds as far as `effort` goes, which it uses up.
+pub(super) fn inside(bytes: &[u8], effort: &Effort) -> Option<Inside> {
     if let Some(kind) = key(bytes) {
         return Some(Inside::Key(kind));
     }
     if let Some(text) = utf16(bytes) {
         return Some(Inside::Bytes(text.into_bytes()));
     }
-    let most = MAX_UNFOLDED.min(budget.get());
+    let most = MAX_UNFOLDED.min(effort.room());
     let mut from = bytes;
     let reader: Box<dyn Read> = match bytes {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(bytes)),
@@ -96,8 +96,13 @@ pub(super) fn inside(bytes: &[u8], budget: &Cell<u64>) -> Option<Inside> {
     };
     let mut unfolded = Vec::new();
     // What was before the place where a stream is broken has been unfolded.
-    let _ = reader.take(most).read_to_end(&mut unfolded);
-    budget.set(budget.get().saturating_sub(unfolded.len() as u64));
+    let mut reader = reader.take(most);
+    let _ = reader.read_to_end(&mut unfolded);
+    // What is behind is not looked at, if there is any.
+    if reader.limit() == 0 && !reader.into_inner().read(&mut [0]).is_ok_and(|more| more == 0) {
+        effort.run_out();
+    }
+    effort.unfold(unfolded.len());
     (!unfolded.is_empty()).then_some(Inside::Bytes(unfolded))
 }
 

@@ -67,13 +67,15 @@ pub enum Kind {
     Secret,
     /// The hash of a password: no secret itself, but it can be guessed by.
     PasswordHash,
+    /// No secret, but what was not looked at behind this place: a scan does no more than grows with its text.
+    Unread,
 }
 
 impl Kind {
     /// A hash is public on some systems; all else opens something at once.
     pub fn severity(self) -> Severity {
         match self {
-            Kind::PasswordHash => Severity::Warning,
+            Kind::PasswordHash | Kind::Unread => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -105,6 +107,7 @@ impl fmt::Display for Kind {
             Kind::Password => "a password",
             Kind::Secret => "a secret",
             Kind::PasswordHash => "the hash of a password",
+            Kind::Unread => "what was not looked through to its end",
         })
     }
 }
@@ -235,6 +238,9 @@ pub(super) fn is_bootstrap_token(word: &str) -> bool {
 
 /// Three parts of base64url, the first of which is a JSON object that names an algorithm (RFC 7519, RFC 7515).
 pub(super) fn is_web_token(word: &str) -> bool {
+    if !word.starts_with('e') {
+        return false;
+    }
     let mut parts = word.split('.');
     let (Some(head), Some(claims), Some(signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())

@@ -1,11 +1,13 @@
 //! Secrets that are known by their place in a line: arguments of commands, fields of small formats, hashes of passwords.
 
-use super::kind::{HASHES, Kind, all};
+use super::assign::Class;
+use super::kind::{HASHES, Kind, all, is_bootstrap_token};
 use super::token;
+use super::triggers::{Look, Seen};
 use super::value::{is_given, is_opaque};
 
 /// How an option of a command is followed by a secret.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// By the next word, or what is joined to it.
     Word,
@@ -13,27 +15,61 @@ enum Form {
     Joined,
     /// By `NAME:PASSWORD`, or `NAME%PASSWORD` of Samba's.
     Login,
+    /// By `NAME=PASSWORD` among others, with commas between: `-o user=me,password=…`.
+    List,
 }
 
 /// Options of commands that are given a secret (their manual pages); those of long names are found by their names.
-const COMMANDS: [(&[&str], &[&str], Form); 9] = [
+const COMMANDS: [(&[&str], &[&str], Form); 20] = [
     (&["curl"], &["-u", "--user", "-U", "--proxy-user"], Form::Login),
     (&["http", "https", "xh"], &["-a", "--auth"], Form::Login),
     (&["etcdctl"], &["--user"], Form::Login),
     (&["smbclient", "rpcclient", "net"], &["-U", "--user"], Form::Login),
+    (&["lftp"], &["-u"], Form::Login),
     (&["sshpass"], &["-p"], Form::Word),
     (
-        &["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin"],
+        &["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin", "7z", "7za", "7zr"],
         &["-p"],
         Form::Joined,
     ),
-    (&["ipmitool", "mosquitto_pub", "mosquitto_sub"], &["-P"], Form::Word),
+    (&["ipmitool", "mosquitto_pub", "mosquitto_sub", "zip", "unzip"], &["-P"], Form::Word),
     (&["redis-cli", "valkey-cli"], &["-a"], Form::Word),
+    (&["mongo", "mongosh", "mongodump", "mongorestore"], &["-p"], Form::Word),
     (&["ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldappasswd"], &["-w"], Form::Word),
+    (&["snmpget", "snmpwalk", "snmpset", "snmptrap"], &["-A", "-X"], Form::Word),
+    (&["useradd", "usermod"], &["-p"], Form::Word),
+    (&["gpg", "gpg2"], &["--passphrase"], Form::Word),
+    (&["mount", "mount.cifs"], &["-o"], Form::List),
+    (&["k3s", "rke2", "k3sup"], &["-t", "--token", "--agent-token", "--k3s-token"], Form::Word),
+    (&["kubeadm", "swarm", "consul", "nomad"], &["--token", "-token"], Form::Word),
+    (&["htpasswd"], &["-b"], Form::Word),
+    (&["vault", "bao"], &["-token"], Form::Word),
+    (&["docker", "podman", "nerdctl", "skopeo", "buildah", "oras", "crane", "helm"], &["--creds", "--src-creds", "--dest-creds"], Form::Login),
 ];
 /// Commands whose `-p` is a password behind the word `login`.
 const LOGINS: [&str; 10] =
     ["docker", "podman", "nerdctl", "skopeo", "buildah", "oras", "crane", "helm", "az", "oc"];
+/// Commands whose secret is a word of its own, behind these: the words before it, and how many others stand between.
+const PLACES: [(&str, &[&str], usize); 5] = [
+    // Vault's `login TOKEN` (and OpenBao's), `login -method=userpass username=… password=…` is found by its names.
+    ("vault", &["login"], 0),
+    ("bao", &["login"], 0),
+    // wpa_passphrase(8): SSID PASSPHRASE.
+    ("wpa_passphrase", &[], 1),
+    // htpasswd(1): -b FILE NAME PASSWORD, and -nb NAME PASSWORD.
+    ("htpasswd", &["-nb"], 1),
+    ("htpasswd", &["-nbB"], 1),
+];
+/// Commands that read a secret from standard input.
+const READERS: [(&str, &str); 7] = [
+    ("chpasswd", ""),
+    ("sudo", "-S"),
+    ("passwd", "--stdin"),
+    ("cryptsetup", "-"),
+    ("cryptsetup", ""),
+    ("login", "--password-stdin"),
+    ("smbpasswd", "-s"),
+];
 
 /// A word of a command line without its quotes, and its first byte.
 fn words(line: &str) -> Vec<(usize, &str)> {
@@ -47,21 +83,28 @@ fn words(line: &str) -> Vec<(usize, &str)> {
 }
 
 /// Every secret of a line by its place.
-pub(super) fn secrets(path: &str, line: &str) -> Vec<(usize, Kind)> {
+pub(super) fn secrets(path: &Name, line: &str, seen: &Seen) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
-    found.extend(token::in_line(line).into_iter().map(|at| (at, Kind::ServiceToken)));
-    found.extend(hashes(line).into_iter().map(|at| (at, Kind::PasswordHash)));
-    found.extend(shared_access(line));
-    if line.contains("K10") && line.contains("::") {
+    if seen.any(&[Look::Middle]) {
+        found.extend(token::in_line(line).into_iter().map(|at| (at, Kind::ServiceToken)));
+    }
+    found.extend(hashes(line, seen).into_iter().map(|at| (at, Kind::PasswordHash)));
+    if seen.any(&[Look::Signature]) {
+        found.extend(shared_access(line));
+    }
+    if seen.any(&[Look::Cluster]) {
         found.extend(cluster_token(line));
     }
     if line.trim_start().starts_with("$ANSIBLE_VAULT;") {
         found.push((line.len() - line.trim_start().len(), Kind::Vault));
     }
-    found.extend(credential(line));
-    found.extend(of_format(path, line).map(|at| (at, Kind::Password)));
-    if line.len() < 2 << 10 {
-        found.extend(of_command(line).into_iter().map(|at| (at, Kind::Password)));
+    if seen.any(&[Look::Credential]) {
+        found.extend(credential(line));
+    }
+    found.extend(of_format(path, line, seen).map(|at| (at, Kind::Password)));
+    if seen.any(&[Look::Command]) {
+        let example = |(at, _): &(usize, Kind)| line.get(*at..at + 23).is_some_and(|word| path.is_example(word));
+        found.extend(of_command(line).into_iter().filter(|found| !example(found)));
     }
     found
 }
@@ -100,28 +143,30 @@ fn credential(line: &str) -> Option<(usize, Kind)> {
 }
 
 /// Where the hash of a password begins, in any form of crypt(5), LDAP's, PostgreSQL's and GRUB's.
-fn hashes(line: &str) -> Vec<usize> {
+fn hashes(line: &str, seen: &Seen) -> Vec<usize> {
+    /// Longer than the digits that tell.
+    const ENOUGH: usize = 128;
     let mut found = Vec::new();
-    if line.contains('$') || line.contains('{') {
-        let digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"./$=,+:-_}".contains(byte);
-        for prefix in HASHES {
-            for (at, _) in line.match_indices(prefix) {
-                let rest = &line.as_bytes()[at + prefix.len()..];
-                let length = rest.iter().take_while(|byte| digit(byte)).count();
-                let joined = line[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-                // The salt, `$`, and the digits; a shell's variables have names.
-                let is_hash = prefix.starts_with('{') || rest[..length].contains(&b'$');
-                if length + prefix.len() >= 20 && is_hash && !joined {
-                    found.push(at);
-                }
-            }
+    let digit = |byte: &&u8| byte.is_ascii_alphanumeric() || b"./$=,+:-_}".contains(byte);
+    for at in memchr::memchr2_iter(b'$', b'{', line.as_bytes()) {
+        let Some(prefix) = HASHES.iter().find(|prefix| line[at..].starts_with(**prefix)) else { continue };
+        let rest = &line.as_bytes()[at + prefix.len()..];
+        let length = rest.iter().take(ENOUGH).take_while(digit).count();
+        let joined = line[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        // The salt, `$`, and the digits; a shell's variables have names.
+        let is_hash = prefix.starts_with('{') || rest[..length].contains(&b'$');
+        if length + prefix.len() >= 20 && is_hash && !joined {
+            found.push(at);
         }
     }
-    for prefix in ["grub.pbkdf2.sha512.", "SCRAM-SHA-256$", "pbkdf2_sha256$"] {
-        found.extend(line.match_indices(prefix).filter(|(at, _)| line.len() - at >= 40).map(|(at, _)| at));
+    if seen.any(&[Look::Hash]) {
+        for prefix in ["grub.pbkdf2.sha512.", "SCRAM-SHA-256$", "pbkdf2_sha256$"] {
+            let places = line.match_indices(prefix).filter(|(at, _)| line.len() - at >= 40);
+            found.extend(places.map(|(at, _)| at));
+        }
     }
     // DES and BSDi have no mark: a line of shadow(5) with 13 or 20 digits.
-    let fields: Vec<&str> = line.trim_end().split(':').collect();
+    let fields: Vec<&str> = line.trim_end().splitn(10, ':').collect();
     let crypt = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
     if let [name, hash, day, _, _, _, _, _, _] = fields[..]
         && !name.is_empty()
@@ -134,11 +179,70 @@ fn hashes(line: &str) -> Vec<usize> {
     found
 }
 
+/// The name of a file, as small formats are told by it.
+#[derive(Debug, Default)]
+pub(super) struct Name {
+    /// In lower case, without the directories.
+    pub(super) file: String,
+    /// The whole path in lower case.
+    whole: String,
+}
+
+impl Name {
+    pub(super) fn of(path: &str) -> Self {
+        let whole = path.to_ascii_lowercase();
+        Name { file: whole.rsplit('/').next().unwrap_or(&whole).to_owned(), whole }
+    }
+
+    /// Whether K3s or RKE2 reads it: their tokens are words that people think up.
+    pub(super) fn is_rancher(&self) -> bool {
+        ["/rancher/", "k3s", "rke2"].iter().any(|part| self.whole.contains(part))
+    }
+
+    /// Whether people read it: documents show examples.
+    pub(super) fn is_document(&self) -> bool {
+        [".md", ".mdx", ".rst", ".adoc", ".html", ".txt"].iter().any(|end| self.file.ends_with(end))
+    }
+
+    /// Whether this is the token of kubeadm's own documents, in a document.
+    pub(super) fn is_example(&self, word: &str) -> bool {
+        word == "abcdef.0123456789abcdef" && self.is_document()
+    }
+
+    /// Whether it holds the texts of a user interface.
+    pub(super) fn is_interface(&self) -> bool {
+        ["i18n", "/locale", "/lang/", "/languages/", "translation", "l10n"]
+            .iter()
+            .any(|part| self.whole.contains(part))
+            || [".po", ".pot", ".xlf", ".arb"].iter().any(|end| self.file.ends_with(end))
+    }
+}
+
 /// The secret of a line in one of the small formats that have no names for it.
-fn of_format(path: &str, line: &str) -> Option<usize> {
-    let file = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
+    let file = path.file.as_str();
+    let of_file = file.ends_with("ap-secrets")
+        || file.contains("pgpass")
+        || file.ends_with(".csv")
+        || file.contains("chrony") && file.contains("key")
+        || file == "ntp.keys";
     let text = line.trim_end();
     if text.trim_start().starts_with('#') {
+        return None;
+    }
+    // libpq's password file: host, port, database, user, password.
+    if memchr::memchr_iter(b':', text.as_bytes()).take(4).count() == 4 {
+        let parts: Vec<&str> = text.splitn(5, ':').collect();
+        if let [host, port, base, user, password] = parts[..]
+            && (port == "*" || port.len() >= 4 && all(port, |byte| byte.is_ascii_digit()))
+            && (file.contains("pgpass") || host.contains('.') || ["*", "localhost"].contains(&host))
+            && ![host, base, user, password].iter().any(|part| part.is_empty() || part.contains([' ', '/', '"']))
+            && (is_given(password) || file.contains("pgpass"))
+        {
+            return Some(text.len() - password.len());
+        }
+    }
+    if !of_file && !seen.any(&[Look::Format]) {
         return None;
     }
     let fields: Vec<(usize, &str)> = words(text);
@@ -148,20 +252,16 @@ fn of_format(path: &str, line: &str) -> Option<usize> {
     if file.ends_with("ap-secrets") {
         return given(field(2)?);
     }
+    // chrony.keys and ntp.keys: number, kind, secret; `HEX:` and `ASCII:` stand before it (chrony.conf(5), `keyfile`).
+    if file.contains("chrony") || file == "ntp.keys" {
+        let numbered = all(field(0)?.1, |byte| byte.is_ascii_digit());
+        let (at, secret) = field(if fields.len() == 2 { 1 } else { 2 })?;
+        return (numbered && secret.len() >= 4 && secret.rsplit(':').next().is_some_and(is_given)).then_some(at);
+    }
     // The API server's static tokens: token, user, uid, groups.
     if file.ends_with(".csv") && file.contains("token") {
         let (token, rest) = text.split_once(',')?;
         return (token.len() >= 8 && rest.contains(',') && is_given(token.trim_matches('"'))).then_some(0);
-    }
-    // libpq's password file: host, port, database, user, password.
-    let parts: Vec<&str> = text.splitn(5, ':').collect();
-    if let [host, port, base, user, password] = parts[..]
-        && (port == "*" || port.len() >= 4 && all(port, |byte| byte.is_ascii_digit()))
-        && (file.contains("pgpass") || host.contains('.') || ["*", "localhost"].contains(&host))
-        && ![host, base, user, password].iter().any(|part| part.is_empty() || part.contains([' ', '/', '"']))
-        && (is_given(password) || file.contains("pgpass"))
-    {
-        return Some(text.len() - password.len());
     }
     // strongSwan's ipsec.secrets: selectors, `:`, the kind and the secret; PSKs are found by their name.
     if let Some((before, rest)) = text.split_once(": ")
@@ -171,18 +271,56 @@ fn of_format(path: &str, line: &str) -> Option<usize> {
     {
         return Some(text.len() - secret.len());
     }
+    // SQL: `CREATE USER … IDENTIFIED BY '…'`, and what stands between (MySQL's and Oracle's manuals).
+    let lower = text.to_ascii_lowercase();
+    if let Some(at) = lower.find("identified by ").map(|at| at + "identified by ".len()) {
+        let (at, rest) = match text[at..].strip_prefix("PASSWORD ").or(text[at..].strip_prefix("password ")) {
+            Some(rest) => (at + "password ".len(), rest),
+            None => (at, &text[at..]),
+        };
+        let end = rest.get(1..)?.find(['\'', '"', ' ', ';']).map_or(rest.len(), |end| end + 1);
+        return is_given(rest[..end].trim_start_matches(['\'', '"'])).then_some(at);
+    }
+    // PHP: `define('DB_PASSWORD', '…')`.
+    if let Some(at) = lower.find("define(") {
+        let mut parts = text[at + "define(".len()..].split(['\'', '"']);
+        let (name, _, value) = (parts.nth(1)?, parts.next(), parts.next()?);
+        let at = value.as_ptr() as usize - text.as_ptr() as usize;
+        return match super::assign::class(name)? {
+            Class::Password => is_given(value),
+            Class::Secret => is_opaque(value),
+            _ => false,
+        }
+        .then_some(at);
+    }
     match (field(0)?.1, fields.len()) {
         // net-snmp: name, hash, secret.
         ("createUser" | "createuser", 4..) => field(3).and_then(given),
         ("rocommunity" | "rwcommunity" | "rocommunity6" | "rwcommunity6", 2..) => {
             field(1).filter(|(_, value)| !["public", "private"].contains(value)).and_then(given)
         }
+        // HAProxy: `stats auth NAME:PASSWORD`, `user NAME insecure-password PASSWORD`.
+        ("stats", 3..) if field(1)?.1 == "auth" => {
+            let (at, value) = field(2)?;
+            login(value).map(|behind| at + behind)
+        }
+        ("user", 4..) if field(2)?.1 == "insecure-password" => field(3).and_then(given),
+        // Redis' ACL files: `user NAME on >PASSWORD …`.
+        ("user", 3..) => fields
+            .iter()
+            .find(|(_, word)| word.strip_prefix('>').is_some_and(is_given))
+            .filter(|_| fields.iter().any(|(_, word)| ["on", "off"].contains(word)))
+            .map(|(at, _)| at + 1),
         _ => None,
     }
 }
 
 /// What is on a line of .netrc (inetutils: netrc): `machine HOST login NAME password SECRET`, or a part of it.
 pub(super) fn netrc(line: &str) -> Option<(bool, Option<usize>)> {
+    let first = line.split_whitespace().next()?;
+    if !["default", "machine", "login", "password", "account"].contains(&first) {
+        return None;
+    }
     let words = words(line);
     let (first, pairs) = match words.first()?.1 {
         "default" => (true, &words[1..]),
@@ -211,72 +349,160 @@ fn is_number(text: &str) -> bool {
     all(text, |byte| byte.is_ascii_digit() || byte == b':')
 }
 
-/// Every secret that a command is given.
-fn of_command(line: &str) -> Vec<usize> {
+/// Most options of commands that are looked for at once.
+const MAX_ACTIVE: usize = 12;
+
+/// Every secret that a command is given. A line is gone over once: what a command has named is looked for until it ends.
+fn of_command(line: &str) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
     let words = words(line);
-    let ends = |word: &str| ["|", ";", "&&", "||", "\\"].contains(&word);
-    let stdin = line.contains("--password-stdin") || line.contains("passwd --stdin");
-    let chpasswd = words.iter().any(|(_, word)| command(word) == "chpasswd");
-    for (index, (at, word)) in words.iter().enumerate() {
+    let is = |text: &str| words.iter().any(|(_, word)| command(word) == text);
+    let reads = READERS.iter().any(|(name, option)| {
+        let options = || words.iter().any(|(_, word)| word == option || *option == "-S" && short(word, 'S').is_some());
+        is(name) && (option.is_empty() || options())
+    });
+    let logins = is("chpasswd");
+    let secrets = line.contains("secret");
+    // What the command of these words is looked through for.
+    let mut active: Vec<(&[&str], Form)> = Vec::new();
+    let (mut named, mut says) = (None, false);
+    let mut waits: Option<Form> = None;
+    let mut place: Option<(usize, &[&str])> = None;
+    for (at, word) in &words {
+        if ["|", ";", "&&", "||"].contains(word) {
+            (named, says, waits, place) = (None, false, None, None);
+            active.clear();
+            continue;
+        }
         // openssl(1), pass phrase arguments.
         if let Some(secret) = word.strip_prefix("pass:").filter(|secret| is_given(secret)) {
-            found.push(at + word.len() - secret.len());
+            found.push((at + word.len() - secret.len(), Kind::Password));
         }
         if let Some((_, secret)) = word.strip_prefix("--from-literal=").and_then(|pair| pair.split_once('='))
-            && line.contains("secret")
+            && secrets
             && is_given(secret)
         {
-            found.push(at + word.len() - secret.len());
+            found.push((at + word.len() - secret.len(), Kind::Password));
+        }
+        if let Some(form) = waits.take() {
+            found.extend(given(*at, word, form).map(|at| (at, Kind::Password)));
+            continue;
+        }
+        if (says || named == Some("<<<")) && !word.starts_with(['-', '%']) && *word != "<<<" {
+            match login(word) {
+                Some(behind) => found.push((at + behind, Kind::Password)),
+                None if !logins && is_given(word) && !word.starts_with('>') => found.push((*at, Kind::Password)),
+                None => {}
+            }
+        }
+        if let Some(text) = word.strip_prefix("<<<").filter(|_| reads) {
+            named = Some("<<<");
+            let text = text.trim_start_matches(['"', '\'']);
+            let start = at + word.len() - text.len();
+            match login(text) {
+                Some(behind) => found.push((start + behind, Kind::Password)),
+                None if !logins && is_given(text) => found.push((start, Kind::Password)),
+                None => {}
+            }
+            continue;
         }
         let name = command(word);
-        let rest = || words[index + 1..].iter().take_while(|(_, word)| !ends(word));
-        if ["echo", "printf"].contains(&name) && (stdin || chpasswd) {
-            for (at, word) in rest().filter(|(_, word)| !word.starts_with(['-', '%'])) {
-                match login(word) {
-                    Some(behind) => found.push(at + behind),
-                    None if stdin && is_given(word) => found.push(*at),
-                    None => {}
+        if let Some((left, before)) = &mut place {
+            match before.first() {
+                Some(first) if first == word => *before = &before[1..],
+                Some(_) => {}
+                None if word.starts_with('-') => {}
+                None if *left > 0 => *left -= 1,
+                None => {
+                    if is_given(word) && !word.contains('=') {
+                        found.push((*at, Kind::Password));
+                    }
+                    place = None;
                 }
             }
         }
-        let logs_in = LOGINS.contains(&name) && rest().any(|(_, word)| *word == "login");
-        let own = COMMANDS
-            .iter()
-            .filter(|(names, ..)| names.contains(&name))
-            .map(|(_, options, form)| (*options, *form));
-        for (options, form) in own.chain(logs_in.then_some((&["-p"][..], Form::Word))) {
-            found.extend(options.iter().filter_map(|option| given(&words[index + 1..], option, form)));
+        if name == "kubeadm" || named == Some("kubeadm") {
+            named = Some("kubeadm");
+            if is_bootstrap_token(word) {
+                found.push((*at, Kind::BootstrapToken));
+            }
+        }
+        says |= ["echo", "printf"].contains(&name) && reads;
+        if name == "login" && named.is_some_and(|named| LOGINS.contains(&named)) {
+            active.push((&["-p"], Form::Word));
+        } else if LOGINS.contains(&name) {
+            named = Some(name);
+        }
+        if active.len() < MAX_ACTIVE {
+            let own = COMMANDS.iter().filter(|(names, ..)| names.contains(&name));
+            for (_, options, form) in own {
+                if !active.contains(&(*options, *form)) {
+                    active.push((options, *form));
+                }
+            }
+        }
+        if place.is_none() {
+            place = PLACES.iter().find(|(own, ..)| *own == name).map(|(_, before, left)| (*left, *before));
+        }
+        if !word.starts_with('-') {
+            continue;
+        }
+        for (options, form) in &active {
+            match options.iter().find_map(|option| behind(word, option)) {
+                Some("") if *form != Form::Joined => waits = Some(*form),
+                Some(joined) if !joined.is_empty() => {
+                    let value = joined.trim_start_matches(['=', '"', '\'']);
+                    let start = at + word.len() - value.len();
+                    found.extend(given(start, value, *form).map(|at| (at, Kind::Password)));
+                }
+                _ => {}
+            }
         }
     }
     found
 }
 
-/// The secret behind an option.
-fn given(words: &[(usize, &str)], option: &str, form: Form) -> Option<usize> {
-    let words: Vec<_> = words.iter().take_while(|(_, word)| !["|", ";", "&&", "||"].contains(word)).collect();
-    let index = words.iter().position(|(_, word)| {
-        *word == option
-            || word
-                .strip_prefix(option)
-                .is_some_and(|rest| option.len() == 2 && !rest.is_empty() || rest.starts_with('='))
-    })?;
-    let (at, word) = *words[index];
-    let joined = word[option.len()..].trim_start_matches(['=', '"', '\'']);
-    let (at, value) = match joined.is_empty() {
-        false => (at + word.len() - joined.len(), joined),
-        true if matches!(form, Form::Joined) => return None,
-        true => *words.get(index + 1).copied()?,
-    };
+/// What is joined to an option in this word, if it has that option: `-pX`, `--auth=X`, and behind other letters, `-sSuX`.
+fn behind<'w>(word: &'w str, option: &str) -> Option<&'w str> {
+    if let Some(rest) = word.strip_prefix(option) {
+        return (rest.is_empty() || rest.starts_with('=') || option.len() == 2).then_some(rest);
+    }
+    let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1)?.chars().next()?;
+    short(word, letter)
+}
+
+/// What follows a letter in a word of short options that stand together. Those before it take no value: they are few, and
+/// letters.
+fn short(word: &str, letter: char) -> Option<&str> {
+    let letters = word.strip_prefix('-').filter(|letters| !letters.starts_with('-'))?;
+    let (before, rest) = letters.split_once(letter)?;
+    // Options of curl that take a value eat what is joined to them.
+    let plain = |byte: u8| byte.is_ascii_alphabetic() && !b"XHdoTFAbceEmQrtwxyYzCKP".contains(&byte);
+    (before.len() <= 6 && all(before, plain)).then_some(rest)
+}
+
+/// The secret in the value of an option.
+fn given(at: usize, value: &str, form: Form) -> Option<usize> {
     match form {
         Form::Login => {
             let (name, secret) = value.split_once(':').or_else(|| value.split_once('%'))?;
-            (is_given(secret) || is_opaque(name) && secret.is_empty())
+            (is_given(secret) || is_short(secret) || is_opaque(name) && secret.is_empty())
                 .then_some(at + if secret.is_empty() { 0 } else { name.len() + 1 })
                 .filter(|_| !is_number(value))
         }
+        Form::List => {
+            let names = ["password=", "pass=", "password2="];
+            let field = value.split(',').find(|field| names.iter().any(|name| field.starts_with(name)))?;
+            let (_, secret) = field.split_once('=')?;
+            is_given(secret).then_some(at + secret.as_ptr() as usize - value.as_ptr() as usize)
+        }
         Form::Word | Form::Joined => is_given(value).then_some(at),
     }
+}
+
+/// A password too short for [`is_given`], which a person typed beside a name.
+fn is_short(secret: &str) -> bool {
+    (1..4).contains(&secret.len()) && !secret.starts_with(['$', '{', '<', '%', '*', '.', '/']) && !is_number(secret)
 }
 
 /// A command without the path to it.

@@ -219,6 +219,102 @@ fn every_kind_of_secret_that_was_planted_in_an_attack_is_found_and_so_are_its_si
     assert_eq!(missed(planted::siblings()), [""; 0]);
 }
 
+/// The note of issue 15, "missed still".
+#[test]
+fn passphrases_signs_commands_and_small_formats_hold_secrets_without_digits() {
+    let missed = planted::others().into_iter().filter(|Planted(_, path, text)| hits(path, text).is_empty());
+    assert_eq!(missed.map(|Planted(name, ..)| name).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// The note of issue 15, "false still".
+#[test]
+fn what_says_what_a_secret_is_for_and_texts_about_one_are_none() {
+    let namespace = encoded("kube-system");
+    for (path, text) in [
+        ("a.yaml", "kind: Secret\nstringData:\n  type: git\n  url: https://git.example/x\n  project: default\n  namespace: argocd\n".to_owned()),
+        ("a.yaml", format!("kind: Secret\ndata:\n  namespace: {namespace}\n  username: {}\n  description: {}\n", encoded("admin2"), encoded("the key of a repository"))),
+        ("a.json", format!("{{\"kind\": \"Secret\", \"data\": {{\"namespace\": \"{namespace}\"}}}}\n")),
+        ("a.yaml", "password: TO_BE_SET\ntoken: set-by-ansible\nsecret: to-be-replaced1\n".into()),
+        ("a.sh", "PASSWORD=set_by_ansible\nAPI_TOKEN=managed-by-terraform\nSECRET_KEY=not-set-yet1\n".into()),
+        ("a.yaml", "password: Enter your password\npassphrase: Please enter the passphrase\npassword: Forgot password\n".into()),
+        ("i18n/de.json", "{\"password\": \"Passwort eingeben\", \"newPassword\": \"Kennwort\", \"token\": \"Zugriffsschlüssel\"}\n".into()),
+        ("a.json", "{\"password\": \"Passwort\", \"confirmPassword\": \"Mot de passe\"}\n".into()),
+        ("README.md", format!("kubeadm join --token {TOKEN} and kubeadm token create {TOKEN}\n")),
+        ("a.ini", "aws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n".into()),
+        ("a.txt", "password = \"$PASSWORD\"\npassword: '${PASSWORD}'\npassword: \"%PASSWORD%\"\npassword: \"@PASSWORD@\"\npassword: \"!vault\"\npassword: \"<password>\"\n".into()),
+        ("nsswitch.conf", "passwd: files usrfiles systemd\nshadow: files systemd\n".into()),
+        ("a.yaml", "password: string required here\npassword: the one of the user\n".into()),
+        ("a.sh", "echo \"$PASSWORD\" | sudo -S true\necho done | tee x\nsudo -S true\nvault login \"$TOKEN\"\nvault login -method=oidc\n".into()),
+        ("a.sh", "chpasswd <<< \"root:$PASSWORD\"\ncurl -sSfL https://h.example/x\ncurl -fsSLu \"$U:$P\" https://h\n".into()),
+    ] {
+        assert_eq!(hits(path, &text), [], "{text}");
+    }
+}
+
+/// Base64 has every beginning somewhere; large files were refused for it (note of issue 15).
+#[test]
+fn random_digits_are_no_token() {
+    // Pseudorandom bytes by xorshift (Marsaglia, 2003).
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let bytes: Vec<u8> = (0..(1 << 20) / 8).flat_map(|_| random()).collect();
+    let digits = STANDARD.encode(&bytes);
+    let lines: String = digits.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned() + "\n").collect();
+    assert_eq!(hits("/x", &digits), []);
+    assert_eq!(hits("/x", &lines), []);
+    assert_eq!(hits("/x", digits.replace('+', "-").replace('/', "_")), []);
+}
+
+/// The break run of issue 15: commands, names, quotes, escapes and braces cost the square of their line; a stream in base64
+/// unfolded to 16 MiB on every line.
+#[test]
+fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
+    let bomb = STANDARD.encode(gzip(&"a ".repeat(1 << 20))) + "\n";
+    for unit in [
+        "curl -u a ", "curl ", "echo a chpasswd ", "docker login -p $X ", "password\"", "\"password\": \"\" , ", "token ",
+        "a-", "{\"a\":", "{}", "http://", "x://a:b@", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "$6$", "\\n", "\\u0041",
+        "\\\"", "%41", "%2525", "name: password value: ", "value: ", ":", "machine a login b password ", "K10::", "sig=se=",
+        "8Q~:AA", "a~", "xoxe.", "AGE-PLUGIN-", "ä", "äpassword=$ä ", "<token>", "SetCredential=", "token -", "' token=x ",
+        "kind: Secret\n", "password: $x\n", "data:\n a:\n", "hooks.slack.com/services/T", "eyJhbGciOiJI.", "wpa_passphrase a ",
+        "password: hunterXYZ12 ", &bomb,
+    ] {
+        let text = |bytes: usize| unit.repeat((bytes / unit.len()).max(1));
+        let (small, large) = (text(24 << 10), text(96 << 10));
+        let work = |text: &str| super::scan::work("/x", text.as_bytes()).unwrap();
+        let (one, four) = (work(&small), work(&large));
+        assert!(four <= one * 5 + (1 << 20), "{unit}: {one} steps, and {four} for four times as much");
+    }
+}
+
+/// Budgets ran out without a word.
+#[test]
+fn what_is_not_looked_at_is_told() {
+    let told = |text: &[u8]| hits("/x", text).iter().any(|(.., kind)| *kind == Kind::Unread);
+    let bomb = |bytes: usize| STANDARD.encode(gzip(&"a ".repeat(bytes / 2))) + "\n";
+    assert!(!told(bomb(1 << 20).as_bytes()));
+    assert!(told(bomb(20 << 20).as_bytes()), "one stream");
+    assert!(told(bomb(6 << 20).repeat(4).as_bytes()), "all streams together");
+    let mut nested = format!("password: {}", "hunterXYZ12");
+    for _ in 0..8 {
+        nested = encoded(&format!("{nested}{}", " ".repeat(20)));
+    }
+    assert!(told(nested.as_bytes()), "levels");
+    // A key behind all of that is found even so.
+    let text = bomb(20 << 20) + &pem("PRIVATE KEY");
+    assert!(hits("/x", text).iter().any(|(.., kind)| *kind == Kind::PrivateKey));
+}
+
+#[test]
+fn a_command_in_a_line_of_many_kilobytes_is_looked_at() {
+    let line = format!("{} curl -sSu admin:OpenSesameNow https://h.example", "word ".repeat(3000));
+    assert_eq!(hits("/x", &line), [(1, 15015, Kind::Password)]);
+}
+
 /// Where it stands alone, it is found inside of any encoding as well.
 #[test]
 fn what_is_found_in_plain_text_is_found_in_gzip_in_base64_in_base64() {

@@ -220,39 +220,53 @@ static HOOKS: [(&str, usize); 6] = [
     ("api.telegram.org/bot", 40),
 ];
 
-/// What a word is by a beginning in the table.
-pub(super) fn shaped(word: &str) -> Option<Kind> {
+/// The beginnings in the table, in its order.
+pub(super) fn prefixes() -> impl Iterator<Item = &'static str> {
+    SHAPES.iter().map(|shape| shape.prefix)
+}
+
+/// Digits around a token that make it a part of something else: a row of base64 that goes on like this on both sides.
+const ROW: usize = 160;
+
+/// What stands at a byte of a line where it has a beginning of the table. `is_row` tells that the line goes on with digits of
+/// the one before it.
+pub(super) fn shaped(line: &str, at: usize, shape: usize, is_row: bool) -> Option<Kind> {
+    let (bytes, shape) = (line.as_bytes(), SHAPES.get(shape)?);
+    let rest = bytes[at..].strip_prefix(shape.prefix.as_bytes())?;
     // A secret does not begin in the middle of a word: where letters and digits go on, none begins.
-    let mut joined = false;
-    for (at, byte) in word.bytes().enumerate() {
-        let starts = !joined && byte.is_ascii_alphanumeric();
-        joined = byte.is_ascii_alphanumeric();
-        if !starts {
-            continue;
-        }
-        let rest = &word.as_bytes()[at..];
-        let fits = |shape: &&Shape| {
-            rest.strip_prefix(shape.prefix.as_bytes()).is_some_and(|rest| {
-                let secret = &rest[..rest.iter().take_while(|byte| (shape.letters)(**byte)).count()];
-                secret.len() >= shape.least
-            })
-        };
-        if let Some(shape) = SHAPES.iter().filter(|shape| shape.prefix.as_bytes()[0] == byte).find(fits) {
-            return Some(shape.kind);
-        }
+    let before = at.checked_sub(1).map(|before| bytes[before]);
+    if before.is_some_and(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
     }
-    None
+    let secret = &rest[..rest.iter().take(2 * shape.least).take_while(|byte| (shape.letters)(**byte)).count()];
+    // Those of AWS' documents end like this.
+    if secret.len() < shape.least || secret.ends_with(b"EXAMPLE") {
+        return None;
+    }
+    let digit = |byte: &&u8| base64(**byte) || base64_url(**byte);
+    let ahead = bytes[..at].iter().rev().take(ROW).take_while(digit).count();
+    let behind = rest.iter().take(ROW).take_while(digit).count();
+    let inside = ahead > 0 && ahead + behind >= ROW;
+    let goes_on = ahead == 0 && is_row && long_row(rest);
+    (!inside && !goes_on).then_some(shape.kind)
+}
+
+/// Whether a line goes on as one row of digits to its end.
+fn long_row(rest: &[u8]) -> bool {
+    rest.len() >= 24 && rest.iter().take(ROW).all(|byte| base64(*byte) || *byte == b'=')
 }
 
 /// Where a line has a token that is known by its middle, or a URL by which anybody may write.
 pub(super) fn in_line(line: &str) -> Vec<usize> {
+    /// Longest part of a token before its middle, in bytes.
+    const MAX_AHEAD: usize = 64;
     let mut found = Vec::new();
     for (before, infix, letters, least) in &INFIXES {
-        for (at, _) in line.match_indices(infix) {
-            let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| (letters)(**byte)).count();
+        for at in memchr::memmem::find_iter(line.as_bytes(), infix) {
+            let digits = |bytes: &[u8]| bytes.iter().take(*least).take_while(|byte| (letters)(**byte)).count();
             let behind = digits(&line.as_bytes()[at + infix.len()..]);
             let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_~.".contains(byte) && *infix != ":AA";
-            let ahead = line.as_bytes()[..at].iter().rev().take_while(|byte| plain(byte)).count();
+            let ahead = line.as_bytes()[..at].iter().rev().take(MAX_AHEAD).take_while(|byte| plain(byte)).count();
             let numbered = *infix != ":AA" || line.as_bytes()[at - ahead..at].iter().all(u8::is_ascii_digit);
             if behind >= *least && ahead >= *before && numbered {
                 found.push(at - ahead);
@@ -260,9 +274,10 @@ pub(super) fn in_line(line: &str) -> Vec<usize> {
         }
     }
     for (hook, least) in &HOOKS {
-        for (at, _) in line.match_indices(hook) {
+        for at in memchr::memmem::find_iter(line.as_bytes(), hook) {
             let rest = &line.as_bytes()[at + hook.len()..];
-            let length = rest.iter().take_while(|byte| base64_url(**byte) || b"/:@".contains(byte)).count();
+            let digit = |byte: &&u8| base64_url(**byte) || b"/:@".contains(byte);
+            let length = rest.iter().take(2 * least).take_while(digit).count();
             if length >= *least && is_varied(&rest[..length]) {
                 found.push(at);
             }
