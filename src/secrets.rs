@@ -30,7 +30,7 @@ pub use kind::Kind;
 pub use scan::{Hit, scan};
 
 use crate::digest::Sha256;
-use crate::format::tree::Content;
+use crate::format::tree::{Content, Tree};
 use crate::ignition::Config;
 use crate::ignition::parts::{self, Contents, Role};
 use crate::recipe::PublicSecret;
@@ -89,7 +89,9 @@ impl Judge {
         let allow = format!("say so in the recipe: `public_secrets: [{{path: {path}, why: …}}]`");
         let (text, hint) = match (kind, kind.severity()) {
             (Kind::Unread, _) => (
-                format!("`{path}` was not looked through to its end for secrets: it is too large, or packed too deep"),
+                format!(
+                    "`{path}` was not looked through to its end for secrets: it is too large, or packed too deep"
+                ),
                 format!("look through it yourself; if it has none, {allow}"),
             ),
             (_, Severity::Warning) => (
@@ -197,6 +199,29 @@ impl Judge {
         }
         Ok(())
     }
+}
+
+/// What of the files that are put into an initrd is a secret: everybody who is served the initrd reads it. Warnings, for an
+/// initrd of one's own may stay on one's own disk.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn injected(overlay: &Tree) -> io::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (path, entry) in overlay.iter() {
+        let Content::File(contents) = &entry.content else { continue };
+        for hit in scan(&format!("/{path}"), contents.reader())? {
+            let text = match hit.kind {
+                Kind::Unread => format!("`/{path}` was not looked through to its end for secrets"),
+                kind => format!("{kind} is in `/{path}`: whoever is served this initrd reads it"),
+            };
+            let mut finding =
+                Finding::warning(text).hint("a `private:` layer brings it to its own machine alone");
+            finding.place = contents.path().map(|file| in_file(file, hit));
+            findings.push(finding);
+        }
+    }
+    Ok(findings)
 }
 
 /// The place of a secret in a file on disk.

@@ -130,7 +130,7 @@ impl BuildArgs {
             tell!("{warning}");
         }
         let current = self.output.join(&project.recipe.name).join(CURRENT);
-        let text = summary::for_people(&report, &project.lock_path, &current);
+        let text = summary::for_people(&report, &project.lock_path, &current, self.private.as_deref());
         match (json, events) {
             (true, _) => say!("{:#}", as_json(&report, &current)),
             // stdout is the events'.

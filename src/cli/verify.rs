@@ -18,7 +18,7 @@ use crate::provenance;
 use crate::provenance::statement::Statement;
 use crate::publish::private;
 use crate::tree::Tree;
-use crate::tree::verify::{Flaw, Report, verify};
+use crate::tree::verify::{Flaw, Kind, Report, verify};
 use crate::trust::{Proof, Trust};
 
 /// Read every byte of a tree or bundle and hold it against what was published
@@ -53,8 +53,8 @@ pub struct VerifyArgs {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     /// Something is not as it was published.
-    #[error("{} not as published", counted(place, *count))]
-    Flawed { place: String, count: usize },
+    #[error("{} {}", counted(place, *count), if *open { "open to others" } else { "not as published" })]
+    Flawed { place: String, count: usize, open: bool },
 }
 
 fn counted(place: &str, count: usize) -> String {
@@ -73,6 +73,10 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Error::Flawed { open: true, .. } => Some(
+                "`chmod -R go=` what is named, or build again, which closes it; replace secrets that others could read"
+                    .into(),
+            ),
             Error::Flawed { .. } => Some(
                 "`prebake build --paranoid` makes it again, or copy it again from where it was made".into(),
             ),
@@ -125,7 +129,10 @@ impl VerifyArgs {
         }
         match report.flaws.len() {
             0 => graph.map_or(Ok(()), |graph| closure::settle(&tree.place(), &graph)),
-            count => Err(Error::Flawed { place: tree.place(), count }.into()),
+            count => {
+                let open = report.flaws.iter().all(|flaw| matches!(flaw.kind, Kind::Exposed { .. }));
+                Err(Error::Flawed { place: tree.place(), count, open }.into())
+            }
         }
     }
 

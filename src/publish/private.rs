@@ -159,7 +159,7 @@ pub fn claim(top: &Path, output: &Path) -> Result<(), store::Error> {
     if whole.starts_with(all) || all.starts_with(&whole) {
         return Err(refused(format!("trees are published in {}: choose another DIR", all.display())));
     }
-    let (owner, own) = (top.join(OWNER), format!("{}\n", output.display()));
+    let (owner, own) = (top.join(OWNER), owner_line(&output));
     match fs::read_to_string(&owner) {
         Ok(there) if there == own => Ok(()),
         Ok(there) => Err(refused(format!(
@@ -181,11 +181,16 @@ pub fn claim(top: &Path, output: &Path) -> Result<(), store::Error> {
     }
 }
 
+/// What the file of an owner says.
+fn owner_line(output: &Path) -> String {
+    format!("{}\n", output.display())
+}
+
 /// Lets go of a directory that [`claim`] took and that has no secrets any more.
 pub fn release(top: &Path, output: &Path) -> Result<(), store::Error> {
     let owner = top.join(OWNER);
     let Ok(there) = fs::read_to_string(&owner) else { return Ok(()) };
-    if fs::canonicalize(output).is_ok_and(|output| there == format!("{}\n", output.display())) {
+    if fs::canonicalize(output).is_ok_and(|output| there == owner_line(&output)) {
         remove(top, &top.join(CONFIGS))?;
         fs::remove_file(&owner).map_err(store::Error::io("remove", &owner))?;
         let _ = fs::remove_dir(top);

@@ -340,7 +340,8 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
             at += 1;
             // Connection strings and options of mount: `;Pwd=…;`, `,password=…`.
             let joined = start > 0 && b";,".contains(&bytes[start - 1]);
-            let joined = joined && memchr::memchr(b'(', &bytes[start.saturating_sub(MAX_BEFORE)..start]).is_none();
+            let joined =
+                joined && memchr::memchr(b'(', &bytes[start.saturating_sub(MAX_BEFORE)..start]).is_none();
             let tied = at == closed + 1 && !blank(byte(at));
             if tied && (variable(name) || joined) { Tie::Variable } else { Tie::Sign }
         }
@@ -348,7 +349,12 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
             at += 1;
             Tie::Sign
         }
-        (b'>', _) if start > 0 && bytes[start - 1] == b'<' => {
+        // An element, and no placeholder in a sentence.
+        (b'>', _)
+            if start > 0
+                && bytes[start - 1] == b'<'
+                && memchr::memmem::find(&bytes[at..bytes.len().min(at + MAX_VALUE)], b"</").is_some() =>
+        {
             at += 1;
             Tie::Beside
         }
@@ -359,7 +365,8 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
             // What is before the name, as far as such lines go.
             let from = line.floor_char_boundary(start.saturating_sub(MAX_BEFORE));
             let before = line[from..start].trim_end();
-            let setter = before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-')).unwrap_or_default();
+            let setter =
+                before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-')).unwrap_or_default();
             let setter = setter.to_ascii_lowercase();
             let first = from == 0 && before.is_empty();
             // Of a sentence's two words, the second has no digit.
@@ -427,7 +434,9 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     let words = (first && quote.is_none() && tie == Tie::Sign && matches!(class, Class::Password))
         .then(|| rest.split(" #").next().unwrap_or(rest).trim_end())
         .filter(|text| text.contains(' ') && stop < at + MAX_VALUE)
-        .filter(|text| text.split_whitespace().nth(2).is_some() && !text.contains(['=', '"', '\'', '`', '|', '<']));
+        .filter(|text| {
+            text.split_whitespace().nth(2).is_some() && !text.contains(['=', '"', '\'', '`', '|', '<'])
+        });
     Some(Pair { class, at, value: words.unwrap_or(value), tie, quote, alone: alone || words.is_some(), name })
 }
 
@@ -473,14 +482,29 @@ impl<'l> Pair<'l> {
             Class::Secret => {
                 let variable = self.tie == Tie::Variable && is_variable(value);
                 // What K3s and RKE2 are given is any word.
-                let thought_up = context == Context::Rancher
-                    && ["token", "agenttoken"].iter().any(|end| self.name.to_ascii_lowercase().replace(['-', '_'], "").ends_with(end))
+                let thought_up = (context == Context::Rancher || is_of_rancher(self.name))
+                    && ["token", "agenttoken"].contains(
+                        &self
+                            .name
+                            .to_ascii_lowercase()
+                            .replace(['-', '_'], "")
+                            .trim_start_matches("k3s")
+                            .trim_start_matches("rke2"),
+                    )
                     && value::is_given_in(value, self.quote)
-                    && !value.contains(char::is_whitespace);
-                (!code && (value::is_opaque_in(value, self.quote) || variable || thought_up)).then_some(Kind::Secret)
+                    && !value.contains(char::is_whitespace)
+                    && value.bytes().any(|byte| !byte.is_ascii_uppercase() && byte != b'_');
+                (!code && (value::is_opaque_in(value, self.quote) || variable || thought_up))
+                    .then_some(Kind::Secret)
             }
         }
     }
+}
+
+/// Whether a variable is one of K3s or RKE2.
+fn is_of_rancher(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["k3s_", "rke2_"].iter().any(|begin| name.starts_with(begin))
 }
 
 /// Where a value stands.
@@ -524,14 +548,78 @@ fn header(value: &str) -> Option<Kind> {
 /// sentence; those of names that say so may be any words but those by which people are asked for one.
 fn is_prose(name: &str, value: &str, quoted: bool) -> bool {
     const WORDS: [&str; 40] = [
-        "a", "an", "and", "are", "be", "can", "cannot", "for", "from", "if", "in", "is", "must", "of", "or",
-        "the", "this", "to", "with", "your", "required", "requisite", "sufficient", "include", "optional", "files",
-        "compat", "systemd", "sss", "ldap", "db", "winbind", "usrfiles", "not", "string", "str", "was", "has", "by", "as",
+        "a",
+        "an",
+        "and",
+        "are",
+        "be",
+        "can",
+        "cannot",
+        "for",
+        "from",
+        "if",
+        "in",
+        "is",
+        "must",
+        "of",
+        "or",
+        "the",
+        "this",
+        "to",
+        "with",
+        "your",
+        "required",
+        "requisite",
+        "sufficient",
+        "include",
+        "optional",
+        "files",
+        "compat",
+        "systemd",
+        "sss",
+        "ldap",
+        "db",
+        "winbind",
+        "usrfiles",
+        "not",
+        "string",
+        "str",
+        "was",
+        "has",
+        "by",
+        "as",
     ];
     const ASKED: [&str; 30] = [
-        "password", "passwords", "passphrase", "passwort", "kennwort", "enter", "please", "your", "secret", "must", "should",
-        "forgot", "reset", "change", "changed", "new", "invalid", "wrong", "confirm", "repeat", "required", "default", "see",
-        "login", "user", "username", "token", "key", "authentication", "encrypted",
+        "password",
+        "passwords",
+        "passphrase",
+        "passwort",
+        "kennwort",
+        "enter",
+        "please",
+        "your",
+        "secret",
+        "must",
+        "should",
+        "forgot",
+        "reset",
+        "change",
+        "changed",
+        "new",
+        "invalid",
+        "wrong",
+        "confirm",
+        "repeat",
+        "required",
+        "default",
+        "see",
+        "login",
+        "user",
+        "username",
+        "token",
+        "key",
+        "authentication",
+        "encrypted",
     ];
     if !value.contains(char::is_whitespace) {
         return false;
@@ -539,13 +627,16 @@ fn is_prose(name: &str, value: &str, quoted: bool) -> bool {
     let words = || value.split_whitespace();
     let count = words().count();
     let has = |list: &[&str]| {
-        words().any(|word| list.iter().any(|one| word.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(one)))
+        words().any(|word| {
+            list.iter().any(|one| word.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(one))
+        })
     };
     let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" '-!_@#$%^&*+".contains(&byte));
     let begins = value.starts_with(|c: char| c.is_uppercase())
         && words().skip(1).all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
     let lower = name.to_ascii_lowercase();
-    let phrase = ["phrase", "psk", "sharedkey"].iter().any(|end| lower.replace(['-', '_'], "").ends_with(end));
+    let phrase =
+        ["phrase", "psk", "sharedkey"].iter().any(|end| lower.replace(['-', '_'], "").ends_with(end));
     match phrase {
         true => has(&ASKED) || !quoted && !plain || count == 2 && has(&WORDS),
         false => has(&ASKED) || has(&WORDS) || begins || count == 2 || count > 12 || !quoted && !plain,

@@ -23,8 +23,8 @@ use crate::sysext::image;
 use crate::sysexts::Selected;
 
 /// Enters what the store remembers; raised when other secrets are found in the same bytes.
-const REVISION: u32 = 2;
-/// A text is shorter, in bytes; what is longer is data.
+const REVISION: u32 = 3;
+/// Most bytes of a text that are looked at; what is behind is told.
 const MAX_TEXT: u64 = 64 << 20;
 /// First bytes that tell whether a file is a text.
 const PROBE: u64 = 8000;
@@ -125,11 +125,14 @@ fn in_image(store: &Store, sha256: &Sha256) -> Result<Result<Found, String>> {
     let mut found = Found::new();
     for (path, seen) in &extension.entries {
         let Kind::File(size) = seen.kind else { continue };
-        if size > MAX_TEXT || !super::scan::is_looked_into(&extension.head(path, PROBE)?) {
+        if !super::scan::is_looked_into(&extension.head(path, PROBE)?) {
             continue;
         }
         let bytes = extension.head(path, MAX_TEXT)?;
-        let hits = scan(path, bytes.as_slice()).unwrap_or_default();
+        let mut hits = scan(path, bytes.as_slice()).unwrap_or_default();
+        if size > MAX_TEXT {
+            hits.push(Hit { line: 1, column: 1, kind: super::Kind::Unread });
+        }
         if !hits.is_empty() {
             found.insert(path.clone(), hits);
         }

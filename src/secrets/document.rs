@@ -150,7 +150,8 @@ impl Documents {
         let open = value.is_empty() || value.starts_with(['|', '>', '&']) && value.len() < 16;
         self.entry = Some((column, open));
         let value = value.trim_matches(['"', '\'']);
-        (!open && !is_public(key, value, section) && is_secret(value, section)).then(|| value.as_ptr() as usize - line.as_ptr() as usize)
+        (!open && !is_public(key, value, section) && is_secret(value, section))
+            .then(|| value.as_ptr() as usize - line.as_ptr() as usize)
     }
 
     fn json(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
@@ -250,30 +251,87 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
 /// Entries that say what the secret is for (those of Argo CD, Flux, kubeadm's bootstrap tokens, operators of databases): words
 /// and addresses.
 const PUBLIC: [&str; 56] = [
-    "namespace", "name", "type", "url", "server", "username", "user", "login", "description", "project", "host", "hostname", "port",
-    "region", "bucket", "endpoint", "database", "dbname", "db", "email", "insecure", "enableoci", "enablelfs", "forcehttpbasicauth",
-    "proxy", "noproxy", "provider", "scope", "tenant", "issuer", "clientid", "tokenid", "expiration", "authextragroups",
-    "usagebootstrapauthentication", "usagebootstrapsigning", "ca.crt", "tls.crt", "cacrt", "knownhosts", "identity.pub", "registry",
-    "repository", "repo", "organization", "owner", "app", "environment", "cluster", "kind", "version", "protocol", "address",
-    "domain", "subject", "role",
+    "namespace",
+    "name",
+    "type",
+    "url",
+    "server",
+    "username",
+    "user",
+    "login",
+    "description",
+    "project",
+    "host",
+    "hostname",
+    "port",
+    "region",
+    "bucket",
+    "endpoint",
+    "database",
+    "dbname",
+    "db",
+    "email",
+    "insecure",
+    "enableoci",
+    "enablelfs",
+    "forcehttpbasicauth",
+    "proxy",
+    "noproxy",
+    "provider",
+    "scope",
+    "tenant",
+    "issuer",
+    "clientid",
+    "tokenid",
+    "expiration",
+    "authextragroups",
+    "usagebootstrapauthentication",
+    "usagebootstrapsigning",
+    "ca.crt",
+    "tls.crt",
+    "cacrt",
+    "knownhosts",
+    "identity.pub",
+    "registry",
+    "repository",
+    "repo",
+    "organization",
+    "owner",
+    "app",
+    "environment",
+    "cluster",
+    "kind",
+    "version",
+    "protocol",
+    "address",
+    "domain",
+    "subject",
+    "role",
 ];
 
 /// Whether an entry says what its secret is for, by its name and a value that opens nothing.
 fn is_public(key: &str, value: &str, section: Section) -> bool {
     let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
     let plain = key.replace(['-', '_'], "");
-    if !PUBLIC.contains(&plain.as_str()) {
+    const ENDS: [&str; 9] =
+        ["username", "accountname", "address", "url", "namespace", "endpoint", "hostname", "owner", "region"];
+    if !PUBLIC.contains(&plain.as_str()) && !ENDS.iter().any(|end| plain.ends_with(end)) {
         return false;
     }
     let text = match section {
-        Section::Data => decode(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
+        Section::Data => {
+            decode(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        }
         _ => value.to_owned(),
     };
     let text = text.trim();
     // A user's name may be a token, and a URL may hold a password.
-    let login = text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
-    !text.is_empty() && !login && !(["username", "user", "login"].contains(&plain.as_str()) && text.len() >= 20 && is_opaque(text))
-        && !text.contains("PRIVATE KEY")
+    let login = text
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
+    let opaque =
+        text.len() >= 20 && text.split(['/', '?', '=', '&']).any(|part| part.len() >= 16 && is_opaque(part));
+    !text.is_empty() && !login && !opaque && !text.contains("PRIVATE KEY")
 }
 
 /// Whether the value of an entry is more than a placeholder, a template or something public.

@@ -37,11 +37,12 @@ impl Effort {
     /// Takes so many steps; `false` if they are not there.
     pub(super) fn spend(&self, steps: usize) -> bool {
         self.spent.set(self.spent.get().saturating_add(steps as u64));
-        match self.steps.get().checked_sub(steps as u64) {
+        let left = self.steps.get().checked_sub(steps as u64);
+        match left {
             Some(left) => self.steps.set(left),
             None => self.run_out(),
         }
-        !self.ran_out.get()
+        left.is_some()
     }
 
     /// Most bytes that a stream may still unfold to.

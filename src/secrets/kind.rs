@@ -144,7 +144,7 @@ pub(super) static KEYED: [Keyed; 19] = [
     ),
     keyed(
         |key| key.ends_with("secretaccesskey"),
-        |value| value.len() == 40 && all(value, base64),
+        |value| value.len() == 40 && all(value, base64) && !value.ends_with("EXAMPLEKEY"),
         Kind::CloudKey,
     ),
     keyed(|key| key == "auth", is_login, Kind::RegistryLogin),

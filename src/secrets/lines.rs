@@ -1,6 +1,7 @@
 //! Secrets that are known by their place in a line: arguments of commands, fields of small formats, hashes of passwords.
 
 use super::assign::Class;
+use super::effort::Effort;
 use super::kind::{HASHES, Kind, all, is_bootstrap_token};
 use super::token;
 use super::triggers::{Look, Seen};
@@ -44,7 +45,11 @@ const COMMANDS: [(&[&str], &[&str], Form); 20] = [
     (&["kubeadm", "swarm", "consul", "nomad"], &["--token", "-token"], Form::Word),
     (&["htpasswd"], &["-b"], Form::Word),
     (&["vault", "bao"], &["-token"], Form::Word),
-    (&["docker", "podman", "nerdctl", "skopeo", "buildah", "oras", "crane", "helm"], &["--creds", "--src-creds", "--dest-creds"], Form::Login),
+    (
+        &["docker", "podman", "nerdctl", "skopeo", "buildah", "oras", "crane", "helm"],
+        &["--creds", "--src-creds", "--dest-creds"],
+        Form::Login,
+    ),
 ];
 /// Commands whose `-p` is a password behind the word `login`.
 const LOGINS: [&str; 10] =
@@ -83,7 +88,7 @@ fn words(line: &str) -> Vec<(usize, &str)> {
 }
 
 /// Every secret of a line by its place.
-pub(super) fn secrets(path: &Name, line: &str, seen: &Seen) -> Vec<(usize, Kind)> {
+pub(super) fn secrets(path: &Name, line: &str, seen: &Seen, effort: &Effort) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
     if seen.any(&[Look::Middle]) {
         found.extend(token::in_line(line).into_iter().map(|at| (at, Kind::ServiceToken)));
@@ -102,9 +107,10 @@ pub(super) fn secrets(path: &Name, line: &str, seen: &Seen) -> Vec<(usize, Kind)
         found.extend(credential(line));
     }
     found.extend(of_format(path, line, seen).map(|at| (at, Kind::Password)));
-    if seen.any(&[Look::Command]) {
-        let example = |(at, _): &(usize, Kind)| line.get(*at..at + 23).is_some_and(|word| path.is_example(word));
-        found.extend(of_command(line).into_iter().filter(|found| !example(found)));
+    if seen.any(&[Look::Command, Look::Rancher]) {
+        let example =
+            |(at, _): &(usize, Kind)| line.get(*at..at + 23).is_some_and(|word| path.is_example(word));
+        found.extend(of_command(line, effort).into_iter().filter(|found| !example(found)));
     }
     found
 }
@@ -196,7 +202,7 @@ impl Name {
 
     /// Whether K3s or RKE2 reads it: their tokens are words that people think up.
     pub(super) fn is_rancher(&self) -> bool {
-        ["/rancher/", "k3s", "rke2"].iter().any(|part| self.whole.contains(part))
+        ["etc/rancher/", "lib/rancher/"].iter().any(|part| self.whole.contains(part))
     }
 
     /// Whether people read it: documents show examples.
@@ -236,7 +242,9 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
         if let [host, port, base, user, password] = parts[..]
             && (port == "*" || port.len() >= 4 && all(port, |byte| byte.is_ascii_digit()))
             && (file.contains("pgpass") || host.contains('.') || ["*", "localhost"].contains(&host))
-            && ![host, base, user, password].iter().any(|part| part.is_empty() || part.contains([' ', '/', '"']))
+            && ![host, base, user, password]
+                .iter()
+                .any(|part| part.is_empty() || part.contains([' ', '/', '"']))
             && (is_given(password) || file.contains("pgpass"))
         {
             return Some(text.len() - password.len());
@@ -256,7 +264,8 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
     if file.contains("chrony") || file == "ntp.keys" {
         let numbered = all(field(0)?.1, |byte| byte.is_ascii_digit());
         let (at, secret) = field(if fields.len() == 2 { 1 } else { 2 })?;
-        return (numbered && secret.len() >= 4 && secret.rsplit(':').next().is_some_and(is_given)).then_some(at);
+        return (numbered && secret.len() >= 4 && secret.rsplit(':').next().is_some_and(is_given))
+            .then_some(at);
     }
     // The API server's static tokens: token, user, uid, groups.
     if file.ends_with(".csv") && file.contains("token") {
@@ -278,6 +287,9 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
             Some(rest) => (at + "password ".len(), rest),
             None => (at, &text[at..]),
         };
+        if !rest.starts_with(['\'', '"']) {
+            return None;
+        }
         let end = rest.get(1..)?.find(['\'', '"', ' ', ';']).map_or(rest.len(), |end| end + 1);
         return is_given(rest[..end].trim_start_matches(['\'', '"'])).then_some(at);
     }
@@ -352,13 +364,17 @@ fn is_number(text: &str) -> bool {
 /// Most options of commands that are looked for at once.
 const MAX_ACTIVE: usize = 12;
 
+/// Steps for each word of a command: it is compared with the names of all.
+const PER_WORD: usize = 8;
+
 /// Every secret that a command is given. A line is gone over once: what a command has named is looked for until it ends.
-fn of_command(line: &str) -> Vec<(usize, Kind)> {
+fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
     let words = words(line);
     let is = |text: &str| words.iter().any(|(_, word)| command(word) == text);
     let reads = READERS.iter().any(|(name, option)| {
-        let options = || words.iter().any(|(_, word)| word == option || *option == "-S" && short(word, 'S').is_some());
+        let options =
+            || words.iter().any(|(_, word)| word == option || *option == "-S" && short(word, 'S').is_some());
         is(name) && (option.is_empty() || options())
     });
     let logins = is("chpasswd");
@@ -369,6 +385,9 @@ fn of_command(line: &str) -> Vec<(usize, Kind)> {
     let mut waits: Option<Form> = None;
     let mut place: Option<(usize, &[&str])> = None;
     for (at, word) in &words {
+        if !effort.spend(PER_WORD + active.len()) {
+            break;
+        }
         if ["|", ";", "&&", "||"].contains(word) {
             (named, says, waits, place) = (None, false, None, None);
             active.clear();
@@ -391,7 +410,9 @@ fn of_command(line: &str) -> Vec<(usize, Kind)> {
         if (says || named == Some("<<<")) && !word.starts_with(['-', '%']) && *word != "<<<" {
             match login(word) {
                 Some(behind) => found.push((at + behind, Kind::Password)),
-                None if !logins && is_given(word) && !word.starts_with('>') => found.push((*at, Kind::Password)),
+                None if !logins && is_given(word) && !word.starts_with('>') => {
+                    found.push((*at, Kind::Password))
+                }
                 None => {}
             }
         }
@@ -413,12 +434,17 @@ fn of_command(line: &str) -> Vec<(usize, Kind)> {
                 Some(_) => {}
                 None if word.starts_with('-') => {}
                 None if *left > 0 => *left -= 1,
-                None => {
-                    if is_given(word) && !word.contains('=') {
-                        found.push((*at, Kind::Password));
+                None => match word.split_once('=') {
+                    Some((name, value)) => {
+                        if super::assign::class(name) == Some(Class::Password) && is_given(value) {
+                            found.push((at + name.len() + 1, Kind::Password));
+                        }
                     }
-                    place = None;
-                }
+                    None => {
+                        found.extend(is_given(word).then_some((*at, Kind::Password)));
+                        place = None;
+                    }
+                },
             }
         }
         if name == "kubeadm" || named == Some("kubeadm") {
@@ -502,7 +528,9 @@ fn given(at: usize, value: &str, form: Form) -> Option<usize> {
 
 /// A password too short for [`is_given`], which a person typed beside a name.
 fn is_short(secret: &str) -> bool {
-    (1..4).contains(&secret.len()) && !secret.starts_with(['$', '{', '<', '%', '*', '.', '/']) && !is_number(secret)
+    (1..4).contains(&secret.len())
+        && !secret.starts_with(['$', '{', '<', '%', '*', '.', '/'])
+        && !is_number(secret)
 }
 
 /// A command without the path to it.

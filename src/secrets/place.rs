@@ -100,10 +100,8 @@ fn names_alone(text: impl Iterator<Item = char>) -> String {
 
 /// The line in the file that `local:` names, or in a file of the tree that it names.
 fn local_file(origin: &Place, name: &str, line: &str, hit: Hit) -> Option<Place> {
-    let written = origin.source.line(origin.line)?;
-    let value: String = written.chars().skip(origin.column - 1).collect();
-    // A tree is written where its first key is.
-    let value = value.trim().trim_start_matches("local:").trim().trim_matches(['"', '\'']);
+    let value = local(origin)?;
+    let value = value.as_str();
     if value.is_empty() || value.contains('\0') {
         return None;
     }
@@ -114,6 +112,37 @@ fn local_file(origin: &Place, name: &str, line: &str, hit: Hit) -> Option<Place>
         let found = line_of(path, hit.line)?;
         (found.trim_end() == line.trim_end()).then(|| of_source(&path.display().to_string(), &found, hit))
     })
+}
+
+/// What `local:` names, where a file or a tree is written: at its value, or at the first key of a map, of either style.
+fn local(origin: &Place) -> Option<String> {
+    /// Longest map of a tree, in lines.
+    const MAX_LINES: usize = 12;
+    let first = origin.source.line(origin.line)?;
+    let value: String = first.chars().skip(origin.column - 1).collect();
+    let is_key = |text: &str| {
+        let key = text.split(':').next().unwrap_or_default().trim_matches(['"', '\'', '{', ' ']);
+        ["local", "path"].contains(&key) && text.contains(':')
+    };
+    let after = |text: &str| {
+        let at = text.find("local:").or_else(|| text.find("\"local\":").map(|at| at + 2))?;
+        Some(scalar(&text[at + "local:".len()..]))
+    };
+    if !is_key(&value) {
+        return Some(scalar(&value));
+    }
+    let below = (origin.line + 1..origin.line + MAX_LINES).map_while(|number| origin.source.line(number));
+    let below = below.take_while(|line| !line.trim_start().starts_with("- "));
+    after(&value).or_else(|| below.map(str::trim).find(|line| line.starts_with("local:")).and_then(after))
+}
+
+/// A scalar of YAML without its quotes, in a map of either style.
+fn scalar(text: &str) -> String {
+    let text = text.trim();
+    let inside = |quote: char| text.strip_prefix(quote)?.split(quote).next();
+    let plain =
+        || text.split([',', '}', ']']).next().unwrap_or(text).split(" #").next().unwrap_or(text).trim_end();
+    inside('"').or_else(|| inside('\'')).unwrap_or_else(plain).to_owned()
 }
 
 fn line_of(path: &Path, number: usize) -> Option<String> {

@@ -298,7 +298,8 @@ impl<'s> Scanner<'s> {
                 again = line.len();
             }
             // Warnings must not hide what is an error.
-            if self.hits.len() >= MAX_HITS && self.hits.iter().filter(|hit| is_error(hit)).count() >= MAX_HITS {
+            if self.hits.len() >= MAX_HITS && self.hits.iter().filter(|hit| is_error(hit)).count() >= MAX_HITS
+            {
                 return Ok(());
             }
             if self.hits.len() > 4 * MAX_HITS {
@@ -346,7 +347,12 @@ impl<'s> Scanner<'s> {
             _ if is_bootstrap_token(&word) => Kind::BootstrapToken,
             _ if self.depth > 0 => return,
             Some(Class::Password) if value::is_given(&word) => Kind::Password,
-            Some(Class::Secret) if value::is_given(&word) && word.len() >= 8 && !self.name.is_document() || file.ends_with("token") && value::is_given(&word) && self.name.is_rancher() => Kind::Secret,
+            Some(Class::Secret)
+                if value::is_given(&word) && word.len() >= 8 && !self.name.is_document()
+                    || file.ends_with("token") && value::is_given(&word) && self.name.is_rancher() =>
+            {
+                Kind::Secret
+            }
             _ if is_key && value::is_opaque(&word) => Kind::Secret,
             _ => return,
         };
@@ -413,7 +419,7 @@ impl<'s> Scanner<'s> {
         if seen.any(&[Look::Url]) {
             self.hits.extend(url_passwords(line).into_iter().map(|byte| here.at(byte, Kind::UrlPassword)));
         }
-        let places = lines::secrets(&self.name, line, &seen);
+        let places = lines::secrets(&self.name, line, &seen, self.effort);
         self.hits.extend(places.into_iter().map(|(byte, kind)| here.at(byte, kind)));
         if let Some((names, secret)) = lines::netrc(line) {
             self.netrc |= names;
@@ -474,7 +480,9 @@ impl<'s> Scanner<'s> {
                 self.hits.push(here.at(byte, kind));
             }
             if self.key.rows != 0 {
-                for keyed in (0..KEYED.len()).filter(|row| self.key.rows & 1 << row != 0).map(|row| &KEYED[row]) {
+                for keyed in
+                    (0..KEYED.len()).filter(|row| self.key.rows & 1 << row != 0).map(|row| &KEYED[row])
+                {
                     let example = self.name.is_example(word);
                     if !(keyed.value)(word) || example {
                         continue;
@@ -525,7 +533,7 @@ impl<'s> Scanner<'s> {
         }
         let text = line.trim();
         let context = match () {
-            _ if self.name.is_rancher() || seen.any(&[Look::Rancher]) => Context::Rancher,
+            _ if self.name.is_rancher() => Context::Rancher,
             _ if self.name.is_interface() => Context::Interface,
             _ => Context::Plain,
         };
@@ -534,7 +542,8 @@ impl<'s> Scanner<'s> {
         let mut any = false;
         assign::pairs(line, &seen.names, self.effort, |pair| {
             any = true;
-            self.hits.extend(pair.secret(self.named, context).map(|kind| here.at(pair.at, kind)));
+            let kind = pair.secret(self.named, context).filter(|_| !self.name.is_example(pair.value));
+            self.hits.extend(kind.map(|kind| here.at(pair.at, kind)));
             match pair.class {
                 Class::Name => self.named = assign::class(pair.value),
                 Class::Value => self.named = None,
@@ -706,7 +715,8 @@ fn heads(line: &str) -> Vec<(usize, &str)> {
         let label = rest[..end].to_ascii_uppercase();
         let rest = rest[end..].trim_start_matches("-crypt-v2 client key");
         let rest = rest.trim_start_matches(DASHES).trim_start_matches(' ');
-        if outside.len() < before.len() && end < MAX_LABEL && LABELS.iter().any(|known| label.contains(known)) {
+        if outside.len() < before.len() && end < MAX_LABEL && LABELS.iter().any(|known| label.contains(known))
+        {
             heads.push((from + outside.len(), rest));
         }
     }

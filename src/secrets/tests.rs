@@ -264,7 +264,8 @@ fn random_digits_are_no_token() {
     };
     let bytes: Vec<u8> = (0..(1 << 20) / 8).flat_map(|_| random()).collect();
     let digits = STANDARD.encode(&bytes);
-    let lines: String = digits.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned() + "\n").collect();
+    let lines: String =
+        digits.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned() + "\n").collect();
     assert_eq!(hits("/x", &digits), []);
     assert_eq!(hits("/x", &lines), []);
     assert_eq!(hits("/x", digits.replace('+', "-").replace('/', "_")), []);
@@ -276,12 +277,50 @@ fn random_digits_are_no_token() {
 fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
     let bomb = STANDARD.encode(gzip(&"a ".repeat(1 << 20))) + "\n";
     for unit in [
-        "curl -u a ", "curl ", "echo a chpasswd ", "docker login -p $X ", "password\"", "\"password\": \"\" , ", "token ",
-        "a-", "{\"a\":", "{}", "http://", "x://a:b@", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "$6$", "\\n", "\\u0041",
-        "\\\"", "%41", "%2525", "name: password value: ", "value: ", ":", "machine a login b password ", "K10::", "sig=se=",
-        "8Q~:AA", "a~", "xoxe.", "AGE-PLUGIN-", "ä", "äpassword=$ä ", "<token>", "SetCredential=", "token -", "' token=x ",
-        "kind: Secret\n", "password: $x\n", "data:\n a:\n", "hooks.slack.com/services/T", "eyJhbGciOiJI.", "wpa_passphrase a ",
-        "password: hunterXYZ12 ", &bomb,
+        "curl -u a ",
+        "curl ",
+        "echo a chpasswd ",
+        "docker login -p $X ",
+        "password\"",
+        "\"password\": \"\" , ",
+        "token ",
+        "a-",
+        "{\"a\":",
+        "{}",
+        "http://",
+        "x://a:b@",
+        "-----BEGIN ",
+        "-----BEGIN PRIVATE KEY-----",
+        "$6$",
+        "\\n",
+        "\\u0041",
+        "\\\"",
+        "%41",
+        "%2525",
+        "name: password value: ",
+        "value: ",
+        ":",
+        "machine a login b password ",
+        "K10::",
+        "sig=se=",
+        "8Q~:AA",
+        "a~",
+        "xoxe.",
+        "AGE-PLUGIN-",
+        "ä",
+        "äpassword=$ä ",
+        "<token>",
+        "SetCredential=",
+        "token -",
+        "' token=x ",
+        "kind: Secret\n",
+        "password: $x\n",
+        "data:\n a:\n",
+        "hooks.slack.com/services/T",
+        "eyJhbGciOiJI.",
+        "wpa_passphrase a ",
+        "password: hunterXYZ12 ",
+        &bomb,
     ] {
         let text = |bytes: usize| unit.repeat((bytes / unit.len()).max(1));
         let (small, large) = (text(24 << 10), text(96 << 10));
@@ -312,7 +351,7 @@ fn what_is_not_looked_at_is_told() {
 #[test]
 fn a_command_in_a_line_of_many_kilobytes_is_looked_at() {
     let line = format!("{} curl -sSu admin:OpenSesameNow https://h.example", "word ".repeat(3000));
-    assert_eq!(hits("/x", &line), [(1, 15015, Kind::Password)]);
+    assert_eq!(hits("/x", &line), [(1, 15018, Kind::Password)]);
 }
 
 /// Where it stands alone, it is found inside of any encoding as well.

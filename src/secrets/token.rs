@@ -238,7 +238,8 @@ pub(super) fn shaped(line: &str, at: usize, shape: usize, is_row: bool) -> Optio
     if before.is_some_and(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
-    let secret = &rest[..rest.iter().take(2 * shape.least).take_while(|byte| (shape.letters)(**byte)).count()];
+    let secret =
+        &rest[..rest.iter().take(2 * shape.least).take_while(|byte| (shape.letters)(**byte)).count()];
     // Those of AWS' documents end like this.
     if secret.len() < shape.least || secret.ends_with(b"EXAMPLE") {
         return None;
@@ -263,10 +264,12 @@ pub(super) fn in_line(line: &str) -> Vec<usize> {
     let mut found = Vec::new();
     for (before, infix, letters, least) in &INFIXES {
         for at in memchr::memmem::find_iter(line.as_bytes(), infix) {
-            let digits = |bytes: &[u8]| bytes.iter().take(*least).take_while(|byte| (letters)(**byte)).count();
+            let digits =
+                |bytes: &[u8]| bytes.iter().take(*least).take_while(|byte| (letters)(**byte)).count();
             let behind = digits(&line.as_bytes()[at + infix.len()..]);
             let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_~.".contains(byte) && *infix != ":AA";
-            let ahead = line.as_bytes()[..at].iter().rev().take(MAX_AHEAD).take_while(|byte| plain(byte)).count();
+            let ahead =
+                line.as_bytes()[..at].iter().rev().take(MAX_AHEAD).take_while(|byte| plain(byte)).count();
             let numbered = *infix != ":AA" || line.as_bytes()[at - ahead..at].iter().all(u8::is_ascii_digit);
             if behind >= *least && ahead >= *before && numbered {
                 found.push(at - ahead);

@@ -230,22 +230,33 @@ fn is_elsewhere_in(value: &str, quote: Option<u8>) -> bool {
 fn is_plain_behind(value: &str, quote: Option<u8>) -> bool {
     let (Some(sign), rest) = (value.bytes().next(), value.get(1..).unwrap_or_default()) else { return false };
     let name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let digits = || {
-        rest.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count()
-    };
+    let digits = || rest.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
     match sign {
         // Shells: `$NAME`, `$1`, `$(…)`. In single quotes nothing is looked up but by those who fill in templates.
-        b'$' if rest.starts_with(['{', '(', '$', '[', '\'', '"', '@', '<', '%']) || rest.ends_with('$') => false,
-        b'$' if quote == Some(b'\'') => rest.bytes().any(|byte| byte.is_ascii_lowercase()) && rest.len() >= 5 && !rest.contains('.'),
+        b'$' if rest.starts_with(['{', '(', '$', '[', '\'', '"', '@', '<', '%']) || rest.ends_with('$') => {
+            false
+        }
+        b'$' if quote == Some(b'\'') => {
+            rest.bytes().any(|byte| byte.is_ascii_lowercase()) && rest.len() >= 5 && !rest.contains('.')
+        }
         b'$' => {
             // `$ecr3t!` is more than a name, `$name.field` and `$a/$b` are none.
-            rest.bytes().any(|byte| b"!#%&*+?^~;,".contains(&byte)) && !rest.contains(['$', '/']) && rest.len() >= 5
+            rest.bytes().any(|byte| b"!#%&*+?^~;,".contains(&byte))
+                && !rest.contains(['$', '/'])
+                && rest.len() >= 5
                 || name(rest) && digits() >= 2 && rest.bytes().any(|byte| byte.is_ascii_uppercase())
         }
         // Of systemd, Windows, Python and C: `%i`, `%NAME%`, `%(name)s`, `%s`.
-        b'%' => !value.ends_with('%') && rest.len() >= 5 && !rest.starts_with(['(', '{', '[', '<', '%', '.']) && !rest.contains("%s"),
+        b'%' => {
+            !value.ends_with('%')
+                && rest.len() >= 5
+                && !rest.starts_with(['(', '{', '[', '<', '%', '.'])
+                && !rest.contains("%s")
+        }
         // A file, a package, a place to fill in.
-        b'@' => !value.ends_with('@') && rest.len() >= 5 && !rest.contains(['/', '.', '@']) && !name_alone(rest),
+        b'@' => {
+            !value.ends_with('@') && rest.len() >= 5 && !rest.contains(['/', '.', '@']) && !name_alone(rest)
+        }
         // A tag of YAML has no digits.
         b'!' => rest.len() >= 4 && !name_alone(rest) && !rest.contains(' '),
         b'<' => !value.contains('>') && rest.len() >= 4 && !rest.contains([' ', '%', '?']),

@@ -13,6 +13,7 @@ use super::record::{End, Happened, State, Task};
 use crate::build::Report;
 use crate::cli::progress::short;
 use crate::openpgp::Fingerprint;
+use crate::publish::private;
 use crate::source::fetch::Judged;
 use crate::store;
 
@@ -37,7 +38,7 @@ fn unread(all: usize, read: usize) -> String {
 }
 
 /// The lines that a person reads after a build.
-pub fn for_people(report: &Report, lock_path: &Path, current: &Path) -> String {
+pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Option<&Path>) -> String {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
     let state = if report.published.unchanged { " (unchanged)" } else { "" };
@@ -72,7 +73,14 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path) -> String {
         let signers: Vec<String> = report.signers.iter().map(ToString::to_string).collect();
         lines.push(format!("  signed    by {}", signers.join(", ")));
     }
-    lines.push(format!("  next      prebake serve {}", current.display()));
+    // Where there are secrets, only their own machine is to get them.
+    let secrets = private::directory(&report.published.path, private, &manifest.name);
+    let guard = match (secrets.is_dir(), private) {
+        (false, _) => String::new(),
+        (true, None) => " --guard".to_owned(),
+        (true, Some(private)) => format!(" --guard --private {}", private.display()),
+    };
+    lines.push(format!("  next      prebake serve {}{guard}", current.display()));
     lines.join("\n") + "\n"
 }
 
