@@ -256,6 +256,21 @@ impl Seek for Counting<'_> {
     }
 }
 
+/// The note of issue 15: what is injected was not looked through.
+#[test]
+fn secrets_that_are_put_into_an_initrd_are_told() {
+    let desk = Desk::new();
+    let base = desk.write("base", base(1));
+    let mut tree = Tree::new();
+    for (path, text) in [("etc/motd", "hello\n"), ("etc/app.env", "A=1\nDB_PASSWORD=S3same!ouvre\n")] {
+        tree.insert(path, Entry::file(0o644, Contents::Bytes(text.into()), "test")).unwrap();
+    }
+    let target = Target { path: desk.path("joined"), force: false };
+    let done = inject::inject(&base, &tree, 0, &target).unwrap();
+    let told: Vec<&str> = done.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(told, ["a password is in `/etc/app.env`: whoever is served this initrd reads it"]);
+}
+
 #[test]
 fn showing_a_large_injected_initrd_reads_its_headers_and_no_more() {
     let desk = Desk::new();

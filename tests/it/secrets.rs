@@ -81,6 +81,35 @@ fn a_secret_in_a_file_that_a_layer_names_is_refused_in_that_file() {
     );
 }
 
+/// The note of issue 15: a tree in flow style, or with its path first, lost the line in its file.
+#[test]
+fn a_secret_in_a_tree_is_refused_in_its_file_however_the_tree_is_written() {
+    for written in [
+        "{local: root, path: /etc}",
+        "{path: /etc, local: root}",
+        "{\"path\": \"/etc\", \"local\": \"root\"}",
+        "path: /etc\n      local: root",
+        "local: \"root\" # all of it\n      path: /etc",
+    ] {
+        let layer = format!("{HEAD}storage:\n  trees:\n    - {written}\n");
+        refused(
+            |world| {
+                world.write("recipes/root/ssl/site.key", format!("\n{}", private_key()));
+                world.layer("tree.bu", &layer);
+            },
+            &["`/etc/ssl/site.key`", "recipes/root/ssl/site.key:2:1", "recipes/tree.bu:5:"],
+        );
+    }
+    let file = format!("{HEAD}storage:\n  files:\n    - {{path: /etc/host.key, contents: {{local: keys/host}}}}\n");
+    refused(
+        |world| {
+            world.write("recipes/keys/host", private_key());
+            world.layer("host.bu", &file);
+        },
+        &["`/etc/host.key`", "recipes/keys/host:1:1", "recipes/host.bu:5:"],
+    );
+}
+
 #[test]
 fn a_secret_is_refused_however_a_config_encodes_it() {
     use base64::Engine as _;
