@@ -275,7 +275,7 @@ fn random_digits_are_no_token() {
 /// unfolded to 16 MiB on every line.
 #[test]
 fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
-    let bomb = STANDARD.encode(gzip(&"a ".repeat(1 << 20))) + "\n";
+    let bomb = STANDARD.encode(gzip(&"a ".repeat(1 << 9))) + "\n";
     for unit in [
         "curl -u a ",
         "curl ",
@@ -323,10 +323,10 @@ fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
         &bomb,
     ] {
         let text = |bytes: usize| unit.repeat((bytes / unit.len()).max(1));
-        let (small, large) = (text(24 << 10), text(96 << 10));
+        let (small, large) = (text(12 << 10), text(48 << 10));
         let work = |text: &str| super::scan::work("/x", text.as_bytes()).unwrap();
         let (one, four) = (work(&small), work(&large));
-        assert!(four <= one * 5 + (1 << 20), "{unit}: {one} steps, and {four} for four times as much");
+        assert!(four <= one * 5 + (64 << 10), "{unit}: {one} steps, and {four} for four times as much");
     }
 }
 
@@ -334,7 +334,7 @@ fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
 #[test]
 fn what_is_not_looked_at_is_told() {
     let told = |text: &[u8]| hits("/x", text).iter().any(|(.., kind)| *kind == Kind::Unread);
-    let bomb = |bytes: usize| STANDARD.encode(gzip(&"a ".repeat(bytes / 2))) + "\n";
+    let bomb = |bytes: usize| STANDARD.encode(gzip(&" ".repeat(bytes))) + "\n";
     assert!(!told(bomb(1 << 20).as_bytes()));
     assert!(told(bomb(20 << 20).as_bytes()), "one stream");
     assert!(told(bomb(6 << 20).repeat(4).as_bytes()), "all streams together");

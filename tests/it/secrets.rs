@@ -100,7 +100,8 @@ fn a_secret_in_a_tree_is_refused_in_its_file_however_the_tree_is_written() {
             &["`/etc/ssl/site.key`", "recipes/root/ssl/site.key:2:1", "recipes/tree.bu:5:"],
         );
     }
-    let file = format!("{HEAD}storage:\n  files:\n    - {{path: /etc/host.key, contents: {{local: keys/host}}}}\n");
+    let file =
+        format!("{HEAD}storage:\n  files:\n    - {{path: /etc/host.key, contents: {{local: keys/host}}}}\n");
     refused(
         |world| {
             world.write("recipes/keys/host", private_key());
