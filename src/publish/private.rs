@@ -262,7 +262,7 @@ impl Advice for Unfit {
         match self {
             Unfit::Absent(error) => error.hint(),
             Unfit::Exposed { top, .. } => {
-                Some(format!("chmod -R go= {}; what was readable may be known: replace it", top.display()))
+                Some(format!("`chmod -R go= {}`; what was readable may be known: replace it", top.display()))
             }
         }
     }
