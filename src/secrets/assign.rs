@@ -363,7 +363,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         (b'"' | b'\'', _) => Tie::Beside,
         _ => {
             // What is before the name, as far as such lines go.
-            let from = line.floor_char_boundary(start.saturating_sub(MAX_BEFORE));
+            let from = super::floor(line, start.saturating_sub(MAX_BEFORE));
             let before = line[from..start].trim_end();
             let setter =
                 before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-')).unwrap_or_default();
@@ -426,7 +426,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         false => value,
     };
     let behind = rest[length..].trim_start_matches(['"', '\'', '`']).trim();
-    let from = line.floor_char_boundary(start.saturating_sub(MAX_BEFORE));
+    let from = super::floor(line, start.saturating_sub(MAX_BEFORE));
     let before = line[from..start].trim_matches([' ', '\t', '-', '"', '\'']);
     let first = from == 0 && (before.is_empty() || before == "export" || before.starts_with('#'));
     let alone = first && (behind.is_empty() || behind.starts_with('#') || [",", ";", "\\"].contains(&behind));

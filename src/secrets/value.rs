@@ -220,7 +220,7 @@ fn is_elsewhere_in(value: &str, quote: Option<u8>) -> bool {
         value.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin))
             && !(quote.is_some() && begin.len() == 1 && is_plain_behind(value, quote))
     };
-    ELSEWHERE.iter().any(|begin| begins(begin))
+    ELSEWHERE.iter().any(begins)
         || ["${", "{{", "$(", "<%", "#{", "%{", "}}"].iter().any(|part| value.contains(part))
         || FILES.iter().any(|end| value.ends_with(end))
         || is_sealed(value)

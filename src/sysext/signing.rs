@@ -220,7 +220,10 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Generated, Error> {
     together(|| {
         write_secret(&key_file, secret.as_bytes())?;
         let written = write_atomic(&certificate_file, pem.as_bytes());
-        written.inspect_err(|_| drop(fs::remove_file(&key_file)))
+        // It may have its name though its directory cannot be synced. A key alone gets a certificate by the next run, and a
+        // certificate alone no key: so the key goes last.
+        written
+            .inspect_err(|_| [&certificate_file, &key_file].map(fs::remove_file).into_iter().for_each(drop))
     })?;
     Ok(Generated { fingerprint: Sha256::of(&certificate.to_der()?), key_was_there: false })
 }

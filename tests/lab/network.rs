@@ -159,8 +159,10 @@ impl Client {
 /// A thread leaves a network with its end.
 #[track_caller]
 fn enter(namespace: &str) {
-    let place = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
-    move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    let place = std::fs::File::open(format!("/run/netns/{namespace}"));
+    let place = place.unwrap_or_else(|why| panic!("the namespace {namespace}: {why}"));
+    let moved = move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network));
+    moved.unwrap_or_else(|why| panic!("cannot enter the namespace {namespace}: {why}"));
 }
 
 fn remove(namespace: &str) {
