@@ -75,6 +75,16 @@ fn paths(config: &Value) -> Vec<&str> {
     files.iter().map(|file| file["path"].as_str().unwrap()).collect()
 }
 
+/// A tree was published with them, and nothing was said.
+#[test]
+fn secrets_that_are_put_into_a_tree_are_told() {
+    let world = built(&[]);
+    fs::write(world.path("app.env"), "DB_PASSWORD=S3same!ouvre\n").unwrap();
+    let run = inject(&world, &["--profile", "worker", "--file", "usr/share/oem/app.env=app.env"]).ok();
+    let told = "a password is in `/usr/share/oem/app.env`: whoever is served this initrd reads it";
+    assert_eq!(run.stderr.matches(told).count(), 1, "{}", run.stderr);
+}
+
 #[test]
 fn what_is_injected_into_a_tree_is_published_beside_it_and_the_tree_stays_as_it_was() {
     let world = built(&[]);

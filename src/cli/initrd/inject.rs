@@ -1,17 +1,18 @@
 //! `prebake initrd inject`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
 
 use crate::cli::project::StoreArg;
 use crate::error::Result;
-use crate::format::tree::PLAIN;
+use crate::format::tree::{PLAIN, Tree};
 use crate::initrd;
 use crate::initrd::inject::{Target, inject, write_overlay};
 use crate::initrd::overlay::Overlay;
 use crate::initrd::published::{PublishedTree, Selection};
+use crate::{secrets, store};
 
 /// Put Ignition, sysexts and files behind an initrd, without unpacking it
 ///
@@ -105,10 +106,11 @@ impl InjectArgs {
         let InjectArgs { initrd, output, force, tree, contents, epoch, .. } = self;
         if let Some(profile) = tree.profile {
             let path = initrd.unwrap_or_default();
-            let published = PublishedTree::open(&path)?.ok_or(initrd::Error::NoTree { path })?;
+            let published = PublishedTree::open(&path)?.ok_or_else(|| initrd::Error::NoTree { path: path.clone() })?;
             let selection = Selection { profile, node: tree.node };
             let add = || contents.overlay();
             let store = tree.store.open()?;
+            tell_secrets(&add()?.finish()?.0, &path)?;
             let (published, findings) = published.inject(&selection, &add, output.as_deref(), &store)?;
             findings.iter().for_each(|finding| tell!("{finding}"));
             say!("{}", published.path.display());
@@ -117,6 +119,7 @@ impl InjectArgs {
         let (overlay, findings) = contents.overlay()?.finish()?;
         findings.iter().for_each(|finding| tell!("{finding}"));
         let target = Target { path: output.unwrap_or_default(), force };
+        tell_secrets(&overlay, &target.path)?;
         let path = target.path.display().to_string();
         match &initrd {
             Some(base) => {
@@ -133,6 +136,13 @@ impl InjectArgs {
         }
         Ok(())
     }
+}
+
+/// Warns of secrets that go into a file or a tree: whoever is served it reads them.
+fn tell_secrets(overlay: &Tree, target: &Path) -> Result<()> {
+    let findings = secrets::injected(overlay).map_err(store::Error::io("read what goes into", target))?;
+    findings.iter().for_each(|finding| tell!("{finding}"));
+    Ok(())
 }
 
 impl ContentArgs {
