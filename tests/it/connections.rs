@@ -256,6 +256,29 @@ fn beyond_all_connections_a_client_waits_until_another_is_gone() {
     assert!(rest(waiting).ends_with("matchbox\n"));
 }
 
+/// attacks.md, C-B1: each connection more than there may be was waited for where all are accepted, and those behind it in the queue
+/// with it, for 9 s.
+#[test]
+fn in_a_house_full_of_connections_that_move_one_too_many_is_told_at_once_and_another_client_is_let_in() {
+    let tree = small_tree();
+    let server = Here::limited(tree.path(), Limits { connections: 64, ..Limits::default() });
+    let ask = |mut stream: &TcpStream| {
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut first = [0; 12];
+        stream
+            .read_exact(&mut first)
+            .ok()
+            .and_then(|()| first.rsplit(|byte| *byte == b' ').next().map(<[u8]>::to_vec))
+    };
+    let greedy: Vec<TcpStream> = (0..200).map(|_| connect(&server.address)).collect();
+    let other = connect_from([127, 0, 0, 2], &server.address);
+    assert_eq!(ask(&other).as_deref(), Some(&b"200"[..]));
+    // Each was told before the other was let in, but for those for which there were places. Hardly any rested in so short a time.
+    let told = server.told("cut Some(503) all places are taken, and it has 63 connections already");
+    assert!(told >= 100 && server.told("it moves least") < 30, "{told} were told");
+    assert_eq!(greedy.iter().filter_map(ask).filter(|status| status == b"503").count(), told);
+}
+
 #[test]
 fn who_stops_reading_is_cut_off_and_who_reads_slowly_is_not() {
     let tree = large_tree();

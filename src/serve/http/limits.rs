@@ -10,13 +10,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Headers in one head; loaders send five, browsers twenty.
 pub const MAX_HEADERS: usize = 64;
 
+/// While all connections are taken, this part of as many more wait.
+const SEATS: usize = 4;
+/// So many may always wait.
+const FEWEST_SEATS: usize = 8;
+
 /// Descriptors that are none of connections: listening sockets, TFTP, watches, the log.
 const OTHER_FILES: u64 = 64;
 
 /// The limits of a server's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Connections at a time; of further ones some wait ([`Limits::seats`]), and others are told so and closed.
     pub connections: usize,
     /// Of these from one address (of IPv6, one /64); further ones are told so and closed.
     pub per_client: usize,
@@ -65,11 +70,18 @@ pub fn allow_open_files() {
 }
 
 impl Limits {
-    /// So many connections that all of them can have their files open: each needs two descriptors. Fewer are told to whoever
+    /// How many wait at a time while all connections are taken.
+    pub fn seats(&self) -> usize {
+        (self.connections / SEATS).max(FEWEST_SEATS)
+    }
+
+    /// So many connections that all of them can have their files open: each needs two descriptors, and one that waits has one. Fewer are told to whoever
     /// started the server; none if there are enough.
     pub fn within_open_files(mut self) -> (Limits, Option<String>) {
         let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = usize::try_from(current.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).max(1);
+        let files = usize::try_from(current.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+        // In quarters of a connection, so that seats are counted, too.
+        let most = (files / (2 * SEATS + 1)).saturating_mul(SEATS).max(1);
         if most >= self.connections {
             return (self, None);
         }
@@ -90,6 +102,8 @@ pub struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
 pub struct Counted {
     clients: Clients,
     client: IpAddr,
+    /// How many others its client had when it came.
+    pub others: usize,
 }
 
 impl Clients {
@@ -101,8 +115,9 @@ impl Clients {
         if *count >= most {
             return None;
         }
+        let others = *count;
         *count += 1;
-        Some(Counted { clients: self.clone(), client })
+        Some(Counted { clients: self.clone(), client, others })
     }
 }
 

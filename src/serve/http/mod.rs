@@ -13,6 +13,7 @@ pub mod limits;
 pub mod linger;
 pub mod listen;
 pub mod patience;
+mod places;
 pub mod proofs;
 pub mod pulse;
 pub mod ranges;

@@ -1,6 +1,6 @@
 //! Which connections move, so that in a full house the one that moves least makes room for a machine that comes.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,27 +119,32 @@ impl Pulses {
         Counted { pulses: self.clone(), number, pulse }
     }
 
-    /// Has a connection closed that rests: of the client that has most of those, the one that moved least lately. While there is none,
-    /// it is one that pauses, of a client that has many, if whoever comes has far fewer. What comes over TLS is made room for by
-    /// what is there over TLS, if `secure_only` is so.
-    pub fn close_idlest(&self, newcomer: Kind, secure_only: bool) {
+    /// Has a connection closed for each of some that come, of which it is known how many others its client has: one that rests, of
+    /// the client that has most of those, the one that moved least lately. While there is none, it is one that pauses, of a client
+    /// that has many, if whoever comes has far fewer. What comes over TLS is made room for by what is there over TLS, if
+    /// `secure_only` is so.
+    pub fn close_idlest(&self, mut newcomers: Vec<usize>, secure_only: bool) {
         let known = self.known();
         let open = known.pulses.values().filter(|pulse| !pulse.0.is_closing.load(Ordering::Relaxed));
         let open = open.filter(|pulse| !secure_only || pulse.0.kind.is_secure);
-        let (mut resting, mut pausing) = (Idle::default(), Idle::default());
-        let mut own = 0;
+        let (mut resting, mut pausing) = (Vec::new(), Vec::new());
         for pulse in open {
             let rests = pulse.rests();
-            own += usize::from(pulse.0.kind.client == newcomer.client);
             if rests >= REST {
-                resting.add(pulse, rests);
+                resting.push((rests, pulse));
             } else if rests >= PAUSE {
-                pausing.add(pulse, rests);
+                pausing.push((rests, pulse));
             }
         }
-        let idlest = resting.of_greediest(|_| true);
-        let idlest = idlest.or_else(|| pausing.of_greediest(|count| count > FEW && own <= count / 4));
-        idlest.into_iter().for_each(Pulse::close);
+        let (mut resting, mut pausing) = (Idle::new(resting), Idle::new(pausing));
+        newcomers.sort_unstable();
+        for others in newcomers {
+            let idlest = resting.of_greediest(|_| true);
+            let idlest = idlest.or_else(|| pausing.of_greediest(|count| count > FEW && others <= count / 4));
+            // Whoever follows has more connections, and moves nobody either.
+            let Some(idlest) = idlest else { return };
+            idlest.close();
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -147,24 +152,39 @@ impl Pulses {
     }
 }
 
-/// Connections that do not move, by client: how many, and the one that moved least.
-#[derive(Default)]
-struct Idle<'p>(HashMap<IpAddr, (usize, Duration, &'p Pulse)>);
+/// Connections that do not move, by client.
+struct Idle<'p> {
+    /// Of each client, the one that moved least at the end.
+    by_client: HashMap<IpAddr, Vec<(Duration, &'p Pulse)>>,
+    /// How many each has, and how long that one rests.
+    greediest: BinaryHeap<(usize, Duration, IpAddr)>,
+}
 
 impl<'p> Idle<'p> {
-    fn add(&mut self, pulse: &'p Pulse, rests: Duration) {
-        let (count, longest, idlest) = self.0.entry(pulse.0.kind.client).or_insert((0, rests, pulse));
-        *count += 1;
-        if rests > *longest {
-            (*longest, *idlest) = (rests, pulse);
+    fn new(mut idle: Vec<(Duration, &'p Pulse)>) -> Idle<'p> {
+        idle.sort_unstable_by_key(|(rests, _)| *rests);
+        let mut by_client: HashMap<IpAddr, Vec<_>> = HashMap::new();
+        for (rests, pulse) in idle {
+            by_client.entry(pulse.0.kind.client).or_default().push((rests, pulse));
         }
+        let ranks = by_client.iter().filter_map(|(client, idle)| rank(*client, idle));
+        Idle { greediest: ranks.collect(), by_client }
     }
 
     /// The one that moved least of the client that has most, if those are enough.
-    fn of_greediest(&self, is_enough: impl Fn(usize) -> bool) -> Option<&'p Pulse> {
-        let most = self.0.values().max_by_key(|(count, longest, _)| (*count, *longest));
-        most.filter(|(count, ..)| is_enough(*count)).map(|(_, _, idlest)| *idlest)
+    fn of_greediest(&mut self, is_enough: impl Fn(usize) -> bool) -> Option<&'p Pulse> {
+        let (_, _, client) = *self.greediest.peek().filter(|(count, ..)| is_enough(*count))?;
+        self.greediest.pop();
+        let idle = self.by_client.get_mut(&client)?;
+        let (_, idlest) = idle.pop()?;
+        self.greediest.extend(rank(client, idle));
+        Some(idlest)
     }
+}
+
+/// Where a client stands among others.
+fn rank(client: IpAddr, idle: &[(Duration, &Pulse)]) -> Option<(usize, Duration, IpAddr)> {
+    idle.last().map(|(longest, _)| (idle.len(), *longest, client))
 }
 
 impl Drop for Counted {
@@ -194,12 +214,12 @@ mod tests {
         for (number, pulse) in [&moving, &resting, &still].into_iter().enumerate() {
             pulses.known().pulses.insert(1000 + number as u64, pulse.clone());
         }
-        pulses.close_idlest(of(2), false);
+        pulses.close_idlest(vec![0], false);
         assert!(is_closed(&still).await && !is_closed(&resting).await && !is_closed(&moving).await);
         // One that is closed already is not closed for two.
-        pulses.close_idlest(of(2), false);
+        pulses.close_idlest(vec![0], false);
         assert!(is_closed(&resting).await);
-        pulses.close_idlest(of(2), false);
+        pulses.close_idlest(vec![0], false);
         assert!(!is_closed(&moving).await);
         for number in 1000..1003 {
             pulses.known().pulses.remove(&number);
@@ -221,11 +241,11 @@ mod tests {
         let (rack, waiting) = (resting(1, 90, 1), resting(3, 90, 2));
         waiting.waits_for_us(true);
         let strangers = [resting(2, 30, 3), resting(2, 40, 4)];
-        pulses.close_idlest(of(9), false);
+        pulses.close_idlest(vec![0], false);
         assert!(is_closed(&strangers[1]).await && !is_closed(&strangers[0]).await);
-        pulses.close_idlest(of(9), false);
-        pulses.close_idlest(of(9), false);
-        pulses.close_idlest(of(9), false);
+        pulses.close_idlest(vec![0], false);
+        pulses.close_idlest(vec![0], false);
+        pulses.close_idlest(vec![0], false);
         assert!(is_closed(&rack).await && is_closed(&strangers[0]).await);
         assert!(!is_closed(&waiting).await, "it waits for this server, and not the reverse");
         waiting.waits_for_us(false);
@@ -242,15 +262,15 @@ mod tests {
             pulse
         };
         let few: Vec<_> = (0..FEW as u64).map(|number| old(1, false, number)).collect();
-        pulses.close_idlest(of(3), false);
+        pulses.close_idlest(vec![0], false);
         let many: Vec<_> = (0..=FEW as u64).map(|number| old(2, false, 100 + number)).collect();
-        pulses.close_idlest(of(3), true);
+        pulses.close_idlest(vec![0], true);
         let own: Vec<_> = (0..=FEW as u64 / 4).map(|number| old(4, true, 200 + number)).collect();
-        pulses.close_idlest(of(4), false);
+        pulses.close_idlest(vec![own.len()], false);
         let closing =
             |all: &[Pulse]| all.iter().filter(|pulse| pulse.0.is_closing.load(Ordering::Relaxed)).count();
         assert_eq!([closing(&few), closing(&many), closing(&own)], [0; 3]);
-        pulses.close_idlest(of(3), false);
+        pulses.close_idlest(vec![0], false);
         assert_eq!([closing(&few), closing(&many), closing(&own)], [0, 1, 0]);
     }
 }

@@ -14,8 +14,9 @@ use super::boots::Boots;
 use super::connection;
 use super::exchange::{Exchange, Via};
 use super::http1;
-use super::limits::{Clients, Limits};
+use super::limits::{Clients, Counted, Limits};
 use super::listen::Listener;
+use super::places::Places;
 use super::proofs::Proofs;
 use super::pulse::{Kind, Pulse, Pulses};
 use super::room::Rooms;
@@ -28,13 +29,8 @@ use crate::serve::notice::Notices;
 use crate::serve::site::Site;
 use crate::serve::site::content::Content;
 
-/// How long a client that comes into a full house waits before another is closed for it.
-const CROWDED: Duration = Duration::from_millis(50);
-
 /// TLS has this part of all connections: each may take 90 KB, ten times what one without does, and loaders come without.
 const SECURE: usize = 3;
-/// This part of all places is kept free while there are connections that rest, so that whoever comes need not wait.
-const SPARE: usize = 32;
 
 /// A server, bound but not yet answering.
 pub struct Server {
@@ -120,17 +116,19 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let grace = self.exchange.limits.grace;
         let most = self.exchange.limits.connections;
-        let door = Door {
-            permits: Arc::new(Semaphore::new(most)),
-            secure: Arc::new(Semaphore::new(most.div_ceil(SECURE))),
-            spare: most / SPARE,
+        let door = Arc::new(Door {
+            places: Places::new(most, false),
+            secure: Places::new(most.div_ceil(SECURE), true),
+            seats: Arc::new(Semaphore::new(self.exchange.limits.seats())),
             clients: Clients::default(),
             pulses: Pulses::default(),
             exchange: Arc::new(self.exchange),
             stopped,
-        };
+        });
         tokio::select! {
             _ = join_all(self.listeners.iter().map(|(socket, tls)| door.let_in(socket, tls))) => {}
+            () = door.places.make_room(&door.pulses) => {}
+            () = door.secure.make_room(&door.pulses) => {}
             () = stop => {}
         }
         // Who watches would be waited for.
@@ -144,72 +142,119 @@ impl Server {
 
 /// Where clients come in.
 struct Door {
-    permits: Arc<Semaphore>,
+    places: Places,
     /// Of these, what TLS may have.
-    secure: Arc<Semaphore>,
-    /// How many are kept free.
-    spare: usize,
+    secure: Places,
+    /// For those who wait for a place.
+    seats: Arc<Semaphore>,
     clients: Clients,
     pulses: Pulses,
     exchange: Arc<Exchange>,
     stopped: watch::Receiver<bool>,
 }
 
+/// A connection that was accepted.
+struct Newcomer {
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    peer: SocketAddr,
+    counted: Counted,
+}
+
+/// A place, and one of what TLS may have, if it is spoken.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 impl Door {
-    /// Accepts connections for ever.
-    async fn let_in(&self, socket: &TcpListener, tls: &Option<Arc<Tls>>) {
+    /// Accepts connections for ever, and waits for nothing else: neither for a place nor for a client.
+    async fn let_in(self: &Arc<Door>, socket: &TcpListener, tls: &Option<Arc<Tls>>) {
         loop {
-            // Out of file descriptors, or the client is gone already: neither is the server's end.
-            let Ok((stream, peer)) = socket.accept().await else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+            let (stream, peer) = match socket.accept().await {
+                Ok(accepted) => accepted,
+                // The client is gone already, and the next may be there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                // Out of file descriptors is not the server's end.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
             };
             let peer = canonical(peer);
-            let exchange = self.exchange.clone();
-            let Some(counted) = self.clients.enter(peer.ip(), exchange.limits.per_client) else {
-                turn_away(&exchange, &stream, tls.is_some(), peer);
+            let most = self.exchange.limits.per_client;
+            let Some(counted) = self.clients.enter(peer.ip(), most) else {
+                let why = format!("it has {most} connections already");
+                turn_away(&self.exchange, &stream, tls.is_some(), peer, why);
                 continue;
             };
-            let kind = Kind::new(peer.ip(), tls.is_some());
-            let permits = (
-                self.permit(&self.permits, kind, false).await,
-                match tls {
-                    Some(_) => self.permit(&self.secure, kind, true).await,
-                    None => None,
-                },
-            );
-            let connected = self.pulses.enter(kind);
-            let _ = stream.set_nodelay(true);
-            let (tls, stopped) = (tls.clone(), self.stopped.clone());
-            tokio::spawn(async move {
-                let pulse = connected.pulse.clone();
-                let ended = tokio::select! {
-                    ended = converse(stream, tls, peer, exchange.clone(), pulse.clone(), stopped) => ended,
-                    why = pulse.closed() => Err(io::Error::other(why)),
-                };
-                if let Err(error) = ended {
-                    tell(&exchange, peer, &error);
-                }
-                drop((permits, counted, connected));
-            });
+            let newcomer = Newcomer { stream, tls: tls.clone(), peer, counted };
+            let others = newcomer.counted.others;
+            if let Some(permits) = self.places_now(&newcomer) {
+                tokio::spawn(self.host(newcomer, permits));
+            } else if others < self.seats.available_permits()
+                && let Ok(seat) = self.seats.clone().try_acquire_owned()
+            {
+                let door = self.clone();
+                tokio::spawn(async move {
+                    let permits = door.places_later(&newcomer).await;
+                    drop(seat);
+                    match permits {
+                        Some(permits) => drop(tokio::spawn(door.host(newcomer, permits))),
+                        None => door.is_full_for(newcomer),
+                    }
+                });
+            } else {
+                self.is_full_for(newcomer);
+            }
         }
     }
 
-    /// Room for one more connection, of some. While there is none, the one that moves least makes it.
-    async fn permit(
-        &self,
-        permits: &Arc<Semaphore>,
-        kind: Kind,
-        secure_only: bool,
-    ) -> Option<OwnedSemaphorePermit> {
-        if permits.available_permits() <= self.spare {
-            self.pulses.close_idlest(kind, secure_only);
+    fn places_now(&self, newcomer: &Newcomer) -> Option<Permits> {
+        let others = newcomer.counted.others;
+        let secure = match newcomer.tls {
+            Some(_) => Some(self.secure.take(others)?),
+            None => None,
+        };
+        Some((self.places.take(others)?, secure))
+    }
+
+    /// Waits for places; none if that takes too long, or the server stops.
+    async fn places_later(&self, newcomer: &Newcomer) -> Option<Permits> {
+        let others = newcomer.counted.others;
+        let both = async {
+            let secure = match newcomer.tls {
+                Some(_) => Some(self.secure.wait(others).await?),
+                None => None,
+            };
+            Some((self.places.wait(others).await?, secure))
+        };
+        let mut stop = self.stopped.clone();
+        tokio::select! {
+            permits = tokio::time::timeout(self.exchange.limits.idle, both) => permits.ok()?,
+            () = stopped(&mut stop) => None,
         }
-        loop {
-            match tokio::time::timeout(CROWDED, permits.clone().acquire_owned()).await {
-                Ok(permit) => return permit.ok(),
-                Err(_) => self.pulses.close_idlest(kind, secure_only),
+    }
+
+    fn is_full_for(&self, newcomer: Newcomer) {
+        let Newcomer { stream, tls, peer, counted } = newcomer;
+        let why = format!("all places are taken, and it has {} connections already", counted.others);
+        turn_away(&self.exchange, &stream, tls.is_some(), peer, why);
+    }
+
+    /// Answers on a connection that has its places, until it ends.
+    fn host(&self, newcomer: Newcomer, permits: Permits) -> impl Future<Output = ()> + use<> {
+        let Newcomer { stream, tls, peer, counted } = newcomer;
+        let connected = self.pulses.enter(Kind::new(peer.ip(), tls.is_some()));
+        let (exchange, stopped) = (self.exchange.clone(), self.stopped.clone());
+        async move {
+            let _ = stream.set_nodelay(true);
+            let pulse = connected.pulse.clone();
+            let ended = tokio::select! {
+                ended = converse(stream, tls, peer, exchange.clone(), pulse.clone(), stopped) => ended,
+                why = pulse.closed() => Err(io::Error::other(why)),
+            };
+            if let Err(error) = ended {
+                tell(&exchange, peer, &error);
             }
+            drop((permits, counted, connected));
         }
     }
 }
@@ -245,10 +290,9 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Says to a client that it has too many connections; a socket that is new takes so short a text at once. To one that begins to
+/// Says to a client that there is no place for its connection; a socket that is new takes so short a text at once. To one that begins to
 /// speak TLS nothing can be said before a handshake, which is what it shall not cost: its connection ends.
-fn turn_away(exchange: &Exchange, stream: &TcpStream, is_secure: bool, peer: SocketAddr) {
-    let why = format!("it has {} connections already", exchange.limits.per_client);
+fn turn_away(exchange: &Exchange, stream: &TcpStream, is_secure: bool, peer: SocketAddr, why: String) {
     if is_secure {
         return exchange.cut(peer, None, why);
     }
