@@ -242,6 +242,24 @@ fn a_client_has_so_many_connections_and_others_are_let_in() {
     }
 }
 
+/// Of forty clients that had asked already, two read the 503: the others found a reset.
+#[test]
+fn clients_beyond_their_limit_that_have_asked_already_read_that_there_is_no_place() {
+    let tree = small_tree();
+    let server = Here::limited(tree.path(), Limits { per_client: 4, ..Limits::default() });
+    let _held: Vec<TcpStream> = (0..4).map(|_| connect(&server.address)).collect();
+    for round in 0..40 {
+        let mut client = connect(&server.address);
+        // It may be turned away before all of it is written.
+        let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            said.extend_from_slice(&buffer[..length]);
+        }
+        assert!(said.starts_with(b"HTTP/1.1 503 "), "{round}: {}", String::from_utf8_lossy(&said));
+    }
+}
+
 #[test]
 fn beyond_all_connections_a_client_waits_until_another_is_gone() {
     let tree = small_tree();

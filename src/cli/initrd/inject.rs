@@ -106,7 +106,8 @@ impl InjectArgs {
         let InjectArgs { initrd, output, force, tree, contents, epoch, .. } = self;
         if let Some(profile) = tree.profile {
             let path = initrd.unwrap_or_default();
-            let published = PublishedTree::open(&path)?.ok_or_else(|| initrd::Error::NoTree { path: path.clone() })?;
+            let published =
+                PublishedTree::open(&path)?.ok_or_else(|| initrd::Error::NoTree { path: path.clone() })?;
             let selection = Selection { profile, node: tree.node };
             let add = || contents.overlay();
             let store = tree.store.open()?;

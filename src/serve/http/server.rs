@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -298,7 +299,11 @@ fn turn_away(exchange: &Exchange, stream: &TcpStream, is_secure: bool, peer: Soc
     }
     exchange.cut(peer, Some(503), why);
     let text = http1::format_head(503, &[("retry-after", "1".to_owned())], Some(0), "close");
-    let _ = stream.try_write(text.as_bytes());
+    // By the system calls: tokio writes nothing to a socket of which it has not heard yet that it can be written to.
+    let _ = send(stream, text.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    let _ = shutdown(stream, Shutdown::Write);
+    // A request that came already and stays unread would have the kernel send a reset, which clients may hear of first.
+    let _ = recv(stream, &mut [0; 16384][..], RecvFlags::DONTWAIT);
 }
 
 /// Tells why a connection broke off, unless the client just went away: its answer's own line says that.
