@@ -281,7 +281,7 @@ pub fn full(path: &Path) -> String {
     let choice = match absolute.ancestors().any(is_store) {
         true => " (`prebake store gc`), or choose another with --store or PREBAKE_STORE",
         false if is_scratch => ", or choose another with TMPDIR",
-        false => ", or choose another with --output",
+        false => ", or name another --output, or name another --directory",
     };
     format!(
         "the disk is full: make room on the one with {}{choice}; nothing half-made was left there",
