@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub use built::built;
 pub use documents::documents;
 pub use kind::Kind;
+pub use place::{masked_place, masked_text};
 pub use scan::{Hit, scan};
 
 use crate::digest::Sha256;
@@ -77,7 +78,9 @@ impl Judge {
         let unused = self.allowed.iter().enumerate().filter(|(index, _)| !self.used.contains(index));
         unused.map(|(_, allowed)| {
             let text = format!("nothing public at `{}` looks like a secret", allowed.path.value);
-            Finding::error(text).at(allowed.path.place.clone()).hint("take it out of `public_secrets`")
+            Finding::error(text)
+                .at(place::masked_place(&allowed.path.place))
+                .hint("take it out of `public_secrets`")
         })
     }
 

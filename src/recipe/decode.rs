@@ -8,6 +8,7 @@ use super::*;
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::output;
 use crate::report::{Finding, nearest};
+use crate::secrets::masked_place;
 use crate::source::{shown, unfit};
 use crate::sysext::packaging;
 use crate::yaml::decode::{Decoder, Fields};
@@ -162,8 +163,10 @@ impl Reader<'_> {
             for url in self.decoder.strings(urls, "a source's mirrors") {
                 match unfit(&url.value, &["http", "https"]) {
                     None => bases.push(url.value.trim_end_matches('/').to_owned()),
+                    // The line has what the message leaves out.
                     Some(why) => self.decoder.push(
-                        Finding::error(format!("a mirror is `{}`, {why}", shown(&url.value))).at(url.place),
+                        Finding::error(format!("a mirror is `{}`, {why}", shown(&url.value)))
+                            .at(masked_place(&url.place)),
                     ),
                 }
             }

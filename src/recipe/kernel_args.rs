@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::Finding;
+use crate::report::{Finding, Place};
+use crate::secrets::{masked_place, masked_text};
 use crate::yaml::decode::Spanned;
 
 /// Bytes that may be spent on a profile's own arguments. x86 and arm64 kernels take 2048 in all (`COMMAND_LINE_SIZE`) and
@@ -68,23 +69,48 @@ pub(super) fn findings(args: &[Spanned<String>]) -> Vec<Finding> {
         let name = if SINGLE.contains(&key) { key } else { arg.value.as_str() };
         if let Some(first) = seen.insert(name, arg) {
             let text = match first.value == arg.value {
-                true => format!("kernel argument `{}` is given twice", arg.value),
-                false => format!("`{}` overrides `{}`: only the last `{key}` counts", arg.value, first.value),
+                true => format!("kernel argument `{}` is given twice", shown(&arg.value)),
+                false => {
+                    let (last, first) = (shown(&arg.value), shown(&first.value));
+                    format!("`{last}` overrides `{first}`: only the last `{key}` counts")
+                }
             };
-            let finding = Finding::error(text).at(arg.place.clone()).hint("keep one of them");
-            findings.push(finding.related(first.place.clone(), "first given here"));
+            let finding = Finding::error(text).at(place(arg)).hint("keep one of them");
+            findings.push(finding.related(place(first), "first given here"));
         }
     }
     let bytes: usize = args.iter().map(|arg| arg.value.len() + 1).sum();
     if let Some(last) = args.last().filter(|_| bytes > MAX_BYTES) {
         let text =
             format!("the kernel arguments of this profile have {bytes} bytes, and at most {MAX_BYTES} fit");
-        let finding = Finding::error(text).at(last.place.clone());
+        let finding = Finding::error(text).at(place(last));
         findings.push(
             finding.hint("the kernel cuts off what is too long; put settings into the Ignition config"),
         );
     }
     findings
+}
+
+/// An argument as messages show it: findings are printed into logs, and it may hold a secret.
+fn shown(arg: &str) -> String {
+    let key = key(arg);
+    let plain = key.len() < arg.len()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        && masked_text(key).is_none();
+    match masked_text(arg) {
+        Some(_) if plain => format!("{key}=…"),
+        Some(masked) => masked,
+        None => arg.to_owned(),
+    }
+}
+
+/// Where an argument stands; its line is shown only where it has no secret.
+fn place(arg: &Spanned<String>) -> Place {
+    let line = arg.place.source.line(arg.place.line).unwrap_or_default();
+    match masked_text(&arg.value).or_else(|| masked_text(line)) {
+        Some(_) => masked_place(&arg.place),
+        None => arg.place.clone(),
+    }
 }
 
 fn key(arg: &str) -> &str {
@@ -94,8 +120,8 @@ fn key(arg: &str) -> &str {
 fn fault(arg: &Spanned<String>) -> Option<Finding> {
     let text = arg.value.as_str();
     let says = |why: &str, hint: &str| {
-        let finding = Finding::error(format!("kernel argument `{}` {why}", text.escape_debug()));
-        Some(finding.at(arg.place.clone()).hint(hint))
+        let finding = Finding::error(format!("kernel argument `{}` {why}", shown(text).escape_debug()));
+        Some(finding.at(place(arg)).hint(hint))
     };
     if text.is_empty() {
         return says("is empty", LEAVE);
@@ -150,7 +176,7 @@ fn has_bare_blank(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Place, Source};
+    use crate::report::Source;
 
     fn said(args: &[&str]) -> Vec<String> {
         let source = Source::new("r.yaml", "");
@@ -204,6 +230,24 @@ mod tests {
             "flatcar.oem.id=pxe",
         ] {
             assert_eq!(said(&[bad]).len(), 1, "{bad:?}: {:?}", said(&[bad]));
+        }
+    }
+
+    #[test]
+    fn a_refused_argument_shows_no_secret_in_its_message_nor_in_its_line() {
+        for (args, shown) in [
+            ("rd.iscsi.password=Zug4aBcD3f x", "rd.iscsi.password=…"),
+            ("ignition.config.url=http://me:Zug4aBcD3f@h/x", "ignition.config.url=…"),
+            ("systemd.unit=a systemd.unit=b x.password=Zug4aBcD3f", ""),
+            ("systemd.set_credential=db.password:Zug4aBcD3f \t", "systemd.set_credential=…"),
+        ] {
+            let line = format!("kernel_args: ['{args}', '{args}']");
+            let source = Source::new("r.yaml", &*line);
+            let place = Place { source, line: 1, column: 15 };
+            let arg = Spanned { value: args.to_owned(), place };
+            let text = findings(&[arg.clone(), arg]).iter().map(Finding::to_string).collect::<String>();
+            assert!(text.contains(shown) && text.contains("r.yaml:1:15"), "{text}");
+            assert!(!text.contains("Zug4"), "{text}");
         }
     }
 

@@ -258,6 +258,57 @@ pub(super) fn class(name: &str) -> Option<Class> {
     WORDS.iter().find_map(word)
 }
 
+/// Words that the names of secrets are made of; longer ones first, so that none hides another.
+const GENERIC: [&str; 36] = [
+    "authorization",
+    "certificate",
+    "credentials",
+    "credential",
+    "passphrase",
+    "encryption",
+    "bootstrap",
+    "passcode",
+    "password",
+    "account",
+    "private",
+    "session",
+    "cookie",
+    "secret",
+    "shared",
+    "access",
+    "bearer",
+    "client",
+    "passwd",
+    "signing",
+    "tokens",
+    "token",
+    "admin",
+    "proxy",
+    "login",
+    "user",
+    "root",
+    "auth",
+    "pass",
+    "data",
+    "api",
+    "key",
+    "psk",
+    "pwd",
+    "db",
+    "x",
+];
+
+/// Whether a name has words only that the names of secrets are made of, so that showing it tells nobody anything.
+pub(super) fn is_generic(name: &str) -> bool {
+    let mut room = [0; MAX_NAME];
+    let length = plain(name, &mut room);
+    let mut rest = std::str::from_utf8(&room[..length]).unwrap_or("?");
+    while let Some(word) = GENERIC.iter().find(|word| rest.starts_with(**word)) {
+        rest = &rest[word.len()..];
+    }
+    rest.is_empty() && length >= 3
+}
+
 /// Whether a header logs in.
 pub(super) fn is_login(header: &str) -> bool {
     matches!(class(header), Some(Class::Header | Class::Secret | Class::Password))

@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::scan::Hit;
+use super::assign;
+use super::scan::{Hit, scan};
 use crate::report::{Place, Source};
 
 /// Longest local file that is searched for the line, in bytes.
@@ -26,7 +27,7 @@ pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit)
         }
     }
     match local_file(origin, name, &line, hit) {
-        Some(place) => (place, Some(origin.clone())),
+        Some(place) => (place, Some(masked_place(origin))),
         None => (masked_place(origin), None),
     }
 }
@@ -45,8 +46,8 @@ pub(super) fn of_source(name: &str, line: &str, hit: Hit) -> Place {
     masked(name, line, hit.line, hit.column)
 }
 
-/// The place itself, without what stands there.
-pub(super) fn masked_place(place: &Place) -> Place {
+/// The place itself, without what stands there: for messages that do not show it, either.
+pub fn masked_place(place: &Place) -> Place {
     let line = place.source.line(place.line).unwrap_or_default();
     masked(&place.source.name, line, place.line, place.column)
 }
@@ -59,43 +60,45 @@ fn column_in(written: &str, line: &str, column: usize) -> Option<usize> {
     Some(written[..at].chars().count() + column.saturating_sub(indent).max(1))
 }
 
-/// A line as far as a column, in a source that has nothing else. Of what stands before, only names are shown: another secret may
-/// be among it.
+/// A line as far as a column, in a source that has nothing else. Of what stands before, no more than the name of the secret is
+/// shown: another secret may be among it.
 pub(super) fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
-    let shown = names_alone(line.chars().take(column - 1));
-    let text = format!("{}{shown}…", "\n".repeat(number - 1));
+    let before: Vec<char> = line.chars().take(column - 1).collect();
+    let text = format!("{}{}…", "\n".repeat(number - 1), name_alone(&before));
     Place { source: Source::new(name, text), line: number, column }
 }
 
-/// A text whose words are starred, but for names that `:` or `=` follows.
-fn names_alone(text: impl Iterator<Item = char>) -> String {
-    let text: Vec<char> = text.collect();
-    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    let is_tie = |c: Option<&char>| matches!(c, Some(':' | '='));
-    let mut shown = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let length = text[at..].iter().take_while(|c| is_part(**c)).count();
-        if length == 0 {
-            // What has no letters may be a part of a secret, too.
-            let plain = text[at].is_whitespace() || "\"'=:,{}[]-#".contains(text[at]);
-            shown.push(if plain { text[at] } else { '*' });
-            at += 1;
-            continue;
-        }
-        let word = &text[at..at + length];
-        let behind: Vec<&char> =
-            text[at + length..].iter().skip_while(|c| "\"' ".contains(**c)).take(2).collect();
-        let before = text[..at].iter().rev().find(|c| !"\"' ".contains(**c));
-        let is_name = is_tie(behind.first().copied())
-            && !is_tie(behind.get(1).copied())
-            && !is_tie(before)
-            && length <= 40
-            && !word.iter().any(char::is_ascii_digit);
-        shown.extend(word.iter().map(|c| if is_name || *c == '-' { *c } else { '*' }));
-        at += length;
+/// What stands before a secret, as wide as it was: the name directly before it, and one mark for all else. How long anything is in
+/// that is not told.
+fn name_alone(before: &[char]) -> String {
+    const MARK: &str = "***";
+    /// Longest name, in characters.
+    const MAX_NAME: usize = 40;
+    /// Most signs that a line of YAML, JSON or TOML begins with before its first name.
+    const MAX_SIGNS: usize = 3;
+    let is_sign = |c: char| "\"'-{[,".contains(c);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let count = |text: &[char], of: &dyn Fn(char) -> bool| text.iter().rev().take_while(|c| of(**c)).count();
+    let end = before.len() - count(before, &|c| c.is_whitespace() || "\"':=>([".contains(c));
+    let start = end - count(&before[..end], &is_part);
+    let tied = before[end..].iter().any(|c| ":= ".contains(*c));
+    // A name that is joined to something by a sign may be a part of a secret's middle.
+    let apart = start
+        .checked_sub(1)
+        .is_none_or(|at| before[at].is_whitespace() || is_sign(before[at]) || ";&?".contains(before[at]));
+    let name: String = before[start..end].iter().collect();
+    let opening = |text: &[char]| {
+        text.iter().all(|c| c.is_whitespace() || is_sign(*c))
+            && text.iter().filter(|c| is_sign(**c)).count() <= MAX_SIGNS
+    };
+    let (first, says) = (opening(&before[..start]), assign::class(&name).is_some());
+    let shown = tied && apart && name.len() <= MAX_NAME && (first && says || assign::is_generic(&name));
+    let hidden = if shown { start } else { before.len() };
+    let rest: String = before[hidden..].iter().collect();
+    match opening(&before[..hidden]) {
+        true => before[..hidden].iter().collect::<String>() + &rest,
+        false => format!("{:hidden$}{rest}", &MARK[..hidden.min(MARK.len())]),
     }
-    shown
 }
 
 /// The line in the file that `local:` names, or in a file of the tree that it names.
@@ -150,4 +153,11 @@ fn line_of(path: &Path, number: usize) -> Option<String> {
     let mut lines = BufReader::new(file.take(MAX_FILE)).split(b'\n');
     let line = lines.nth(number - 1)?.ok()?;
     Some(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// A text as far as its first secret, for messages; nothing where it has none.
+pub fn masked_text(text: &str) -> Option<String> {
+    let hit = scan("", text.as_bytes()).ok()?.into_iter().next()?;
+    let before: Vec<char> = text.chars().take(hit.column - 1).collect();
+    Some(name_alone(&before) + "…")
 }

@@ -474,3 +474,123 @@ fn maps_of_yaml_in_one_line_hold_secrets_and_a_shells_remark_is_none() {
         assert!(!found(innocent), "{innocent}");
     }
 }
+
+/// What a finding shows of a line, for each of its secrets.
+fn excerpts(line: &str) -> Vec<String> {
+    let hits = scan("/x", line.as_bytes()).unwrap();
+    hits.into_iter().map(|hit| place::of_source("x", line, hit).source.text.clone()).collect()
+}
+
+#[track_caller]
+fn shows_nothing_of(secret: &str, line: &str) {
+    for shown in excerpts(line) {
+        let mut parts = secret.as_bytes().windows(4);
+        let part = parts.find(|part| shown.as_bytes().windows(4).any(|four| four == *part));
+        assert!(part.is_none(), "{shown:?} of {line:?} shows a part of {secret:?}");
+    }
+}
+
+/// The break run of issue 15: the words of one secret stood in the excerpt of the next wherever a sign followed them.
+#[test]
+fn an_excerpt_shows_the_name_before_its_secret_and_nothing_else_of_the_line() {
+    for (line, secrets) in [
+        (
+            "{\"PrivateKey\": \"q7Zk2Xv9+Lm4RtBwNp/AbcdEfghIj=\", \"password\": \"Sesame9Open\"}",
+            ["q7Zk2Xv9+Lm4RtBwNp/AbcdEfghIj=", "Sesame9Open"],
+        ),
+        (
+            "AccountKey=q7Zk2Xv9Lm4RtBwNpQxMlKjVb=;SharedAccessKey=q8Zk2Xv9Lm4RtBwNp",
+            ["q7Zk2Xv9Lm4RtBwNpQxMlKjVb=", "q8Zk2Xv9Lm4RtBwNp"],
+        ),
+        ("PASSWORD=ab!Geheimnis=cd TOKEN=abcDEF123456abcDEF", ["ab!Geheimnis=cd", "abcDEF123456abcDEF"]),
+        ("mysql -pSesame=Geheim --token abcDEF123456abcDEF", ["Sesame=Geheim", "abcDEF123456abcDEF"]),
+        (
+            "password=\"Ouvre,la-porte: vite\" token=abcDEF123456abcDEF",
+            ["Ouvre,la-porte: vite", "abcDEF123456abcDEF"],
+        ),
+        (
+            "Authorization: Basic QWxhZGRpbjpvcGVu/abcdefghij= token=abcDEF123456abcDEF",
+            ["QWxhZGRpbjpvcGVu/abcdefghij=", "abcDEF123456abcDEF"],
+        ),
+        (
+            "passphrase: open Sesame= now forever, password: \"other12X\"",
+            ["open Sesame= now forever", "other12X"],
+        ),
+        (
+            "core:$6$saltsalt$abcdef0123456789/GEHEIMdigits: x password=Zug4aBcD3f",
+            ["$6$saltsalt$abcdef0123456789/GEHEIMdigits", "Zug4aBcD3f"],
+        ),
+        ("curl -u ApiTokenOfLetters:xoauthbasic https://h", ["ApiTokenOfLetters", "xoauthbasic"]),
+        ("PASSWORD=abMyQzkvPassword=Zug4aBcD3f TOKEN=abcDEF123456abcDEF", ["abMyQzkv", "abcDEF123456abcDEF"]),
+    ] {
+        assert!(!excerpts(line).is_empty(), "{line}");
+        secrets.into_iter().for_each(|secret| shows_nothing_of(secret, line));
+    }
+    let shown = |line: &str| excerpts(line).pop().unwrap();
+    assert_eq!(shown("  - token: abcDEF123456abcDEF"), "  - token: …");
+    assert_eq!(
+        shown("DB_PASSWORD=Zug4aBcD3f API_TOKEN=abcDEF123456abcDEF"),
+        "***                    API_TOKEN=…"
+    );
+    // However long what stands before is, as far as the column does not say it.
+    assert_eq!(shown("x=Zug4aBcD3f y z TOKEN=abcDEF123456abcDEF"), "***              TOKEN=…");
+}
+
+/// Ways to write a secret in a line, which stands at `~`.
+const WRITTEN: [&str; 16] = [
+    "PASSWORD=~",
+    "password: \"~\"",
+    "{\"PrivateKey\": \"~\"}",
+    "AccountKey=~;",
+    "mysql -p~ -u x",
+    "--token ~",
+    "--password='~'",
+    "curl -u ~:~ https://h",
+    "passphrase: ~",
+    "Authorization: Basic ~",
+    "https://a:~@h.example/x",
+    "core:$6$salt$~",
+    "<password>~</password>",
+    "SetCredential=db.password:~",
+    "echo ~ | sudo -S true",
+    "API_TOKEN=~,",
+];
+
+proptest! {
+    #[test]
+    fn no_excerpt_shows_four_bytes_of_any_secret_of_its_line(
+        written in prop::collection::vec((0..WRITTEN.len(), "([qzkvjQZKVJ7-9]{3,9}[=:/+,!;& -]?){2,4}"), 1..4),
+        between in prop::sample::select(vec![" ", ", ", "; ", "&", "\t"]),
+    ) {
+        let line: Vec<String> = written.iter().map(|(form, secret)| WRITTEN[*form].replace('~', secret)).collect();
+        written.iter().for_each(|(_, secret)| shows_nothing_of(secret, &line.join(between)));
+    }
+}
+
+#[test]
+fn no_excerpt_of_two_planted_secrets_in_a_line_shows_a_part_of_either() {
+    let planted = planted::listed().into_iter().chain(planted::siblings()).chain(planted::others());
+    // Of each, one line with its secret.
+    let lines: Vec<(String, String)> = planted
+        .filter_map(|Planted(_, _, text)| {
+            let text = String::from_utf8(text).ok()?;
+            let line = text.lines().find(|line| line.len() < 400 && !excerpts(line).is_empty())?;
+            let hit = scan("/x", line.as_bytes()).unwrap()[0];
+            let rest: String = line.chars().skip(hit.column - 1).collect();
+            let secret = rest.split(|c: char| c.is_whitespace() || "\"'<,;".contains(c)).next()?;
+            // Names of secrets are shown, and some secrets are made of such words.
+            let generic = ["token", "pass", "word", "secret", "key", "auth"];
+            let plain =
+                secret.len() >= 4 && !generic.iter().any(|word| secret.to_ascii_lowercase().contains(word));
+            plain.then(|| (line.to_owned(), secret.to_owned()))
+        })
+        .collect();
+    assert!(lines.len() > 100, "{}", lines.len());
+    for (index, (line, secret)) in lines.iter().enumerate() {
+        for step in [1, 7, 31] {
+            let (second, other) = &lines[(index + step) % lines.len()];
+            let both = format!("{line} {second}");
+            [secret, other].into_iter().for_each(|secret| shows_nothing_of(secret, &both));
+        }
+    }
+}

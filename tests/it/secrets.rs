@@ -378,3 +378,37 @@ fn a_finding_shows_no_other_secret_of_its_line() {
     run.fails(3, &["leak.bu:8:", "API_TOKEN=…"]);
     assert!(!run.stderr.contains("Geheim") && !run.stderr.contains("Zug4"), "{}", run.stderr);
 }
+
+/// The break run of issue 15: the second place of a finding showed its line whole, and so did findings whose message masks.
+#[test]
+fn no_place_of_a_finding_shows_a_secret_of_its_line() {
+    let world = World::new();
+    let layer = format!(
+        "{HEAD}storage:\n  files: [{{path: /etc/a, contents: {{inline: 'password: hunterXYZ12'}}}}, {{path: /etc/b, contents: {{local: b.env}}}}]\n"
+    );
+    world.write("recipes/leak.bu", layer);
+    world.write("recipes/b.env", "DB_PASSWORD=Zug4aBcD3fGh1jKl\n");
+    world.edit(RECIPE, "ignition: [n2.ign]", "ignition: [n2.ign, leak.bu]");
+    let run = world.prebake(&["build", RECIPE]);
+    assert!(!run.stderr.contains("hunter") && !run.stderr.contains("Zug4"), "{}", run.stderr);
+    run.fails(3, &["leak.bu:4:", "b.env:1:13", "brought by"]);
+
+    let world = World::new();
+    let mirror = "mirrors: {flatcar: ['htp://me:hunterXYZ12@h.example/x']}\nsysexts:";
+    world.edit(RECIPE, "sysexts:", mirror);
+    world.edit(
+        RECIPE,
+        "[console=ttyS0]",
+        "[ignition.config.url=http://me:hunterXYZ12@h.example/x, 'x.password=hunterXYZ12 y']",
+    );
+    let run = world.prebake(&["build", RECIPE]);
+    assert!(!run.stderr.contains("hunter"), "{}", run.stderr);
+    run.fails(
+        3,
+        &[
+            "a mirror is `htp://",
+            "`ignition.config.url=…` makes Ignition ignore",
+            "`x.password=…` has a blank outside",
+        ],
+    );
+}
