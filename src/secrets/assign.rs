@@ -53,6 +53,8 @@ pub(super) struct Pair<'l> {
     quote: Option<u8>,
     /// The line has nothing else.
     alone: bool,
+    /// Not even a sign behind.
+    last: bool,
     name: &'l str,
 }
 
@@ -215,9 +217,52 @@ fn plain(name: &str, room: &mut [u8; MAX_NAME]) -> usize {
     length
 }
 
-/// What a name says of its value.
+/// Last words of names that tell one secret from others of its kind: `DB_PASSWORD_PROD`.
+const SUFFIXES: [&str; 15] = [
+    "prod",
+    "production",
+    "staging",
+    "stage",
+    "dev",
+    "live",
+    "new",
+    "old",
+    "main",
+    "primary",
+    "secondary",
+    "backup",
+    "ro",
+    "rw",
+    "master",
+];
+
+/// What a name says of its value, be it one of several: `PASSWORD_1`, `token2`, `DB_PASSWORD_PROD`.
 pub(super) fn class(name: &str) -> Option<Class> {
+    /// A number and a suffix.
+    const PARTS: usize = 2;
     let name = name.trim_matches(['-', '_', '.']);
+    if let Some(class) = class_of_one(name) {
+        return Some(class);
+    }
+    let mut rest = name;
+    for _ in 0..PARTS {
+        let shorter = match rest.rsplit_once(['-', '_']) {
+            Some((before, last)) if SUFFIXES.iter().any(|suffix| last.eq_ignore_ascii_case(suffix)) => before,
+            _ => rest.trim_end_matches(|c: char| c.is_ascii_digit()),
+        };
+        if shorter.len() == rest.len() {
+            return None;
+        }
+        rest = shorter.trim_matches(['-', '_', '.']);
+        let class = class_of_one(rest);
+        if matches!(class, Some(Class::Password | Class::Secret)) {
+            return class;
+        }
+    }
+    None
+}
+
+fn class_of_one(name: &str) -> Option<Class> {
     if name.len() < 2 {
         return None;
     }
@@ -379,6 +424,22 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     while blank(byte(at)) {
         at += 1;
     }
+    let ahead = &line[super::floor(line, start.saturating_sub(MAX_BEFORE))..start];
+    // Helm's digest of what a pod reads, so that the pod restarts with it: `checksum/secret`.
+    if ahead.ends_with("checksum/") {
+        return None;
+    }
+    let colon = byte(at) == b':';
+    // openssl(1)'s source of an empty pass phrase, before the next option.
+    let empty = name == "pass" && colon && line[at + 1..].trim_start().starts_with('-');
+    // What a test says that it came to.
+    let passed = name == "PASS" && colon && ["echo ", "printf "].iter().any(|says| ahead.contains(says));
+    if empty || passed {
+        return None;
+    }
+    // Values of Helm's charts, as its command is given them.
+    let set = ahead.trim_end();
+    let set = set.len() < ahead.len() && ["--set", "--set-string"].iter().any(|option| set.ends_with(option));
     let variable = |name: &str| !name.bytes().any(|byte| byte.is_ascii_lowercase());
     let tie = match (byte(at), byte(at + 1)) {
         // A comparison, and a shell's word for a variable that is not set: `${PASSWORD:?set it}`.
@@ -394,7 +455,11 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
             let joined =
                 joined && memchr::memchr(b'(', &bytes[start.saturating_sub(MAX_BEFORE)..start]).is_none();
             let tied = at == closed + 1 && !blank(byte(at));
-            if tied && (variable(name) || joined) { Tie::Variable } else { Tie::Sign }
+            match tied {
+                true if variable(name) || joined => Tie::Variable,
+                true if set || name.starts_with("--") => Tie::Flag,
+                _ => Tie::Sign,
+            }
         }
         (b':', _) => {
             at += 1;
@@ -470,6 +535,19 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         None if class == Class::Header => rest.find(['"', '\'', '`', '\\', '<']).unwrap_or(rest.len()),
         None => rest.find(|c: char| c.is_whitespace() || "\"'`,;&|<>\\".contains(c)).unwrap_or(rest.len()),
     };
+    // A sign that ends commands elsewhere is one of a value's own where the line has nothing but its name before, and no other
+    // name behind.
+    let length = match rest.as_bytes().get(length) {
+        Some(b';' | b'&') if quote.is_none() && length < 4 && matches!(tie, Tie::Sign | Tie::Variable) => {
+            let whole = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let own = line[..start].trim_matches([' ', '\t', '-']).is_empty()
+                && rest[whole..].trim_start().is_empty()
+                && value::is_opaque(&rest[..whole])
+                && !rest[..whole].contains(['=', '"', '\'', '`', '<', '>', '|', '$', '(']);
+            if own { whole } else { length }
+        }
+        _ => length,
+    };
     let value = rest[..length].trim_end();
     // What closes a map or list of YAML in one line.
     let value = match quote.is_none() && !value.contains(['{', '[']) {
@@ -488,13 +566,22 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         .filter(|text| {
             text.split_whitespace().nth(2).is_some() && !text.contains(['=', '"', '\'', '`', '|', '<'])
         });
-    Some(Pair { class, at, value: words.unwrap_or(value), tie, quote, alone: alone || words.is_some(), name })
+    Some(Pair {
+        class,
+        at,
+        value: words.unwrap_or(value),
+        tie,
+        quote,
+        alone: alone || words.is_some(),
+        last: behind.is_empty(),
+        name,
+    })
 }
 
 impl<'l> Pair<'l> {
     /// What stands in a line of its own below its name.
     pub(super) fn below(class: Class, at: usize, value: &'l str) -> Self {
-        Pair { class, at, value, tie: Tie::Sign, quote: None, alone: true, name: "" }
+        Pair { class, at, value, tie: Tie::Sign, quote: None, alone: true, last: true, name: "" }
     }
 
     /// Whether nothing follows, so that the value stands in the lines below.
@@ -502,11 +589,30 @@ impl<'l> Pair<'l> {
         self.quote.is_none() && self.alone && (self.value.is_empty() || BLOCKS.contains(&self.value))
     }
 
+    /// Whether a bracket of the value, with which its line ends, is one that no program would write: without its other half, or in
+    /// the middle of a word.
+    fn has_stray_bracket(&self) -> bool {
+        let value = self.value;
+        let count = |bracket: char| value.matches(bracket).count();
+        let halves =
+            [('(', ')'), ('[', ']'), ('{', '}')].iter().any(|(open, close)| count(*open) != count(*close));
+        let middle =
+            value.as_bytes().windows(2).any(|two| b")]}".contains(&two[0]) && two[1].is_ascii_alphanumeric());
+        self.alone
+            && self.last
+            && matches!(self.tie, Tie::Variable | Tie::Sign)
+            && (halves || middle)
+            && !value.starts_with(['(', '[', '{'])
+            && !value.ends_with(['(', '[', '{'])
+            && value.bytes().any(|byte| byte.is_ascii_digit())
+            && value::is_opaque_in(value, self.quote)
+    }
+
     /// What the value is, if it is a secret. `named` is what an earlier name said of it; `context` is where it stands.
     pub(super) fn secret(&self, named: Option<Class>, context: Context) -> Option<Kind> {
         let (value, quoted) = (self.value, self.quote.is_some());
         // Programs: a call, an index, another variable.
-        let code = !quoted && value.contains(['(', ')', '[', ']', '{', '}']);
+        let code = !quoted && value.contains(['(', ')', '[', ']', '{', '}']) && !self.has_stray_bracket();
         match if self.class == Class::Value { named? } else { self.class } {
             Class::Name | Class::Value => None,
             Class::Header => header(value),
@@ -545,11 +651,25 @@ impl<'l> Pair<'l> {
                     && value::is_given_in(value, self.quote)
                     && !value.contains(char::is_whitespace)
                     && value.bytes().any(|byte| !byte.is_ascii_uppercase() && byte != b'_');
-                (!code && (value::is_opaque_in(value, self.quote) || variable || thought_up))
+                // The name of a Secret of Kubernetes or of a vault: `my-tls-cert-a1b2c3`.
+                let called = self.name.to_ascii_lowercase().ends_with("secret") && is_name_of_object(value);
+                (!code && !called && (value::is_opaque_in(value, self.quote) || variable || thought_up))
                     .then_some(Kind::Secret)
             }
         }
     }
+}
+
+/// Whether a value is what an object is called: three words or more of small letters with dashes between, the last of which may be
+/// a number or a digest.
+fn is_name_of_object(value: &str) -> bool {
+    let Some((words, last)) = value.rsplit_once('-') else { return false };
+    let word =
+        |word: &str| (2..=12).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    words.contains('-')
+        && words.split('-').all(word)
+        && (1..=10).contains(&last.len())
+        && last.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// Whether a variable is one of K3s or RKE2.

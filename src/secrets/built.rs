@@ -23,7 +23,7 @@ use crate::sysext::image;
 use crate::sysexts::Selected;
 
 /// Enters what the store remembers; raised when other secrets are found in the same bytes.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 /// Most bytes of a text that are looked at; what is behind is told.
 const MAX_TEXT: u64 = 64 << 20;
 /// First bytes that tell whether a file is a text.

@@ -127,7 +127,8 @@ impl Documents {
             None => {}
         }
         let Some((key, rest)) = text.split_once(':') else { return found };
-        let (key, rest) = (key.trim_matches(['"', '\'']), rest.trim().trim_matches(['"', '\'']));
+        let (key, rest) = (key.trim_matches(['"', '\'']), rest.split(" #").next().unwrap_or(rest));
+        let rest = rest.trim().trim_matches(['"', '\'']);
         if key == "kind" && rest == "Secret" {
             self.secrets.push(indent);
         }
@@ -309,6 +310,11 @@ const PUBLIC: [&str; 56] = [
     "role",
 ];
 
+/// Whether a pair of a name and a text says what a secret is for.
+pub(super) fn says_what_for(key: &str, text: &str) -> bool {
+    is_public(key, text, Section::StringData)
+}
+
 /// Whether an entry says what its secret is for, by its name and a value that opens nothing.
 fn is_public(key: &str, value: &str, section: Section) -> bool {
     let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
@@ -347,9 +353,18 @@ fn is_secret(value: &str, section: Section) -> bool {
         Section::Logins => false,
         Section::Data => {
             let text = decode(value).filter(|bytes| !bytes.is_empty());
+            // What was encoded is meant as it is: a sign at its beginning refers to nothing, unless templates fill it in.
+            let literal = |text: &str| {
+                text.len() >= 4
+                    && text.starts_with(['$', '!', '@', '%', '&', '*', '<', '`'])
+                    && !["${", "{{", "$(", "{%", "<%"].iter().any(|part| text.contains(part))
+                    && !text.ends_with(['>', '@', '%', '`'])
+                    && !is_placeholder(text)
+            };
+            let secret = |text: &str| literal(text) || !public(text);
             !is_elsewhere(value)
                 && !is_placeholder(value)
-                && text.is_some_and(|text| !public(&String::from_utf8_lossy(&text)))
+                && text.is_some_and(|text| secret(&String::from_utf8_lossy(&text)))
         }
     }
 }

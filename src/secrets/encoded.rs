@@ -122,7 +122,7 @@ pub(super) fn may_be_binary(probe: &[u8]) -> bool {
 }
 
 /// xz and zstd; gzip unfolds as it streams.
-fn is_stream(probe: &[u8]) -> bool {
+pub(super) fn is_stream(probe: &[u8]) -> bool {
     probe.starts_with(b"\xfd7zXZ\0") || probe.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
 }
 

@@ -1,6 +1,9 @@
 //! Secrets that are known by their place in a line: arguments of commands, fields of small formats, hashes of passwords.
 
+use std::ops::Range;
+
 use super::assign::Class;
+use super::document::says_what_for;
 use super::effort::Effort;
 use super::kind::{HASHES, Kind, all, is_bootstrap_token};
 use super::token;
@@ -287,7 +290,11 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
             Some(rest) => (at + "password ".len(), rest),
             None => (at, &text[at..]),
         };
-        if !rest.starts_with(['\'', '"']) {
+        // Sentences say so, too, of what is no user.
+        let head = &lower[..lower.find("identified by ").unwrap_or_default()];
+        let sql = ["create user", "alter user", "grant ", "create role", "alter role", "set password", "@"];
+        let is_sql = head.trim().is_empty() || sql.iter().any(|word| head.contains(word));
+        if !rest.starts_with(['\'', '"']) || !is_sql {
             return None;
         }
         let end = rest.get(1..)?.find(['\'', '"', ' ', ';']).map_or(rest.len(), |end| end + 1);
@@ -371,25 +378,23 @@ const PER_WORD: usize = 8;
 fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
     let words = words(line);
-    let is = |text: &str| words.iter().any(|(_, word)| command(word) == text);
-    let reads = READERS.iter().any(|(name, option)| {
-        let options =
-            || words.iter().any(|(_, word)| word == option || *option == "-S" && short(word, 'S').is_some());
-        is(name) && (option.is_empty() || options())
-    });
-    let logins = is("chpasswd");
+    let reader = reader(&words);
+    let reads = reader.is_some();
+    let logins = reader == Some(Reader::Logins);
+    let mut said = if reads { said(line) } else { Vec::new() }.into_iter().peekable();
     let secrets = line.contains("secret");
     // What the command of these words is looked through for.
     let mut active: Vec<(&[&str], Form)> = Vec::new();
-    let (mut named, mut says) = (None, false);
+    let mut named = None;
     let mut waits: Option<Form> = None;
+    let mut literal = false;
     let mut place: Option<(usize, &[&str])> = None;
     for (at, word) in &words {
         if !effort.spend(PER_WORD + active.len()) {
             break;
         }
         if ["|", ";", "&&", "||"].contains(word) {
-            (named, says, waits, place) = (None, false, None, None);
+            (named, waits, place) = (None, None, None);
             active.clear();
             continue;
         }
@@ -397,9 +402,13 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
         if let Some(secret) = word.strip_prefix("pass:").filter(|secret| is_given(secret)) {
             found.push((at + word.len() - secret.len(), Kind::Password));
         }
-        if let Some((_, secret)) = word.strip_prefix("--from-literal=").and_then(|pair| pair.split_once('='))
+        // kubectl(1), `create secret generic --from-literal=NAME=VALUE`, or with a blank.
+        let behind_option = std::mem::replace(&mut literal, *word == "--from-literal").then_some(*word);
+        let pair = word.strip_prefix("--from-literal=").or(behind_option);
+        if let Some((name, secret)) = pair.and_then(|pair| pair.split_once('='))
             && secrets
             && is_given(secret)
+            && !says_what_for(name, secret)
         {
             found.push((at + word.len() - secret.len(), Kind::Password));
         }
@@ -407,6 +416,8 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
             found.extend(given(*at, word, form).map(|at| (at, Kind::Password)));
             continue;
         }
+        while said.next_if(|text| text.end <= *at).is_some() {}
+        let says = said.peek().is_some_and(|text| text.contains(at));
         if (says || named == Some("<<<")) && !word.starts_with(['-', '%']) && *word != "<<<" {
             match login(word) {
                 Some(behind) => found.push((at + behind, Kind::Password)),
@@ -453,7 +464,6 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
                 found.push((*at, Kind::BootstrapToken));
             }
         }
-        says |= ["echo", "printf"].contains(&name) && reads;
         if name == "login" && named.is_some_and(|named| LOGINS.contains(&named)) {
             active.push((&["-p"], Form::Word));
         } else if LOGINS.contains(&name) {
@@ -484,6 +494,78 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
                 _ => {}
             }
         }
+    }
+    found
+}
+
+/// What a command reads from standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// `NAME:PASSWORD`, a line each.
+    Logins,
+    /// A password.
+    Password,
+}
+
+/// Whether one of these words is a command that reads a secret.
+fn reader(words: &[(usize, &str)]) -> Option<Reader> {
+    let is = |text: &str| words.iter().any(|(_, word)| command(word) == text);
+    let reads = READERS.iter().any(|(name, option)| {
+        let options =
+            || words.iter().any(|(_, word)| word == option || *option == "-S" && short(word, 'S').is_some());
+        is(name) && (option.is_empty() || options())
+    });
+    reads.then(|| if is("chpasswd") { Reader::Logins } else { Reader::Password })
+}
+
+/// The command that reads a here-document which begins in a line, and the word that ends it.
+pub(super) fn here_document(line: &str) -> Option<(Reader, &str)> {
+    let (before, end) = line.split_once("<<").filter(|(_, end)| !end.starts_with('<'))?;
+    let word = end.trim_start_matches(['-', ' ', '~']).split([' ', '|', ';', '>']).next()?;
+    let word = word.trim_matches(['"', '\'', '\\']);
+    let own = before.rsplit([';', '|', '&']).next().unwrap_or(before);
+    let next =
+        || end.split_once('|').map(|(_, next)| next.split([';', '|', '&', '>']).next().unwrap_or(next));
+    let reader = reader(&words(own)).or_else(|| reader(&words(next()?)))?;
+    (!word.is_empty()).then_some((reader, word))
+}
+
+/// What `echo` and `printf` say to a command that reads a secret: their texts as far as the pipe. One pass over the line; quotes
+/// count from the command on, for the whole may stand in quotes of YAML or of `sh -c`.
+fn said(line: &str) -> Vec<Range<usize>> {
+    let bytes = line.as_bytes();
+    // Where the next sign stands, outside of quotes, that ends a command.
+    let end = |from: usize| {
+        let (mut at, mut quote) = (from, None);
+        while at < bytes.len() {
+            match (bytes[at], quote) {
+                (b'\\', _) => at += 1,
+                (byte, Some(open)) if byte == open => quote = None,
+                (_, Some(_)) => {}
+                (b'"' | b'\'', None) => quote = Some(bytes[at]),
+                (b'|' | b';' | b'&' | b')' | b'`', None) => return at,
+                _ => {}
+            }
+            at += 1;
+        }
+        bytes.len()
+    };
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(start) =
+        ["echo ", "printf "].iter().filter_map(|name| Some(line[from..].find(name)? + name.len())).min()
+    {
+        let start = from + start;
+        let stop = end(start);
+        from = stop;
+        if bytes.get(stop) == Some(&b'|') && bytes.get(stop + 1) != Some(&b'|') {
+            from = end(stop + 1);
+            let from = super::floor(line, from);
+            if reader(&words(&line[stop + 1..from])).is_some() {
+                found.push(start..stop);
+            }
+        }
+        from = super::floor(line, from);
     }
     found
 }
@@ -522,7 +604,15 @@ fn given(at: usize, value: &str, form: Form) -> Option<usize> {
             let (_, secret) = field.split_once('=')?;
             is_given(secret).then_some(at + secret.as_ptr() as usize - value.as_ptr() as usize)
         }
-        Form::Word | Form::Joined => is_given(value).then_some(at),
+        // `zip -P` is followed by the archive where the password is asked for.
+        Form::Word => (is_given(value) && !value.ends_with(".zip")).then_some(at),
+        // Long options with one dash that somebody took for those of mysql(1): `-port=3307`, `-prod`.
+        Form::Joined => {
+            let long = ["ort", "rod", "rotocol", "rint"].iter().any(|rest| {
+                value.strip_prefix(rest).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', '-']))
+            });
+            (is_given(value) && !long).then_some(at)
+        }
     }
 }
 

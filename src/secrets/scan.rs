@@ -18,7 +18,7 @@ use super::encoded::{self, Forgiving, Inside, LEAST, MAX_UNFOLDED};
 use super::kind::{
     AUTHS, CONTAINERD_LOGIN, KEYED, Kind, WEB_KEY, all, base64, base64_url, is_bootstrap_token, is_web_token,
 };
-use super::lines::{self, Name};
+use super::lines::{self, Name, Reader};
 use super::triggers::{Look, Seen};
 use super::{token, value};
 use crate::report::Severity;
@@ -125,6 +125,11 @@ fn at_depth(path: &str, reader: &mut dyn Read, depth: usize, effort: &Effort) ->
             None => of_text(path, bytes.as_slice(), depth, effort),
         };
     }
+    // Nobody unpacks what is packed so often.
+    if depth == MAX_DEPTH && (probe.starts_with(&[0x1f, 0x8b]) || encoded::is_stream(&probe)) {
+        effort.run_out();
+        return Ok(Vec::new());
+    }
     if probe.contains(&0) {
         return Ok(Vec::new());
     }
@@ -225,8 +230,8 @@ struct Scanner<'s> {
     block: Block,
     /// Whether a line of .netrc named a machine.
     netrc: bool,
-    /// Where a list of logins ends that a script hands to chpasswd(8).
-    logins_until: Option<String>,
+    /// Where a list of logins, or a password, ends that a script hands to a command, such as chpasswd(8).
+    logins_until: Option<(Reader, String)>,
     /// The first line that is not empty, if it is one word: its number, its column and the word.
     only: Option<(usize, usize, String)>,
     /// Whether there is more than that.
@@ -425,7 +430,7 @@ impl<'s> Scanner<'s> {
             self.netrc |= names;
             self.hits.extend(secret.filter(|_| self.netrc).map(|byte| here.at(byte, Kind::Password)));
         }
-        self.logins(text, indent, &here);
+        self.logins(text, indent, &here, &seen);
         self.pairs(&here, &seen);
         if !continued && self.places.is_about(line, &seen) {
             let placed = self.places.line(line, &|byte, kind| here.at(byte, kind));
@@ -443,23 +448,27 @@ impl<'s> Scanner<'s> {
         self.seen = seen;
     }
 
-    /// The lines that a script hands to chpasswd(8) as they stand: `chpasswd <<EOF`.
-    fn logins(&mut self, text: &str, indent: usize, here: &Line<'_>) {
-        if let Some(end) = &self.logins_until {
-            match text == end {
-                true => self.logins_until = None,
-                false => {
+    /// The lines that a script hands to a command as they stand: `chpasswd <<EOF`.
+    fn logins(&mut self, text: &str, indent: usize, here: &Line<'_>, seen: &Seen) {
+        if let Some((reader, end)) = self.logins_until.take() {
+            if *text == end {
+                return;
+            }
+            match reader {
+                Reader::Logins => {
                     let login = lines::login(text);
                     self.hits.extend(login.map(|behind| here.at(indent + behind, Kind::Password)));
+                    self.logins_until = Some((reader, end));
+                }
+                // What is read is the first line.
+                Reader::Password => {
+                    self.hits.extend(value::is_given(text).then(|| here.at(indent, Kind::Password)));
                 }
             }
-        } else if text.contains("chpasswd")
-            && let Some((_, end)) = text.split_once("<<")
-            && !end.starts_with('<')
+        } else if seen.any(&[Look::Command])
+            && let Some((reader, end)) = lines::here_document(text)
         {
-            let word = end.trim_start_matches(['-', ' ', '~']).split_whitespace().next().unwrap_or_default();
-            let word = word.trim_matches(['"', '\'', '\\', '|', ';']);
-            self.logins_until = (!word.is_empty()).then(|| word.to_owned());
+            self.logins_until = Some((reader, end.to_owned()));
         }
     }
 
@@ -740,6 +749,8 @@ fn first_digits(text: &str) -> Option<bool> {
             .is_some_and(|(name, _)| all(name, |b| b.is_ascii_alphanumeric() || b == b'-'));
         match () {
             _ if header => {}
+            // As examples cut a key short.
+            _ if line.contains("XXXXXX") || line.contains("xxxxxx") => return Some(false),
             _ => return Some(digits >= 16),
         }
     }
@@ -755,7 +766,13 @@ fn url_passwords(line: &str) -> Vec<usize> {
         let (user, _) = rest[..end].rsplit_once('@')?;
         let secret = match user.split_once(':') {
             Some((_, password)) => {
-                let filled = password.starts_with(['$', '{', '<', '*', '%', '(']) || password.contains("${");
+                // `%21` is a sign, `%s` and `%(name)s` are places to fill in.
+                let escape = |text: &str| {
+                    text.len() >= 3 && text.bytes().skip(1).take(2).all(|byte| byte.is_ascii_hexdigit())
+                };
+                let filled = password.starts_with(['$', '{', '<', '*', '('])
+                    || password.starts_with('%') && !escape(password)
+                    || password.contains("${");
                 password.len() >= 3 && !filled && !value::is_placeholder(password)
             }
             None => user.len() >= 16 && value::is_opaque(user),

@@ -320,6 +320,13 @@ fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
         "eyJhbGciOiJI.",
         "wpa_passphrase a ",
         "password: hunterXYZ12 ",
+        "echo a | sudo -S x ; ",
+        "echo ' | sudo -S ",
+        "echo a; sudo -S ",
+        "password_1_",
+        "kubectl secret --from-literal a=b ",
+        "sudo -S <<E |",
+        "a <<",
         &bomb,
     ] {
         let text = |bytes: usize| unit.repeat((bytes / unit.len()).max(1));
@@ -592,5 +599,87 @@ fn no_excerpt_of_two_planted_secrets_in_a_line_shows_a_part_of_either() {
             let both = format!("{line} {second}");
             [secret, other].into_iter().for_each(|secret| shows_nothing_of(secret, &both));
         }
+    }
+}
+
+/// The second break run of issue 15: what refused builds without need.
+#[test]
+fn what_is_said_beside_a_reader_and_what_names_something_else_is_no_secret() {
+    for (path, text) in [
+        ("a.sh", "echo 'Opening luks volume1'; cryptsetup open /dev/sda2 root\n"),
+        ("a.sh", "[ -b /dev/sda2 ] || { echo \"no device yet\"; exit 1; }; cryptsetup open /dev/sda2 root\n"),
+        ("a.sh", "echo \"Formatting /dev/sda2\" && cryptsetup luksFormat /dev/sda2 /etc/key1\n"),
+        (
+            "a.sh",
+            "echo \"Logging in to registry1\" && cat /run/t | docker login -u a --password-stdin r.io\n",
+        ),
+        ("a.sh", "sudo -S echo hello1\n"),
+        ("a.sh", "echo \"first1 of all\" || true; cat /run/p | sudo -S true\n"),
+        ("a.sh", "printf 'done with step2\\n' >&2; passwd --stdin core < /run/p\n"),
+        ("a.sh", "echo hello1 | tee /run/log; cryptsetup open /dev/sda2 root\n"),
+        (
+            "a.yaml",
+            "checksum/secret: 3f9a0c7be2418d56f07a9bc1e4d2385a60b7f1c9d8e3425a7b6c0f1e9d8a4b3c\nchecksum/config-secret: 3f9a0c7be2418d56f07a9bc1e4d2385a\n",
+        ),
+        ("a.sh", "openssl req -x509 -passout pass: -subj /CN=x -keyout k.pem\n"),
+        (
+            "a.sh",
+            "kubectl create secret generic x --from-literal=username=admin1 --from-literal=type=git1 --from-literal name=repository1\n",
+        ),
+        ("a.env", "AZURE_KEY_VAULT_SECRET=app-db-pw2\n"),
+        ("a.yaml", "secret: my-tls-cert-a1b2c3\nimagePullSecret: the-pull-secret-7f9c\n"),
+        ("a.sh", "echo \"PASS: test1\"\nprintf 'PASS: test_of_2\\n'\n"),
+        ("README.md", "Each node is identified by 'name1', and a user is identified by \"id42\".\n"),
+        ("a.sh", "zip -P out.zip -r dir\nmysql -prod-db1\nmysql -port=3307 -u app\n"),
+        (
+            "a.txt",
+            "-----BEGIN PRIVATE KEY-----\nMIIEXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX\n-----END PRIVATE KEY-----\n",
+        ),
+        ("a.yaml", "password: argon2id\npassword: bcrypt\n"),
+        ("a.sh", "cat <<EOF | sudo tee /etc/x\nhunterXYZ12\nEOF\n"),
+        ("a.sh", "cryptsetup open /dev/sda2 root; cat <<EOF >/etc/motd\nWelcome2all\nEOF\n"),
+        ("a.js", "token: decode1(foo,\n  bar)\npassword: getPass1(req),\n"),
+        (
+            "a.sh",
+            "helm install x --set auth.password=$PW --docker-password=${PW} --password=string --password=PASSWORD\n",
+        ),
+        (
+            "a.yaml",
+            "password2: ''\ntoken_1: \"$TOKEN\"\nTOKEN_PROD=${TOKEN}\nkey1: somebody2\nvalue_2: other\n",
+        ),
+        (
+            "a.yaml",
+            "kind: Secret # of nobody\ndata:\n  a: \"{{ .x }}\"\n  b: PHBhc3N3b3JkPg==\n  c: JHtQQVNTfQ==\n",
+        ),
+        ("a.txt", "http://me:%s@h.example http://me:%(password)s@h.example\n"),
+    ] {
+        assert_eq!(hits(path, text), [], "{text}");
+    }
+}
+
+/// The same run: what was missed.
+#[test]
+fn numbers_suffixes_signs_and_here_documents_hide_no_secret() {
+    let missed = planted::missed().into_iter().filter(|Planted(_, path, text)| hits(path, text).is_empty());
+    assert_eq!(missed.map(|Planted(name, ..)| name).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn a_file_that_is_packed_seven_times_is_told_as_unread() {
+    let told = |bytes: &[u8]| hits("/x", bytes).iter().any(|(.., kind)| *kind == Kind::Unread);
+    let raw = |bytes: &[u8]| {
+        let mut out = Vec::new();
+        flate2::read::GzEncoder::new(bytes, flate2::Compression::default()).read_to_end(&mut out).unwrap();
+        out
+    };
+    let times = |pack: &dyn Fn(&[u8]) -> Vec<u8>, count: usize| {
+        (0..count).fold(b"password: hunterXYZ12\n".to_vec(), |bytes, _| pack(&bytes))
+    };
+    for pack in
+        [&raw as &dyn Fn(&[u8]) -> Vec<u8>, &planted::xz_of, &|bytes| zstd::encode_all(bytes, 3).unwrap()]
+    {
+        assert_eq!(hits("/x", times(pack, 6)).len(), 1);
+        assert!(!told(&times(pack, 6)));
+        assert!(told(&times(pack, 7)));
     }
 }

@@ -50,7 +50,7 @@ const TO_FILL_IN: [&str; 40] = [
 ];
 
 /// Words that open nothing that is not open already: defaults that everybody tries first, types, and what is no value.
-const COMMON: [&str; 94] = [
+const COMMON: [&str; 101] = [
     "",
     "0",
     "1",
@@ -129,6 +129,14 @@ const COMMON: [&str; 94] = [
     "true",
     "value",
     "yes",
+    // How passwords are hashed.
+    "argon2",
+    "argon2i",
+    "argon2id",
+    "bcrypt",
+    "scrypt",
+    "yescrypt",
+    "pbkdf2",
     // What a password is called, in the texts of user interfaces.
     "passwort",
     "kennwort",

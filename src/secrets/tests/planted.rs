@@ -53,8 +53,11 @@ fn zlib(text: &str) -> Vec<u8> {
     out
 }
 fn xz(text: &str) -> Vec<u8> {
+    xz_of(text.as_bytes())
+}
+pub fn xz_of(bytes: &[u8]) -> Vec<u8> {
     let mut writer = liblzma::write::XzEncoder::new(Vec::new(), 6);
-    writer.write_all(text.as_bytes()).unwrap();
+    writer.write_all(bytes).unwrap();
     writer.finish().unwrap()
 }
 fn base32(bytes: &[u8]) -> String {
@@ -462,4 +465,49 @@ pub fn others() -> Vec<Planted> {
         p("behind a public entry", format!("kind: Secret\nstringData:\n  namespace: x\n  type: git\n  url: https://me:{word}@h.example\n")),
         p("in a Secret beside public entries", format!("kind: Secret\nstringData:\n  type: git\n  password: {word}\n")),
     ]
+}
+
+/// What a second break run on the scanner brought in, and its siblings.
+#[rustfmt::skip]
+pub fn missed() -> Vec<Planted> {
+    let word = "OpenSesameNow";
+    let mut planted = vec![
+        p("PASSWORD_1", "PASSWORD_1=hunterXYZ12\n"),
+        p("password2", "password2: hunterXYZ12\n"),
+        p("DB_PASSWORD_PROD", format!("DB_PASSWORD_PROD={word}\n")),
+        p("db-password-prod", "db-password-prod: hunterXYZ12\n"),
+        p("TOKEN_2", "TOKEN_2=q7Zk2Xv9Lm4Rt8Bw\n"),
+        p("apiKeyNew1", "api_key_new_1: q7Zk2Xv9Lm4Rt8Bw\n"),
+        p("secret2 in JSON", "{\"secret2\": \"q7Zk2Xv9Lm4Rt8Bw\"}\n"),
+        p("bracket", "DB_PASSWORD=Zk2(XqLm77w\n"),
+        p("bracket in the middle", "DB_PASSWORD=Zk2[X]qLm77w\n"),
+        p("bracket in YAML", "password: Zk2{XqLm77w\n"),
+        p("bracket of a token", "API_TOKEN=Zk2)XqLm77w\n"),
+        p("; in YAML", "password: a1;Zk2XqLm\n"),
+        p("& in a variable", "DB_PASSWORD=q7&Zk2Xv9\n"),
+        p("kind with a remark", format!("kind: Secret # of the database\ndata:\n  a: {}\n", b64("hunter22"))),
+        p("%21 in a URL", "postgres://app:%21Zk2XqLm@db/x\n"),
+        p("--password=", "x --password=correcthorse --verbose\n"),
+        p("--docker-password=", "kubectl create secret docker-registry x --docker-username=me --docker-password=correcthorse --docker-email=a@b\n"),
+        p("helm --set", "helm install x chart --set auth.password=correcthorse --wait\n"),
+        p("helm --set of many", "helm install x chart --set auth.user=me,auth.password=correcthorse --wait\n"),
+        p("helm --set-string", "helm upgrade x chart --set-string auth.rootPassword=correcthorse -n y\n"),
+        p("--from-literal with a blank", format!("kubectl create secret generic x --from-literal a={word}\n")),
+        p("--from-literal of a user's password", format!("kubectl create secret generic x --from-literal=password={word}\n")),
+        p("cryptsetup <<EOF", format!("cryptsetup luksFormat /dev/vdb - <<EOF\n{word}\nEOF\n")),
+        p("sudo -S <<EOF", format!("sudo -S systemctl restart x <<'EOF'\n{word}\nEOF\n")),
+        p("passwd --stdin <<EOF", format!("passwd --stdin core <<-EOF\n\t{word}\n\tEOF\n")),
+        p("cat <<EOF | cryptsetup", format!("cat <<EOF | cryptsetup open /dev/vdb data -\n{word}\nEOF\n")),
+        p("echo | in quotes of YAML", format!("command: \"echo {word} | sudo -S true\"\n")),
+        p("echo in sh -c", format!("sh -c 'echo \"{word}\" | cryptsetup open /dev/vdb data -'\n")),
+        p("echo behind another", format!("echo starting; echo {word} | sudo -S true\n")),
+        p("echo with ; in quotes", "echo 'Open;Sesame1' | sudo -S true\n"),
+        p("IDENTIFIED BY in its own line", format!("CREATE USER app\n  IDENTIFIED BY '{word}';\n")),
+        p("GRANT", format!("GRANT ALL ON *.* TO 'a'@'%' IDENTIFIED BY '{word}';\n")),
+        p("mysql -p", "mysql -produkt7Zk2\n"),
+    ];
+    for text in ["$ecret123", "!ecret123", "@ecret123", "%ecret123", "&ecret123", "*ecret123", "<ecret123"] {
+        planted.push(p("decoded sign", format!("kind: Secret\ndata:\n  a: {}\n", b64(text))));
+    }
+    planted
 }
