@@ -434,7 +434,9 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     let empty = name == "pass" && colon && line[at + 1..].trim_start().starts_with('-');
     // What a test says that it came to.
     let passed = name == "PASS" && colon && ["echo ", "printf "].iter().any(|says| ahead.contains(says));
-    if empty || passed {
+    // The label of a device (RFC 7512, §2.3).
+    let label = name == "token" && ahead.contains("pkcs11:");
+    if empty || passed || label {
         return None;
     }
     // Values of Helm's charts, as its command is given them.
@@ -540,7 +542,8 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     let length = match rest.as_bytes().get(length) {
         Some(b';' | b'&') if quote.is_none() && length < 4 && matches!(tie, Tie::Sign | Tie::Variable) => {
             let whole = rest.find(char::is_whitespace).unwrap_or(rest.len());
-            let own = line[..start].trim_matches([' ', '\t', '-']).is_empty()
+            let own = start <= MAX_BEFORE
+                && line[..start].trim_matches([' ', '\t', '-']).is_empty()
                 && rest[whole..].trim_start().is_empty()
                 && value::is_opaque(&rest[..whole])
                 && !rest[..whole].contains(['=', '"', '\'', '`', '<', '>', '|', '$', '(']);
@@ -554,6 +557,10 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         true => value.trim_end_matches(['}', ']']),
         false => value,
     };
+    // A verb, and no name: `pass "successfully built"`, `we pass "-subj"`.
+    if name == "pass" && tie == Tie::Beside && (value.contains(' ') || value.starts_with('-')) {
+        return None;
+    }
     let behind = rest[length..].trim_start_matches(['"', '\'', '`']).trim();
     let from = super::floor(line, start.saturating_sub(MAX_BEFORE));
     let before = line[from..start].trim_matches([' ', '\t', '-', '"', '\'']);

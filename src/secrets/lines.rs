@@ -550,22 +550,24 @@ fn said(line: &str) -> Vec<Range<usize>> {
         }
         bytes.len()
     };
+    let says = ["echo ", "printf "]
+        .map(|name| memchr::memmem::find_iter(bytes, name).map(|at| at + name.len()).collect::<Vec<_>>());
+    let mut starts = says.concat();
+    starts.sort_unstable();
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(start) =
-        ["echo ", "printf "].iter().filter_map(|name| Some(line[from..].find(name)? + name.len())).min()
-    {
-        let start = from + start;
+    for start in starts {
+        if start < from {
+            continue;
+        }
         let stop = end(start);
         from = stop;
         if bytes.get(stop) == Some(&b'|') && bytes.get(stop + 1) != Some(&b'|') {
             from = end(stop + 1);
-            let from = super::floor(line, from);
-            if reader(&words(&line[stop + 1..from])).is_some() {
+            if line.get(stop + 1..from).is_some_and(|next| reader(&words(next)).is_some()) {
                 found.push(start..stop);
             }
         }
-        from = super::floor(line, from);
     }
     found
 }

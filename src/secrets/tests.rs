@@ -651,6 +651,8 @@ fn what_is_said_beside_a_reader_and_what_names_something_else_is_no_secret() {
             "a.yaml",
             "kind: Secret # of nobody\ndata:\n  a: \"{{ .x }}\"\n  b: PHBhc3N3b3JkPg==\n  c: JHtQQVNTfQ==\n",
         ),
+        ("a.sh", "pass \"successfully built server\"\n# we pass \"-subj1\" as an argument\n"),
+        ("a.md", "pkcs11:model=IBM%20EP11Tok;serial=93AAA1XX22347171;token=IBM%20OS%20PKCS%2311\n"),
         ("a.txt", "http://me:%s@h.example http://me:%(password)s@h.example\n"),
     ] {
         assert_eq!(hits(path, text), [], "{text}");
