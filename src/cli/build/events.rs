@@ -80,7 +80,7 @@ pub struct EventLog {
 }
 
 struct Out {
-    /// Nothing once the reader is gone.
+    /// Nothing once the reader is gone or the end was told: fetches go on while an interrupt ends the process.
     writer: Option<Box<dyn Write + Send>>,
     /// When each running fetch was last told of.
     told: BTreeMap<String, Instant>,
@@ -149,6 +149,24 @@ impl Observer for EventLog {
             // Whoever wanted to know of the build is no reason to end it.
             out.writer = None;
             tell!("events: {error}; no more of them are written, the build goes on");
+        } else if matches!(event, Event::BuildDone { .. } | Event::BuildFailed { .. }) {
+            out.writer = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An interrupt was told of, and a fetch went on until the process was gone: its progress was the last that was told.
+    #[test]
+    fn nothing_is_told_after_the_end() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let log = EventLog::open(&Target::File(path.to_path_buf())).unwrap();
+        log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });
+        log.notice(Event::FetchWaiting { id: "late" });
+        let told = std::fs::read_to_string(&path).unwrap();
+        assert!(told.ends_with('\n') && told.lines().count() == 1 && !told.contains("late"), "{told}");
     }
 }

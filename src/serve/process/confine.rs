@@ -10,6 +10,8 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
@@ -27,6 +29,9 @@ use crate::store::directory_of;
 
 /// The newest landlock whose rules are known here (Linux 6.12); older kernels enforce what they know of them.
 const NEWEST: ABI = ABI::V6;
+
+/// How long threads that end are waited for: the kernel needs a moment, on a machine that hardly runs a long one.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// Why the server cannot be confined as it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -127,11 +132,22 @@ impl Confinement {
     /// # Errors
     /// [`Error::Threads`] when that comes too late.
     pub fn apply(self) -> Result<Confined, Error> {
-        let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-        if threads > 1 {
-            return Err(Error::Threads(threads));
+        self.apply_within(LEAVING)
+    }
+
+    /// A thread that has done its work is there for a moment still, joined or not: it is waited for.
+    fn apply_within(self, patience: Duration) -> Result<Confined, Error> {
+        let started = Instant::now();
+        loop {
+            let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+            if threads <= 1 {
+                return self.apply_to_thread();
+            }
+            if started.elapsed() >= patience {
+                return Err(Error::Threads(threads));
+            }
+            thread::sleep(Duration::from_millis(1));
         }
-        self.apply_to_thread()
     }
 
     fn apply_to_thread(self) -> Result<Confined, Error> {
@@ -314,7 +330,9 @@ mod tests {
 
     #[test]
     fn a_process_with_threads_is_not_confined_by_halves() {
-        let refused = thread::scope(|scope| scope.spawn(|| Confinement::default().apply()).join().unwrap());
+        let refused = thread::scope(|scope| {
+            scope.spawn(|| Confinement::default().apply_within(Duration::ZERO)).join().unwrap()
+        });
         assert!(matches!(refused, Err(Error::Threads(2..))), "{refused:?}");
     }
 }
