@@ -39,11 +39,6 @@ use crate::report::{Finding, Place, Severity, Source};
 use crate::sysexts::Selected;
 use crate::yaml::decode::Spanned;
 
-/// The last place at or before `at` where a character begins.
-fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
-}
-
 /// Gathers what is found, and which of what the recipe allows was needed.
 #[derive(Debug)]
 pub struct Judge {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::schema::{Key, Plain, Schema, Type};
 use super::spec::Spec;
-use crate::report::{Place, Source};
+use crate::report::{Place, Source, floor};
 use crate::yaml::Position;
 
 /// A value with its origin.
@@ -293,10 +293,7 @@ impl Text {
             let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
             std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
         });
-        let mut offset = offset.min(text.len());
-        while !text.is_char_boundary(offset) {
-            offset -= 1;
-        }
+        let offset = floor(text, offset);
         let line = lines.partition_point(|start| *start <= offset);
         let column = text[lines[line - 1]..offset].chars().count() + 1;
         Place { source: self.source.clone(), line, column }

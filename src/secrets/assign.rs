@@ -4,6 +4,7 @@
 use super::effort::Effort;
 use super::kind::{Kind, decode};
 use super::value::{self, MAX_VALUE};
+use crate::report::floor;
 
 /// Names end here, in bytes; the rest of a longer one is not looked at.
 const MAX_NAME: usize = 96;
@@ -424,7 +425,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     while blank(byte(at)) {
         at += 1;
     }
-    let ahead = &line[super::floor(line, start.saturating_sub(MAX_BEFORE))..start];
+    let ahead = &line[floor(line, start.saturating_sub(MAX_BEFORE))..start];
     // Helm's digest of what a pod reads, so that the pod restarts with it: `checksum/secret`.
     if ahead.ends_with("checksum/") {
         return None;
@@ -481,7 +482,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         (b'"' | b'\'', _) => Tie::Beside,
         _ => {
             // What is before the name, as far as such lines go.
-            let from = super::floor(line, start.saturating_sub(MAX_BEFORE));
+            let from = floor(line, start.saturating_sub(MAX_BEFORE));
             let before = line[from..start].trim_end();
             let setter =
                 before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-')).unwrap_or_default();
@@ -523,10 +524,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         quote = Some(byte(at));
         at += 1;
     }
-    let mut stop = (at + MAX_VALUE).min(line.len());
-    while !line.is_char_boundary(stop) {
-        stop -= 1;
-    }
+    let stop = floor(line, at + MAX_VALUE);
     let rest = line.get(at..stop)?;
     let length = match quote {
         Some(quote) => rest.bytes().position(|byte| byte == quote || byte == b'\\').unwrap_or(rest.len()),
@@ -562,7 +560,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         return None;
     }
     let behind = rest[length..].trim_start_matches(['"', '\'', '`']).trim();
-    let from = super::floor(line, start.saturating_sub(MAX_BEFORE));
+    let from = floor(line, start.saturating_sub(MAX_BEFORE));
     let before = line[from..start].trim_matches([' ', '\t', '-', '"', '\'']);
     let first = from == 0 && (before.is_empty() || before == "export" || before.starts_with('#'));
     let alone = first && (behind.is_empty() || behind.starts_with('#') || [",", ";", "\\"].contains(&behind));

@@ -21,7 +21,7 @@ use super::kind::{
 use super::lines::{self, Name, Reader};
 use super::triggers::{Look, Seen};
 use super::{token, value};
-use crate::report::Severity;
+use crate::report::{Severity, floor};
 
 /// A file with a zero among so many first bytes is no text (git's own rule).
 const PROBE: usize = 8000;
@@ -715,12 +715,12 @@ fn heads(line: &str) -> Vec<(usize, &str)> {
     const MAX_REST: usize = 2048;
     let mut heads = Vec::new();
     for (at, begin) in line.match_indices("BEGIN ").chain(line.match_indices("begin ")) {
-        let from = super::floor(line, at.saturating_sub(MAX_LABEL));
+        let from = floor(line, at.saturating_sub(MAX_LABEL));
         let before = line[from..at].trim_end_matches(' ');
         let outside = before.trim_end_matches(DASHES);
         let rest = &line[at + begin.len()..];
-        let rest = &rest[..super::floor(rest, MAX_REST)];
-        let Some(end) = rest[..super::floor(rest, MAX_LABEL + 1)].find(DASHES) else { continue };
+        let rest = &rest[..floor(rest, MAX_REST)];
+        let Some(end) = rest[..floor(rest, MAX_LABEL + 1)].find(DASHES) else { continue };
         let label = rest[..end].to_ascii_uppercase();
         let rest = rest[end..].trim_start_matches("-crypt-v2 client key");
         let rest = rest.trim_start_matches(DASHES).trim_start_matches(' ');
@@ -735,7 +735,7 @@ fn heads(line: &str) -> Vec<(usize, &str)> {
 /// Whether a text goes on as the digits of a key do; nothing where it says no more than a header.
 fn first_digits(text: &str) -> Option<bool> {
     // Line ends that JSON spells out, and what programs and comments put in front.
-    let text = &text[..super::floor(text, 2048)];
+    let text = &text[..floor(text, 2048)];
     let text: Cow<'_, str> = match text.contains('\\') {
         true => text.replace("\\n", "\n").replace("\\r", "").into(),
         false => text.into(),

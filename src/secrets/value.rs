@@ -262,18 +262,16 @@ fn is_plain_behind(value: &str, quote: Option<u8>) -> bool {
                 && !rest.contains("%s")
         }
         // A file, a package, a place to fill in.
-        b'@' => {
-            !value.ends_with('@') && rest.len() >= 5 && !rest.contains(['/', '.', '@']) && !name_alone(rest)
-        }
+        b'@' => !value.ends_with('@') && rest.len() >= 5 && !rest.contains(['/', '.', '@']) && !is_name(rest),
         // A tag of YAML has no digits.
-        b'!' => rest.len() >= 4 && !name_alone(rest) && !rest.contains(' '),
+        b'!' => rest.len() >= 4 && !is_name(rest) && !rest.contains(' '),
         b'<' => !value.contains('>') && rest.len() >= 4 && !rest.contains([' ', '%', '?']),
-        b'&' | b'*' => rest.len() >= 5 && !name_alone(rest) && !rest.contains(' '),
+        b'&' | b'*' => rest.len() >= 5 && !is_name(rest) && !rest.contains(' '),
         _ => false,
     }
 }
 
-fn name_alone(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_-".contains(&byte))
 }
 

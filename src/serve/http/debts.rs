@@ -57,7 +57,7 @@ impl Debts {
     pub fn is_ours(&self) -> bool {
         let known = lock(&self.0);
         let mut answers = known.iter().filter_map(Weak::upgrade);
-        answers.any(|debt| matches!(*lock(&debt), State { is_ours: true, pieces: 0, has_no_end: false, .. }))
+        answers.any(|debt| lock(&debt).is_to_be_given())
     }
 
     /// Whether the client has taken nothing of an answer for so long.
@@ -67,9 +67,14 @@ impl Debts {
 }
 
 impl State {
+    /// Whether the client waits for something that this server is still to give it.
+    fn is_to_be_given(&self) -> bool {
+        matches!(self, State { is_ours: true, pieces: 0, has_no_end: false, .. })
+    }
+
     fn is_overdue(&self, window: Duration) -> bool {
         let window = match self {
-            State { is_ours: true, pieces: 0, has_no_end: false, .. } => return false,
+            _ if self.is_to_be_given() => return false,
             State { is_ours: true, pieces: 0, .. } => window.max(SILENCE),
             _ => window,
         };
