@@ -10,8 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use prebake::digest::Sha256;
-use prebake::manifest::{FILE_NAME, File, Manifest, Role, SCHEMA};
+use prebake::base::digest::Sha256;
+use prebake::tree::manifest::{FILE_NAME, File, Manifest, Role, SCHEMA};
 
 mod race;
 

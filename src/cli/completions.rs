@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::Cli;
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// Print the completions for a shell
 ///

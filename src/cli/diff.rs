@@ -8,14 +8,14 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::bundle::DemandArgs;
+use super::demand::DemandArgs;
 use super::project::StoreArg;
-use crate::bundle::policy::Taken;
-use crate::diff::{
+use crate::base::error::{Exit, Result};
+use crate::tree::bundle::policy::Taken;
+use crate::tree::diff::{
     Boot, Change, Contents, Difference, Entry, Lines, Machines, Published, Side, Version, compare,
 };
-use crate::error::{Exit, Result};
-use crate::tree::Tree;
+use crate::tree::open::Tree;
 
 /// Most lines of a section that are shown to people; `--json` has them all.
 const MOST: usize = 60;
@@ -248,7 +248,7 @@ fn entry(entry: &Entry) -> String {
     format!("{kind} {mode:04o}{size}{digest}{target}")
 }
 
-fn short(digest: &crate::digest::Sha256) -> String {
+fn short(digest: &crate::base::digest::Sha256) -> String {
     digest.to_string()[..8].to_owned()
 }
 

@@ -10,16 +10,16 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::project::block_on;
 use super::status::ServerArgs;
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::serve::endpoint::explain::{Explanation, explain};
 use crate::serve::endpoint::routes::{Request, World};
-use crate::serve::lan::loaders::Loaders;
+use crate::serve::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
 use crate::serve::site::content::{Additions, Content};
 use crate::serve::site::datadir::Settings;
 use crate::serve::site::labels::{Labels, normal_mac};
-use crate::tree::Tree;
+use crate::tree::open::Tree;
 
 /// Say which group and profile a machine gets, why, and what it would be sent
 ///

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
-use crate::build::{Inputs, Limits};
-use crate::error::Result;
+use crate::bake::build::{Inputs, Limits};
+use crate::base::error::Result;
 
 /// Bring everything that a recipe's lock names into the store, verified
 ///

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use super::table::Table;
-use crate::build::{Inputs, Limits};
-use crate::digest::Sha256;
-use crate::error::Result;
-use crate::lock::{Error, Lock, Trust};
-use crate::openpgp::Fingerprint;
-use crate::recipe::VersionWish;
+use crate::bake::build::{Inputs, Limits};
+use crate::bake::recipe::VersionWish;
+use crate::base::digest::Sha256;
+use crate::base::error::Result;
 use crate::store::Object;
+use crate::tree::lock::{Error, Lock, Trust};
+use crate::trust::openpgp::Fingerprint;
 
 /// Write the lock of a recipe: the exact, verified inputs that builds use
 ///

@@ -7,7 +7,7 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
 use super::Cli;
-use crate::error::{Advice, Exit, Result};
+use crate::base::error::{Advice, Exit, Result};
 use crate::store;
 
 /// Print a manual page, or write one for each verb

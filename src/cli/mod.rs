@@ -1,5 +1,7 @@
 //! The command line: one file a verb, one `Args` struct each. The only room that prints.
 
+pub mod demand;
+
 // First, for its macros.
 #[macro_use]
 mod say;
@@ -33,8 +35,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::hint::Options;
-use crate::error::{Error, Exit, Result};
-use crate::unfinished;
+use crate::base::error::{Error, Exit, Result};
+use crate::base::unfinished;
 
 /// Turns a recipe into prebaked Flatcar artifacts and serves them to machines
 ///

@@ -9,17 +9,17 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::project::{DeliveryArgs, ProjectArgs};
-use crate::build::{Blueprint, Project};
-use crate::compile;
-use crate::early;
-use crate::error::{Advice, Exit, Result};
-use crate::lock;
-use crate::manifest::Role;
-use crate::output::Contents;
-use crate::publish::{self, Draft};
-use crate::resolve::{self, Stock};
+use crate::bake::blueprint::Blueprint;
+use crate::bake::build::Project;
+use crate::bake::outputs::Contents;
+use crate::bake::resolve::{self, Stock};
+use crate::bake::{compile, early};
+use crate::base::error::{Advice, Exit, Result};
 use crate::source::fetch::{Check, Want};
 use crate::store::{Object, Store};
+use crate::tree::lock;
+use crate::tree::manifest::Role;
+use crate::tree::publish::{self, Draft};
 
 /// Version of what `--json` prints; raised when the meaning of a field changes.
 const SCHEMA: u32 = 1;
@@ -138,7 +138,10 @@ impl PlanArgs {
         let forecast = self.forecast(&project, &store)?;
         match self.json {
             true => {
-                say!("{}", String::from_utf8_lossy(&crate::repro::canonical_json(&forecast)).trim_end())
+                say!(
+                    "{}",
+                    String::from_utf8_lossy(&crate::base::canonical::canonical_json(&forecast)).trim_end()
+                )
             }
             false => say_part!("{}", forecast.for_people(self.files)),
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::event::{Event, Observer};
+use crate::base::event::{Event, Observer};
 
 /// Without a terminal, what runs says this often how far it is: CI systems end a job that says nothing.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -6,15 +6,15 @@ use std::time::Duration;
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::build::Project;
-use crate::delivery::ConfigFrom;
-use crate::error::Result;
-use crate::openpgp::{FLATCAR_PRIMARY, Fingerprint};
-use crate::output::BaseUrl;
-use crate::recipe::Recipe;
+use crate::bake::build::Project;
+use crate::bake::delivery::ConfigFrom;
+use crate::bake::outputs::BaseUrl;
+use crate::bake::recipe::Recipe;
+use crate::base::error::Result;
+use crate::base::yaml::decode::Spanned;
 use crate::source::http::Options;
 use crate::store::{self, Store};
-use crate::yaml::decode::Spanned;
+use crate::trust::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 
 /// The recipe and the store.
 #[derive(Args)]

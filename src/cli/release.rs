@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::project::{PinArgs, block_on};
 use super::table::Table;
-use crate::arch::Arch;
-use crate::error::Result;
-use crate::recipe::{Trust, VersionWish};
-use crate::source::flatcar::release::{Artifact, Release};
-use crate::source::flatcar::{Board, Error};
+use crate::bake::recipe::{Trust, VersionWish};
+use crate::base::arch::Arch;
+use crate::base::error::Result;
+use crate::flatcar::board::{Board, Error};
 use crate::source::http::{Http, Options};
+use crate::source::release::{Artifact, Release};
 use crate::source::{Mirrors, key};
 
 /// Look at Flatcar's releases
@@ -93,7 +93,7 @@ fn print(board: &Board, release: &Release, artifacts: &[Artifact]) {
     if let Some(built) = release.build_id() {
         say!("  built   {built}");
     }
-    let signed = crate::clock::date(release.signed.created);
+    let signed = crate::base::clock::date(release.signed.created);
     say!("  signed  {signed} by {}", release.signed.signer);
     let mut table = Table::new(["FILE", ">SIZE", "WHAT"]);
     for artifact in artifacts {
@@ -113,7 +113,7 @@ fn as_json(board: &Board, release: &Release, artifacts: &[Artifact]) -> Value {
         "arch": board.arch,
         "board": board.arch.board(),
         "build_id": release.build_id(),
-        "signed": crate::clock::date(release.signed.created),
+        "signed": crate::base::clock::date(release.signed.created),
         "signer": release.signed.signer,
         "fields": fields,
         "artifacts": artifacts.iter().map(row).collect::<Vec<_>>(),

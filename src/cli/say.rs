@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::Advice;
+use crate::base::error::Advice;
 
 /// Writes a line of data to standard output.
 macro_rules! say {

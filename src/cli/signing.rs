@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use crate::error::{Advice, Exit, Result};
-use crate::minisign::{MAX_BYTES, PublicKey, Secret, SecretKey};
-use crate::report::plain;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::plain;
 use crate::store;
-use crate::trust::Trust;
+use crate::trust::minisign::{MAX_BYTES, PublicKey, Secret, SecretKey};
+use crate::trust::signers::Trust;
 
 /// Holds the passphrase where there is no terminal to ask on.
 const PASSPHRASE: &str = "PREBAKE_SIGN_PASSPHRASE";
@@ -182,7 +182,7 @@ impl PassphraseArgs {
 fn ask(subject: &str, prompt: &str) -> Result<Zeroizing<String>> {
     let typed = rpassword::prompt_password(prompt);
     if typed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
-        crate::unfinished::await_end();
+        crate::base::unfinished::await_end();
     }
     Ok(Zeroizing::new(typed.map_err(|source| Error::NoTerminal { subject: subject.into(), source })?))
 }

@@ -10,7 +10,7 @@ use indicatif::HumanBytes;
 use super::project::block_on;
 use super::say;
 use super::table::Table;
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::serve::machines::client::{Error, Server, server_url};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;

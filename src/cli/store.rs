@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::project::StoreArg;
 use super::table::Table;
-use crate::digest::Sha256;
-use crate::error::{Advice, Exit, Result};
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit, Result};
 use crate::store::Object;
 use crate::store::gc::{Alone, Garbage};
 use crate::store::roots::{Reference, References};

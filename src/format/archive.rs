@@ -12,10 +12,10 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use crate::error::{Advice, Exit};
+use crate::base::canonical;
+use crate::base::error::{Advice, Exit};
 use crate::format::limited::Limited;
 use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
-use crate::repro;
 
 /// How a component archive is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,7 +336,7 @@ impl Unpacking<'_> {
         let name = plain(raw);
         match name {
             "" | "." => Ok(None),
-            name if repro::is_contained(name) => Ok(Some(name.to_owned())),
+            name if canonical::is_contained(name) => Ok(Some(name.to_owned())),
             _ => Err(Error::Escapes { subject: self.subject.into(), member: raw.into() }),
         }
     }

@@ -5,6 +5,7 @@
 //! `output`).
 
 pub mod archive;
+pub mod checksums;
 pub mod cpio;
 pub mod erofs;
 pub mod gotemplate;
@@ -15,5 +16,6 @@ pub mod limited;
 pub mod oci_archive;
 pub mod pe;
 pub mod squashfs;
+pub mod tar;
 pub mod tree;
 pub mod verity;

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::arch::Arch;
-use crate::digest::Sha256;
-use crate::error::Advice;
-use crate::repro::canonical_json;
+use crate::base::arch::Arch;
+use crate::base::canonical::canonical_json;
+use crate::base::digest::Sha256;
+use crate::base::error::Advice;
 use crate::store::Object;
 
 /// Enters step keys; raised when the bytes change for the same image.

@@ -6,8 +6,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use crate::arch::Arch;
-use crate::error::{Advice, Exit};
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit};
 
 /// Raised when the bytes change for the same input.
 pub const REVISION: u32 = 1;

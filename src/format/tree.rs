@@ -13,9 +13,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::digest::{Hashing, Sha256};
-use crate::error::{Advice, Exit};
-use crate::repro;
+use crate::base::canonical;
+use crate::base::digest::{Hashing, Sha256};
+use crate::base::error::{Advice, Exit};
 
 /// Longest name of one entry in its directory, in bytes: Linux' `NAME_MAX`.
 pub const MAX_NAME: usize = 255;
@@ -268,7 +268,7 @@ impl Tree {
     pub fn insert(&mut self, path: &str, mut entry: Entry) -> Result<(), Error> {
         entry.mode &= 0o777;
         let refuse = |why| Error::Path { path: path.into(), origin: entry.origin.clone(), why };
-        if !repro::is_contained(path) {
+        if !canonical::is_contained(path) {
             return Err(refuse("it must be relative, without `..`, `.`, empty parts or NUL"));
         }
         if path.len() > MAX_PATH || path.split('/').any(|name| name.len() > MAX_NAME) {

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::Config;
-use crate::digest::Sha256;
-use crate::report::{Finding, Findings};
+use crate::base::digest::Sha256;
+use crate::base::finding::{Finding, Findings};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -15,8 +15,8 @@ use super::report::located;
 use super::schema::{self, Schema};
 use super::tree::{Node, Origin, Record, Value};
 use super::{Config, data_url, json};
-use crate::quirks;
-use crate::report::{Finding, Severity, Source};
+use crate::base::finding::{Finding, Severity, Source};
+use crate::flatcar::quirks;
 
 /// Most bytes that a compressed content is unfolded to before it is let be.
 const MAX_UNPACKED: u64 = 256 << 20;
@@ -450,7 +450,7 @@ fn is_refused(text: &str) -> bool {
 mod tests {
     use super::super::{Transpile, transpile};
     use super::*;
-    use crate::report::Place;
+    use crate::base::finding::Place;
 
     fn said(text: &str, major: Option<u32>) -> Vec<String> {
         let source = Source::new("c.bu", format!("variant: flatcar\nversion: 1.1.0\n{text}"));

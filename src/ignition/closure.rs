@@ -7,10 +7,10 @@ use flate2::read::MultiGzDecoder;
 use super::report::located;
 use super::schema::{self, Schema};
 use super::spec::Spec;
-use super::tree::{Node, Record, Value};
-use super::{Config, Origin, Source, data_url};
-use crate::digest::{Sha256, Sha512};
-use crate::report::{Finding, Findings, Place};
+use super::tree::{Node, Origin, Record, Value};
+use super::{Config, data_url};
+use crate::base::digest::{Sha256, Sha512};
+use crate::base::finding::{Finding, Findings, Place, Source};
 
 /// Configs inside configs are followed this deep.
 const MAX_DEPTH: usize = 8;

@@ -8,7 +8,7 @@ use super::schema::{self, Schema};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::validate::url::GoUrl;
-use crate::report::Finding;
+use crate::base::finding::Finding;
 
 /// A part of a config that older specs cannot say.
 pub(super) struct Need {

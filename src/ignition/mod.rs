@@ -29,11 +29,10 @@ mod merge;
 mod parse;
 pub mod parts;
 mod raise;
-mod release;
 mod report;
 mod schema;
 pub mod show;
-mod spec;
+pub(crate) mod spec;
 pub mod ssh_keys;
 mod tree;
 mod validate;
@@ -43,12 +42,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use release::Release;
+use crate::base::finding::{Finding, Findings, Severity, Source};
+use crate::flatcar::target::Release;
 pub use spec::{Spec, SpecError};
 use tree::{Origin, Record};
 pub(crate) use validate::clean_path;
-
-use crate::report::{Finding, Findings, Severity, Source};
 
 /// Longest layer that is read, in bytes.
 const MAX_LAYER_BYTES: u64 = 256 << 20;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::decode::decode;
 use super::json::{self, Raw, RawValue, SyntaxError, same_key};
 use super::report::Report;
-use super::schema;
 use super::spec::{Spec, SpecError};
 use super::tree::{At, Origin, Record, Text};
-use super::validate;
-use crate::report::{Finding, Source};
+use super::{schema, validate};
+use crate::base::finding::{Finding, Source};
 
 /// A config as it was read, with all that was found in it.
 pub(super) struct Read {

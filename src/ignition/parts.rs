@@ -5,7 +5,7 @@
 use super::closure::gunzip;
 use super::tree::{Node, Origin, Record};
 use super::{Config, data_url, json};
-use crate::report::{Place, Source};
+use crate::base::finding::{Place, Source};
 
 /// Configs inside configs are followed this deep.
 const MAX_DEPTH: usize = 8;
@@ -215,7 +215,7 @@ fn contents(resource: &Record, url: &str) -> Contents {
 /// What Ignition would refuse it for.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Config, String> {
     let source = Source::new(name, json::lossy(bytes));
-    let first = |findings: crate::report::Findings| {
+    let first = |findings: crate::base::finding::Findings| {
         findings.0.into_iter().next().map_or_else(|| "it is no config".into(), |finding| finding.message)
     };
     Config::parse(&source).map_err(first).map(|checked| checked.config)

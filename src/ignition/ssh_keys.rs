@@ -9,7 +9,7 @@ use serde_json::json;
 use sha2::Digest as _;
 
 use super::{Config, data_url};
-use crate::report::{Finding, Findings, Place, Source, is_unseen, nearest, plain};
+use crate::base::finding::{Finding, Findings, Place, Source, is_unseen, nearest, plain};
 
 /// Key types that OpenSSH accepts in `authorized_keys`.
 const TYPES: [&str; 8] = [

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::schema::{Key, Plain, Schema, Type};
 use super::spec::Spec;
-use crate::report::{Place, Source, floor};
-use crate::yaml::Position;
+use crate::base::finding::{Place, Source, floor};
+use crate::base::yaml::Position;
 
 /// A value with its origin.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::segments::{Limits, Place, Segments};
+use crate::base::unfinished;
 use crate::format::cpio::{self, Member};
 use crate::store;
-use crate::unfinished;
 
 /// How much of a body is in memory at a time, in bytes.
 const CHUNK: usize = 64 << 10;

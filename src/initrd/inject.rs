@@ -13,12 +13,12 @@ use tempfile::NamedTempFile;
 use super::seal::{Seal, Search};
 use super::segments::{Limits, Segments};
 use super::{Error, padding};
-use crate::digest::{Hashing, Sha256};
+use crate::base::digest::{Hashing, Sha256};
+use crate::base::finding::Finding;
+use crate::base::unfinished::Unfinished;
 use crate::format::cpio;
 use crate::format::tree::Tree;
-use crate::report::Finding;
 use crate::store;
-use crate::unfinished::Unfinished;
 
 /// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
 const CHUNK: usize = 256 << 10;
@@ -221,7 +221,7 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
 }
 
 /// The first `length` bytes of `base` become those of `out`, which stands behind them then.
-pub(super) fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<()> {
+pub(crate) fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<()> {
     if rustix::fs::ioctl_ficlone(&*out, base).is_ok() {
         out.set_len(length)?;
         return out.seek(SeekFrom::End(0)).map(drop);

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Error;
+use crate::base::finding::{Finding, Findings};
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
 use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Spec, Transpile, lint};
-use crate::report::{Finding, Findings};
 use crate::sysext::inspect::inspect;
 
 /// What becomes `/oem`.

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{Error, padding};
-use crate::digest::Sha256;
+use crate::base::digest::Sha256;
 use crate::format::cpio;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::store;

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::seal::{self, Seal};
 use super::segments::{Limits, Place, Segments, Start};
 use super::{Error, padding};
-use crate::digest::Sha256;
+use crate::base::digest::Sha256;
+use crate::base::finding::Finding;
 use crate::format::cpio::{Compression, Member};
-use crate::report::Finding;
 
 /// An initrd, looked at.
 #[derive(Debug, Serialize)]
@@ -82,7 +82,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn of(start: &Start, member: &Member) -> Self {
+    pub(crate) fn of(start: &Start, member: &Member) -> Self {
         Row {
             archive: start.offset,
             path: member.path.clone(),

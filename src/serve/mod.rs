@@ -16,9 +16,12 @@
 //! `tests/it/judges/matchbox.rs` holds everything else equal.
 
 pub mod address;
+pub mod answer;
 pub mod endpoint;
+pub mod files;
 pub mod http;
 pub mod lan;
+pub mod loaders;
 pub mod machines;
 pub mod notice;
 pub mod process;

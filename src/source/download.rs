@@ -24,11 +24,11 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::fetch::Error;
 use super::http::{self, Asked, Body, Http, Part, Patience};
-use crate::digest::Hashing;
-use crate::event::{Event, Observer};
-use crate::openpgp::Verifier;
+use crate::base::digest::Hashing;
+use crate::base::event::{Event, Observer};
 use crate::store::partial::{Identity, Partial};
 use crate::store::{self, Object, Store, Unverified};
+use crate::trust::openpgp::Verifier;
 
 /// Connections for one body.
 const CONNECTIONS: usize = 4;

@@ -13,16 +13,16 @@ use tokio::sync::OnceCell;
 use super::download::{Download, Received, State, joined};
 use super::http::{self, Asked, Http, MayPass, Patience, words};
 use super::key;
-use crate::clock::date;
-use crate::digest::{Hashing, Sha256};
-use crate::error::{Advice, Exit};
-use crate::event::{Event, Observer};
-use crate::lock::Entry;
-use crate::openpgp::{self, Fingerprint, Revoked, Signed, TrustedKey, Verifier};
-use crate::recipe::Trust;
-use crate::repro::canonical_json;
+use crate::bake::recipe::Trust;
+use crate::base::canonical::canonical_json;
+use crate::base::clock::date;
+use crate::base::digest::{Hashing, Sha256};
+use crate::base::error::{Advice, Exit};
+use crate::base::event::{Event, Observer};
+use crate::format::checksums::sha256_for;
 use crate::store::{self, Object, Store, Unverified, Verified};
-use crate::sysext::published::sha256_for;
+use crate::tree::lock::Entry;
+use crate::trust::openpgp::{self, Fingerprint, Revoked, Signed, TrustedKey, Verifier};
 
 /// An input that a recipe needs.
 #[derive(Clone, Debug)]

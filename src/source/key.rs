@@ -8,12 +8,12 @@ use std::io;
 use std::path::PathBuf;
 
 use super::fetch::Error;
-use super::flatcar::KEY_URL;
 use super::http::Http;
-use crate::event::{Event, Observer};
-use crate::openpgp::{self, Fingerprint, TrustedKey};
-use crate::recipe::Trust;
+use crate::bake::recipe::Trust;
+use crate::base::event::{Event, Observer};
+use crate::flatcar::board::KEY_URL;
 use crate::store::{self, Store};
+use crate::trust::openpgp::{self, Fingerprint, TrustedKey};
 
 /// The key file as it is now, and as it was known before.
 pub struct Update {

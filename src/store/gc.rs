@@ -14,8 +14,8 @@ use std::{io, iter};
 use super::roots::References;
 use super::verify::list;
 use super::{Error, Object, Store};
-use crate::digest::Sha256;
-use crate::unfinished;
+use crate::base::digest::Sha256;
+use crate::base::unfinished;
 
 /// How long notes stay. They are small, and whoever misses one finds it out again.
 const NOTES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -106,7 +106,7 @@ impl Alone {
 
 impl Garbage {
     /// Finds what no living root refers to and is older than `grace`.
-    pub fn find(store: &Store, grace: Duration) -> crate::error::Result<Garbage> {
+    pub fn find(store: &Store, grace: Duration) -> crate::base::error::Result<Garbage> {
         let now = SystemTime::now();
         let is_old = |meta: &fs::Metadata| {
             let modified = meta.modified().unwrap_or(now);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{Error, Object, Store, Unverified, write_atomic};
-use crate::digest::Sha256;
+use crate::base::digest::Sha256;
 
 /// Granularity of what is remembered, in bytes.
 pub const BLOCK: u64 = 64 << 10;
@@ -138,7 +138,7 @@ impl Partial {
         self.leading = 0;
         self.resumed = false;
         if identity.validator.is_some() {
-            write_atomic(&path, &crate::repro::canonical_json(&identity))?;
+            write_atomic(&path, &crate::base::canonical::canonical_json(&identity))?;
         }
         self.identity = Some(identity);
         Ok(())
@@ -314,7 +314,7 @@ mod tests {
         drop(partial);
         assert!(store.partial(URL).unwrap().unwrap().identity().is_some());
         for size in [u64::MAX, 1 << 60, LONGEST + 1, 4 * BLOCK, 0] {
-            fs::write(&path, crate::repro::canonical_json(&identity(size))).unwrap();
+            fs::write(&path, crate::base::canonical::canonical_json(&identity(size))).unwrap();
             // Where the file system has such files, the length fits.
             let data = fs::File::options().write(true).open(path.with_file_name("data")).unwrap();
             let _ = data.set_len(size.min(i64::MAX as u64));

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use super::verify::list;
 use super::{Error, Store, sync_directory};
-use crate::digest::Sha256;
-use crate::lock::Lock;
-use crate::manifest::{FILE_NAME, Manifest};
+use crate::base::digest::Sha256;
+use crate::tree::lock::Lock;
+use crate::tree::manifest::{FILE_NAME, Manifest};
 
 /// A place that refers to objects, and what it calls one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// A root that is there but cannot be read: what it refers to is not known, so nothing may be removed.
-    pub fn references(&self) -> crate::error::Result<References> {
+    pub fn references(&self) -> crate::base::error::Result<References> {
         let mut references = References::default();
         for entry in list(&self.root.join("roots"))? {
             let link = entry.path();
@@ -89,7 +89,7 @@ impl References {
         self.objects.get(sha256).map_or(&[], Vec::as_slice)
     }
 
-    fn add_lock(&mut self, path: &Path) -> crate::error::Result<bool> {
+    fn add_lock(&mut self, path: &Path) -> crate::base::error::Result<bool> {
         let Some(lock) = Lock::load(path)? else { return Ok(false) };
         for (name, object) in lock.objects() {
             let reference = Reference { root: path.to_owned(), name: name.to_owned() };
@@ -98,7 +98,7 @@ impl References {
         Ok(true)
     }
 
-    fn add_tree(&mut self, path: &Path) -> crate::error::Result<bool> {
+    fn add_tree(&mut self, path: &Path) -> crate::base::error::Result<bool> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Error, Object, Store};
-use crate::digest::Sha256;
-use crate::parallel;
+use crate::base::digest::Sha256;
+use crate::base::parallel;
 
 /// An object whose bytes are not those that its name promises.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,9 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::extension::{self, Extension, Kind};
-use crate::error::{Advice, Exit};
+use super::extension::{self, Extension};
+use crate::base::error::{Advice, Exit};
+use crate::format::image::Kind;
 
 /// The member of the PXE image that is `/usr` (`build_library/vm_image_util.sh`).
 const USR: &str = "usr.squashfs";

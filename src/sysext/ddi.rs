@@ -14,9 +14,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::signing::{self, Signer};
-use crate::arch::Arch;
-use crate::digest::Sha256;
-use crate::error::Advice;
+use crate::base::arch::Arch;
+use crate::base::digest::Sha256;
+use crate::base::error::Advice;
 use crate::format::gpt::{self, Guid, Partition, Table};
 use crate::format::verity;
 
@@ -129,11 +129,11 @@ pub enum Error {
 }
 
 impl Advice for Error {
-    fn exit(&self) -> crate::error::Exit {
+    fn exit(&self) -> crate::base::error::Exit {
         match self {
             Error::Sign(error) => error.exit(),
-            Error::Damaged { .. } => crate::error::Exit::Integrity,
-            Error::Write(_) | Error::Read { .. } => crate::error::Exit::Failed,
+            Error::Damaged { .. } => crate::base::error::Exit::Integrity,
+            Error::Write(_) | Error::Read { .. } => crate::base::error::Exit::Failed,
         }
     }
 
@@ -295,7 +295,7 @@ fn half(hash: &[u8; 32], at: usize) -> [u8; 16] {
 }
 
 fn digest(file: &File, length: u64) -> io::Result<Sha256> {
-    let mut hashing = crate::digest::Hashing::new(io::sink());
+    let mut hashing = crate::base::digest::Hashing::new(io::sink());
     let mut buffer = vec![0; CHUNK as usize];
     let mut at = 0;
     while at < length {

@@ -15,13 +15,13 @@ use url::Url;
 use super::schema;
 use super::template::{Variables, is_plain_value};
 use super::values::Values;
-use crate::arch::Arch;
-use crate::digest::Sha256;
-use crate::error::{Advice, Exit};
+use crate::base::arch::Arch;
+use crate::base::canonical;
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::{Findings, Source, nearest};
 use crate::format::archive::{Kind, Selection, is_gzipped_file};
 use crate::format::tree::{self, Tree};
-use crate::report::{Findings, Source, nearest};
-use crate::repro;
 
 /// The file's name in the folder of a sysext.
 pub const FILE_NAME: &str = "sysext.yaml";
@@ -403,7 +403,7 @@ pub(super) fn expand_url(variables: &Variables, template: &str) -> Result<String
 pub(super) fn expand_path(variables: &Variables, template: &str) -> Result<String, String> {
     let text = variables.expand(template)?;
     match text.strip_prefix('/') {
-        Some(inside) if repro::is_contained(inside) => Ok(inside.to_owned()),
+        Some(inside) if canonical::is_contained(inside) => Ok(inside.to_owned()),
         _ => Err(format!("`{text}` is not an absolute path without `..`, `.` and empty parts")),
     }
 }

@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use super::ddi::{self, Volume};
 use super::identify::{self, Format};
 use super::release::{self, Release};
-use crate::error::{Advice, Exit};
+use crate::base::error::{Advice, Exit};
 pub use crate::format::image::Kind;
 use crate::format::image::{Limits, Listed};
-use crate::format::squashfs;
 use crate::format::tree::{Content, Tree};
-use crate::format::{erofs, gpt};
+use crate::format::{erofs, gpt, squashfs};
 
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -507,7 +506,7 @@ impl Reader {
                 Err(Failed::Fault(Fault::Opaque(format!("squashfs with {}", algorithm.name()))))
             }
             Err(error) => {
-                let why = crate::error::Error::from(error).chain().pop().unwrap_or_default();
+                let why = crate::base::error::Error::from(error).chain().pop().unwrap_or_default();
                 Err(Failed::Fault(Fault::Broken(why)))
             }
         }
@@ -617,7 +616,9 @@ fn xattrs(path: &Path) -> Vec<String> {
 fn is_versioned(stem: &str, name: &str) -> bool {
     let rest = stem.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     let version = rest.and_then(|rest| {
-        crate::arch::Arch::ALL.iter().find_map(|arch| rest.strip_suffix(arch.systemd())?.strip_suffix('-'))
+        crate::base::arch::Arch::ALL
+            .iter()
+            .find_map(|arch| rest.strip_suffix(arch.systemd())?.strip_suffix('-'))
     });
     version.is_some_and(|version| !version.is_empty())
 }

@@ -1,8 +1,8 @@
 //! What a file is by its first bytes: the image formats that systemd-sysext mounts, and what people take for one.
 
+use crate::flatcar::quirks::Packing;
 use crate::format::erofs::Features;
 use crate::format::gpt::Table;
-use crate::quirks::Packing;
 
 /// Bytes that [`Format::of`] wants to see: the magic of ext4 lies at 1080, that of btrfs at 65600.
 pub const HEAD: usize = 65_608;

@@ -13,11 +13,11 @@ use super::release::{self, Release};
 use super::rules::{self, Breach};
 use super::template::Variables;
 use super::unit;
-use crate::arch::Arch;
-use crate::error::{Advice, Exit};
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::{Finding, Findings};
 use crate::format::archive::{self, Limits, Selection};
 use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
-use crate::report::{Finding, Findings};
 
 /// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;

@@ -6,11 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::base::Base;
-use super::extension::{Error, Extension, Fault, Form, Kind};
+use super::extension::{Error, Extension, Fault, Form};
 use super::identify::Format;
 use super::merge::Merge;
 use super::rules::{self, Breach};
-use crate::report::Finding;
+use crate::base::finding::Finding;
+use crate::format::image::Kind;
 
 /// An extension, looked at.
 #[derive(Debug, Serialize)]

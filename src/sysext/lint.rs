@@ -11,11 +11,11 @@ use super::extension::{self, Extension};
 use super::image;
 use super::merge::{Merge, NodeConfig};
 use super::rules::{self, Breach};
-use crate::arch::Arch;
-use crate::error::{Advice, Exit, Result};
+use crate::bake::recipe::Version;
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::Severity;
 use crate::ignition::{self, Transpile};
-use crate::recipe::Version;
-use crate::report::Severity;
 
 /// Extensions that would be merged on one machine.
 pub struct Group {

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::base::Base;
-use super::extension::{Extension, Kind, Seen};
+use super::extension::{Extension, Seen};
 use super::order;
 use super::unit::{self, Assignment};
-use crate::recipe::Version;
+use crate::bake::recipe::Version;
+use crate::format::image::Kind;
 
 /// A node's extensions and what is known around them.
 pub struct Merge<'m> {

@@ -22,7 +22,6 @@ pub mod lint;
 pub mod merge;
 pub mod order;
 pub mod packaging;
-pub mod published;
 pub mod release;
 pub mod rules;
 pub mod schema;

@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 
 use super::ddi;
 use super::signing::Signer;
-use crate::arch::Arch;
-use crate::error::{Advice, Exit};
+use crate::bake::recipe::Version;
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::{Finding, Findings, Place, nearest};
+use crate::base::yaml::Node as Yaml;
+use crate::base::yaml::decode::{Decoder, Fields, Spanned};
+use crate::flatcar::memory::Bytes;
+use crate::flatcar::quirks::{self, Packing};
 use crate::format::erofs;
 use crate::format::squashfs::{self, BlockSize, Compression, Level};
 use crate::format::tree::Tree;
-use crate::memory::Bytes;
-use crate::quirks::{self, Packing};
-use crate::recipe::Version;
-use crate::report::{Finding, Findings, Place, nearest};
-use crate::yaml::Node as Yaml;
-use crate::yaml::decode::{Decoder, Fields, Spanned};
 
 /// What an image is made with. All of it is in the bytes, so all of it belongs into a step key.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::description::Os;
-use crate::arch::Arch;
+use crate::base::arch::Arch;
 
 /// The directory of extension-release files, inside an image.
 pub const DIR: &str = "usr/lib/extension-release.d";

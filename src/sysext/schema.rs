@@ -13,13 +13,13 @@ use super::description::{
 use super::template::{self, Variables, is_plain_value};
 use super::unit;
 use super::values::{Default, Values};
-use crate::arch::Arch;
+use crate::base::arch::Arch;
+use crate::base::finding::{Finding, Findings, Source, nearest};
+use crate::base::yaml::decode::{Decoder, Spanned};
+use crate::base::yaml::{self, Node};
 use crate::format::archive::Selection;
 use crate::format::tree::{EXECUTABLE, Tree};
-use crate::report::{Finding, Findings, Source, nearest};
-use crate::source::oci::ImageRef;
-use crate::yaml::decode::{Decoder, Spanned};
-use crate::yaml::{self, Node};
+use crate::registry::reference::ImageRef;
 
 /// Version of the schema; raised when the meaning of a key changes.
 pub const SCHEMA: u32 = 1;

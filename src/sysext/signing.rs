@@ -32,12 +32,12 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
-use crate::clock::{self, Judgement};
-use crate::digest::Sha256;
-use crate::error::{Advice, Exit};
-use crate::report::{Finding, plain};
+use crate::base::clock::{self, Judgement};
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::{Finding, plain};
+use crate::base::unfinished::together;
 use crate::store::{write_atomic, write_secret};
-use crate::unfinished::together;
 
 /// File names in the directory that [`generate`] fills.
 pub const KEY: &str = "sysext.key";

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::arch::Arch;
-use crate::report::nearest;
+use crate::base::arch::Arch;
+use crate::base::finding::nearest;
 
 /// Variables that every description has. `arch` is spelt as Go and Kubernetes do.
 pub const BUILT_IN: [&str; 4] = ["version", "arch", "arch_uname", "arch_systemd"];

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::arch::Arch;
+use crate::base::arch::Arch;
 
 /// A variable without what `versions:` says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Holding a published tree against its manifest: every file is read, and everything that is wrong is named.
 //!
 //! That the manifest is the one that was published shows by its name (the BUILD-ID is its digest) or its signature, of which
-//! the second is [`trust`](crate::trust)'s to judge.
+//! the second is [`trust`](crate::trust::signers)'s to judge.
 
 use std::convert::Infallible;
 use std::fs;
@@ -11,12 +11,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::beneath::Refused;
-use super::{Error, Tree};
-use crate::bundle::verify::BESIDE;
-use crate::digest::Sha256;
-use crate::manifest;
-use crate::parallel;
-use crate::publish::private;
+use super::open::{Error, Tree};
+use crate::base::digest::Sha256;
+use crate::base::parallel;
+use crate::tree::bundle::verify::BESIDE;
+use crate::tree::{manifest, private};
 
 /// What [`verify`] found.
 #[derive(Debug, Default, Serialize)]
@@ -89,7 +88,7 @@ pub enum Kind {
 }
 
 /// Reads every file of a tree, on all processors. For a tree in a bundle that is what lies in the tree; the rest of the file
-/// is [`bundle`](crate::bundle)'s to read.
+/// is [`bundle`](crate::tree::bundle)'s to read.
 ///
 /// Of what is private, which no manifest names, only the permissions are judged; it lies in the tree or below `outside`.
 pub fn verify(tree: &Tree, outside: Option<&Path>) -> Report {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
-use crate::minisign::{MAX_BYTES, PublicKey, SecretKey, Signature};
-use crate::repro::canonical_json;
+use super::signers::Error;
+use crate::base::canonical::canonical_json;
+use crate::trust::minisign::{MAX_BYTES, PublicKey, SecretKey, Signature};
 
 /// Version of the format.
 const SCHEMA: u32 = 1;

@@ -327,5 +327,5 @@ fn one_gzipped_file_is_unpacked() {
     let archive = dir.path().join("x.gz");
     fs::write(&archive, gzipped(b"contents")).unwrap();
     let contents = gunzip(&archive, Limits::default(), dir.path()).unwrap();
-    assert_eq!(contents.sha256().unwrap(), prebake::digest::Sha256::of(b"contents"));
+    assert_eq!(contents.sha256().unwrap(), prebake::base::digest::Sha256::of(b"contents"));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use prebake::manifest::{File, Manifest, Role};
+use prebake::tree::manifest::{File, Manifest, Role};
 
 use crate::judges::matchbox::check_tree;
 use crate::world::{VERSION, World};

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use prebake::manifest::Manifest;
+use prebake::tree::manifest::Manifest;
 
 use crate::judges::matchbox::check_tree;
 use crate::kills::Span;
@@ -60,7 +60,7 @@ fn a_build_publishes_stock_files_overlays_and_configs_and_every_digest_holds() {
     assert_eq!(paths, expected);
     for (path, file) in &manifest.files {
         let bytes = fs::read(world.path("output/small/current").join(path)).unwrap();
-        assert_eq!(prebake::digest::Sha256::of(&bytes), file.sha256, "{path}");
+        assert_eq!(prebake::base::digest::Sha256::of(&bytes), file.sha256, "{path}");
         assert_eq!(bytes.len() as u64, file.size, "{path}");
     }
     let initrd = &manifest.files[&format!("{stock}/flatcar_production_pxe_image.cpio.gz")];

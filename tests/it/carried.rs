@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use prebake::manifest::Manifest;
+use prebake::tree::manifest::Manifest;
 
 use crate::http::{Reply, Server, connect, send};
 use crate::tftp;

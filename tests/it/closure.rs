@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use serde_json::Value;
 
 use crate::kubernetes;

@@ -51,7 +51,7 @@ impl Here {
         let content = Arc::new(
             Content::tree(
                 tree,
-                Box::new(prebake::tree::Tree::directory),
+                Box::new(prebake::tree::open::Tree::directory),
                 Additions::default(),
                 notices.clone(),
             )

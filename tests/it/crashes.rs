@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 
 use crate::http::{Server, send};
 use crate::interrupts::{Case, VERBS, clean, world_of};

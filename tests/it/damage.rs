@@ -5,8 +5,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use prebake::minisign::{PublicKey, Secret, SecretKey};
-use prebake::trust::Rotation;
+use prebake::trust::minisign::{PublicKey, Secret, SecretKey};
+use prebake::trust::rotation::Rotation;
 
 use crate::archives::Tar;
 use crate::judges::properties;

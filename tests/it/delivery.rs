@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prebake::delivery::release_faults;
-use prebake::digest::Sha256;
-use prebake::manifest::{Manifest, Role};
-use prebake::recipe::Recipe;
-use prebake::report::Source;
+use prebake::bake::delivery::release_faults;
+use prebake::bake::recipe::Recipe;
+use prebake::base::digest::Sha256;
+use prebake::base::finding::Source;
+use prebake::tree::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
 use crate::boots::lab_world;

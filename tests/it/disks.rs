@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::Crc;
-use prebake::report::Severity;
+use prebake::base::finding::Severity;
 use prebake::sysext::base::Base;
 use prebake::sysext::extension::{Extension, Fault};
 use prebake::sysext::inspect::inspect;

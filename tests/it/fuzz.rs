@@ -93,7 +93,8 @@ fn the_seeds_of_images_get_in() {
     }
     for bundle in seeds::bundles() {
         std::fs::write(&path, bundle).unwrap();
-        let opened = prebake::bundle::Bundle::open(&path, &prebake::bundle::Demand::anything()).unwrap();
+        let opened =
+            prebake::tree::bundle::Bundle::open(&path, &prebake::tree::bundle::Demand::anything()).unwrap();
         assert_eq!(opened.verify().unwrap().flaws.len(), 0);
     }
 }

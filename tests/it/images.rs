@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use prebake::format::image::{Kind, Limits, Listed};
 use prebake::format::tree::{self, Content, Contents, Entry, Tree};
 use prebake::format::{cpio, squashfs};

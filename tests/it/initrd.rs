@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use prebake::format::cpio;
 use prebake::format::tree::{Contents, Entry, Tree};
 use prebake::initrd::Error;
@@ -17,7 +17,7 @@ use prebake::initrd::extract::{self, extract};
 use prebake::initrd::inject::{self, Target};
 use prebake::initrd::segments::Limits;
 use prebake::initrd::show::{Shown, What, contents, show};
-use prebake::manifest::Manifest;
+use prebake::tree::manifest::Manifest;
 
 use crate::http::{Server, get, head};
 use crate::judges::properties;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use serde_json::Value;
 
 use crate::boots::{PATIENCE, lab_with};

@@ -7,15 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::digest::Sha256;
-use prebake::format::cpio;
+use prebake::bake::extensions;
+use prebake::bake::kubernetes::{Needs, known_images, kubeadm, needs};
+use prebake::bake::recipe::Recipe;
+use prebake::base::digest::Sha256;
+use prebake::base::finding::Source;
 use prebake::format::image::Limits;
-use prebake::format::squashfs;
-use prebake::kubernetes::{Needs, known_images, kubeadm, needs};
-use prebake::recipe::Recipe;
-use prebake::report::Source;
-use prebake::source::oci::ImageRef;
-use prebake::sysexts;
+use prebake::format::{cpio, squashfs};
+use prebake::registry::reference::ImageRef;
 use serde_json::Value;
 
 use crate::judges;
@@ -428,7 +427,7 @@ fn shipped(kubernetes: &str) -> Needs {
          profiles: {{all: }}\n"
     );
     let recipe = Recipe::parse(&Source::new("x.yaml", text), repository("recipes")).unwrap();
-    needs(&recipe, &sysexts::load(&recipe, None).unwrap(), None).unwrap()
+    needs(&recipe, &extensions::load(&recipe, None).unwrap(), None).unwrap()
 }
 
 fn references(images: &[ImageRef]) -> Vec<String> {

@@ -7,8 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::recipe::Version;
-use prebake::report::Severity;
+use prebake::bake::recipe::Version;
+use prebake::base::finding::Severity;
 use prebake::sysext::base::Base;
 use prebake::sysext::extension::Extension;
 use prebake::sysext::inspect::inspect;
@@ -606,7 +606,7 @@ fn a_recipe_is_judged_by_its_folders_before_it_is_built_and_by_its_images_after(
 fn a_recipe_whose_components_are_not_there_is_not_called_sound() {
     let world = World::new();
     let program = elf(X86_64, Some("/lib64/ld-linux-x86-64.so.2"));
-    let sum = prebake::digest::Sha256::of(&program);
+    let sum = prebake::base::digest::Sha256::of(&program);
     let component = format!(
         "schema: 1\nname: hello\nversion: '1'\nos: any\ncomponents:\n  tool:\n    url: 'https://github.com/a/b/releases/download/1/tool'\n    \
          sha256: {{amd64: {sum}}}\n    install: /usr/bin/tool\n"
@@ -778,7 +778,7 @@ fn a_build_repeats_its_warnings_without_opening_an_image_again() {
     let image = fs::read_dir(world.path("output/small/current/assets/sysext/hello")).unwrap();
     let image =
         image.map(|item| item.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "raw"));
-    let digest = prebake::digest::Sha256::of(&fs::read(image.unwrap()).unwrap()).to_string();
+    let digest = prebake::base::digest::Sha256::of(&fs::read(image.unwrap()).unwrap()).to_string();
     let object = world.path(&format!("store/objects/{}/{}", &digest[..2], &digest[2..]));
     let length = fs::metadata(&object).unwrap().len();
     fs::remove_file(&object).unwrap();

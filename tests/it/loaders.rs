@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 
-use prebake::manifest::Role;
-use prebake::output::grub_kernel_arg;
+use prebake::bake::outputs::grub_kernel_arg;
+use prebake::tree::manifest::Role;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::http::{Server, connect, get, head, send};

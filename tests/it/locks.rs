@@ -42,7 +42,7 @@ impl Moved {
     fn upstream(&self, tool: &str, keys: &str) {
         let write = |file: &str, text: &str| fs::write(self.world.path("web").join(file), text).unwrap();
         write("files.example/tool", tool);
-        write("files.example/tool.sha256", &prebake::digest::Sha256::of(tool.as_bytes()).to_string());
+        write("files.example/tool.sha256", &prebake::base::digest::Sha256::of(tool.as_bytes()).to_string());
         write("octo.keys", keys);
     }
 
@@ -75,7 +75,7 @@ fn an_update_without_names_moves_everything_and_shows_old_and_new() {
     assert_eq!(lines[1], ["release", "stable", VERSION, "→", "stable", NEWER]);
     assert_eq!(lines[2], ["github:octo", "1", "SSH", "keys", "→", "2", "SSH", "keys"]);
     let tool = lines.iter().find(|line| line[0] == "sysext/hello/amd64/tool").unwrap();
-    let digest = |text: &str| prebake::digest::Sha256::of(text.as_bytes()).to_string()[..12].to_owned();
+    let digest = |text: &str| prebake::base::digest::Sha256::of(text.as_bytes()).to_string()[..12].to_owned();
     assert_eq!(tool[1..], ["6", "B", &digest("tool 1"), "→", "14", "B", &digest("tool 2, longer")]);
     assert!(moved.prebake(&["lock", RECIPE]).ok().stdout.contains("small.lock is up to date"));
 }

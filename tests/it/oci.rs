@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prebake::manifest::{Manifest, Role};
+use prebake::tree::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
 use crate::registry::{Builder, Fault, Login, Pushed, Registry, Request, basic, digest};

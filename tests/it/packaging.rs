@@ -9,14 +9,14 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prebake::arch::Arch;
-use prebake::digest::Sha256;
+use prebake::bake::recipe::Recipe;
+use prebake::base::arch::Arch;
+use prebake::base::digest::Sha256;
+use prebake::base::finding::{Findings, Place, Source};
 use prebake::format::erofs;
 use prebake::format::gpt::Table;
 use prebake::format::image::{Kind, Limits, Listed};
 use prebake::format::tree::{Content, Contents, Entry, Tree};
-use prebake::recipe::Recipe;
-use prebake::report::{Findings, Place, Source};
 use prebake::sysext::ddi;
 use prebake::sysext::packaging::{Filesystem, Packaging};
 use prebake::sysext::signing::{self, Signer};
@@ -30,7 +30,7 @@ fn faults(packaging: &str) -> Vec<String> {
     let Err(Findings(findings)) = Recipe::parse(&source, PathBuf::new()) else {
         panic!("`{packaging}` was taken")
     };
-    let shown = |finding: &prebake::report::Finding| {
+    let shown = |finding: &prebake::base::finding::Finding| {
         let place = finding.place.as_ref().unwrap();
         format!("{}:{}: {}", place.line, place.column, finding.message)
     };

@@ -30,7 +30,7 @@ impl Warm {
             certificate(&world.path(directory), name);
         }
         let component = "components:\n  tool: {url: \"https://files.example/tool\", sha256_url: \"https://files.example/tool.sha256\", install: /usr/bin/tool}\n  pinned: {url: \"https://files.example/pinned\", sha256: {amd64: PINNED, arm64: PINNED}, install: /usr/bin/pinned}\n";
-        let digest = |text: &str| prebake::digest::Sha256::of(text.as_bytes()).to_string();
+        let digest = |text: &str| prebake::base::digest::Sha256::of(text.as_bytes()).to_string();
         let component = component.replace("PINNED", &digest("pinned"));
         world.edit("sysext/hello/sysext.yaml", "reload: true\n", &format!("reload: true\n{component}"));
         for (file, text) in [
@@ -83,7 +83,7 @@ fn every_promise_of_a_recipe_that_its_lock_keeps_is_drift_when_it_changes() {
     let warm = Warm::new();
     let sysext = "sysext/hello/sysext.yaml";
     let other_digest = "0".repeat(64);
-    let digest = prebake::digest::Sha256::of(b"pinned").to_string();
+    let digest = prebake::base::digest::Sha256::of(b"pinned").to_string();
     for (what, file, from, to, told) in [
         ("the pin", RECIPE, "9B36", "9B37", "pins the primary key 9B37"),
         ("no pin, which is Flatcar's", RECIPE, "trust: {", "#", "pins the primary key F88CFEDE"),
@@ -267,7 +267,8 @@ fn another_pin_is_judged_by_every_verb_offline_and_with_a_warm_store_too() {
     // The other vendor's key file is at hand, and did not sign these files.
     fs::copy(repository(FOREIGN), world.path("recipes/foreign.asc")).unwrap();
     let foreign =
-        prebake::openpgp::Certificate::read_all("foreign", &fs::read(repository(FOREIGN)).unwrap()).unwrap();
+        prebake::trust::openpgp::Certificate::read_all("foreign", &fs::read(repository(FOREIGN)).unwrap())
+            .unwrap();
     let pin = foreign[0].parts[0].fingerprint.to_string();
     world.edit(RECIPE, &format!("{PRIMARY}, key: lab.asc"), &format!("{pin}, key: foreign.asc"));
     for args in [
@@ -296,7 +297,7 @@ fn bytes_that_another_recipe_brought_are_published_under_its_own_pin_only() {
     let trust = text.lines().find(|line| line.starts_with("trust:")).unwrap();
     world.write("recipes/other.yaml", text.replace(trust, "").replace("name: small", "name: other"));
     let lock = fs::read_to_string(world.path(LOCK)).unwrap();
-    let own = prebake::openpgp::FLATCAR_PRIMARY.to_string();
+    let own = prebake::trust::openpgp::FLATCAR_PRIMARY.to_string();
     for (what, lock, code) in [
         ("the other recipe's lock", lock.clone(), 5),
         ("a lock that says the right pin", lock.replace(PRIMARY, &own), 6),
@@ -313,7 +314,7 @@ fn bytes_that_another_recipe_brought_are_published_under_its_own_pin_only() {
     // With its file the verdict is certain: no key below that pin signed.
     fs::create_dir_all(world.path("store/keys")).unwrap();
     let foreign = fs::read(repository(FOREIGN)).unwrap();
-    let pin = prebake::openpgp::Certificate::read_all("foreign", &foreign).unwrap()[0].parts[0]
+    let pin = prebake::trust::openpgp::Certificate::read_all("foreign", &foreign).unwrap()[0].parts[0]
         .fingerprint
         .to_string();
     world.write(&format!("store/keys/{pin}.asc"), &foreign);

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prebake::manifest::Manifest;
-use prebake::minisign::{PublicKey, SecretKey};
-use prebake::provenance;
-use prebake::trust::Trust;
+use prebake::tree::manifest::Manifest;
+use prebake::tree::provenance;
+use prebake::trust::minisign::{PublicKey, SecretKey};
+use prebake::trust::signers::Trust;
 use serde_json::{Value, json};
 
 use crate::containerd::there_is;
@@ -146,7 +146,7 @@ fn a_statement_names_every_published_file_what_went_in_and_nothing_of_where_it_w
         let mut subjects = statement["subject"].as_array().unwrap().iter();
         subjects.find(|subject| subject["name"] == name).map(|subject| subject["digest"]["sha256"].clone())
     };
-    assert_eq!(digest("manifest.json"), Some(json!(prebake::digest::Sha256::of(&manifest))));
+    assert_eq!(digest("manifest.json"), Some(json!(prebake::base::digest::Sha256::of(&manifest))));
     for (path, file) in &files {
         assert_eq!(digest(path), Some(json!(file.sha256)), "{path}");
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use prebake::digest::Sha256;
-use prebake::manifest::Manifest;
+use prebake::base::digest::Sha256;
+use prebake::tree::manifest::Manifest;
 use serde_json::Value;
 
 use crate::http::{Server, get};

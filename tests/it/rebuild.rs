@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use prebake::build::{self, Limits, Project};
-use prebake::error::Exit;
-use prebake::event::{Event, Observer};
+use prebake::bake::build::{self, Limits, Project};
+use prebake::base::error::Exit;
+use prebake::base::event::{Event, Observer};
 use prebake::store::Store;
 
 use crate::schema::Schema;

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use prebake::format::image::Limits;
 use prebake::format::squashfs::Image;
-use prebake::manifest::{Manifest, Role};
+use prebake::tree::manifest::{Manifest, Role};
 
 use crate::judges::matchbox::check_tree;
 use crate::lab::mirror::{Fault, Mirror};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, write::GzEncoder};
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use serde_json::{Value, json};
 
 /// The token that the token service grants.

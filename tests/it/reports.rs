@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use prebake::event::{Event, SCHEMA};
+use prebake::base::event::{Event, SCHEMA};
 use serde_json::Value;
 
 use crate::lab::mirror::Fault;
@@ -122,7 +122,7 @@ fn with_a_wrong_lock() -> World {
     world.build();
     fs::remove_dir_all(world.path("store")).unwrap();
     let lock = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
-    let digest = prebake::digest::Sha256::of(format!("kernel of {VERSION}").as_bytes()).to_string();
+    let digest = prebake::base::digest::Sha256::of(format!("kernel of {VERSION}").as_bytes()).to_string();
     fs::write(world.path("recipes/small.lock"), lock.replace(&digest, &"0".repeat(64))).unwrap();
     world
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::digest::Sha256;
-use prebake::manifest::Manifest;
+use prebake::base::digest::Sha256;
+use prebake::tree::manifest::Manifest;
 use serde_json::Value;
 
 use crate::judges;

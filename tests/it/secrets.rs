@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use prebake::digest::Sha256;
-use prebake::secrets::scan;
+use prebake::base::digest::Sha256;
+use prebake::tree::secrets::scan;
 
 use crate::http::{Server, get};
 use crate::registry::Builder;

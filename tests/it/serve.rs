@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use prebake::manifest::Role;
+use prebake::tree::manifest::Role;
 
 use crate::http::{Reply, SOON, Server, connect, get, head, read_reply, send, soon};
 use crate::tree::Tree;

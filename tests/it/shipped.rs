@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::arch::Arch;
-use prebake::digest::Sha256;
-use prebake::report::Finding;
+use prebake::base::arch::Arch;
+use prebake::base::digest::Sha256;
+use prebake::base::finding::Finding;
 use prebake::sysext::description::{Description, Expected, Placement};
 use prebake::sysext::inspect::inspect;
 

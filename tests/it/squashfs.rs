@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use prebake::format::image::{Kind, Limits};
 use prebake::format::squashfs::{
     Algorithm, BlockSize, Compression, Error, Image, Level, Options, write, write_with,

@@ -297,7 +297,7 @@ fn fetch_warms_the_store_by_the_lock_and_never_writes_one() {
     let report = json(world.prebake(&["fetch", RECIPE, "--json"]));
     for input in report["inputs"].as_array().unwrap() {
         let bytes = fs::read(input["path"].as_str().unwrap()).unwrap();
-        assert_eq!(prebake::digest::Sha256::of(&bytes).to_string(), input["sha256"].as_str().unwrap());
+        assert_eq!(prebake::base::digest::Sha256::of(&bytes).to_string(), input["sha256"].as_str().unwrap());
     }
     assert_eq!(fs::read(world.path("recipes/small.lock")).unwrap(), lock);
     world.prebake(&["fetch", RECIPE, "--offline"]).ok();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 
 use crate::connections::Here;
 use crate::http::{Reply, SOON, Server, connect, connect_from, get, read_reply, try_connect_from};

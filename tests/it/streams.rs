@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prebake::serve::http::limits::Limits;
 use prebake::serve::http::listen::Listener;
-use prebake::serve::http::tls::{Identity, Tls, authority::Authority};
+use prebake::serve::http::tls::authority::Authority;
+use prebake::serve::http::tls::{Identity, Tls};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use prebake::arch::Arch;
-use prebake::digest::Sha256;
-use prebake::error::Advice;
+use prebake::base::arch::Arch;
+use prebake::base::digest::Sha256;
+use prebake::base::error::Advice;
 use prebake::sysext::description::Description;
 use prebake::sysext::image::{self, assemble};
 use tar::EntryType;
@@ -123,5 +123,5 @@ fn a_file_of_4_gib_is_refused_before_it_is_read() {
         error.to_string(),
         "`/usr/bin/big` of sysext `hello` has 4294967296 bytes; a file in a sysext must be smaller than 4 GiB"
     );
-    assert_eq!(error.exit(), prebake::error::Exit::Config);
+    assert_eq!(error.exit(), prebake::base::error::Exit::Config);
 }

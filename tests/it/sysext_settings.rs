@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use prebake::arch::Arch;
-use prebake::recipe::Recipe;
-use prebake::report::{Findings, Source};
+use prebake::bake::extensions::{self, PauseFrom, Selected};
+use prebake::bake::recipe::Recipe;
+use prebake::base::arch::Arch;
+use prebake::base::finding::{Findings, Source};
 use prebake::sysext::description::{Description, Error};
 use prebake::sysext::schema;
-use prebake::sysexts::{self, PauseFrom, Selected};
 
 use crate::world::repository;
 
@@ -28,7 +28,7 @@ fn selected(rest: &str) -> Result<BTreeMap<String, Selected>, Vec<String>> {
     std::os::unix::fs::symlink(repository("sysext"), directory.path().join("sysext")).unwrap();
     let path = directory.path().join("recipe.yaml");
     fs::write(&path, format!("schema: 1\nname: r\nrelease: {{channel: stable}}\n{rest}\n")).unwrap();
-    match Recipe::load(&path).and_then(|recipe| sysexts::load(&recipe, None)) {
+    match Recipe::load(&path).and_then(|recipe| extensions::load(&recipe, None)) {
         Ok(all) => Ok(all.into_iter().map(|one| (one.description.name.clone(), one)).collect()),
         Err(error) => Err(told(&error.to_string())),
     }

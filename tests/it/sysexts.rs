@@ -5,13 +5,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
-use prebake::arch::Arch;
-use prebake::digest::Sha256;
-use prebake::error::{Advice, Exit};
+use prebake::base::arch::Arch;
+use prebake::base::digest::Sha256;
+use prebake::base::error::{Advice, Exit};
+use prebake::base::finding::Severity;
 use prebake::format::archive::{Kind, Selection};
 use prebake::format::squashfs::{Compression, Level, Options};
 use prebake::format::tree::{self, Content};
-use prebake::report::Severity;
 use prebake::sysext::description::{Description, Error, Expected, Placement};
 use prebake::sysext::image::{self, Assembled, assemble};
 use prebake::sysext::inspect::inspect;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
-use prebake::minisign::{PublicKey, Signature};
-use prebake::openpgp::TrustedKey;
+use prebake::trust::minisign::{PublicKey, Signature};
+use prebake::trust::openpgp::TrustedKey;
 
 use crate::world::{PRIMARY, World, prebake_in, repository};
 

@@ -383,8 +383,8 @@ fn of_two_files_that_differ_in_case_alone_neither_is_guessed() {
     let world = World::new();
     world.build();
     let tree = crate::tree::Tree::new()
-        .row("boot/menu.cfg", prebake::manifest::Role::Boot, b"small")
-        .row("boot/MENU.cfg", prebake::manifest::Role::Boot, b"large")
+        .row("boot/menu.cfg", prebake::tree::manifest::Role::Boot, b"small")
+        .row("boot/MENU.cfg", prebake::tree::manifest::Role::Boot, b"large")
         .publish();
     fs::create_dir(world.path("ipxe")).unwrap();
     fs::write(world.path("ipxe/undionly.kpxe"), "bios").unwrap();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use prebake::digest::Sha256;
-use prebake::manifest::{FILE_NAME, File, Manifest, Role, SCHEMA};
+use prebake::base::digest::Sha256;
+use prebake::tree::manifest::{FILE_NAME, File, Manifest, Role, SCHEMA};
 use tempfile::TempDir;
 
 /// A tree on the disk, and the manifest that is written with [`Tree::publish`].

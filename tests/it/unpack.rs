@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use prebake::format::cpio;
 use prebake::format::tree::{Contents, Entry, Tree};
 use prebake::initrd::inject::{self, Target};

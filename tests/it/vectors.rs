@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use base64::Engine;
+use prebake::base::finding::Severity;
 use prebake::ignition::{self, Transpile, boot};
-use prebake::report::Severity;
 use serde_json::Value;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/ignition");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use prebake::manifest::Role;
+use prebake::tree::manifest::Role;
 use serde_json::Value;
 
 use crate::damage::Random;

@@ -195,7 +195,11 @@ impl World {
             for rest in self.names(&format!("store/objects/{shelf}")) {
                 let name = format!("{shelf}{rest}");
                 let bytes = fs::read(self.path(&format!("store/objects/{shelf}/{rest}"))).unwrap();
-                assert_eq!(prebake::digest::Sha256::of(&bytes).to_string(), name, "a half-written object");
+                assert_eq!(
+                    prebake::base::digest::Sha256::of(&bytes).to_string(),
+                    name,
+                    "a half-written object"
+                );
                 objects.push(name);
             }
         }
@@ -280,8 +284,8 @@ pub fn release(root: &Path, version: &str, files: &BTreeMap<String, Vec<u8>>) {
 
 /// A detached signature by real gpg with the lab's current subkey. Equal bytes are signed once per test run.
 pub fn sign(bytes: &[u8]) -> Vec<u8> {
-    static MADE: Mutex<BTreeMap<prebake::digest::Sha256, Vec<u8>>> = Mutex::new(BTreeMap::new());
-    let digest = prebake::digest::Sha256::of(bytes);
+    static MADE: Mutex<BTreeMap<prebake::base::digest::Sha256, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let digest = prebake::base::digest::Sha256::of(bytes);
     let mut made = MADE.lock().unwrap();
     let signature = made.entry(digest).or_insert_with(|| {
         let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The version of the peers.

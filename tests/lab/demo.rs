@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 
 #[path = "mod.rs"]
 mod lab;

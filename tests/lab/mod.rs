@@ -13,7 +13,7 @@ pub mod upstream;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 
 /// A run's own value, that no earlier run's tree can carry.
 pub fn nonce() -> String {

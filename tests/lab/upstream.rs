@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 
 /// A directory with upstream's files: `kubernetes/` has the paths of dl.k8s.io, `github/` those of GitHub.
 pub struct Upstream {

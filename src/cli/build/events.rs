@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::error::{Advice, Exit};
-use crate::event::{Event, Observer};
+use crate::base::error::{Advice, Exit};
+use crate::base::event::{Event, Observer};
 
 /// How far a fetch is, is told at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -142,7 +142,7 @@ impl Observer for EventLog {
             return;
         }
         let Some(writer) = &mut out.writer else { return };
-        let time = crate::clock::date_to_the_millisecond(SystemTime::now());
+        let time = crate::base::clock::date_to_the_millisecond(SystemTime::now());
         let Ok(mut line) = serde_json::to_vec(&Line { time, event: &event }) else { return };
         line.push(b'\n');
         if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush()) {

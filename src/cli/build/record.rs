@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, Observer};
+use crate::base::event::{Event, Observer};
 
 /// Listens, and remembers.
 pub struct Record {

@@ -10,12 +10,12 @@ use indicatif::HumanBytes;
 
 use super::Built;
 use super::record::{End, Happened, State, Task};
-use crate::build::Report;
+use crate::bake::build::Report;
 use crate::cli::progress::short;
-use crate::openpgp::Fingerprint;
-use crate::publish::private;
 use crate::source::fetch::Judged;
 use crate::store;
+use crate::tree::private;
+use crate::trust::openpgp::Fingerprint;
 
 /// How many inputs each key signed, as they were judged in this build, and how many of them were read for that.
 fn signers(judged: &[Judged]) -> BTreeMap<Fingerprint, (usize, usize)> {

@@ -8,14 +8,14 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{Error, as_json, read_rotation, signed_by};
-use crate::arch::Arch;
-use crate::bundle::create::Contents;
-use crate::bundle::index::name_flaw;
-use crate::bundle::signatures::Signatures;
+use crate::base::arch::Arch;
+use crate::base::clock::LAST;
+use crate::base::error::Result;
 use crate::cli::signing::SignArgs;
-use crate::clock::LAST;
-use crate::error::Result;
 use crate::store;
+use crate::tree::bundle::create::Contents;
+use crate::tree::bundle::index::name_flaw;
+use crate::tree::bundle::signatures::Signatures;
 
 /// Pack published trees into one file
 ///
@@ -99,7 +99,7 @@ impl CreateArgs {
         }
         say!("  name      {name}, number {}", self.sequence);
         match self.expires {
-            Some(time) => say!("  expires   {}", crate::clock::date(time)),
+            Some(time) => say!("  expires   {}", crate::base::clock::date(time)),
             None => say!("  expires   never"),
         }
         say!("  signature {}", signed_by(&signatures));
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_expiry_is_a_day_or_a_time_from_now_to_the_end_of_its_day() {
-        let text = |wanted: &str| crate::clock::date(expiry(wanted).unwrap());
+        let text = |wanted: &str| crate::base::clock::date(expiry(wanted).unwrap());
         assert_eq!(text("2027-03-31"), "2027-03-31T00:00:00Z");
         assert_eq!(text("2027-03-31T12:30:00Z"), "2027-03-31T12:30:00Z");
         let (before, month) = (SystemTime::now(), Duration::from_secs(30 * DAY));

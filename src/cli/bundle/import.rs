@@ -8,16 +8,17 @@ use clap::Args;
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 
-use super::demand::{DemandArgs, Taken};
 use super::{Error, as_json};
-use crate::bundle::Bundle;
-use crate::bundle::import::Import;
+use crate::base::error::Result;
+use crate::cli::demand::DemandArgs;
 use crate::cli::project::StoreArg;
-use crate::error::Result;
-use crate::publish::CURRENT;
 use crate::serve::site::content::Additions;
 use crate::store;
-use crate::tree::Tree;
+use crate::tree::bundle::Bundle;
+use crate::tree::bundle::import::Import;
+use crate::tree::bundle::policy::Taken;
+use crate::tree::open::Tree;
+use crate::tree::publish::CURRENT;
 
 /// Where a site's machines are kept, below OUTPUT/NAME.
 const INVENTORY: &str = "nodes.yaml";

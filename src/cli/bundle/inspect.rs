@@ -7,10 +7,10 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::{as_json, signed_by};
-use crate::bundle::{Bundle, Demand};
+use crate::base::error::Result;
 use crate::cli::table::Table;
-use crate::error::Result;
-use crate::manifest::{Manifest, Role};
+use crate::tree::bundle::{Bundle, Demand};
+use crate::tree::manifest::{Manifest, Role};
 
 /// Show what a bundle says of itself; believes everything and verifies nothing but that it is a bundle
 #[derive(Args)]
@@ -60,7 +60,7 @@ impl InspectArgs {
         say!("{}: {}", self.file.display(), HumanBytes(bundle.layout().length()));
         say!("  name      {}, number {}", index.name, index.sequence);
         match index.expires {
-            Some(time) => say!("  expires   {}", crate::clock::date(time)),
+            Some(time) => say!("  expires   {}", crate::base::clock::date(time)),
             None => say!("  expires   never"),
         }
         say!("  signature {}", signed_by(bundle.signatures()));

@@ -1,7 +1,6 @@
 //! `prebake bundle`: trees in one signed file, for a site without a network.
 
 mod create;
-mod demand;
 mod import;
 mod inspect;
 mod sign;
@@ -12,13 +11,14 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::bundle::index::Index;
-use crate::bundle::signatures::Signatures;
-use crate::error::{Advice, Exit, Result};
-use crate::trust::Rotation;
-use crate::{minisign, store};
+use crate::base::error::{Advice, Exit, Result};
+use crate::cli::demand::DemandArgs;
+use crate::store;
+use crate::tree::bundle::index::Index;
+use crate::tree::bundle::signatures::Signatures;
+use crate::trust::minisign;
+use crate::trust::rotation::Rotation;
 
-pub use demand::DemandArgs;
 pub use verify::VerifyArgs;
 
 /// Carry trees to a site without a network, in one signed file
@@ -130,7 +130,7 @@ fn as_json(file: &Path, bytes: u64, index: &Index, signatures: &Signatures) -> V
         "bytes": bytes,
         "name": index.name,
         "sequence": index.sequence,
-        "expires": index.expires.map(crate::clock::date),
+        "expires": index.expires.map(crate::base::clock::date),
         "members": index.members.len(),
         "trees": trees,
         "signers": signatures.signers().collect::<Vec<_>>(),

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{read_rotation, signed_by};
-use crate::bundle::create::Draft;
-use crate::bundle::{Bundle, Demand};
+use crate::base::error::Result;
 use crate::cli::signing::{SignArgs, read_public};
-use crate::error::Result;
-use crate::minisign::Signature;
 use crate::store;
+use crate::tree::bundle::create::Draft;
+use crate::tree::bundle::{Bundle, Demand};
+use crate::trust::minisign::Signature;
 
 /// Add a signature, or the statement that a key follows another
 ///

@@ -6,11 +6,12 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::Value;
 
-use super::demand::{DemandArgs, Taken};
 use super::{Error, as_json, signed_by};
-use crate::bundle::Bundle;
+use crate::base::error::Result;
+use crate::cli::demand::DemandArgs;
 use crate::cli::project::StoreArg;
-use crate::error::Result;
+use crate::tree::bundle::Bundle;
+use crate::tree::bundle::policy::Taken;
 
 /// Judge who signed a bundle, then read every byte of it
 ///

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, FindingArgs, load, write};
+use crate::base::canonical::is_contained_in_url;
 use crate::ignition::Transpile;
 use crate::ignition::closure::{self, Remote, Replacement};
-use crate::repro::is_contained_in_url;
 
 /// List what a boot with this config would fetch, or rewrite the config so that it need not.
 ///

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, FindingArgs, load, write};
+use crate::base::finding::Severity;
 use crate::ignition::{self, Spec, Transpile, boot, lint};
-use crate::report::Severity;
 
 /// Merge configs by Ignition's rules, in order; later ones win.
 ///

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use crate::error::{Advice, Result};
+use crate::base::error::{Advice, Result};
+use crate::base::finding::{Finding, Findings, Source};
+use crate::base::unfinished;
 use crate::ignition::{self, Checked, Transpile};
-use crate::report::{Finding, Findings, Source};
 use crate::store;
-use crate::unfinished;
 
 /// Translate, merge, check and show Ignition configs.
 #[derive(Args)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::{self, Finding, MOST, Place, Severity, Window};
+use crate::base::finding::{self, Finding, MOST, Place, Severity, Window};
 
 /// Lines shown before and after.
 const CONTEXT: usize = 2;
@@ -14,7 +14,7 @@ pub(super) fn all(findings: &[Finding], raw: bool) -> String {
     let mut texts: Vec<String> =
         findings[..shown].iter().map(|finding| if raw { line(finding) } else { block(finding) }).collect();
     if shown < findings.len() {
-        texts.push(format!("{}\n", report::more(findings.len() - shown)));
+        texts.push(format!("{}\n", finding::more(findings.len() - shown)));
     }
     texts.join(if raw { "" } else { "\n" })
 }
@@ -95,7 +95,7 @@ pub(super) fn json(finding: &Finding) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Source;
+    use crate::base::finding::Source;
 
     #[test]
     fn a_finding_looks_like_one_of_butane() {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, FindingArgs, read, write};
+use crate::base::finding::{Findings, Severity};
 use crate::ignition::{self, Transpile};
-use crate::report::{Findings, Severity};
 
 /// Translate a Butane config (variant flatcar) to Ignition JSON.
 #[derive(Args)]

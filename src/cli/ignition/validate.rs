@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, load, render, write};
-use crate::ignition::{Checked, Release, Transpile, boot, lint};
-use crate::report::{Finding, Findings, Severity};
+use crate::base::finding::{Finding, Findings, Severity};
+use crate::flatcar::target::Release;
+use crate::ignition::{Checked, Transpile, boot, lint};
 
 /// Check configs; findings go to standard output, exit 1 if one is an error.
 #[derive(Args)]

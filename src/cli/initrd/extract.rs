@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::error::Result;
+use crate::base::error::Result;
+use crate::flatcar::memory::Bytes;
 use crate::initrd::extract::{Options, extract};
 use crate::initrd::seal::Seal;
 use crate::initrd::segments::Limits;
-use crate::initrd::{self};
-use crate::memory::Bytes;
-use crate::store;
+use crate::{initrd, store};
 
 /// Unpack an initrd below a directory, as the kernel unpacks it into its root
 ///

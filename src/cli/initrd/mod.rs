@@ -7,7 +7,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// Put Ignition, sysexts and files into initrds, look into them, take them apart
 #[derive(Args)]

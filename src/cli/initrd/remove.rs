@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::initrd::inject::{Target, remove};
 
 /// Give back what an initrd was before the injection, byte for byte

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::base::canonical::canonical_json;
+use crate::base::error::Result;
 use crate::cli::table::Table;
-use crate::error::Result;
-use crate::initrd;
-use crate::initrd::published::{Listed, PublishedTree};
 use crate::initrd::segments::Limits;
 use crate::initrd::show::{Part, Row, Shown, What, contents, show};
-use crate::repro::canonical_json;
-use crate::store;
+use crate::tree::inject::{Listed, PublishedTree};
+use crate::{initrd, store};
 
 /// Show the archives of an initrd: offsets, lengths, compression, and what was injected
 ///

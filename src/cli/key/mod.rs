@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use crate::error::Result;
-use crate::openpgp;
+use crate::base::error::Result;
 use crate::store;
+use crate::trust::openpgp;
 
 /// Make keys, sign with them, and judge signatures
 ///

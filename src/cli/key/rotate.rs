@@ -6,11 +6,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::with_suffix;
+use crate::base::error::Result;
+use crate::base::unfinished::together;
 use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
-use crate::error::Result;
 use crate::store::write_atomic;
-use crate::trust::Rotation;
-use crate::unfinished::together;
+use crate::trust::rotation::Rotation;
 
 /// Have an old key say that a new one follows it
 ///

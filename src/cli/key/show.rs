@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{is_minisign, read, vendor, with_suffix};
+use crate::base::error::Result;
 use crate::cli::project::PinArgs;
-use crate::error::Result;
-use crate::minisign::{PublicKey, Secret, SecretKey, Signature};
-use crate::trust::Rotation;
+use crate::trust::minisign::{PublicKey, Secret, SecretKey, Signature};
+use crate::trust::rotation::Rotation;
 
 /// Say what key, signature and rotation files are
 ///

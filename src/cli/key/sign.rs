@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{read, with_suffix};
+use crate::base::error::{Advice, Exit, Result};
 use crate::cli::signing::SignArgs;
-use crate::error::{Advice, Exit, Result};
-use crate::minisign::{KeyId, Prehash, Signature, trusted_comment};
 use crate::store::{self, write_atomic};
+use crate::trust::minisign::{KeyId, Prehash, Signature, trusted_comment};
 
 /// Sign files: FILE.minisig beside each
 ///

@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 
 use super::read;
 use super::show::Shown;
+use crate::base::error::{Advice, Result};
 use crate::cli::project::{PinArgs, block_on};
 use crate::cli::table::Table;
-use crate::error::{Advice, Result};
-use crate::openpgp::{Certificate, Fingerprint, Part, TrustedKey};
 use crate::source::Mirrors;
 use crate::source::http::{Http, Options};
 use crate::source::key::{self, Update};
 use crate::store;
+use crate::trust::openpgp::{Certificate, Fingerprint, Part, TrustedKey};
 
 /// Bytes that are read at once while a file is verified: what a core's own cache holds.
 const CHUNK: usize = 128 << 10;
@@ -56,7 +56,7 @@ fn day(time: SystemTime) -> String {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    crate::clock::date(time)
+    crate::base::clock::date(time)
 }
 
 /// From when on its signatures are void, in words.

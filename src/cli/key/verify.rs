@@ -7,13 +7,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{is_minisign, read, vendor, with_suffix};
+use crate::base::error::{Advice, Exit, Result};
 use crate::cli::project::PinArgs;
 use crate::cli::signing::TrustArgs;
-use crate::error::{Advice, Exit, Result};
-use crate::minisign::{MAX_LEGACY, Prehash, Signature};
-use crate::openpgp;
 use crate::store;
-use crate::trust::{Proof, Rotation, Trust};
+use crate::trust::minisign::{MAX_LEGACY, Prehash, Signature};
+use crate::trust::openpgp;
+use crate::trust::rotation::Rotation;
+use crate::trust::signers::{Proof, Trust};
 
 /// Judge a file's signatures
 ///

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
-use crate::bundle;
-use crate::bundle::policy::{Policy, Taken};
-use crate::cli::bundle::DemandArgs;
+use crate::base::error::Result;
+use crate::cli::demand::DemandArgs;
 use crate::cli::project::StoreArg;
-use crate::error::Result;
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::Open;
 use crate::store::directory_of;
-use crate::tree::{self, Tree};
+use crate::tree::bundle;
+use crate::tree::bundle::policy::{Policy, Taken};
+use crate::tree::open::{self, Tree};
 
 /// Which bundles are served.
 #[derive(Args)]
@@ -71,7 +71,7 @@ struct Bundles {
 }
 
 impl Bundles {
-    fn open(&self, path: &Path) -> Result<Tree, tree::Error> {
+    fn open(&self, path: &Path) -> Result<Tree, open::Error> {
         let Taken { bundle, site, .. } = self.policy.open(path)?;
         let (name, found) = (bundle.index().name.clone(), bundle.index().sequence);
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);

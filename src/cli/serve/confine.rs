@@ -4,7 +4,7 @@ use std::fs;
 
 use clap::Args;
 
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::serve::process::confine::user::User;
 use crate::serve::process::confine::{Confinement, Error, Files};
 

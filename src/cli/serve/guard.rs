@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::output::BaseUrl;
-use crate::publish::private::DIRECTORY;
+use crate::bake::outputs::BaseUrl;
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::http::server::Server;
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::Secrets;
+use crate::tree::private::DIRECTORY;
 
 /// Who gets what lies in the private part of a tree.
 #[derive(Args)]

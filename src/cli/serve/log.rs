@@ -24,7 +24,7 @@ pub fn serving(site: &Site) -> String {
 
 /// The line that tells of a notice, if one does.
 pub fn line(notice: &Notice<'_>) -> Option<String> {
-    let now = crate::clock::date(SystemTime::now());
+    let now = crate::base::clock::date(SystemTime::now());
     let told = match notice {
         Notice::Progress(_) | Notice::Leaving(_) => return None,
         Notice::Answered(record) => request_line(record),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::error::{Advice, Exit, Result};
+use crate::base::error::{Advice, Exit, Result};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::Files;

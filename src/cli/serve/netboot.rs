@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::error::Result;
-use crate::firmware::PLATFORMS;
-use crate::output::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface};
-use crate::output::dnsmasq::{Dnsmasq, IPXE_DIRECTORY, default_loaders};
-use crate::recipe::AddressRange;
+use crate::bake::outputs::dnsmasq::{Dnsmasq, IPXE_DIRECTORY, default_loaders};
+use crate::base::error::Result;
+use crate::machine::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface};
+use crate::machine::firmware::PLATFORMS;
+use crate::machine::network::AddressRange;
 use crate::serve::address::Address;
 use crate::serve::endpoint::routes::LOADERS;
 use crate::serve::http::listen;

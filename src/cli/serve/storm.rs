@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::serve::files::proofs::Proofs;
 use crate::serve::http::limits::Limits;
-use crate::serve::http::proofs::Proofs;
 use crate::serve::http::server::Server;
 use crate::serve::site::Site;
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use crate::error::{Advice, Exit, Result};
+use crate::base::error::{Advice, Exit, Result};
 use crate::serve::http::listen::Listener;
 use crate::serve::http::tls::authority::Authority;
 use crate::serve::http::tls::{Error, Identity, Tls};

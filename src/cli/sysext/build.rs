@@ -9,17 +9,17 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::print_json;
-use crate::arch::Arch;
-use crate::build::Limits;
+use crate::bake::alone::{self, Made, Pinned};
+use crate::bake::build::Limits;
+use crate::base::arch::Arch;
+use crate::base::error::Result;
+use crate::base::finding::{Findings, Source};
+use crate::base::yaml;
+use crate::base::yaml::decode::Decoder;
 use crate::cli::progress::Progress;
 use crate::cli::project::{FetchArgs, StoreArg, block_on};
 use crate::cli::table::Table;
-use crate::error::Result;
-use crate::factory::{self, Made, Pinned};
-use crate::report::{Findings, Source};
 use crate::sysext::packaging::{Packaging, Wish};
-use crate::yaml;
-use crate::yaml::decode::Decoder;
 
 /// Build sysexts on their own, without a recipe
 ///
@@ -83,14 +83,13 @@ impl SysextBuildArgs {
         archs.dedup();
         let mut sysexts = Vec::new();
         for name in &self.sysexts {
-            sysexts.extend(factory::select(&factory::find(name)?, &archs, &values)?);
+            sysexts.extend(alone::select(&alone::find(name)?, &archs, &values)?);
         }
         let packaging = self.packaging.as_deref().map(packaging).transpose()?.unwrap_or_default();
         let store = self.fetch.trusting(self.store.open()?);
         let limits = Limits { offline: self.offline, http: self.fetch.options(), ..Limits::default() };
-        let (pinned, made) =
-            block_on(factory::build(&sysexts, &packaging, &store, limits, &Progress::new()))?;
-        factory::publish(&made, &store, &self.output)?;
+        let (pinned, made) = block_on(alone::build(&sysexts, &packaging, &store, limits, &Progress::new()))?;
+        alone::publish(&made, &store, &self.output)?;
         match self.json {
             true => print_json(&as_json(&self.output, &pinned, &made)),
             false => print(&self.output, &pinned, &made),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::sysext::extension::Extension;
 
 /// Write what is in an image to a new directory

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{escaped, print_json};
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::sysext::inspect::{Inspected, inspect};
 
 /// Show what an image or folder holds, and what is wrong with it

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::sysext::signing::{self, Generated};
 
 /// Make keys that sign sysext images (`packaging: {verity: …}`)

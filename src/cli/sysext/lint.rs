@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::print_json;
-use crate::build::Project;
-use crate::check;
+use crate::bake::build::Project;
+use crate::bake::judge::boots;
+use crate::bake::recipe::Version;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::Severity;
 use crate::cli::project::StoreArg;
-use crate::error::{Advice, Exit, Result};
-use crate::recipe::Version;
-use crate::report::Severity;
 use crate::sysext::base::Base;
 use crate::sysext::lint::{self, Gap, Row, Verdict};
 
@@ -82,10 +82,10 @@ impl LintArgs {
             let project = Project::load(&recipe)?;
             let store = self.store.open()?;
             let own = match &base {
-                None => check::base_of(&project, &store)?,
+                None => boots::base_of(&project, &store)?,
                 Some(_) => None,
             };
-            for verdict in check::recipe(&project, &store, base.as_ref().or(own.as_ref()))? {
+            for verdict in boots::recipe(&project, &store, base.as_ref().or(own.as_ref()))? {
                 let subject = format!("{}: {}", recipe.display(), verdict.subject);
                 verdicts.push(Verdict { subject, ..verdict });
             }
@@ -111,7 +111,7 @@ fn is_recipe(path: &Path) -> bool {
 }
 
 fn read_base(path: &Path) -> Result<Base> {
-    let spool = crate::unfinished::Directory::scratch()
+    let spool = crate::base::unfinished::Directory::scratch()
         .map_err(crate::store::Error::io("create a directory in", &std::env::temp_dir()))?;
     Ok(Base::open(path, spool.path())?)
 }

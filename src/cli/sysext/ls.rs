@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::print_json;
+use crate::base::error::{Advice, Result};
 use crate::cli::table::Table;
-use crate::error::{Advice, Result};
 use crate::sysext::description::{self, Description};
 
 /// List the sysexts that can be built here

@@ -9,8 +9,8 @@ mod ls;
 
 use clap::{Args, Subcommand};
 
-use crate::error::Result;
-use crate::repro::canonical_json;
+use crate::base::canonical::canonical_json;
+use crate::base::error::Result;
 
 /// Build, judge and look into system extensions
 #[derive(Args)]

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::closure::{self, Edge, Graph, Options, Outcome};
-use crate::error::{Advice, Exit, Result};
-use crate::tree::Tree;
+use crate::base::error::{Advice, Exit, Result};
+use crate::tree::closure::{self, Edge, Graph, Options, Outcome};
+use crate::tree::open::Tree;
 
 /// What belongs to the closure.
 #[derive(Args)]

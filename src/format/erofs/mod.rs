@@ -13,7 +13,7 @@ mod xattr;
 
 use std::io;
 
-use crate::error::{Advice, Exit};
+use crate::base::error::{Advice, Exit};
 pub use layout::Features;
 pub use read::Image;
 pub use write::write;

@@ -25,7 +25,7 @@ mod quote;
 mod unicode;
 mod value;
 
-use crate::error::{Advice, Exit};
+use crate::base::error::{Advice, Exit};
 
 pub use value::Value;
 

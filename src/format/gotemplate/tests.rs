@@ -3,17 +3,19 @@
 use serde_json::json;
 
 use super::*;
+use crate::format::gotemplate::{self, value};
 
 fn render(template: &str) -> Result<String, String> {
     let data = json!({
         "name": "n1", "port": 8080, "big": 1000000, "list": ["a", 2, null], "empty": [], "none": null, "yes": true,
         "etcd": {"z": "last", "a": 1}, "html": "<a href='x'>",
     });
-    let Value::Map(mut data) = Value::from(data) else { unreachable!() };
+    let value::Value::Map(mut data) = value::Value::from(data) else { unreachable!() };
     let query = [("mac".to_owned(), "52:54:00:00:00:01".to_owned())];
-    let request = [("query".to_owned(), Value::Strings(query.into()))];
-    data.insert("request".into(), Value::Map(request.into()));
-    let rendered = Template::parse(template.as_bytes()).and_then(|parsed| parsed.render(&Value::Map(data)));
+    let request = [("query".to_owned(), value::Value::Strings(query.into()))];
+    data.insert("request".into(), value::Value::Map(request.into()));
+    let rendered = gotemplate::Template::parse(template.as_bytes())
+        .and_then(|parsed| parsed.render(&value::Value::Map(data)));
     rendered.map(|text| String::from_utf8(text).unwrap()).map_err(|error| error.to_string())
 }
 
@@ -118,7 +120,8 @@ fn nesting_needs_no_stack_and_parentheses_are_bounded() {
 #[test]
 fn a_template_that_costs_too_much_is_stopped() {
     let limits = Limits { text: 200, written: 1000, steps: 1000 };
-    let render = |text: &str| Template::parse_within(text.as_bytes(), limits)?.render(&Value::Null);
+    let render =
+        |text: &str| gotemplate::Template::parse_within(text.as_bytes(), limits)?.render(&value::Value::Null);
     let message = |text: &str| render(text).unwrap_err().message();
     assert_eq!(message("{{range 2000}}{{end}}"), "at <2000>: too many steps");
     assert_eq!(message("{{range 200}}123456{{end}}"), "at <200>: too much text");
@@ -126,7 +129,7 @@ fn a_template_that_costs_too_much_is_stopped() {
     // Rust's own widths end at 65,535 (attacks.md §3).
     let wide = |format: &str| {
         let text = format!("{{{{printf \"{format}\" 1}}}}|{{{{printf \"{format}\" 1.5}}}}");
-        Template::parse(text.as_bytes()).unwrap().render(&Value::Null).unwrap()
+        gotemplate::Template::parse(text.as_bytes()).unwrap().render(&value::Value::Null).unwrap()
     };
     for format in ["%.70000d", "%070000d", "%.70000U", "%.70000x", "%070000.70000f", "%-70000d|"] {
         assert!(wide(format).len() > 70_000, "{format}");
@@ -135,21 +138,21 @@ fn a_template_that_costs_too_much_is_stopped() {
         message("{{$x := \"0123\"}}{{range 20}}{{$x = print $x $x}}{{end}}"),
         "at <print $x $x>: too much text"
     );
-    assert!(matches!(render(&" ".repeat(201)), Err(Error::TooLong { size: 201, limit: 200 })));
+    assert!(matches!(render(&" ".repeat(201)), Err(gotemplate::Error::TooLong { size: 201, limit: 200 })));
     assert_eq!(render("{{range 100}}123456{{end}}").unwrap().len(), 600);
 }
 
 #[test]
 fn what_is_no_utf8_passes() {
-    let template = Template::parse(b"\xff{{.}}\r\n\x00").unwrap();
-    assert_eq!(template.render(&Value::String(b"\xfe".to_vec())).unwrap(), b"\xff\xfe\r\n\x00");
+    let template = gotemplate::Template::parse(b"\xff{{.}}\r\n\x00").unwrap();
+    assert_eq!(template.render(&value::Value::String(b"\xfe".to_vec())).unwrap(), b"\xff\xfe\r\n\x00");
 }
 
 #[test]
 fn hints_help_with_the_two_traps_of_matchbox() {
     let hint = |text: &str| {
-        let data = Value::from(json!({"n": 3}));
-        Template::parse(text.as_bytes()).unwrap().render(&data).unwrap_err().hint()
+        let data = value::Value::from(json!({"n": 3}));
+        gotemplate::Template::parse(text.as_bytes()).unwrap().render(&data).unwrap_err().hint()
     };
     assert!(hint("{{.m}}").unwrap().contains("index"));
     assert!(hint("{{eq .n 3}}").unwrap().contains("3.0"));
@@ -158,7 +161,8 @@ fn hints_help_with_the_two_traps_of_matchbox() {
 
 #[test]
 fn what_a_key_decides_is_told_from_what_it_fills_in() {
-    let is_decided = |text: &str| Template::parse(text.as_bytes()).unwrap().may_be_decided_by("request");
+    let is_decided =
+        |text: &str| gotemplate::Template::parse(text.as_bytes()).unwrap().may_be_decided_by("request");
     for text in [
         "{{if .request.os}}{{end}}",
         "{{if .a}}{{else if .request}}{{end}}",

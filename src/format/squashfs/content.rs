@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use crate::digest::Sha256;
+use crate::base::digest::Sha256;
 use crate::format::tree::{Content, Contents, Entry, Tree};
 
 /// The different contents of a tree, in the order in which they are stored.

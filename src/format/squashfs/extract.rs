@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use super::image::{Image, Piece};
 use super::inode::{Body, Inode};
 use super::{Error, Fault};
-use crate::unfinished::Directory;
+use crate::base::unfinished::Directory;
 
 /// What may always be extracted, in bytes, however short the image is.
 const FREE: u64 = 64 << 20;

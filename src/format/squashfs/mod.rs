@@ -28,8 +28,8 @@ mod xattr;
 use std::fmt;
 use std::io;
 
-use crate::error::{Advice, Exit};
-use crate::unfinished;
+use crate::base::error::{Advice, Exit};
+use crate::base::unfinished;
 
 pub use image::Image;
 pub use write::{write, write_with};

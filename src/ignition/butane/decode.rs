@@ -1,13 +1,13 @@
 //! From a YAML tree to a record, as Go fills Butane's structs, with a warning for everything that it would ignore.
 
 use super::goyaml::{self, Misfit};
+use crate::base::finding::{Finding, Severity, nearest};
+use crate::base::yaml::merge::is_merge;
+use crate::base::yaml::{self, Kind, Position};
 use crate::ignition::report::Report;
 use crate::ignition::schema::{Field, Schema, Type, snake_case};
 use crate::ignition::spec::Spec;
 use crate::ignition::tree::{At, Node, Origin, Record, Step, Text, Value};
-use crate::report::{Finding, Severity, nearest};
-use crate::yaml::merge::is_merge;
-use crate::yaml::{self, Kind, Position};
 
 /// How a document is decoded.
 #[derive(Clone, Copy)]

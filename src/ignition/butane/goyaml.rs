@@ -3,8 +3,8 @@
 //! Butane's modes, numbers and booleans follow that library and not the YAML specification: `0644` is octal, `0888` a
 //! float that becomes 888, `yes` a boolean where one is wanted and a text elsewhere.
 
+use crate::base::yaml::{Kind, Node, Style};
 use crate::ignition::data_url::from_base64;
-use crate::yaml::{Kind, Node, Style};
 
 /// A scalar that does not fit its field; the text is Go's, without the line.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,10 +204,10 @@ fn float(text: &str) -> Resolved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Source;
+    use crate::base::finding::Source;
 
     fn node(text: &str) -> Node {
-        crate::yaml::parse(&Source::new("x.yaml", text)).unwrap()
+        crate::base::yaml::parse(&Source::new("x.yaml", text)).unwrap()
     }
 
     #[test]

@@ -16,16 +16,13 @@ mod trees;
 use std::path::Path;
 use std::sync::Arc;
 
-use local::FilesDir;
-
 use super::report::Report;
-use super::schema;
 use super::spec::{Semver, Spec};
 use super::tree::{At, Node, Origin, Record, Text, Value};
-use super::validate;
-use crate::report::{Finding, Findings, Place, Source};
-use crate::yaml::kinds;
-use crate::yaml::{self, Kind};
+use super::{schema, validate};
+use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::base::yaml::{self, Kind, kinds};
+use local::FilesDir;
 
 /// Which version of which variant emits which spec.
 const VERSIONS: [(&str, &str, Spec); 12] = [

@@ -13,15 +13,14 @@ pub(crate) mod url;
 
 use std::collections::HashMap;
 
-pub(crate) use node::clean as clean_path;
-use rules::Rule;
-
 use super::report::{Report, located};
 use super::schema::{self, Joins, Schema, Type};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Step, Value};
-use crate::report::{Finding, Place};
-use crate::yaml::{self, Position};
+use crate::base::finding::{Finding, Place};
+use crate::base::yaml::{self, Position};
+pub(crate) use node::clean as clean_path;
+use rules::Rule;
 
 /// A record while it is checked.
 pub(crate) struct Visit<'v> {

@@ -1,9 +1,8 @@
 //! systemd units: names, and contents as go-systemd reads them.
 
-use super::rules;
-use super::{Visit, field, item};
+use super::{Visit, field, item, rules};
+use crate::base::finding::Finding;
 use crate::ignition::tree::{Record, Step};
-use crate::report::Finding;
 
 /// Longest line that systemd reads, in bytes.
 const LINE_MAX: usize = 2048;

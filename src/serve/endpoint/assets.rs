@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::routes::Request;
-use crate::clock;
-use crate::serve::http::answer::{Answer, Body, Piece, TEXT};
-use crate::serve::http::conditions::Version;
-use crate::serve::http::ranges::{self, Ranges};
+use crate::base::clock;
+use crate::serve::answer::conditions::Version;
+use crate::serve::answer::ranges::{self, Ranges};
+use crate::serve::answer::{Answer, Body, Piece, TEXT};
 use crate::serve::site::{Asset, Site};
 
 /// Parts boundaries of `multipart/byteranges`. No file content is searched for it: a part's length is in its heading.

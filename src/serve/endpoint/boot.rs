@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::guard;
 use super::routes::{Request, World, select};
-use crate::output::{
+use crate::bake::outputs::{
     GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, grub_kernel_arg, grub_rewrites,
 };
-use crate::serve::http::answer::Answer;
+use crate::serve::answer::Answer;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::Stage;
 use crate::serve::site::labels::Labels;

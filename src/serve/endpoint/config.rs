@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::assets;
 use super::routes::{Request, World, select, select_group};
-use super::sniff;
+use super::{assets, sniff};
 use crate::format::gotemplate::{self, Value};
-use crate::serve::http::answer::{Answer, Body, Lack, TEXT};
+use crate::serve::answer::{Answer, Body, Lack, TEXT};
 use crate::serve::machines::report::plain;
 use crate::serve::site::Asset;
 use crate::serve::site::config::{Asked, Kind, filled, finished, made, variables};

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::routes::{self, Request, World};
-use crate::serve::http::answer::{Answer, Body};
+use crate::serve::answer::{Answer, Body};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::status::{MachineStatus, SCHEMA};
 use crate::serve::machines::timeline::{Load, Told, wrong_architecture};

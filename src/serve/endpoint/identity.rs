@@ -7,7 +7,7 @@
 //! taken at their word.
 
 use super::routes::{Request, World};
-use crate::serve::http::answer::{Answer, TEXT};
+use crate::serve::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::{Machine, Whose, cards};
 use crate::serve::site::labels::Labels;
 use crate::serve::site::select::Group;

@@ -8,12 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::assets;
 use super::escape::{escape_html, escape_path};
 use super::routes::Request;
-use super::sniff;
-use crate::serve::http::answer::{Answer, Piece, TEXT};
-use crate::serve::http::conditions::Version;
+use super::{assets, sniff};
+use crate::serve::answer::conditions::Version;
+use crate::serve::answer::{Answer, Piece, TEXT};
 use crate::serve::site::Asset;
 
 const INDEX: &[u8] = b"index.html";
@@ -131,7 +130,7 @@ fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
 
 fn list(found: &Found, request: &Request<'_>) -> Answer {
     let modified = found.data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let stamp = |answer: Answer| answer.header("last-modified", crate::clock::http_date(modified));
+    let stamp = |answer: Answer| answer.header("last-modified", crate::base::clock::http_date(modified));
     let version = Version { etag: None, modified: Some(modified) };
     if version.is_newer(request, "if-modified-since") == Some(false) {
         return Answer { headers: Vec::new(), ..Answer::new(304, TEXT, "") };

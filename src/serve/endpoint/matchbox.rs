@@ -9,8 +9,7 @@ use super::escape::{escape_html, escape_path};
 use super::listing;
 use super::routes::{self, LOADERS, Request, World};
 use crate::ignition::clean_path;
-use crate::serve::http::answer::{Answer, Body, TEXT};
-use crate::serve::http::ranges;
+use crate::serve::answer::{Answer, Body, TEXT, ranges};
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::routes::{Request, World};
-use crate::serve::http::answer::{Answer, Body};
+use crate::serve::answer::{Answer, Body};
 use crate::serve::http::limits::client_of;
 use crate::serve::machines::metrics;
 use crate::serve::site::labels::Labels;
@@ -67,11 +67,9 @@ pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
             let answer = Answer::new(200, "text/event-stream", "").header("cache-control", "no-store");
             Answer { body: Body::Stream(events), ..answer }
         }
-        None => Answer::new(
-            503,
-            crate::serve::http::answer::TEXT,
-            "too many watch already; ask /status now and then\n",
-        ),
+        None => {
+            Answer::new(503, crate::serve::answer::TEXT, "too many watch already; ask /status now and then\n")
+        }
     }
 }
 

@@ -5,18 +5,11 @@ use std::time::SystemTime;
 
 use hyper::Method;
 
-use super::assets;
-use super::boot;
-use super::config;
-use super::explain;
 use super::guard::answer::guarded;
 use super::guard::{self, Guard, Machine};
-use super::identity;
-use super::matchbox;
-use super::page;
-use super::sign;
-use crate::serve::http::answer::{Answer, TEXT};
-use crate::serve::lan::loaders::Loaders;
+use super::{assets, boot, config, explain, identity, matchbox, page, sign};
+use crate::serve::answer::{Answer, TEXT};
+use crate::serve::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::{Trouble, plain_path};
@@ -213,10 +206,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::digest::Sha256;
-    use crate::manifest::{File, Manifest, Role, SCHEMA};
-    use crate::serve::http::answer::{Body, Piece};
-    use crate::tree::Place;
+    use crate::base::digest::Sha256;
+    use crate::serve::answer::{Body, Piece};
+    use crate::tree::manifest::{File, Manifest, Role, SCHEMA};
+    use crate::tree::open::Place;
 
     /// A site of one file, `assets/a`.
     fn site() -> Site {

@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::base::error::{Advice, Exit};
+use crate::serve::answer::{Answer, Body, Piece, TEXT, Within};
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -24,9 +26,6 @@ use pgp::types::{
     SignatureBytes, SigningKey, Timestamp,
 };
 use rsa_parts::remainder;
-
-use crate::error::{Advice, Exit};
-use crate::serve::http::answer::{Answer, Body, Piece, TEXT, Within};
 
 /// The endpoints that have signatures. Assets have none: they are signed by whoever makes them.
 pub const SIGNED: [&str; 8] =

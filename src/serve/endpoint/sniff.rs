@@ -3,7 +3,7 @@
 //! The tables are those of Go 1.26's `mime` and `net/http` packages, without what a host's own MIME database would add,
 //! which is how Matchbox's container behaves.
 
-use crate::serve::http::answer::TEXT;
+use crate::serve::answer::TEXT;
 
 /// How many bytes are looked at.
 pub const LENGTH: usize = 512;

@@ -19,19 +19,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::answer::{Answer, TEXT};
 use super::debts::{Debt, Debts};
 use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::limits::{Limits, MAX_HEADERS};
 use super::linger::Lingering;
 use super::patience::Patient;
 use super::pulse::Pulse;
-use super::segments::Segment;
 use super::server::stopped;
 use super::shares::{SHORT, Share};
 use super::tally::Tally;
-use crate::clock;
+use crate::base::clock;
+use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::routes;
+use crate::serve::files::segments::Segment;
 use crate::serve::machines::report::MAX_BODY;
 use crate::serve::machines::watchers::Events;
 

@@ -10,27 +10,27 @@ use hyper::http::request::Parts;
 use hyper::{Method, Version};
 use rustix::io::Errno;
 
-use super::answer::{Answer, Body, Lack, TEXT};
 use super::boots::{Boots, Turn};
 use super::http1::SMALL;
 use super::limits::Limits;
-use super::proofs::{Proofs, Verdict};
 use super::room::Rooms;
-use super::segments::{self, Segment};
 use super::shares::{SHORT, Shares};
 use super::tally::Tally;
+use crate::serve::answer::{Answer, Body, Lack, TEXT};
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::endpoint::guard::answer::loggable;
 use crate::serve::endpoint::routes::{self, Request, World};
-use crate::serve::lan::loaders::Loaders;
+use crate::serve::files::proofs::{Proofs, Verdict};
+use crate::serve::files::segments::{self, Segment};
+use crate::serve::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::timeline::plain_path;
 use crate::serve::machines::watchers::Events;
 use crate::serve::notice::{Cut, Notice, Notices, Record};
 use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
-use crate::tree::Place;
 use crate::tree::beneath::{Refused, Root};
+use crate::tree::open::Place;
 
 /// Characters of a path that are remembered. One of a tree may have 255 for each directory.
 const LONGEST_PATH: usize = 1024;

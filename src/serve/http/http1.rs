@@ -16,17 +16,15 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::connection;
 use super::exchange::{Exchange, Outgoing, Reply, Via};
-use super::field;
 use super::head::{self, Head, Refusal};
-use super::linger;
 use super::patience::Patience;
 use super::pulse::Pulse;
-use super::segments::Segment;
 use super::server::stopped;
 use super::shares::{SHORT, Share};
 use super::tally::Tally;
+use super::{connection, field, linger};
+use crate::serve::files::segments::Segment;
 use crate::serve::machines::watchers::Events;
 
 /// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
@@ -130,7 +128,7 @@ impl Connection {
     /// Says why a request is not answered, and closes.
     async fn refuse(self, Refusal { status, why }: Refusal) -> io::Result<()> {
         self.exchange.cut(self.via.peer, Some(status), why);
-        let headers = [("content-type", super::answer::TEXT.to_owned())];
+        let headers = [("content-type", crate::serve::answer::TEXT.to_owned())];
         let mut text = format_head(status, &headers, Some(why.len() as u64 + 1), "close");
         text += &format!("{why}\n");
         self.write(
@@ -326,6 +324,6 @@ pub(super) fn format_head(
     if !connection.is_empty() {
         head.extend(["Connection: ", connection, "\r\n"]);
     }
-    head.extend(["Date: ", &crate::clock::http_date(SystemTime::now()), "\r\n\r\n"]);
+    head.extend(["Date: ", &crate::base::clock::http_date(SystemTime::now()), "\r\n\r\n"]);
     head
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::tls::Tls;
-use crate::error::{Advice, Exit};
+use crate::base::error::{Advice, Exit};
 use crate::serve::address::{Address, Malformed};
 
 /// Why nobody can listen there.

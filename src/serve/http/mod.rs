@@ -1,8 +1,6 @@
 //! HTTP: connections, heads, what leaves and how fast; knows nothing of trees or machines beyond what [`super::endpoint`] answers.
 
-pub mod answer;
 pub mod boots;
-pub mod conditions;
 pub mod connection;
 mod debts;
 pub mod exchange;
@@ -14,11 +12,8 @@ pub mod linger;
 pub mod listen;
 pub mod patience;
 mod places;
-pub mod proofs;
 pub mod pulse;
-pub mod ranges;
 pub mod room;
-pub mod segments;
 pub mod server;
 pub mod shares;
 pub mod tally;

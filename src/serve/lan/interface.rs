@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
-use crate::recipe::Network;
+use crate::machine::network::Network;
 
 /// The kernel's routes: one line each, numbers in hex as they lie in memory.
 const ROUTES: &str = "/proc/net/route";

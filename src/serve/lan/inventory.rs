@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::output::dhcp::{Host, is_domain};
-use crate::recipe::{Mac, Network};
+use crate::machine::dhcp::{Host, is_domain};
+use crate::machine::network::Network;
+use crate::machine::node::Mac;
 use crate::serve::site::Site;
 use crate::serve::site::select::Group;
 

@@ -3,7 +3,6 @@
 pub mod dhcp;
 pub mod interface;
 pub mod inventory;
-pub mod loaders;
 pub mod near;
 pub mod netboot;
 pub mod tftp;

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::recipe::Network;
+use crate::machine::network::Network;
 
 /// Whom a server answers: private addresses, and the networks that it is in.
 #[derive(Clone, Debug, Default)]

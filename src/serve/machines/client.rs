@@ -9,7 +9,7 @@ use url::Url;
 
 use super::status::SCHEMA;
 use super::timeline::Stage;
-use crate::error::{Advice, Exit};
+use crate::base::error::{Advice, Exit};
 use crate::serve::address::{Address, Malformed};
 use crate::source::http::masked;
 use crate::source::http::tls::{Distrust, Roots};

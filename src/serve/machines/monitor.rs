@@ -18,7 +18,7 @@ use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
-use crate::clock;
+use crate::base::clock;
 use crate::serve::notice::{Notice, Record};
 use crate::serve::site::labels::Labels;
 use crate::serve::site::{Site, Weight};

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::clock::LAST;
+use crate::base::clock::LAST;
 
 /// Milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ impl From<Stamp> for SystemTime {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::clock::date_to_the_millisecond((*self).into()))
+        f.write_str(&crate::base::clock::date_to_the_millisecond((*self).into()))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::timeline::Machine;
-use crate::error::{Advice, Exit};
+use crate::base::error::{Advice, Exit};
 use crate::store::{self, write_atomic};
 
 /// Version of the file.

@@ -190,7 +190,7 @@ fn state(machine: &Machine, has_troubles: bool) -> State {
 impl Serving {
     /// What a site is, in short.
     pub fn of(site: &Site) -> Serving {
-        let release = |release: &crate::manifest::Release| {
+        let release = |release: &crate::tree::manifest::Release| {
             format!("{} {} {}", release.channel, release.version, release.arch.board())
         };
         let directory = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();

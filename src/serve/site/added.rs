@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use super::Site;
 use super::select::{Group, Groups};
-use crate::compile::installed_id;
-use crate::output::{GENERATION, node_metadata, node_selector};
-use crate::recipe::{Cidr, Node, boot_id};
-use crate::report::{Finding, Findings, nearest};
+use crate::bake::compile::installed_id;
+use crate::bake::outputs::{GENERATION, node_metadata, node_selector};
+use crate::bake::recipe::boot_id;
+use crate::base::finding::{Finding, Findings, nearest};
+use crate::machine::network::Cidr;
+use crate::machine::node::Node;
 
 impl Site {
     /// The site with these machines, too. One that the tree knows by the same name is replaced: a new network card has
@@ -115,12 +117,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::arch::Arch;
-    use crate::manifest::{Manifest, SCHEMA};
-    use crate::recipe::parse_inventory;
-    use crate::report::Source;
+    use crate::base::arch::Arch;
+    use crate::base::finding::Source;
+    use crate::machine::node::parse_inventory;
     use crate::serve::site::labels::Labels;
-    use crate::tree::Place;
+    use crate::tree::manifest::{Manifest, SCHEMA};
+    use crate::tree::open::Place;
 
     /// A tree with the profiles `worker`, `worker+n1` and `db`, which installs, and the nodes n1 and d1.
     fn site() -> Site {

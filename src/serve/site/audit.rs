@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::config::{Forecast, Kind};
 use super::datadir::Config;
-use super::records::Noted;
 use super::select::Group;
 use super::{Flaw, Profile, Weight};
-use crate::parallel;
-use crate::report::nearest;
+use crate::base::finding::nearest;
+use crate::base::parallel;
+use crate::tree::records::Noted;
 
 /// Folders of a data directory.
 pub const FOLDERS: [&str; 6] = ["groups", "profiles", "ignition", "generic", "cloud", "assets"];

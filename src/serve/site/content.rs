@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::datadir::{DataDir, Settings};
-use crate::arch::Arch;
-use crate::publish::private;
-use crate::recipe::inventory;
+use crate::base::arch::Arch;
+use crate::machine::node::inventory;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{self, Site};
-use crate::tree;
+use crate::tree::{open, private};
 
 /// How often a build that could not be served is tried again, at most.
 const RETRY: Duration = Duration::from_millis(200);
@@ -27,7 +26,7 @@ enum Followed {
 }
 
 /// Opens what a path leads to; asked again whenever that is something else.
-pub type Open = Box<dyn Fn(&Path) -> Result<tree::Tree, tree::Error> + Send>;
+pub type Open = Box<dyn Fn(&Path) -> Result<open::Tree, open::Error> + Send>;
 
 /// What a site adds to each tree that it opens.
 #[derive(Clone, Default)]
@@ -62,7 +61,7 @@ impl Secrets {
 
 impl Additions {
     /// The site of a tree, with what is added to it.
-    pub fn to(&self, tree: tree::Tree) -> Result<Site, site::Error> {
+    pub fn to(&self, tree: open::Tree) -> Result<Site, site::Error> {
         let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
         let lack = self.secrets.as_ref().map(|secrets| secrets.judge(&site)).transpose()?.flatten();
         let site = Site { lack, ..site };

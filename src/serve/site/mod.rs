@@ -6,8 +6,6 @@ pub mod config;
 pub mod content;
 pub mod datadir;
 pub mod labels;
-pub mod notes;
-pub mod records;
 pub mod select;
 pub mod watch;
 
@@ -20,18 +18,17 @@ use std::time::{Duration, SystemTime};
 
 use self::datadir::Live;
 use self::select::Groups;
-use crate::bundle;
-use crate::error::{Advice, Exit};
+use crate::bake::outputs::nodes;
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::Findings;
+use crate::base::parallel;
 use crate::initrd::padding;
-use crate::manifest::{self, Joined, Manifest, Role};
-use crate::output::dhcp::Host;
-use crate::output::nodes;
-use crate::parallel;
-use crate::publish::private;
-use crate::report::Findings;
+use crate::machine::dhcp::Host;
+use crate::serve::answer::{Piece, TEXT, Within};
 use crate::serve::endpoint::sign::Signer;
-use crate::serve::http::answer::{Piece, TEXT, Within};
-use crate::tree::{self, Place, Tree};
+use crate::tree::manifest::{self, Joined, Manifest, Role};
+use crate::tree::open::{self, Place, Tree};
+use crate::tree::{bundle, private};
 
 /// A tree or data directory, ready to answer.
 #[derive(Debug)]
@@ -150,7 +147,7 @@ const TYPES: [(&str, &str); 7] = [
 pub enum Error {
     /// Not a tree, or one that was damaged.
     #[error(transparent)]
-    Tree(#[from] tree::Error),
+    Tree(#[from] open::Error),
     /// A group or profile that cannot be used.
     #[error("{path} of {place} cannot be used: {why}")]
     Malformed {
@@ -227,13 +224,18 @@ impl Site {
         let groups = parallel::map(
             &of_role(Role::Group),
             || (),
-            |(), path| read(&tree, path, |bytes| records::group(stem(path), bytes)).map(Arc::new),
+            |(), path| {
+                read(&tree, path, |bytes| crate::tree::records::group(stem(path), bytes)).map(Arc::new)
+            },
         )?;
         let profiles = parallel::map(
             &of_role(Role::Profile),
             || (),
             |(), path| {
-                Ok::<_, Error>((stem(path).to_owned(), Arc::new(read(&tree, path, records::profile)?)))
+                Ok::<_, Error>((
+                    stem(path).to_owned(),
+                    Arc::new(read(&tree, path, crate::tree::records::profile)?),
+                ))
             },
         )?;
         let profiles: BTreeMap<_, _> = profiles.into_iter().collect();

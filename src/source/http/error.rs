@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::asked::Asked;
 use super::proxy::Bad;
 use super::tls::Distrust;
-use crate::error::{Advice, Exit};
-use crate::source::oci::{self, Endpoint};
+use crate::base::error::{Advice, Exit};
+use crate::source::login;
+use crate::source::pull::{self, Endpoint};
 
 /// A fetch that failed, with the URL that was really asked.
 #[derive(Debug, thiserror::Error)]
@@ -322,7 +323,7 @@ const PROXY_HINT: &str = "a proxy's login goes into its variable (http://USER:PA
 /// What a person can do about a registry that refuses with this status.
 fn registry_hint(status: u16) -> Option<String> {
     match status {
-        401 | 403 => Some(oci::LOGIN_HINT.into()),
+        401 | 403 => Some(login::HINT.into()),
         429 => Some(
             "the registry limits how much is pulled: log in (`docker login HOST`), wait, or use a mirror (PREBAKE_MIRROR_OCI)".into(),
         ),

@@ -270,7 +270,9 @@ pub fn is_cut(error: &reqwest::Error) -> bool {
 
 fn at(time: &UnixTime) -> String {
     // A certificate may say a year that no clock has.
-    crate::clock::date(UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH))
+    crate::base::clock::date(
+        UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH),
+    )
 }
 
 /// What a rustls error among the causes is, however deep.

@@ -1,6 +1,6 @@
 //! What servers say in words: why they refuse, and pages for people where a file should be.
 
-use crate::report::is_unseen;
+use crate::base::finding::is_unseen;
 use serde_json::Value;
 
 /// Longest explanation that is repeated, in characters.

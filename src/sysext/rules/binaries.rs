@@ -3,7 +3,7 @@
 use super::super::extension::{Error, Extension};
 use super::super::merge::Merge;
 use super::{Breach, some};
-use crate::arch::Arch;
+use crate::base::arch::Arch;
 
 /// How much of a program is read: headers, and the interpreter's name where linkers put it.
 const HEAD: u64 = 16 << 10;

@@ -4,8 +4,8 @@ use super::super::extension::{Error, Extension};
 use super::super::merge::{Merge, Unit, usr_path};
 use super::Breach;
 use super::forms::files;
-use crate::report::Source;
-use crate::yaml::{self, Kind as Yaml, Node};
+use crate::base::finding::Source;
+use crate::base::yaml::{self, Kind as Yaml, Node};
 
 /// Where the Kubernetes sysexts, the bakery's too, say their version.
 const VERSION_FILE: &str = "usr/local/share/kubernetes-version";

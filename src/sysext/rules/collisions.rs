@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::super::extension::{Error, Extension, Kind, Seen};
+use super::super::extension::{Error, Extension, Seen};
 use super::super::merge::Merge;
 use super::super::order;
 use super::{Breach, below, some};
-use crate::report::Severity;
+use crate::base::finding::Severity;
+use crate::format::image::Kind;
 
 /// Programs of the release that extensions bring at a version of their own, as Kubernetes does: nothing in the release
 /// leans on them.

@@ -5,7 +5,7 @@ use super::super::merge::{Merge, usr_path};
 use super::Breach;
 use super::clusters::{documents, imports, kubernetes};
 use super::forms::files;
-use crate::quirks;
+use crate::flatcar::quirks;
 
 /// What Flatcar's containerd is started with (`coreos/sysext/containerd`).
 const DEFAULT: &str = "/usr/share/containerd/config.toml";

@@ -1,12 +1,13 @@
 //! Rules on the image itself: format, name, owners, attributes, size.
 
-use super::super::extension::{Error, Extension, Fault, Form, Kind};
+use super::super::extension::{Error, Extension, Fault, Form};
 use super::super::identify::Format;
 use super::super::merge::Merge;
 use super::super::release;
 use super::{Breach, some};
+use crate::flatcar::quirks::{self, Packing};
 use crate::format::gpt::SECTOR;
-use crate::quirks::{self, Packing};
+use crate::format::image::Kind;
 
 /// The most that the kernel allows (`SQUASHFS_FILE_MAX_SIZE`).
 const MAX_BLOCK: u32 = 1 << 20;

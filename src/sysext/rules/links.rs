@@ -1,8 +1,9 @@
 //! Rules on symlinks.
 
-use super::super::extension::{Error, Extension, Kind};
+use super::super::extension::{Error, Extension};
 use super::super::merge::{Merge, Presence};
 use super::Breach;
+use crate::format::image::Kind;
 
 pub(super) fn dangling(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let mut breaches = Vec::new();

@@ -5,7 +5,7 @@ use super::super::merge::Merge;
 use super::super::release::{self, Release};
 use super::forms::{is_closed, is_lenient};
 use super::{Breach, some};
-use crate::arch::Arch;
+use crate::base::arch::Arch;
 
 /// `SYSEXT_LEVEL` of every Flatcar release so far.
 const LEVEL: &str = "1.0";

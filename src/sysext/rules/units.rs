@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::super::extension::{Error, Extension, Kind};
+use super::super::extension::{Error, Extension};
 use super::super::merge::{Home, Line, Merge, Presence, Unit, usr_path};
 use super::super::unit;
 use super::{Breach, below};
-use crate::quirks;
-use crate::report::{Place, Source, nearest};
+use crate::base::finding::{Place, Source, nearest};
+use crate::flatcar::quirks;
+use crate::format::image::Kind;
 
 pub(super) fn syntax(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let mut breaches = Vec::new();

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
-use prebake::bundle::{Bundle, Demand};
-use prebake::trust::Trust;
+use prebake::tree::bundle::{Bundle, Demand};
+use prebake::trust::signers::Trust;
 
 use super::{Desk, VARIED};
 use crate::damage::harmless;
@@ -47,7 +47,7 @@ fn every_changed_byte_is_found_and_its_member_is_named() {
     let desk = Desk::new();
     let (site, second) = (desk.key("site"), desk.key("second"));
     desk.tree("tree", "small", VARIED);
-    let rotation = prebake::trust::Rotation::sign(&second, &site.public()).unwrap();
+    let rotation = prebake::trust::rotation::Rotation::sign(&second, &site.public()).unwrap();
     fs::write(desk.path("r.rotation.json"), rotation.statement()).unwrap();
     fs::write(desk.path("r.rotation.json.minisig"), rotation.signature().to_bytes()).unwrap();
     let more = ["--sign-key", "second.key", "--rotation", "r.rotation.json", "--expires", "2100-01-01"];

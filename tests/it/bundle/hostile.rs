@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use prebake::bundle::header::{Contents, END, Header, padding};
-use prebake::bundle::index::{CHECKSUMS, Index, Member, SCHEMA};
-use prebake::repro::canonical_json;
+use prebake::base::canonical::canonical_json;
+use prebake::format::tar::{Contents, END, Header, padding};
+use prebake::tree::bundle::index::{CHECKSUMS, Index, Member, SCHEMA};
 use serde_json::{Value, json};
 
 use super::{Desk, VARIED};

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prebake::digest::Sha256;
-use prebake::manifest::Manifest;
-use prebake::trust::Rotation;
+use prebake::base::digest::Sha256;
+use prebake::tree::manifest::Manifest;
+use prebake::trust::rotation::Rotation;
 use serde_json::json;
 
 use super::{Desk, VARIED, json};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use prebake::bundle::{Bundle, Demand};
+use prebake::tree::bundle::{Bundle, Demand};
 use serde_json::json;
 
 use super::{Desk, VARIED, copy, json};

@@ -11,9 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::digest::Sha256;
-use prebake::manifest::{self, FILE_NAME, Manifest, Role};
-use prebake::minisign::SecretKey;
+use prebake::base::digest::Sha256;
+use prebake::tree::manifest::{self, FILE_NAME, Manifest, Role};
+use prebake::trust::minisign::SecretKey;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use prebake::base::finding::{Severity, Source};
 use prebake::ignition::{Config, boot};
-use prebake::report::{Severity, Source};
 
 /// Whether real Ignition gets through its first boot with a config, and what it says.
 fn boots(ignition: &Path, config: &str) -> Result<(), String> {

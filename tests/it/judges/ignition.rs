@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use prebake::base::finding::{Finding, Findings, Severity, Source};
 use prebake::ignition::{self, Checked, Config, Spec, Transpile};
-use prebake::report::{Finding, Findings, Severity, Source};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};

@@ -9,12 +9,12 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
+use prebake::base::finding::Source;
 use prebake::ignition::{Config, Spec};
-use prebake::manifest::FILE_NAME;
-use prebake::report::Source;
 use prebake::serve::site::labels::normal_mac;
-use prebake::tree::Tree;
+use prebake::tree::manifest::FILE_NAME;
+use prebake::tree::open::Tree;
 use serde_json::Value;
 
 use super::build;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
-use prebake::openpgp::{Error, Fingerprint, Refusal, Signed, TrustedKey};
+use prebake::trust::openpgp::{Error, Fingerprint, Refusal, Signed, TrustedKey};
 use tempfile::TempDir;
 
 /// A home of gpg's with one key.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prebake::digest::Sha256;
+use prebake::base::digest::Sha256;
 
 use super::{IMAGES, build, registry, source, tree, world};
 use crate::containerd::{Containerd, containerd_runs};

@@ -15,15 +15,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{Guard, Handle, Machine, Refusal, Token};
-use crate::publish::private;
-use crate::repro::is_contained_in_url;
+use crate::base::canonical::is_contained_in_url;
+use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::routes::{Request, World};
-use crate::serve::http::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::Notice;
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::serve::site::select::Group;
+use crate::tree::private;
 
 /// Where guarded configs are asked for.
 const PREFIX: &str = "guarded/";

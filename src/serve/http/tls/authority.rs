@@ -14,8 +14,8 @@ use x509_cert::Certificate;
 use x509_cert::der::{DecodePem, Encode};
 
 use super::{Error, read};
-use crate::clock::{self, date};
-use crate::digest::Sha256;
+use crate::base::clock::{self, date};
+use crate::base::digest::Sha256;
 use crate::store::{self, write_atomic, write_secret};
 
 /// The certificate's file name: what machines must trust.

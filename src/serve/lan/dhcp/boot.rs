@@ -7,8 +7,8 @@ use dhcproto::v4::{DhcpOption, OptionCode, UnknownOption};
 
 use super::client::Client;
 use super::packet::Request;
-use crate::firmware::{Platform, Via};
-use crate::output::dhcp::Mode;
+use crate::machine::dhcp::Mode;
+use crate::machine::firmware::{Platform, Via};
 use crate::serve::endpoint::routes::LOADERS;
 
 /// Where everything is.

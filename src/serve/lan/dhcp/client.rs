@@ -5,7 +5,7 @@ use std::fmt;
 use dhcproto::v4::OptionCode;
 
 use super::packet::Request;
-use crate::firmware::{Platform, Via, other, platform};
+use crate::machine::firmware::{Platform, Via, other, platform};
 
 /// iPXE's own option, which an iPXE in a network card may send without a user class.
 const IPXE_OPTIONS: u8 = 175;

@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::packet::Request;
-use crate::output::dhcp::{Dhcp, Host};
-use crate::recipe::{Mac, Network};
+use crate::machine::dhcp::{Dhcp, Host};
+use crate::machine::network::Network;
+use crate::machine::node::Mac;
 
 /// How long an offer waits for the client to take it.
 const OFFER: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use dhcproto::v4::borrowed;
 use dhcproto::v4::{Flags, HType, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Encodable, v4};
 
-use crate::recipe::Mac;
+use crate::machine::node::Mac;
 
 /// Shortest packet, in bytes: BOOTP's, and some relays drop shorter ones.
 const SHORTEST: usize = 300;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::recipe::Mac;
+use crate::machine::node::Mac;
 
 /// Answers in a row, and how long one of them takes to come back. A boot needs about six: firmware and iPXE, twice each,
 /// and the system's own.

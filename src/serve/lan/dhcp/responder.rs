@@ -10,7 +10,7 @@ use super::client::{self, Client};
 use super::leases::{Lease, Leases};
 use super::packet::{Reply, Request};
 use super::rate::{Rates, Told};
-use crate::output::dhcp::Mode;
+use crate::machine::dhcp::Mode;
 use crate::serve::lan::near::Near;
 use crate::serve::notice;
 

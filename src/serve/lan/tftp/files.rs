@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::manifest::Role;
-use crate::serve::http::answer::Body;
-use crate::serve::http::proofs::{Proofs, Verdict};
-use crate::serve::http::segments::{self, Promised};
-use crate::serve::lan::loaders::Loaders;
+use crate::serve::answer::Body;
+use crate::serve::files::proofs::{Proofs, Verdict};
+use crate::serve::files::segments::{self, Promised};
 use crate::serve::lan::netboot::Http;
 use crate::serve::lan::tftp::name::Name;
+use crate::serve::loaders::Loaders;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{Asset, Site};
 use crate::tree::beneath::{Refused, Root};
+use crate::tree::manifest::Role;
 
 /// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21; the second name is for those who
 /// name it themselves.

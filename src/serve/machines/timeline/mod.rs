@@ -34,7 +34,7 @@ pub use whose::{Whose, cards};
 
 use super::report::{Report, plain};
 use super::stamp::Stamp;
-use crate::firmware::NO_UUIDS;
+use crate::machine::firmware::NO_UUIDS;
 use crate::serve::endpoint::boot::holds_generation;
 use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;

@@ -8,8 +8,12 @@ use serde_json::json;
 
 use super::room::STRANGERS;
 use super::*;
+use crate::serve::machines::report;
 use crate::serve::machines::status::{MachineStatus, State};
-use crate::tree::Tree;
+use crate::serve::machines::timeline::{self, machine, room};
+use crate::serve::notice;
+use crate::serve::site::labels;
+use crate::tree::open::Tree;
 
 const MAC: &str = "52:54:00:00:00:01";
 const KERNEL: &str = "/assets/flatcar/amd64-usr/vmlinuz";
@@ -28,7 +32,7 @@ fn site_with(boot: &serde_json::Value) -> Site {
     let mut write = |path: &str, document: serde_json::Value| {
         let text = document.to_string();
         let role = path.split('/').next().unwrap_or_default().trim_end_matches('s');
-        let sha256 = crate::digest::Sha256::of(text.as_bytes());
+        let sha256 = crate::base::digest::Sha256::of(text.as_bytes());
         files.insert(path.into(), json!({"role": role, "size": text.len(), "sha256": sha256}));
         let path = directory.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,10 +55,10 @@ fn site_with(boot: &serde_json::Value) -> Site {
     files.insert(OVERLAY[1..].into(), file("overlay", 1000));
     files.insert("assets/sysext/report/report-1-x86-64.raw".into(), file("sysext", 10));
     let manifest = json!({
-        "schema": crate::manifest::SCHEMA, "name": "small", "epoch": 0, "releases": [], "files": files,
+        "schema": crate::tree::manifest::SCHEMA, "name": "small", "epoch": 0, "releases": [], "files": files,
     });
     std::fs::write(directory.path().join("manifest.json"), manifest.to_string()).unwrap();
-    Site::load(Tree::directory(directory.path()).unwrap()).unwrap()
+    crate::serve::site::Site::load(Tree::directory(directory.path()).unwrap()).unwrap()
 }
 
 /// A timeline and a clock.
@@ -66,7 +70,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World { site: site(), timeline: Timeline::default(), seconds: 1_000_000 }
+        World { site: site(), timeline: timeline::Timeline::default(), seconds: 1_000_000 }
     }
 
     fn booting(boot: &serde_json::Value) -> World {
@@ -91,9 +95,9 @@ impl World {
         self.seconds += 1;
         let now = self.now();
         if record.sent == record.length {
-            self.timeline.see(&self.site, &Notice::Leaving(&record), now);
+            self.timeline.see(&self.site, &notice::Notice::Leaving(&record), now);
         }
-        self.timeline.see(&self.site, &Notice::Answered(&record), now);
+        self.timeline.see(&self.site, &notice::Notice::Answered(&record), now);
     }
 
     /// A machine asks for its script.
@@ -117,7 +121,7 @@ impl World {
     }
 
     fn dhcp(&mut self, mac: &str, firmware: &'static str, address: Option<[u8; 4]>) {
-        self.see(&Notice::Dhcp(&Dhcp {
+        self.see(&notice::Notice::Dhcp(&Dhcp {
             mac: mac.into(),
             uuid: None,
             firmware,
@@ -129,7 +133,7 @@ impl World {
     }
 
     fn tftp(&mut self, from: &str, failed: Option<&str>) {
-        self.see(&Notice::Tftp(&Tftp {
+        self.see(&notice::Notice::Tftp(&Tftp {
             peer: peer(from),
             file: "ipxe.efi".into(),
             sent: 5,
@@ -145,7 +149,8 @@ impl World {
     }
 
     fn report_from(&mut self, body: &str, sender: Option<IpAddr>) {
-        let (report, now) = (Report::read(&Labels::parse(body), self.now().into()).unwrap(), self.now());
+        let (report, now) =
+            (report::Report::read(&labels::Labels::parse(body), self.now().into()).unwrap(), self.now());
         self.timeline.report(&self.site, report, sender, now);
     }
 
@@ -176,7 +181,7 @@ fn record(from: &str, path: &str, query: &str, status: u16, sent: u64, length: u
         peer: peer(from),
         method: Method::GET,
         path: path.into(),
-        labels: Labels::parse(query),
+        labels: labels::Labels::parse(query),
         status,
         sent,
         length,
@@ -205,7 +210,7 @@ fn a_boot_from_dhcp_to_a_cluster_is_one_row_with_every_stage() {
     world.file("10.0.0.11", KERNEL, 100);
     world.file("10.0.0.11", BASE, 1000);
     let half = record("10.0.0.11", OVERLAY, "", 200, 500, 1000);
-    world.see(&Notice::Progress(&half));
+    world.see(&notice::Notice::Progress(&half));
     let step = world.only().steps.last().unwrap().clone();
     assert_eq!((step.stage, step.sent, step.of, step.ended), (Stage::Initrd, 1500, Some(2000), None));
     assert_eq!((step.rate, step.eta), (Some(500), Some(1)));
@@ -216,7 +221,7 @@ fn a_boot_from_dhcp_to_a_cluster_is_one_row_with_every_stage() {
     world.report(&format!("{N1}&stage=joined"));
     let machine = world.only();
     let stages: Vec<Stage> = machine.steps.iter().map(|step| step.stage).collect();
-    use Stage::*;
+    use crate::serve::machines::timeline::stage::Stage::*;
     assert_eq!(stages, [Dhcp, Tftp, Script, Kernel, Initrd, Booted, Joined]);
     assert!(machine.steps.iter().all(|step| step.ended.is_some()));
     assert_eq!((machine.boots, machine.troubles.as_slice()), (1, &[][..]));
@@ -392,7 +397,7 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
         }),
         ("has stood still at 50 of 100 bytes", 20, &|w| {
             w.script("10.0.0.11", N1);
-            w.see(&Notice::Progress(&record("10.0.0.11", KERNEL, "", 200, 50, 100)));
+            w.see(&notice::Notice::Progress(&record("10.0.0.11", KERNEL, "", 200, 50, 100)));
         }),
         ("ipxe.efi by TFTP: there is no such file", 0, &|w| {
             w.tftp("10.0.0.11", Some("there is no such file"))
@@ -550,18 +555,18 @@ proptest! {
                     let record = record(&format!("10.0.0.{ip}"), path, &query, status, sent.min(1000), 1000);
                     match over {
                         true => world.answered(record),
-                        false => world.see(&Notice::Progress(&record)),
+                        false => world.see(&notice::Notice::Progress(&record)),
                     }
                 }
                 Event::Report(body) => {
-                    if Report::read(&Labels::parse(&body), world.now().into()).is_ok() {
+                    if report::Report::read(&labels::Labels::parse(&body), world.now().into()).is_ok() {
                         world.report_from(&body, None);
                     }
                 }
                 Event::Wait(seconds) => world.wait(seconds.into()),
                 Event::Restart => {
                     let text = serde_json::to_string(&world.timeline.machines().collect::<Vec<_>>()).unwrap();
-                    world.timeline = Timeline::remember(serde_json::from_str(&text).unwrap());
+                    world.timeline = timeline::Timeline::remember(serde_json::from_str(&text).unwrap());
                 }
             }
         }
@@ -574,12 +579,12 @@ proptest! {
             assert_eq!(machine.state == State::Stuck, !machine.troubles.is_empty() && machine.state != State::Failed);
         }
         let Timeline { machines, by_address, by_uuid, count, .. } = &world.timeline;
-        let mut counted = Count::default();
+        let mut counted = room::Count::default();
         machines.values().for_each(|machine| counted.add(machine));
         assert_eq!(*count, counted);
         assert!(by_address.values().chain(by_uuid.values()).all(|key| machines.contains_key(key)));
         for (key, machine) in machines {
-            assert!(!matches!(key, Key::Address(_)) || machine.mac.is_none() && machine.uuid.is_none());
+            assert!(!matches!(key, timeline::Key::Address(_)) || machine.mac.is_none() && machine.uuid.is_none());
         }
     }
 }
@@ -638,8 +643,8 @@ fn nobody_was_seen_in_the_future_once_the_clock_is_set_back_nor_after_a_restart(
     world.script("10.0.0.9", "mac=52-54-00-00-00-09");
     world.seconds -= 1_000_000_000;
     let kept: Vec<Machine> =
-        world.timeline.machines.values().map(|machine| Machine::clone(machine)).collect();
-    for timeline in [std::mem::take(&mut world.timeline), Timeline::remember(kept)] {
+        world.timeline.machines.values().map(|machine| machine::Machine::clone(machine)).collect();
+    for timeline in [std::mem::take(&mut world.timeline), timeline::Timeline::remember(kept)] {
         world.timeline = timeline;
         let told = world.timeline.revision;
         world.wait(60);

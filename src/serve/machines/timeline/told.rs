@@ -4,10 +4,10 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
-use crate::arch::Arch;
+use crate::base::arch::Arch;
 use crate::format::ipxe::{Image, stands_for};
-use crate::manifest::Role;
 use crate::serve::site::{Profile, Site};
+use crate::tree::manifest::Role;
 
 /// Where the sysext that calls back lies in a tree.
 const REPORTING: &str = "assets/sysext/report/";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::{Fetch, LOOP, Machine};
 use super::stage::Stage;
 use super::told::{Load, Told};
-use crate::arch::Arch;
+use crate::base::arch::Arch;
 use crate::serve::machines::stamp::Stamp;
 
 /// Something that is likely wrong.

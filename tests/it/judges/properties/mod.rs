@@ -12,35 +12,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use prebake::arch::Arch;
-use prebake::bundle::index::Index;
-use prebake::bundle::{Bundle, Demand};
+use prebake::bake::recipe::Recipe;
+use prebake::base::arch::Arch;
+use prebake::base::finding::{Finding, Findings, Source};
 use prebake::format::archive::{self, Selection};
-use prebake::format::erofs;
 use prebake::format::gotemplate::{self, Template};
 use prebake::format::gpt::Table;
 use prebake::format::image::{Kind, Limits};
-use prebake::format::pe;
 use prebake::format::squashfs::Image;
+use prebake::format::{erofs, pe};
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
-use prebake::manifest::Manifest;
-use prebake::minisign::{PublicKey, Secret, SecretKey, Signature};
-use prebake::openpgp::Certificate;
-use prebake::recipe::Recipe;
-use prebake::report::{Finding, Findings, Source};
-use prebake::secrets::scan;
-use prebake::serve::http::head;
-use prebake::serve::http::limits;
-use prebake::serve::http::ranges::{self, Ranges};
-use prebake::serve::lan::dhcp;
+use prebake::serve::answer::ranges::{self, Ranges};
+use prebake::serve::http::{head, limits};
 use prebake::serve::lan::near::Near;
-use prebake::serve::lan::tftp;
+use prebake::serve::lan::{dhcp, tftp};
 use prebake::serve::site::labels::normal_mac;
-use prebake::serve::site::records;
 use prebake::sysext::identify::{Format, HEAD};
 use prebake::sysext::{ddi, inspect};
-use prebake::trust::Rotation;
+use prebake::tree::bundle::index::Index;
+use prebake::tree::bundle::{Bundle, Demand};
+use prebake::tree::manifest::Manifest;
+use prebake::tree::records;
+use prebake::tree::secrets::scan;
+use prebake::trust::minisign::{PublicKey, Secret, SecretKey, Signature};
+use prebake::trust::openpgp::Certificate;
+use prebake::trust::rotation::Rotation;
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
 const BETWEEN_LAYERS: u8 = 0;
@@ -463,7 +460,7 @@ pub fn dhcp(bytes: &[u8]) {
         loaders: ["undionly.kpxe", "ipxe.efi"].into(),
         tftp: true,
     };
-    let network = prebake::output::dhcp::Dhcp {
+    let network = prebake::machine::dhcp::Dhcp {
         base_url: "http://10.0.0.1:8080".parse().expect("a URL"),
         subnet: "10.0.0.0/24".parse().expect("a network"),
         interface: None,

@@ -7,16 +7,16 @@ use std::time::SystemTime;
 
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
-use prebake::arch::Arch;
-use prebake::bundle::create::Contents as Draft;
+use prebake::base::arch::Arch;
 use prebake::format::tree::{Contents, Entry, Tree};
 use prebake::format::{cpio, squashfs};
 use prebake::initrd::seal::Seal;
-use prebake::minisign::{PublicKey, Secret, SecretKey};
-use prebake::provenance::dsse::Envelope;
 use prebake::sysext::packaging::{Filesystem, Packaging};
 use prebake::sysext::signing::{self, Signer};
-use prebake::trust::Rotation;
+use prebake::tree::bundle::create::Contents as Draft;
+use prebake::trust::dsse::Envelope;
+use prebake::trust::minisign::{PublicKey, Secret, SecretKey};
+use prebake::trust::rotation::Rotation;
 
 use super::repository;
 
@@ -143,7 +143,7 @@ pub fn initrds() -> Seeds {
     both.extend(&packed);
     let seal = Seal {
         base_length: plain.len() as u64,
-        base_sha256: prebake::digest::Sha256::of(&plain),
+        base_sha256: prebake::base::digest::Sha256::of(&plain),
         overlay_length: 0,
     };
     let mut sealed = plain.clone();
@@ -210,7 +210,7 @@ pub fn bundles() -> Seeds {
     };
     let written = |name: &str, signed: bool| {
         let draft = draft();
-        let mut signatures = prebake::bundle::signatures::Signatures::default();
+        let mut signatures = prebake::tree::bundle::signatures::Signatures::default();
         if signed {
             signatures.sign(&open_key(), &draft.index().to_bytes(), EPOCH);
         }

@@ -4,33 +4,37 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use prebake::arch::Arch;
-use prebake::digest::Sha256;
-use prebake::format::ipxe;
-use prebake::ignition::ssh_keys::Origin;
-use prebake::ignition::{self, parts, ssh_keys};
-use prebake::kubernetes::kubeadm;
-use prebake::lock::Lock;
-use prebake::openpgp::{Certificate, Fingerprint, TrustedKey};
-use prebake::output::nodes;
-use prebake::provenance::dsse::Envelope;
-use prebake::provenance::statement::Statement;
-use prebake::recipe::{AddressRange, Cidr, Mac, Network, Version};
-use prebake::report::{Findings, Source};
-use prebake::sbom;
+use prebake::bake::kubernetes::kubeadm;
+use prebake::bake::outputs::nodes;
+use prebake::bake::recipe::Version;
+use prebake::bake::sbom;
+use prebake::base::arch::Arch;
+use prebake::base::digest::Sha256;
+use prebake::base::finding::{Findings, Source};
+use prebake::base::yaml;
+use prebake::flatcar::board::parse_version_txt;
+use prebake::format::{checksums, ipxe};
+use prebake::ignition::ssh_keys::{self, Origin};
+use prebake::ignition::{self, parts};
+use prebake::machine::network::{AddressRange, Cidr, Network};
+use prebake::machine::node::Mac;
+use prebake::registry::document::{self, Document};
+use prebake::registry::reference::ImageRef;
 use prebake::serve::address::Address;
 use prebake::serve::endpoint::{escape, guard, sniff};
 use prebake::serve::machines::report::Report;
-use prebake::serve::machines::{state, timeline::Timeline};
+use prebake::serve::machines::state;
+use prebake::serve::machines::timeline::Timeline;
 use prebake::serve::site::labels::{Labels, normal_mac};
-use prebake::source::flatcar::parse_version_txt;
+use prebake::source::challenge;
 use prebake::source::http::encoding::{Coding, Unpacker};
 use prebake::source::http::{Part, Ranged, content_range, words};
-use prebake::source::oci::document::{self, Document};
-use prebake::source::oci::{ImageRef, challenge};
 use prebake::sysext::release::Release;
-use prebake::sysext::{published, schema, unit};
-use prebake::yaml;
+use prebake::sysext::{schema, unit};
+use prebake::tree::lock::Lock;
+use prebake::tree::provenance::statement::Statement;
+use prebake::trust::dsse::Envelope;
+use prebake::trust::openpgp::{Certificate, Fingerprint, TrustedKey};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{repository, scratch, stands_in};
@@ -156,7 +160,7 @@ pub fn short(bytes: &[u8]) {
     }
     keeps!(Mac, Cidr, Network, Version, Address, Sha256, Fingerprint, guard::Token, Arch);
     let _ = text.parse::<AddressRange>();
-    let _ = text.parse::<prebake::memory::Bytes>();
+    let _ = text.parse::<prebake::flatcar::memory::Bytes>();
     let _ = text.parse::<prebake::ignition::Spec>();
     if let Some(mac) = normal_mac(text) {
         assert_eq!(normal_mac(&mac).as_ref(), Some(&mac));
@@ -197,7 +201,7 @@ pub fn lists(bytes: &[u8]) {
         assert_eq!(written.parse::<Version>().ok(), Some(version));
     });
     let Some(text) = text(bytes) else { return };
-    if let Some(digest) = published::sha256_for(text, "y.tgz") {
+    if let Some(digest) = checksums::sha256_for(text, "y.tgz") {
         assert!(text.to_lowercase().contains(&digest.to_string()), "{digest}");
     }
     let release = Release::parse(text);

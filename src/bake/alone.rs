@@ -1,0 +1,263 @@
+//! Sysexts on their own: from a folder to `NAME-VERSION-ARCH.raw`, without a recipe.
+//!
+//! Uses the same steps as a build, so the images have the same bytes and are built once. What a recipe's lock pins, the
+//! store remembers here: the first verified bytes of a component are taken again until the store loses them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde_json::json;
+
+use crate::bake::build;
+use crate::bake::extensions::{self, Selected};
+use crate::bake::plan::{self, Plan};
+use crate::bake::recipe::Trust;
+use crate::bake::resolve::{self, PARALLEL};
+use crate::bake::run::{Outcome, Runner};
+use crate::base::arch::Arch;
+use crate::base::canonical::canonical_json;
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::event::{Event, Observer};
+use crate::base::finding::{nearest, plain};
+use crate::base::unfinished::{Unfinished, together};
+use crate::source::Mirrors;
+use crate::source::fetch::{Fetcher, Want};
+use crate::source::http::Http;
+use crate::store::{self, Object, Store};
+use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
+use crate::sysext::packaging::Packaging;
+use crate::tree::lock::{Entry, Lock};
+
+/// The one output of what the store remembers of a component.
+const OUTPUT: &str = "component";
+/// Lists the digests of the images beside it, as sha256sum does and systemd-sysupdate reads.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// Why a sysext cannot be built on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither a folder nor a name that leads to one.
+    #[error("there is no sysext `{name}`")]
+    Unknown {
+        /// As it was given.
+        name: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What is built already is no source.
+    #[error("{} is an image; a folder with a {FILE_NAME} is built", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Unknown { hint, .. } => Some(hint.clone()),
+            Error::Image { path } => {
+                Some(format!("`prebake sysext inspect {}` shows what is in it", path.display()))
+            }
+        }
+    }
+}
+
+/// An input that was needed.
+#[derive(Debug)]
+pub struct Pinned {
+    /// Its id, as a lock has it.
+    pub id: String,
+    /// Where it is from.
+    pub url: String,
+    /// What it is.
+    pub object: Object,
+    /// Whether it was fetched now.
+    pub fetched: bool,
+}
+
+/// An image that was built.
+#[derive(Debug)]
+pub struct Made {
+    /// The sysext's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// For which machines.
+    pub arch: Arch,
+    /// `NAME-VERSION-ARCH.raw`.
+    pub file: String,
+    /// What it is, and whether the store had it.
+    pub outcome: Outcome,
+}
+
+/// The folder that a person means: a path, or a name in `sysext/` here or above.
+pub fn find(given: &str) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(given);
+    if path.join(FILE_NAME).is_file() {
+        // `.` has no name, and a sysext's name is its folder's.
+        return Ok(fs::canonicalize(&path).unwrap_or(path));
+    }
+    if path.is_file() {
+        // The description itself was named.
+        return match path.file_name().is_some_and(|name| name == FILE_NAME) {
+            true => find(&path.parent().unwrap_or(Path::new("")).join(".").to_string_lossy()),
+            false => Err(Error::Image { path }),
+        };
+    }
+    let shelves = extensions::shelves(Path::new(""));
+    let shelved = shelves.iter().map(|shelf| shelf.join(given)).find(|path| path.join(FILE_NAME).is_file());
+    if let Some(path) = shelved.filter(|_| !given.contains('/')) {
+        return Ok(path);
+    }
+    let names = extensions::names(&shelves);
+    let hint = match nearest(given, names.iter().map(String::as_str)) {
+        _ if path.is_dir() => {
+            format!("{given} has no {FILE_NAME}; docs/formats/sysext.md says what goes into it")
+        }
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "no `sysext/` folder lies here or above".into(),
+        None => format!("known: {}", names.join(", ")),
+    };
+    Err(Error::Unknown { name: given.into(), hint })
+}
+
+/// A sysext for each architecture, with these values for its variables, `version` among them.
+pub fn select(folder: &Path, archs: &[Arch], values: &BTreeMap<String, String>) -> Result<Vec<Selected>> {
+    let description = Description::load(folder)?;
+    archs.iter().map(|arch| Ok(extensions::select(&description, *arch, values, true)?)).collect()
+}
+
+/// Fetches what is needed and builds the images into the store.
+pub async fn build(
+    sysexts: &[Selected],
+    packaging: &Packaging,
+    store: &Store,
+    limits: build::Limits,
+    observer: &dyn Observer,
+) -> Result<(Vec<Pinned>, Vec<Made>)> {
+    let pinned = components(sysexts, store, limits, observer).await?;
+    let entries = pinned.iter().map(|pin| (pin.id.clone(), Entry::plain(&pin.url, pin.object)));
+    // No release: these images are for any.
+    let lock = Lock { inputs: entries.collect(), ..Lock::empty() };
+    let plan = Plan { steps: plan::sysext_steps(&lock, sysexts, packaging)? };
+    let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &[], observer }.run(&plan)?;
+    let made = sysexts.iter().zip(outcomes).map(|(sysext, outcome)| Made {
+        name: sysext.description.name.clone(),
+        version: sysext.version().to_owned(),
+        arch: sysext.arch,
+        file: sysext.description.file_name(sysext.version(), sysext.arch),
+        outcome,
+    });
+    Ok((pinned, made.collect()))
+}
+
+/// Every component, in the store.
+async fn components(
+    sysexts: &[Selected],
+    store: &Store,
+    limits: build::Limits,
+    observer: &dyn Observer,
+) -> Result<Vec<Pinned>> {
+    let mut pinned = Vec::new();
+    let mut absent: Vec<(Want, Sha256)> = Vec::new();
+    let wants = sysexts.iter().flat_map(|sysext| sysext.components.iter().zip(resolve::components(sysext)));
+    for (component, want) in wants {
+        let key = memory_key(component);
+        match remembered(store, &key, component) {
+            Some(object) => pinned.push(Pinned { id: want.id, url: want.url, object, fetched: false }),
+            None => absent.push((want, key)),
+        }
+    }
+    if absent.is_empty() {
+        return Ok(pinned);
+    }
+    if limits.offline {
+        let missing = absent.into_iter().map(|(want, _)| format!("{} ({})", want.id, want.url)).collect();
+        return Err(build::Error::Offline { missing }.into());
+    }
+    observer.notice(Event::FetchPlanned { inputs: absent.len(), size: None });
+    let http = Http::new(Mirrors::new(&BTreeMap::new())?, limits.http).observed(observer);
+    let trust = Trust::default();
+    let fetcher = Fetcher::new(&http, store, observer, &trust);
+    let none = BTreeMap::new();
+    let one = async |(want, key): (Want, Sha256)| -> Result<Vec<Pinned>> {
+        let entries = fetcher.fetch(&want, &none).await?;
+        let pins = entries.into_iter().map(|(id, entry)| Pinned {
+            id,
+            object: entry.object(),
+            url: entry.url,
+            fetched: true,
+        });
+        let pins: Vec<Pinned> = pins.collect();
+        for pin in &pins {
+            store.record_step(&key, &BTreeMap::from([(OUTPUT.to_owned(), pin.object)]))?;
+        }
+        Ok(pins)
+    };
+    let fetched: Vec<Vec<Pinned>> =
+        stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
+    pinned.extend(fetched.into_iter().flatten());
+    pinned.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(pinned)
+}
+
+/// Names what the store remembers of a component: where it is from, and who says what it is.
+fn memory_key(component: &Component) -> Sha256 {
+    let check = match &component.digest {
+        Expected::Pinned(sha256) => sha256.to_string(),
+        Expected::Published { url } => url.clone(),
+    };
+    Sha256::of(&canonical_json(&json!({"kind": "component", "url": component.url, "check": check})))
+}
+
+/// The component's bytes, if the store has them: what was fetched earlier, or what the pinned digest names.
+fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Object> {
+    if let Some(outputs) = store.step(key) {
+        return outputs.get(OUTPUT).copied();
+    }
+    let Expected::Pinned(sha256) = component.digest else { return None };
+    let size = fs::metadata(store.path(&sha256)).ok()?.len();
+    Some(Object { sha256, size }).filter(|object| store.has(object))
+}
+
+/// Puts images and their [`SUMS`] into a directory, each whole or not at all; lines of other images stay.
+pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store::Error> {
+    store::create_directories(output)?;
+    let mut images = Vec::new();
+    for image in made {
+        let path = output.join(&image.file);
+        let from = store.path(&image.outcome.object.sha256);
+        let mut file =
+            Unfinished::in_directory(output, 0o644).map_err(store::Error::io("create a file in", output))?;
+        let mut image = fs::File::open(&from).map_err(store::Error::io("read", &from))?;
+        std::io::copy(&mut image, &mut file).map_err(store::Error::io("write", &path))?;
+        images.push((file, path));
+    }
+    // An image that its sums do not name yet would be offered to no node, and be in the way of who looks.
+    together(|| {
+        images.into_iter().try_for_each(|(file, path)| store::finish(file, &path))?;
+        write_sums(made, output)
+    })
+}
+
+fn write_sums(made: &[Made], output: &Path) -> Result<(), store::Error> {
+    let path = output.join(SUMS);
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    let mut sums: BTreeMap<String, String> = BTreeMap::new();
+    let rows = plain(&old).lines().filter_map(|line| line.split_once("  "));
+    // What is gone from the directory must not be offered to nodes.
+    sums.extend(
+        rows.filter(|(_, file)| output.join(file).is_file()).map(|(sum, file)| (file.into(), sum.into())),
+    );
+    sums.extend(made.iter().map(|image| (image.file.clone(), image.outcome.object.sha256.to_string())));
+    let text: String = sums.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect();
+    store::write_atomic(&path, text.as_bytes())
+}

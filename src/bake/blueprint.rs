@@ -1,0 +1,209 @@
+//! What is built, once the lock is settled: a function of recipe and lock alone, which may be built more than once.
+
+use std::collections::BTreeMap;
+
+use super::build::Project;
+use super::gather::{Gathered, Gatherer};
+use crate::bake::delivery::Delivery;
+use crate::bake::outputs::{self, Boot, Built, Row};
+use crate::bake::plan::{BootWish, Plan};
+use crate::bake::recipe::{Layout, Version};
+use crate::bake::run::{self, Outcome, Runner};
+use crate::bake::{kubernetes, resolve, sbom};
+use crate::base::arch::Arch;
+use crate::base::error::Result;
+use crate::base::event::Observer;
+use crate::base::finding::Finding;
+use crate::flatcar::board;
+use crate::flatcar::memory::{self, Bytes};
+use crate::machine::node::Node;
+use crate::store::{Object, Store};
+use crate::sysext::packaging::Packaging;
+use crate::tree::lock::{self, Lock};
+use crate::tree::manifest::{self, Manifest, Role};
+use crate::tree::publish::Draft;
+
+/// Everything that the steps of a build and its tree follow from.
+pub struct Blueprint<'p> {
+    /// The recipe and its sysexts.
+    pub project: &'p Project,
+    /// The inputs.
+    pub lock: &'p Lock,
+    /// The version of the release.
+    pub version: Version,
+    /// What sysexts' images are made with.
+    pub packaging: &'p Packaging,
+    /// The boots, compiled.
+    pub boots: Vec<BootWish>,
+    /// The steps.
+    pub plan: Plan,
+}
+
+/// What a build has made, before it is published.
+pub struct Assembled {
+    /// The tree to be.
+    pub draft: Draft,
+    /// Each boot's id, and the memory that a machine needs for it.
+    pub memory: Vec<(String, Bytes)>,
+    /// Warnings about machines that are too small.
+    pub warnings: Vec<Finding>,
+}
+
+impl<'p> Blueprint<'p> {
+    /// Plans the steps.
+    ///
+    /// # Errors
+    /// A file of a sysext's folder, a stub or an early initrd that cannot be read.
+    pub fn new(
+        project: &'p Project,
+        lock: &'p Lock,
+        version: Version,
+        packaging: &'p Packaging,
+        boots: Vec<BootWish>,
+    ) -> Result<Self> {
+        let Project { recipe, sysexts, .. } = project;
+        let needs = kubernetes::needs(recipe, sysexts, Some(lock))?;
+        let plan = Plan::new(lock, recipe, sysexts, packaging, &needs, &boots)?;
+        Ok(Blueprint { project, lock, version, packaging, boots, plan })
+    }
+
+    /// Builds what the store lacks; outcomes are in the order of the steps.
+    pub fn run(&self, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
+        let Blueprint { lock, packaging, boots, .. } = self;
+        let sysexts = &self.project.sysexts;
+        Runner { store, lock, sysexts, packaging, boots, observer }.run(&self.plan)
+    }
+
+    /// What the store has of each step, in their order.
+    pub fn made(&self, store: &Store) -> Vec<Option<Object>> {
+        self.plan.steps.iter().map(|step| run::made(store, &step.key)).collect()
+    }
+
+    /// Lays out the tree. `made` is what came of each step; with something missing there, paths are as they will be, but not
+    /// all sizes and digests. `early` are the recipe's early initrds, by file name.
+    pub fn assemble(
+        &self,
+        made: &[Option<Object>],
+        early: &BTreeMap<String, Object>,
+        store: &Store,
+    ) -> Result<Assembled> {
+        let Project { recipe, sysexts, .. } = self.project;
+        let signed = self.packaging.verity.is_some();
+        let gatherer = Gatherer { recipe, sysexts, boots: &self.boots, early, signed, store };
+        let Gathered { boots, sysexts: extensions, images } =
+            gatherer.gather(self.plan.steps.iter().zip(made.iter().copied()))?;
+        let built =
+            Built { recipe, lock: self.lock, version: self.version, boots, sysexts: extensions, images };
+        let memory = memory_of(&built);
+        let warnings = too_small(&built, &memory);
+        let lock::Release { channel, version } = &self.lock.release;
+        let release = |arch: &Arch| manifest::Release {
+            channel: channel.clone(),
+            version: version.clone(),
+            arch: *arch,
+        };
+        let head = Manifest {
+            schema: manifest::SCHEMA,
+            name: recipe.name.clone(),
+            epoch: self.lock.epoch(),
+            releases: recipe.release.archs.iter().map(release).collect(),
+            files: Default::default(),
+            joined: Default::default(),
+        };
+        let of_boot = |boot: &BootWish| Some((format!("{}.ign", boot.id), boot.private.clone()?));
+        let private = self.boots.iter().filter_map(of_boot).collect();
+        let mut rows = outputs::rows(&built);
+        rows.push(Row::text(format!("{}.lock", recipe.name), Role::Lock, self.lock.to_text()));
+        let sbom = sbom::Build { built: &built, sysexts, steps: &self.plan.steps, rows: &rows }.document();
+        rows.push(Row::text(sbom::FILE_NAME.into(), Role::Sbom, sbom));
+        let draft = Draft::new(head, rows)?.with_private(private);
+        Ok(Assembled { draft, memory, warnings })
+    }
+}
+
+/// What each boot needs; nothing without the stock initrd, which is then not booted.
+fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
+    let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, board::INITRD))?.size);
+    let needed = |boot: &Boot| {
+        let own = match boot.delivery {
+            Delivery::Initrd(Layout::Single) => boot.made.size,
+            Delivery::Initrd(_) => base(boot.arch)? + boot.made.size,
+            Delivery::Fetched(_) => base(boot.arch)?,
+        };
+        let early = boot.early.iter().map(|(_, initrd)| initrd.size);
+        Some((boot.id.clone(), memory::needed(early.chain([own]), boot.fetched)))
+    };
+    built.boots.iter().filter_map(needed).collect()
+}
+
+/// Warnings about nodes that have less memory than their boot needs.
+fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
+    let warn = |node: &Node| {
+        let has = node.memory.as_ref()?;
+        let boot = built.boot_of(node)?;
+        let (_, needed) = needed.iter().find(|(id, _)| *id == boot.id)?;
+        let text =
+            format!("node `{}` has {} of memory, and its boot needs {needed}", node.name.value, has.value);
+        let hint = "what does not fit is cut off at the boot without a word: fewer sysexts, images as assets, or more memory";
+        (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
+    };
+    built.recipe.nodes.iter().filter_map(warn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::bake::delivery::Delivery;
+    use crate::bake::recipe::{Layout, Recipe};
+    use crate::base::arch::Arch;
+    use crate::base::digest::Sha256;
+    use crate::base::finding::Source;
+    use crate::store::Object;
+    use crate::tree::lock::{Entry, Lock};
+
+    const MIB: u64 = 1 << 20;
+
+    /// What a boot needs with a base of 1000 MiB, an early initrd of 64 and 2000 that were built for it.
+    fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
+        let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let object = |size| Object { sha256: Sha256::of(b""), size };
+        let mut lock = Lock::empty();
+        let base = resolve::stock_id(Arch::Amd64, board::INITRD);
+        lock.inputs = BTreeMap::from([(base, Entry::plain("http://h.invalid", object(1000 * MIB)))]);
+        let boot = Boot {
+            id: "w".into(),
+            arch: Arch::Amd64,
+            profile: "w".into(),
+            node: None,
+            kernel_args: Vec::new(),
+            ignition: Vec::new(),
+            installed: None,
+            generic: None,
+            delivery: delivery.clone(),
+            made: object(2000 * MIB),
+            step: Sha256::of(b""),
+            fetched: fetched_mib * MIB,
+            early: vec![("ucode.cpio".into(), object(64 * MIB))],
+            uki: None,
+        };
+        let version = Version([4593, 2, 5]);
+        let (sysexts, images) = (Vec::new(), Vec::new());
+        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots: vec![boot], sysexts, images })[0].1
+    }
+
+    #[test]
+    fn a_boot_needs_twice_of_all_that_is_loaded_early_initrds_included() {
+        for (delivery, loaded) in [
+            (Delivery::Initrd(Layout::Overlay), 64 + 1000 + 2000),
+            (Delivery::Initrd(Layout::Virtual), 64 + 1000 + 2000),
+            (Delivery::Initrd(Layout::Single), 64 + 2000),
+        ] {
+            assert_eq!(needed(&delivery, 0), Bytes(2 * loaded * MIB), "{delivery:?}");
+        }
+        let fetched = Delivery::Fetched("http://h.invalid".parse().unwrap());
+        assert_eq!(needed(&fetched, 1700), Bytes(2 * 1700 * MIB), "the base takes less");
+    }
+}

@@ -1,0 +1,354 @@
+//! Compiles the Ignition config of every profile and node.
+//!
+//! Layers, lowest first: links for the sysexts (where an overlay carries them), authorities and SSH keys (generated), the
+//! node side of each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the order
+//! and the links; merging and spec levels are `ignition`'s, what machines fetch is `delivery`'s.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::bake::delivery::{self, Delivery};
+use crate::bake::extensions::{self, Selected};
+use crate::bake::kubernetes;
+use crate::bake::outputs::{BaseUrl, MATCHBOX_CEILING};
+use crate::bake::plan::BootWish;
+use crate::bake::recipe::{INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys, Version};
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::{Finding, Findings, Place, Severity};
+use crate::base::yaml::decode::Spanned;
+use crate::flatcar::quirks;
+use crate::format::gotemplate::Template;
+use crate::format::tree::PLAIN;
+use crate::ignition::authorities::{self, Authorities};
+use crate::ignition::ssh_keys::{self, Origin};
+use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
+use crate::initrd::overlay::links_layer;
+use crate::machine::node::Node;
+use crate::store;
+use crate::sysext::packaging::Packaging;
+use crate::sysext::signing::Signer;
+use crate::tree::{lock, secrets};
+
+/// Why no config can be made for a release.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The release's Ignition reads spec 2 only.
+    #[error("{place}: the Ignition of Flatcar {version} does not read spec 3 configs")]
+    TooOld {
+        /// The version.
+        version: Version,
+        /// Where the recipe asks for the release.
+        place: Place,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        let Error::TooOld { .. } = self;
+        Some("choose 3185 or newer".into())
+    }
+}
+
+/// What the compiled configs are, and what a person should know about their layers.
+pub struct Compiled {
+    /// One for each profile and architecture, and one for each node with layers of its own.
+    pub boots: Vec<BootWish>,
+    /// Warnings of all layers.
+    pub warnings: Vec<Finding>,
+    /// What is known so far of what will be public.
+    pub public: secrets::Judge,
+}
+
+/// Compiles everything, collecting the findings of all layers before it gives up.
+pub fn compile(
+    recipe: &Recipe,
+    version: Version,
+    sysexts: &[Selected],
+    packaging: &Packaging,
+    github_keys: &lock::SshKeys,
+    extra: &[PathBuf],
+) -> Result<Compiled> {
+    let fetched_from = delivery::fetched_from(recipe, version)?;
+    let too_old = || Error::TooOld { version, place: recipe.release.channel.place.clone() };
+    let release = quirks::newest_spec(version.0[0]).ok_or_else(too_old)?;
+    let ceiling = if recipe.has_output("matchbox") { release.min(MATCHBOX_CEILING) } else { release };
+    let keys = keys_layer(recipe, github_keys)?;
+    let authorities = authorities_layer(recipe)?;
+    let signer = packaging.verity.as_ref();
+    let findings = delivery::contradictions(recipe, fetched_from.as_ref());
+    let mut compiler = Compiler {
+        recipe,
+        version,
+        sysexts,
+        signer,
+        keys,
+        authorities,
+        extra,
+        ceiling,
+        fetched_from,
+        findings,
+        public: secrets::Judge::new(&recipe.public_secrets),
+    };
+    compiler.public.sysexts(sysexts).map_err(store::Error::io("read", "the folders of sysexts".as_ref()))?;
+    compiler.note(recipe.unmatched_profiles());
+    compiler.note(delivery::release_faults(recipe, version));
+    if !sysexts.is_empty() {
+        compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));
+    }
+    compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
+    let mut boots = Vec::new();
+    for (name, profile) in &recipe.profiles {
+        for arch in recipe.release.archs.iter().copied() {
+            boots.extend(compiler.boot(name, profile, arch, None));
+        }
+        let nodes = recipe.nodes.iter().filter(|node| node.profile.value == *name);
+        for node in nodes.filter(|node| !(node.ignition.is_empty() && node.private.is_empty())) {
+            boots.extend(compiler.boot(name, profile, node.arch, Some(node)));
+        }
+    }
+    let leaks = compiler.public.take_findings();
+    compiler.note(leaks);
+    let (boots, warnings) = Findings::settle(compiler.findings, boots)?;
+    Ok(Compiled { boots, warnings, public: compiler.public })
+}
+
+struct Compiler<'c> {
+    recipe: &'c Recipe,
+    version: Version,
+    sysexts: &'c [Selected],
+    signer: Option<&'c Signer>,
+    keys: Option<Config>,
+    authorities: Option<Config>,
+    extra: &'c [PathBuf],
+    ceiling: Spec,
+    /// Where machines fetch from, if they do.
+    fetched_from: Option<BaseUrl>,
+    findings: Vec<Finding>,
+    public: secrets::Judge,
+}
+
+impl Compiler<'_> {
+    fn boot(&mut self, name: &str, profile: &Profile, arch: Arch, node: Option<&Node>) -> Option<BootWish> {
+        let spelled = self.recipe.sysexts_of(profile).into_iter();
+        let mut names: Vec<String> =
+            spelled.map(|spelling| extensions::name_of(&spelling.name).to_owned()).collect();
+        names.extend(kubernetes::sysext_of(self.recipe, profile).map(str::to_owned));
+        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
+        let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));
+        let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());
+        let own = node.map(|node| node.ignition.as_slice()).unwrap_or_default();
+        let named = profile.ignition.iter().chain(own).map(|layer| (layer.value.clone(), Some(&layer.place)));
+        let files: Vec<(PathBuf, Option<&Place>)> = node_sides
+            .map(|path| (path, None))
+            .chain(named)
+            .chain(self.extra.iter().map(|path| (path.clone(), None)))
+            .collect();
+        let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
+        let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
+        let mut layers = vec![self.links(&linked)];
+        layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
+        layers.extend([&self.authorities, &self.keys].into_iter().flatten().cloned().map(Some));
+        layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
+        let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
+        self.note(lint::conflicts(&layers));
+        let config = ignition::merge_all(layers);
+        self.public.config(&config, &profile.place);
+        self.public.kernel_args(&profile.kernel_args);
+        self.note(delivery::remote_sources(profile, &config));
+        self.note(boot::failures(&config, Some(self.version.0[0])));
+        let private = self.private(profile, node)?;
+        let node = node.map(|node| node.name.value.as_str());
+        let id = self.recipe.boot_id(name, arch, node);
+        let (config, installed) = match &profile.install {
+            None => {
+                self.note(lint::pxe(&config));
+                (config, None)
+            }
+            Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),
+        };
+        let ignition = self.emitted(config)?;
+        let generic = self.generic(name, profile);
+        Some(BootWish {
+            id,
+            installed,
+            generic,
+            arch,
+            profile: name.to_owned(),
+            node: node.map(str::to_owned),
+            delivery: Delivery::of(profile, self.fetched_from.as_ref()),
+            kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
+            ignition,
+            private,
+            sysexts: names,
+        })
+    }
+
+    /// The template of a profile. What it needs of a machine is known when one asks, so it is parsed and no more.
+    fn generic(&mut self, name: &str, profile: &Profile) -> Option<Vec<u8>> {
+        let file = profile.generic.as_ref()?;
+        let parsed = ignition::read_source(&file.value).and_then(|source| {
+            self.public.text(&format!("generic/{name}"), &source);
+            match Template::parse(source.text.as_bytes()) {
+                Ok(_) => Ok(source.text.as_bytes().to_vec()),
+                Err(error) => {
+                    let finding = Finding::error(error.message());
+                    Err(match error.line() {
+                        Some(line) => finding.at(Place { source, line, column: 1 }),
+                        None => finding,
+                    })
+                }
+            }
+        });
+        match parsed {
+            Ok(template) => Some(template),
+            Err(mut finding) => {
+                finding.place.get_or_insert_with(|| file.place.clone());
+                self.note(vec![finding]);
+                None
+            }
+        }
+    }
+
+    /// The config with the secrets of a boot's machines; none is no failure.
+    fn private(&mut self, profile: &Profile, node: Option<&Node>) -> Option<Option<Vec<u8>>> {
+        let own = node.map(|node| node.private.as_slice()).unwrap_or_default();
+        let files: Vec<_> = profile.private.iter().chain(own).collect();
+        if files.is_empty() {
+            return Some(None);
+        }
+        // A line of theirs may be a secret, and what is told is in the logs of a CI.
+        let earlier = self.findings.len();
+        let made = self.private_of(files);
+        let told = self.findings.split_off(earlier);
+        self.note(told.into_iter().map(Finding::without_lines).collect());
+        made.map(Some)
+    }
+
+    fn private_of(&mut self, files: Vec<&Spanned<PathBuf>>) -> Option<Vec<u8>> {
+        let layers = files.into_iter().map(|file| self.layer(&file.value, Some(&file.place)));
+        let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+        self.note(lint::conflicts(&layers));
+        let config = ignition::merge_all(layers);
+        self.note(boot::failures(&config, Some(self.version.0[0])));
+        self.emitted(config)
+    }
+
+    /// A config as it is emitted, or nothing where the release cannot read it.
+    fn emitted(&mut self, config: Config) -> Option<Vec<u8>> {
+        match config.at_most(self.ceiling) {
+            Ok(config) => Some(config.to_json().into_bytes()),
+            Err(Findings(findings)) => {
+                self.note(findings);
+                None
+            }
+        }
+    }
+
+    /// The config of a machine that runs in memory to install itself: the two sysexts that do it, what they are told, and
+    /// the SSH keys.
+    fn installer(&self, install: &Install, id: &str, arch: Arch) -> Option<Config> {
+        let conf = install.conf(
+            self.version,
+            &self.recipe.stock_root(arch),
+            &format!("ignition/{}.ign", installed_id(id)),
+            self.recipe.base_url.as_ref().or(self.fetched_from.as_ref()),
+        );
+        let conf = file_layer("/etc/prebake/install.conf", 0o600, conf);
+        let layers = [self.links(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
+        let common = [self.authorities.clone(), self.keys.clone()];
+        Some(ignition::merge_all(layers.into_iter().chain(common).flatten()))
+    }
+
+    /// The lowest layer: links to the sysexts of the overlay. What is fetched is linked when its digest is known.
+    fn links(&self, sysexts: &[String]) -> Option<Config> {
+        links_layer(if self.fetched_from.is_some() { &[] } else { sysexts })
+    }
+
+    /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
+    fn layer(&mut self, path: &Path, named_at: Option<&Place>) -> Option<Config> {
+        match ignition::load(path, &Transpile::of_recipe()) {
+            Ok(checked) => {
+                self.note(checked.warnings);
+                Some(checked.config)
+            }
+            Err(Findings(findings)) => {
+                let refused = |mut finding: Finding| {
+                    // `strict` hands warnings back as the reason of a refusal.
+                    finding.severity = Severity::Error;
+                    finding.place = finding.place.or_else(|| named_at.cloned());
+                    finding
+                };
+                self.note(findings.into_iter().map(refused).collect());
+                None
+            }
+        }
+    }
+
+    /// A layer that several profiles share is told about once.
+    fn note(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            let same = |old: &Finding| old.message == finding.message && old.place == finding.place;
+            if !self.findings.iter().any(same) {
+                self.findings.push(finding);
+            }
+        }
+    }
+}
+
+/// What the system that a boot installs is called in file names.
+pub fn installed_id(boot: &str) -> String {
+    format!("{boot}.installed")
+}
+
+/// The layer with all SSH keys of the recipe, for Flatcar's user `core`.
+fn keys_layer(recipe: &Recipe, github: &lock::SshKeys) -> Result<Option<Config>, Findings> {
+    let mut keys = Vec::new();
+    for source in &recipe.ssh_keys {
+        match source {
+            SshKeys::Key(key) => keys.push((key.value.clone(), Origin::Recipe)),
+            SshKeys::File(path) => {
+                let text =
+                    ignition::read_source(&path.value).map_err(|finding| finding.at(path.place.clone()))?;
+                let of_file = ssh_keys::parse(&text, Origin::Recipe)?;
+                keys.extend(of_file.into_iter().map(|key| (key, Origin::Recipe)));
+            }
+            SshKeys::Github(user) => {
+                let of_user = github.get(&user.value).into_iter().flatten();
+                keys.extend(of_user.map(|key| (key.clone(), Origin::Published)));
+            }
+        }
+    }
+    let keys = ssh_keys::distinct(keys);
+    if keys.is_empty() { Ok(None) } else { ssh_keys::layer("core", &keys).map(Some) }
+}
+
+/// The layer with all authorities of the recipe.
+fn authorities_layer(recipe: &Recipe) -> Result<Option<Config>, Findings> {
+    let load = |file: &Spanned<PathBuf>| {
+        Authorities::load(&file.value).map_err(|finding| finding.at(file.place.clone()))
+    };
+    let loaded = recipe.trust_ca.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    authorities::layer(&loaded)
+}
+
+/// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others
+/// from being merged too.
+fn trusted(signer: &Signer) -> Option<Config> {
+    let path = format!("/etc/verity.d/prebake-{}.crt", &signer.fingerprint().to_string()[..16]);
+    file_layer(&path, PLAIN, signer.certificate_pem().ok()?)
+}
+
+/// A layer of one file.
+fn file_layer(path: &str, mode: u16, contents: impl AsRef<[u8]>) -> Option<Config> {
+    let source = format!("data:;base64,{}", STANDARD.encode(contents));
+    let file = json!({"path": path, "mode": mode, "contents": {"source": source}});
+    Config::from_json(&json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [file]}})).ok()
+}

@@ -1,0 +1,354 @@
+//! How a boot's config and sysexts come to the machine.
+//!
+//! Mostly they lie in its initrd. Where a release loses what lies there, or the recipe asks for it, the machine fetches
+//! them: the config by `ignition.config.url=`, and each sysext as a file that the config names with its digest, in the
+//! place and under the link that Flatcar's documentation gives sysexts which Ignition downloads.
+//!
+//! Owns that choice, what contradicts it in a recipe, and the layer of what is fetched. Which releases lose an injected
+//! config is for `quirks` to know, when a config is completed for the `plan`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use crate::bake::outputs::{self, BaseUrl};
+use crate::bake::plan::BootWish;
+use crate::bake::recipe::{Carriage, Layout, Profile, Recipe, Version};
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::flatcar::quirks::{self, PxeFault, Window};
+use crate::format::tree::PLAIN;
+use crate::ignition::{self, Config, closure};
+use crate::store::Object;
+use crate::tree::manifest::Role;
+
+/// Enters step keys; raised when a completed config changes for the same inputs.
+pub const REVISION: u32 = 1;
+
+/// Where a recipe wants a machine's config to come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigFrom {
+    /// The overlay; a release that loses it is refused.
+    #[default]
+    Overlay,
+    /// The overlay, or a URL where the release loses that.
+    Auto,
+    /// A URL, whatever the release.
+    Url,
+}
+
+impl FromStr for ConfigFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "overlay" => Ok(ConfigFrom::Overlay),
+            "auto" => Ok(ConfigFrom::Auto),
+            "url" => Ok(ConfigFrom::Url),
+            _ => Err(format!("`{text}` is not where a config can come from: overlay, auto or url")),
+        }
+    }
+}
+
+/// How one boot's config and sysexts come to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In its initrd, which is laid out like this.
+    Initrd(Layout),
+    /// By HTTP, from the tree below this URL.
+    Fetched(BaseUrl),
+}
+
+/// Why nothing can be delivered to the machines of a recipe.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The release is one of those that lose what is injected.
+    #[error("{place}: Flatcar {version} loses a config that is injected through a second initrd")]
+    InjectionLost {
+        /// The version.
+        version: Version,
+        /// The releases of its channel that do.
+        window: Window,
+        /// Where the recipe asks for the release.
+        place: Place,
+    },
+    /// Machines are to fetch, and nobody says where from.
+    #[error("{place}: {why}, and nothing says where it will find the tree")]
+    NoBaseUrl {
+        /// Why a machine has to fetch its config.
+        why: Why,
+        /// Where the recipe asks for that.
+        place: Place,
+    },
+}
+
+/// Why a machine fetches its config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The recipe wants it so.
+    Asked,
+    /// The release loses what is injected.
+    Lost(Version),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Asked => f.write_str("a machine is to fetch its config from a URL"),
+            Why::Lost(version) => {
+                write!(f, "a machine must fetch its config, since Flatcar {version} loses an injected one")
+            }
+        }
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::InjectionLost { window: Window { from, before }, .. } => format!(
+                "have machines fetch config and sysexts by HTTP, with `--auto` or `config_from: auto` in the recipe; or \
+                 choose another channel, or a version of this one before {from} or from {before} on"
+            ),
+            Error::NoBaseUrl { .. } => {
+                "give `--base-url http://10.0.0.1:8080`, or `base_url:` in the recipe; URLs of outputs count where they \
+                 are all the same"
+                    .into()
+            }
+        })
+    }
+}
+
+/// Where the machines of a recipe fetch from; nothing where their initrds carry all.
+pub fn fetched_from(recipe: &Recipe, version: Version) -> Result<Option<BaseUrl>, Error> {
+    let of_release = || recipe.release.channel.place.clone();
+    let asked = recipe.config_from.as_ref();
+    let why = match asked.map_or(ConfigFrom::default(), |asked| asked.value) {
+        ConfigFrom::Url => Why::Asked,
+        asked => match (quirks::drops_injected_config(version), asked) {
+            (None, _) => return Ok(None),
+            (Some(window), ConfigFrom::Overlay) => {
+                return Err(Error::InjectionLost { version, window, place: of_release() });
+            }
+            (Some(_), _) => Why::Lost(version),
+        },
+    };
+    let place = || asked.map_or_else(of_release, |asked| asked.place.clone());
+    recipe.base_url().map(Some).ok_or_else(|| Error::NoBaseUrl { why, place: place() })
+}
+
+impl Delivery {
+    /// How a profile's boots come to their machines, which fetch from there if they fetch.
+    pub fn of(profile: &Profile, fetched_from: Option<&BaseUrl>) -> Self {
+        match fetched_from {
+            Some(base_url) => Delivery::Fetched(base_url.clone()),
+            None => Delivery::Initrd(profile.layout()),
+        }
+    }
+}
+
+/// What keeps the machines of a recipe from coming up with a release, whose fault it is.
+pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
+    let Some((fault, Window { before, .. })) = quirks::pxe_fault(version) else { return Vec::new() };
+    let of_release = &recipe.release.channel.place;
+    let otherwise = format!("choose {before} or newer, or another channel");
+    match fault {
+        PxeFault::EmergencyShell => {
+            let text = format!("Flatcar {version} ends in the emergency shell when it boots by PXE");
+            vec![Finding::error(text).at(of_release.clone()).hint(otherwise)]
+        }
+        PxeFault::UnknownPlatform => {
+            let names = |profile: &&Profile| {
+                let mut args = profile.kernel_args.iter().map(|arg| arg.value.as_str());
+                args.any(|arg| ["flatcar.oem.id=", "coreos.oem.id="].iter().any(|key| arg.starts_with(key)))
+            };
+            let without = recipe.profiles.values().filter(|profile| !names(profile));
+            let finding = |profile: &Profile| {
+                let text = format!(
+                    "Flatcar {version} ends in the emergency shell when it boots by PXE: its Ignition knows no platform `pxe`"
+                );
+                let hint =
+                    format!("add `flatcar.oem.id=metal` to `kernel_args` of this profile; or {otherwise}");
+                Finding::error(text).at(profile.place.clone()).hint(hint)
+            };
+            without.map(finding).collect()
+        }
+    }
+}
+
+/// What a recipe says of its profiles that cannot be had this way.
+pub fn contradictions(recipe: &Recipe, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
+    let of_profile = |profile| {
+        let layout = match fetched_from {
+            Some(_) => no_layout(profile),
+            None => judge_layout(recipe, profile),
+        };
+        layout.into_iter().chain(needs_network(recipe, profile, fetched_from))
+    };
+    recipe.profiles.values().flat_map(of_profile).collect()
+}
+
+/// Nothing is joined where nothing is carried.
+fn no_layout(profile: &Profile) -> Option<Finding> {
+    let layout = profile.layout.as_ref().filter(|layout| layout.value != Layout::Overlay)?;
+    let text =
+        "this layout joins an overlay to the release's initrd, and here config and sysexts are fetched";
+    Some(Finding::error(text).at(layout.place.clone()).hint("leave `layout` out"))
+}
+
+/// Layouts that an output cannot serve.
+fn judge_layout(recipe: &Recipe, profile: &Profile) -> Option<Finding> {
+    let has_base = || outputs::stock_files(recipe).iter().any(|(_, role)| *role == Role::BaseInitrd);
+    let layout = profile.layout.as_ref()?;
+    let finding = match layout.value {
+        Layout::Overlay => return None,
+        _ if !has_base() => Finding::error("this layout joins the release's initrd, and no output has that")
+            .hint("add `pxe` to `outputs`"),
+        Layout::Virtual if recipe.has_output("matchbox") => Finding::warning(
+            "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
+        )
+        .hint("choose `single` if another server than prebake's shall serve the tree"),
+        Layout::Virtual => {
+            let output = recipe.outputs.iter().find(|output| output.format.is_tftp())?;
+            let text = format!("`{}` loads by TFTP, and a TFTP server has no virtual initrd", output.name);
+            Finding::warning(text)
+                .hint("choose `single`, or give that output the `base_url` of `prebake serve`")
+        }
+        Layout::Single => return None,
+    };
+    Some(finding.at(layout.place.clone()))
+}
+
+/// What a profile that is to come up without a network would need one for.
+fn needs_network(recipe: &Recipe, profile: &Profile, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
+    let Some(place) = &profile.diskless else { return Vec::new() };
+    let as_assets = recipe.images_of(profile).is_some_and(|images| images.carriage.value == Carriage::Asset);
+    let reasons = [
+        (
+            fetched_from.is_some(),
+            "its config and sysexts are fetched, because of the release or of `config_from`",
+            "choose a release that keeps an injected config: any stable or LTS, alpha from 4669, beta from 4628.1.0",
+        ),
+        (as_assets, "its container images are fetched from the server", "carry them: `images: sysext`"),
+        (profile.install.is_some(), "an installation fetches the disk image", "leave out one of the two"),
+    ];
+    let finding = |(_, why, hint): (bool, &str, &str)| {
+        Finding::error(format!("this profile cannot come up without a network: {why}"))
+            .at(place.clone())
+            .hint(hint)
+    };
+    reasons.into_iter().filter(|(applies, ..)| *applies).map(finding).collect()
+}
+
+/// What the config of a profile that is to come up without a network would fetch.
+pub fn remote_sources(profile: &Profile, config: &Config) -> Vec<Finding> {
+    let Some(said) = &profile.diskless else { return Vec::new() };
+    let finding = |remote: closure::Remote| {
+        let finding = Finding::error(format!("{} is fetched at the boot", remote.url));
+        let finding = finding.hint("`prebake ignition closure --inline` puts it into the config");
+        let finding = finding.related(said.clone(), "and this profile is to come up without a network");
+        Finding { place: remote.place, path: remote.path, ..finding }
+    };
+    closure::remotes(config).into_iter().map(finding).collect()
+}
+
+/// What completes a config: where its sysexts are fetched. Their digests are known when they are built.
+#[derive(Debug)]
+pub struct Completion {
+    /// The boot, among all boots.
+    pub boot: usize,
+    /// Whether it is the config of the system that the boot installs.
+    pub installed: bool,
+    /// Where the tree is found.
+    pub base_url: BaseUrl,
+    /// Paths of the images in the tree, by name.
+    pub paths: BTreeMap<String, String>,
+}
+
+impl Completion {
+    /// The config that is to be completed.
+    pub fn config<'b>(&self, boots: &'b [BootWish]) -> &'b [u8] {
+        let boot = &boots[self.boot];
+        boot.installed.as_deref().filter(|_| self.installed).unwrap_or(&boot.ignition)
+    }
+
+    /// What the completed config depends on, beside that config and the images.
+    pub fn params(&self) -> Value {
+        json!({"base_url": self.base_url.to_string(), "paths": self.paths})
+    }
+
+    /// The config with a layer below it that has these images fetched and linked.
+    ///
+    /// # Errors
+    /// A config that is none; `compile` makes no such.
+    pub fn complete(&self, config: &[u8], images: &BTreeMap<String, Object>) -> Result<Vec<u8>, Findings> {
+        let source = Source::new("the compiled config", String::from_utf8_lossy(config));
+        let config = Config::parse(&source)?.config;
+        if images.is_empty() {
+            return Ok(config.to_json().into_bytes());
+        }
+        let (mut files, mut links) = (Vec::new(), Vec::new());
+        for (name, image) in images {
+            let path = &self.paths[name];
+            let file_name = path.rsplit('/').next().unwrap_or(path);
+            let place = format!("/opt/extensions/{name}/{file_name}");
+            files.push(json!({
+                "path": place,
+                "mode": PLAIN,
+                "contents": {
+                    "source": format!("{}/{path}", self.base_url),
+                    "verification": {"hash": format!("sha256-{}", image.sha256)},
+                },
+            }));
+            links.push(json!({"path": format!("/etc/extensions/{name}.raw"), "target": place}));
+        }
+        // The first spec with SHA-256; every release and Matchbox read it.
+        let layer = json!({"ignition": {"version": "3.1.0"}, "storage": {"files": files, "links": links}});
+        Ok(ignition::merge(Config::from_json(&layer)?, config).to_json().into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Sha256;
+
+    fn completed(config: &str) -> Value {
+        let completion = Completion {
+            boot: 0,
+            installed: false,
+            base_url: "http://10.0.0.1/tree/".parse().unwrap(),
+            paths: BTreeMap::from([("hello".into(), "assets/sysext/hello/hello-1-x86-64.raw".into())]),
+        };
+        let image = Object { sha256: Sha256::of(b"image"), size: 5 };
+        let images = BTreeMap::from([("hello".to_owned(), image)]);
+        let done = completion.complete(config.as_bytes(), &images).unwrap();
+        serde_json::from_slice(&done).unwrap()
+    }
+
+    #[test]
+    fn a_sysext_is_fetched_with_its_digest_and_linked_under_its_name() {
+        let config = completed(r#"{"ignition":{"version":"3.3.0"}}"#);
+        assert_eq!(config["ignition"]["version"], "3.3.0");
+        let file = &config["storage"]["files"][0];
+        assert_eq!(file["contents"]["source"], "http://10.0.0.1/tree/assets/sysext/hello/hello-1-x86-64.raw");
+        let hash = file["contents"]["verification"]["hash"].as_str().unwrap();
+        assert_eq!(hash, format!("sha256-{}", Sha256::of(b"image")));
+        let link = &config["storage"]["links"][0];
+        assert_eq!(link["path"], "/etc/extensions/hello.raw");
+        assert_eq!(link["target"], file["path"]);
+    }
+
+    #[test]
+    fn a_layer_of_the_recipe_still_wins() {
+        let masked = r#"{"ignition":{"version":"3.3.0"},"storage":{"links":[{"path":"/etc/extensions/hello.raw","target":"/dev/null","overwrite":true}]}}"#;
+        let config = completed(masked);
+        assert_eq!(config["storage"]["links"].as_array().unwrap().len(), 1);
+        assert_eq!(config["storage"]["links"][0]["target"], "/dev/null");
+    }
+}

@@ -1,0 +1,106 @@
+//! Early initrds: files of the user that the kernel unpacks before Flatcar's own, such as a processor's microcode.
+//!
+//! The kernel takes microcode only out of an uncompressed cpio that comes first (Documentation/arch/x86/microcode.rst).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use crate::bake::recipe::Recipe;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::{Finding, Findings};
+use crate::base::yaml::decode::Spanned;
+use crate::initrd::{self, inject};
+use crate::store::{Object, Store};
+
+/// Larger ones belong into a layer or a sysext; all microcode of a vendor has some 15 MB.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Why a file cannot be an early initrd.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} {why}")]
+pub struct Error {
+    path: String,
+    why: String,
+    hint: Option<String>,
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+/// Reads one, filled up with zeros to a multiple of four bytes, which not every loader does before the next initrd.
+///
+/// # Errors
+/// It cannot be read, is too large, is no initrd, or is one at which the kernel stops: it would not come to Flatcar's own.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let error = |why: String| Error { path: path.display().to_string(), why, hint: None };
+    let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
+    if length > MAX_BYTES {
+        return Err(error(format!("has {length} bytes, and an early initrd at most {MAX_BYTES}")));
+    }
+    let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
+    match inject::walk("it", Cursor::new(&bytes)) {
+        // What prebake cannot unpack, the kernel may.
+        Ok(()) | Err(initrd::Error::Unreadable { .. }) => {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            Ok(bytes)
+        }
+        Err(why) => {
+            let hint = why.hint();
+            let why = match why {
+                initrd::Error::Foreign { why, .. } => {
+                    format!("is neither a cpio archive nor a compressed one: {why}")
+                }
+                why => {
+                    let chain = crate::base::error::Error::from(why).chain().join(": ");
+                    format!("would keep the kernel from all behind it: {chain}")
+                }
+            };
+            Err(Error { hint, ..error(why) })
+        }
+    }
+}
+
+/// Reads all early initrds of a recipe; by file name.
+///
+/// # Errors
+/// A finding for each that cannot be used, at the place that names it.
+pub fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> {
+    let mut initrds = BTreeMap::new();
+    let mut findings = Vec::new();
+    for path in recipe.profiles.values().flat_map(|profile| &profile.early_initrds) {
+        match read(&path.value) {
+            Ok(bytes) => drop(initrds.insert(file_name(path), bytes)),
+            Err(error) => {
+                let finding = Finding::error(error.to_string()).at(path.place.clone());
+                findings.push(match error.hint() {
+                    Some(hint) => finding.hint(hint),
+                    None => finding,
+                });
+            }
+        }
+    }
+    Ok(Findings::settle(findings, initrds)?.0)
+}
+
+/// Puts all early initrds of a recipe into the store; by file name.
+///
+/// # Errors
+/// As [`read_all`], or the disk refuses.
+pub fn admit(recipe: &Recipe, store: &Store) -> Result<BTreeMap<String, Object>> {
+    let put = |(name, bytes): (String, Vec<u8>)| Ok((name, store.put(&bytes)?));
+    read_all(recipe)?.into_iter().map(put).collect()
+}
+
+/// What an early initrd is called in the tree.
+pub fn file_name(path: &Spanned<std::path::PathBuf>) -> String {
+    path.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

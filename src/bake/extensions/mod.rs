@@ -1,0 +1,255 @@
+//! The sysexts that a recipe uses: found by name, with their variables filled in.
+//!
+//! A name is looked up as `sysext/NAME` beside the recipe and in the directories above it; anything with a slash is a
+//! path relative to the recipe. What a recipe sets for each is `settings`'s.
+
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use self::settings::Settings;
+use crate::bake::recipe::{Recipe, Sysext};
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Result};
+use crate::base::finding::{Finding, Findings, nearest};
+use crate::base::yaml::decode::Spanned;
+use crate::sysext::description::{self, Component, Description, FILE_NAME};
+use crate::sysext::template::Variables;
+use crate::tree::lock;
+
+/// The sysext whose version a recipe's `kubernetes:` sets.
+const KUBERNETES: &str = "kubernetes";
+/// A sysext as one recipe uses it on one architecture.
+#[derive(Debug)]
+pub struct Selected {
+    /// For which machines.
+    pub arch: Arch,
+    /// Whether profiles boot it; if not, this version is only published for nodes to update to or back from.
+    pub booted: bool,
+    /// Its folder's contents.
+    pub description: Description,
+    /// Values for its templates.
+    pub variables: Variables,
+    /// What is to be fetched for it.
+    pub components: Vec<Component>,
+    /// Whose word the tag of Kubernetes' pause image is, where it has one.
+    pub pause: PauseFrom,
+}
+
+/// Whose word the tag of Kubernetes' pause image is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseFrom {
+    /// A description's or the recipe's.
+    Written,
+    /// That of kubeadm's source, as the lock has it.
+    Kubeadm,
+    /// That of kubeadm's source, which has to be read first. What stands for it until then is not to be used.
+    Open,
+}
+
+impl Selected {
+    /// What ids of inputs and steps call it: its name, with its version if no profile boots it.
+    pub fn id(&self) -> String {
+        match self.booted {
+            true => self.description.name.clone(),
+            false => format!("{}@{}", self.description.name, self.version()),
+        }
+    }
+
+    /// The version it is built at.
+    pub fn version(&self) -> &str {
+        self.variables.get("version").unwrap_or(&self.description.version)
+    }
+}
+
+/// A sysext that a recipe names, with its folder.
+struct Found<'r> {
+    wish: &'r Sysext,
+    directory: PathBuf,
+    description: Description,
+}
+
+/// Loads every sysext that a recipe names, each once for each architecture, sorted by name. `kubeadm` is what the lock has of
+/// kubeadm's source.
+///
+/// # Errors
+/// A finding for each name that leads nowhere and each value that does not fit, or the faults of a description.
+pub fn load(recipe: &Recipe, kubeadm: Option<&lock::Kubeadm>) -> Result<Vec<Selected>> {
+    let mut findings = contradictions(recipe);
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for wish in recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile)) {
+        let Some(directory) = find(&recipe.directory, &wish.name) else {
+            findings.push(unknown(&recipe.directory, &wish.name));
+            continue;
+        };
+        let description = Description::load(&directory)?;
+        match found.get(&description.name) {
+            Some(first) if first.directory != directory => {
+                let (name, first, second) =
+                    (&description.name, first.directory.display(), directory.display());
+                let text = format!("two folders are called `{name}`: {first} and {second}");
+                findings.push(Finding::error(text).at(wish.name.place.clone()));
+            }
+            Some(_) => {}
+            None => {
+                found.insert(description.name.clone(), Found { wish, directory, description });
+            }
+        }
+    }
+    if let (Some(kubernetes), false) = (&recipe.kubernetes, found.contains_key(KUBERNETES)) {
+        let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
+        findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
+    }
+    for (name, _) in recipe.outputs.iter().flat_map(|output| output.format.sysext_versions()) {
+        if !found.contains_key(&name.value) {
+            let finding = Finding::error(format!("no profile has a sysext `{}`", name.value));
+            findings.push(finding.at(name.place.clone()));
+        }
+    }
+    let settings = Settings::new(recipe, found.get(KUBERNETES), kubeadm);
+    let mut selected = Vec::new();
+    for sysext in found.values() {
+        match settings.of(sysext) {
+            Ok((overrides, pause)) => {
+                let versions = versions(recipe, sysext, overrides, &mut findings);
+                selected.extend(versions.into_iter().map(|one| Selected { pause, ..one }));
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
+    Findings::settle(findings, ())?;
+    Ok(selected)
+}
+
+/// A sysext as profiles boot it, then the versions that are only published, each for all architectures.
+fn versions(
+    recipe: &Recipe,
+    sysext: &Found,
+    mut overrides: BTreeMap<String, String>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Selected> {
+    let Found { wish, description, .. } = sysext;
+    let mut selected = Vec::new();
+    let mut seen = BTreeSet::new();
+    for published in std::iter::once(None).chain(published_only(recipe, &description.name).map(Some)) {
+        overrides.extend(published.map(|version| ("version".to_owned(), version.value.clone())));
+        let version = overrides.get("version").unwrap_or(&description.version).clone();
+        if let (false, Some(published)) = (seen.insert(version), published) {
+            let finding = Finding::error(format!("{} is published already", published.value));
+            let finding = finding.at(published.place.clone());
+            findings.push(finding.hint("list only what no profile boots, each once"));
+            continue;
+        }
+        for arch in recipe.release.archs.iter().copied() {
+            let finding = match select(description, arch, &overrides, published.is_none()) {
+                Ok(one) => {
+                    selected.push(one);
+                    continue;
+                }
+                Err(error) => refused(&error, wish, published),
+            };
+            // Most faults are the same on every architecture.
+            if !findings.iter().any(|known| known.message == finding.message) {
+                findings.push(finding);
+            }
+        }
+    }
+    selected
+}
+
+/// A sysext for one architecture, with these values for its variables.
+pub fn select(
+    description: &Description,
+    arch: Arch,
+    overrides: &BTreeMap<String, String>,
+    booted: bool,
+) -> Result<Selected, description::Error> {
+    let variables = description.variables(arch, overrides)?;
+    let components = description.components(arch, &variables)?;
+    let (description, pause) = (description.clone(), PauseFrom::Written);
+    Ok(Selected { arch, booted, description, variables, components, pause })
+}
+
+/// Versions of a sysext that outputs publish beside the one that profiles boot.
+fn published_only<'r>(recipe: &'r Recipe, name: &'r str) -> impl Iterator<Item = &'r Spanned<String>> {
+    let lists = recipe.outputs.iter().flat_map(|output| output.format.sysext_versions());
+    lists.filter(move |(sysext, _)| sysext.value == name).flat_map(|(_, versions)| versions)
+}
+
+/// One image of each name is built, so that two entries for it must set the same.
+fn contradictions(recipe: &Recipe) -> Vec<Finding> {
+    let mut firsts: BTreeMap<&str, &Sysext> = BTreeMap::new();
+    let mut findings = Vec::new();
+    let profiles = recipe.profiles.values().flat_map(|profile| &profile.sysexts);
+    for sysext in recipe.sysexts.iter().chain(profiles) {
+        let name = name_of(&sysext.name);
+        let first = firsts.entry(name).or_insert(sysext);
+        if first.values() != sysext.values() {
+            let finding =
+                Finding::error(format!("`{name}` is set up in two ways, but there is one image of it"));
+            let finding = finding.at(sysext.name.place.clone());
+            findings.push(finding.related(first.name.place.clone(), "first named here"));
+        }
+    }
+    findings
+}
+
+/// A description's error as a finding in the recipe, at what asks for it: a version to publish, a value that is set, or
+/// the sysext's name.
+fn refused(error: &description::Error, wish: &Sysext, published: Option<&Spanned<String>>) -> Finding {
+    let set = match error {
+        description::Error::Variable { variable, .. } | description::Error::Value { variable, .. } => {
+            wish.set.get(variable)
+        }
+        _ => None,
+    };
+    let place = published.or(set).unwrap_or(&wish.name).place.clone();
+    let finding = Finding::error(error.to_string()).at(place);
+    match error.hint() {
+        Some(hint) => finding.hint(hint),
+        None => finding,
+    }
+}
+
+/// The name under which a sysext is known in a profile, given how the recipe spells it.
+pub fn name_of(spelling: &str) -> &str {
+    spelling.trim_end_matches('/').rsplit('/').next().unwrap_or(spelling)
+}
+
+fn find(directory: &Path, name: &Spanned<String>) -> Option<PathBuf> {
+    let is_sysext = |path: &PathBuf| path.join(FILE_NAME).is_file();
+    if name.value.contains('/') {
+        return Some(directory.join(&name.value)).filter(is_sysext);
+    }
+    shelves(directory).into_iter().map(|shelf| shelf.join(&name.value)).find(is_sysext)
+}
+
+/// `sysext/` beside the recipe and in every directory above it.
+pub fn shelves(directory: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(directory.join(".")).unwrap_or_else(|_| directory.to_owned());
+    absolute.ancestors().map(|above| above.join("sysext")).filter(|shelf| shelf.is_dir()).collect()
+}
+
+/// What lies on these shelves, sorted.
+pub fn names(shelves: &[PathBuf]) -> Vec<String> {
+    let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
+    let finding = Finding::error(format!("there is no sysext `{}`", name.value)).at(name.place.clone());
+    if name.value.contains('/') {
+        return finding.hint(format!("no {FILE_NAME} in {}", directory.join(&name.value).display()));
+    }
+    let shelves = shelves(directory);
+    let names = names(&shelves);
+    finding.hint(match nearest(&name.value, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "no `sysext/` folder lies beside or above the recipe".into(),
+        None => format!("known: {}", names.join(", ")),
+    })
+}

@@ -1,0 +1,193 @@
+//! The container images that a recipe names: their inputs in the lock, and their archives in the tree.
+//!
+//! An image is locked as inputs whose ids begin with `image/REFERENCE/ARCH/`: `index` (where there is one), `manifest`,
+//! `config`, `layer-1`, `layer-2` …. What a reference means is `source::oci`'s, how an archive is written
+//! `format::oci_archive`'s.
+
+pub mod carried;
+
+use std::collections::BTreeMap;
+
+use crate::bake::kubernetes::Needs;
+use crate::bake::recipe::Recipe;
+use crate::base::arch::Arch;
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit, Result};
+use crate::format::oci_archive::Archive;
+use crate::registry::document::{self, Document};
+use crate::registry::reference::ImageRef;
+use crate::source::fetch::{Check, Want};
+use crate::source::pull::{Image, Resolver};
+use crate::store::{self, Object, Store};
+use crate::tree::lock::{self, Entry, Lock};
+
+/// An image whose meaning is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// For which machines.
+    pub arch: Arch,
+    /// As the recipe names it.
+    pub reference: ImageRef,
+    /// What it means.
+    pub image: Image,
+}
+
+/// Why a locked image cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lock was edited, or made by another prebake.
+    #[error("the lock does not hold the image {image} whole: {why}")]
+    Incomplete {
+        /// The image.
+        image: ImageRef,
+        /// What is missing.
+        why: String,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("remove its lines `image/…` from the lock and run `prebake lock`".into())
+    }
+}
+
+fn prefix(reference: &ImageRef, arch: Arch) -> String {
+    format!("image/{reference}/{arch}/")
+}
+
+/// What the lock says of an image, if it says anything.
+fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) -> Option<Image> {
+    let prefix = prefix(reference, arch);
+    let of = |name: &str| inputs.get(&format!("{prefix}{name}")).map(Entry::object);
+    let image = Image {
+        index: of("index"),
+        manifest: of("manifest")?,
+        config: of("config")?,
+        layers: (1..).map_while(|n| of(&format!("layer-{n}"))).collect(),
+    };
+    // A reference by digest is its own promise.
+    let top = image.index.unwrap_or(image.manifest).sha256;
+    reference.digest().is_none_or(|digest| *digest == top).then_some(image)
+}
+
+/// Every image of a recipe, its own and those that Kubernetes needs, each once for each of its architectures.
+pub fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
+    let archs = &recipe.release.archs;
+    with_own(recipe, needs.of(None)).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
+}
+
+/// A recipe's own images, and those that are needed beside them.
+pub fn with_own<'r>(
+    recipe: &'r Recipe,
+    needed: impl Iterator<Item = &'r ImageRef>,
+) -> impl Iterator<Item = &'r ImageRef> {
+    let is_own = |need: &ImageRef| recipe.images.iter().any(|image| image.value == *need);
+    recipe.images.iter().map(|image| &image.value).chain(needed.filter(move |need| !is_own(need)))
+}
+
+/// The images of a recipe that the lock pins, and those that it does not.
+pub fn split(recipe: &Recipe, needs: &Needs, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<(ImageRef, Arch)>) {
+    let none = BTreeMap::new();
+    let inputs = lock.map_or(&none, |lock| &lock.inputs);
+    let (mut pinned, mut open) = (Vec::new(), Vec::new());
+    for (reference, arch) in wanted(recipe, needs) {
+        match locked(reference, arch, inputs) {
+            Some(image) => pinned.push(Pinned { arch, reference: reference.clone(), image }),
+            None => open.push((reference.clone(), arch)),
+        }
+    }
+    (pinned, open)
+}
+
+/// Pins every image of a recipe: as it is locked, else as its registry says now.
+pub async fn pin(
+    recipe: &Recipe,
+    needs: &Needs,
+    lock: Option<&Lock>,
+    resolver: &Resolver<'_>,
+) -> Result<Vec<Pinned>> {
+    let (mut pinned, open) = split(recipe, needs, lock);
+    for (reference, arch) in open {
+        let image = resolver.resolve(&reference, arch).await?;
+        pinned.push(Pinned { arch, reference, image });
+    }
+    Ok(pinned)
+}
+
+/// The inputs of an image.
+pub fn wants(pinned: &Pinned) -> Vec<Want> {
+    let Pinned { arch, reference, image } = pinned;
+    let prefix = prefix(reference, *arch);
+    let want = move |name: &str, url, object| Want {
+        id: format!("{prefix}{name}"),
+        url,
+        check: Check::Described(object),
+    };
+    let document = |name, object: Object| {
+        want(name, reference.manifest_url(&format!("sha256:{}", object.sha256)), object)
+    };
+    let blob = |name: &str, object: Object| want(name, reference.blob_url(&object.sha256), object);
+    let mut wants: Vec<Want> = image.index.map(|object| document("index", object)).into_iter().collect();
+    wants.extend([document("manifest", image.manifest), blob("config", image.config)]);
+    wants.extend((1..).zip(&image.layers).map(|(n, layer)| blob(&format!("layer-{n}"), *layer)));
+    wants
+}
+
+/// The manifest of a locked image.
+pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+    lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
+}
+
+/// The index of a locked image that is for several platforms.
+pub fn index<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+    lock.inputs.get(&format!("{}index", prefix(reference, arch)))
+}
+
+/// The config of a locked image.
+pub fn config<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+    lock.inputs.get(&format!("{}config", prefix(reference, arch)))
+}
+
+/// The digest that containerd knows a locked image by.
+pub fn pinned_manifest(lock: &Lock, reference: &ImageRef, arch: Arch) -> Result<Sha256, Error> {
+    let why = || Error::Incomplete { image: reference.clone(), why: "it names no manifest".into() };
+    Ok(manifest(lock, reference, arch).ok_or_else(why)?.sha256)
+}
+
+/// Puts a locked image together from the store. Every blob that the manifest names must be in the lock, so that nothing
+/// is packed which nobody pinned.
+pub fn archive<'i>(
+    reference: &'i ImageRef,
+    arch: Arch,
+    lock: &lock::Lock,
+    store: &Store,
+) -> Result<Archive<'i>> {
+    let incomplete = |why: String| Error::Incomplete { image: reference.clone(), why };
+    let image = locked(reference, arch, &lock.inputs);
+    let image = image.ok_or_else(|| incomplete("it names no manifest and config".into()))?;
+    let path = store.path(&image.manifest.sha256);
+    let bytes = std::fs::read(&path).map_err(store::Error::io("read", &path))?;
+    let manifest = match document::parse(&bytes).map_err(incomplete)? {
+        Document::Manifest(manifest) => manifest,
+        Document::Index(_) => return Err(incomplete("its manifest is an index".into()).into()),
+    };
+    let mut needed = vec![manifest.config];
+    needed.extend(manifest.distinct_layers());
+    let pinned = |object: &&Object| **object == image.config || image.layers.contains(object);
+    if let Some(object) = needed.iter().find(|object| !pinned(object)) {
+        return Err(incomplete(format!("its manifest needs sha256:{}", object.sha256)).into());
+    }
+    let on_disk = |object: Object| (object, store.path(&object.sha256));
+    Ok(Archive {
+        name: reference.to_string(),
+        tag: reference.tag(),
+        arch,
+        media_type: manifest.media_type,
+        manifest: image.manifest,
+        blobs: [image.manifest].into_iter().chain(needed).map(on_disk).collect(),
+    })
+}

@@ -1,0 +1,236 @@
+//! The container images that Kubernetes and its network need, where nodes shall have them without a registry.
+//!
+//! A version's list comes from the table of the sysext `kubernetes`; of a version that the table does not know, kubeadm's
+//! source is read once, and the lock remembers what it said. Nothing that was fetched is run. Leaves references and archives
+//! to `images`, and what the node does to `sysext/prebake-images`.
+
+pub mod kubeadm;
+
+use std::collections::BTreeMap;
+
+use crate::bake::extensions::{PauseFrom, Selected, name_of};
+use crate::bake::images;
+use crate::bake::images::carried::Carried;
+use crate::bake::recipe::{Carriage, Profile, Recipe, Role, Sysext};
+use crate::base::arch::Arch;
+use crate::base::error::Result;
+use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::base::yaml::decode::Spanned;
+use crate::registry::reference::ImageRef;
+use crate::source::http::Http;
+use crate::sysext::schema;
+use crate::tree::lock::{self, Lock};
+
+/// The sysext that the lists belong to.
+pub const SYSEXT: &str = "kubernetes";
+/// Names of its lists: what only control planes need, what every node does.
+const CONTROL_PLANE: &str = "control-plane";
+const NODE: &str = "node";
+const KUBE_VIP: &str = "kube-vip";
+
+/// The images that the nodes of a recipe need. No image is in both lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// On every node: kube-proxy, CoreDNS (wherever it is scheduled), the sandbox image, and the network plugin's.
+    pub node: Vec<ImageRef>,
+    /// On control planes beside those.
+    pub control_plane: Vec<ImageRef>,
+    /// What the lock has to remember, where kubeadm's source was asked.
+    pub kubeadm: Option<lock::Kubeadm>,
+    /// Whether kubeadm's source has to be read first: the lists are empty.
+    pub open: bool,
+}
+
+impl Needs {
+    /// Those of the nodes of a role; without one, all.
+    pub fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
+        let control_plane = match role {
+            Some(Role::Worker) => &[][..],
+            Some(Role::ControlPlane) | None => &self.control_plane,
+        };
+        self.node.iter().chain(control_plane)
+    }
+}
+
+/// The images that kubeadm of a version has a control plane run, by the table that prebake was built with; nothing of a
+/// version that it does not know.
+pub fn known_images(version: &str) -> Option<Vec<String>> {
+    const TABLE: &str = include_str!("../../../sysext/kubernetes/sysext.yaml");
+    let table = Source::new("the table of Kubernetes' images", TABLE);
+    let description = schema::parse(&table, SYSEXT).ok()?;
+    let version = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+    let variables = description.variables(Arch::Amd64, &version).ok()?;
+    let mut lists = description.images(&variables).ok()?;
+    let of_lists = [CONTROL_PLANE, NODE].map(|list| lists.remove(list));
+    of_lists.into_iter().collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+}
+
+/// What a recipe needs, as far as its sysexts and its lock know.
+///
+/// # Errors
+/// Findings at the recipe's `kubernetes:` where a list is missing or wrong.
+pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Result<Needs> {
+    // No image list depends on the architecture.
+    let Some(sysext) = booted(sysexts).next() else { return Ok(Needs::default()) };
+    let lists = match recipe.kubernetes.as_ref().and_then(|k| Some((k, k.images.as_ref()?))) {
+        Some((kubernetes, images)) => {
+            let lists = sysext.description.images(&sysext.variables)?;
+            Some((kubernetes, Lists { place: &images.carriage.place, lists }))
+        }
+        None => None,
+    };
+    let is_unlisted = lists.as_ref().is_some_and(|(_, lists)| !is_complete(&lists.lists));
+    let mut kubeadm = None;
+    if is_unlisted || sysexts.iter().any(|sysext| sysext.pause != PauseFrom::Written) {
+        let said = lock.and_then(|lock| lock.kubeadm.as_ref());
+        let Some(said) = said.filter(|said| said.version == sysext.version()) else {
+            return Ok(Needs { open: true, ..Needs::default() });
+        };
+        kubeadm = Some(said.clone());
+    }
+    let Some((kubernetes, lists)) = lists else { return Ok(Needs { kubeadm, ..Needs::default() }) };
+    let (mut node, mut control_plane) = match kubeadm.as_ref().filter(|_| is_unlisted) {
+        Some(said) => kubeadm::lists(&said.images).map_err(|why| lists.wrong(why))?,
+        None => (lists.get(NODE)?, lists.get(CONTROL_PLANE)?),
+    };
+    if let Some(cni) = kubernetes.cni {
+        node.extend(lists.need(cni.as_str())?);
+    }
+    if kubernetes.kube_vip {
+        control_plane.extend(lists.need(KUBE_VIP)?);
+    }
+    for list in [&mut node, &mut control_plane] {
+        list.sort_by_key(ToString::to_string);
+        list.dedup();
+    }
+    control_plane.retain(|image| !node.contains(image));
+    let needs = Needs { node, control_plane, kubeadm, open: false };
+    let (needs, _) = Findings::settle(collisions(recipe, &needs), needs)?;
+    Ok(needs)
+}
+
+/// Images of the recipe whose archives would have the names of others that Kubernetes needs.
+fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
+    // Any architecture will do: each name ends in it.
+    let file = |image: &ImageRef| image.file_name(Arch::Amd64);
+    let collision = |own: &Spanned<ImageRef>| {
+        let other = needs.of(None).find(|need| **need != own.value && file(need) == file(&own.value))?;
+        let text = format!("`{}` and Kubernetes' own `{other}` would have archives of one name", own.value);
+        let hint = "leave it out, or name it by digest, without a tag";
+        Some(Finding::error(text).at(own.place.clone()).hint(hint))
+    };
+    recipe.images.iter().filter_map(collision).collect()
+}
+
+/// Reads in kubeadm's source which images the Kubernetes of these sysexts needs: the lock with the list.
+///
+/// # Errors
+/// [`kubeadm::Error`].
+pub async fn look_up(sysexts: &[Selected], mut lock: Lock, http: &Http<'_>) -> Result<Lock> {
+    let Some(sysext) = booted(sysexts).next() else { return Ok(lock) };
+    let version = sysext.version().to_owned();
+    kubeadm::minor(&version)?;
+    let unread = |source| kubeadm::Error::Unread { version: version.clone(), source };
+    let (constants, asked) = http.text(&kubeadm::url(&version)).await.map_err(unread)?;
+    let images = kubeadm::images(&String::from_utf8_lossy(&constants), &version, &asked)?;
+    lock.kubeadm = Some(lock::Kubeadm { version, images });
+    Ok(lock)
+}
+
+/// Whether the lists of a sysext say what control planes and all nodes need.
+pub fn is_complete(lists: &BTreeMap<String, Vec<String>>) -> bool {
+    [CONTROL_PLANE, NODE].iter().all(|list| lists.get(*list).is_some_and(|images| !images.is_empty()))
+}
+
+/// The sysext `kubernetes` as nodes boot it, for each architecture.
+fn booted(sysexts: &[Selected]) -> impl Iterator<Item = &Selected> {
+    sysexts.iter().filter(|sysext| sysext.booted && sysext.description.name == SYSEXT)
+}
+
+/// The image lists of a sysext, and where the recipe asks for them.
+struct Lists<'r> {
+    place: &'r Place,
+    lists: BTreeMap<String, Vec<String>>,
+}
+
+impl Lists<'_> {
+    /// A list; empty where the sysext has none of that name.
+    fn get(&self, name: &str) -> Result<Vec<ImageRef>, Findings> {
+        let images = self.lists.get(name).into_iter().flatten();
+        images.map(|image| image.parse()).collect::<Result<_, String>>().map_err(|why| self.wrong(why))
+    }
+
+    fn need(&self, name: &str) -> Result<Vec<ImageRef>, Findings> {
+        let list = self.get(name)?;
+        if list.is_empty() {
+            let known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
+            let why = format!("it has no list `{name}`, only {}", known.join(", "));
+            return Err(self.wrong(why));
+        }
+        Ok(list)
+    }
+
+    fn wrong(&self, why: String) -> Findings {
+        let finding = Finding::error(format!("the image lists of sysext `{SYSEXT}`: {why}"));
+        finding.at(self.place.clone()).hint("correct `images:` in its sysext.yaml").into()
+    }
+}
+
+/// The sysext with the images of a profile's nodes, where they carry any. Control planes may run everything that
+/// workers do, so there are two sets.
+pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
+    recipe.images_of(profile)?;
+    Some(match profile.role {
+        Some(Role::Worker) => "kubernetes-images-worker",
+        Some(Role::ControlPlane) | None => "kubernetes-images",
+    })
+}
+
+/// What is to be carried to nodes: one sysext for each set that a profile uses, for each architecture.
+pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
+    let Some(kubernetes) = &recipe.kubernetes else { return Vec::new() };
+    let mut sets = BTreeMap::new();
+    for profile in recipe.profiles.values() {
+        if let (Some(name), Some(images)) = (sysext_of(recipe, profile), recipe.images_of(profile)) {
+            sets.insert(name, (profile.role, images.carriage.value));
+        }
+    }
+    let of_arch = |name: &str, role, carriage, arch| Carried {
+        name: name.to_owned(),
+        version: kubernetes.version.value.clone(),
+        arch,
+        carriage,
+        images: images::with_own(recipe, needs.of(role)).cloned().collect(),
+    };
+    let archs = recipe.release.archs.iter();
+    let of_set =
+        |(name, (role, carriage))| archs.clone().map(move |arch| of_arch(name, role, carriage, *arch));
+    sets.into_iter().flat_map(of_set).collect()
+}
+
+/// Whether an image's archive is a file of the tree: what the recipe itself names, and what nodes fetch.
+pub fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
+    let images = recipe.kubernetes.as_ref().and_then(|kubernetes| kubernetes.images.as_ref());
+    images.is_some_and(|images| images.carriage.value == Carriage::Asset)
+        || recipe.images.iter().any(|image| image.value == *reference)
+}
+
+/// The warning about profiles whose containerd would ask a registry for its own sandbox image, which no list names.
+pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
+    let images = recipe.kubernetes.as_ref()?.images.as_ref()?;
+    let lacking = recipe.profiles.iter().filter(|(_, profile)| {
+        let configured = |sysext: &&Sysext| name_of(&sysext.name) == "containerd-config";
+        recipe.images_of(profile).is_some() && !recipe.sysexts_of(profile).iter().any(configured)
+    });
+    let lacking: Vec<&str> = lacking.map(|(name, _)| name.as_str()).collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "nodes of {} carry images, but their containerd starts every pod with a sandbox image of its own choice, which a \
+         registry must have",
+        lacking.join(", ")
+    );
+    let hint = "add the sysext `containerd-config`, which names the one that kubeadm wants";
+    Some(Finding::warning(text).at(images.carriage.place.clone()).hint(hint))
+}

@@ -1,0 +1,20 @@
+//! From a recipe to a published tree.
+
+pub mod alone;
+pub mod blueprint;
+pub mod build;
+pub mod compile;
+pub mod delivery;
+pub mod early;
+pub mod extensions;
+pub mod gather;
+pub mod images;
+pub mod judge;
+pub mod kubernetes;
+pub mod outputs;
+pub mod plan;
+pub mod rebuild;
+pub mod recipe;
+pub mod resolve;
+pub mod run;
+pub mod sbom;

@@ -1,0 +1,19 @@
+//! Disk: the stock disk image with its signature, where the stock `flatcar-install -b` finds and verifies it.
+
+use super::{Built, OutputFormat, Row};
+use crate::flatcar::board::{DISK, VERSION_TXT};
+use crate::tree::manifest::Role;
+
+/// The format.
+#[derive(Debug)]
+pub struct Disk;
+
+impl OutputFormat for Disk {
+    fn stock_files(&self) -> &'static [(&'static str, Role)] {
+        &[(DISK, Role::DiskImage), (VERSION_TXT, Role::Version)]
+    }
+
+    fn emit(&self, _: &Built<'_>) -> Vec<Row> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,194 @@
+//! GRUB's network boot: `boot/grub/grub.cfg-01-MAC` for each node, which GRUB looks for beside `grub.cfg` since 2.06, and
+//! a `grub.cfg` with a menu for all other machines. It finds a node's file for GRUBs that do not look themselves, and by
+//! the SMBIOS UUID.
+//!
+//! The `linux` command boots BIOS, UEFI x64 and UEFI arm64 alike. Paths begin at the root of the server that GRUB came from
+//! unless a `base_url` is given.
+
+use super::pxe::Load;
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, card_args, loader_names};
+use crate::bake::recipe::Recipe;
+use crate::base::arch::Arch;
+use crate::base::finding::Finding;
+use crate::tree::manifest::Role;
+
+/// Seconds until the first entry is booted.
+const TIMEOUT: u32 = 3;
+
+/// What GRUB puts in the place of the address of the card that it came over: with colons, in both arguments, as readers of
+/// `BOOTIF=` (dracut's `fix_bootif`) take it too.
+pub const CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
+
+/// Looks for the file of this machine: `$net_default_mac` has colons, file names have hyphens. GRUB itself looks for it only
+/// where it came by TFTP (`grub_net_search_configfile`). `-s` opens the file; `-f` would list its directory, and no network
+/// has lists (`commands/test.c`, `net/net.c`).
+const FIND_BY_MAC: &str = "\
+if regexp --set=1:a --set=2:b --set=3:c --set=4:d --set=5:e --set=6:f '(..):(..):(..):(..):(..):(..)' \"$net_default_mac\"; then
+  set own=\"$prefix/grub.cfg-01-$a-$b-$c-$d-$e-$f\"
+  if [ -s \"$own\" ]; then configfile \"$own\"; fi
+fi
+";
+const FIND_BY_UUID: &str = "\
+if smbios --type 1 --get-uuid 8 --set=uuid; then
+  set own=\"$prefix/grub.cfg-$uuid\"
+  if [ -s \"$own\" ]; then configfile \"$own\"; fi
+fi
+";
+
+/// The format.
+#[derive(Debug)]
+struct Grub {
+    /// Where the tree is, if not at the root of the server that GRUB came from.
+    base_url: Option<BaseUrl>,
+    /// In seconds.
+    timeout: u32,
+}
+
+pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
+    let base_url: Option<BaseUrl> = options.parsed("base_url");
+    if let (Some(node), Some("https")) =
+        (options.get("base_url"), base_url.as_ref().map(|b| b.url().scheme()))
+    {
+        options.decoder.error(node, "GRUB speaks http and tftp, not https");
+    }
+    Some(Box::new(Grub { base_url, timeout: options.parsed("timeout").unwrap_or(TIMEOUT) }))
+}
+
+impl OutputFormat for Grub {
+    /// GRUB joins the words of a command line anew and escapes quotes, so that the kernel would see backslashes.
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        let args = recipe.profiles.values().flat_map(|profile| &profile.kernel_args);
+        let quoted = args.filter(|arg| arg.value.contains(['"', '\'', '\\', ' ']));
+        let finding = |arg: &crate::base::yaml::decode::Spanned<String>| {
+            let text = format!("GRUB cannot pass on the quotes of kernel argument `{}`", arg.value);
+            Finding::error(text).at(arg.place.clone()).hint("put the setting into the Ignition config")
+        };
+        quoted.map(finding).collect()
+    }
+
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
+    fn is_tftp(&self) -> bool {
+        self.base_url.is_none()
+    }
+
+    fn offers_every_profile(&self) -> bool {
+        true
+    }
+
+    fn emit(&self, built: &Built<'_>) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for node in &built.recipe.nodes {
+            let Some(boot) = built.boot_of(node) else { continue };
+            for name in loader_names(node) {
+                let text = format!("{}{}", self.head(), self.entry(boot, built));
+                let row = Row::text(format!("boot/grub/grub.cfg-{name}"), Role::Boot, text);
+                rows.push(row.for_node(node, boot));
+            }
+        }
+        rows.push(Row::text("boot/grub/grub.cfg".into(), Role::Boot, self.menu(built)));
+        rows
+    }
+}
+
+impl Grub {
+    fn head(&self) -> String {
+        let root = self.base_url.as_ref().map_or(String::new(), |base| {
+            let url = base.url();
+            let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+            format!("set root='http,{}{port}'\n", url.host_str().unwrap_or_default())
+        });
+        format!("set default=0\nset timeout={}\n{root}", self.timeout)
+    }
+
+    /// The default profile comes first, else the local disk: machines that nobody named boot what comes first.
+    fn menu(&self, built: &Built<'_>) -> String {
+        let by_uuid = built.recipe.nodes.iter().any(|node| node.uuid.is_some());
+        let find = [FIND_BY_MAC, if by_uuid { FIND_BY_UUID } else { "" }].concat();
+        let is_default = |boot: &&Boot| built.recipe.default_profile.as_ref() == Some(&boot.profile);
+        let several = built.recipe.release.archs.len() > 1;
+        let entry = |boot: &Boot| match (several, boot.arch) {
+            (false, _) => self.entry(boot, built),
+            (true, Arch::Amd64) => {
+                format!("if [ \"$grub_cpu\" != arm64 ]; then\n{}fi\n", self.entry(boot, built))
+            }
+            (true, Arch::Arm64) => {
+                format!("if [ \"$grub_cpu\" = arm64 ]; then\n{}fi\n", self.entry(boot, built))
+            }
+        };
+        let first: String = built.profile_boots().filter(is_default).map(entry).collect();
+        let others: String = built.profile_boots().filter(|boot| !is_default(boot)).map(entry).collect();
+        let local = "menuentry 'Boot from the local disk' {\n  exit\n}\n";
+        format!("{find}{}{first}{local}{others}", self.head())
+    }
+
+    fn entry(&self, boot: &Boot, built: &Built<'_>) -> String {
+        let load = Load::of(boot, built);
+        let below = self.base_url.as_ref().map_or("", |base| base.url().path().trim_end_matches('/'));
+        let mut args: Vec<String> = load.plain_args().map(quote).collect();
+        // In double quotes, where GRUB puts in values.
+        args.extend(card_args(CARD[0], CARD[1]).map(|arg| format!("\"{arg}\"")));
+        let path = |path: &String| quote(&format!("{below}/{path}"));
+        let initrds: Vec<String> = load.initrds.iter().map(path).collect();
+        format!(
+            "menuentry {} {{\n  linux {} {}\n  initrd {}\n}}\n",
+            quote(&boot.id),
+            path(&load.kernel),
+            args.join(" "),
+            initrds.join(" ")
+        )
+    }
+}
+
+/// A word as GRUB's script language takes it literally. Between single quotes all but their end stands for itself.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A kernel argument as a word of a `linux` command, quoted where it has to be: unquoted, GRUB ends a command at `;`, `&` and
+/// `|`, expands `$`, and looks for files that are called like `*` and `[`.
+///
+/// GRUB joins the words anew: it escapes quotes, which the kernel does not undo, and puts quotes around a word with blanks,
+/// which the kernel takes for part of no value. So quotes around a value are left to GRUB: `a="b c"` arrives as `"a=b c"`.
+pub fn kernel_arg(arg: &str) -> String {
+    let unquoted =
+        arg.split_once("=\"").and_then(|(key, value)| Some(format!("{key}={}", value.strip_suffix('"')?)));
+    let word = unquoted.filter(|word| !word.contains('"')).unwrap_or_else(|| arg.to_owned());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/=@%+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => quote(&word),
+    }
+}
+
+/// Whether the kernel finds an argument otherwise than it was written, if GRUB hands it over.
+pub fn rewrites(arg: &str) -> bool {
+    arg.contains(['"', '\'', '\\'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // tectonic-installer#1317, poseidon/matchbox#92.
+    #[test]
+    fn kernel_arguments_are_quoted_where_grub_would_read_something_else() {
+        for (arg, word) in [
+            ("console=ttyS0,115200n8", "console=ttyS0,115200n8"),
+            ("foo=a&b", "'foo=a&b'"),
+            ("r={a}", "'r={a}'"),
+            ("a=$b", "'a=$b'"),
+            ("a=*", "'a=*'"),
+            ("#a", "'#a'"),
+            ("a=b'c", r"'a=b'\''c'"),
+            (r#"sshkey="ssh-ed25519 AAA me@x""#, "'sshkey=ssh-ed25519 AAA me@x'"),
+            (r#"a="b""#, "a=b"),
+            (r#"a="b"c"d""#, r#"'a="b"c"d"'"#),
+            ("", "''"),
+        ] {
+            assert_eq!(kernel_arg(arg), word, "{arg}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Static iPXE scripts, for any web or TFTP server: `boot.ipxe` chains to the script of the machine's MAC or UUID, else to
+//! the menu or the default. URLs are relative, so the tree may lie below any path.
+//!
+//! `autoexec.ipxe` is what an iPXE runs that came by TFTP (since iPXE 1.21, out of the directory it came from): its only
+//! work is to chain to `boot.ipxe`.
+
+use super::pxe::Load;
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, card_args};
+use crate::bake::recipe::Recipe;
+use crate::base::arch::Arch;
+use crate::base::finding::Finding;
+use crate::base::yaml::decode::Spanned;
+use crate::tree::manifest::Role;
+
+/// Seconds until the menu boots its default.
+const TIMEOUT: u32 = 10;
+
+/// Boots the local disk. `exit` hands a UEFI machine to the next boot entry; a BIOS may just try the network again, so it
+/// is told the disk.
+pub const LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
+
+/// What iPXE puts in the place of the address of the card that it boots over: `netX` is the one that it opened last.
+pub const CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
+
+/// The format.
+#[derive(Debug)]
+struct Ipxe {
+    /// Where `autoexec.ipxe` chains to, if not to the TFTP server that it came from.
+    base_url: Option<BaseUrl>,
+    menu: Option<Menu>,
+}
+
+/// What a machine sees that no node names.
+#[derive(Debug)]
+struct Menu {
+    /// In seconds.
+    timeout: u32,
+    /// The profile that is booted after that; else the recipe's default profile, else the local disk.
+    default: Option<Spanned<String>>,
+}
+
+pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
+    let decoder = options.decoder;
+    let menu = options.get("menu").map(|node| {
+        let fields = decoder.fields(node, "`menu`");
+        let default =
+            fields.get("default").and_then(|node| Some(decoder.spanned(node, decoder.string(node)?)));
+        let timeout = fields.get("timeout").and_then(|node| decoder.parsed(node));
+        Menu { timeout: timeout.unwrap_or(TIMEOUT), default }
+    });
+    Some(Box::new(Ipxe { base_url: options.parsed("base_url"), menu }))
+}
+
+impl OutputFormat for Ipxe {
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        let expanded = recipe.profiles.values().flat_map(|profile| &profile.kernel_args);
+        let expanded = expanded.filter(|arg| arg.value.contains("${")).map(|arg| {
+            let text = format!("iPXE would expand the `${{` in kernel argument `{}`", arg.value);
+            Finding::error(text).at(arg.place.clone()).hint("put the setting into the Ignition config")
+        });
+        let default = self.menu.as_ref().and_then(|menu| menu.default.as_ref());
+        let unknown = default.filter(|profile| !recipe.profiles.contains_key(&profile.value));
+        let unknown = unknown.map(|profile| {
+            Finding::error(format!("there is no profile `{}`", profile.value)).at(profile.place.clone())
+        });
+        expanded.chain(unknown).collect()
+    }
+
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
+    fn offers_every_profile(&self) -> bool {
+        self.menu.is_some()
+    }
+
+    fn emit(&self, built: &Built<'_>) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for node in &built.recipe.nodes {
+            let Some(boot) = built.boot_of(node) else { continue };
+            let by_mac = node.mac.as_ref().map(|mac| format!("mac-{}", mac.hyphened()));
+            let by_uuid = node.uuid.as_ref().map(|uuid| format!("uuid-{}", uuid.value));
+            for name in by_mac.into_iter().chain(by_uuid) {
+                let row = Row::text(format!("boot/ipxe/{name}.ipxe"), Role::Boot, script(boot, built));
+                rows.push(row.for_node(node, boot));
+            }
+        }
+        let defaults = built.default_boots();
+        for boot in &defaults {
+            let name = built.recipe.default_name(boot.arch);
+            let row = Row::text(format!("boot/ipxe/{name}.ipxe"), Role::Boot, script(boot, built));
+            rows.push(row.of(boot));
+        }
+        let otherwise = match (&self.menu, defaults.len()) {
+            (Some(_), _) => "chain boot/ipxe/menu.ipxe",
+            (None, 0) => "echo No node of this tree has MAC ${mac} or UUID ${uuid} && shell",
+            (None, 1) => "chain boot/ipxe/default.ipxe",
+            _ => "chain boot/ipxe/default-${buildarch}.ipxe || chain boot/ipxe/default.ipxe",
+        };
+        let entry = format!(
+            "#!ipxe\nchain boot/ipxe/mac-${{mac:hexhyp}}.ipxe || chain boot/ipxe/uuid-${{uuid}}.ipxe || {otherwise}\n"
+        );
+        rows.push(Row::text("boot.ipxe".into(), Role::Boot, entry));
+        let base = self.base_url.as_ref().map_or(String::new(), |base| format!("{base}/"));
+        let autoexec = format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {base}boot.ipxe || shell\n");
+        rows.push(Row::text("autoexec.ipxe".into(), Role::Boot, autoexec));
+        if let Some(menu) = &self.menu {
+            rows.push(Row::text("boot/ipxe/menu.ipxe".into(), Role::Boot, menu.script(built)));
+            rows.extend(built.profile_boots().map(|boot| {
+                let path = format!("boot/ipxe/profile-{}.ipxe", boot.id);
+                Row::text(path, Role::Boot, script(boot, built)).of(boot)
+            }));
+        }
+        rows
+    }
+}
+
+impl Menu {
+    fn script(&self, built: &Built<'_>) -> String {
+        // `buildarch` of a BIOS machine is i386, so what is not arm64 is amd64.
+        let several = built.recipe.release.archs.len() > 1;
+        let only = |arch: Arch, command: String| match (several, arch) {
+            (false, _) => format!("{command}\n"),
+            (true, Arch::Amd64) => format!("iseq ${{buildarch}} arm64 || {command}\n"),
+            (true, Arch::Arm64) => format!("iseq ${{buildarch}} arm64 && {command} ||\n"),
+        };
+        let default = self.default.as_ref().map(|profile| &profile.value);
+        let default = default.or(built.recipe.default_profile.as_ref());
+        let (mut items, mut targets) = (String::new(), String::new());
+        let mut chosen = "set target local\n".to_owned();
+        for boot in built.profile_boots() {
+            let id = &boot.id;
+            items += &only(boot.arch, format!("item {id} {id}"));
+            targets += &format!(":{id}\nchain profile-{id}.ipxe || goto failed\n");
+            if Some(&boot.profile) == default {
+                chosen += &only(boot.arch, format!("set target {id}"));
+            }
+        }
+        let (name, timeout) = (&built.recipe.name, u64::from(self.timeout) * 1000);
+        format!(
+            "#!ipxe\n{chosen}menu {name}: ${{mac}}\n{items}item --gap\n\
+             item local Boot from the local disk\nitem shell iPXE shell\n\
+             choose --default ${{target}} --timeout {timeout} target || goto shell\ngoto ${{target}}\n\
+             {targets}:failed\necho That did not boot\n:shell\nshell\n:local\n{LOCAL}"
+        )
+    }
+}
+
+fn script(boot: &Boot, built: &Built<'_>) -> String {
+    let Load { kernel, initrds, mut args } = Load::of(boot, built);
+    args.extend(card_args(CARD[0], CARD[1]));
+    // Scripts lie two directories below the root of the tree.
+    let initrds: Vec<String> = initrds.iter().map(|path| format!("initrd ../../{path}\n")).collect();
+    format!("#!ipxe\nkernel ../../{kernel} {}\n{}boot\n", args.join(" "), initrds.concat())
+}

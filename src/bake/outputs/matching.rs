@@ -1,0 +1,24 @@
+//! Which profiles machines come to.
+
+use crate::bake::recipe::Recipe;
+use crate::base::finding::Finding;
+
+impl Recipe {
+    /// A warning for each profile that no node boots, that is not the default, and that nobody can choose in a menu.
+    pub fn unmatched_profiles(&self) -> Vec<Finding> {
+        if self.outputs.iter().any(|output| output.format.offers_every_profile()) {
+            return Vec::new();
+        }
+        let is_matched = |name: &String| {
+            let of_node = self.nodes.iter().any(|node| node.profile.value == *name);
+            of_node || self.default_profile.as_ref() == Some(name)
+        };
+        let unmatched = self.profiles.iter().filter(|(name, _)| !is_matched(name));
+        let warning = |(name, profile): (&String, &crate::bake::recipe::Profile)| {
+            Finding::warning(format!("no machine boots the profile `{name}`")).at(profile.place.clone()).hint(
+                "name it in `nodes:` or as `default_profile`, or offer it in a menu: `ipxe: {menu: {}}`",
+            )
+        };
+        unmatched.map(warning).collect()
+    }
+}

@@ -1,0 +1,431 @@
+//! What a tree holds besides what was built: one file a format, one line in [`FORMATS`].
+//!
+//! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
+//! built into published files. It never reads or writes a disk: `publish` does.
+
+mod disk;
+pub mod dnsmasq;
+mod grub;
+mod ipxe;
+mod matchbox;
+pub mod matching;
+
+pub mod nodes;
+mod options;
+mod pxe;
+mod pxelinux;
+mod sysupdate;
+mod terraform;
+mod udhcpd;
+pub mod uki;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::bake::delivery::Delivery;
+use crate::bake::images;
+use crate::bake::recipe::{Recipe, Version};
+use crate::base::arch::Arch;
+use crate::base::digest::Sha256;
+use crate::base::finding::Finding;
+use crate::base::yaml::decode::Spanned;
+use crate::flatcar::board::{CURRENT, VERSION_TXT};
+use crate::machine::node::Node;
+use crate::registry::reference::ImageRef;
+use crate::store::Object;
+use crate::sysext::ddi::Protection;
+use crate::tree::lock::{Entry, Lock};
+use crate::tree::manifest::{self, Origin, Role};
+
+pub use grub::{CARD as GRUB_CARD, kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
+pub use ipxe::{CARD as IPXE_CARD, LOCAL as IPXE_LOCAL};
+pub use matchbox::{
+    CEILING as MATCHBOX_CEILING, GENERATION, metadata as node_metadata, selector as node_selector,
+};
+pub use options::{BaseUrl, Options};
+
+/// An output that a recipe asks for, with its options.
+pub trait OutputFormat: fmt::Debug + Send + Sync {
+    /// The stock files of the release that it publishes.
+    fn stock_files(&self) -> &'static [(&'static str, Role)] {
+        &[]
+    }
+
+    /// Versions of sysexts that it publishes beside those that profiles boot, by sysext.
+    fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
+        &[]
+    }
+
+    /// Whether and how boots shall be unified kernel images, which are built before any output is made.
+    fn uki(&self) -> Option<&uki::Uki> {
+        None
+    }
+
+    /// Where it is told that machines find the root of the tree.
+    fn base_url(&self) -> Option<&BaseUrl> {
+        None
+    }
+
+    /// Whether machines load by TFTP what it names, from a server that has files and joins none.
+    fn is_tftp(&self) -> bool {
+        false
+    }
+
+    /// Whether a person can choose any profile in what it makes.
+    fn offers_every_profile(&self) -> bool {
+        false
+    }
+
+    /// What the rest of the recipe says that this output cannot express.
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        let _ = recipe;
+        Vec::new()
+    }
+
+    /// The files that it makes of what was built, beside the stock files.
+    fn emit(&self, built: &Built<'_>) -> Vec<Row>;
+}
+
+/// A line of the table of formats.
+pub struct Format {
+    /// As recipes name it under `outputs:`.
+    pub name: &'static str,
+    /// Formats whose files it speaks of, so that a recipe needs them, too.
+    pub needs: &'static [&'static str],
+    /// Reads its options; nothing where a finding says why not.
+    pub read: fn(&Options<'_>) -> Option<Box<dyn OutputFormat>>,
+}
+
+/// All formats, in the order they are listed to people.
+pub const FORMATS: [Format; 11] = [
+    Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
+    Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
+    Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
+    Format { name: "terraform", needs: &["pxe", "matchbox"], read: |_| Some(Box::new(terraform::Terraform)) },
+    Format { name: "ipxe", needs: &["pxe"], read: ipxe::read },
+    Format { name: "grub", needs: &["pxe"], read: grub::read },
+    Format { name: "pxelinux", needs: &["pxe"], read: pxelinux::read },
+    Format { name: "uki", needs: &["pxe"], read: uki::read },
+    Format { name: "dnsmasq", needs: &["ipxe"], read: dnsmasq::read },
+    Format { name: "udhcpd", needs: &["ipxe"], read: udhcpd::read },
+    Format { name: "sysupdate", needs: &[], read: sysupdate::read },
+];
+
+/// What a recipe without `outputs:` gets.
+pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
+
+/// Everything that the formats may speak of.
+pub struct Built<'b> {
+    /// The recipe.
+    pub recipe: &'b Recipe,
+    /// Its lock.
+    pub lock: &'b Lock,
+    /// The Flatcar version.
+    pub version: Version,
+    /// One for each profile and architecture, and one for each node with layers of its own.
+    pub boots: Vec<Boot>,
+    /// The sysext images, each once for each architecture.
+    pub sysexts: Vec<SysextImage>,
+    /// The container images, each once for each architecture.
+    pub images: Vec<ImageArchive>,
+}
+
+/// What one class of machines, or one machine, boots.
+pub struct Boot {
+    /// [`Recipe::boot_id`]; file names and Matchbox ids are made of it.
+    pub id: String,
+    /// For which machines.
+    pub arch: Arch,
+    /// The profile.
+    pub profile: String,
+    /// The node, if it has a boot of its own.
+    pub node: Option<String>,
+    /// The kernel arguments of the recipe.
+    pub kernel_args: Vec<String>,
+    /// The compiled Ignition config: one line of JSON.
+    pub ignition: Vec<u8>,
+    /// The config of the system that this boot installs, if it does.
+    pub installed: Option<Vec<u8>>,
+    /// The template that Matchbox fills in for its machines, if there is one.
+    pub generic: Option<Vec<u8>>,
+    /// How its config and sysexts come to the machine.
+    pub delivery: Delivery,
+    /// What was built for it: the overlay initrd, with [`crate::bake::recipe::Layout::Single`] base and overlay in one, or the
+    /// config where that is fetched.
+    pub made: Object,
+    /// The step that built it.
+    pub step: Sha256,
+    /// How many bytes of sysexts it fetches.
+    pub fetched: u64,
+    /// File names and bytes of the initrds that come before Flatcar's.
+    pub early: Vec<(String, Object)>,
+    /// All of it in one UEFI program, and the step that built that, where the recipe asks for it.
+    pub uki: Option<(Object, Sha256)>,
+}
+
+/// A built sysext.
+pub struct SysextImage {
+    /// For which machines.
+    pub arch: Arch,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The image.
+    pub object: Object,
+    /// The step that built it.
+    pub step: Sha256,
+    /// What protects it, if it is signed.
+    pub verity: Option<Protection>,
+}
+
+/// Where the images of a sysext lie in the tree.
+fn sysext_directory(name: &str) -> String {
+    format!("assets/sysext/{name}")
+}
+
+/// The name of an image in its directory.
+fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
+    format!("{name}-{version}-{}.raw", arch.systemd())
+}
+
+/// The path of an image in the tree.
+pub fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
+    format!("{}/{}", sysext_directory(name), sysext_file(name, version, arch))
+}
+
+/// A container image in an archive.
+pub struct ImageArchive {
+    /// As the recipe names it.
+    pub reference: ImageRef,
+    /// For which machines.
+    pub arch: Arch,
+    /// The archive.
+    pub object: Object,
+    /// The step that packed it.
+    pub step: Sha256,
+}
+
+/// A file of the tree to be.
+#[derive(Debug)]
+pub struct Row {
+    /// Path inside the tree.
+    pub path: String,
+    /// Its bytes.
+    pub contents: Contents,
+    /// What it is for.
+    pub role: Role,
+    /// The profile it belongs to.
+    pub profile: Option<String>,
+    /// The node it belongs to.
+    pub node: Option<String>,
+    /// The architecture it is for.
+    pub arch: Option<Arch>,
+    /// Where it was fetched from.
+    pub origin: Option<Origin>,
+    /// The step that built it.
+    pub step: Option<Sha256>,
+    /// What protects it, if it is a signed sysext.
+    pub verity: Option<Protection>,
+}
+
+/// Where a published file's bytes are.
+#[derive(Debug)]
+pub enum Contents {
+    /// In the store: published as a link, never copied.
+    Stored(Object),
+    /// In a file of another tree: the same.
+    Published(PathBuf, Object),
+    /// Here.
+    Text(Vec<u8>),
+    /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
+    Joined([String; 2]),
+}
+
+impl Row {
+    /// A file whose bytes are in the store.
+    pub fn stored(path: String, role: Role, object: Object) -> Self {
+        Row::new(path, role, Contents::Stored(object))
+    }
+
+    /// A small generated file.
+    pub fn text(path: String, role: Role, bytes: impl Into<Vec<u8>>) -> Self {
+        Row::new(path, role, Contents::Text(bytes.into()))
+    }
+
+    /// A file of which nothing more is said.
+    pub fn new(path: String, role: Role, contents: Contents) -> Self {
+        Row {
+            path,
+            contents,
+            role,
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+            verity: None,
+        }
+    }
+
+    /// What the manifest says of it; nothing where it is joined of other files.
+    pub fn file(&self) -> Option<manifest::File> {
+        let Object { sha256, size } = match &self.contents {
+            Contents::Stored(object) | Contents::Published(_, object) => *object,
+            Contents::Text(bytes) => Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 },
+            Contents::Joined(_) => return None,
+        };
+        let Row { role, profile, node, arch, origin, step, verity, .. } = self;
+        let (role, arch, step, verity) = (*role, *arch, *step, *verity);
+        let (profile, node, origin) = (profile.clone(), node.clone(), origin.clone());
+        Some(manifest::File { role, size, sha256, profile, node, arch, origin, step, verity })
+    }
+
+    /// Says which profile and node the file belongs to.
+    fn of(mut self, boot: &Boot) -> Self {
+        self.profile = Some(boot.profile.clone());
+        self.node = boot.node.clone();
+        self
+    }
+
+    /// Says that the file belongs to a node, whether it shares its boot with others or not.
+    fn for_node(mut self, node: &Node, boot: &Boot) -> Self {
+        self.profile = Some(boot.profile.clone());
+        self.node = Some(node.name.value.clone());
+        self
+    }
+}
+
+impl Built<'_> {
+    /// The boot of a node: its own, else its profile's.
+    pub fn boot_of(&self, node: &Node) -> Option<&Boot> {
+        let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
+        own.or_else(|| self.boot_of_profile(&node.profile.value, node.arch))
+    }
+
+    /// The boot that all nodes of a profile share.
+    pub fn boot_of_profile(&self, profile: &str, arch: Arch) -> Option<&Boot> {
+        let mut own = self.boots.iter().filter(|boot| boot.node.is_none() && boot.arch == arch);
+        own.find(|boot| boot.profile == profile)
+    }
+
+    /// The boots that profiles have for all their nodes.
+    pub fn profile_boots(&self) -> impl Iterator<Item = &Boot> {
+        self.boots.iter().filter(|boot| boot.node.is_none())
+    }
+
+    /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
+    /// several architectures `-b URL/assets/flatcar/BOARD`.
+    pub fn stock_path(&self, arch: Arch, file: &str) -> String {
+        format!("{}/{}/{file}", self.recipe.stock_root(arch), self.version)
+    }
+
+    /// What machines boot that no node names, for each architecture.
+    pub fn default_boots(&self) -> Vec<&Boot> {
+        let Some(profile) = &self.recipe.default_profile else { return Vec::new() };
+        let archs = self.recipe.release.archs.iter();
+        archs.filter_map(|arch| self.boot_of_profile(profile, *arch)).collect()
+    }
+}
+
+/// Under which names GRUB and PXELINUX look for a node's own config. 01 is ARP's number of Ethernet.
+fn loader_names(node: &Node) -> impl Iterator<Item = String> {
+    let by_mac = node.mac.as_ref().map(|mac| format!("01-{}", mac.hyphened()));
+    let by_uuid = node.uuid.as_ref().map(|uuid| uuid.value.clone());
+    by_mac.into_iter().chain(by_uuid)
+}
+
+impl Boot {
+    /// Path of the overlay in the tree.
+    pub fn overlay_path(&self) -> String {
+        format!("assets/overlay/{}.cpio", self.id)
+    }
+
+    /// Path of base and overlay in one, where the layout has that.
+    pub fn joined_path(&self) -> String {
+        format!("assets/initrd/{}.img", self.id)
+    }
+}
+
+/// Path of a boot's config, where that is fetched: every server has it there, Matchbox too.
+fn config_path(boot: &str) -> String {
+    format!("assets/ignition/{boot}.ign")
+}
+
+/// The argument that tells a node where to report to, and where its units find what they fetch.
+fn report_arg(base_url: &BaseUrl) -> String {
+    format!("prebake.url={base_url}")
+}
+
+/// The arguments that say over which card a machine boots: ours, and what PXELINUX calls so, with ARP's number of Ethernet.
+/// `mac` is the card's address, or what a loader puts in its place; `hyphened` the same as file names have it.
+pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
+    [format!("prebake.mac={mac}"), format!("BOOTIF=01-{hyphened}")]
+}
+
+/// What a node is told that fetches its config from this place below the URL.
+fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
+    [format!("ignition.config.url={base_url}/{config}"), report_arg(base_url)]
+}
+
+/// Whether and how a recipe wants unified kernel images.
+pub fn uki(recipe: &Recipe) -> Option<&uki::Uki> {
+    recipe.outputs.iter().find_map(|output| output.format.uki())
+}
+
+/// The stock files that a recipe's formats publish, each once.
+pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
+    let outputs = recipe.outputs.iter();
+    let mut files: Vec<_> = outputs.flat_map(|output| output.format.stock_files()).copied().collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+/// Every file of the tree, sorted by path.
+pub fn rows(built: &Built<'_>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for arch in built.recipe.release.archs.iter().copied() {
+        rows.extend(stock_rows(built, arch));
+    }
+    rows.extend(built.sysexts.iter().map(|image| Row {
+        arch: Some(image.arch),
+        step: Some(image.step),
+        verity: image.verity,
+        ..Row::stored(sysext_path(&image.name, &image.version, image.arch), Role::Sysext, image.object)
+    }));
+    rows.extend(built.images.iter().map(|image| {
+        let path = images::carried::published_path(&image.reference, image.arch);
+        Row {
+            arch: Some(image.arch),
+            origin: images::manifest(built.lock, &image.reference, image.arch).map(Entry::origin),
+            step: Some(image.step),
+            ..Row::stored(path, Role::ContainerImage, image.object)
+        }
+    }));
+    rows.extend(built.recipe.outputs.iter().flat_map(|output| output.format.emit(built)));
+    rows.extend(nodes::row(built));
+    rows.sort_by(|a, b| a.path.cmp(&b.path));
+    rows
+}
+
+fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (file, role) in stock_files(built.recipe) {
+        for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
+            let Some(entry) = built.lock.inputs.get(&crate::bake::resolve::stock_id(arch, &name)) else {
+                continue;
+            };
+            // `flatcar-install -V current` and update engines read the version there, then go to its own directory.
+            let current =
+                (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.recipe.stock_root(arch)));
+            let paths = [built.stock_path(arch, &name)].into_iter().chain(current);
+            rows.extend(paths.map(|path| Row {
+                arch: Some(arch),
+                origin: Some(entry.origin()),
+                ..Row::stored(path, role, entry.object())
+            }));
+        }
+    }
+    rows
+}

@@ -1,0 +1,96 @@
+//! PXELINUX: `boot/pxelinux/pxelinux.cfg/01-MAC` or `…/UUID` for each node, `default` with a choice for all other machines.
+//! x86 only, as PXELINUX is.
+//!
+//! Without a `base_url` everything comes by TFTP from the server of `pxelinux.0`, whose root is then the tree (`::` begins
+//! there, whatever the directory of `pxelinux.0`); with one, `lpxelinux.0` or `syslinux.efi` take it by HTTP.
+
+use super::pxe::Load;
+use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, loader_names};
+use crate::bake::recipe::Recipe;
+use crate::base::arch::Arch;
+use crate::base::finding::Finding;
+use crate::tree::manifest::Role;
+
+/// Seconds until the default is booted.
+const TIMEOUT: u32 = 3;
+const DIRECTORY: &str = "boot/pxelinux/pxelinux.cfg";
+/// Has PXELINUX add `BOOTIF=01-MAC`, the card that it came over (`IPAPPEND` is a sum of such numbers).
+const BOOTIF: u32 = 2;
+
+/// The format.
+#[derive(Debug)]
+struct Pxelinux {
+    base_url: Option<BaseUrl>,
+    /// In seconds.
+    timeout: u32,
+}
+
+pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
+    let timeout = options.parsed("timeout").unwrap_or(TIMEOUT);
+    Some(Box::new(Pxelinux { base_url: options.parsed("base_url"), timeout }))
+}
+
+impl OutputFormat for Pxelinux {
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        let arm = recipe.nodes.iter().filter(|node| node.arch == Arch::Arm64);
+        let text = |name| format!("PXELINUX runs on x86, and node `{name}` is arm64");
+        arm.map(|node| Finding::error(text(&node.name.value)).at(node.name.place.clone())).collect()
+    }
+
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.base_url.as_ref()
+    }
+
+    fn is_tftp(&self) -> bool {
+        self.base_url.is_none()
+    }
+
+    fn offers_every_profile(&self) -> bool {
+        true
+    }
+
+    fn emit(&self, built: &Built<'_>) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for node in &built.recipe.nodes {
+            let Some(boot) = built.boot_of(node) else { continue };
+            for name in loader_names(node) {
+                let text = format!("DEFAULT {}\nPROMPT 0\n{}", boot.id, self.label(boot, built));
+                let row = Row::text(format!("{DIRECTORY}/{name}"), Role::Boot, text);
+                rows.push(row.for_node(node, boot));
+            }
+        }
+        rows.push(Row::text(format!("{DIRECTORY}/default"), Role::Boot, self.choice(built)));
+        rows
+    }
+}
+
+impl Pxelinux {
+    fn choice(&self, built: &Built<'_>) -> String {
+        let boots = || built.profile_boots().filter(|boot| boot.arch == Arch::Amd64);
+        let default = boots().find(|boot| built.recipe.default_profile.as_ref() == Some(&boot.profile));
+        let default = default.map_or("local", |boot| &boot.id);
+        let names: String = boots().map(|boot| format!(" {}", boot.id)).collect();
+        let labels: String = boots().map(|boot| self.label(boot, built)).collect();
+        // TIMEOUT counts tenths of a second, 0 is for ever.
+        let timeout = u64::from(self.timeout.max(1)) * 10;
+        format!(
+            "DEFAULT {default}\nPROMPT 1\nTIMEOUT {timeout}\nSAY {}: local{names}\n{labels}LABEL local\n  LOCALBOOT -1\n",
+            built.recipe.name
+        )
+    }
+
+    fn label(&self, boot: &Boot, built: &Built<'_>) -> String {
+        let load = Load::of(boot, built);
+        let base = self.base_url.as_ref().map_or("::".into(), |base| format!("{base}/"));
+        let initrds: Vec<String> = load.initrds.iter().map(|path| format!("{base}{path}")).collect();
+        // An `initrd=` among the arguments would be one more file to load.
+        let args: Vec<&str> = load.plain_args().collect();
+        format!(
+            "LABEL {}\n  KERNEL {base}{}\n  INITRD {}\n  APPEND {}\n  IPAPPEND {BOOTIF}\n",
+            boot.id,
+            load.kernel,
+            initrds.join(","),
+            args.join(" ")
+        )
+    }
+}

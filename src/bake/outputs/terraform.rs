@@ -1,0 +1,89 @@
+//! Terraform for poseidon/matchbox's provider: a module that puts the profiles and groups of a tree into Matchbox,
+//! `boot/terraform/matchbox.tf.json`.
+//!
+//! The module is the same for every tree and has nothing of one in it. It is told where the tree is (`tree`) and reads
+//! its manifest and files at each plan: Terraform follows the link `current` in a module's `source` once, at `init`, and
+//! would go on with that build for ever. The provider is set up where the module is used, since endpoint and
+//! certificates are not the tree's to know.
+
+use serde_json::{Value, json};
+
+use super::{Built, OutputFormat, Row};
+use crate::base::canonical::canonical_json;
+use crate::tree::manifest::{FILE_NAME, Role};
+
+/// The format.
+#[derive(Debug)]
+pub struct Terraform;
+
+impl OutputFormat for Terraform {
+    fn emit(&self, _: &Built<'_>) -> Vec<Row> {
+        vec![Row::text("boot/terraform/matchbox.tf.json".into(), Role::Boot, canonical_json(&module()))]
+    }
+}
+
+/// What the provider takes for a profile, from the file of the same profile: its argument, and the expression for it.
+/// `cloud_id` has none; no tree has one.
+const PROFILE: [(&str, &str); 6] = [
+    ("name", "${each.key}"),
+    ("kernel", "${try(each.value.boot.kernel, null)}"),
+    ("initrd", "${try(each.value.boot.initrd, null)}"),
+    ("args", "${try(each.value.boot.args, null)}"),
+    (
+        "raw_ignition",
+        "${can(each.value.ignition_id) ? file(\"${local.tree}/ignition/${each.value.ignition_id}\") : null}",
+    ),
+    (
+        "generic_config",
+        "${can(each.value.generic_id) ? file(\"${local.tree}/generic/${each.value.generic_id}\") : null}",
+    ),
+];
+
+/// The same for a group. A group is made after its profile.
+const GROUP: [(&str, &str); 4] = [
+    ("name", "${each.key}"),
+    ("profile", "${matchbox_profile.boot[each.value.profile].name}"),
+    ("selector", "${try(each.value.selector, null)}"),
+    ("metadata", "${try(each.value.metadata, null)}"),
+];
+
+fn module() -> Value {
+    let manifest = format!("${{local.tree}}/{FILE_NAME}");
+    // By the manifest: a file that is not there fails the plan, where a search would find nothing and destroy all.
+    let records = |role: Role| {
+        let role = json!(role).as_str().unwrap_or_default().to_owned();
+        format!(
+            "${{{{for path, file in local.manifest.files : trimsuffix(basename(path), \".json\") => \
+             jsondecode(file(\"${{local.tree}}/${{path}}\")) if file.role == \"{role}\"}}}}"
+        )
+    };
+    let resource = |records: &str, arguments: &[(&str, &str)]| {
+        let arguments = arguments.iter().map(|(argument, value)| ((*argument).to_owned(), json!(value)));
+        let each = ("for_each".to_owned(), json!(records));
+        Value::Object(std::iter::once(each).chain(arguments).collect())
+    };
+    json!({
+        "terraform": {
+            "required_version": ">= 1.3",
+            "required_providers": {"matchbox": {"source": "poseidon/matchbox", "version": ">= 0.5"}},
+        },
+        "variable": {"tree": {
+            "type": "string",
+            "description": "The tree, such as ./output/NAME/current: it is read at each plan.",
+            "validation": {
+                "condition": format!("${{fileexists(\"${{var.tree}}/{FILE_NAME}\")}}"),
+                "error_message": "No tree of prebake is there: name a build, such as output/NAME/current.",
+            },
+        }},
+        "locals": {
+            "tree": "${trimsuffix(var.tree, \"/\")}",
+            "manifest": format!("${{jsondecode(file(\"{manifest}\"))}}"),
+            "profiles": records(Role::Profile),
+            "groups": records(Role::Group),
+        },
+        "resource": {
+            "matchbox_profile": {"boot": resource("${local.profiles}", &PROFILE)},
+            "matchbox_group": {"node": resource("${local.groups}", &GROUP)},
+        },
+    })
+}

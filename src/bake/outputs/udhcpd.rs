@@ -1,0 +1,72 @@
+//! BusyBox' udhcpd as the DHCP server of a small network: `boot/udhcpd/udhcpd.conf`.
+//!
+//! It gives each node its address and everybody one boot file: it cannot tell BIOS from UEFI, nor an iPXE from the
+//! firmware that loaded it. So the boot file is an iPXE, which finds its way by the `autoexec.ipxe` beside it.
+
+use super::{BaseUrl, Built, Options, OutputFormat, Row};
+use crate::bake::recipe::Recipe;
+use crate::base::finding::Finding;
+use crate::machine::dhcp::Dhcp;
+use crate::tree::manifest::Role;
+
+/// The format.
+#[derive(Debug)]
+struct Udhcpd {
+    dhcp: Dhcp,
+    /// The loader on the TFTP server.
+    loader: String,
+}
+
+pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
+    let decoder = options.decoder;
+    let loader = options.get("loader").and_then(|node| {
+        let loader = decoder.string(node)?;
+        // A field of 128 bytes in the packet, with its zero; udhcpd's config ends words at blanks.
+        if loader.is_empty() || loader.len() > 127 || !loader.chars().all(|c| c.is_ascii_graphic()) {
+            decoder.error(node, "`loader` must be a file name without blanks, of at most 127 bytes");
+        }
+        Some(loader)
+    });
+    let dhcp = Dhcp::read(options);
+    // Without the first it lends nothing, without the second it serves eth0, whatever that is.
+    let missing = |key| options.need(key).is_none();
+    if missing("range") | missing("interface") {
+        return None;
+    }
+    Some(Box::new(Udhcpd { loader: loader.unwrap_or_else(|| "ipxe.efi".into()), dhcp: dhcp? }))
+}
+
+impl OutputFormat for Udhcpd {
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        self.dhcp.check(recipe)
+    }
+
+    fn base_url(&self) -> Option<&BaseUrl> {
+        Some(&self.dhcp.base_url)
+    }
+
+    fn emit(&self, built: &Built<'_>) -> Vec<Row> {
+        let Dhcp { base_url, subnet, interface, range, gateway, dns, domain, lease } = &self.dhcp;
+        let mut lines =
+            vec![format!("# udhcpd for the machines of {}, written by prebake", built.recipe.name)];
+        lines.extend(range.iter().flat_map(|range| {
+            let count = range.last.to_bits() - range.first.to_bits() + 1;
+            [format!("start {}", range.first), format!("end {}", range.last), format!("max_leases {count}")]
+        }));
+        lines.extend(interface.iter().map(|interface| format!("interface {interface}")));
+        // The TFTP server is taken to be the machine that serves the tree.
+        if let Some(url::Host::Ipv4(address)) = base_url.url().host() {
+            lines.push(format!("siaddr {address}"));
+        }
+        lines.push(format!("boot_file {}", self.loader));
+        lines.push(format!("opt subnet {}", subnet.netmask()));
+        lines.extend(gateway.iter().map(|gateway| format!("opt router {gateway}")));
+        lines.extend(dns.iter().map(|server| format!("opt dns {server}")));
+        lines.extend(domain.iter().map(|domain| format!("opt domain {domain}")));
+        lines.push(format!("opt lease {}", lease.as_secs()));
+        let hosts = Dhcp::hosts(built.recipe).into_iter();
+        lines.extend(hosts.filter_map(|host| Some(format!("static_lease {} {}", host.mac, host.address()?))));
+        let text = lines.join("\n") + "\n";
+        vec![Row::text("boot/udhcpd/udhcpd.conf".into(), Role::Boot, text)]
+    }
+}

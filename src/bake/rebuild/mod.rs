@@ -1,0 +1,275 @@
+//! Building twice: whether what was built follows from recipe and lock alone.
+//!
+//! The second build compiles and plans again, and builds every step in a store of its own, which has the inputs as links.
+//! What a process can change around itself is changed: directory, umask, and the number of processors. Time zone and
+//! locale stay: nothing here reads them, and a process cannot change them without touching its other threads' memory.
+//! Where two files differ is found by [`difference`].
+
+pub mod difference;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::thread;
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use self::difference::Difference;
+use crate::bake::blueprint::Blueprint;
+use crate::bake::outputs::Contents;
+use crate::bake::run::{self, Outcome};
+use crate::bake::{compile, early};
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::event::{Event, Observer};
+use crate::store::{self, Object, Store};
+use crate::tree::manifest::{self, Manifest};
+use crate::tree::publish::{self, CHECKSUMS, Draft};
+
+/// Why a second build does not confirm the first.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Other bytes.
+    #[error("{subject} came out otherwise when it was built again: {difference}; BUILD-ID {first}, then {second}{}", rest(*others))]
+    Differs {
+        /// The file of the tree, or the step that made it if no tree has it.
+        subject: String,
+        /// Where.
+        difference: Difference,
+        /// BUILD-ID of the first build.
+        first: String,
+        /// BUILD-ID of the second.
+        second: String,
+        /// How many other files of the tree differ.
+        others: usize,
+        /// Where both files are kept.
+        kept: [PathBuf; 2],
+    },
+    /// Other steps, or another set of files.
+    #[error("{subject} was planned otherwise when everything was planned again")]
+    Planned {
+        /// The first such step or file.
+        subject: String,
+    },
+}
+
+fn rest(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => "; 1 other file differs, too".into(),
+        _ => format!("; {others} other files differ, too"),
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Differs { kept: [first, second], .. } => format!(
+                "nothing was published; compare {} with {}. Another builder may have made the first, if it was in the store",
+                first.display(),
+                second.display()
+            ),
+            Error::Planned { .. } => "if someone edits the recipe's files meanwhile, build again".into(),
+        })
+    }
+}
+
+/// What a build came to.
+#[derive(Clone, Copy)]
+pub struct Made<'m> {
+    /// Of each step, in the blueprint's order.
+    pub outcomes: &'m [Outcome],
+    /// The tree to be.
+    pub draft: &'m Draft,
+    /// Where its objects are.
+    pub store: &'m Store,
+}
+
+/// Builds everything of a blueprint once more and compares that with what was `made` first. The files that differ stay in
+/// the first store for a look, until `gc` finds that nobody needs them.
+///
+/// # Errors
+/// [`Error`] if the two differ, and whatever a build can fail with.
+pub fn verify(
+    blueprint: &Blueprint<'_>,
+    layers: &[PathBuf],
+    made: Made<'_>,
+    observer: &dyn Observer,
+) -> Result<()> {
+    observer.notice(Event::RebuildStarted { steps: blueprint.plan.steps.len() });
+    let spool = made.store.spool()?;
+    let store = Store::open(&spool.path().join("store"))?;
+    let (outcomes, draft) = elsewhere(|| again(blueprint, layers, made.store, &store, observer))?;
+    compare(blueprint, made, Made { outcomes: &outcomes, draft: &draft, store: &store })?;
+    observer.notice(Event::RebuildDone { build_id: &draft.manifest().build_id() });
+    Ok(())
+}
+
+/// Runs work in other circumstances: on one processor less, if there are several, and with a umask that gives others
+/// nothing. The umask is the whole process's; whatever is published has its modes set.
+fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    let done = thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            fewer_processors();
+            work()
+        });
+        worker.join()
+    });
+    umask(mask);
+    match done {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Takes a processor from this thread and from those that it will start. A system that forbids that has them all.
+fn fewer_processors() {
+    let Ok(mut processors) = sched_getaffinity(None) else { return };
+    let last = (0..CpuSet::MAX_CPU).rev().find(|number| processors.is_set(*number));
+    if let (Some(last), 2..) = (last, processors.count()) {
+        processors.unset(last);
+        let _ = sched_setaffinity(None, &processors);
+    }
+}
+
+/// The whole build once more, into an empty store.
+fn again(
+    first: &Blueprint<'_>,
+    layers: &[PathBuf],
+    inputs: &Store,
+    store: &Store,
+    observer: &dyn Observer,
+) -> Result<(Vec<Outcome>, Draft)> {
+    let Blueprint { project, lock, version, packaging, .. } = *first;
+    let compiled =
+        compile::compile(&project.recipe, version, &project.sysexts, packaging, &lock.ssh_keys, layers)?;
+    let blueprint = Blueprint::new(project, lock, version, packaging, compiled.boots)?;
+    same_plan(first, &blueprint)?;
+    for (_, object) in lock.objects() {
+        lend(inputs, &object, store)?;
+    }
+    let early = early::admit(&project.recipe, store)?;
+    let outcomes = blueprint.run(store, &Retold(observer))?;
+    let draft = blueprint.assemble(&run::objects(&outcomes), &early, store)?.draft;
+    Ok((outcomes, draft))
+}
+
+fn same_plan(first: &Blueprint<'_>, second: &Blueprint<'_>) -> Result<(), Error> {
+    let keys = |blueprint: &Blueprint<'_>| -> BTreeSet<(String, Sha256)> {
+        blueprint.plan.steps.iter().map(|step| (step.id.clone(), step.key)).collect()
+    };
+    // What is secret is in no key.
+    let secrets = |blueprint: &Blueprint<'_>| -> BTreeSet<(String, Option<Sha256>)> {
+        let secret = |bytes: &Vec<u8>| Sha256::of(bytes);
+        let boots = blueprint.boots.iter();
+        boots.map(|boot| (format!("private/{}", boot.id), boot.private.as_ref().map(secret))).collect()
+    };
+    let subject =
+        keys(first).symmetric_difference(&keys(second)).map(|(id, _)| id.clone()).next().or_else(|| {
+            secrets(first).symmetric_difference(&secrets(second)).map(|(id, _)| id.clone()).next()
+        });
+    match subject {
+        Some(subject) => Err(Error::Planned { subject }),
+        None => Ok(()),
+    }
+}
+
+/// Gives a store an object of another, as a link where the disk allows it.
+fn lend(from: &Store, object: &Object, to: &Store) -> Result<(), store::Error> {
+    let target = to.path(&object.sha256);
+    if to.has(object) {
+        return Ok(());
+    }
+    let directory = store::directory_of(&target);
+    store::create_directories(directory)?;
+    publish::place(&from.path(&object.sha256), &target)
+}
+
+/// Tells of steps as of those that are built again.
+struct Retold<'o>(&'o dyn Observer);
+
+impl Observer for Retold<'_> {
+    fn notice(&self, event: Event<'_>) {
+        if let Event::StepDone { id, size, took } = event {
+            self.0.notice(Event::StepRebuilt { id, size, took });
+        }
+    }
+}
+
+/// Finds the first step that made something else. Where all made the same, the trees are compared: they hold more.
+fn compare(blueprint: &Blueprint<'_>, first: Made<'_>, second: Made<'_>) -> Result<()> {
+    let [before, after] = [first, second].map(|made| made.draft.manifest());
+    let differing = differing_files(before, after)?;
+    let pairs = first.outcomes.iter().zip(second.outcomes);
+    let mut steps = blueprint.plan.steps.iter().zip(pairs);
+    if let Some((step, (a, b))) = steps.find(|(_, (a, b))| a.object != b.object) {
+        let file = before.files.iter().find(|(_, file)| file.step == Some(step.key));
+        let subject = file.map_or(&step.id, |(path, _)| path);
+        let kept = [
+            keep(first, first, &Contents::Stored(a.object)),
+            keep(first, second, &Contents::Stored(b.object)),
+        ];
+        return Err(told(subject, kept, first, second, &differing)?.into());
+    }
+    // A list of digests differs wherever anything does.
+    let file = differing.iter().find(|path| *path != CHECKSUMS).or(differing.first());
+    if let Some(path) = file {
+        let kept = [first, second].map(|made| match made.draft.contents(path) {
+            Some(contents) => keep(first, made, contents),
+            None => Err(Error::Planned { subject: path.clone() }.into()),
+        });
+        return Err(told(path, kept, first, second, &differing)?.into());
+    }
+    if before != after {
+        let kept = [before, after].map(|manifest| keep(first, first, &Contents::Text(manifest.to_bytes())));
+        return Err(told(manifest::FILE_NAME, kept, first, second, &differing)?.into());
+    }
+    Ok(())
+}
+
+/// The paths of files whose bytes differ, sorted.
+fn differing_files(before: &Manifest, after: &Manifest) -> Result<Vec<String>, Error> {
+    let names = |manifest: &Manifest| -> BTreeSet<String> {
+        manifest.files.keys().chain(manifest.joined.keys()).cloned().collect()
+    };
+    if let Some(path) = names(before).symmetric_difference(&names(after)).next() {
+        return Err(Error::Planned { subject: path.clone() });
+    }
+    let differs = |(path, file): &(&String, &manifest::File)| after.files[*path].sha256 != file.sha256;
+    Ok(before.files.iter().filter(differs).map(|(path, _)| path.clone()).collect())
+}
+
+/// Puts what a build made where it outlives the rebuild: into the first store.
+fn keep(first: Made<'_>, made: Made<'_>, contents: &Contents) -> Result<PathBuf> {
+    let object = match contents {
+        Contents::Stored(object) => {
+            lend(made.store, object, first.store)?;
+            *object
+        }
+        Contents::Text(bytes) => first.store.put(bytes)?,
+        Contents::Published(path, _) => return Ok(path.clone()),
+        Contents::Joined(parts) => return Err(Error::Planned { subject: parts.join(" + ") }.into()),
+    };
+    Ok(first.store.path(&object.sha256))
+}
+
+fn told(
+    subject: &str,
+    kept: [Result<PathBuf>; 2],
+    first: Made<'_>,
+    second: Made<'_>,
+    differing: &[String],
+) -> Result<Error> {
+    let [a, b] = kept;
+    let kept = [a?, b?];
+    let difference = difference::between(&kept[0], &kept[1]).map_err(store::Error::io("read", &kept[1]))?;
+    let [before, after] = [first, second].map(|made| made.draft.manifest().build_id());
+    let others = differing.iter().filter(|path| *path != subject).count();
+    Ok(Error::Differs { subject: subject.into(), difference, first: before, second: after, others, kept })
+}

@@ -1,0 +1,494 @@
+//! From YAML to a [`Recipe`], with every finding at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::bake::outputs;
+use crate::bake::recipe::{install, kernel_args, kubernetes};
+use crate::base::arch;
+use crate::base::finding::{self, Finding, nearest};
+use crate::base::yaml::decode::{Decoder, Fields};
+use crate::base::yaml::kinds::{self, Kind};
+use crate::base::yaml::{self, Node as Yaml};
+use crate::ignition::ssh_keys::{self, Origin};
+use crate::source::{self, shown, unfit};
+use crate::sysext::packaging;
+use crate::tree::secrets::masked_place;
+
+pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
+    let root = yaml::merge::parse(source)?;
+    another_kind(&root, source, Kind::Recipe)?;
+    let decoder = Decoder::new(source);
+    let recipe = Reader { decoder: &decoder, directory: &directory }.recipe(&root, source);
+    decoder.finish(recipe)
+}
+
+/// A file of another kind would only get a list of the keys that it lacks.
+pub(crate) fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
+    match kinds::of(root, &source.text).filter(|kind| *kind != wanted) {
+        Some(kind) => Err(Finding::error(format!("this is {}, not {}", kind.name(), wanted.name()))
+            .at(root.place(source))
+            .hint(kind.advice())),
+        None => Ok(()),
+    }
+}
+
+/// Reads what recipes are made of.
+pub(crate) struct Reader<'a> {
+    pub decoder: &'a Decoder,
+    pub directory: &'a Path,
+}
+
+impl Reader<'_> {
+    fn recipe(&self, root: &Yaml, source: &Arc<Source>) -> Recipe {
+        let fields = self.decoder.fields(root, "the recipe");
+        fields.allow_holders();
+        self.check_schema(&fields);
+        let release = self.release(fields.need("release").unwrap_or(root), root);
+        let recipe = Recipe {
+            name: fields
+                .need("name")
+                .map(|node| self.name(node, "the recipe's name").value)
+                .unwrap_or_default(),
+            source: source.clone(),
+            directory: self.directory.to_owned(),
+            trust: fields.get("trust").map(|node| self.trust(node)).unwrap_or_default(),
+            mirrors: fields.get("mirrors").map(|node| self.mirrors(node)).unwrap_or_default(),
+            config_from: fields
+                .get("config_from")
+                .and_then(|node| Some(self.decoder.spanned(node, self.decoder.parsed(node)?))),
+            base_url: fields.get("base_url").and_then(|node| self.decoder.parsed(node)),
+            kubernetes: fields.get("kubernetes").and_then(|node| kubernetes::decode(self.decoder, node)),
+            sysexts: self.sysexts(&fields),
+            packaging: fields
+                .get("packaging")
+                .map(|node| packaging::Wish::decode(self.decoder, node, self.directory))
+                .unwrap_or_default(),
+            images: fields.get("images").map(|node| self.images(node)).unwrap_or_default(),
+            ssh_keys: fields.get("ssh_keys").map(|node| self.ssh_keys(node)).unwrap_or_default(),
+            trust_ca: self.paths(fields.get("trust_ca"), "`trust_ca`"),
+            public_secrets: fields
+                .get("public_secrets")
+                .map(|node| self.public_secrets(node))
+                .unwrap_or_default(),
+            profiles: fields.need("profiles").map(|node| self.profiles(node)).unwrap_or_default(),
+            nodes: fields.get("nodes").map(|node| self.nodes(node, &release.archs)).unwrap_or_default(),
+            release,
+            default_profile: fields.get("default_profile").and_then(|node| self.decoder.string(node)),
+            outputs: self.outputs(fields.get("outputs"), root),
+        };
+        self.check_nodes(&recipe);
+        self.check_images(&recipe);
+        self.check_early_initrds(&recipe);
+        self.check_installs(&recipe);
+        self.check_templates(&recipe);
+        self.check_private(&recipe);
+        let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
+        of_outputs.for_each(|finding| self.decoder.push(finding));
+        if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
+            self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
+        }
+        recipe
+    }
+
+    pub(crate) fn check_schema(&self, fields: &Fields<'_>) {
+        if let Some(node) = fields.need("schema")
+            && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
+        {
+            self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
+        }
+    }
+
+    fn release(&self, node: &Yaml, root: &Yaml) -> Release {
+        // A missing `release` is already a finding; its own keys need not be missed too.
+        let missing = std::ptr::eq(node, root);
+        let nothing = self.decoder.spanned(node, String::new());
+        if missing {
+            return Release {
+                channel: nothing,
+                version: crate::bake::recipe::VersionWish::Latest,
+                archs: vec![arch::Arch::Amd64],
+            };
+        }
+        let fields = self.decoder.fields(node, "`release`");
+        let channel =
+            fields.need("channel").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
+        Release {
+            channel: channel.unwrap_or(nothing),
+            version: fields
+                .get("version")
+                .and_then(|n| self.decoder.parsed(n))
+                .unwrap_or(crate::bake::recipe::VersionWish::Latest),
+            archs: fields.get("arch").map_or_else(|| vec![arch::Arch::Amd64], |node| self.archs(node)),
+        }
+    }
+
+    fn archs(&self, node: &Yaml) -> Vec<Arch> {
+        let mut archs: Vec<Arch> = Vec::new();
+        for item in self.decoder.items(node, "`arch`") {
+            let Some(arch) = self.decoder.parsed(item) else { continue };
+            match archs.contains(&arch) {
+                true => self.decoder.error(item, format!("`{arch}` is listed twice")),
+                false => archs.push(arch),
+            }
+        }
+        if archs.is_empty() {
+            self.decoder.error(node, "`arch` needs at least one architecture: amd64 or arm64");
+            archs.push(arch::Arch::Amd64);
+        }
+        archs.sort_unstable();
+        archs
+    }
+
+    fn trust(&self, node: &Yaml) -> Trust {
+        let fields = self.decoder.fields(node, "`trust`");
+        let primary = fields.need("primary_fingerprint").and_then(|n| self.decoder.parsed(n));
+        Trust {
+            primary: primary.unwrap_or(FLATCAR_PRIMARY),
+            key: fields.get("key").and_then(|n| Some(self.directory.join(self.decoder.string(n)?))),
+        }
+    }
+
+    fn mirrors(&self, node: &Yaml) -> BTreeMap<SourceName, Vec<String>> {
+        let mut mirrors = BTreeMap::new();
+        for (name, urls) in self.decoder.entries(node, "`mirrors`") {
+            let known = source::SourceName::ALL.iter().find(|source| source.as_str() == name.value);
+            let Some(source) = known else {
+                let names = source::SourceName::ALL.map(source::SourceName::as_str);
+                let finding =
+                    Finding::error(format!("unknown source `{}`", name.value)).at(name.place.clone());
+                self.decoder.push(match nearest(&name.value, names) {
+                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                    None => finding.hint(format!("sources: {}", names.join(", "))),
+                });
+                continue;
+            };
+            let mut bases = Vec::new();
+            for url in self.decoder.strings(urls, "a source's mirrors") {
+                match unfit(&url.value, &["http", "https"]) {
+                    None => bases.push(url.value.trim_end_matches('/').to_owned()),
+                    // The line has what the message leaves out.
+                    Some(why) => self.decoder.push(
+                        Finding::error(format!("a mirror is `{}`, {why}", shown(&url.value)))
+                            .at(masked_place(&url.place)),
+                    ),
+                }
+            }
+            mirrors.insert(*source, bases);
+        }
+        mirrors
+    }
+
+    /// `NAME`, or `{name: NAME, version: V, set: {VARIABLE: VALUE}}`.
+    fn sysexts(&self, fields: &Fields<'_>) -> Vec<Sysext> {
+        let items = fields.get("sysexts").map_or(&[][..], |list| self.decoder.items(list, "`sysexts`"));
+        items.iter().filter_map(|item| self.sysext(item)).collect()
+    }
+
+    fn sysext(&self, node: &Yaml) -> Option<Sysext> {
+        let text = |node: &Yaml| Some(self.decoder.spanned(node, self.decoder.string(node)?));
+        if node.scalar().is_some() {
+            return Some(Sysext { name: text(node)?, set: BTreeMap::new() });
+        }
+        let fields = self.decoder.fields(node, "a sysext");
+        let mut set = BTreeMap::new();
+        let values = fields.get("set").map_or(Vec::new(), |n| self.decoder.entries(n, "`set`"));
+        for (variable, value) in values {
+            if variable.value == "version" {
+                let finding = Finding::error("`version` stands beside `set`, not in it");
+                self.decoder.push(finding.at(variable.place.clone()));
+            }
+            set.extend(text(value).map(|value| (variable.value, value)));
+        }
+        set.extend(fields.get("version").and_then(text).map(|version| ("version".to_owned(), version)));
+        Some(Sysext { name: fields.need("name").and_then(text)?, set })
+    }
+
+    fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
+        let items = self.decoder.items(node, "`images`").iter();
+        items.filter_map(|item| Some(self.decoder.spanned(item, self.decoder.parsed(item)?))).collect()
+    }
+
+    /// Two spellings of one image, or two images with one file name.
+    fn check_images(&self, recipe: &Recipe) {
+        let mut names: BTreeMap<String, &Spanned<ImageRef>> = BTreeMap::new();
+        for image in &recipe.images {
+            let file = image.value.file_name(recipe.release.archs[0]);
+            let Some(first) = names.insert(file.clone(), image) else { continue };
+            let finding = match first.value.to_string() == image.value.to_string() {
+                true => {
+                    Finding::error(format!("image `{}` is listed twice", image.value)).hint("leave one out")
+                }
+                false => {
+                    Finding::error(format!("`{}` and `{}` would both be {file}", first.value, image.value))
+                        .hint("name one of them by digest, without a tag")
+                }
+            };
+            let finding = finding.at(image.place.clone());
+            self.decoder.push(finding.related(first.place.clone(), "first listed here"));
+        }
+    }
+
+    fn ssh_keys(&self, node: &Yaml) -> Vec<SshKeys> {
+        let items = self.decoder.strings(node, "`ssh_keys`").into_iter();
+        items
+            .map(|item| {
+                let at = |finding: Finding| self.decoder.push(finding.at(item.place.clone()));
+                if let Some(user) = item.value.strip_prefix("github:") {
+                    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                    if user.is_empty() || user.len() > 39 || !user.chars().all(plain) {
+                        at(Finding::error(format!("`{user}` is not the name of a GitHub user")));
+                    }
+                    crate::bake::recipe::SshKeys::Github(Spanned {
+                        value: user.to_owned(),
+                        place: item.place.clone(),
+                    })
+                } else if item.value.contains(' ') {
+                    // Its own findings point into the key; people look for it in the recipe.
+                    if let Err(Findings(findings)) =
+                        ssh_keys::parse(&finding::Source::new("the key", item.value.as_str()), Origin::Recipe)
+                    {
+                        findings.into_iter().for_each(at);
+                    }
+                    crate::bake::recipe::SshKeys::Key(item)
+                } else {
+                    crate::bake::recipe::SshKeys::File(Spanned {
+                        value: self.directory.join(&item.value),
+                        place: item.place,
+                    })
+                }
+            })
+            .collect()
+    }
+
+    fn public_secrets(&self, node: &Yaml) -> Vec<PublicSecret> {
+        let read = |item: &Yaml| {
+            let fields = self.decoder.fields(item, "an entry of `public_secrets`");
+            let path = fields
+                .need("path")
+                .and_then(|node| Some(self.decoder.spanned(node, self.decoder.string(node)?)));
+            let why = fields.need("why").and_then(|node| self.decoder.string(node));
+            Some(PublicSecret { path: path?, why: why? })
+        };
+        self.decoder.items(node, "`public_secrets`").iter().filter_map(read).collect()
+    }
+
+    fn profiles(&self, node: &Yaml) -> BTreeMap<String, Profile> {
+        let mut profiles = BTreeMap::new();
+        for (name, node) in self.decoder.entries(node, "`profiles`") {
+            self.plain_name(&name, "a profile's name");
+            let profile = self.profile(&name, node);
+            profiles.insert(name.value, profile);
+        }
+        if profiles.is_empty() {
+            self.decoder.error(node, "`profiles` needs at least one profile");
+        }
+        profiles
+    }
+
+    fn profile(&self, name: &Spanned<String>, node: &Yaml) -> Profile {
+        let fields = self.decoder.options(node, "a profile");
+        let mut profile = Profile {
+            place: name.place.clone(),
+            ignition: self.layers(&fields),
+            private: self.paths(fields.get("private"), "`private`"),
+            sysexts: self.sysexts(&fields),
+            kernel_args: fields.get("kernel_args").map(|n| self.kernel_args(n)).unwrap_or_default(),
+            layout: fields.get("layout").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
+            early_initrds: fields.get("early_initrds").map(|n| self.early_initrds(n)).unwrap_or_default(),
+            role: fields.get("role").and_then(|n| self.decoder.parsed(n)),
+            install: None,
+            generic: fields.get("generic").and_then(|n| self.file(n)),
+            diskless: None,
+        };
+        if let Some(node) = fields.get("diskless")
+            && self.decoder.boolean(node) == Some(true)
+        {
+            profile.diskless = Some(self.decoder.spanned(node, ()).place);
+        }
+        if let Some(node) = fields.get("install") {
+            let install = install::Install::read(self.decoder, node);
+            let sysext = |name: &&str| Sysext {
+                name: self.decoder.spanned(node, (*name).to_owned()),
+                set: BTreeMap::new(),
+            };
+            profile.sysexts.extend(INSTALL_SYSEXTS.iter().map(sysext));
+            profile.install = Some(install);
+        }
+        profile
+    }
+
+    /// An installation takes the disk image, and the config of the installed system, from the tree.
+    fn check_installs(&self, recipe: &Recipe) {
+        for profile in recipe.profiles.values().filter(|profile| profile.install.is_some()) {
+            let missing = ["disk", "matchbox"].into_iter();
+            let missing = missing.filter(|name| !recipe.has_output(name));
+            let place = profile.sysexts.last().map(|sysext| sysext.name.place.clone());
+            for (name, place) in missing.zip(place.into_iter().cycle()) {
+                let text = format!("`install` takes what only the output `{name}` publishes");
+                let finding = Finding::error(text).at(place);
+                self.decoder.push(finding.hint(format!("add `{name}: {{}}` to the outputs")));
+            }
+        }
+    }
+
+    /// Nothing but Matchbox's output publishes templates.
+    fn check_templates(&self, recipe: &Recipe) {
+        let templates = recipe.profiles.values().filter_map(|profile| profile.generic.as_ref());
+        for template in templates.filter(|_| !recipe.has_output("matchbox")) {
+            let finding = Finding::error("`generic` is a template that only the output `matchbox` publishes");
+            let finding = finding.at(template.place.clone());
+            self.decoder.push(finding.hint("add `matchbox: {}` to the outputs"));
+        }
+    }
+
+    fn file(&self, node: &Yaml) -> Option<Spanned<PathBuf>> {
+        let path = self.directory.join(self.decoder.string(node)?);
+        Some(self.decoder.spanned(node, path))
+    }
+
+    /// What is private is fetched by its own machine at its boot; what installs itself boots from its disk.
+    fn check_private(&self, recipe: &Recipe) {
+        let installs =
+            |name: &str| recipe.profiles.get(name).is_some_and(|profile| profile.install.is_some());
+        let of_profiles = recipe.profiles.iter().map(|(name, profile)| (name, &profile.private));
+        let of_nodes = recipe.nodes.iter().map(|node| (&node.profile.value, &node.private));
+        let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
+        for (profile, private) in of_profiles.chain(of_nodes) {
+            let Some(first) = private.first() else { continue };
+            let refuse = |text: &str| Finding::error(text).at(first.place.clone());
+            if installs(profile) {
+                let finding = refuse("a profile that installs itself cannot have private layers yet");
+                self.decoder.push(finding.hint("have the installed system fetch its secrets"));
+            }
+            if !matchbox {
+                let finding = refuse("private layers are served with the profiles of the output `matchbox`");
+                self.decoder.push(finding.hint("add `matchbox: {}` to the outputs"));
+            }
+        }
+    }
+
+    fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
+        let args = self.decoder.strings(node, "`kernel_args`");
+        kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
+        args
+    }
+
+    fn early_initrds(&self, node: &Yaml) -> Vec<Spanned<PathBuf>> {
+        let files = self.decoder.strings(node, "`early_initrds`").into_iter();
+        files
+            .map(|file| {
+                let path = self.directory.join(&file.value);
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = Spanned { value: name.unwrap_or_default(), place: file.place.clone() };
+                self.plain_name(&name, "the file name of an early initrd");
+                Spanned { value: path, place: file.place }
+            })
+            .collect()
+    }
+
+    /// Two files with one name would be one in the tree, and a loader tells initrds apart by their names.
+    fn check_early_initrds(&self, recipe: &Recipe) {
+        let mut seen: BTreeMap<_, &Spanned<PathBuf>> = BTreeMap::new();
+        for (profile, path) in
+            recipe.profiles.iter().flat_map(|(name, p)| p.early_initrds.iter().map(move |path| (name, path)))
+        {
+            let name = crate::bake::early::file_name(path);
+            let twice = seen.get(&(name.clone(), Some(profile))).copied();
+            let other = seen.get(&(name.clone(), None)).copied().filter(|first| first.value != path.value);
+            if let Some(first) = twice.or(other) {
+                let finding = Finding::error(format!("two early initrds are called `{name}`"));
+                let finding = finding.at(path.place.clone());
+                self.decoder.push(finding.related(first.place.clone(), "the other one"));
+            }
+            seen.insert((name.clone(), Some(profile)), path);
+            seen.entry((name, None)).or_insert(path);
+        }
+    }
+
+    pub(crate) fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
+        self.paths(fields.get("ignition"), "`ignition`")
+    }
+
+    /// Files that a list names, from the recipe's directory on.
+    pub(crate) fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
+        let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
+        paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
+    }
+
+    fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Output> {
+        let Some(node) = node else {
+            let nothing = Yaml::null_at(root);
+            let defaults = outputs::FORMATS.iter().filter(|format| outputs::DEFAULT.contains(&format.name));
+            return defaults.filter_map(|format| self.output(format, &nothing)).collect();
+        };
+        let entries = self.decoder.entries(node, "`outputs`");
+        let mut outputs = Vec::new();
+        for (name, options) in &entries {
+            let known = outputs::FORMATS.iter().map(|format| format.name);
+            let Some(format) = outputs::FORMATS.iter().find(|format| format.name == name.value) else {
+                let finding =
+                    Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
+                self.decoder.push(match nearest(&name.value, known.clone()) {
+                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                    None => finding.hint(format!("outputs: {}", known.collect::<Vec<_>>().join(", "))),
+                });
+                continue;
+            };
+            for missing in format.needs.iter().filter(|need| !entries.iter().any(|(n, _)| n.value == **need))
+            {
+                let text =
+                    format!("`{}` speaks of files that only the output `{missing}` publishes", format.name);
+                let finding = Finding::error(text).at(name.place.clone());
+                self.decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
+            }
+            outputs.extend(self.output(format, options));
+        }
+        outputs
+    }
+
+    fn output(&self, format: &'static outputs::Format, options: &Yaml) -> Option<Output> {
+        let options = outputs::Options::new(self.decoder, options, format.name);
+        (format.read)(&options).map(|read| Output { name: format.name, format: read })
+    }
+
+    pub(crate) fn known_profile(&self, recipe: &Recipe, profile: &Spanned<String>) {
+        let known = recipe.profiles.keys().map(String::as_str);
+        if recipe.profiles.is_empty() || known.clone().any(|name| name == profile.value) {
+            return;
+        }
+        let finding =
+            Finding::error(format!("there is no profile `{}`", profile.value)).at(profile.place.clone());
+        self.decoder.push(match nearest(&profile.value, known.clone()) {
+            Some(near) => finding.hint(format!("did you mean `{near}`?")),
+            None => finding.hint(format!("profiles: {}", known.collect::<Vec<_>>().join(", "))),
+        });
+    }
+
+    pub(crate) fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
+        let name = self.decoder.spanned(node, self.decoder.string(node).unwrap_or_default());
+        self.plain_name(&name, what);
+        name
+    }
+
+    /// Names become file names, URLs and Matchbox ids. A file name may hold two of them and has 255 bytes at most.
+    fn plain_name(&self, name: &Spanned<String>, what: &str) {
+        const MAX_NAME: usize = 100;
+        if name.value.len() > MAX_NAME {
+            let text =
+                format!("{what} has {} characters; {MAX_NAME} are the most", name.value.chars().count());
+            let finding = Finding::error(text).at(name.place.clone());
+            self.decoder
+                .push(finding.hint("it becomes a part of file names, which are no longer than 255 bytes"));
+            return;
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.value.is_empty() || name.value.starts_with('.') || !name.value.chars().all(plain) {
+            let text =
+                format!("{what} must be made of letters, digits, `-`, `_` and `.`, and not begin with `.`");
+            self.decoder.push(Finding::error(text).at(name.place.clone()));
+        }
+    }
+}

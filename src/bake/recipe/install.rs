@@ -1,0 +1,87 @@
+//! `install:` of a profile: which disk Flatcar is installed to, and when again.
+
+use std::fmt::Write;
+
+use super::Version;
+use crate::bake::outputs::BaseUrl;
+use crate::base::yaml::Node as Yaml;
+use crate::base::yaml::decode::Decoder;
+use crate::flatcar::memory::Bytes;
+
+/// The sysext that installs, and the one that reports; neither is any use on an installed system.
+pub const SYSEXTS: [&str; 2] = ["install", "report"];
+
+/// What fits on smaller ones is no installation: the disk image of 4593 unpacks to 7.88 GiB.
+const MIN_SIZE: Bytes = Bytes(8 << 30);
+
+/// A two-stage installation: a machine boots from memory, installs Flatcar to its disk and boots from that.
+#[derive(Debug)]
+pub struct Install {
+    /// A device file, best one of /dev/disk/by-id.
+    device: Option<String>,
+    /// As `lsblk` says it.
+    model: Option<String>,
+    /// As `lsblk` says it.
+    serial: Option<String>,
+    /// The least that the disk must hold.
+    min_size: Bytes,
+    /// A disk that holds an installation of the same generation is left alone.
+    pub generation: u32,
+    /// Whether a disk may hold something else before.
+    wipe: bool,
+    /// Where the tree is, if the server that boots the machine does not say it.
+    base_url: Option<BaseUrl>,
+}
+
+impl Install {
+    /// Reads the options. At least one of them must say which disk.
+    pub(super) fn read(decoder: &Decoder, node: &Yaml) -> Self {
+        let fields = decoder.fields(node, "`install`");
+        // Becomes a value in single quotes in a shell's file.
+        let text = |key| {
+            let node = fields.get(key)?;
+            let text = decoder.string(node)?;
+            if text.is_empty() || text.contains('\'') || text.chars().any(char::is_control) {
+                decoder.error(node, format!("`{key}` must be plain text without quotes"));
+            }
+            Some(text)
+        };
+        let (device, model, serial) = (text("device"), text("model"), text("serial"));
+        if let (Some(device), Some(node)) = (&device, fields.get("device"))
+            && !device.starts_with("/dev/")
+        {
+            decoder.error(node, format!("`{device}` is not a device such as /dev/disk/by-id/nvme-…"));
+        }
+        if device.is_none() && model.is_none() && serial.is_none() {
+            decoder.error(node, "`install` needs a `device`, `model` or `serial` to know the disk by");
+        }
+        let min_size = fields.get("min_size").and_then(|node| decoder.parsed(node));
+        let generation = fields.get("generation").and_then(|node| decoder.parsed(node));
+        let wipe = fields.get("wipe").and_then(|node| decoder.boolean(node));
+        let base_url = fields.get("base_url").and_then(|node| decoder.parsed(node));
+        let (min_size, generation) = (min_size.unwrap_or(MIN_SIZE), generation.unwrap_or(1));
+        Install { device, model, serial, min_size, generation, wipe: wipe.unwrap_or(false), base_url }
+    }
+
+    /// The file that the `install` sysext reads: `stock` is where the tree has the disk images, `config` the Ignition
+    /// config of the installed system, `base_url` what counts where `install` names none.
+    pub fn conf(&self, version: Version, stock: &str, config: &str, base_url: Option<&BaseUrl>) -> String {
+        let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
+        let mut conf = String::new();
+        for (key, value) in [
+            ("VERSION", version.to_string()),
+            ("STOCK", stock.to_owned()),
+            ("CONFIG", config.to_owned()),
+            ("GENERATION", self.generation.to_string()),
+            ("WIPE", if self.wipe { "yes" } else { "no" }.to_owned()),
+            ("BASE_URL", self.base_url.as_ref().or(base_url).map(BaseUrl::to_string).unwrap_or_default()),
+            ("DEVICE", or_empty(&self.device)),
+            ("MODEL", or_empty(&self.model)),
+            ("SERIAL", or_empty(&self.serial)),
+            ("MIN_BYTES", self.min_size.0.to_string()),
+        ] {
+            let _ = writeln!(conf, "{key}='{value}'");
+        }
+        conf
+    }
+}

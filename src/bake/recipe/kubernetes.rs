@@ -1,0 +1,134 @@
+//! The recipe's key `kubernetes:` and the key `role:` of a profile.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use super::Sysext;
+use crate::base::yaml::Node as Yaml;
+use crate::base::yaml::decode::{Decoder, Spanned};
+
+/// What a recipe says of Kubernetes.
+#[derive(Debug)]
+pub struct Kubernetes {
+    /// Its version, which is also the version of the sysext `kubernetes`.
+    pub version: Spanned<String>,
+    /// How nodes get its container images without a registry, where they shall.
+    pub images: Option<Images>,
+    /// Whose images are wanted beside Kubernetes' own.
+    pub cni: Option<Cni>,
+    /// Whether control planes shall have kube-vip's image.
+    pub kube_vip: bool,
+}
+
+/// How nodes get container images.
+#[derive(Debug)]
+pub struct Images {
+    /// Where the archives lie.
+    pub carriage: Spanned<Carriage>,
+    /// The sysext that imports them, as if the recipe had named it.
+    pub importer: Sysext,
+}
+
+/// The sysext that imports images.
+const IMPORTER: &str = "prebake-images";
+
+/// Where a node finds the archives of its container images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// In a sysext that it boots with.
+    Sysext,
+    /// Below `assets/images/` of the server that boots it.
+    Asset,
+}
+
+impl FromStr for Carriage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sysext" => Ok(Carriage::Sysext),
+            "asset" => Ok(Carriage::Asset),
+            _ => Err(format!("`{text}` is no way to carry images: true, sysext, asset or false")),
+        }
+    }
+}
+
+/// A network plugin whose images are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cni {
+    /// Cilium's agent and operator.
+    Cilium,
+    /// Flannel.
+    Flannel,
+}
+
+impl Cni {
+    /// As recipes and the image lists of sysexts spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cni::Cilium => "cilium",
+            Cni::Flannel => "flannel",
+        }
+    }
+}
+
+/// What the nodes of a profile do in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// They run the API server and its company, and may run pods.
+    ControlPlane,
+    /// They run pods only.
+    Worker,
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "control-plane" => Ok(Role::ControlPlane),
+            "worker" => Ok(Role::Worker),
+            _ => Err(format!("unknown role `{text}`: control-plane or worker")),
+        }
+    }
+}
+
+/// Reads `kubernetes:`.
+pub(super) fn decode(decoder: &Decoder, node: &Yaml) -> Option<Kubernetes> {
+    let fields = decoder.fields(node, "`kubernetes`");
+    let images = fields.get("images").and_then(|n| images(decoder, n));
+    let cni = fields.get("cni").and_then(|n| cni(decoder, n));
+    let kube_vip = fields.get("kube_vip").and_then(|n| decoder.boolean(n)).unwrap_or_default();
+    let version = fields.need("version")?;
+    let text = decoder.string(version)?;
+    let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
+    // It becomes part of URLs: digits, without a sign.
+    let is_number = |n: &&str| n.bytes().all(|digit| digit.is_ascii_digit()) && n.parse::<u16>().is_ok();
+    if numbers.len() != 3 || !numbers.iter().all(is_number) {
+        decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));
+    }
+    Some(Kubernetes { version: decoder.spanned(version, text), images, cni, kube_vip })
+}
+
+fn images(decoder: &Decoder, node: &Yaml) -> Option<Images> {
+    let carriage = match node.scalar() {
+        Some("false") => return None,
+        Some("true") => Carriage::Sysext,
+        _ => decoder.parsed(node)?,
+    };
+    let importer = Sysext { name: decoder.spanned(node, IMPORTER.to_owned()), set: BTreeMap::new() };
+    Some(Images { carriage: decoder.spanned(node, carriage), importer })
+}
+
+fn cni(decoder: &Decoder, node: &Yaml) -> Option<Cni> {
+    match decoder.string(node)?.as_str() {
+        "cilium" => Some(Cni::Cilium),
+        "flannel" => Some(Cni::Flannel),
+        "none" => None,
+        other => {
+            let text = format!("the images of `{other}` are not known: cilium, flannel or none");
+            decoder.error(node, format!("{text}; name them under the recipe's `images:`"));
+            None
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The recipe: what a person wants, as they wrote it (`recipes/NAME.yaml`).
+//!
+//! Owns the format and every check that needs nothing but the text. Paths in it are relative to the recipe's own
+//! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
+
+pub(crate) mod decode;
+mod install;
+mod kernel_args;
+mod kubernetes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::bake::delivery::ConfigFrom;
+use crate::bake::extensions::name_of;
+use crate::bake::outputs::{BaseUrl, OutputFormat};
+use crate::base::arch::Arch;
+use crate::base::finding::{Findings, Place, Source};
+use crate::base::yaml::decode::Spanned;
+use crate::machine::network::{AddressRange, Cidr, Network};
+use crate::machine::node::{Mac, Node, inventory};
+use crate::registry::reference::ImageRef;
+use crate::source::SourceName;
+use crate::store;
+use crate::sysext::packaging;
+use crate::trust::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+
+#[cfg(test)]
+pub(crate) use crate::machine::node::parse_inventory;
+pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
+pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
+
+/// Version of the format that this prebake reads.
+pub const SCHEMA: u32 = 1;
+
+/// A parsed and checked recipe.
+#[derive(Debug)]
+pub struct Recipe {
+    /// Names the output directory and the lock.
+    pub name: String,
+    /// The recipe file, for findings of later stages.
+    pub source: Arc<Source>,
+    /// The directory that its paths are relative to.
+    pub directory: PathBuf,
+    /// Which Flatcar.
+    pub release: Release,
+    /// Who must have signed it.
+    pub trust: Trust,
+    /// Base URLs to ask instead of a source's public host, in order.
+    pub mirrors: BTreeMap<SourceName, Vec<String>>,
+    /// Where machines get their configs from, if the recipe says it.
+    pub config_from: Option<Spanned<ConfigFrom>>,
+    /// Where machines will find the root of the tree, for those that must fetch from it; [`Recipe::base_url`] is the one
+    /// that counts.
+    pub base_url: Option<BaseUrl>,
+    /// What is said of Kubernetes.
+    pub kubernetes: Option<Kubernetes>,
+    /// Sysexts that every profile gets.
+    pub sysexts: Vec<Sysext>,
+    /// What the images of its sysexts are made with.
+    pub packaging: packaging::Wish,
+    /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
+    pub images: Vec<Spanned<ImageRef>>,
+    /// Who may log in as `core`, on every machine.
+    pub ssh_keys: Vec<SshKeys>,
+    /// Files of authorities that every machine trusts beside the public ones.
+    pub trust_ca: Vec<Spanned<PathBuf>>,
+    /// What looks like a secret and is published all the same.
+    pub public_secrets: Vec<PublicSecret>,
+    /// What classes of nodes boot.
+    pub profiles: BTreeMap<String, Profile>,
+    /// The machines that are known by name.
+    pub nodes: Vec<Node>,
+    /// What machines boot that no node names.
+    pub default_profile: Option<String>,
+    /// What the tree shall hold.
+    pub outputs: Vec<Output>,
+}
+
+/// An output that is asked for.
+#[derive(Debug)]
+pub struct Output {
+    /// Its name in [`crate::bake::outputs::FORMATS`].
+    pub name: &'static str,
+    /// Its options, and what it makes.
+    pub format: Box<dyn OutputFormat>,
+}
+
+/// Which Flatcar release is wanted.
+#[derive(Debug)]
+pub struct Release {
+    /// `stable`, `beta`, `alpha`, `lts` or a stream such as `lts-2024`; judged when it is resolved.
+    pub channel: Spanned<String>,
+    /// One version, or the newest of the channel.
+    pub version: VersionWish,
+    /// For which machines: at least one, each once, in the order of [`Arch::ALL`].
+    pub archs: Vec<Arch>,
+}
+
+/// `latest` or a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionWish {
+    /// What the channel's `current` names at lock time.
+    Latest,
+    /// This one.
+    Exactly(Version),
+}
+
+/// A Flatcar version: `MAJOR.CHANNEL.REVISION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub [u32; 3]);
+
+/// Which key must have signed the release.
+#[derive(Debug)]
+pub struct Trust {
+    /// The primary key that is pinned.
+    pub primary: Fingerprint,
+    /// A local key file; without it Flatcar's public one is fetched and held against the pin.
+    pub key: Option<PathBuf>,
+}
+
+/// A place that holds no secret, whatever it looks like.
+#[derive(Clone, Debug)]
+pub struct PublicSecret {
+    /// As findings name it: a path on the machine, `kernel_args`, or a container image.
+    pub path: Spanned<String>,
+    /// Why that may be public, for those who read the recipe.
+    pub why: String,
+}
+
+/// Where SSH public keys come from.
+#[derive(Debug)]
+pub enum SshKeys {
+    /// Written in the recipe: one line of `authorized_keys`.
+    Key(Spanned<String>),
+    /// A file of such lines.
+    File(Spanned<PathBuf>),
+    /// What a GitHub user publishes, pinned by the lock. The value is the user's name.
+    Github(Spanned<String>),
+}
+
+/// What a class of nodes boots.
+#[derive(Debug)]
+pub struct Profile {
+    /// Where the recipe names it.
+    pub place: Place,
+    /// Butane or Ignition files, merged in order, the last wins.
+    pub ignition: Vec<Spanned<PathBuf>>,
+    /// Such files with secrets: merged over the others, by the machine itself and for its guard's token only.
+    pub private: Vec<Spanned<PathBuf>>,
+    /// Sysexts beside the recipe's own.
+    pub sysexts: Vec<Sysext>,
+    /// Kernel arguments beside those that PXE needs.
+    pub kernel_args: Vec<Spanned<String>>,
+    /// How base and overlay come to the machine, if the recipe says it.
+    pub layout: Option<Spanned<Layout>>,
+    /// Initrds that the kernel unpacks before Flatcar's own, such as microcode.
+    pub early_initrds: Vec<Spanned<PathBuf>>,
+    /// What its nodes do in a cluster; without it they may do everything.
+    pub role: Option<Role>,
+    /// To which disk its nodes install themselves; without it they run in memory.
+    pub install: Option<Install>,
+    /// A Go template that Matchbox fills in for its nodes at `/generic`.
+    pub generic: Option<Spanned<PathBuf>>,
+    /// Where the recipe says that its nodes need no network once they are loaded, if it does.
+    pub diskless: Option<Place>,
+}
+
+/// How the initrd of a boot comes to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// As two files: the release's own, which all boots share, and a small overlay.
+    #[default]
+    Overlay,
+    /// As one file on the disk, for loaders that take one initrd.
+    Single,
+    /// As one URL that the server answers by joining the two; nothing more is stored.
+    Virtual,
+}
+
+/// A sysext that is wanted, and what is set for it.
+#[derive(Clone, Debug)]
+pub struct Sysext {
+    /// Its name, or the path of its folder.
+    pub name: Spanned<String>,
+    /// Values for its variables, `version` among them.
+    pub set: BTreeMap<String, Spanned<String>>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Trust { primary: FLATCAR_PRIMARY, key: None }
+    }
+}
+
+impl Sysext {
+    /// What is set, without places.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.set.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect()
+    }
+}
+
+/// Longest recipe and inventory that is read, in bytes.
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+
+impl Recipe {
+    /// Reads and checks a recipe file.
+    ///
+    /// # Errors
+    /// [`store::Error::Io`] when it cannot be read, else every finding in it at once.
+    pub fn load(path: &Path) -> crate::base::error::Result<Recipe> {
+        let bytes = store::read_at_most(path, MAX_TEXT).map_err(store::Error::io("read the recipe", path))?;
+        let name = path.display().to_string();
+        let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Recipe::parse(&Source::new(name, text), directory)?)
+    }
+
+    /// Checks a recipe that is already in memory.
+    pub fn parse(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
+        decode::recipe(source, directory)
+    }
+
+    /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
+    pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
+        let images = self.kubernetes.as_ref()?.images.as_ref()?;
+        let mut all = self.sysexts.iter().chain(&profile.sysexts);
+        all.any(|sysext| name_of(&sysext.name) == "kubernetes").then_some(images)
+    }
+
+    /// The sysexts of a profile: the recipe's own first, each once, and what imports its images.
+    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
+        let mut seen = std::collections::BTreeSet::new();
+        let importer = self.images_of(profile).map(|images| &images.importer);
+        let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
+        all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
+    }
+
+    /// Whether an output of this name is asked for.
+    pub fn has_output(&self, name: &str) -> bool {
+        self.outputs.iter().any(|output| output.name == name)
+    }
+
+    /// Where machines find the root of the tree: the recipe's own URL, else that of its outputs if they all have the same.
+    pub fn base_url(&self) -> Option<BaseUrl> {
+        let of_outputs = || {
+            let mut urls = self.outputs.iter().filter_map(|output| output.format.base_url());
+            let first = urls.next()?;
+            urls.all(|url| url == first).then(|| first.clone())
+        };
+        self.base_url.clone().or_else(of_outputs)
+    }
+
+    /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
+    /// architectures `worker.arm64`, `worker.arm64+n1`.
+    pub fn boot_id(&self, profile: &str, arch: Arch, node: Option<&str>) -> String {
+        boot_id(profile, (self.release.archs.len() > 1).then_some(arch), node)
+    }
+
+    /// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
+    pub fn stock_root(&self, arch: Arch) -> String {
+        match self.release.archs.len() {
+            1 => "assets/flatcar".into(),
+            _ => format!("assets/flatcar/{}", arch.board()),
+        }
+    }
+
+    /// What the default boot of an architecture is called: the first is for every machine that does not say another.
+    pub fn default_name(&self, arch: Arch) -> String {
+        match self.release.archs.first() {
+            Some(first) if *first != arch => format!("default-{arch}"),
+            _ => "default".into(),
+        }
+    }
+}
+
+/// [`Recipe::boot_id`]; the architecture is said where there are several.
+pub fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String {
+    let arch = arch.map_or(String::new(), |arch| format!(".{arch}"));
+    let node = node.map_or(String::new(), |node| format!("+{node}"));
+    format!("{profile}{arch}{node}")
+}
+
+pub(crate) fn not_text(name: &str) -> Findings {
+    crate::base::finding::Finding::error(format!("{name} is not UTF-8 text")).into()
+}
+
+impl Profile {
+    /// Its layout, or the default.
+    pub fn layout(&self) -> Layout {
+        self.layout.as_ref().map_or(Layout::default(), |layout| layout.value)
+    }
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "overlay" => Ok(Layout::Overlay),
+            "single" => Ok(Layout::Single),
+            "virtual" => Ok(Layout::Virtual),
+            _ => Err(format!("`{text}` is not a layout: overlay, single or virtual")),
+        }
+    }
+}
+
+impl FromStr for VersionWish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(VersionWish::Latest),
+            _ => text.parse().map(VersionWish::Exactly),
+        }
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+        let numbers = parts.and_then(|parts| <[u32; 3]>::try_from(parts).ok()).map(Version);
+        // `04593.2.5` would name another directory on the server than the version it means.
+        numbers
+            .filter(|version| version.to_string() == text)
+            .ok_or_else(|| format!("`{text}` is not a Flatcar version such as 4593.2.5, or `latest`"))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, channel, revision] = self.0;
+        write!(f, "{major}.{channel}.{revision}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(text: &str) -> Vec<String> {
+        let Err(Findings(findings)) = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()) else {
+            panic!("findings expected")
+        };
+        findings
+            .iter()
+            .map(|f| format!("{}: {}", f.place.as_ref().map_or(0, |p| p.line), f.message))
+            .collect()
+    }
+
+    const GOOD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles:\n  worker: {}\n";
+
+    #[test]
+    fn the_smallest_recipe_gets_the_defaults() {
+        let recipe = Recipe::parse(&Source::new("r.yaml", GOOD), PathBuf::new()).unwrap();
+        assert_eq!(recipe.release.version, VersionWish::Latest);
+        assert_eq!(recipe.release.archs, [Arch::Amd64]);
+        assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
+        let outputs: Vec<&str> = recipe.outputs.iter().map(|output| output.name).collect();
+        assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_where_it_stands() {
+        assert_eq!(
+            findings(&format!("{GOOD}default_profle: worker\n")),
+            ["6: unknown key `default_profle` in the recipe"]
+        );
+    }
+
+    /// Issue 14, A11: butane#507, and ux §4 with seven errors for a Butane config.
+    #[test]
+    fn holders_and_merge_keys_share_parts_and_a_file_of_another_kind_is_called_by_its_name() {
+        let text = "schema: 1\nname: edge\nx-all: &all {layout: single, kernel_args: [quiet]}\n\
+                    release: {channel: stable}\nprofiles:\n  worker: {<<: *all}\n  db:\n    <<: *all\n    layout: overlay\n";
+        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        assert_eq!(recipe.profiles["worker"].layout(), Layout::Single);
+        assert_eq!(recipe.profiles["db"].layout(), Layout::Overlay);
+        assert_eq!(recipe.profiles["db"].kernel_args.len(), 1);
+        assert_eq!(findings(&format!("{GOOD}trust: {{x-a: 1}}\n")).len(), 2, "holders stand at the top");
+        assert_eq!(
+            findings("variant: flatcar\nversion: 1.1.0\n"),
+            ["1: this is a Butane config, not a recipe"]
+        );
+        assert_eq!(
+            findings("schema: 1\nrelease: {}\ninputs: {}\n"),
+            ["1: this is a lock file, not a recipe"]
+        );
+    }
+
+    #[test]
+    fn two_nodes_with_one_mac_are_refused_at_the_second() {
+        let text = format!(
+            "{GOOD}nodes:\n  - {{name: a, mac: '52:54:00:00:00:01', profile: worker}}\n  - {{name: b, mac: 52-54-00-00-00-01, profile: worker}}\n"
+        );
+        assert_eq!(findings(&text), ["8: nodes `a` and `b` have the same MAC address 52:54:00:00:00:01"]);
+    }
+
+    #[test]
+    fn a_node_needs_a_selector_and_a_known_profile() {
+        let text = format!("{GOOD}nodes:\n  - {{name: a, profile: wroker}}\n");
+        assert_eq!(
+            findings(&text),
+            ["7: node `a` needs a `mac` or a `uuid` to be known by", "7: there is no profile `wroker`"]
+        );
+    }
+
+    #[test]
+    fn names_that_become_file_names_are_plain() {
+        let text = GOOD.replace("worker:", "../worker:").replace("edge", "ed ge");
+        assert_eq!(findings(&text).len(), 2);
+    }
+
+    #[test]
+    fn versions_have_one_spelling_and_macs_are_shown_in_one() {
+        assert!("4593.2.5".parse::<Version>().is_ok());
+        assert!("04593.2.5".parse::<Version>().is_err());
+        assert!("4593.2".parse::<Version>().is_err());
+        assert_eq!("52-54-00-AB-00-01".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
+        assert_eq!("525400AB0001".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
+        for bad in ["52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:+1", "52540000000"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! From wish to lock: which version, which inputs, and the first verified fetch of each.
+//!
+//! Pure part: [`wants`] and [`drift`]. Network part: [`update`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::bake::extensions::Selected;
+use crate::bake::images::{self, Pinned};
+use crate::bake::kubernetes::Needs;
+use crate::bake::outputs;
+use crate::bake::recipe::{Recipe, SshKeys, Version, VersionWish};
+use crate::base::arch::Arch;
+use crate::base::error::Result;
+use crate::base::event::Event;
+use crate::base::finding::{Findings, Source};
+use crate::flatcar::board::{self, Board};
+use crate::ignition::authorities::Authorities;
+use crate::ignition::ssh_keys::{self, Origin};
+use crate::source::fetch::{self, Check, Fetcher, Judged, Want};
+use crate::source::http::Http;
+use crate::store::Store;
+use crate::sysext::description::Expected;
+use crate::sysext::signing;
+use crate::tree::lock::{self, Entry, Lock, Release, SCHEMA};
+use crate::trust::openpgp::Revoked;
+
+/// Inputs that are fetched at the same time.
+pub const PARALLEL: usize = 8;
+
+/// The lock's id of a stock file of the release.
+pub fn stock_id(arch: Arch, file: &str) -> String {
+    format!("flatcar/{arch}/{file}")
+}
+
+/// The lock's id of a sysext's component.
+pub fn component_id(sysext: &Selected, component: &str) -> String {
+    format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
+}
+
+/// The boards a recipe builds for, at least one.
+pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, board::Error> {
+    let release = &recipe.release;
+    release.archs.iter().map(|arch| Board::new(&release.channel, *arch)).collect()
+}
+
+/// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
+pub fn wants(
+    recipe: &Recipe,
+    boards: &[Board],
+    version: &str,
+    sysexts: &[Selected],
+    images: &[Pinned],
+) -> Vec<Want> {
+    let files = outputs::stock_files(recipe);
+    let stock = boards.iter().flat_map(|board| {
+        files.iter().map(|(file, _)| Want {
+            id: stock_id(board.arch, file),
+            url: board.url(version, file),
+            check: Check::Signature(board.signature_urls(version, file)),
+        })
+    });
+    let components = sysexts.iter().flat_map(components);
+    let images = images.iter().flat_map(images::wants);
+    let mut wants: Vec<Want> = stock.chain(components).chain(images).collect();
+    wants.sort_by(|a, b| a.id.cmp(&b.id));
+    wants
+}
+
+/// The components of a sysext.
+pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
+    sysext.components.iter().map(|component| Want {
+        id: component_id(sysext, &component.name),
+        url: component.url.clone(),
+        check: match &component.digest {
+            Expected::Pinned(sha256) => Check::Pinned(*sha256),
+            Expected::Published { url } => Check::Published(url.clone()),
+        },
+    })
+}
+
+/// Whom a recipe tells to believe, as its lock remembers it. Not in it: the key file, which the pin holds and its vendor
+/// renews; mirrors, which the locked digests bind; and whatever the build takes from beside the recipe as it is now.
+///
+/// # Errors
+/// Findings at the certificates that cannot be read.
+pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
+    let certificate = recipe.packaging.verity.as_ref().map(|verity| {
+        let certificate = &verity.certificate;
+        signing::fingerprint(&certificate.value).map_err(|finding| finding.at(certificate.place.clone()))
+    });
+    let mut authorities = BTreeSet::new();
+    for file in &recipe.trust_ca {
+        let loaded = Authorities::load(&file.value).map_err(|finding| finding.at(file.place.clone()))?;
+        authorities.extend(loaded.certificates());
+    }
+    Ok(lock::Trust {
+        primary_fingerprint: recipe.trust.primary,
+        sysext_certificate: certificate.transpose()?,
+        authorities,
+        revoked: Revoked::new(),
+    })
+}
+
+/// In what a lock trusts otherwise than the recipe, in words.
+pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
+    match &lock.trust {
+        Some(locked) => locked.drift(trust),
+        None => vec![format!("it is of schema {}, which does not say whom the recipe trusts", lock.schema)],
+    }
+}
+
+/// In what a lock differs from what a recipe needs and trusts, in words; nothing if it does not.
+pub fn drift(
+    lock: Option<&Lock>,
+    recipe: &Recipe,
+    trust: &lock::Trust,
+    needs: &Needs,
+    wants: &[Want],
+) -> Vec<String> {
+    let Some(lock) = lock else { return vec!["there is no lock".into()] };
+    let mut drift = trust_drift(lock, trust);
+    if let VersionWish::Exactly(version) = recipe.release.version
+        && lock.version() != Some(version)
+    {
+        drift.push(format!("the recipe wants version {version}, the lock has {}", lock.release.version));
+    }
+    if lock.release.channel != recipe.release.channel.value {
+        let wish = &recipe.release.channel.value;
+        drift.push(format!("the recipe wants channel {wish}, the lock has {}", lock.release.channel));
+    }
+    let users = unlocked_users(recipe, Some(lock));
+    drift.extend(users.map(|user| format!("the SSH keys of github:{user} are not locked")));
+    let unused = lock.ssh_keys.keys().filter(|user| !github_users(recipe).any(|wanted| wanted == *user));
+    drift.extend(unused.map(|user| format!("the SSH keys of github:{user} are locked but not needed")));
+    let (_, open) = images::split(recipe, needs, Some(lock));
+    drift.extend(open.iter().map(|(image, arch)| format!("the image {image} is not locked for {arch}")));
+    if needs.open {
+        drift.push("kubeadm's images of this Kubernetes version are not locked".into());
+    } else if needs.kubeadm != lock.kubeadm {
+        drift.push("the locked list of kubeadm's images is not needed".into());
+    }
+    for want in wants {
+        drift.extend(misfits(want, &lock.inputs));
+    }
+    let wanted = |id: &str| wants.iter().any(|want| want.id == id.strip_suffix(".sig").unwrap_or(id));
+    let unused = lock.inputs.keys().filter(|id| !wanted(id));
+    drift.extend(unused.map(|id| format!("{id} is locked but not needed")));
+    drift
+}
+
+/// What the lock lacks of a want, or has otherwise.
+fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
+    let Some(entry) = locked.get(&want.id) else { return Some(format!("{} is not locked", want.id)) };
+    if let Some(misfit) = want.misfit(entry) {
+        return Some(misfit);
+    }
+    let Check::Signature(urls) = &want.check else { return None };
+    let id = want.signature_id();
+    match locked.get(&id) {
+        None => Some(format!("{id} is not locked")),
+        Some(signature) if !urls.contains(&signature.url) => {
+            Some(format!("{id} is locked to {}", signature.url))
+        }
+        Some(_) => None,
+    }
+}
+
+/// A lock with what a later schema says of the same inputs: where the digests of unsigned ones were read was not written
+/// down, and they are what was locked all the same.
+pub fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
+    let mut lock = lock.clone();
+    if !lock.is_old() {
+        return lock;
+    }
+    for want in wants {
+        if let (Check::Published(url), Some(entry)) = (&want.check, lock.inputs.get_mut(&want.id))
+            && entry.url == want.url
+        {
+            entry.sha256_url = Some(url.clone());
+        }
+    }
+    lock
+}
+
+/// The version that needs no network to know.
+pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
+    match recipe.release.version {
+        VersionWish::Exactly(version) => Some(version),
+        VersionWish::Latest => {
+            lock.filter(|lock| lock.release.channel == recipe.release.channel.value)?.version()
+        }
+    }
+}
+
+/// The version that a recipe wishes for; of `latest` the one that every board has, should they differ.
+#[expect(clippy::expect_used, reason = "a recipe without an architecture is refused when it is read")]
+pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Result<Version> {
+    let mut found = Vec::new();
+    for board in boards {
+        found.push(board.resolve(&recipe.release.version, http).await?);
+    }
+    let newest_of_all = found.into_iter().min();
+    Ok(newest_of_all.expect("a recipe has at least one architecture"))
+}
+
+/// The GitHub users whose SSH keys a recipe takes.
+pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
+    recipe.ssh_keys.iter().filter_map(|keys| match keys {
+        SshKeys::Github(user) => Some(user.value.as_str()),
+        SshKeys::Key(_) | SshKeys::File(_) => None,
+    })
+}
+
+/// Those of them whose keys a lock does not hold.
+pub fn unlocked_users<'r>(recipe: &'r Recipe, lock: Option<&Lock>) -> impl Iterator<Item = &'r str> {
+    github_users(recipe).filter(move |user| !lock.is_some_and(|lock| lock.ssh_keys.contains_key(*user)))
+}
+
+/// The SSH keys of all GitHub users: the locked ones, or what they publish now. What GitHub says is not verified, only
+/// pinned: a key that is added there later reaches no machine before the lock moves.
+pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> Result<lock::SshKeys> {
+    let mut keys = lock::SshKeys::new();
+    for user in github_users(recipe) {
+        let locked = lock.and_then(|lock| lock.ssh_keys.get(user));
+        let of_user = match locked {
+            Some(keys) => {
+                // An earlier prebake may have locked what is not taken any more.
+                let source = Source::new(format!("the locked keys of github:{user}"), keys.join("\n"));
+                ssh_keys::parse(&source, Origin::Published)?;
+                keys.clone()
+            }
+            None => {
+                let url = format!("https://github.com/{user}.keys");
+                let (text, asked) = http.text(&url).await?;
+                let source = Source::new(asked.to_string(), String::from_utf8_lossy(&text));
+                ssh_keys::parse(&source, Origin::Published)?
+            }
+        };
+        keys.insert(user.to_owned(), of_user);
+    }
+    Ok(keys)
+}
+
+/// What a recipe wants, parted by whether the store has it.
+pub struct Stock<'w> {
+    /// All of it.
+    wants: &'w [Want],
+    /// The locked entries of all that is here.
+    here: BTreeMap<String, Entry>,
+    /// What has to be fetched.
+    absent: Vec<&'w Want>,
+}
+
+impl<'w> Stock<'w> {
+    /// Looks at the store.
+    pub fn take(wants: &'w [Want], lock: Option<&Lock>, store: &Store) -> Self {
+        let none = BTreeMap::new();
+        let locked = lock.map_or(&none, |lock| &lock.inputs);
+        let mut stock = Stock { wants, here: BTreeMap::new(), absent: Vec::new() };
+        for want in wants {
+            match at_hand(want, locked, store) {
+                Some(entries) => stock.here.extend(entries),
+                None => stock.absent.push(want),
+            }
+        }
+        stock
+    }
+
+    /// Ids of what has to be fetched.
+    pub fn missing(&self) -> Vec<String> {
+        self.absent.iter().map(|want| want.id.clone()).collect()
+    }
+}
+
+/// Brings what is absent into the store and says what the lock must hold. Entries of `lock` that still fit are kept and
+/// bind the bytes; the others are taken anew. Whatever is signed has been held against the recipe's pin then, and what was
+/// found is told of each, sorted by id.
+pub async fn update(
+    recipe: &Recipe,
+    boards: &[Board],
+    version: Version,
+    stock: Stock<'_>,
+    promises: (lock::Trust, lock::SshKeys),
+    lock: Option<&Lock>,
+    fetcher: &Fetcher<'_>,
+) -> Result<(Lock, Vec<Judged>)> {
+    let none = BTreeMap::new();
+    let locked = lock.map_or(&none, |lock| &lock.inputs);
+    let (trust, ssh_keys) = promises;
+    let Stock { wants, here, absent } = stock;
+    // A key that cannot be had says less than that what is locked was believed for another's sake.
+    let judged = |error: fetch::Error| match (error, lock.and_then(|lock| lock.trust.as_ref())) {
+        (error @ (fetch::Error::Key(_) | fetch::Error::NoKey(_)), Some(locked))
+            if locked.primary_fingerprint != trust.primary_fingerprint =>
+        {
+            let (pin, locked) = (trust.primary_fingerprint, locked.primary_fingerprint);
+            fetch::Error::OtherPin { pin, locked, source: error.into() }
+        }
+        (error, _) => error,
+    };
+    let size = absent.iter().map(|want| locked.get(&want.id).map(|entry| entry.size)).sum();
+    fetcher.observer.notice(Event::FetchPlanned { inputs: absent.len(), size });
+    // Looked at once more: two wants may be one object, and the first has brought it by then.
+    let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
+        Some(entries) => Ok(entries),
+        None => match fetcher.fetch(want, locked).await {
+            Ok(entries) => Ok(entries),
+            Err(fetch::Error::Http(error)) => {
+                let of_board = |board: &&Board| want.id.starts_with(&stock_id(board.arch, ""));
+                let before = lock.map(|lock| lock.release.version.as_str());
+                match boards.iter().find(of_board) {
+                    Some(board) => {
+                        Err(board.missing_file(&version.to_string(), before, fetcher.http, error).await)
+                    }
+                    None => Err(fetch::Error::Http(error).into()),
+                }
+            }
+            Err(error) => Err(judged(error).into()),
+        },
+    };
+    let fetched: Vec<BTreeMap<String, Entry>> =
+        stream::iter(absent.into_iter().map(one)).buffer_unordered(PARALLEL).try_collect().await?;
+    let inputs: BTreeMap<String, Entry> = here.into_iter().chain(fetched.into_iter().flatten()).collect();
+    let signed = wants.iter().filter(|want| want.is_signed());
+    let judgements = signed.map(|want| fetcher.judge(want, &inputs));
+    let judgements: Vec<Judged> =
+        stream::iter(judgements).buffered(PARALLEL).try_collect().await.map_err(judged)?;
+    let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
+    let lock = Lock { schema: SCHEMA, release, trust: Some(trust.clone()), ssh_keys, kubeadm: None, inputs };
+    for board in boards {
+        check_version_file(board, version, &lock, fetcher)?;
+    }
+    Ok((lock, judgements))
+}
+
+/// The locked entries of a want whose objects are all in the store already.
+fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Option<BTreeMap<String, Entry>> {
+    let ids = match want.check {
+        Check::Signature(_) => vec![want.id.clone(), want.signature_id()],
+        Check::Published(_) | Check::Pinned(_) => vec![want.id.clone()],
+        Check::Described(object) => {
+            let entry = || BTreeMap::from([(want.id.clone(), Entry::plain(&want.url, object))]);
+            return store.has(&object).then(entry);
+        }
+    };
+    if misfits(want, locked).is_some() {
+        return None;
+    }
+    let entries = ids.into_iter().map(|id| Some((id.clone(), locked.get(&id)?.clone())));
+    let entries: BTreeMap<String, Entry> = entries.collect::<Option<_>>()?;
+    let is_here = |(id, entry): (&String, &Entry)| match *id == want.id {
+        true => store.has(&entry.object()),
+        // A signature is judged each time.
+        false => store.has(&entry.object()) && store.is_sound(&entry.object()),
+    };
+    entries.iter().all(is_here).then_some(entries)
+}
+
+/// A version directory whose signed `version.txt` names another version is a mix-up or a rollback.
+fn check_version_file(board: &Board, version: Version, lock: &Lock, fetcher: &Fetcher<'_>) -> Result<()> {
+    let Some(entry) = lock.inputs.get(&stock_id(board.arch, board::VERSION_TXT)) else { return Ok(()) };
+    let path = fetcher.store.path(&entry.sha256);
+    let bytes = std::fs::read(&path).map_err(crate::store::Error::io("read", &path))?;
+    let found = board::parse_version_txt(&entry.url, &bytes)?;
+    match found == version {
+        true => Ok(()),
+        false => {
+            let why = format!("it says {found} in the directory of {version}");
+            Err(board::Error::BadVersion { url: entry.url.clone(), why }.into())
+        }
+    }
+}

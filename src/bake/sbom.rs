@@ -1,0 +1,283 @@
+//! `sbom.spdx.json`: what a tree is made of, for scanners and auditors (SPDX 2.3; docs/formats/sbom.md).
+//!
+//! Owns what is said of whom. Leaves the document's form to [`spdx`] and the names of packages to [`purl`]. Everything in
+//! it follows from recipe and lock, so it is a published file like any other and part of the BUILD-ID.
+
+use std::collections::BTreeMap;
+
+use crate::bake::extensions::Selected;
+use crate::bake::images;
+use crate::bake::outputs::{Built, Row, sysext_path};
+use crate::bake::plan::{Step, Work};
+use crate::bake::recipe::{Carriage, Layout};
+use crate::bake::resolve::{component_id, stock_id};
+use crate::base::arch::Arch;
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::flatcar::board::Board;
+use crate::registry::reference::ImageRef;
+use crate::tree::lock::Entry;
+use crate::tree::manifest::{File, Role};
+use crate::tree::sbom::purl::version_in;
+use crate::tree::sbom::spdx::{Checksum, Document, ExternalRef, Package, Purpose, Verb};
+
+/// The file's name in a tree.
+pub const FILE_NAME: &str = "sbom.spdx.json";
+
+const TREE: &str = "SPDXRef-Tree";
+/// Begins the ids of published files.
+const FILE: &str = "File";
+
+/// Why an SBOM cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not SPDX 2.3 as prebake writes it.
+    #[error("{subject} is not an SPDX document of prebake")]
+    Syntax {
+        /// The file.
+        subject: String,
+        /// What serde says.
+        source: serde_json::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("the tree was damaged or not made by prebake; build it again".into())
+    }
+}
+
+/// What a build knows of what it is about to publish.
+pub struct Build<'b> {
+    /// What was made.
+    pub built: &'b Built<'b>,
+    /// The sysexts, in the plan's order.
+    pub sysexts: &'b [Selected],
+    /// The steps that made it.
+    pub steps: &'b [Step],
+    /// Every file that is published, but for the SBOM and what lists it.
+    pub rows: &'b [Row],
+}
+
+impl Build<'_> {
+    /// The SBOM's bytes.
+    pub fn document(&self) -> Vec<u8> {
+        let lock = self.built.lock;
+        let mut document = Document::new(&self.built.recipe.name, lock.epoch());
+        let tree = Package::new(TREE.into(), &self.built.recipe.name, Purpose::Other);
+        document.packages.push(tree);
+        document.relate(crate::tree::sbom::spdx::DOCUMENT, Verb::Describes, TREE);
+        self.releases(&mut document);
+        self.components(&mut document);
+        self.images(&mut document);
+        self.files(&mut document);
+        self.origins(&mut document);
+        document.into_bytes()
+    }
+
+    /// The operating system, once for each architecture.
+    fn releases(&self, document: &mut Document) {
+        let release = &self.built.lock.release;
+        for arch in self.built.recipe.release.archs.iter().copied() {
+            let mut package = Package::new(os_id(arch), "flatcar", Purpose::OperatingSystem);
+            package.version_info = Some(release.version.clone());
+            if let Some(board) = Board::of(&release.channel, arch) {
+                package.download_location = board.url(&release.version, "");
+            }
+            // As the release's own os-release has it (CPE_NAME).
+            let cpe = format!("cpe:2.3:o:flatcar-linux:flatcar_linux:{}:*:*:*:*:*:*:*", release.version);
+            package.external_refs = vec![
+                ExternalRef::cpe(cpe),
+                ExternalRef::purl(crate::tree::sbom::purl::flatcar(&release.version, arch)),
+            ];
+            document.packages.push(package);
+            document.relate(TREE, Verb::Contains, &os_id(arch));
+        }
+    }
+
+    /// What was fetched for sysexts.
+    fn components(&self, document: &mut Document) {
+        for (sysext, component) in self.sysexts.iter().flat_map(with_each) {
+            let Some((id, entry)) = self.component(sysext, component) else { continue };
+            let mut package = fetched(id, component, Purpose::Application, entry);
+            let version = crate::tree::sbom::purl::version_in(&entry.url);
+            package.version_info = version.map(str::to_owned);
+            let purl = crate::tree::sbom::purl::fetched(component, version, &entry.url, &entry.sha256);
+            package.external_refs = vec![ExternalRef::purl(purl)];
+            document.packages.push(package);
+        }
+    }
+
+    fn images(&self, document: &mut Document) {
+        for (reference, arch) in self.steps.iter().filter_map(image_of) {
+            let Some(entry) = images::manifest(self.built.lock, reference, arch) else { continue };
+            let id = image_id(reference, arch);
+            let mut package = fetched(id, &reference.to_string(), Purpose::Container, entry);
+            package.version_info = Some(reference.object());
+            let purl = crate::tree::sbom::purl::image(reference, arch, &entry.sha256);
+            package.external_refs = vec![ExternalRef::purl(purl)];
+            document.packages.push(package);
+        }
+    }
+
+    /// Every published file. SPDX has files, too, but demands their SHA-1, for which every base would be read again.
+    fn files(&self, document: &mut Document) {
+        for (row, file) in self.rows.iter().filter_map(|row| Some((row, row.file()?))) {
+            let mut package = Package::new(file_id(&row.path), &row.path, purpose(file.role));
+            package.package_file_name = Some(row.path.clone());
+            package.checksums = vec![Checksum::sha256(&file.sha256)];
+            if let Some(origin) = &file.origin {
+                package.download_location = origin.url.clone();
+                package.source_info = origin.signer.as_deref().map(signed_by);
+            }
+            document.relate(TREE, Verb::Contains, &package.id);
+            let stock = file.role != Role::ContainerImage && file.origin.is_some();
+            if let Some(arch) = file.arch.filter(|_| stock) {
+                document.relate(&os_id(arch), Verb::Contains, &package.id);
+                let entry = self.stock(arch, &row.path);
+                package.checksums.extend(entry.and_then(|entry| entry.sha512).as_ref().map(Checksum::sha512));
+            }
+            document.packages.push(package);
+        }
+        for image in &self.built.sysexts {
+            let id = file_id(&sysext_path(&image.name, &image.version, image.arch));
+            if let Some(package) = document.packages.iter_mut().find(|package| package.id == id) {
+                package.name = image.name.clone();
+                package.version_info = Some(image.version.clone());
+            }
+        }
+    }
+
+    /// What was made of what, as the steps' needs say.
+    fn origins(&self, document: &mut Document) {
+        let mut published: BTreeMap<Sha256, Vec<String>> = BTreeMap::new();
+        for (step, row) in self.rows.iter().filter_map(|row| Some((row.step?, row))) {
+            published.entry(step).or_default().push(file_id(&row.path));
+        }
+        let files = |key: &Sha256| published.get(key).into_iter().flatten();
+        // Those that take an image take the image, whether its archive is published or not.
+        let image = |key: &Sha256| {
+            let step = self.steps.iter().find(|step| step.key == *key);
+            step.and_then(image_of).map(|(reference, arch)| image_id(reference, arch))
+        };
+        for step in self.steps {
+            for made in files(&step.key) {
+                match &step.work {
+                    Work::Sysext(index) => {
+                        let sysext = &self.sysexts[*index];
+                        let used = with_each(sysext).filter_map(|(_, name)| self.component(sysext, name));
+                        used.for_each(|(id, _)| document.relate(made, Verb::GeneratedFrom, &id));
+                    }
+                    Work::Image(reference, arch) => {
+                        document.relate(made, Verb::Contains, &image_id(reference, *arch));
+                    }
+                    Work::Overlay(_, layout) => {
+                        let arch = self.arch_of(&step.key);
+                        if let (Layout::Single, Some(arch)) = (layout, arch) {
+                            document.relate(made, Verb::Contains, &os_id(arch));
+                        }
+                    }
+                    Work::Uki(..) => {
+                        let arch = self.arch_of(&step.key);
+                        arch.iter().for_each(|arch| document.relate(made, Verb::Contains, &os_id(*arch)));
+                    }
+                    Work::Carried(_) | Work::Config(_) => {}
+                }
+                let verb = match &step.work {
+                    Work::Config(_) => Verb::DependsOn,
+                    Work::Carried(carried) if carried.carriage == Carriage::Asset => Verb::DependsOn,
+                    _ => Verb::Contains,
+                };
+                for key in step.needs.values() {
+                    match image(key) {
+                        Some(image) => document.relate(made, verb, &image),
+                        None => files(key).for_each(|part| document.relate(made, verb, part)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn component(&self, sysext: &Selected, name: &str) -> Option<(String, &Entry)> {
+        let id = component_id(sysext, name);
+        let entry = self.built.lock.inputs.get(&id)?;
+        Some((crate::tree::sbom::spdx::id("Input", &id), entry))
+    }
+
+    fn stock(&self, arch: Arch, path: &str) -> Option<&Entry> {
+        self.built.lock.inputs.get(&stock_id(arch, path.rsplit('/').next()?))
+    }
+
+    fn arch_of(&self, step: &Sha256) -> Option<Arch> {
+        self.rows.iter().find(|row| row.step.as_ref() == Some(step))?.arch
+    }
+}
+
+/// Reads an SBOM; `subject` names the file in errors.
+pub fn parse(subject: &str, bytes: &[u8]) -> Result<Document, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Syntax { subject: subject.into(), source })
+}
+
+/// The SBOM of a tree some of whose files have become others since it was built.
+pub fn refreshed(mut document: Document, files: &BTreeMap<String, File>) -> Vec<u8> {
+    for package in document.packages.iter_mut().filter(|package| is_published(package)) {
+        let file = package.package_file_name.as_ref().and_then(|path| files.get(path));
+        let Some(file) = file.filter(|file| package.sha256() != Some(file.sha256)) else { continue };
+        package.checksums = vec![Checksum::sha256(&file.sha256)];
+        package.source_info = Some("changed after the build by `prebake initrd inject`".into());
+    }
+    document.into_bytes()
+}
+
+/// Whether a package is a published file of the tree.
+pub fn is_published(package: &Package) -> bool {
+    package.id.strip_prefix("SPDXRef-").is_some_and(|id| id.starts_with(FILE))
+}
+
+fn with_each(sysext: &Selected) -> impl Iterator<Item = (&Selected, &str)> {
+    sysext.components.iter().map(move |component| (sysext, component.name.as_str()))
+}
+
+fn image_of(step: &Step) -> Option<(&ImageRef, Arch)> {
+    match &step.work {
+        Work::Image(reference, arch) => Some((reference, *arch)),
+        _ => None,
+    }
+}
+
+fn fetched(id: String, name: &str, purpose: Purpose, entry: &Entry) -> Package {
+    let mut package = Package::new(id, name, purpose);
+    package.download_location = entry.url.clone();
+    package.checksums = vec![Checksum::sha256(&entry.sha256)];
+    package.checksums.extend(entry.sha512.as_ref().map(Checksum::sha512));
+    package.source_info = entry.signer.as_deref().map(signed_by);
+    package
+}
+
+fn signed_by(signer: &str) -> String {
+    format!("the signature by OpenPGP key {signer} was verified when it was fetched")
+}
+
+fn purpose(role: Role) -> Purpose {
+    match role {
+        Role::Sysext | Role::ContainerImage | Role::DiskImage => Purpose::Archive,
+        Role::BaseInitrd | Role::Overlay | Role::Initrd | Role::EarlyInitrd => Purpose::Archive,
+        _ => Purpose::File,
+    }
+}
+
+fn os_id(arch: Arch) -> String {
+    format!("SPDXRef-Flatcar-{arch}")
+}
+
+fn image_id(reference: &ImageRef, arch: Arch) -> String {
+    crate::tree::sbom::spdx::id("Image", &format!("{reference}/{arch}"))
+}
+
+fn file_id(path: &str) -> String {
+    crate::tree::sbom::spdx::id(FILE, path)
+}

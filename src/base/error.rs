@@ -1,0 +1,100 @@
+//! The one error type that reaches the door, and the exit codes.
+//!
+//! Each room has its own error enum (`thiserror`, the subject in every variant). Advice is kept apart from the
+//! message: a room implements [`Advice`] and `main` prints the cause chain, then the hint, once.
+
+use std::fmt;
+
+/// What the process exits with. Scripts rely on these numbers; they are part of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Anything without a code of its own.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// A recipe, sysext description or Ignition layer is invalid.
+    Config = 3,
+    /// Bytes are not the bytes that were promised, or a tree does not close over what it names.
+    Integrity = 4,
+    /// A signature or key is not to be trusted.
+    Trust = 5,
+    /// The network failed in a way that may pass.
+    Network = 6,
+    /// The release server knows no such channel, version or board, or the registry no such image.
+    UnknownRelease = 7,
+    /// Waited long enough.
+    TimedOut = 8,
+    /// The lock does not say what the recipe needs, and `--locked` forbids to move it.
+    Drift = 9,
+    /// Something would change, and the caller asked: `plan --exit-code`, `diff --exit-code`.
+    Pending = 10,
+}
+
+/// An error of a room: what it means for the caller's script, and what a person can do about it.
+pub trait Advice: std::error::Error + Send + Sync + 'static {
+    /// The exit code that this failure leads to.
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    /// One sentence with the way out, where there is one.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Any room's error on its way to the door.
+pub struct Error(Box<dyn Advice>);
+
+/// What fallible functions of the spine return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The exit code that the room chose.
+    pub fn exit(&self) -> Exit {
+        self.0.exit()
+    }
+
+    /// The room's advice; of a full disk that no room knew a way out of, what chooses another.
+    pub fn hint(&self) -> Option<String> {
+        const FULL: &str = "the disk is full: make room, or choose another with TMPDIR, or another store with --store, or another place with --output";
+        let mut causes = std::iter::successors(std::error::Error::source(&*self.0), |cause| cause.source());
+        let is_full = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(crate::base::unfinished::is_full)
+        };
+        self.0.hint().or_else(|| causes.any(is_full).then(|| FULL.to_owned()))
+    }
+
+    /// The message and its causes, outermost first, without repeating a cause that the message already contains.
+    pub fn chain(&self) -> Vec<String> {
+        let mut lines = vec![self.0.to_string()];
+        let mut source = std::error::Error::source(&*self.0);
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !lines.last().is_some_and(|last| last.contains(&text)) {
+                lines.push(text);
+            }
+            source = cause.source();
+        }
+        lines
+    }
+}
+
+impl<E: Advice> From<E> for Error {
+    fn from(error: E) -> Self {
+        Error(Box::new(error))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain().join(": "))
+    }
+}

@@ -1,0 +1,316 @@
+//! Findings: what is wrong (or doubtful) in something a person wrote, with the file, line and column they wrote it at.
+//!
+//! Owns the data and its rendering for people. Leaves to the rooms what is a finding, and to `cli` where it is printed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::base::error::{Advice, Exit};
+
+/// A text that findings point into. The name is the path as the user gave it, or `<stdin>`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As the user gave it; findings print it unchanged so that editors can jump to it.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Source {
+    /// Wraps a text under the name that findings shall print.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Source { name: name.into(), text: text.into() })
+    }
+
+    /// Line `number` (from 1) without its end, or nothing beyond the last.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        self.text.lines().nth(number.checked_sub(1)?)
+    }
+}
+
+/// A text without the byte order mark that editors on Windows put in front of it. It is no character of the text, and neither Rust
+/// nor most formats read over it.
+pub fn plain(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Whether a character is not seen where it stands: it moves the cursor, the line or the direction of text, or has no width.
+/// Unicode's categories Cc and Cf as far as terminals heed them, and its two separators.
+pub fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// A place in a [`Source`]: line and column count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The text it is in.
+    pub source: Arc<Source>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.source.name, self.line, self.column)
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; `--strict` refuses it.
+    Warning,
+    /// Nothing is made from this input.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+/// One thing that a person should know about something they wrote.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong, without file or position.
+    pub message: String,
+    /// Where, if it can be said.
+    pub place: Option<Place>,
+    /// The path inside the document, such as `$.storage.files.0.mode`.
+    pub path: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Other places that belong to it ("the other side of the conflict"), each with a word on why.
+    pub related: Vec<(Place, String)>,
+}
+
+impl Finding {
+    /// An error without a place yet.
+    pub fn error(message: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Error,
+            message: message.into(),
+            place: None,
+            path: None,
+            hint: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// A warning without a place yet.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Finding { severity: Severity::Warning, ..Finding::error(message) }
+    }
+
+    /// Says where.
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Says where inside the document.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Says what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Without the lines that it points at, which may hold secrets.
+    pub fn without_lines(mut self) -> Self {
+        let bare = |place: &mut Place| place.source = Source::new(place.source.name.clone(), "");
+        self.place.iter_mut().for_each(bare);
+        self.related.iter_mut().map(|(place, _)| place).for_each(bare);
+        self
+    }
+
+    /// Points at another place that belongs to it.
+    pub fn related(mut self, place: Place, why: impl Into<String>) -> Self {
+        self.related.push((place, why.into()));
+        self
+    }
+}
+
+/// Shows the finding as people read it: kind and path, `file:line:col`, the line itself with a caret, the hint.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => writeln!(f, "{}[{path}]: {}", self.severity, self.message)?,
+            None => writeln!(f, "{}: {}", self.severity, self.message)?,
+        }
+        if let Some(place) = &self.place {
+            excerpt(f, place, "")?;
+        }
+        for (place, why) in &self.related {
+            excerpt(f, place, why)?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(f, "  = help: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, label: &str) -> fmt::Result {
+    writeln!(f, "  --> {place}")?;
+    let Some(line) = place.source.line(place.line) else { return Ok(()) };
+    let width = place.line.to_string().len();
+    let window = Window::around(place.column);
+    let shown = window.show(line);
+    writeln!(f, "{:width$} |", "")?;
+    writeln!(f, "{} | {shown}", place.line)?;
+    let label = if label.is_empty() { String::new() } else { format!(" {label}") };
+    writeln!(f, "{:width$} | {}{label}", "", window.mark(&shown))
+}
+
+/// What is shown of lines around a column: a config may be one line of a megabyte.
+pub struct Window {
+    column: usize,
+    skip: usize,
+}
+
+impl Window {
+    /// Longest part of a line that is shown, in characters.
+    const WIDTH: usize = 160;
+    /// Longest underline; what is meant is seen by its beginning.
+    const UNDERLINE: usize = 40;
+
+    /// A window that has a column (from 1) in it.
+    pub fn around(column: usize) -> Self {
+        let skip = if column > Self::WIDTH { column - Self::WIDTH / 2 } else { 0 };
+        Window { column, skip }
+    }
+
+    /// A line's part in the window. What is not seen would move the caret or the terminal; a tab keeps its one column as a
+    /// blank.
+    pub fn show(&self, line: &str) -> String {
+        let visible = |c: char| if is_unseen(c) { ' ' } else { c };
+        line.chars().skip(self.skip).take(Self::WIDTH).map(visible).collect()
+    }
+
+    /// Carets below the word that begins at the column.
+    pub fn mark(&self, shown: &str) -> String {
+        let before = self.column.saturating_sub(1 + self.skip);
+        let word = shown.chars().skip(before).take_while(|c| !c.is_whitespace()).count();
+        format!("{}{}", " ".repeat(before), "^".repeat(word.clamp(1, Self::UNDERLINE)))
+    }
+}
+
+/// Most findings that are shown at once: nobody reads more, and each is looked for in its text.
+pub const MOST: usize = 200;
+
+/// What is said of so many findings that are not shown.
+pub fn more(count: usize) -> String {
+    let findings = if count == 1 { "finding, which is" } else { "findings, which are" };
+    format!("{count} more {findings} not shown")
+}
+
+/// Many findings at once, as an error: at least one of them is [`Severity::Error`].
+#[derive(Debug)]
+pub struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    /// `Ok(value)` unless an error is among the findings; warnings are handed back beside the value.
+    pub fn settle<T>(findings: Vec<Finding>, value: T) -> Result<(T, Vec<Finding>), Findings> {
+        match findings.iter().any(|finding| finding.severity == Severity::Error) {
+            true => Err(Findings(findings)),
+            false => Ok((value, findings)),
+        }
+    }
+}
+
+impl From<Finding> for Findings {
+    fn from(finding: Finding) -> Self {
+        Findings(vec![finding])
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut texts: Vec<String> = self.0.iter().take(MOST + 1).map(Finding::to_string).collect();
+        if let Some(others) = self.0.len().checked_sub(MOST + 1).filter(|others| *others > 0) {
+            texts.push(more(others));
+        }
+        f.write_str(texts.join("\n").trim_end())
+    }
+}
+
+impl std::error::Error for Findings {}
+
+impl Advice for Findings {
+    fn exit(&self) -> Exit {
+        Exit::Config
+    }
+}
+
+/// The known word nearest to `word`, if it is near enough to be a slip of the finger.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// The last place at or before `at` where a character begins.
+pub fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_shows_the_line_the_caret_and_the_way_out() {
+        let source = Source::new("edge.yaml", "name: edge\nrelese: {}\n");
+        let finding = Finding::error("unknown key `relese`")
+            .at(Place { source, line: 2, column: 1 })
+            .path("$.relese")
+            .hint("did you mean `release`?");
+        let expected = "error[$.relese]: unknown key `relese`\n  --> edge.yaml:2:1\n  |\n2 | relese: {}\n  | ^^^^^^^\n  = help: did you mean `release`?\n";
+        assert_eq!(finding.to_string(), expected);
+    }
+
+    #[test]
+    fn of_very_many_findings_the_first_are_shown() {
+        let many = |count: usize| {
+            Findings((0..count).map(|at| Finding::error(format!("flaw {at}"))).collect()).to_string()
+        };
+        assert!(many(MOST + 1).ends_with("flaw 200"), "{}", many(MOST + 1));
+        let text = many(MOST + 4);
+        assert!(text.ends_with("flaw 200\n\n3 more findings, which are not shown"), "{text}");
+    }
+
+    #[test]
+    fn nearest_names_a_slip_and_keeps_silent_about_a_stranger() {
+        let known = ["release", "profiles", "nodes"];
+        assert_eq!(nearest("relese", known), Some("release"));
+        assert_eq!(nearest("banana", known), None);
+    }
+}

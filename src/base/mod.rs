@@ -1,0 +1,12 @@
+//! Words that know nothing of this program: digests, errors and exit codes, findings with places, YAML with places, canonical bytes.
+
+pub mod arch;
+pub mod canonical;
+pub mod clock;
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod finding;
+pub mod parallel;
+pub mod unfinished;
+pub mod yaml;

@@ -1,0 +1,313 @@
+//! From a YAML tree to prebake's own types, collecting every finding instead of stopping at the first.
+//!
+//! A decoder asks a [`Fields`] for each key it knows; what it never asked for is an unknown key and is refused with
+//! the nearest known one. A value that does not fit leaves a finding and its default, so that one run tells all.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use super::{Kind, Node, Style};
+use crate::base::finding::{self, Finding, Findings, MOST, Place, Severity, Source, nearest};
+
+/// Where findings gather while one text is decoded.
+pub struct Decoder {
+    source: Arc<Source>,
+    findings: RefCell<Gathered>,
+}
+
+/// The first findings of a text, whatever the order they come in, and how many there were beside them: a text may have a
+/// million.
+#[derive(Default)]
+struct Gathered {
+    findings: Vec<Finding>,
+    others: usize,
+    /// How bad the worst of the others is.
+    worst: Option<Severity>,
+}
+
+impl Gathered {
+    fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+        // Seldom enough for the sorting to cost nothing each.
+        if self.findings.len() > 2 * MOST {
+            self.shorten();
+        }
+    }
+
+    /// In the order of the text, and not more than are kept.
+    fn shorten(&mut self) {
+        self.findings.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.line, place.column)));
+        let others = self.findings.split_off(self.findings.len().min(MOST));
+        others.iter().for_each(|finding| self.leave_out(finding.severity));
+    }
+
+    fn leave_out(&mut self, severity: Severity) {
+        self.others += 1;
+        self.worst = self.worst.max(Some(severity));
+    }
+}
+
+/// A value together with the place it was written at, for checks that come later.
+#[derive(Clone, Debug)]
+pub struct Spanned<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub place: Place,
+}
+
+impl<T> std::ops::Deref for Spanned<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl Decoder {
+    /// Starts on a text.
+    pub fn new(source: &Arc<Source>) -> Self {
+        Decoder { source: source.clone(), findings: RefCell::default() }
+    }
+
+    /// Notes a finding at a node.
+    pub fn error(&self, node: &Node, message: impl Into<String>) {
+        self.push(Finding::error(message).at(node.place(&self.source)));
+    }
+
+    /// Notes a finding that already has its place.
+    pub fn push(&self, finding: Finding) {
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// Opens a mapping. Anything else leaves a finding and an empty mapping.
+    pub fn fields<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
+        let what = what.into();
+        let entries = match &node.kind {
+            Kind::Mapping(entries) => Some(entries.as_slice()),
+            _ => {
+                self.error(node, format!("{what} must be a mapping of keys"));
+                None
+            }
+        };
+        Fields { decoder: self, node, what, entries, known: RefCell::default(), holders: Cell::default() }
+    }
+
+    /// The same for a mapping that may be left out altogether.
+    pub fn options<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
+        match node.is_null() {
+            true => Fields {
+                decoder: self,
+                node,
+                what: what.into(),
+                entries: Some(&[]),
+                known: RefCell::default(),
+                holders: Cell::default(),
+            },
+            false => self.fields(node, what),
+        }
+    }
+
+    /// The entries of a mapping whose keys are names the user chose, in the order written.
+    pub fn entries<'n>(&self, node: &'n Node, what: &str) -> Vec<(Spanned<String>, &'n Node)> {
+        match &node.kind {
+            Kind::Mapping(entries) => entries
+                .iter()
+                .filter_map(|(key, value)| Some((self.spanned(key, self.string(key)?), value)))
+                .collect(),
+            _ if node.is_null() => Vec::new(),
+            _ => {
+                self.error(node, format!("{what} must be a mapping of names"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The items of a list; null is empty.
+    pub fn items<'n>(&self, node: &'n Node, what: &str) -> &'n [Node] {
+        match &node.kind {
+            Kind::Sequence(items) => items,
+            _ if node.is_null() => &[],
+            _ => {
+                self.error(node, format!("{what} must be a list"));
+                &[]
+            }
+        }
+    }
+
+    /// Text: any scalar as it was spelt (`1.10` stays `1.10`).
+    pub fn string(&self, node: &Node) -> Option<String> {
+        match node.scalar() {
+            Some(text) if !node.is_null() => Some(text.to_owned()),
+            _ => {
+                self.error(node, "must be text");
+                None
+            }
+        }
+    }
+
+    /// A list of texts, each with its place.
+    pub fn strings(&self, node: &Node, what: &str) -> Vec<Spanned<String>> {
+        let items = self.items(node, what).iter();
+        items.filter_map(|item| Some(self.spanned(item, self.string(item)?))).collect()
+    }
+
+    /// `true` or `false`, plain.
+    pub fn boolean(&self, node: &Node) -> Option<bool> {
+        match &node.kind {
+            Kind::Scalar(text, Style::Plain) if text == "true" => Some(true),
+            Kind::Scalar(text, Style::Plain) if text == "false" => Some(false),
+            _ => {
+                self.error(node, "must be `true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// A value read by the type's own parser; its message becomes the finding.
+    pub fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self, node: &Node) -> Option<T> {
+        let text = self.string(node)?;
+        text.parse().map_err(|why| self.error(node, format!("{why}"))).ok()
+    }
+
+    /// Attaches a node's place to a value.
+    pub fn spanned<T>(&self, node: &Node, value: T) -> Spanned<T> {
+        Spanned { value, place: node.place(&self.source) }
+    }
+
+    /// The value, or all findings at once in the order of the text; of more than [`MOST`], the first and how many there are.
+    pub fn finish<T>(self, value: T) -> Result<T, Findings> {
+        let mut gathered = self.findings.into_inner();
+        gathered.shorten();
+        let Gathered { mut findings, others, worst } = gathered;
+        if let Some(severity) = worst {
+            let rest = Finding::error(format!("{} has {}", self.source.name, finding::more(others)));
+            findings.push(Finding { severity, ..rest });
+        }
+        Findings::settle(findings, value).map(|(value, _)| value)
+    }
+}
+
+/// A mapping while it is decoded. When dropped, keys nobody asked for become findings.
+pub struct Fields<'n> {
+    decoder: &'n Decoder,
+    node: &'n Node,
+    what: Cow<'static, str>,
+    /// Nothing of what should have been a mapping and is none, which is a finding already.
+    entries: Option<&'n [(Node, Node)]>,
+    known: RefCell<Vec<&'static str>>,
+    /// Whether keys that begin with `x-` are let be.
+    holders: Cell<bool>,
+}
+
+impl<'n> Fields<'n> {
+    /// The value of an optional key; null counts as absent.
+    pub fn get(&self, key: &'static str) -> Option<&'n Node> {
+        self.known.borrow_mut().push(key);
+        let (_, value) = self.entries?.iter().find(|(k, _)| k.scalar() == Some(key))?;
+        (!value.is_null()).then_some(value)
+    }
+
+    /// Lets keys that begin with `x-` stand here unread: they hold what anchors share with other parts of the text.
+    pub fn allow_holders(&self) {
+        self.holders.set(true);
+    }
+
+    /// The value of a key that must be there.
+    pub fn need(&self, key: &'static str) -> Option<&'n Node> {
+        let value = self.get(key);
+        if value.is_none() && self.entries.is_some() {
+            self.decoder.error(self.node, format!("{} needs the key `{key}`", self.what));
+        }
+        value
+    }
+}
+
+impl Drop for Fields<'_> {
+    fn drop(&mut self) {
+        let known = self.known.take();
+        let mut told = 0;
+        for (key, _) in self.entries.unwrap_or_default() {
+            let name = key.scalar().unwrap_or_default();
+            if known.contains(&name) || (self.holders.get() && name.starts_with("x-")) {
+                continue;
+            }
+            // Those of one mapping come in the order of the text: what follows would not be kept, nor is its nearest key looked for.
+            told += 1;
+            if told > MOST {
+                self.decoder.findings.borrow_mut().leave_out(Severity::Error);
+                continue;
+            }
+            let finding = Finding::error(format!("unknown key `{name}` in {}", self.what))
+                .at(key.place(&self.decoder.source));
+            self.decoder.push(match nearest(name, known.iter().copied()) {
+                Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                None => finding.hint(format!("known keys: {}", known.join(", "))),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::yaml::parse;
+
+    /// Of 20,000 unknown keys each was looked for in the text from its beginning: seconds, and a minute for 500,000.
+    #[test]
+    fn of_very_many_faults_the_first_are_told_and_the_others_counted() {
+        let text: String = (0..20_000).map(|number| format!("k{number}: 1\n")).collect();
+        let source = Source::new("x.yaml", text);
+        let root = parse(&source).unwrap();
+        let told = |decoder: Decoder| {
+            let Err(Findings(findings)) = decoder.finish(()) else { panic!("faults expected") };
+            assert_eq!(findings.len(), MOST + 1);
+            let lines: Vec<_> =
+                findings.iter().filter_map(|finding| Some(finding.place.as_ref()?.line)).collect();
+            assert_eq!(lines, (1..=MOST).collect::<Vec<_>>());
+            findings.last().unwrap().message.clone()
+        };
+        let of_one_mapping = Decoder::new(&source);
+        drop(of_one_mapping.fields(&root, "the test"));
+        assert_eq!(told(of_one_mapping), "x.yaml has 19800 more findings, which are not shown");
+        // Of values, and the last ones first.
+        let of_values = Decoder::new(&source);
+        let wrong = of_values
+            .entries(&root, "names")
+            .iter()
+            .rev()
+            .filter_map(|(_, value)| of_values.boolean(value))
+            .count();
+        assert_eq!(wrong, 0);
+        assert_eq!(told(of_values), "x.yaml has 19800 more findings, which are not shown");
+        let warned = Decoder::new(&source);
+        for line in 1..=MOST + 1 {
+            warned.push(Finding::warning("doubtful").at(Place { source: source.clone(), line, column: 1 }));
+        }
+        assert!(warned.finish(()).is_ok(), "what is only doubtful stays so");
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_the_nearest_key() {
+        let source = Source::new("x.yaml", "nmae: a\ncount: many\nextra: 1\n");
+        let root = parse(&source).unwrap();
+        let decoder = Decoder::new(&source);
+        {
+            let fields = decoder.fields(&root, "the test");
+            fields.need("name").and_then(|n| decoder.string(n));
+            fields.get("count").and_then(|n| decoder.parsed::<u32>(n));
+        }
+        let Err(Findings(findings)) = decoder.finish(()) else { panic!("faults expected") };
+        let texts: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "the test needs the key `name`",
+                "unknown key `nmae` in the test",
+                "invalid digit found in string",
+                "unknown key `extra` in the test"
+            ]
+        );
+        assert_eq!(findings[1].hint.as_deref(), Some("did you mean `name`?"));
+    }
+}

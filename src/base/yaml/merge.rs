@@ -1,0 +1,86 @@
+//! Merge keys (`<<`), as gopkg.in/yaml.v3 resolves them for Butane, for the files that are prebake's own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Kind, Node, Style};
+use crate::base::finding::{Finding, Source};
+
+/// Reads a text and puts into each mapping what its `<<` names: keys that the mapping has win, then those of earlier
+/// mappings.
+///
+/// # Errors
+/// As [`super::parse`], and a `<<` that names no mapping.
+pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
+    let mut root = super::parse(source)?;
+    resolve(&mut root, source)?;
+    Ok(root)
+}
+
+/// Whether a key is a merge key: plain, without a tag.
+pub fn is_merge(key: &Node) -> bool {
+    matches!(&key.kind, Kind::Scalar(text, Style::Plain) if text == "<<") && key.tag.is_none()
+}
+
+/// Aliases were unfolded within the limits of the tree, so nothing grows here.
+fn resolve(node: &mut Node, source: &Arc<Source>) -> Result<(), Finding> {
+    match &mut node.kind {
+        Kind::Scalar(..) => {}
+        Kind::Sequence(items) => {
+            for item in items {
+                resolve(item, source)?;
+            }
+        }
+        Kind::Mapping(entries) => {
+            for (_, value) in entries.iter_mut() {
+                resolve(value, source)?;
+            }
+            let Some(at) = entries.iter().position(|(key, _)| is_merge(key)) else { return Ok(()) };
+            let (_, value) = entries.remove(at);
+            let place = value.place(source);
+            let mappings = match value.kind {
+                Kind::Sequence(items) => items,
+                _ => vec![value],
+            };
+            let mut known: HashSet<String> =
+                entries.iter().filter_map(|(key, _)| key.scalar().map(str::to_owned)).collect();
+            for mapping in mappings {
+                let Kind::Mapping(merged) = mapping.kind else {
+                    let finding = Finding::error("map merge requires map or sequence of maps as the value");
+                    return Err(finding
+                        .at(place)
+                        .hint("`<<` takes an alias of a mapping, such as `<<: *base`"));
+                };
+                let new = merged.into_iter().filter(|(key, _)| match key.scalar() {
+                    Some(text) => known.insert(text.to_owned()),
+                    None => true,
+                });
+                entries.extend(new);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Node, Finding> {
+        parse(&Source::new("x.yaml", text))
+    }
+
+    #[test]
+    fn merge_keys_bring_what_a_mapping_does_not_say_itself() {
+        let text = "x-a: &a {p: 1, q: 1}\nx-b: &b {<<: *a, q: 2, r: 2}\n\
+                    n: {r: 3, <<: *b}\nl: {<<: [*a, *b]}\n'<<': {z: 1}\n";
+        let root = read(text).unwrap();
+        let value =
+            |key: &str, of: &str| root.get(key).unwrap().get(of).unwrap().scalar().unwrap().to_owned();
+        assert_eq!([value("n", "p"), value("n", "q"), value("n", "r")], ["1", "2", "3"]);
+        assert_eq!([value("l", "p"), value("l", "q"), value("l", "r")], ["1", "1", "2"]);
+        assert!(root.get("<<").is_some() && root.get("z").is_none(), "a quoted key is a name");
+        assert!(read("a: {<<: 5}\n").unwrap_err().message.contains("map merge"));
+        assert!(read("a: &a {b: 1}\nc: {<<: [*a, 5]}\n").unwrap_err().message.contains("map merge"));
+    }
+}

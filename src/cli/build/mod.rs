@@ -1,0 +1,208 @@
+//! `prebake build`
+
+mod events;
+mod junit;
+mod record;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use self::events::{EventLog, Target};
+use self::record::Record;
+use super::progress::Progress;
+use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
+use super::signing::SignArgs;
+use crate::bake::build::{Destination, Limits, Project, Report, build};
+use crate::base::error::Result;
+use crate::base::event::{self, Event, Everyone, Observer};
+use crate::base::finding::Finding;
+use crate::base::unfinished;
+use crate::tree::provenance::Signing;
+use crate::tree::publish::{CURRENT, Published};
+
+/// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
+///
+/// The tree appears whole under OUTPUT/NAME/BUILD-ID, and OUTPUT/NAME/current points at it. The same recipe and lock
+/// always give the same BUILD-ID. Files that are in the store already are neither fetched nor built again.
+#[derive(Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// Where trees are published
+    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    output: PathBuf,
+    /// Keep configs with secrets in DIR/NAME instead of the tree, so that a copy of the tree has none; `serve --guard` takes
+    /// them from there with the same flag
+    #[arg(long, value_name = "DIR")]
+    private: Option<PathBuf>,
+    /// Merge this Butane or Ignition file on top of every profile's layers (repeatable)
+    #[arg(long = "layer", value_name = "FILE")]
+    layers: Vec<PathBuf>,
+    /// Fail with exit code 9 if the lock would have to move
+    #[arg(long)]
+    locked: bool,
+    /// Use the store alone; names everything that is missing at once
+    #[arg(long)]
+    offline: bool,
+    /// Build everything a second time from nothing but the inputs; if it comes out otherwise, publish nothing, say where
+    /// it differs, and exit with 4
+    #[arg(long)]
+    verify_rebuild: bool,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+    #[command(flatten)]
+    fetch: FetchArgs,
+    #[command(flatten)]
+    sign: SignArgs,
+    /// Name the builder in the signed statement of provenance, as those who judge it know it
+    #[arg(long, value_name = "URI", requires = "sign_keys", value_parser = uri, help_heading = "Signing")]
+    builder_id: Option<String>,
+    #[command(flatten)]
+    reports: ReportArgs,
+}
+
+/// What is told of the build, and to whom.
+#[derive(Args)]
+#[command(next_help_heading = "Reports")]
+struct ReportArgs {
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// Write what happens as it happens, a JSON object a line (docs/formats/events.md): to a file or pipe, to stdout with
+    /// `-`, or to an open descriptor with `fd:N`
+    #[arg(long, value_name = "FILE")]
+    events: Option<Target>,
+    /// Append a summary in Markdown, also of a build that failed; for $GITHUB_STEP_SUMMARY
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// Write a report in JUnit's XML, also of a build that failed
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// A build that came to its end.
+struct Built {
+    project: Project,
+    report: Report,
+}
+
+impl BuildArgs {
+    /// Builds, and tells what was made, what was cached and who signed it.
+    pub fn run(self) -> Result<()> {
+        let ReportArgs { json, events, summary, junit } = &self.reports;
+        if *json && matches!(events, Some(Target::Stdout)) {
+            return Err(events::Error::TwoOnStdout.into());
+        }
+        let log = events.as_ref().map(EventLog::open).transpose()?.map(Arc::new);
+        let recipe = self.project.recipe.display().to_string();
+        let (progress, record) = (Progress::new(), Record::new(&recipe));
+        let mut everyone = Everyone(vec![&progress, &record]);
+        everyone.0.extend(log.as_deref().map(|log| log as &dyn Observer));
+        let prebake = env!("CARGO_PKG_VERSION");
+        everyone.notice(Event::BuildStarted { schema: event::SCHEMA, prebake, recipe: &recipe });
+        let built = self.build(&everyone, log.clone());
+        match &built {
+            // Its warnings are shown below, where they point at lines.
+            Ok(built) => {
+                let mut told = Everyone(vec![&record]);
+                told.0.extend(log.as_deref().map(|log| log as &dyn Observer));
+                tell(&built.report, &told);
+            }
+            Err(error) => {
+                let (exit, error, hint) = (error.exit() as u8, error.chain(), error.hint());
+                everyone.notice(Event::BuildFailed { exit, error: &error, hint: hint.as_deref() });
+            }
+        }
+        let happened = record.finish();
+        if let Some(path) = summary {
+            summary::append(path, &happened, built.as_ref().ok())?;
+        }
+        if let Some(path) = junit {
+            junit::write(path, &happened)?;
+        }
+        let Built { project, report } = built?;
+        for warning in &report.warnings {
+            tell!("{warning}");
+        }
+        let current = self.output.join(&project.recipe.name).join(CURRENT);
+        let text = summary::for_people(&report, &project.lock_path, &current, self.private.as_deref());
+        match (json, events) {
+            (true, _) => say!("{:#}", as_json(&report, &current)),
+            // stdout is the events'.
+            (false, Some(Target::Stdout)) => tell!("{text}"),
+            (false, _) => say_part!("{text}"),
+        }
+        Ok(())
+    }
+
+    fn build(&self, observer: &dyn Observer, log: Option<Arc<EventLog>>) -> Result<Built> {
+        let (mut project, store) = self.project.open()?;
+        self.delivery.apply(&mut project.recipe);
+        let store = self.fetch.trusting(store);
+        let limits = Limits {
+            locked: self.locked,
+            offline: self.offline,
+            rebuild: self.verify_rebuild,
+            http: self.fetch.options(),
+        };
+        let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
+        let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
+        let destination = Destination { output: &self.output, private: self.private.as_deref() };
+        let work = build(&mut project, &store, destination, &self.layers, limits, signing, observer);
+        unfinished::on_interrupt(move || {
+            if let Some(log) = log {
+                log.notice(Event::BuildFailed { exit: 130, error: &["interrupted".into()], hint: None });
+            }
+        });
+        let report = block_on(work)?;
+        Ok(Built { project, report })
+    }
+}
+
+/// Tells the end of a build that was published.
+fn tell(report: &Report, observer: &dyn Observer) {
+    for Finding { message, place, hint, .. } in &report.warnings {
+        observer.notice(Event::Warning {
+            message,
+            file: place.as_ref().map(|place| place.source.name.as_str()),
+            line: place.as_ref().map(|place| place.line),
+            column: place.as_ref().map(|place| place.column),
+            hint: hint.as_deref(),
+        });
+    }
+    let Published { path, manifest, unchanged, .. } = &report.published;
+    let (build_id, path) = (manifest.build_id(), path.display().to_string());
+    observer.notice(Event::BuildDone { build_id: &build_id, path: &path, unchanged: *unchanged });
+}
+
+fn uri(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("it is not a URI such as https://ci.example/builders/1: {why}")),
+    }
+}
+
+fn as_json(report: &Report, current: &Path) -> serde_json::Value {
+    let steps: Vec<_> = report
+        .steps
+        .iter()
+        .map(|(step, outcome)| json!({"id": step.id, "key": step.key, "cached": outcome.cached, "sha256": outcome.object.sha256, "size": outcome.object.size}))
+        .collect();
+    json!({
+        "build_id": report.published.manifest.build_id(),
+        "path": report.published.path,
+        "current": current,
+        "unchanged": report.published.unchanged,
+        "release": report.lock.release,
+        "lock_moved": report.lock_moved,
+        "signers": report.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "fetched": report.fetched,
+        "memory": report.memory.iter().map(|(boot, needed)| (boot, needed.0)).collect::<BTreeMap<_, _>>(),
+        "steps": steps,
+    })
+}

@@ -1,0 +1,49 @@
+//! Which bundles a verb takes, and what the site knows of them.
+
+use std::path::Path;
+
+use clap::Args;
+
+use crate::base::error::Result;
+use crate::cli::signing::TrustArgs;
+use crate::tree::bundle::policy::Policy;
+pub use crate::tree::bundle::policy::Taken;
+use crate::tree::open::{self, Tree};
+
+/// Whom to believe about a tree or bundle.
+#[derive(Args)]
+pub struct DemandArgs {
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Take what nobody signed, or nobody of whom anything is known: whoever brought it is believed
+    #[arg(long, help_heading = "Trust")]
+    allow_unsigned: bool,
+    /// Take a bundle after the day on which it expires
+    #[arg(long, help_heading = "Trust")]
+    allow_expired: bool,
+}
+
+impl DemandArgs {
+    /// What holds for bundles here: the keys on the command line, and those that the site remembers, which lie in its store.
+    pub fn policy(&self, store: &Path) -> Result<Policy> {
+        Ok(Policy {
+            trust: self.trust.trust()?,
+            store: store.to_owned(),
+            allow_unsigned: self.allow_unsigned,
+            allow_expired: self.allow_expired,
+        })
+    }
+
+    /// Opens a tree in a directory, if it was signed by the keys on the command line, or need not be signed and is not; what
+    /// a site remembers is of bundles.
+    pub fn directory(&self, path: &Path) -> Result<Tree> {
+        let trust = self.trust.trust()?;
+        let may_be_unsigned = self.allow_unsigned && !path.join(open::SIGNATURE).exists();
+        Ok(Tree::believed(path, trust.as_ref().filter(|_| !may_be_unsigned))?)
+    }
+
+    /// Opens a bundle if it is to be believed.
+    pub fn open(&self, path: &Path, store: &Path) -> Result<Taken> {
+        Ok(self.policy(store)?.open(path)?)
+    }
+}

@@ -1,0 +1,263 @@
+//! `prebake serve`
+
+mod bundle;
+mod confine;
+mod guard;
+mod log;
+mod matchbox;
+mod netboot;
+mod storm;
+mod tls;
+
+pub use matchbox::with_double_dashes;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use self::log::serving;
+use super::project::runtime;
+use super::say;
+use crate::base::error::{Advice, Error, Result};
+use crate::serve::http::limits;
+use crate::serve::http::listen::{self, Listener};
+use crate::serve::http::server::Server;
+use crate::serve::machines::monitor::Monitor;
+use crate::serve::notice::Notices;
+use crate::serve::process::confine::Files;
+use crate::serve::process::service::{self, Manager, Spoken};
+use crate::serve::site::content::Content;
+use crate::store;
+
+/// Where the server listens unless told otherwise: as Matchbox.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+/// Boot machines from a published tree or a Matchbox data directory, over HTTP
+///
+/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST
+/// /report for machines that tell how far they are (GET /report lists them). A browser gets a page on / that shows every machine
+/// live; /status has the same as JSON, /metrics counters for Prometheus. When `current` is swapped to a new build, it is
+/// served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second
+/// one does not.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// A build, such as output/kubernetes/current, or a bundle, of which nothing is unpacked
+    #[arg(value_name = "TREE|BUNDLE")]
+    tree: Option<PathBuf>,
+    /// Where to listen; :8080 or 8080 is every address, port 0 takes a free one [env: MATCHBOX_ADDRESS] [default:
+    /// 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// Remember what was seen of machines in this file, so that a restarted server knows which are installed
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Machines that the tree does not know, or that have another network card by now: a file with `schema: 1` and `nodes:`
+    /// as in a recipe; edits count at once
+    #[arg(long, value_name = "FILE")]
+    nodes: Option<PathBuf>,
+    #[command(flatten)]
+    matchbox: matchbox::MatchboxArgs,
+    #[command(flatten)]
+    netboot: netboot::NetbootArgs,
+    #[command(flatten)]
+    tls: tls::TlsArgs,
+    #[command(flatten)]
+    bundle: bundle::BundleArgs,
+    #[command(flatten)]
+    storm: storm::StormArgs,
+    #[command(flatten)]
+    guard: guard::GuardArgs,
+    #[command(flatten)]
+    confine: confine::ConfineArgs,
+}
+
+impl ServeArgs {
+    /// Serves until SIGINT or SIGTERM.
+    pub fn run(self) -> Result<()> {
+        self.tls.check()?;
+        self.matchbox.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
+        let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
+        let address =
+            self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let scheme = if self.tls.is_only() { "https" } else { "http" };
+        let monitor = Arc::new(Monitor::open(self.state.clone())?);
+        let notices = self.notices(monitor.clone())?;
+        let mut files = Files::default();
+        if self.netboot.prints_dnsmasq() {
+            let content = self.content(notices, &mut files)?;
+            say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
+            return Ok(());
+        }
+        // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
+        // before the runtime starts its threads, which inherit what this one may do.
+        limits::allow_open_files();
+        let listeners = self.listeners(&address, &notices, &mut files)?;
+        let manager = Manager::from_env(|key| std::env::var_os(key));
+        let content = Arc::new(self.content(notices.clone(), &mut files)?);
+        if content.compares_files() {
+            tell!("the kernel cannot tell of edits here: every request looks at the times of all files");
+        }
+        let socket = cannot_listen(&address);
+        let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
+        let netboot =
+            http.map(|http| self.netboot.bind(scheme, http, &content.site())).transpose()?.flatten();
+        self.state.iter().for_each(|state| files.write(store::directory_of(state)));
+        self.guard.files(&mut files);
+        self.confine.apply(files)?;
+        // Its thread is one that inherits.
+        say::queue();
+        runtime()?.block_on(async {
+            let stopping = stop_on_signals()?;
+            let urls: Vec<String> =
+                listeners.iter().map(Listener::url).collect::<io::Result<_>>().map_err(&socket)?;
+            let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
+            let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
+            let proofs = self.storm.proofs(&content.site());
+            let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
+            let server = self.guard.apply(self.storm.apply(server));
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
+            let netboot = netboot.transpose().map_err(&socket)?;
+            // Last of what may be refused: whoever waits for these lines takes them for a server that answers.
+            urls.iter().for_each(|url| tell!("listening on {url}"));
+            let told = serving(&server.site());
+            tell!("{told}");
+            server.site().lack.iter().for_each(|lack| tell!("warning: {lack}"));
+            let (ended, end) = watch::channel(false);
+            let netboot = netboot.map(|netboot| tokio::spawn(netboot.run(end)));
+            let watch = tokio::spawn(keep_watch(monitor.clone()));
+            manager.ready(&told);
+            let (mut interrupted, mut is_whole) = (false, true);
+            let (mut netboot, lost) = (netboot, &mut is_whole);
+            let stop = async {
+                tokio::select! {
+                    told = stopping => interrupted = told.unwrap_or_default(),
+                    () = manager.stay_alive() => {}
+                    // Machines that start would hear nothing for ever, while all else looks healthy.
+                    () = end_of(&mut netboot) => *lost = false,
+                }
+                manager.stopping();
+                ended.send_replace(true);
+            };
+            server.run(stop).await;
+            if let Some(netboot) = netboot {
+                let _ = netboot.await;
+            }
+            watch.abort();
+            monitor.save()?;
+            match (is_whole, interrupted) {
+                (false, _) => Err(Error::from(Lost)),
+                (true, false) => Ok(()),
+                (true, true) => {
+                    say::flush();
+                    std::process::exit(INTERRUPTED)
+                }
+            }
+        })
+    }
+
+    fn content(&self, notices: Notices, files: &mut Files) -> Result<Content> {
+        let tree = self.tree.as_deref();
+        let tree = tree.map(|tree| Ok::<_, Error>((tree, self.bundle.opener(tree, files)?))).transpose()?;
+        self.matchbox.content(tree, self.nodes.as_deref(), self.guard.secrets(), notices, files)
+    }
+
+    /// Who is told of what happens: the log on stderr, and what watches over the machines.
+    fn notices(&self, monitor: Arc<Monitor>) -> Result<Notices> {
+        let tells = self.matchbox.tells()?;
+        Ok(Arc::new(move |notice| {
+            if let Some(line) = log::line(notice).filter(|_| tells(notice)) {
+                tell!("{line}");
+            }
+            monitor.see(notice);
+        }))
+    }
+
+    /// The sockets that a service manager handed over, and for what it handed over none, our own.
+    fn listeners(&self, address: &str, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut secure = None;
+        // First of all: what it handed over must not be taken for what is opened here.
+        for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
+            let listener = Listener::of(socket).map_err(cannot_listen(address))?;
+            match spoken {
+                Spoken::Http if !self.tls.is_only() => listeners.push(listener),
+                Spoken::Http | Spoken::Https => secure = Some(listener),
+            }
+        }
+        if listeners.is_empty() && !self.tls.is_only() {
+            listeners.push(Listener::bind(address)?);
+        }
+        listeners.extend(self.tls.listener(address, secure, notices, files)?);
+        Ok(listeners)
+    }
+}
+
+fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
+    |source| listen::Error::Listen { address: address.to_owned(), source }
+}
+
+/// Exit code of what was interrupted.
+const INTERRUPTED: i32 = 130;
+/// The pause after a fault of ours, so that one that lasts does not fill the log.
+const AFTER_A_FAULT: Duration = Duration::from_secs(1);
+
+/// DHCP and TFTP ended although nobody stopped them.
+#[derive(Debug, thiserror::Error)]
+#[error("DHCP and TFTP ended by a fault of prebake; the server ends, so that it is started anew as a whole")]
+struct Lost;
+
+impl Advice for Lost {
+    fn hint(&self) -> Option<String> {
+        Some("systemd does that by Restart=on-failure, as the shipped unit has it; please report what the log says".into())
+    }
+}
+
+/// Waits for the end of a task, for ever if there is none. A task that ended is taken away.
+async fn end_of(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        None => std::future::pending().await,
+        Some(running) => {
+            let _ = running.await;
+            *task = None;
+        }
+    }
+}
+
+/// Tells those who watch what changes and keeps the state file, for ever; goes on after a fault of ours, as machines boot
+/// without either.
+async fn keep_watch(monitor: Arc<Monitor>) {
+    loop {
+        let watching = monitor.clone();
+        let run = async move { watching.run(|error| tell!("{}", Error::from(error))).await };
+        let _ = tokio::spawn(run).await;
+        tokio::time::sleep(AFTER_A_FAULT).await;
+    }
+}
+
+/// Hears the first SIGINT or SIGTERM, and tells whether it was SIGINT. The second ends the process at once.
+fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
+    let watch = |kind| signal(kind).map_err(store::Error::io("watch signals of", "this process".as_ref()));
+    let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+    let (sender, stopping) = oneshot::channel();
+    tokio::spawn(async move {
+        let interrupted = tokio::select! {
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => false,
+        };
+        tell!("stopping once open transfers are done; a second signal ends them");
+        let _ = sender.send(interrupted);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        say::flush();
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(stopping)
+}

@@ -1,0 +1,278 @@
+//! Flatcar's release server: channels, boards, file names and their quirks.
+//!
+//! Layout: `https://CHANNEL.release.flatcar-linux.net/BOARD/VERSION/FILE`, with `current` beside the versions. The LTS
+//! channel has several streams at a time, `current-2024` and so on; here such a stream is the channel `lts-2024`.
+
+use crate::bake::recipe::{Version, VersionWish};
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::{Place, nearest};
+use crate::base::yaml::decode::Spanned;
+use crate::source::http;
+
+/// What all release hosts end in; the channel stands before it.
+pub const RELEASE_HOST: &str = ".release.flatcar-linux.net";
+/// Where the public key file lies.
+pub const WEBSITE_HOST: &str = "www.flatcar.org";
+/// The public key file. It is not trusted for where it comes from, but for holding the pinned primary key.
+pub const KEY_URL: &str = "https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc";
+/// The channels there are; `lts` is also the newest of its streams.
+pub const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
+
+/// What stands before the year in the name of an LTS stream.
+const LTS_STREAM: &str = "lts-";
+/// The directory of a channel's newest version.
+pub const CURRENT: &str = "current";
+
+/// The stock PXE kernel.
+pub const KERNEL: &str = "flatcar_production_pxe.vmlinuz";
+/// The stock PXE initrd.
+pub const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
+/// The stock disk image.
+pub const DISK: &str = "flatcar_production_image.bin.bz2";
+/// Names the version.
+pub const VERSION_TXT: &str = "version.txt";
+
+/// Why a release cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such channel.
+    #[error("{}there is no Flatcar channel `{channel}`", place.as_ref().map_or(String::new(), |place| format!("{place}: ")))]
+    UnknownChannel {
+        /// As it was named.
+        channel: String,
+        /// Where, if in a file.
+        place: Option<Place>,
+    },
+    /// The server has no such file.
+    #[error("there is no Flatcar release {version} in channel {channel} for {board}")]
+    UnknownRelease {
+        /// Channel.
+        channel: String,
+        /// Version or `current`.
+        version: String,
+        /// Board.
+        board: &'static str,
+        /// What the server said.
+        source: http::Error,
+    },
+    /// The release is there, and a file of it is not.
+    #[error("Flatcar {version} is there in channel {channel} for {board}, but without {file}")]
+    Incomplete {
+        /// Channel.
+        channel: String,
+        /// Version.
+        version: String,
+        /// Board.
+        board: &'static str,
+        /// The file.
+        file: String,
+        /// The version that was locked before, if it was another one.
+        before: Option<String>,
+        /// What the server said.
+        source: http::Error,
+    },
+    /// `version.txt` says something else than its directory.
+    #[error("{url} does not name the release: {why}")]
+    BadVersion {
+        /// Canonical URL.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::UnknownRelease
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::UnknownChannel { channel, .. } => match nearest(channel, CHANNELS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("channels: {}, and LTS streams such as lts-2024", CHANNELS.join(", ")),
+            },
+            Error::UnknownRelease { .. } => {
+                "check `release:` in the recipe; `version: latest` takes what the channel names as current"
+                    .into()
+            }
+            Error::Incomplete { before, .. } => {
+                let earlier = match before {
+                    Some(version) => format!("`version: {version}`, which was locked before"),
+                    None => "the release before it (`version: X.Y.Z`)".into(),
+                };
+                return Some(format!(
+                    "its publication, or the mirror's copy, is not complete: pin {earlier}, or try again later (flatcar.org/releases lists them)"
+                ));
+            }
+            Error::BadVersion { .. } => "the mirror is incomplete or mixed up; try another one".into(),
+        })
+    }
+}
+
+/// One channel's and board's releases.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Channel, or LTS stream.
+    pub channel: String,
+    /// Architecture.
+    pub arch: Arch,
+}
+
+impl Board {
+    /// The board of a recipe's channel.
+    pub fn new(channel: &Spanned<String>, arch: Arch) -> Result<Self, Error> {
+        let unknown =
+            || Error::UnknownChannel { channel: channel.value.clone(), place: Some(channel.place.clone()) };
+        Board::of(&channel.value, arch).ok_or_else(unknown)
+    }
+
+    /// The board of a channel or LTS stream, if there is one of that name.
+    pub fn of(channel: &str, arch: Arch) -> Option<Self> {
+        let is_year = |year: &str| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit());
+        let is_known = CHANNELS.contains(&channel) || channel.strip_prefix(LTS_STREAM).is_some_and(is_year);
+        is_known.then(|| Board { channel: channel.to_owned(), arch })
+    }
+
+    /// Canonical URL of a file of a version (or of `current`).
+    pub fn url(&self, version: &str, file: &str) -> String {
+        let (channel, version) = match self.channel.strip_prefix(LTS_STREAM) {
+            Some(year) if version == CURRENT => ("lts", format!("{CURRENT}-{year}")),
+            Some(_) => ("lts", version.to_owned()),
+            None => (self.channel.as_str(), version.to_owned()),
+        };
+        format!("https://{channel}{RELEASE_HOST}/{}/{version}/{file}", self.arch.board())
+    }
+
+    /// Canonical URLs where a file's detached signature may be, in order. The PXE kernel is the disk image's kernel
+    /// under another name, and for some releases only the latter's signature was published.
+    pub fn signature_urls(&self, version: &str, file: &str) -> Vec<String> {
+        let names: &[&str] = match file {
+            KERNEL => &[KERNEL, "flatcar_production_image.vmlinuz"],
+            _ => &[file],
+        };
+        names.iter().map(|name| self.url(version, &format!("{name}.sig"))).collect()
+    }
+
+    /// The version that a wish means: itself, or what `current/version.txt` says. That text is not trusted: the files
+    /// of the version it names are verified one by one.
+    pub async fn resolve(
+        &self,
+        wish: &VersionWish,
+        http: &http::Http<'_>,
+    ) -> Result<Version, crate::base::error::Error> {
+        let VersionWish::Latest = wish else {
+            let VersionWish::Exactly(version) = wish else { unreachable!("two variants") };
+            return Ok(*version);
+        };
+        let url = self.url(CURRENT, VERSION_TXT);
+        let (bytes, asked) = http.text(&url).await.map_err(|e| self.missing(CURRENT, e))?;
+        Ok(parse_version_txt(&asked.to_string(), &bytes)?)
+    }
+
+    /// The same, for a file that a release ought to have: looks whether it is the release that is missing, or the file.
+    /// `before` is the version that was locked.
+    pub async fn missing_file(
+        &self,
+        version: &str,
+        before: Option<&str>,
+        http: &http::Http<'_>,
+        error: http::Error,
+    ) -> crate::base::error::Error {
+        let signature = format!("{VERSION_TXT}.sig");
+        let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
+        let Some(mut file) = file.map(str::to_owned) else { return self.missing(version, error) };
+        // Signatures are asked for first; mostly the file itself is not there either.
+        if let Some(signed) = file.strip_suffix(".sig") {
+            let url = self.url(version, signed);
+            let ask = async |url: &str, _: &mut http::Patience| {
+                http.get_part(url, None, http::Part { range: 0..1, validator: None }).await.map(drop)
+            };
+            if http.each(&url, &http.tells(&url), ask).await.is_err_and(|error| error.is_missing()) {
+                file = signed.to_owned();
+            }
+        }
+        match http.small(&self.url(version, &signature)).await {
+            Ok(_) => Error::Incomplete {
+                channel: self.channel.clone(),
+                version: version.into(),
+                board: self.arch.board(),
+                file,
+                before: before.filter(|before| *before != version).map(str::to_owned),
+                source: error,
+            }
+            .into(),
+            Err(_) => self.missing(version, error),
+        }
+    }
+
+    /// Says of a missing file that the release is unknown; other failures stay what they are.
+    pub fn missing(&self, version: &str, error: http::Error) -> crate::base::error::Error {
+        match error.is_missing() {
+            true => Error::UnknownRelease {
+                channel: self.channel.clone(),
+                version: version.into(),
+                board: self.arch.board(),
+                source: error,
+            }
+            .into(),
+            false => error.into(),
+        }
+    }
+}
+
+/// Reads `FLATCAR_VERSION=` out of a `version.txt` (shell assignments, some quoted).
+pub fn parse_version_txt(url: &str, bytes: &[u8]) -> Result<Version, Error> {
+    let bad = |why: String| Error::BadVersion { url: url.into(), why };
+    let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text".into()))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("FLATCAR_VERSION="));
+    let value = value.ok_or_else(|| bad("it has no line FLATCAR_VERSION=".into()))?;
+    unquoted(value).parse().map_err(bad)
+}
+
+/// A value of `version.txt`, some of which have double quotes.
+pub(crate) fn unquoted(value: &str) -> &str {
+    value.trim().trim_matches('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_txt_is_read_as_the_installer_reads_it() {
+        let text = b"FLATCAR_BUILD=4593\nFLATCAR_VERSION=4593.2.5\nFLATCAR_BUILD_ID=\"2026-08-10-1200\"\n";
+        assert_eq!(parse_version_txt("u", text).unwrap().to_string(), "4593.2.5");
+        assert!(parse_version_txt("u", b"<html>not found</html>").is_err());
+    }
+
+    #[test]
+    fn an_lts_stream_has_a_current_of_its_own_and_shares_the_channels_versions() {
+        let board = Board::of("lts-2024", Arch::Arm64).unwrap();
+        let base = "https://lts.release.flatcar-linux.net/arm64-usr";
+        assert_eq!(board.url(CURRENT, VERSION_TXT), format!("{base}/current-2024/version.txt"));
+        assert_eq!(board.url("4081.3.10", VERSION_TXT), format!("{base}/4081.3.10/version.txt"));
+        assert_eq!(
+            Board::of("lts", Arch::Arm64).unwrap().url(CURRENT, VERSION_TXT),
+            format!("{base}/current/version.txt")
+        );
+        for bad in ["lts-24", "lts-", "lts-2024/..", "stable-2024", ""] {
+            assert!(Board::of(bad, Arch::Amd64).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_pxe_kernel_may_be_signed_under_the_images_name() {
+        let board = Board { channel: "stable".into(), arch: Arch::Amd64 };
+        let urls = board.signature_urls("4593.2.5", KERNEL);
+        let base = "https://stable.release.flatcar-linux.net/amd64-usr/4593.2.5";
+        assert_eq!(
+            urls,
+            [
+                format!("{base}/flatcar_production_pxe.vmlinuz.sig"),
+                format!("{base}/flatcar_production_image.vmlinuz.sig")
+            ]
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! A Flatcar release as a validation target. Which spec it reads is in `quirks`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::flatcar::quirks;
+pub(crate) use crate::ignition::spec::Spec;
+
+/// A Flatcar release as a validation target: a version, or a channel as it stands today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    name: String,
+    major: u32,
+}
+
+impl Release {
+    /// Its major version, which decides what a release can.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The newest stable spec that the release's Ignition reads; nothing for releases before Ignition 2.
+    pub fn spec(&self) -> Option<Spec> {
+        quirks::newest_spec(self.major)
+    }
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let major = match name {
+            "alpha" => 4790,
+            "beta" => 4669,
+            "stable" => 4593,
+            "lts" => 4081,
+            version => {
+                let major = version.split('.').next().and_then(|major| major.parse().ok());
+                let numbers = version.split('.').all(|part| part.parse::<u32>().is_ok());
+                let expected = "a version such as 4593.2.5, or alpha, beta, stable, lts";
+                major.filter(|_| numbers).ok_or_else(|| format!("`{version}` is not {expected}"))?
+            }
+        };
+        Ok(Release { name: name.to_owned(), major })
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_number_decides_the_spec() {
+        let spec = |name: &str| name.parse::<Release>().unwrap().spec();
+        assert_eq!(spec("stable"), Some(Spec::V3_5));
+        assert_eq!(spec("lts"), Some(Spec::V3_4));
+        assert_eq!(spec("3510.3.1"), Some(Spec::V3_3));
+        assert_eq!(spec("3139.2.0"), None);
+        assert!("4593.x".parse::<Release>().is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! cpio in the `newc` format: what the Linux kernel unpacks as an initramfs.
+//!
+//! Owns the layout of one plain archive, writing and reading it, and the compressions around it. Leaves to others what is
+//! put in (`run`) and how archives are joined (`initrd`). The rules follow `Documentation/driver-api/early-userspace/buffer-format.rst` and
+//! `init/initramfs.c` of Linux: an uncompressed archive starts at a multiple of four bytes, a directory comes before
+//! what lies in it (a file without its parents is silently dropped), and later archives win.
+
+mod compression;
+mod read;
+mod write;
+
+use std::io;
+
+use crate::base::error::{Advice, Exit};
+
+pub use compression::{Compression, xz_check};
+pub use read::{Limits, Listing, Member, Reader, Seekable, Skip, Streamed, list};
+pub use write::{length, write};
+
+/// Enters step keys; raised when the bytes for the same tree change.
+pub const REVISION: u32 = 2;
+/// Bytes of a header, before the name.
+const HEADER: u64 = 110;
+/// The name that ends an archive.
+const TRAILER: &str = "TRAILER!!!";
+
+/// The format that the kernel reads, without and with checksums (which it ignores).
+pub const MAGICS: [&[u8]; 2] = [b"070701", b"070702"];
+
+const TYPE_MASK: u32 = 0o170000;
+const TYPE_DIR: u32 = 0o040000;
+const TYPE_FILE: u32 = 0o100000;
+const TYPE_SYMLINK: u32 = 0o120000;
+
+/// Why an archive cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// newc has 32 bits for a size.
+    #[error("`{path}` has {size} bytes; a file in a cpio archive must be smaller than 4 GiB")]
+    TooBig {
+        /// Inside the tree.
+        path: String,
+        /// In bytes.
+        size: u64,
+    },
+    /// newc has 32 bits for a time.
+    #[error("the time {0} does not fit into a cpio archive, which ends in 2106")]
+    Epoch(u64),
+    /// A file with the name that ends an archive.
+    #[error("`{TRAILER}` ends a cpio archive and cannot be the name of a file in it")]
+    Trailer,
+    /// A file could not be read or the archive not be written.
+    #[error("cannot write `{path}` into the cpio archive")]
+    Write {
+        /// Inside the tree.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Not a cpio archive, or a damaged one.
+    #[error("{subject} is not an intact cpio archive at byte {offset}")]
+    Damaged {
+        /// The file.
+        subject: String,
+        /// Of the member in question, from the start of the archive.
+        offset: u64,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A limit of [`Limits`].
+    #[error("{subject}: {what} of the member at byte {offset} exceeds the limit of {limit}")]
+    Limit {
+        /// The file.
+        subject: String,
+        /// Of the member in question, from the start of the archive.
+        offset: u64,
+        /// What is too much.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::TooBig { .. } | Error::Trailer => Exit::Config,
+            Error::Damaged { .. } | Error::Limit { .. } => Exit::Integrity,
+            Error::Epoch(_) | Error::Write { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::TooBig { .. } => Some("let Ignition fetch it over HTTP, or split it".into()),
+            Error::Epoch(_) => Some("check SOURCE_DATE_EPOCH".into()),
+            _ => None,
+        }
+    }
+}
+
+fn padded(length: u64) -> u64 {
+    length.next_multiple_of(4)
+}

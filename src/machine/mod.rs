@@ -1,0 +1,6 @@
+//! Machines and where they stand: nodes, MAC addresses, networks, firmware, what a DHCP server is told.
+
+pub mod dhcp;
+pub mod firmware;
+pub mod network;
+pub mod node;

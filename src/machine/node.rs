@@ -1,0 +1,442 @@
+//! Nodes: machines that are known by name, in a recipe or in an inventory that a site adds to what was built.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::network::Cidr;
+use crate::bake::recipe::Recipe;
+use crate::bake::recipe::decode::{Reader, another_kind};
+use crate::base::arch::Arch;
+use crate::base::finding::{Finding, Findings, Source};
+use crate::base::yaml::decode::{Decoder, Fields, Spanned};
+use crate::base::yaml::kinds::Kind;
+use crate::base::yaml::{self, Node as Yaml};
+use crate::flatcar::memory::Bytes;
+use crate::machine::firmware::NO_UUIDS;
+use crate::store;
+
+/// A machine that is known by name.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name, and the name of its Matchbox group.
+    pub name: Spanned<String>,
+    /// What selects it.
+    pub mac: Option<Spanned<Mac>>,
+    /// Its SMBIOS UUID, lower case as iPXE sends it.
+    pub uuid: Option<Spanned<String>>,
+    /// The profile it boots.
+    pub profile: Spanned<String>,
+    /// What its processor is.
+    pub arch: Arch,
+    /// How much memory it has, where that is known.
+    pub memory: Option<Spanned<Bytes>>,
+    /// Its address: DHCP servers give it, templates get it as metadata.
+    pub ip: Option<Spanned<Cidr>>,
+    /// Ignition layers of its own, on top of the profile's.
+    pub ignition: Vec<Spanned<PathBuf>>,
+    /// Layers with secrets of its own, on top of the profile's.
+    pub private: Vec<Spanned<PathBuf>>,
+}
+
+/// An Ethernet address, lower case with colons as Matchbox compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac([u8; 6]);
+
+/// Reads an inventory: a file with `schema` and `nodes` as in a recipe, for machines that nobody knew of when the tree was
+/// built. They boot profiles as they are: layers of their own would have to be built.
+///
+/// # Errors
+/// Every finding in it at once, or that it cannot be read.
+pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
+    let name = path.display().to_string();
+    let unreadable = |error| Finding::error(format!("cannot read the inventory {name}: {error}"));
+    let bytes = store::read_at_most(path, crate::bake::recipe::MAX_TEXT).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|_| crate::bake::recipe::not_text(&name))?;
+    parse_inventory(&Source::new(name, text), archs)
+}
+
+/// The same of a text that is in memory already.
+pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
+    let root = yaml::merge::parse(source)?;
+    another_kind(&root, source, Kind::Inventory)?;
+    let decoder = Decoder::new(source);
+    let reader = Reader { decoder: &decoder, directory: Path::new("") };
+    let nodes = {
+        let fields = decoder.fields(&root, "the inventory");
+        fields.allow_holders();
+        reader.check_schema(&fields);
+        fields.need("nodes").map(|node| reader.nodes(node, archs)).unwrap_or_default()
+    };
+    reader.check_unique(&nodes);
+    for layer in nodes.iter().flat_map(|node| node.ignition.iter().chain(&node.private)) {
+        let finding = Finding::error("an inventory adds machines, not layers: those must be built");
+        let finding = finding.at(layer.place.clone());
+        decoder.push(
+            finding.hint("put the node into the recipe, or its layers into a profile, and build again"),
+        );
+    }
+    decoder.finish(nodes)
+}
+
+impl Reader<'_> {
+    pub(crate) fn nodes(&self, node: &Yaml, archs: &[Arch]) -> Vec<Node> {
+        self.decoder.items(node, "`nodes`").iter().filter_map(|node| self.node(node, archs)).collect()
+    }
+
+    fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
+        let fields = self.decoder.fields(node, "a node");
+        let name = fields.need("name").map(|n| self.name(n, "a node's name"));
+        let profile =
+            fields.need("profile").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
+        let mac = fields.get("mac").and_then(|n| self.mac(n));
+        let uuid = fields.get("uuid").and_then(|n| self.uuid(n));
+        let selected = fields.get("mac").is_some() || fields.get("uuid").is_some();
+        let node = Node {
+            mac,
+            uuid,
+            ip: fields.get("ip").and_then(|n| self.ip(n)),
+            ignition: self.layers(&fields),
+            private: self.paths(fields.get("private"), "`private`"),
+            name: name?,
+            profile: profile?,
+            arch: self.arch_of(node, &fields, archs),
+            memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
+        };
+        if !selected {
+            let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
+            self.decoder.push(Finding::error(text).at(node.name.place.clone()));
+        }
+        Some(node)
+    }
+
+    /// What a machine is known by does not say what its processor is, so a node says it where the recipe has several.
+    fn arch_of(&self, node: &Yaml, fields: &Fields<'_>, archs: &[Arch]) -> Arch {
+        let listed = || archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(" and ");
+        match (fields.get("arch"), archs) {
+            (Some(given), _) => {
+                let arch = self.decoder.parsed(given);
+                if let Some(arch) = arch.filter(|arch| !archs.contains(arch)) {
+                    self.decoder
+                        .error(given, format!("the recipe's release is for {}, not {arch}", listed()));
+                }
+                arch.unwrap_or(Arch::Amd64)
+            }
+            (None, [only]) => *only,
+            (None, _) => {
+                self.decoder
+                    .error(node, format!("this node needs an `arch`: the release is for {}", listed()));
+                Arch::Amd64
+            }
+        }
+    }
+
+    /// An address that one card can have.
+    fn mac(&self, node: &Yaml) -> Option<Spanned<Mac>> {
+        let mac: Mac = self.decoder.parsed(node)?;
+        if let Some(why) = mac.nobodys() {
+            self.decoder.push(
+                Finding::error(format!("{mac} is the address of no card: {why}"))
+                    .at(self.decoder.spanned(node, ()).place)
+                    .hint("take the address that is printed on the card, or that the switch or the firmware shows"),
+            );
+        }
+        Some(self.decoder.spanned(node, mac))
+    }
+
+    /// An address that one machine can have.
+    fn ip(&self, node: &Yaml) -> Option<Spanned<Cidr>> {
+        let ip: Cidr = self.decoder.parsed(node)?;
+        if let Some(why) = ip.nobodys() {
+            self.decoder.error(node, format!("{ip} is the address of no machine: {why}"));
+        }
+        Some(self.decoder.spanned(node, ip))
+    }
+
+    /// iPXE sends UUIDs in lower case and Matchbox compares text.
+    fn uuid(&self, node: &Yaml) -> Option<Spanned<String>> {
+        let text = self.decoder.string(node)?.to_lowercase();
+        let groups: Vec<usize> = text.split('-').map(str::len).collect();
+        let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if groups != [8, 4, 4, 4, 12] || !hex {
+            self.decoder.error(node, format!("`{text}` is not a UUID"));
+        }
+        if NO_UUIDS.contains(&text.as_str()) {
+            let why = "is the UUID of no machine: boards whose maker gave them none say it";
+            self.decoder.error(node, format!("{text} {why}"));
+        }
+        Some(self.decoder.spanned(node, text))
+    }
+
+    /// What is wrong with a recipe's nodes beside what each says of itself.
+    pub(crate) fn check_nodes(&self, recipe: &Recipe) {
+        self.check_unique(&recipe.nodes);
+        for node in &recipe.nodes {
+            let name = node.name.value.as_str();
+            let taken = recipe.release.archs.iter().any(|arch| recipe.default_name(*arch) == name);
+            if taken && recipe.default_profile.is_some() {
+                let text = format!("a node cannot be called `{name}` beside a `default_profile`");
+                let finding = Finding::error(text).at(node.name.place.clone());
+                self.decoder.push(finding.hint(format!("both would be the group `{name}`")));
+            }
+            self.known_profile(recipe, &node.profile);
+        }
+    }
+
+    /// Each name, MAC, UUID and address once: machines are told apart by them.
+    fn check_unique(&self, nodes: &[Node]) {
+        let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
+        let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
+        let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
+        let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
+        for node in nodes {
+            let name = node.name.value.as_str();
+            if let Some(first) = names.insert(name, node) {
+                let finding =
+                    Finding::error(format!("node `{name}` is listed twice")).at(node.name.place.clone());
+                self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
+            }
+            let same = |first: &Node, what: String| {
+                Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))
+            };
+            if let Some(mac) = &node.mac
+                && let Some(first) = macs.insert(mac.value, node)
+            {
+                let finding = same(first, format!("MAC address {}", mac.value)).at(mac.place.clone());
+                let place = first.mac.as_ref().unwrap_or(mac).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
+            }
+            if let Some(uuid) = &node.uuid
+                && let Some(first) = uuids.insert(&uuid.value, node)
+            {
+                let finding = same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone());
+                let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
+            }
+            if let Some(ip) = &node.ip
+                && let Some(first) = addresses.insert(ip.value.address, node)
+            {
+                let finding = same(first, format!("address {}", ip.value.address)).at(ip.place.clone());
+                let place = first.ip.as_ref().unwrap_or(ip).place.clone();
+                self.decoder.push(finding.related(place, "first given here"));
+            }
+        }
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+
+    /// Twelve hex digits as firmware, switches and labels print them: `52:54:00:aa:bb:01`, `52-54-00-aa-bb-01`,
+    /// `5254.00aa.bb01` (Cisco), `5254-00aa-bb01` (Huawei), `525400-aabb01` (HP), `525400aabb01`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not a MAC address such as 52:54:00:00:00:01");
+        let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
+        let groups: Vec<&str> =
+            separator.map_or_else(|| vec![text], |separator| text.split(separator).collect());
+        let width = 12 / groups.len();
+        let digits = groups.concat();
+        let alike = groups.iter().all(|group| group.len() == width) && digits.len() == 12;
+        if !alike || !matches!(width, 2 | 4 | 6 | 12) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(bad());
+        }
+        let mut bytes = [0; 6];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
+        }
+        Ok(Mac(bytes))
+    }
+}
+
+impl From<[u8; 6]> for Mac {
+    fn from(octets: [u8; 6]) -> Self {
+        Mac(octets)
+    }
+}
+
+impl Mac {
+    /// Its bytes, as packets have them.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
+    /// Why no card has this address, by IEEE 802: machines could never be known by it.
+    pub fn nobodys(self) -> Option<&'static str> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0] => Some("all zeros stand for an address that is not known"),
+            [255, 255, 255, 255, 255, 255] => Some("all machines listen to it"),
+            [first, ..] if first & 1 == 1 => Some("an odd first pair makes it the address of a group"),
+            _ => None,
+        }
+    }
+
+    /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
+    pub fn hyphened(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        f.write_str(&pairs.join(":"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(nodes: &str) -> Result<Vec<Node>, Vec<String>> {
+        let text = format!("schema: 1\nnodes:\n{nodes}");
+        parse_inventory(&Source::new("nodes.yaml", text), &[Arch::Amd64]).map_err(|Findings(findings)| {
+            let line = |f: &Finding| f.place.as_ref().map_or(0, |place| place.line);
+            findings.iter().map(|finding| format!("{}: {}", line(finding), finding.message)).collect()
+        })
+    }
+
+    #[test]
+    fn an_inventory_lists_nodes_as_a_recipe_does() {
+        let nodes =
+            read("  - {name: a, mac: 52-54-00-00-00-01, profile: worker, ip: 10.0.0.1/24}\n").unwrap();
+        assert_eq!(nodes[0].mac.as_ref().unwrap().to_string(), "52:54:00:00:00:01");
+        assert_eq!(nodes[0].profile.value, "worker");
+    }
+
+    /// Issue 14, A20: what switches and labels print, whatever YAML would take it for.
+    #[test]
+    fn mac_addresses_are_taken_as_they_are_printed() {
+        for text in [
+            "52:54:00:aa:bb:01",
+            "'52:54:00:aa:bb:01'",
+            "52-54-00-AA-BB-01",
+            "5254.00aa.bb01",
+            "\"5254.00AA.BB01\"",
+            "5254-00aa-bb01",
+            "5254:00aa:bb01",
+            "525400-aabb01",
+            "525400aabb01",
+            "'525400AABB01'",
+        ] {
+            let nodes = read(&format!("  - {{name: a, mac: {text}, profile: w}}\n")).unwrap();
+            assert_eq!(nodes[0].mac.as_ref().unwrap().to_string(), "52:54:00:aa:bb:01", "{text}");
+        }
+        // An integer, a float, an octal number, an exponent and base 60 in YAML 1.1.
+        for (text, mac) in [
+            ("525400123401", "52:54:00:12:34:01"),
+            ("001122334454", "00:11:22:33:44:54"),
+            ("52e400123401", "52:e4:00:12:34:01"),
+            ("5254.0012", ""),
+            ("10:20:30:40:50:10", "10:20:30:40:50:10"),
+            ("5254.0012.3401", "52:54:00:12:34:01"),
+        ] {
+            let nodes = read(&format!("  - {{name: a, mac: {text}, profile: w}}\n"));
+            let got = nodes.ok().and_then(|nodes| nodes[0].mac.as_ref().map(|mac| mac.to_string()));
+            assert_eq!(got.unwrap_or_default(), mac, "{text}");
+        }
+        for text in [
+            "52:54:00:aa:bb",
+            "52:54:00:aa:bb:011",
+            "5254.00aa:bb01",
+            "52540.0aabb01",
+            "0x525400aabb",
+            "5254 00aa bb01",
+            "52:54:00:aa:bb:0g",
+            "525400aabb0",
+            ":::::",
+            "52::54:00:aa:bb:01",
+        ] {
+            assert!(text.parse::<Mac>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_machine_can_have_is_refused_with_the_reason() {
+        for (mac, why) in [
+            ("00:00:00:00:00:00", "all zeros"),
+            ("ff-ff-ff-ff-ff-ff", "all machines"),
+            ("0100.5e00.0001", "of a group"),
+            ("53:54:00:00:00:01", "odd first pair"),
+        ] {
+            let said = read(&format!("  - {{name: a, mac: '{mac}', profile: w}}\n")).err().unwrap();
+            assert!(said[0].starts_with("3: ") && said[0].contains(why), "{said:?}");
+        }
+        for (ip, why) in [
+            ("10.0.0.0/24", "names the network 10.0.0.0/24"),
+            ("10.0.0.255/24", "listen to it"),
+            ("10.1.255.255/15", "listen to it"),
+            ("255.255.255.255/32", "listen to it"),
+            ("0.0.0.0/24", "not known"),
+            ("127.0.0.1/8", "calls itself"),
+            ("224.0.0.1/24", "of a group"),
+            ("10.0.0.1/0", "prefix length of 0"),
+            ("::/64", "not known"),
+            ("ff02::1/64", "of a group"),
+            ("::1/128", "calls itself"),
+        ] {
+            let said = read(&format!("  - {{name: a, mac: '52:54:00:00:00:01', profile: w, ip: '{ip}'}}\n"))
+                .err()
+                .unwrap();
+            assert!(said[0].starts_with("3: ") && said[0].contains(why), "{ip}: {said:?}");
+        }
+        for ip in ["10.0.0.0/31", "10.0.0.1/31", "10.0.0.1/32", "10.0.0.255/23", "10.0.1.0/23", "fd00::1/64"]
+        {
+            assert!(
+                read(&format!("  - {{name: a, mac: '52:54:00:00:00:01', profile: w, ip: '{ip}'}}\n")).is_ok(),
+                "{ip}"
+            );
+        }
+    }
+
+    /// ux 1.9: two nodes with one address were built without a word.
+    #[test]
+    fn two_nodes_with_one_address_are_refused_at_the_second() {
+        let nodes = "  - {name: a, mac: '52:54:00:00:00:01', profile: w, ip: 10.0.0.5/24}
+  - {name: b, mac: '52:54:00:00:00:02', profile: w, ip: 10.0.0.5/16}
+  - {name: c, uuid: 01234567-89ab-cdef-0123-456789abcdef, profile: w, ip: 'fd00::0:5/64'}
+  - {name: d, uuid: 01234567-89ab-cdef-0123-456789abcdee, profile: w, ip: 'fd00:0::5/64'}
+";
+        assert_eq!(
+            read(nodes).err().unwrap(),
+            [
+                "4: nodes `a` and `b` have the same address 10.0.0.5",
+                "6: nodes `c` and `d` have the same address fd00::5"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_no_file_name_for_its_length_is_refused_where_it_stands() {
+        let said =
+            read(&format!("  - {{name: {}, mac: '52:54:00:00:00:01', profile: w}}\n", "n".repeat(300)));
+        assert_eq!(said.err().unwrap(), ["3: a node's name has 300 characters; 100 are the most"]);
+    }
+
+    #[test]
+    fn nodes_share_parts_by_anchors() {
+        let nodes = read("  - &a {name: a, mac: '52:54:00:00:00:01', profile: w, memory: 4GiB}\n  - {<<: *a, name: b, mac: '52:54:00:00:00:02'}\n").unwrap();
+        assert_eq!((nodes[1].name.value.as_str(), nodes[1].profile.value.as_str()), ("b", "w"));
+        assert!(nodes[1].memory.is_some());
+    }
+
+    #[test]
+    fn every_fault_of_an_inventory_is_told_at_once() {
+        let flaws = "  - {name: a, profile: w}
+  - {name: b, mac: '52:54:00:00:00:01', profile: w, ignition: [b.bu]}
+  - {name: b, mac: '52:54:00:00:00:01', profile: w, rack: r1}
+";
+        assert_eq!(
+            read(flaws).err().unwrap(),
+            [
+                "3: node `a` needs a `mac` or a `uuid` to be known by",
+                "4: an inventory adds machines, not layers: those must be built",
+                "5: node `b` is listed twice",
+                "5: nodes `b` and `b` have the same MAC address 52:54:00:00:00:01",
+                "5: unknown key `rack` in a node",
+            ]
+        );
+    }
+}

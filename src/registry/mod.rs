@@ -1,0 +1,4 @@
+//! Names and documents of OCI registries; nothing that connects.
+
+pub mod document;
+pub mod reference;

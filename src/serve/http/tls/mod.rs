@@ -1,0 +1,294 @@
+//! HTTPS: who the server says that it is, and the handshake.
+//!
+//! Certificates come from files, or from an authority that lies beside the server ([`authority`]). Either is looked at again
+//! while the server runs, at most once a second and only when somebody connects: what was replaced is taken for the next
+//! connection, what cannot be used is told once and the old one stays.
+
+pub mod authority;
+
+use std::fs;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::ready;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig, crypto};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use self::authority::Authority;
+use crate::base::clock;
+use crate::base::error::{Advice, Exit};
+use crate::serve::notice::{Notice, Notices};
+
+/// A client that has not shaken hands by then is cut off.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What rustls holds for a client that does not read, in bytes: two records.
+const BUFFER: usize = 32 << 10;
+/// How often the certificate is looked at again, at most.
+const LOOK: Duration = Duration::from_secs(1);
+/// Longest certificate or key file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// What is spoken behind the handshake, best first (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Why a server cannot speak HTTPS.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{} cannot be used: {why}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Certificate and key are not a pair.
+    #[error("the key {} does not belong to the certificate {}", key.display(), certificate.display())]
+    Strangers {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What rustls says.
+        source: rustls::Error,
+    },
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate for {}", names.join(", "))]
+    Issue {
+        /// For whom.
+        names: Vec<String>,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nobody said what the server is called.
+    #[error("a certificate needs a name, and {address} is every address of this machine")]
+    Nameless {
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// A generated authority cannot be written.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Nameless { .. } => Exit::Usage,
+            Error::Unfit { .. } | Error::Strangers { .. } => Exit::Trust,
+            Error::Store(error) => error.exit(),
+            Error::Read { .. } | Error::Issue { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Nameless { .. } => {
+                Some("say with --tls-name under which names and addresses machines reach it".into())
+            }
+            Error::Strangers { .. } => Some("name the two files that were made together".into()),
+            Error::Store(error) => error.hint(),
+            Error::Read { .. } | Error::Unfit { .. } | Error::Issue { .. } => None,
+        }
+    }
+}
+
+/// Where the certificate comes from.
+pub enum Identity {
+    /// From files in PEM: the certificate with those of its issuers behind it, and its key.
+    Files {
+        /// The chain, the server's own first.
+        certificate: PathBuf,
+        /// PKCS #8, PKCS #1 or SEC 1.
+        key: PathBuf,
+    },
+    /// From an authority that this process holds.
+    Issued {
+        /// Who issues it.
+        authority: Box<Authority>,
+        /// DNS names and IP addresses.
+        names: Vec<String>,
+    },
+}
+
+/// A certificate in use.
+struct Current {
+    config: Arc<ServerConfig>,
+    /// What the identity looked like when it was last read, fit for use or not.
+    seen: Seen,
+    looked: Instant,
+}
+
+/// What tells whether a certificate must be got anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Inode, size and time of both files; nothing of a file that is not there.
+    Files([Option<(u64, u64, SystemTime)>; 2]),
+    /// When it is to be renewed.
+    Until(SystemTime),
+}
+
+/// The server's side of TLS 1.2 and 1.3.
+pub struct Tls {
+    identity: Identity,
+    current: Mutex<Current>,
+    notices: Notices,
+    /// Whose handshake is worked on. Thousands that are begun at once would each get their turn before a machine that asks for its
+    /// script, on every thread; so they have half of the threads, one after the other.
+    turns: Semaphore,
+}
+
+impl Tls {
+    /// Reads or makes the certificate.
+    pub fn new(identity: Identity, notices: Notices) -> Result<Tls, Error> {
+        let (seen, config) = identity.load(SystemTime::now());
+        let current = Current { config: config?, seen, looked: Instant::now() };
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let turns = Semaphore::new((threads / 2).max(1));
+        Ok(Tls { identity, current: Mutex::new(current), notices, turns })
+    }
+
+    /// Shakes hands, within a time limit.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let accepting = TlsAcceptor::from(self.config())
+            .accept_with(stream, |connection| connection.set_buffer_limit(Some(BUFFER)));
+        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+        tokio::time::timeout(HANDSHAKE, self.in_turn(accepting)).await.map_err(timed_out)?
+    }
+
+    /// Works on a future in turns: while it waits for its client, the turn is another's.
+    async fn in_turn<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut turn = Box::pin(self.turns.acquire());
+        poll_fn(|context| {
+            let taken = ready!(turn.as_mut().poll(context));
+            turn.set(self.turns.acquire());
+            let polled = future.as_mut().poll(context);
+            drop(taken);
+            polled
+        })
+        .await
+    }
+
+    /// Directories that must stay readable for a certificate that is replaced to be seen.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let Identity::Files { certificate, key } = &self.identity else { return Vec::new() };
+        // certbot's files are links to those of the last renewal, in a directory beside.
+        let targets = [certificate, key].map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+        let files = targets.iter().chain([certificate, key]);
+        files.map(|path| crate::store::directory_of(path).to_owned()).collect()
+    }
+
+    /// The certificate as it is now.
+    fn config(&self) -> Arc<ServerConfig> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked.elapsed() >= LOOK {
+            current.looked = Instant::now();
+            let now = SystemTime::now();
+            if self.identity.has_changed(current.seen, now) {
+                let (seen, config) = self.identity.load(now);
+                current.seen = seen;
+                (self.notices)(&Notice::Certificate(config.as_ref().map(|_| ())));
+                if let Ok(config) = config {
+                    current.config = config;
+                }
+            }
+        }
+        current.config.clone()
+    }
+}
+
+impl Identity {
+    fn has_changed(&self, seen: Seen, now: SystemTime) -> bool {
+        match (self, seen) {
+            (Identity::Files { certificate, key }, seen) => seen != Seen::files(certificate, key),
+            (Identity::Issued { .. }, Seen::Until(until)) => now >= until,
+            (Identity::Issued { .. }, Seen::Files(_)) => true,
+        }
+    }
+
+    /// The certificate, and by what to tell that there is another.
+    fn load(&self, now: SystemTime) -> (Seen, Result<Arc<ServerConfig>, Error>) {
+        match self {
+            // Looked at before they are read: what is replaced meanwhile differs from what was seen.
+            Identity::Files { certificate, key } => {
+                (Seen::files(certificate, key), from_files(certificate, key))
+            }
+            Identity::Issued { authority, names } => {
+                let issued = authority.issue(names, now);
+                let config = issued.and_then(|(chain, key)| {
+                    let failed =
+                        |source: rustls::Error| Error::Issue { names: names.clone(), source: source.into() };
+                    config(chain, key).map_err(failed)
+                });
+                // Of a clock beyond all calendars, until it is set.
+                (Seen::Until(clock::shown(now) + authority::RENEW), config)
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn files(certificate: &Path, key: &Path) -> Seen {
+        Seen::Files([certificate, key].map(|path| {
+            let meta = fs::metadata(path).ok()?;
+            Some((meta.ino(), meta.len(), meta.modified().ok()?))
+        }))
+    }
+}
+
+fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificate)?).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    let no_chain = || Error::Unfit { path: certificate.into(), why: "it holds no certificate in PEM".into() };
+    let secret = PrivateKeyDer::from_pem_slice(&read(key)?);
+    let secret = secret.map_err(|_| Error::Unfit {
+        path: key.into(),
+        why: "it holds no private key in PEM that is not encrypted".into(),
+    })?;
+    config(chain.ok_or_else(no_chain)?, secret).map_err(|source| Error::Strangers {
+        certificate: certificate.into(),
+        key: key.into(),
+        source,
+    })
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read { path: path.into(), source };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_FILE {
+        return Err(Error::Unfit { path: path.into(), why: "it is longer than 1 MiB".into() });
+    }
+    fs::read(path).map_err(failed)
+}

@@ -1,0 +1,73 @@
+//! iPXE binaries of a directory, such as a distribution's: what firmware loads by TFTP or HTTP.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::machine::firmware::PLATFORMS;
+
+/// Further iPXE binaries that people chain to: UEFI's own network driver instead of iPXE's, and BIOS variants.
+const MORE_LOADERS: [&str; 4] = ["snponly.efi", "ipxe.pxe", "undionly.kkpxe", "ipxe.lkrn"];
+/// Longest loader, in bytes; the longest of Debian's has one MiB.
+const MAX_LOADER: u64 = 16 << 20;
+
+/// iPXE binaries, in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Loaders(BTreeMap<&'static str, Bytes>);
+
+impl Loaders {
+    /// Reads those that a directory has.
+    ///
+    /// # Errors
+    /// The path that cannot be read, and why. One that is absent is none.
+    pub fn read(directory: &Path) -> Result<Loaders, (PathBuf, io::Error)> {
+        let mut loaders = BTreeMap::new();
+        for name in PLATFORMS.iter().map(|platform| platform.loader).chain(MORE_LOADERS) {
+            let path = directory.join(name);
+            match read_loader(&path) {
+                Ok(bytes) => drop(loaders.insert(name, bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err((path, error)),
+            }
+        }
+        Ok(Loaders(loaders))
+    }
+
+    /// A loader by its file name.
+    pub fn get(&self, name: &str) -> Option<Bytes> {
+        self.0.get(name).cloned()
+    }
+
+    /// The names of those that are there.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}
+
+fn read_loader(path: &Path) -> io::Result<Bytes> {
+    let size = fs::metadata(path)?.len();
+    if size > MAX_LOADER {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too long for a boot loader"));
+    }
+    fs::read(path).map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loaders_of_the_list_are_taken_from_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["ipxe.efi", "snponly.efi", "shadow"] {
+            fs::write(directory.path().join(name), name).unwrap();
+        }
+        let loaders = Loaders::read(directory.path()).unwrap();
+        assert_eq!(loaders.names().collect::<Vec<_>>(), ["ipxe.efi", "snponly.efi"]);
+        assert_eq!(loaders.get("ipxe.efi").unwrap(), "ipxe.efi");
+        assert_eq!(loaders.get("shadow"), None);
+    }
+}

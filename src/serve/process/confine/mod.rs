@@ -1,0 +1,338 @@
+//! What the server may still do once its sockets are bound: less of everything.
+//!
+//! Privileges belong to threads, and new threads inherit those of the one that starts them; so all of this is done while
+//! there is one. What cannot be had (an old kernel, a container without landlock) is told and done without.
+
+pub mod user;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Scope, path_beneath_rules,
+};
+use rustix::process::geteuid;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use self::user::User;
+use crate::base::error::{Advice, Exit};
+use crate::store::directory_of;
+
+/// The newest landlock whose rules are known here (Linux 6.12); older kernels enforce what they know of them.
+const NEWEST: ABI = ABI::V6;
+
+/// How long threads that end are waited for: the kernel needs a moment, on a machine that hardly runs a long one.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// Why the server cannot be confined as it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another user cannot be had.
+    #[error("cannot become the user {user}")]
+    User {
+        /// Who.
+        user: User,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody is called so.
+    #[error(transparent)]
+    Unknown(#[from] user::Unknown),
+    /// Threads run already, and would keep what this one gives up.
+    #[error("{0} threads run already, and would keep their privileges")]
+    Threads(usize),
+    /// The kernel knows landlock, and refuses the rules.
+    #[error("cannot restrict what files may be opened")]
+    Landlock(#[from] RulesetError),
+    /// The kernel refuses a smaller matter.
+    #[error("cannot {action}")]
+    Kernel {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Unknown(_) => Exit::Usage,
+            Error::User { .. } | Error::Threads(_) | Error::Landlock(_) | Error::Kernel { .. } => {
+                Exit::Failed
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::User { .. } => Some("start it as root, or leave --user out".into()),
+            Error::Unknown(_) => Some("name one of /etc/passwd, or give numbers: --user UID:GID".into()),
+            Error::Landlock(_) => Some("--no-sandbox does without".into()),
+            Error::Threads(_) | Error::Kernel { .. } => None,
+        }
+    }
+}
+
+/// What shall be given up.
+#[derive(Debug, Default)]
+pub struct Confinement {
+    /// Who to become.
+    pub user: Option<User>,
+    /// What may be opened; everything, if that is not restricted.
+    pub files: Option<Files>,
+}
+
+/// Files and directories, with all that is in them.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// May be read.
+    readable: BTreeSet<PathBuf>,
+    /// May be read, written, made and removed.
+    writable: BTreeSet<PathBuf>,
+}
+
+/// What was given up, for a line to people.
+#[derive(Debug)]
+pub struct Confined {
+    is_root: bool,
+    files: Option<(Files, RulesetStatus)>,
+}
+
+impl Files {
+    /// Allows reading there. Where it is a link, which is how builds are swapped, it may lead to another place in its own
+    /// directory later.
+    pub fn read(&mut self, path: &Path) {
+        // With a slash at its end a link would look like what it leads to.
+        let path = path.components().as_path();
+        if path.is_symlink() {
+            self.readable.insert(directory_of(path).to_owned());
+        }
+        self.readable.insert(path.to_owned());
+    }
+
+    /// Allows everything there.
+    pub fn write(&mut self, directory: &Path) {
+        self.writable.insert(directory.to_owned());
+    }
+}
+
+impl Confinement {
+    /// Gives it up, for this process and for good.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] when that comes too late.
+    pub fn apply(self) -> Result<Confined, Error> {
+        self.apply_within(LEAVING)
+    }
+
+    /// A thread that has done its work is there for a moment still, joined or not: it is waited for.
+    fn apply_within(self, patience: Duration) -> Result<Confined, Error> {
+        let started = Instant::now();
+        loop {
+            let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+            if threads <= 1 {
+                return self.apply_to_thread();
+            }
+            if started.elapsed() >= patience {
+                return Err(Error::Threads(threads));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn apply_to_thread(self) -> Result<Confined, Error> {
+        if let Some(user) = self.user {
+            become_user(user).map_err(|error| Error::User { user, source: error.into() })?;
+        }
+        let is_root = geteuid().is_root();
+        if !is_root {
+            drop_capabilities().map_err(kernel("drop capabilities"))?;
+        }
+        set_no_new_privs(true).map_err(kernel("renounce new privileges"))?;
+        let files = self.files.map(|files| Ok::<_, Error>((restrict(&files)?, files))).transpose()?;
+        Ok(Confined { is_root, files: files.map(|(status, files)| (files, status)) })
+    }
+}
+
+/// Groups first: who is no longer root may not change them.
+fn become_user(User { uid, gid }: User) -> rustix::io::Result<()> {
+    set_thread_groups(&[gid])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}
+
+/// Those that a service manager gave for binding ports below 1024.
+fn drop_capabilities() -> rustix::io::Result<()> {
+    clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+fn restrict(files: &Files) -> Result<RulesetStatus, RulesetError> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write: BitFlags<AccessFs> =
+        read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)?
+        .create()?
+        .add_rules(path_beneath_rules(&files.readable, read))?
+        // What the kernel tells of this process: its memory, for those who ask after it.
+        .add_rules(path_beneath_rules(["/proc/self"], read))?
+        .add_rules(path_beneath_rules(&files.writable, write))?
+        .restrict_self()?;
+    Ok(status.ruleset)
+}
+
+fn kernel(action: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
+    move |errno| Error::Kernel { action, source: errno.into() }
+}
+
+/// `confined: reads … only, writes nothing (landlock, all of it)`
+impl fmt::Display for Confined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.files {
+            None => f.write_str("not confined: may open every file that its user may")?,
+            Some((_, RulesetStatus::NotEnforced)) => {
+                f.write_str("not confined: this kernel has no landlock")?;
+            }
+            Some((Files { readable, writable }, status)) => {
+                let list = |paths: &BTreeSet<PathBuf>| {
+                    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                    if paths.is_empty() { "nothing".to_owned() } else { paths.join(" and ") }
+                };
+                let (reads, writes) = (list(readable), list(writable));
+                write!(f, "confined: may read {reads}, may write {writes}")?;
+                if *status == RulesetStatus::PartiallyEnforced {
+                    f.write_str(", as far as this older kernel can tell")?;
+                }
+            }
+        }
+        if self.is_root {
+            f.write_str("; runs as root, which --user NAME would give up")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// What a thread may do that was confined; the other threads of the tests are as before.
+    fn confined<T: Send>(confinement: Confinement, ask: impl FnOnce(Confined) -> T + Send) -> T {
+        let ask = move || ask(confinement.apply_to_thread().unwrap());
+        thread::scope(|scope| scope.spawn(ask).join().unwrap())
+    }
+
+    fn is_denied<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// Whether this kernel has landlock; without it there is nothing to ask.
+    fn is_enforced(confined: &Confined) -> bool {
+        let enforced = !matches!(confined.files, None | Some((_, RulesetStatus::NotEnforced)));
+        if !enforced {
+            eprintln!("skipped: this kernel has no landlock");
+        }
+        enforced
+    }
+
+    #[test]
+    fn nothing_is_opened_but_what_was_allowed_and_written_only_where_that_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["tree", "state", "outside"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("file"), name).unwrap();
+        }
+        std::os::unix::fs::symlink(path("outside/file"), path("tree/link")).unwrap();
+        let mut files = Files::default();
+        files.read(&path("tree"));
+        files.write(&path("state"));
+        confined(Confinement { user: None, files: Some(files) }, |confined| {
+            if !is_enforced(&confined) {
+                return;
+            }
+            assert_eq!(fs::read(path("tree/file")).unwrap(), b"tree");
+            assert!(is_denied(fs::read(path("outside/file"))));
+            assert!(is_denied(fs::read(path("tree/link"))));
+            assert!(is_denied(fs::read("/etc/passwd")));
+            assert!(is_denied(fs::read_dir("/")));
+            assert!(is_denied(fs::write(path("tree/file"), "")));
+            assert!(is_denied(fs::write(path("tree/new"), "")));
+            assert!(is_denied(fs::remove_file(path("tree/file"))));
+            fs::write(path("state/.tmp"), "new").unwrap();
+            fs::rename(path("state/.tmp"), path("state/file")).unwrap();
+            assert!(is_denied(fs::rename(path("state/file"), path("tree/file"))));
+            assert!(is_denied(std::process::Command::new("/bin/true").status()));
+        });
+        assert_eq!(fs::read(path("outside/file")).unwrap(), b"outside", "other threads are as before");
+    }
+
+    #[test]
+    fn a_link_may_be_swapped_within_its_directory_and_not_out_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["output/old", "output/new", "elsewhere"] {
+            fs::create_dir_all(path(name)).unwrap();
+            fs::write(path(name).join("file"), name).unwrap();
+        }
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(path(to), path(name)).unwrap();
+        link("output/old", "output/current");
+        let mut files = Files::default();
+        files.read(&path("output/current/"));
+        link("output/new", "output/next");
+        link("elsewhere", "output/gone");
+        confined(Confinement { user: None, files: Some(files) }, |confined| {
+            if is_enforced(&confined) {
+                assert_eq!(fs::read(path("output/next/file")).unwrap(), b"output/new");
+                assert!(is_denied(fs::read(path("output/gone/file"))));
+            }
+        });
+    }
+
+    #[test]
+    fn another_user_has_no_way_back_and_no_privileges() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root becomes somebody else");
+            return;
+        }
+        let user = User::parse("65534:65533", "", "").unwrap();
+        confined(Confinement { user: Some(user), files: None }, |confined| {
+            assert!(!confined.is_root);
+            let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+            let of = |key: &str| {
+                let value = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+                value.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
+            assert_eq!(of("Uid:"), ["65534"; 4].join(" "));
+            assert_eq!(of("Gid:"), ["65533"; 4].join(" "));
+            assert_eq!((of("Groups:"), of("NoNewPrivs:")), ("65533".into(), "1".into()));
+            for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+                assert_eq!(of(set).trim_start_matches('0'), "", "{set}");
+            }
+            assert!(become_user(User::parse("0:0", "", "").unwrap()).is_err());
+        });
+    }
+
+    #[test]
+    fn a_process_with_threads_is_not_confined_by_halves() {
+        let refused = thread::scope(|scope| {
+            scope.spawn(|| Confinement::default().apply_within(Duration::ZERO)).join().unwrap()
+        });
+        assert!(matches!(refused, Err(Error::Threads(2..))), "{refused:?}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Where bytes come from: canonical URLs, the mirrors that stand in for them, and the fetch that ends in the store.
+//!
+//! Locks and manifests hold canonical URLs only, so that the mirror a build happened to use leaves no trace in it.
+//! Owns HTTP, retries and the order verify-then-store. Leaves signature policy to `openpgp`.
+
+pub mod challenge;
+pub mod credentials;
+mod download;
+pub mod fetch;
+pub mod http;
+pub mod key;
+pub mod login;
+pub mod pull;
+pub mod release;
+mod throttle;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::base::error::{Advice, Exit};
+use crate::flatcar::board;
+
+/// A place that publishes what we build from. Mirrors are set per source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceName {
+    /// Flatcar's release servers, one host a channel; a mirror has `CHANNEL/BOARD/VERSION/FILE`.
+    Flatcar,
+    /// Kubernetes' release host; a mirror has its paths.
+    Kubernetes,
+    /// GitHub; a mirror has `OWNER/REPO/releases/download/TAG/FILE`, `USER.keys` and, of Kubernetes, `OWNER/REPO/raw/TAG/PATH`.
+    Github,
+    /// Container registries, all of them; a mirror is a registry, or a part of one (`http://HOST/PREFIX`).
+    Oci,
+    /// Anything else; a mirror has `HOST/PATH`.
+    Web,
+}
+
+impl SourceName {
+    /// All of them.
+    pub const ALL: [SourceName; 5] =
+        [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Oci, SourceName::Web];
+
+    /// As recipes spell it; `PREBAKE_MIRROR_` and this in upper case is the environment variable.
+    pub const fn as_str(self) -> &'static str {
+        ["flatcar", "kubernetes", "github", "oci", "web"][self as usize]
+    }
+
+    /// The source of a canonical URL, and the path below a mirror's base that stands for it.
+    fn of(url: &str) -> (SourceName, String) {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        match host.strip_suffix(board::RELEASE_HOST) {
+            Some(channel) => (SourceName::Flatcar, format!("{channel}/{path}")),
+            None if host == board::WEBSITE_HOST => (SourceName::Flatcar, path.into()),
+            None if host == "dl.k8s.io" => (SourceName::Kubernetes, path.into()),
+            None if host == "github.com" => (SourceName::Github, path.into()),
+            None if pull::Endpoint::parse(url).is_some() => (SourceName::Oci, path.into()),
+            None => (SourceName::Web, rest.into()),
+        }
+    }
+}
+
+/// The length in bytes that the file at a canonical URL may have at most, while no lock says it: some times what is published
+/// today, so that an answer without an end, or one that lies about its length, does not get to fill the disk.
+fn most(url: &str) -> u64 {
+    const GIB: u64 = 1 << 30;
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    match SourceName::of(url).0 {
+        _ if path.ends_with(".txt") || path.ends_with(".sig") || path.ends_with(".sha256") => http::SMALL,
+        // A kernel has some 60 MB, an initrd 500; both must fit into a machine's memory.
+        SourceName::Flatcar if path.ends_with(".vmlinuz") => GIB / 2,
+        SourceName::Flatcar if path.ends_with(".cpio.gz") => 4 * GIB,
+        SourceName::Flatcar => 16 * GIB,
+        SourceName::Kubernetes => 4 * GIB,
+        SourceName::Github => 16 * GIB,
+        // Layers with models in them have some ten.
+        SourceName::Oci | SourceName::Web => 64 * GIB,
+    }
+}
+
+/// A mirror in the environment that cannot be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} holds `{base}`, {why}")]
+pub struct NotAMirror {
+    variable: String,
+    base: String,
+    why: String,
+}
+
+impl Advice for NotAMirror {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("write base URLs, parted by commas or blanks: http://mirror.example:8000/flatcar".into())
+    }
+}
+
+/// A base without what logs in there, though it be no URL.
+fn without_login(base: &str) -> String {
+    match (Url::parse(base).is_ok_and(|url| url.has_host()), base.rsplit_once('@')) {
+        (false, Some((_, host))) => format!("***@{host}"),
+        _ => http::masked(base),
+    }
+}
+
+/// Why a mirror's base is none: it must be a URL of one of these schemes, behind which a path can be put.
+pub fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
+    let why = match Url::parse(base) {
+        Ok(url) if schemes.contains(&url.scheme()) && url.query().is_some() => {
+            "which ends in a query (`?…`): paths are put behind it"
+        }
+        Ok(url) if schemes.contains(&url.scheme()) && url.fragment().is_some() => {
+            "which ends in a fragment (`#…`): paths are put behind it"
+        }
+        Ok(url) if schemes.contains(&url.scheme()) => return None,
+        _ => return Some(format!("which is not an {} URL", either(schemes))),
+    };
+    Some(why.into())
+}
+
+/// `http:, https: or file:`
+fn either(schemes: &[&str]) -> String {
+    let names: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}:")).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// A base as messages show it: without what logs in there, and without its query, which may do so, too.
+pub fn shown(base: &str) -> String {
+    let address = base.split(['?', '#']).next().unwrap_or(base);
+    let cut = if address.len() < base.len() { "…" } else { "" };
+    let mark = base.get(address.len()..=address.len()).unwrap_or_default();
+    format!("{}{mark}{cut}", without_login(address))
+}
+
+/// Base URLs to ask instead of the public hosts, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Mirrors(BTreeMap<SourceName, Vec<String>>);
+
+impl Mirrors {
+    /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list parted by commas or blanks).
+    ///
+    /// # Errors
+    /// One in the environment is no URL that is fetched from.
+    pub fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Result<Self, NotAMirror> {
+        let mut mirrors = recipe.clone();
+        for source in SourceName::ALL {
+            let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
+            let Some(value) = std::env::var_os(&variable) else { continue };
+            // Taken for none, it would send requests to the public hosts.
+            let Some(value) = value.to_str() else {
+                let (base, why) = (value.to_string_lossy(), "which is not UTF-8".to_owned());
+                let base = base.split([',', ' ']).map(shown).collect::<Vec<_>>().join(",");
+                return Err(NotAMirror { variable, base, why });
+            };
+            let bases = value.split([',', ' ']).map(|base| base.trim_end_matches('/').to_owned());
+            let bases: Vec<String> = bases.filter(|base| !base.is_empty()).collect();
+            let unfit = |base: &String| Some((shown(base), unfit(base, &["http", "https", "file"])?));
+            if let Some((base, why)) = bases.iter().find_map(unfit) {
+                return Err(NotAMirror { variable, base, why });
+            }
+            mirrors.insert(source, bases);
+        }
+        Ok(Mirrors(mirrors))
+    }
+
+    /// The URLs to ask for a canonical URL, in order. Where a source has mirrors its public host is not asked: an
+    /// air-gapped site must not leak requests, and a mirror that lacks a file should be noticed.
+    pub fn candidates(&self, url: &str) -> Vec<String> {
+        let (source, path) = SourceName::of(url);
+        let at = |base: &String| match pull::Endpoint::parse(url).filter(|_| source == SourceName::Oci) {
+            Some(endpoint) => endpoint.at(base),
+            None => format!("{base}/{path}"),
+        };
+        match self.0.get(&source).filter(|bases| !bases.is_empty()) {
+            Some(bases) => bases.iter().map(at).collect(),
+            None => vec![url.to_owned()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_stand_in_for_their_source_only() {
+        let mirrors = Mirrors(BTreeMap::from([(
+            SourceName::Flatcar,
+            vec!["http://a".to_owned(), "http://b/m".to_owned()],
+        )]));
+        assert_eq!(
+            mirrors.candidates("https://stable.release.flatcar-linux.net/amd64-usr/current/version.txt"),
+            [
+                "http://a/stable/amd64-usr/current/version.txt",
+                "http://b/m/stable/amd64-usr/current/version.txt"
+            ]
+        );
+        assert_eq!(mirrors.candidates("https://dl.k8s.io/v1/x"), ["https://dl.k8s.io/v1/x"]);
+    }
+}

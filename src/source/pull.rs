@@ -1,0 +1,418 @@
+//! Container registries: what a reference means today, over the pull half of the OCI distribution specification.
+//!
+//! Owns references, documents and logins. Leaves to `fetch` the blobs, which are inputs like any other: their URLs name
+//! their digests. `docs/architecture.md` says why this stands on our own HTTP and not on `oci-client`.
+
+use std::fmt;
+
+use crate::base::arch::Arch;
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::base::event::{Event, Observer};
+use crate::registry::document::{Choice, Document, Index, MAX_DOCUMENT, Manifest};
+use crate::registry::reference::ImageRef;
+use crate::source::fetch;
+use crate::source::http::{self, Asked, Http, Patience};
+use crate::source::login::{HINT as LOGIN_HINT, Logins};
+use crate::store::{self, Object, Store};
+
+/// The header with which registries name the digest of what they send.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// What a reference means: the objects that make up one image for one platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The index that the platform's manifest was chosen from, if the image is for several.
+    pub index: Option<Object>,
+    /// The manifest.
+    pub manifest: Object,
+    /// The configuration.
+    pub config: Object,
+    /// Each distinct layer once, lowest first.
+    pub layers: Vec<Object>,
+}
+
+/// Why an image cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry does not have it.
+    #[error("{}", missing(image))]
+    Missing {
+        /// The image.
+        image: ImageRef,
+        /// What the registry said.
+        source: http::Error,
+    },
+    /// There is one, but not for these machines.
+    #[error("{image} is not for linux/{arch}: {}", platforms(has))]
+    Platform {
+        /// The image.
+        image: ImageRef,
+        /// The recipe's architecture.
+        arch: Arch,
+        /// What there is.
+        has: Vec<String>,
+    },
+    /// A document that cannot be read.
+    #[error("{image}: {url} is of no use: {why}")]
+    Document {
+        /// The image.
+        image: ImageRef,
+        /// The URL that answered.
+        url: Asked,
+        /// What is wrong.
+        why: String,
+    },
+    /// A registry that says another digest than its bytes have.
+    #[error("{image}: the registry announces another digest than it sends")]
+    Announced {
+        /// The image.
+        image: ImageRef,
+        /// The two.
+        source: store::Error,
+    },
+    /// It did not arrive, or not unharmed.
+    #[error("cannot resolve {image}")]
+    Fetch {
+        /// The image.
+        image: ImageRef,
+        /// Why.
+        source: fetch::Error,
+    },
+}
+
+fn missing(image: &ImageRef) -> String {
+    match image.tag() {
+        Some(tag) => format!("there is no image {image}: its registry knows no tag `{tag}` of that name"),
+        None => format!("there is no image {image}: its registry has no such digest"),
+    }
+}
+
+fn platforms(has: &[String]) -> String {
+    match has {
+        [] => "its index names no platform that there is".into(),
+        has => format!("it is for {}", has.join(", ")),
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Missing { .. } | Error::Platform { .. } => Exit::UnknownRelease,
+            Error::Document { .. } | Error::Announced { .. } => Exit::Integrity,
+            Error::Fetch { source, .. } => source.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Missing { .. } => {
+                Some("check its name under `images:`; a mirror may be incomplete (PREBAKE_MIRROR_OCI)".into())
+            }
+            Error::Platform { .. } => {
+                Some("take an image for this architecture, or change `release: {arch}`".into())
+            }
+            Error::Document { .. } => None,
+            Error::Announced { .. } => Some(
+                "the registry, or a proxy in front of it, is damaged or rewrites what it passes on: use another one (PREBAKE_MIRROR_OCI), or name the image by digest".into(),
+            ),
+            Error::Fetch { source, .. } => source.hint(),
+        }
+    }
+}
+
+/// What lies behind a URL of the distribution API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Indexes and manifests, by tag or digest.
+    Manifests,
+    /// Configs and layers, by digest.
+    Blobs,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        ["manifests", "blobs"][self as usize]
+    }
+}
+
+/// A URL of the distribution API, in its parts: `SCHEME://HOST/v2/REPOSITORY/KIND/OBJECT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint<'u> {
+    /// `https` or `http`.
+    pub scheme: &'u str,
+    /// With its port.
+    pub host: &'u str,
+    /// The image's name in the registry.
+    pub repository: &'u str,
+    /// What is asked for.
+    pub kind: Kind,
+    /// A tag or digest.
+    pub object: &'u str,
+}
+
+impl<'u> Endpoint<'u> {
+    /// Takes a URL apart; nothing if it is none of the API. A user and password before the host are none of its parts.
+    pub fn parse(url: &'u str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
+        let (host, path) = rest.split_once('/')?;
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let path = path.split('?').next()?.strip_prefix("v2/")?;
+        let (path, object) = path.rsplit_once('/')?;
+        let (repository, kind) = path.rsplit_once('/')?;
+        let kind = [Kind::Manifests, Kind::Blobs].into_iter().find(|known| known.as_str() == kind)?;
+        Some(Endpoint { scheme, host, repository, kind, object })
+    }
+
+    /// Where a mirror has the same: a path behind its host goes before the repository, as proxies of several registries
+    /// have it, and `ns` names the registry, as containerd tells its mirrors. A directory has the API's paths.
+    pub fn at(&self, mirror: &str) -> String {
+        let Endpoint { host, repository, kind, object, .. } = self;
+        match mirror.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) => {
+                let (host_of_mirror, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                let registry = crate::registry::reference::registry_of(host);
+                let kind = kind.as_str();
+                format!(
+                    "{scheme}://{host_of_mirror}/v2/{prefix}{slash}{repository}/{kind}/{object}?ns={registry}"
+                )
+            }
+            _ => format!("{mirror}/v2/{repository}/{}/{object}", kind.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Endpoint { scheme, host, repository, kind, object } = self;
+        write!(f, "{scheme}://{host}/v2/{repository}/{}/{object}", kind.as_str())
+    }
+}
+
+/// Finds out what references mean, and stores the documents that say so.
+pub struct Resolver<'r> {
+    /// The client.
+    pub http: &'r Http<'r>,
+    /// Where documents go.
+    pub store: &'r Store,
+    /// Who listens.
+    pub observer: &'r dyn Observer,
+}
+
+impl Resolver<'_> {
+    /// Follows a reference to the image for one architecture.
+    ///
+    /// What a tag names is not verified, only pinned by the lock from then on; everything below it is verified by the
+    /// digest above.
+    pub async fn resolve(&self, image: &ImageRef, arch: Arch) -> Result<Image, Error> {
+        let url = image.manifest_url(&image.object());
+        let top = self.document(image, &url, image.digest().copied().map(Expected::Digest)).await?;
+        match self.parse(image, &top)? {
+            Document::Manifest(manifest) => {
+                match self.foreign_platform(image, arch, manifest.config).await? {
+                    None => Ok(self.image(image, None, top.object, manifest)),
+                    Some(platform) => {
+                        Err(Error::Platform { image: image.clone(), arch, has: vec![platform] })
+                    }
+                }
+            }
+            Document::Index(index) => self.within(image, arch, &index, &top).await,
+        }
+    }
+
+    /// The image that an index has for an architecture, at most one index further down, as containerd looks for it.
+    async fn within(
+        &self,
+        image: &ImageRef,
+        arch: Arch,
+        index: &Index,
+        top: &Fetched,
+    ) -> Result<Image, Error> {
+        let mut has = index.platforms();
+        for (choice, object) in self.choices(image, arch, index, top)? {
+            let fetched = self.by_digest(image, object).await?;
+            let (choice, object, manifest) = match self.parse(image, &fetched)? {
+                Document::Manifest(manifest) => (choice, fetched.object, manifest),
+                Document::Index(inner) => {
+                    has.extend(inner.platforms());
+                    // The platform that the outer one names stands for all that is in the inner one.
+                    let Some((choice, object)) =
+                        self.choices(image, arch, &inner, &fetched)?.into_iter().next()
+                    else {
+                        continue;
+                    };
+                    let fetched = self.by_digest(image, object).await?;
+                    match self.parse(image, &fetched)? {
+                        Document::Manifest(manifest) => (choice, fetched.object, manifest),
+                        Document::Index(_) => {
+                            let why = "it is an index inside an index inside an index".into();
+                            return Err(Error::Document { image: image.clone(), url: fetched.asked, why });
+                        }
+                    }
+                }
+            };
+            // Where the index names the platform it decides, as it does for a runtime: configs of old arm64 images name amd64.
+            if choice == Choice::Unnamed
+                && let Some(platform) = self.foreign_platform(image, arch, manifest.config).await?
+            {
+                has.push(platform);
+                continue;
+            }
+            return Ok(self.image(image, Some(top.object), object, manifest));
+        }
+        has.sort();
+        has.dedup();
+        Err(Error::Platform { image: image.clone(), arch, has })
+    }
+
+    fn choices(
+        &self,
+        image: &ImageRef,
+        arch: Arch,
+        index: &Index,
+        fetched: &Fetched,
+    ) -> Result<Vec<(Choice, Object)>, Error> {
+        index.choices(arch).map_err(|why| Error::Document {
+            image: image.clone(),
+            url: fetched.asked.clone(),
+            why,
+        })
+    }
+
+    async fn by_digest(&self, image: &ImageRef, object: Object) -> Result<Fetched, Error> {
+        let url = image.manifest_url(&format!("sha256:{}", object.sha256));
+        self.document(image, &url, Some(Expected::Object(object))).await
+    }
+
+    fn image(&self, image: &ImageRef, index: Option<Object>, manifest: Object, document: Manifest) -> Image {
+        if let Some(kind) = &document.encrypted {
+            let message = format!("{image} has encrypted layers ({kind})");
+            self.observer.notice(Event::Warning {
+                message: &message,
+                file: None,
+                line: None,
+                column: None,
+                hint: Some(
+                    "a node can unpack them only if its containerd has the key (ocicrypt); else pack the image without encryption",
+                ),
+            });
+        }
+        Image { index, manifest, config: document.config, layers: document.distinct_layers() }
+    }
+
+    /// The platform that a config names, if it is another one.
+    async fn foreign_platform(
+        &self,
+        image: &ImageRef,
+        arch: Arch,
+        config: Object,
+    ) -> Result<Option<String>, Error> {
+        let url = image.blob_url(&config.sha256);
+        let Fetched { bytes, asked, .. } = self.document(image, &url, Some(Expected::Object(config))).await?;
+        crate::registry::document::foreign_platform(&bytes, arch).map_err(|why| Error::Document {
+            image: image.clone(),
+            url: asked,
+            why,
+        })
+    }
+
+    fn parse(&self, image: &ImageRef, fetched: &Fetched) -> Result<Document, Error> {
+        crate::registry::document::parse(&fetched.bytes).map_err(|why| Error::Document {
+            image: image.clone(),
+            url: fetched.asked.clone(),
+            why,
+        })
+    }
+
+    /// A small document, verified and stored.
+    async fn document(
+        &self,
+        image: &ImageRef,
+        url: &str,
+        expected: Option<Expected>,
+    ) -> Result<Fetched, Error> {
+        let id = image.to_string();
+        let retrying = |reason: &str, _| self.observer.notice(Event::FetchRetry { id: &id, reason });
+        let attempt = async |asked: &str, _: &mut Patience| -> Result<_, fetch::Error> {
+            let mut body = self.http.get(asked, Some(MAX_DOCUMENT)).await?;
+            let claimed: Option<Sha256> =
+                body.header(CONTENT_DIGEST).and_then(|claim| claim.strip_prefix("sha256:")?.parse().ok());
+            let bytes = body.bytes().await?;
+            let object = Object::of(&bytes);
+            if let Some(expected) = expected {
+                let judged = object.must_be(url, &expected.object(object.size));
+                judged.map_err(|error| fetch::Error::from(error).of(body.url(), url, &bytes, false))?;
+            }
+            Ok((Fetched { object, bytes, asked: body.url().clone() }, claimed))
+        };
+        let fetched = self.http.each(url, &retrying, attempt).await;
+        let (fetched, claimed) = fetched.map_err(|error| match error {
+            fetch::Error::Http(source) if source.is_missing() => {
+                Error::Missing { image: image.clone(), source }
+            }
+            source => Error::Fetch { image: image.clone(), source },
+        })?;
+        if let Some(sha256) = claimed {
+            let judged = fetched.object.must_be(url, &Expected::Digest(sha256).object(fetched.object.size));
+            judged.map_err(|source| Error::Announced { image: image.clone(), source })?;
+        }
+        let stored = self.store.put(&fetched.bytes);
+        stored.map_err(|source| Error::Fetch { image: image.clone(), source: source.into() })?;
+        Ok(fetched)
+    }
+}
+
+/// A document as it came.
+struct Fetched {
+    object: Object,
+    bytes: Vec<u8>,
+    asked: Asked,
+}
+
+/// What is known of a document before it is asked for.
+#[derive(Clone, Copy)]
+enum Expected {
+    Digest(Sha256),
+    Object(Object),
+}
+
+impl Expected {
+    fn object(self, size: u64) -> Object {
+        match self {
+            Expected::Digest(sha256) => Object { sha256, size },
+            Expected::Object(object) => object,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_of_the_api_comes_apart_and_goes_to_a_mirror() {
+        let url = "https://registry-1.docker.io/v2/library/nginx/blobs/sha256:aa";
+        let endpoint = Endpoint::parse(url).unwrap();
+        assert_eq!(
+            (endpoint.repository, endpoint.kind, endpoint.object),
+            ("library/nginx", Kind::Blobs, "sha256:aa")
+        );
+        assert_eq!(endpoint.to_string(), url);
+        assert_eq!(
+            endpoint.at("http://m:5000"),
+            "http://m:5000/v2/library/nginx/blobs/sha256:aa?ns=docker.io"
+        );
+        assert_eq!(
+            endpoint.at("https://m/hub"),
+            "https://m/v2/hub/library/nginx/blobs/sha256:aa?ns=docker.io"
+        );
+        assert_eq!(endpoint.at("file:///srv/m"), "file:///srv/m/v2/library/nginx/blobs/sha256:aa");
+        let mirrored = endpoint.at("https://m/hub");
+        assert_eq!(Endpoint::parse(&mirrored).unwrap().repository, "hub/library/nginx");
+        for other in ["https://dl.k8s.io/v1/x", "https://github.com/v2/x/releases/y", "https://x/v2/blobs/y"]
+        {
+            assert_eq!(Endpoint::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! The content-addressed store: every verified input and every built artifact, once, named by its SHA-256.
+//!
+//! ```text
+//! ROOT/objects/ab/cdef…   read-only files, complete and verified by the time they have this name
+//! ROOT/steps/ab/cdef…     which objects a build step made, by step key
+//! ROOT/notes/ab/cdef…     what was found out once, by a key over all that it depends on; `gc` drops old ones
+//! ROOT/partial/           large bodies that are still arriving, resumed after a crash
+//! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by the next run
+//! ROOT/keys/              the vendor's key file, as it was last fetched (`source::key`)
+//! ROOT/roots/             links to the locks and trees that refer to objects: what `gc` keeps
+//! ROOT/corrupt/           objects whose bytes were found wrong: kept for a look, never served, swept by `gc`
+//! ROOT/.lock              shared by everyone who works with the store, held alone by `gc`
+//! ```
+//! Owns atomic writes for the whole house. Leaves to `source` where bytes come from, and to `plan` what a key means.
+
+pub mod gc;
+pub mod partial;
+pub mod roots;
+pub mod verify;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::base::digest::{Hashing, Sha256};
+use crate::base::error::{Advice, Exit};
+use crate::base::unfinished::{self, Unfinished};
+
+/// Leftovers of a crash are swept when they are older than any build is expected to take, and than a weekend.
+const STALE: Duration = Duration::from_secs(4 * 24 * 3600);
+
+/// How much of unverified bytes is looked at to tell what they are, in bytes.
+const START: usize = 4096;
+
+/// A file operation that failed, with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The disk has too little room for what is to come.
+    #[error("cannot keep {needed} more bytes in {}, where {free} are free", path.display())]
+    Room {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        needed: u64,
+        /// As a write would say it.
+        source: io::Error,
+    },
+    /// The bytes are not the promised ones.
+    #[error("{subject} has {what} {found}, but {expected} was expected")]
+    Differs {
+        /// The file or URL.
+        subject: String,
+        /// `sha256`, `sha512` or `size`.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
+}
+
+impl Error {
+    /// For `map_err` on I/O.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Io { .. } | Error::Room { .. } => Exit::Failed,
+            Error::Differs { .. } => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Room { path, .. } => {
+                Some(format!("{}; if no file of this kind is so large, the mirror lies", unfinished::full(path)))
+            }
+            Error::Io { source, path, .. } if unfinished::is_full(source) => Some(unfinished::full(path)),
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("check who owns it; --store chooses another store; --output chooses another place".into())
+            }
+            Error::Io { .. } => None,
+            Error::Differs { .. } => Some(
+                "the mirror serves other bytes than were locked; try another mirror, or `prebake lock --update` if the change is wanted".into(),
+            ),
+        }
+    }
+}
+
+/// An object in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Digest and name.
+    pub sha256: Sha256,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Object {
+    /// What bytes in memory are as an object.
+    pub fn of(bytes: &[u8]) -> Self {
+        Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 }
+    }
+
+    /// Says how `subject`, which has these bytes, differs from what was promised.
+    pub fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
+        let differs = |what, found: String, expected: String| {
+            Err(Error::Differs { subject: subject.into(), what, found, expected })
+        };
+        match () {
+            _ if self.size != expected.size => {
+                differs("size", self.size.to_string(), expected.size.to_string())
+            }
+            _ if self.sha256 != expected.sha256 => {
+                differs("sha256", self.sha256.to_string(), expected.sha256.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A directory of objects. While one of these exists, no `gc` runs in it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    vigilance: Option<Arc<verify::Vigilance>>,
+    /// Unlocked when the last clone is closed, whatever way the process ends.
+    _in_use: Arc<File>,
+}
+
+/// Bytes on their way into the store, not yet trusted. Dropping it leaves nothing behind.
+pub struct Incoming {
+    file: Hashing<NamedTempFile>,
+}
+
+/// Complete bytes of which nobody has said yet that they are right.
+pub struct Unverified {
+    file: NamedTempFile,
+    object: Object,
+    /// What else goes when the bytes are stored or refused.
+    left: Option<partial::Leftover>,
+}
+
+/// Bytes that passed a check or were made here; only these get an object's name.
+pub struct Verified(Unverified);
+
+impl Store {
+    /// Opens a store, making its directories and sweeping what crashes left behind. Waits for a `gc` that runs.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        Store::open_with(root, |lock| lock.lock_shared())
+    }
+
+    /// Says so if the disk has no room for so many bytes more.
+    pub fn must_have_room(&self, needed: u64) -> Result<(), Error> {
+        let disk = rustix::fs::statvfs(&self.root)
+            .map_err(|error| Error::io("look at", &self.root)(error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        match needed > free {
+            true => {
+                let source = rustix::io::Errno::NOSPC.into();
+                Err(Error::Room { path: self.root.clone(), free, needed, source })
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn open_with(root: &Path, take: impl FnOnce(&File) -> io::Result<()>) -> Result<Self, Error> {
+        for directory in ["objects", "steps", "notes", "partial", "tmp", "roots", "corrupt"] {
+            let path = root.join(directory);
+            create_directories(&path)?;
+        }
+        let path = root.join(".lock");
+        let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let lock = lock.map_err(Error::io("open", &path))?;
+        take(&lock).map_err(Error::io("lock", &path))?;
+        let store = Store { root: root.to_owned(), vigilance: None, _in_use: Arc::new(lock) };
+        store.sweep();
+        Ok(store)
+    }
+
+    /// The same store, but each object's bytes are read and judged before this process first relies on them. What is
+    /// found corrupt is set aside and counts as absent, so that it is fetched or built again.
+    pub fn paranoid(mut self) -> Self {
+        self.vigilance = Some(Arc::default());
+        self
+    }
+
+    /// Where the store lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Best effort: a leftover that cannot be removed now is tried again next time.
+    fn sweep(&self) {
+        for directory in [self.root.join("tmp"), self.partials()] {
+            let Ok(entries) = fs::read_dir(directory) else { continue };
+            for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_older(path, STALE)) {
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
+        }
+    }
+
+    /// Where an object lies, or would.
+    pub fn path(&self, sha256: &Sha256) -> PathBuf {
+        self.root.join("objects").join(fan_out(sha256))
+    }
+
+    /// Whether an object of this digest and size is here. One `stat`; the bytes are read in a [`Store::paranoid`] one
+    /// only.
+    pub fn has(&self, object: &Object) -> bool {
+        let is_here = fs::metadata(self.path(&object.sha256)).is_ok_and(|meta| meta.len() == object.size);
+        is_here && self.vigilance.as_ref().is_none_or(|vigilance| vigilance.vouches(self, object))
+    }
+
+    /// Starts to take bytes.
+    pub fn incoming(&self) -> Result<Incoming, Error> {
+        Ok(Incoming { file: Hashing::new(self.scratch()?) })
+    }
+
+    /// A file to build in, where a format must seek.
+    pub fn scratch(&self) -> Result<NamedTempFile, Error> {
+        let tmp = self.root.join("tmp");
+        unfinished::named_in(&tmp, "").map_err(Error::io("create a file in", &tmp))
+    }
+
+    /// A directory to unpack into while one step builds.
+    pub fn spool(&self) -> Result<unfinished::Directory, Error> {
+        let tmp = self.root.join("tmp");
+        unfinished::Directory::in_directory(&tmp).map_err(Error::io("create a directory in", &tmp))
+    }
+
+    /// Gives verified bytes their name: sync, rename, sync the directory. The same bytes twice are one object.
+    pub fn admit(&self, Verified(Unverified { file, object, left }): Verified) -> Result<Object, Error> {
+        let path = self.path(&object.sha256);
+        let read_only = fs::Permissions::from_mode(0o444);
+        file.as_file().set_permissions(read_only).map_err(Error::io("make read-only", file.path()))?;
+        persist(file, &path)?;
+        drop(left);
+        Ok(object)
+    }
+
+    /// Stores bytes made here.
+    pub fn put(&self, bytes: &[u8]) -> Result<Object, Error> {
+        let object = Object::of(bytes);
+        if self.has(&object) {
+            return Ok(object);
+        }
+        let mut incoming = self.incoming()?;
+        incoming.write_all(bytes).map_err(Error::io("write", &self.root))?;
+        self.admit(incoming.finish()?.made_here())
+    }
+
+    /// What a step made, if it is recorded and all of it is still here.
+    pub fn step(&self, key: &Sha256) -> Option<BTreeMap<String, Object>> {
+        let bytes = fs::read(self.step_path(key)).ok()?;
+        let outputs: BTreeMap<String, Object> = serde_json::from_slice(&bytes).ok()?;
+        outputs.values().all(|object| self.has(object)).then_some(outputs)
+    }
+
+    /// Remembers what a step made.
+    pub fn record_step(&self, key: &Sha256, outputs: &BTreeMap<String, Object>) -> Result<(), Error> {
+        write_atomic(&self.step_path(key), &crate::base::canonical::canonical_json(outputs))
+    }
+
+    /// What was noted under a key. A note is no object: nobody publishes it, and it can be found out again.
+    pub fn note(&self, key: &Sha256) -> Option<Vec<u8>> {
+        fs::read(self.note_path(key)).ok()
+    }
+
+    /// Notes something under a key.
+    pub fn keep_note(&self, key: &Sha256, bytes: &[u8]) -> Result<(), Error> {
+        write_atomic(&self.note_path(key), bytes)
+    }
+
+    fn note_path(&self, key: &Sha256) -> PathBuf {
+        self.root.join("notes").join(fan_out(key))
+    }
+
+    fn step_path(&self, key: &Sha256) -> PathBuf {
+        self.root.join("steps").join(fan_out(key))
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Incoming {
+    /// All bytes are here.
+    pub fn finish(self) -> Result<Unverified, Error> {
+        let (mut file, sha256, size) = self.file.finish();
+        let path = file.path().to_owned();
+        file.flush().map_err(Error::io("write", &path))?;
+        Ok(Unverified { file, object: Object { sha256, size }, left: None })
+    }
+}
+
+impl Unverified {
+    /// How the bytes begin.
+    pub fn start(&self) -> Vec<u8> {
+        let mut start = vec![0; START];
+        let read = self.file.as_file().read_at(&mut start, 0).unwrap_or_default();
+        start.truncate(read);
+        start
+    }
+
+    /// A complete scratch file, read once for its digest.
+    pub fn of_file(mut file: NamedTempFile) -> Result<Self, Error> {
+        let path = file.path().to_owned();
+        let digest = file.rewind().and_then(|()| Sha256::of_reader(file.as_file_mut()));
+        let (sha256, size) = digest.map_err(Error::io("read", &path))?;
+        Ok(Unverified { file, object: Object { sha256, size }, left: None })
+    }
+
+    /// Digest and size of what arrived.
+    pub fn object(&self) -> Object {
+        self.object
+    }
+
+    /// Accepts the bytes if they are the promised ones.
+    pub fn is(self, subject: &str, expected: &Object) -> Result<Verified, Error> {
+        self.object.must_be(subject, expected)?;
+        Ok(Verified(self))
+    }
+
+    /// Accepts the bytes because a signature over exactly these bytes was judged good.
+    pub fn signed(self, _proof: &crate::trust::openpgp::Signed) -> Verified {
+        Verified(self)
+    }
+
+    /// Accepts bytes that this process computed itself.
+    pub fn made_here(self) -> Verified {
+        Verified(self)
+    }
+}
+
+/// Whether nothing was written here for so long; a partial body's directory is as old as its data.
+fn is_older(path: &Path, age: Duration) -> bool {
+    let meta = fs::metadata(path.join("data")).or_else(|_| fs::metadata(path));
+    let modified = meta.and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());
+    modified.elapsed().is_ok_and(|elapsed| elapsed >= age)
+}
+
+fn fan_out(digest: &Sha256) -> String {
+    let hex = digest.to_string();
+    format!("{}/{}", &hex[..2], &hex[2..])
+}
+
+/// Writes a small file so that readers see the old bytes or the new ones, never half: a temporary file beside the
+/// target, sync, rename, sync the directory. Missing parent directories are made.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = directory_of(path);
+    create_directories(directory)?;
+    let mut file =
+        Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    finish(file, path)
+}
+
+/// Writes what a person asked for into a file: whole or not at all where another file can take its place, as it comes where
+/// none can: a pipe or a device, a file of several names or of another owner, one that is mounted, one in a directory that
+/// takes no further file. A link leads to the file that is written; no directory is made, and a new file has the mode that the umask
+/// leaves it.
+pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_replaceable =
+        |meta: &fs::Metadata| meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw();
+    let (target, mode) = match fs::metadata(path) {
+        Ok(meta) if is_replaceable(&meta) => (fs::canonicalize(path)?, meta.permissions().mode() & 0o777),
+        Err(_) if fs::symlink_metadata(path).is_err() => (path.to_owned(), 0o666 & !umask()),
+        _ => return fs::write(path, bytes),
+    };
+    let replace = || {
+        let directory = directory_of(&target);
+        let mut file = Unfinished::in_directory(directory, mode)?;
+        file.write_all(bytes)?;
+        // The old bytes must not go before the new ones are on the disk.
+        file.as_file().sync_all()?;
+        file.replace(&target)?;
+        File::open(directory)?.sync_all()
+    };
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    match replace() {
+        Err(error)
+            if [CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy]
+                .contains(&error.kind()) =>
+        {
+            fs::write(path, bytes)
+        }
+        done => done,
+    }
+}
+
+/// The bits that new files do not get, asked for without changing them for other threads.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// Reads a file that a person named, which has an end: more than `most` bytes are an error.
+pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > most {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// Writes a small file that only its owner may read, from the first byte on, and that replaces nothing.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || {
+        let mut file = Unfinished::in_directory(directory_of(path), 0o600)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.appear(path)
+    };
+    write().map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
+}
+
+/// Gives a complete file its name: sync, rename, sync the directory.
+pub fn finish(file: Unfinished, path: &Path) -> Result<(), Error> {
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.replace(path).map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    let directory = directory_of(path);
+    create_directories(directory)?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    unfinished::together(|| file.persist(path)).map_err(|e| Error::io("write", path)(e.error))?;
+    sync_directory(directory)
+}
+
+/// The directory that a file is in; the parent of a bare name is an empty path, which no call takes.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory and those above it that are missing, and has them last through a power cut: a file that is on the disk in
+/// a directory that is not is lost with it.
+pub fn create_directories(path: &Path) -> Result<(), Error> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    missing.into_iter().rev().map(directory_of).try_for_each(|above| match sync_directory(above) {
+        // Some may be written to, but not read.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    })
+}
+
+/// Makes a rename inside a directory last through a power cut.
+pub fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn equal_bytes_are_one_read_only_object() {
+        let (_directory, store) = store();
+        let object = store.put(b"bytes").unwrap();
+        assert_eq!(store.put(b"bytes").unwrap(), object);
+        assert!(store.has(&object));
+        let mode = fs::metadata(store.path(&object.sha256)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o444);
+    }
+
+    #[test]
+    fn bytes_other_than_promised_leave_no_trace() {
+        let (_directory, store) = store();
+        let mut incoming = store.incoming().unwrap();
+        incoming.write_all(b"forged").unwrap();
+        let expected = Object { sha256: Sha256::of(b"honest"), size: 6 };
+        assert!(matches!(
+            incoming.finish().unwrap().is("x", &expected),
+            Err(Error::Differs { what: "sha256", .. })
+        ));
+        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+        assert!(!store.has(&expected));
+    }
+
+    #[test]
+    fn a_step_whose_object_is_gone_is_not_done() {
+        let (_directory, store) = store();
+        let key = Sha256::of(b"step");
+        let object = store.put(b"artifact").unwrap();
+        store.record_step(&key, &BTreeMap::from([("image".into(), object)])).unwrap();
+        assert!(store.step(&key).is_some());
+        fs::remove_file(store.path(&object.sha256)).unwrap();
+        assert!(store.step(&key).is_none());
+    }
+}

@@ -1,0 +1,119 @@
+//! Importing: a bundle's trees become published trees of this site.
+//!
+//! Objects that the store lacks are copied, each held against its digest before it has its name, so an import that was killed
+//! goes on where it was. Nothing else is read of the members. Then each tree appears by `publish`, as a build's does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+
+use super::open::Bundle;
+use super::site::Site;
+use super::verify::{BESIDE, Flaw};
+use super::{Error, index};
+use crate::base::error::Result;
+use crate::store::{self, Object, Store};
+use crate::tree::manifest::Manifest;
+use crate::tree::publish::{Draft, Output, Published};
+use crate::trust::signers::Trust;
+
+/// Bytes that are copied at once.
+const CHUNK: usize = 256 << 10;
+/// Longest of the files beside a manifest, in bytes.
+const MOST_BESIDE: u64 = 64 << 20;
+
+/// What an import came to.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// The trees, in the bundle's order.
+    pub trees: Vec<Published>,
+    /// Objects that were copied into the store.
+    pub copied: usize,
+    /// Their length in bytes.
+    pub copied_bytes: u64,
+    /// Objects that the store had.
+    pub shared: usize,
+}
+
+/// Where trees go, and what the site says about it.
+pub struct Import<'a> {
+    /// The bundle, judged.
+    pub bundle: &'a Bundle,
+    /// Where objects go.
+    pub store: &'a Store,
+    /// The directory of `NAME/BUILD-ID`.
+    pub output: &'a Path,
+    /// Whom the signatures were judged by, if they were.
+    pub trust: Option<&'a Trust>,
+}
+
+impl Import<'_> {
+    /// Copies what is missing, then publishes each tree and swaps its `current`. `progress` is told how many bytes more were
+    /// copied.
+    ///
+    /// # Errors
+    /// A tree that is not what its manifest says, and damaged members; no tree is published then.
+    pub fn run(&self, mut progress: impl FnMut(u64)) -> Result<Imported> {
+        let Import { bundle, store, output, trust } = *self;
+        bundle.check_frame()?;
+        let names: Vec<&str> = bundle.trees().collect();
+        let manifests =
+            names.iter().map(|name| bundle.manifest(name)).collect::<Result<Vec<Manifest>, Error>>()?;
+        // Held until the end: a build beside it would swap `current` again.
+        let outputs = names.iter().map(|name| Output::acquire(output, name)).collect::<Result<Vec<_>>>()?;
+        let mut imported = Imported::default();
+        let mut seen = BTreeSet::new();
+        for (name, manifest) in names.iter().zip(&manifests) {
+            for (path, file) in manifest.files.iter().filter(|(_, file)| seen.insert(file.sha256)) {
+                let object = Object { sha256: file.sha256, size: file.size };
+                if store.has(&object) {
+                    imported.shared += 1;
+                    continue;
+                }
+                self.copy(&format!("{}{path}", index::directory(name)), &object, &mut progress)?;
+                imported.copied += 1;
+                imported.copied_bytes += object.size;
+            }
+        }
+        if let Some(trust) = trust {
+            Site::remember(store, bundle, trust.threshold())?;
+        }
+        for ((name, manifest), output) in names.iter().zip(manifests).zip(&outputs) {
+            let draft = Draft::of(manifest).with_beside(self.beside(name)?);
+            imported.trees.push(output.publish(&draft, store)?);
+            store.keep_tree(&output.current())?;
+        }
+        Ok(imported)
+    }
+
+    /// Copies one object into the store.
+    fn copy(&self, member: &str, object: &Object, progress: &mut impl FnMut(u64)) -> Result<()> {
+        let Import { bundle, store, .. } = *self;
+        let subject = || bundle.subject().to_owned();
+        let extent = bundle
+            .extent(member)
+            .ok_or_else(|| Error::Absent { subject: subject(), member: member.into() })?;
+        let mut incoming = store.incoming()?;
+        bundle.read_pieces(extent, &mut vec![0; CHUNK], |piece| {
+            incoming.write_all(piece).map_err(store::Error::io("write", store.root()))?;
+            progress(piece.len() as u64);
+            Ok::<_, crate::base::error::Error>(())
+        })?;
+        let arrived = incoming.finish()?;
+        if arrived.object() != *object {
+            return Err(bundle.damaged(Flaw::data(member, extent.start, extent.size)).into());
+        }
+        store.admit(arrived.is(member, object)?)?;
+        Ok(())
+    }
+
+    /// What lies beside a tree's manifest.
+    fn beside(&self, tree: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+        let Import { bundle, .. } = *self;
+        let directory = index::directory(tree);
+        let there = |name: &&str| bundle.index().members.contains_key(&format!("{directory}{name}"));
+        let read =
+            |name: &str| Ok((name.to_owned(), bundle.read(&format!("{directory}{name}"), MOST_BESIDE)?));
+        BESIDE.into_iter().filter(there).map(read).collect()
+    }
+}

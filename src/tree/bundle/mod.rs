@@ -1,0 +1,277 @@
+//! Bundles: trees in one signed file, for a site without a network.
+//!
+//! ```text
+//! signatures/…        one for each signer, over the bytes of the index
+//! bundle.json         the index: every member behind it with size and digest
+//! README SHA256SUMS   for a person with nothing but tar, minisign and sha256sum
+//! bin/ keys/          binaries of prebake, public keys
+//! trees/NAME/…        each tree as it was published
+//! ```
+//! A bundle is a plain tar archive that follows from its index to the byte: a reader knows where each member lies without
+//! searching, and every byte that is not as it must be is found and named. Owns the format, making and reading it, and what a
+//! site remembers of bundles. Leaves to `minisign` and `trust` what a signature is and who must have signed, to `publish` how
+//! a tree appears.
+
+pub mod create;
+pub mod import;
+pub mod index;
+pub mod layout;
+pub mod open;
+pub mod policy;
+pub mod signatures;
+pub mod site;
+pub mod verify;
+
+use std::path::PathBuf;
+
+pub use self::open::{Bundle, Demand};
+use crate::base::clock::{self, Judgement};
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::store;
+use crate::tree::manifest;
+use crate::trust::minisign::{self, KeyId};
+use crate::trust::signers;
+
+/// The index's name in the archive.
+pub const INDEX: &str = "bundle.json";
+/// Where the signatures lie in the archive, before the index.
+pub const SIGNATURES: &str = "signatures";
+
+/// Bytes of a member inside the bundle file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where they begin, in bytes.
+    pub start: u64,
+    /// How many they are.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256,
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not the beginning of a bundle.
+    #[error("{subject} is not a bundle: {reason}")]
+    Foreign {
+        /// The file.
+        subject: String,
+        /// What it has instead.
+        reason: String,
+    },
+    /// Another version of the format.
+    #[error("{subject} is a bundle of schema {found}; this prebake reads {}", index::SCHEMA)]
+    Schema {
+        /// The file.
+        subject: String,
+        /// Its schema.
+        found: u32,
+    },
+    /// An index that no bundle has.
+    #[error("the index of {subject} cannot be used: {reason}")]
+    Index {
+        /// The file.
+        subject: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A byte that is not what the index says.
+    #[error("{subject} is damaged: {flaw}")]
+    Damaged {
+        /// The file.
+        subject: String,
+        /// Which, and how.
+        flaw: verify::Flaw,
+    },
+    /// Longer or shorter than its index says.
+    #[error("{subject} has {found} bytes, where its index says {expected}: {}", if found < expected { "it was cut off" } else { "something was appended" })]
+    Length {
+        /// The file.
+        subject: String,
+        /// What it has.
+        found: u64,
+        /// What it should have.
+        expected: u64,
+    },
+    /// Not in the index.
+    #[error("{subject} has no member `{member}`")]
+    Absent {
+        /// The file.
+        subject: String,
+        /// The path that was asked for.
+        member: String,
+    },
+    /// More than anybody should hold in memory.
+    #[error("{member} of {subject} has {size} bytes, more than the {most} that are read of such a file")]
+    TooLong {
+        /// The file.
+        subject: String,
+        /// The member.
+        member: String,
+        /// Its length.
+        size: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// A tree whose manifest names other files than the bundle holds.
+    #[error("the tree {tree} in {subject} is not what its manifest says: {reason}")]
+    Tree {
+        /// The file.
+        subject: String,
+        /// The tree's name.
+        tree: String,
+        /// The difference.
+        reason: String,
+    },
+    /// A file that cannot go into a bundle as it is.
+    #[error("{} is not what its tree promises: {reason}", path.display())]
+    Made {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two trees that sites could not tell apart.
+    #[error("two of the trees are called `{tree}`")]
+    Twice {
+        /// Their name.
+        tree: String,
+    },
+    /// Nobody signed it.
+    #[error("{subject} is not signed")]
+    Unsigned {
+        /// The file.
+        subject: String,
+    },
+    /// Nobody said who is to be believed.
+    #[error("{subject} is signed by {}, and no key is trusted yet", list(signers))]
+    NoTrust {
+        /// The file.
+        subject: String,
+        /// Who signed.
+        signers: Vec<KeyId>,
+    },
+    /// A signature or key that cannot be read.
+    #[error(transparent)]
+    Signature(#[from] minisign::Error),
+    /// A signature over another index, or by another key.
+    #[error("{INDEX} of {subject} and {SIGNATURES}/{signer}.minisig and .pub do not belong together")]
+    Mismatch {
+        /// The file.
+        subject: String,
+        /// Whose signature it says to be.
+        signer: KeyId,
+        /// What does not fit.
+        source: minisign::Error,
+    },
+    /// Signatures that are not enough.
+    #[error(transparent)]
+    Trust(#[from] signers::Error),
+    /// Older than what the site has seen.
+    #[error("{subject} is number {found} of {name}, and this site has seen number {seen}")]
+    Older {
+        /// The file.
+        subject: String,
+        /// The bundle's name.
+        name: String,
+        /// Its sequence number.
+        found: u64,
+        /// The highest that was seen.
+        seen: u64,
+    },
+    /// What the site remembers cannot be read.
+    #[error("{} does not say whom this site believes: {reason}", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Too old.
+    #[error("{subject} expired on {}, and this machine's clock says {}", clock::date(*expires), clock::date(*now))]
+    Expired {
+        /// The file.
+        subject: String,
+        /// When.
+        expires: std::time::SystemTime,
+        /// This machine's time.
+        now: std::time::SystemTime,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] store::Error),
+}
+
+fn list(keys: &[KeyId]) -> String {
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::File(error) => error.exit(),
+            Error::Twice { .. } => Exit::Usage,
+            Error::Manifest(error) => error.exit(),
+            Error::Signature(error) => error.exit(),
+            Error::Trust(error) => error.exit(),
+            Error::Unsigned { .. }
+            | Error::Mismatch { .. }
+            | Error::NoTrust { .. }
+            | Error::Expired { .. } => Exit::Trust,
+            Error::Older { .. } | Error::Memory { .. } => Exit::Trust,
+            Error::Foreign { .. }
+            | Error::Schema { .. }
+            | Error::Index { .. }
+            | Error::Damaged { .. }
+            | Error::Length { .. }
+            | Error::Absent { .. }
+            | Error::TooLong { .. }
+            | Error::Made { .. }
+            | Error::Tree { .. } => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Foreign { .. } => Some("`prebake bundle create` makes bundles".into()),
+            Error::Schema { .. } => {
+                Some("use the prebake that made it; a bundle may carry its binary, below bin/".into())
+            }
+            Error::Index { .. } | Error::Tree { .. } => {
+                Some("it was not made by `prebake bundle create`; do not use it".into())
+            }
+            Error::Made { .. } => Some("the tree was changed after it was built; build it again".into()),
+            Error::Twice { .. } => Some("a bundle holds one build of a recipe".into()),
+            Error::Damaged { .. } | Error::Length { .. } => {
+                Some("copy it again from where it was made; `prebake bundle verify` names all damage".into())
+            }
+            Error::Unsigned { .. } => Some(
+                "sign it with `prebake bundle sign`; --allow-unsigned trusts whoever brought the file".into(),
+            ),
+            Error::NoTrust { .. } => Some(
+                "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
+                    .into(),
+            ),
+            Error::File(error) => error.hint(),
+            Error::Signature(error) => error.hint(),
+            Error::Mismatch { .. } => Some("one of them was changed: copy the bundle again from where it was made".into()),
+            Error::Trust(error) => error.hint(),
+            Error::Expired { now, .. } => {
+                let newer = "get a newer bundle; --allow-expired uses this one all the same";
+                Some(clock::first(*now, Judgement::Lapsed, newer))
+            }
+            Error::Manifest(error) => error.hint(),
+            Error::Older { .. } => {
+                Some("get a newer bundle; --allow-older goes back to this one all the same".into())
+            }
+            Error::Memory { .. } => {
+                Some("remove it to begin anew, and give --trust with the next import".into())
+            }
+            Error::Absent { .. } | Error::TooLong { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Which container images a tree has, in archives of its own and in those that sysexts carry.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde_json::Value;
+
+use crate::registry::reference::ImageRef;
+
+/// Longest index of an archive that is read, in bytes.
+const MAX_INDEX: u64 = 1 << 20;
+/// How many members of an archive may come before its index.
+const MAX_MEMBERS: usize = 16;
+
+/// The names under which containerd will have images, and where each comes from.
+///
+/// containerd's CRI finds an image by the very name that it was imported or tagged as (1.6 `pkg/cri/server`,
+/// `localResolve`; the same in 2.x): one that was imported by its tag is not there for a pod that names its digest.
+#[derive(Debug, Default)]
+pub(super) struct Images(BTreeMap<String, String>);
+
+impl Images {
+    /// A name that an image has at `place`. CRI asks by canonical names only, so another one is of no use.
+    pub fn add(&mut self, name: &str, place: &str) {
+        if name.parse::<ImageRef>().is_ok_and(|image| image.to_string() == name) {
+            self.0.entry(name.to_owned()).or_insert_with(|| place.to_owned());
+        }
+    }
+
+    /// Those that an OCI archive says it holds, which is at `place`.
+    pub fn add_archive(&mut self, archive: impl Read, place: &str) {
+        let mut archive = tar::Archive::new(archive);
+        // Raw: the crate would read a long name of any length into memory, and the index has a short one.
+        let entries = archive.entries().into_iter().flat_map(|entries| entries.raw(true));
+        for entry in entries.take(MAX_MEMBERS).flatten() {
+            if entry.path().is_ok_and(|path| path.as_os_str() == "index.json") {
+                let mut bytes = Vec::new();
+                let read = entry.take(MAX_INDEX).read_to_end(&mut bytes);
+                let index: Value =
+                    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+                for manifest in index["manifests"].as_array().into_iter().flatten() {
+                    if let Some(name) = manifest["annotations"]["io.containerd.image.name"].as_str() {
+                        self.add(name, place);
+                    }
+                }
+                return;
+            }
+        }
+    }
+
+    /// Where an image is.
+    ///
+    /// # Errors
+    /// Why it is nowhere.
+    pub fn find(&self, reference: &str) -> Result<String, String> {
+        let image: ImageRef = reference.parse()?;
+        self.0.get(&image.to_string()).cloned().ok_or_else(|| match self.names(&image.name()).as_slice() {
+            [] => "no archive and no sysext has this image".into(),
+            others => format!(
+                "of this image the tree has only {}, and containerd goes by the very name",
+                others.join(", ")
+            ),
+        })
+    }
+
+    /// Where an image with any tag is.
+    ///
+    /// # Errors
+    /// Why it is nowhere.
+    pub fn find_any(&self, reference: &str) -> Result<String, String> {
+        let image: ImageRef = reference.parse()?;
+        let first = self.names(&image.name()).first().copied().and_then(|name| self.0.get(name));
+        first.cloned().ok_or_else(|| "no archive and no sysext has this image with any tag".into())
+    }
+
+    fn names(&self, name: &str) -> Vec<&str> {
+        let of = |known: &&String| known.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '@']));
+        self.0.keys().filter(of).map(String::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of any length, of zeros that a sysext packs into nothing, was read into memory.
+    #[test]
+    fn a_long_name_before_an_archives_index_is_not_read_into_memory() {
+        let member = |kind, name: &str, size: u64| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_path(name).unwrap();
+            header.set_size(size);
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        let index =
+            br#"{"manifests":[{"annotations":{"io.containerd.image.name":"docker.io/library/nginx:1.27"}}]}"#;
+        let name = 256 << 20;
+        let head = member(tar::EntryType::GNULongName, "././@LongLink", name);
+        let rest = [
+            member(tar::EntryType::Regular, "index.json", index.len() as u64),
+            index.to_vec(),
+            vec![0; 2048],
+        ]
+        .concat();
+        let longest = std::cell::Cell::new(0);
+        let archive =
+            Watched { inner: head.chain(std::io::repeat(0).take(name)).chain(&rest[..]), longest: &longest };
+        let mut images = Images::default();
+        images.add_archive(archive, "x.tar");
+        assert!(images.find("nginx:1.27").is_ok());
+        assert!(longest.get() < 1 << 20, "a buffer of {} bytes was filled", longest.get());
+    }
+
+    /// Notes the longest buffer that is read into: a vector that grows doubles what it asks for.
+    struct Watched<'w, R> {
+        inner: R,
+        longest: &'w std::cell::Cell<usize>,
+    }
+
+    impl<R: Read> Read for Watched<'_, R> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.longest.set(self.longest.get().max(buffer.len()));
+            self.inner.read(buffer)
+        }
+    }
+
+    // Until 2026-11 a digest counted as inside wherever its manifest was. containerd's CRI, asked for it, had not got it and
+    // pulled (`tests/it/kubernetes/importer.rs` asks; rancher/rke2#9309, k3s-io/k3s#13221).
+    #[test]
+    fn an_image_is_found_by_the_very_name_that_containerd_has_it_under() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let mut images = Images::default();
+        images.add("docker.io/library/nginx:1.27", "assets/images/nginx.tar");
+        for name in ["nginx:1.27", "docker.io/library/nginx:1.27", "index.docker.io/library/nginx:1.27"] {
+            assert_eq!(images.find(name).as_deref(), Ok("assets/images/nginx.tar"), "{name}");
+        }
+        assert_eq!(images.find_any("docker.io/library/nginx").as_deref(), Ok("assets/images/nginx.tar"));
+        let by_digest = [format!("nginx@{digest}"), format!("nginx:1.27@{digest}")];
+        for name in by_digest.iter().map(String::as_str).chain(["nginx:1.28", "nginx"]) {
+            let why = images.find(name).unwrap_err();
+            assert!(why.contains("only docker.io/library/nginx:1.27"), "{name}: {why}");
+        }
+        images.add(&format!("docker.io/library/nginx@{digest}"), "assets/images/nginx.tar");
+        for name in by_digest {
+            assert!(images.find(&name).is_ok(), "a digest wins over the tag beside it: {name}");
+        }
+        assert!(images.find("quay.io/nginx:1.27").unwrap_err().contains("no archive"));
+        assert!(images.find("not an image").is_err());
+        images.add("quay.io/nginx", "assets/images/other.tar");
+        assert!(images.find("quay.io/nginx").is_err(), "it was imported under a name that nobody asks for");
+    }
+}

@@ -1,0 +1,80 @@
+//! What prebake put into an initrd, as far as anything is to be known of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Seek};
+
+use super::machine;
+use crate::base::digest::{Hashing, Sha256};
+use crate::base::error::Result;
+use crate::base::unfinished;
+use crate::format::cpio;
+use crate::initrd::overlay::{CONFIG, OEM};
+use crate::initrd::seal::Seal;
+use crate::initrd::segments::{Limits, Segments};
+use crate::store;
+use crate::tree::inject::overlay_offset;
+
+/// Longest config that is read, in bytes.
+const MAX_CONFIG: u64 = 256 << 20;
+
+/// A file of an overlay.
+pub(super) enum Member {
+    /// The Ignition config.
+    Config(Vec<u8>),
+    /// The image of a sysext: its digest, and a copy unless it is as long as one that is published beside it.
+    Sysext(Sha256, Option<tempfile::NamedTempFile>),
+    /// A text.
+    Other(Vec<u8>),
+    /// No text.
+    Data,
+}
+
+/// The files of the overlay in an initrd of `size` bytes, by their paths; a base in front of it is passed over. `published`
+/// has the lengths of the tree's own sysexts.
+pub(super) fn members(
+    mut initrd: impl Read + Seek,
+    subject: &str,
+    size: u64,
+    published: &BTreeSet<u64>,
+) -> Result<BTreeMap<String, Member>> {
+    let failed = |error| store::Error::io("read", subject.as_ref())(error);
+    let seal = Seal::at_end(&mut initrd, size).map_err(failed)?;
+    let mut members = BTreeMap::new();
+    let mut segments =
+        Segments::new(subject, initrd, Limits::default()).starting_at(overlay_offset(seal, size));
+    segments.next(&mut |_, member, body| {
+        if member.link.is_none() {
+            members.insert(member.path.clone(), Member::take(member, body, published).map_err(failed)?);
+        }
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+/// Where a file of an overlay is on the machine that booted it.
+pub(super) fn on_machine(path: &str) -> String {
+    let in_oem = path.strip_prefix(OEM).and_then(|rest| rest.strip_prefix('/'));
+    in_oem.map_or_else(|| format!("/{path}"), |rest| format!("/oem/{rest}"))
+}
+
+impl Member {
+    fn take(member: &cpio::Member, body: &mut dyn Read, published: &BTreeSet<u64>) -> io::Result<Member> {
+        let path = member.path.as_str();
+        let mut bytes = Vec::new();
+        if path == CONFIG {
+            body.take(MAX_CONFIG).read_to_end(&mut bytes)?;
+            return Ok(Member::Config(bytes));
+        }
+        if path.starts_with(OEM) && path.ends_with(".raw") {
+            if published.contains(&member.size.into()) {
+                return Ok(Member::Sysext(Sha256::of_reader(body)?.0, None));
+            }
+            let mut copy = Hashing::new(unfinished::scratch(".raw")?);
+            io::copy(body, &mut copy)?;
+            let (copy, sha256, _) = copy.finish();
+            return Ok(Member::Sysext(sha256, Some(copy)));
+        }
+        body.take(machine::MAX_TEXT + 1).read_to_end(&mut bytes)?;
+        Ok(if bytes.len() as u64 > machine::MAX_TEXT { Member::Data } else { Member::Other(bytes) })
+    }
+}

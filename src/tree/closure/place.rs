@@ -1,0 +1,269 @@
+//! Where a written location leads: into the tree, to the server that serves it, to the machine itself, or outside.
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::boot;
+use super::reference::urls;
+use crate::tree::manifest::Manifest;
+
+/// Endpoints of `prebake serve` and Matchbox that answer from the tree, or take what a machine says.
+const ENDPOINTS: [&str; 9] =
+    ["boot.ipxe", "boot.ipxe.0", "ipxe", "grub", "ignition", "generic", "cloud", "metadata", "report"];
+
+/// Below this `prebake serve` has the iPXE binaries that firmware loads.
+const LOADERS: &str = "loaders/";
+
+/// Where a location leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To files of the tree: more than one where the location has variables.
+    Tree(Vec<String>),
+    /// To an endpoint of the server.
+    Endpoint(&'static str),
+    /// To the machine itself.
+    Machine,
+    /// To the root of the server.
+    Root,
+    /// Into the tree or its server, which have no such thing.
+    Nowhere(String),
+    /// To another host.
+    Outside,
+}
+
+/// The tree as locations see it.
+pub(super) struct Places<'m> {
+    pub manifest: &'m Manifest,
+    /// Where machines find the root of the tree, without a slash at the end.
+    pub bases: Vec<String>,
+}
+
+impl Places<'_> {
+    /// Where machines find the tree: by `prebake.url=`, and by what the outputs' own files load of it.
+    pub fn learn(&mut self, text: &str, made_by_outputs: bool) {
+        let mut found: Vec<String> = boot::servers(text).map(str::to_owned).collect();
+        if made_by_outputs {
+            found.extend(urls(text).filter_map(|url| self.base_of(url)));
+            // GRUB says the host apart from the paths.
+            let root = text.split_once("set root='http,").and_then(|(_, rest)| rest.split('\'').next());
+            let paths = text.split(['\'', ' ']).filter(|word| word.starts_with('/'));
+            found.extend(paths.filter_map(|path| self.base_of(&format!("http://{}{path}", root?))));
+        }
+        for base in found {
+            let base = base.trim_end_matches('/').to_owned();
+            if Url::parse(&base).is_ok() && !self.bases.contains(&base) {
+                self.bases.push(base);
+            }
+        }
+    }
+
+    /// What stands before the path of a file or directory of the tree in a URL.
+    fn base_of(&self, url: &str) -> Option<String> {
+        let start = url.find("://")? + 3;
+        let url = url.split(['?', '#']).next()?;
+        let mut slashes = url[start..].match_indices('/').map(|(at, _)| start + at);
+        let is_inside = |path: &str| {
+            let directory = || self.manifest.files.keys().any(|file| file.starts_with(&format!("{path}/")));
+            !path.is_empty()
+                && (self.manifest.files.contains_key(path)
+                    || self.manifest.joined.contains_key(path)
+                    || directory())
+        };
+        slashes.find(|at| is_inside(url[at + 1..].trim_end_matches('/'))).map(|at| url[..at].to_owned())
+    }
+
+    /// Where a location leads that a text in `directory` of the tree has. GRUB has paths of a URL whose host is said
+    /// elsewhere.
+    pub fn of(&self, directory: &str, location: &str) -> Place {
+        if location.contains("://") {
+            return self.of_url(location);
+        }
+        let text = location.split('?').next().unwrap_or_default();
+        if let Some(path) = text.strip_prefix("::").or_else(|| text.strip_prefix('/')) {
+            let below = self.bases.iter().filter_map(|base| {
+                let (_, rest) = base.split_once("://")?;
+                let (_, above) = rest.split_once('/')?;
+                path.strip_prefix(above)?.strip_prefix('/')
+            });
+            let mut paths = std::iter::once(path.trim_start_matches('/')).chain(below);
+            let found = paths
+                .find_map(|path| Some(self.inside(path)).filter(|place| !matches!(place, Place::Nowhere(_))));
+            return found.unwrap_or_else(|| self.inside(path.trim_start_matches('/')));
+        }
+        match normal(&format!("{directory}/{text}")) {
+            Some(path) => self.inside(&path),
+            None => Place::Nowhere("it leads out of the tree".into()),
+        }
+    }
+
+    /// Where a URL leads.
+    pub fn of_url(&self, url: &str) -> Place {
+        let Some((scheme, rest)) = url.split_once("://") else { return Place::Outside };
+        if scheme == "oem" || scheme == "file" {
+            return Place::Machine;
+        }
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let name = host.rsplit('@').next().unwrap_or_default();
+        if ["localhost", "[::1]"].iter().any(|own| name == *own || name.starts_with(&format!("{own}:")))
+            || name.starts_with("127.")
+        {
+            return Place::Machine;
+        }
+        let below = self.bases.iter().filter_map(|base| url.strip_prefix(base.as_str()));
+        let mut below = below.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        let Some(rest) = below.next() else { return Place::Outside };
+        let path = rest.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
+        match path {
+            "" => Place::Root,
+            path => self.inside(&percent_decode_str(path).decode_utf8_lossy()),
+        }
+    }
+
+    /// What a path from the root of the server is.
+    fn inside(&self, path: &str) -> Place {
+        let has =
+            |path: &str| self.manifest.files.contains_key(path) || self.manifest.joined.contains_key(path);
+        if has(path) {
+            return Place::Tree(vec![path.to_owned()]);
+        }
+        if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| **endpoint == path) {
+            return Place::Endpoint(endpoint);
+        }
+        if path.starts_with(LOADERS) {
+            return Place::Endpoint(LOADERS);
+        }
+        if let Some(pattern) = pattern(path) {
+            let found: Vec<String> =
+                self.manifest.files.keys().filter(|path| matches(&pattern, path)).cloned().collect();
+            if !found.is_empty() {
+                return Place::Tree(found);
+            }
+        }
+        Place::Nowhere("the tree has no such file".into())
+    }
+
+    /// The files of a directory of the tree.
+    pub fn listed<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = &'s str> {
+        let directory = directory.trim_matches('/');
+        self.manifest.files.keys().filter_map(move |path| {
+            let rest = match directory {
+                "" => path.as_str(),
+                directory => path.strip_prefix(directory)?.strip_prefix('/')?,
+            };
+            (!rest.contains('/')).then_some(rest)
+        })
+    }
+
+    /// The directory of the tree that a URL names; nothing if that is elsewhere.
+    pub fn directory(&self, url: &str) -> Option<String> {
+        let mut below = self.bases.iter().filter_map(|base| url.strip_prefix(base.as_str()));
+        below.next().map(|rest| rest.trim_matches('/').to_owned())
+    }
+}
+
+/// A path with `${…}` in it as a pattern in which `*` is anything; nothing without variables.
+fn pattern(path: &str) -> Option<String> {
+    let mut rest = path;
+    let mut pattern = String::new();
+    while let Some((before, variable)) = rest.split_once("${") {
+        let (_, after) = variable.split_once('}')?;
+        pattern += before;
+        pattern.push('*');
+        rest = after;
+    }
+    (rest.len() < path.len()).then(|| pattern + rest)
+}
+
+/// Whether a text fits a pattern in which `*` stands for anything.
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// A path without `.` and `..`; nothing if it leads above the root.
+fn normal(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::base::digest::Sha256;
+    use crate::tree::manifest::{File, Role, SCHEMA};
+
+    #[test]
+    fn locations_lead_into_the_tree_to_the_server_or_outside() {
+        let paths = ["a/k", "boot/ipxe/mac-01.ipxe", "boot/ipxe/mac-02.ipxe", "boot.ipxe"];
+        let file = || File::new(Role::Boot, 0, Sha256::of(b""));
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files: paths.iter().map(|path| (path.to_string(), file())).collect(),
+            joined: BTreeMap::new(),
+        };
+        let places = Places { manifest: &manifest, bases: vec!["http://10.0.0.1:8080/t".into()] };
+        let tree = |paths: &[&str]| Place::Tree(paths.iter().map(|path| path.to_string()).collect());
+        let nowhere = || Place::Nowhere("the tree has no such file".into());
+        for (directory, location, expected) in [
+            ("boot/ipxe", "../../a/k", tree(&["a/k"])),
+            (
+                "",
+                "boot/ipxe/mac-${mac:hexhyp}.ipxe",
+                tree(&["boot/ipxe/mac-01.ipxe", "boot/ipxe/mac-02.ipxe"]),
+            ),
+            ("", "boot/ipxe/uuid-${uuid}.ipxe", nowhere()),
+            ("x", "/a/k", tree(&["a/k"])),
+            ("x", "/t/a/k", tree(&["a/k"])),
+            ("x", "::a/k", tree(&["a/k"])),
+            ("x", "../../a/k", Place::Nowhere("it leads out of the tree".into())),
+            ("", "http://10.0.0.1:8080/t/a/k?x=${y}", tree(&["a/k"])),
+            ("", "http://10.0.0.1:8080/t", Place::Root),
+            ("", "http://10.0.0.1:8080/t/ignition?mac=1", Place::Endpoint("ignition")),
+            ("", "http://10.0.0.1:8080/t/b", nowhere()),
+            ("", "http://10.0.0.1:8080/tt/a/k", Place::Outside),
+            ("", "http://10.0.0.1/a/k", Place::Outside),
+            ("", "http://127.0.0.1:10248/healthz", Place::Machine),
+            ("", "https://quay.io/a/k", Place::Outside),
+        ] {
+            assert_eq!(places.of(directory, location), expected, "{location}");
+        }
+        assert_eq!(places.directory("http://10.0.0.1:8080/t/boot/ipxe/").as_deref(), Some("boot/ipxe"));
+        assert_eq!(places.listed("boot/ipxe").count(), 2);
+    }
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, text, fits) in [
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*c", "acd", false),
+            ("*", "", true),
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*b*b", "b", false),
+            ("x*y*z", "x1y2y3z", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}

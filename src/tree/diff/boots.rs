@@ -1,0 +1,117 @@
+//! What machines boot, as the profiles and groups of a tree say.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::base::error::{Advice, Exit, Result};
+use crate::tree::manifest::Role;
+use crate::tree::open::Tree;
+use crate::tree::records;
+
+/// What a profile has a machine load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Boot {
+    /// Path of the kernel.
+    pub kernel: String,
+    /// Paths of the initrds, in order.
+    pub initrd: Vec<String>,
+    /// Kernel arguments, in order.
+    pub args: Vec<String>,
+}
+
+/// Machines, and what they get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machines {
+    /// The profile.
+    pub profile: String,
+    /// All of these labels must match; none match every machine.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: BTreeMap<String, String>,
+    /// What templates know of them.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+/// A profile or group that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} of {place} cannot be used: {why}")]
+struct Malformed {
+    place: String,
+    path: String,
+    why: String,
+}
+
+impl Advice for Malformed {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+}
+
+impl Boot {
+    /// The arguments that this boot has and another has not, in their order; one that stands twice counts twice.
+    pub fn args_beyond<'b>(&'b self, other: &Boot) -> Vec<&'b str> {
+        let mut left: Vec<&String> = other.args.iter().collect();
+        let mut beyond = Vec::new();
+        for arg in &self.args {
+            match left.iter().position(|there| *there == arg) {
+                Some(place) => drop(left.swap_remove(place)),
+                None => beyond.push(arg.as_str()),
+            }
+        }
+        beyond
+    }
+}
+
+/// The boots of all profiles, by id.
+pub fn boots(tree: &Tree) -> Result<BTreeMap<String, Boot>> {
+    let profiles = read(tree, Role::Profile, |_, bytes| records::profile(bytes))?;
+    let boots = profiles.into_iter().filter_map(|(id, profile)| Some((id, profile.boot?)));
+    Ok(boots
+        .map(|(id, boot)| (id, Boot { kernel: boot.kernel, initrd: boot.initrd, args: boot.args }))
+        .collect())
+}
+
+/// All groups, by id.
+pub fn machines(tree: &Tree) -> Result<BTreeMap<String, Machines>> {
+    let groups = read(tree, Role::Group, records::group)?.into_iter();
+    Ok(groups
+        .map(|(id, group)| {
+            let (profile, selector, metadata) = (group.profile, group.selector, group.metadata);
+            (id, Machines { profile, selector, metadata })
+        })
+        .collect())
+}
+
+/// Every file of a role, by its name without `.json`.
+fn read<T>(
+    tree: &Tree,
+    role: Role,
+    parse: impl Fn(&str, &[u8]) -> Result<T, String>,
+) -> Result<BTreeMap<String, T>> {
+    let mut records = BTreeMap::new();
+    for path in tree.manifest().files.iter().filter(|(_, file)| file.role == role).map(|(path, _)| path) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let id = name.strip_suffix(".json").unwrap_or(name);
+        let malformed = |why| Malformed { place: tree.place(), path: path.clone(), why };
+        records.insert(id.to_owned(), parse(id, &tree.read(path)?).map_err(malformed)?);
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_stands_twice_is_beyond_one_that_stands_once() {
+        let boot = |args: &str| {
+            let args = args.split_whitespace().map(str::to_owned).collect();
+            Boot { kernel: String::new(), initrd: Vec::new(), args }
+        };
+        let (old, new) = (boot("quiet console=tty0"), boot("console=tty0 console=ttyS0 console=tty0"));
+        assert_eq!(new.args_beyond(&old), ["console=ttyS0", "console=tty0"]);
+        assert_eq!(old.args_beyond(&new), ["quiet"]);
+    }
+}

@@ -1,0 +1,94 @@
+//! What lies inside of sysext images.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::versions::sysext;
+use super::{Contents, changes};
+use crate::base::digest::Sha256;
+use crate::base::error::Result;
+use crate::base::unfinished;
+use crate::format::image::Kind;
+use crate::store;
+use crate::sysext::extension::{Extension, Fault};
+use crate::tree::manifest::Role;
+use crate::tree::open::Tree;
+
+/// One entry of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// `dir`, `file`, `link` or `special`.
+    pub kind: &'static str,
+    /// Permission bits.
+    pub mode: u16,
+    /// Length in bytes of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Digest of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+    /// What a link points to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// The sysexts that both trees have and that differ, looked into. Where a tree has several versions of one, the last by
+/// name counts.
+pub fn contents(from: &Tree, to: &Tree) -> Result<Vec<Contents>> {
+    let (before, after) = (images(from), images(to));
+    let mut contents = Vec::new();
+    for (image, (path, digest)) in &before {
+        let Some((other, _)) = after.get(image).filter(|(_, other)| other != digest) else { continue };
+        let (old, new) = (entries(from, path)?, entries(to, other)?);
+        let (opaque, entries) = match (old, new) {
+            (Ok(old), Ok(new)) => (None, changes(old, new)),
+            (Err(why), _) | (_, Err(why)) => (Some(why), Vec::new()),
+        };
+        contents.push(Contents { image: image.clone(), opaque, entries });
+    }
+    Ok(contents)
+}
+
+/// Path and digest of each sysext, by its name and architecture.
+fn images(tree: &Tree) -> BTreeMap<String, (String, Sha256)> {
+    let files = tree.manifest().files.iter().filter(|(_, file)| file.role == Role::Sysext);
+    let named = files.filter_map(|(path, file)| {
+        let (name, _, arch) = sysext(path, file.arch)?;
+        Some((format!("{name} ({arch})"), (path.clone(), file.sha256)))
+    });
+    named.collect()
+}
+
+/// The entries of an image by path, or why it cannot be looked into.
+fn entries(tree: &Tree, path: &str) -> Result<Result<BTreeMap<String, Entry>, String>> {
+    // Readers of images want a file of their own, which a part of a bundle is not.
+    let scratch = PathBuf::from("a temporary file");
+    let mut file = unfinished::scratch("").map_err(store::Error::io("create", &scratch))?;
+    io::copy(&mut tree.open(path)?, &mut file).map_err(store::Error::io("copy an image to", file.path()))?;
+    let image = Extension::open(file.path())?;
+    match &image.fault {
+        Some(Fault::Broken(why)) => return Ok(Err(format!("{path} is broken: {why}"))),
+        Some(Fault::Opaque(what)) => {
+            return Ok(Err(format!("{path} is {what}, which prebake does not look into")));
+        }
+        None => {}
+    }
+    let mut entries = BTreeMap::new();
+    for (name, seen) in &image.entries {
+        let mut entry = Entry { kind: "special", mode: seen.mode, size: None, sha256: None, target: None };
+        match &seen.kind {
+            Kind::Dir => entry.kind = "dir",
+            Kind::File(size) => {
+                entry = Entry { kind: "file", size: Some(*size), ..entry };
+                entry.sha256 = Some(Sha256::of(&image.read(name)?));
+            }
+            Kind::Symlink(target) => entry = Entry { kind: "link", target: Some(target.clone()), ..entry },
+            Kind::Whiteout | Kind::Special => {}
+        }
+        entries.insert(name.clone(), entry);
+    }
+    Ok(Ok(entries))
+}

@@ -1,0 +1,182 @@
+//! In what two published trees differ: releases and versions, files, what machines boot, and the lines of their configs.
+//!
+//! Owns the comparison, as a value. Leaves to [`crate::tree::open`] where trees lie, and to `cli` how differences are shown. Both
+//! trees are taken for what their manifests say: files with equal digests are not opened.
+
+mod boots;
+mod images;
+mod lines;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+pub use self::boots::{Boot, Machines};
+pub use self::images::Entry;
+pub use self::lines::Lines;
+pub use self::versions::Version;
+use crate::base::digest::Sha256;
+use crate::base::error::Result;
+use crate::tree::manifest::{Manifest, Role};
+use crate::tree::open::Tree;
+
+/// All differences of two trees. Empty lists where there are none.
+#[derive(Debug, Serialize)]
+pub struct Difference {
+    /// The tree that is taken for the old one.
+    pub from: Side,
+    /// The new one.
+    pub to: Side,
+    /// Flatcar releases by architecture.
+    pub releases: Vec<Change<String>>,
+    /// Sysexts, their components and container images.
+    pub versions: Vec<Change<Vec<Version>>>,
+    /// What boots load, and their kernel arguments.
+    pub boots: Vec<Change<Boot>>,
+    /// Which machines get which profile, by the id of their group.
+    pub machines: Vec<Change<Machines>>,
+    /// Lines of configs, scripts and templates.
+    pub lines: Vec<Lines>,
+    /// What lies inside of sysext images, by image and path; only looked at where that is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<Contents>,
+    /// Published files by path.
+    pub files: Vec<Change<Published>>,
+}
+
+/// One of the trees.
+#[derive(Debug, Serialize)]
+pub struct Side {
+    /// Where it lies.
+    pub place: String,
+    /// The recipe's name.
+    pub name: String,
+    /// Which build.
+    pub build_id: String,
+    /// Number of published files.
+    pub files: usize,
+    /// Their length in bytes.
+    pub bytes: u64,
+}
+
+/// Something that is not in both trees, or not the same in both.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Change<T> {
+    /// What it is called.
+    pub name: String,
+    /// As it was; nothing where it is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<T>,
+    /// As it is; nothing where it is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<T>,
+}
+
+/// A published file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// What it is for.
+    pub role: Role,
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest of the bytes.
+    pub sha256: Sha256,
+}
+
+/// What changed inside of a sysext.
+#[derive(Debug, Serialize)]
+pub struct Contents {
+    /// Its name and architecture.
+    pub image: String,
+    /// Why an image cannot be looked into, if one cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<String>,
+    /// Entries by path.
+    pub entries: Vec<Change<Entry>>,
+}
+
+/// Compares two trees; `deep` looks into sysext images, which reads all that changed.
+///
+/// # Errors
+/// A file that a tree names and does not have, or has otherwise than it says.
+pub fn compare(from: &Tree, to: &Tree, deep: bool) -> Result<Difference> {
+    let (old, new) = (from.manifest(), to.manifest());
+    Ok(Difference {
+        from: side(from),
+        to: side(to),
+        releases: changes(releases(old), releases(new)),
+        versions: changes(versions::versions(from)?, versions::versions(to)?),
+        boots: changes(boots::boots(from)?, boots::boots(to)?),
+        machines: changes(boots::machines(from)?, boots::machines(to)?),
+        lines: lines::lines(from, to)?,
+        contents: if deep { images::contents(from, to)? } else { Vec::new() },
+        files: changes(files(old), files(new)),
+    })
+}
+
+impl Difference {
+    /// Whether the trees are the same: every byte that is published, and what is said of it.
+    pub fn is_empty(&self) -> bool {
+        self.from.build_id == self.to.build_id
+    }
+}
+
+fn side(tree: &Tree) -> Side {
+    let manifest = tree.manifest();
+    Side {
+        place: tree.place(),
+        name: manifest.name.clone(),
+        build_id: manifest.build_id(),
+        files: manifest.files.len(),
+        bytes: manifest.files.values().map(|file| file.size).sum(),
+    }
+}
+
+/// What two maps do not agree on, sorted by name.
+fn changes<T: PartialEq>(before: BTreeMap<String, T>, mut after: BTreeMap<String, T>) -> Vec<Change<T>> {
+    let mut changes = Vec::new();
+    for (name, before) in before {
+        let after = after.remove(&name);
+        if after.as_ref() != Some(&before) {
+            changes.push(Change { name, before: Some(before), after });
+        }
+    }
+    changes.extend(after.into_iter().map(|(name, after)| Change { name, before: None, after: Some(after) }));
+    changes.sort_by(|a, b| a.name.cmp(&b.name));
+    changes
+}
+
+fn releases(manifest: &Manifest) -> BTreeMap<String, String> {
+    let of = |release: &crate::tree::manifest::Release| {
+        (release.arch.to_string(), format!("{} {}", release.channel, release.version))
+    };
+    manifest.releases.iter().map(of).collect()
+}
+
+fn files(manifest: &Manifest) -> BTreeMap<String, Published> {
+    let files = manifest.files.iter();
+    files
+        .map(|(path, file)| {
+            (path.clone(), Published { role: file.role, size: file.size, sha256: file.sha256 })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_what_is_new_gone_or_another_and_nothing_else() {
+        let map = |pairs: &[(&str, u8)]| pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        let found = changes(
+            map(&[("gone", 1), ("other", 2), ("same", 3)]),
+            map(&[("new", 1), ("other", 9), ("same", 3)]),
+        );
+        let change = |name: &str, before, after| Change { name: name.to_owned(), before, after };
+        let expected =
+            [change("gone", Some(1), None), change("new", None, Some(1)), change("other", Some(2), Some(9))];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,421 @@
+//! The lock: what a wish resolved to, input by input (`recipes/NAME.lock`, committed beside the recipe).
+//!
+//! Owns the file. `resolve` decides what belongs into it; builds fetch nothing that it does not name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bake::recipe::Version;
+use crate::base::canonical::rfc3339;
+use crate::base::digest::{Sha256, Sha512};
+use crate::base::error::{Advice, Exit};
+use crate::base::finding::nearest;
+use crate::store::{self, Object};
+use crate::tree::manifest::Origin;
+use crate::trust::openpgp::{Fingerprint, Revoked};
+
+/// Version of the format that is written.
+pub const SCHEMA: u32 = 2;
+/// The version before it, which is still read: its locks do not say whom their recipes trusted.
+const WITHOUT_TRUST: u32 = 1;
+
+const HEADER: &str =
+    "# Written by prebake: the exact inputs of this recipe. Commit it; `prebake lock --update` moves it.\n";
+
+/// A lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// [`SCHEMA`], or that of the older file which it was read from.
+    pub schema: u32,
+    /// The release that was found.
+    pub release: Release,
+    /// Whom the recipe trusted when this was locked. Nothing in a lock of schema 1, and in one that no recipe made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// GitHub user → the SSH public keys that were taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh_keys: SshKeys,
+    /// What kubeadm's source says that it needs, where no table knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeadm: Option<Kubeadm>,
+    /// Input id → what it is.
+    pub inputs: BTreeMap<String, Entry>,
+}
+
+/// GitHub user → SSH public keys, as lines of `authorized_keys`.
+pub type SshKeys = BTreeMap<String, Vec<String>>;
+
+/// What the kubeadm of a version needs, as its source says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kubeadm {
+    /// The version of Kubernetes.
+    pub version: String,
+    /// Its container images, by their full names.
+    pub images: Vec<String>,
+}
+
+/// Whom a recipe tells to believe. A change of it is seen by who reviews the lock, and moves nothing by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// The pinned primary key, below which all signed inputs were signed.
+    pub primary_fingerprint: Fingerprint,
+    /// SHA-256 of the certificate, as DER, that images of sysexts are signed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sysext_certificate: Option<Sha256>,
+    /// SHA-256 of each authority's certificate, as DER, that machines are told to trust.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authorities: BTreeSet<Sha256>,
+    /// Keys below the pinned one that its key file revoked when this was locked, but for those that prebake knows by itself. A
+    /// key file that takes one back is refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "revoked")]
+    pub revoked: Revoked,
+}
+
+/// Revoked keys as `FINGERPRINT: always`, or the time from which on their signatures are void.
+mod revoked {
+    use std::collections::BTreeMap;
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::base::clock;
+    use crate::trust::openpgp::{Fingerprint, Revoked};
+
+    const ALWAYS: &str = "always";
+
+    pub(super) fn serialize<S: Serializer>(revoked: &Revoked, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(revoked.iter().map(|(key, from)| match *from == SystemTime::UNIX_EPOCH {
+            true => (key, ALWAYS.to_owned()),
+            false => (key, clock::date(*from)),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Revoked, D::Error> {
+        let texts: BTreeMap<Fingerprint, String> = BTreeMap::deserialize(deserializer)?;
+        let time = |text: &str| match text {
+            ALWAYS => Ok(SystemTime::UNIX_EPOCH),
+            date => humantime::parse_rfc3339(date).map_err(serde::de::Error::custom),
+        };
+        texts.into_iter().map(|(key, text)| Ok((key, time(&text)?))).collect()
+    }
+}
+
+impl Trust {
+    /// The same, which has not forgotten what `earlier` remembers of the pinned key.
+    #[must_use]
+    pub fn remembering(mut self, earlier: Option<&Trust>) -> Trust {
+        let earlier = earlier.filter(|earlier| earlier.primary_fingerprint == self.primary_fingerprint);
+        self.revoked.extend(earlier.into_iter().flat_map(|earlier| earlier.revoked.clone()));
+        self
+    }
+
+    /// In what a recipe trusts otherwise than this says, in words.
+    pub fn drift(&self, recipe: &Trust) -> Vec<String> {
+        let mut drift = Vec::new();
+        if self.primary_fingerprint != recipe.primary_fingerprint {
+            let (pin, locked) = (recipe.primary_fingerprint, self.primary_fingerprint);
+            drift.push(format!("the recipe pins the primary key {pin}, the lock was made under {locked}"));
+        }
+        let named = |certificate: Option<Sha256>| {
+            certificate
+                .map_or("without a certificate".into(), |sha256| format!("for the certificate {sha256}"))
+        };
+        if self.sysext_certificate != recipe.sysext_certificate {
+            let (wish, locked) = (named(recipe.sysext_certificate), named(self.sysext_certificate));
+            drift.push(format!("the recipe packages sysexts {wish}, the lock was made {locked}"));
+        }
+        let new = recipe.authorities.difference(&self.authorities);
+        drift.extend(new.map(|sha256| format!("the authority {sha256} is not locked")));
+        let gone = self.authorities.difference(&recipe.authorities);
+        drift.extend(
+            gone.map(|sha256| format!("the authority {sha256} is locked but not trusted by the recipe")),
+        );
+        drift
+    }
+}
+
+/// The release that the wish resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Channel.
+    pub channel: String,
+    /// Version.
+    pub version: String,
+}
+
+/// One locked input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Canonical URL.
+    pub url: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest; also the object's name in the store.
+    pub sha256: Sha256,
+    /// Where its publisher offered the SHA-256, for what nobody signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256_url: Option<String>,
+    /// SHA-512, where the signature's pass yielded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<Sha512>,
+    /// Fingerprint of the signing key, where a signature was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// When it was signed, RFC 3339 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
+    pub signed: Option<SystemTime>,
+}
+
+impl Entry {
+    /// An object that was fetched from a canonical URL, and that nobody signed.
+    pub fn plain(url: &str, object: Object) -> Self {
+        let Object { sha256, size } = object;
+        Entry { url: url.into(), size, sha256, sha256_url: None, sha512: None, signer: None, signed: None }
+    }
+
+    /// The object in the store.
+    pub fn object(&self) -> Object {
+        Object { sha256: self.sha256, size: self.size }
+    }
+
+    /// For the manifest.
+    pub fn origin(&self) -> Origin {
+        Origin { url: self.url.clone(), signer: self.signer.clone() }
+    }
+}
+
+/// Why a lock cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a lock of a schema that is read.
+    #[error("{} is not a lock file of schema {SCHEMA}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What serde says.
+        source: serde_yaml::Error,
+    },
+    /// A lock of a later prebake.
+    #[error("{} is a lock of schema {found}, and this prebake reads schemas up to {SCHEMA}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// Nothing in the lock is called so.
+    #[error("nothing in {} is called `{name}`", path.display())]
+    Unknown {
+        /// The lock.
+        path: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The lock does not say what the recipe needs.
+    #[error("{} does not match the recipe: {}", path.display(), drift.join("; "))]
+    Drift {
+        /// The file.
+        path: PathBuf,
+        /// What is missing, superfluous or different.
+        drift: Vec<String>,
+    },
+    /// What the channel names as current is older than what is locked.
+    #[error("channel {channel} names {found} as current, and {} has {locked}", path.display())]
+    Older {
+        /// The lock, which stays.
+        path: PathBuf,
+        /// The channel.
+        channel: String,
+        /// Its version now.
+        found: Version,
+        /// The version that is locked.
+        locked: Version,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Syntax { .. } | Error::Newer { .. } => Exit::Config,
+            Error::Unknown { .. } => Exit::Usage,
+            Error::Drift { .. } => Exit::Drift,
+            Error::Older { .. } => Exit::Trust,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Syntax { .. } => {
+                "restore it from version control, or remove it and run `prebake lock`".into()
+            }
+            Error::Newer { .. } => "use the prebake that wrote it, or a later one".into(),
+            Error::Unknown { name, known, .. } => match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}, and the id of every input", known.join(", ")),
+            },
+            Error::Older { .. } => {
+                "a mirror that is behind, or that somebody holds back: all signatures are right. --allow-older takes it".into()
+            }
+            Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without `--locked`".into(),
+        })
+    }
+}
+
+impl Lock {
+    /// A lock that promises nothing yet.
+    pub fn empty() -> Lock {
+        let release = Release { channel: String::new(), version: String::new() };
+        Lock {
+            schema: SCHEMA,
+            release,
+            trust: None,
+            ssh_keys: SshKeys::new(),
+            kubeadm: None,
+            inputs: BTreeMap::new(),
+        }
+    }
+
+    /// The lock's path beside a recipe: `edge.yaml` → `edge.lock`.
+    pub fn path_of(recipe: &Path) -> PathBuf {
+        recipe.with_extension("lock")
+    }
+
+    /// Reads a lock; `None` where there is none.
+    pub fn load(path: &Path) -> crate::base::error::Result<Option<Lock>> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(store::Error::io("read the lock", path)(error).into()),
+        };
+        let text = String::from_utf8(bytes).map_err(|_| Error::Syntax {
+            path: path.into(),
+            source: serde::de::Error::custom("it is not text"),
+        })?;
+        Ok(Some(Lock::parse(path, &text)?))
+    }
+
+    /// Reads a lock's text; `path` names it in errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Lock, Error> {
+        /// What every schema has.
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
+        }
+        let bad = |source| Error::Syntax { path: path.into(), source };
+        let flaw = |why: String| bad(serde::de::Error::custom(why));
+        match serde_yaml::from_str(text) {
+            Ok(Head { schema: found }) if found > SCHEMA => {
+                return Err(Error::Newer { path: path.into(), found });
+            }
+            // A file without a schema is told so with all else that is wrong with it.
+            _ => {}
+        }
+        let lock: Lock = serde_yaml::from_str(text).map_err(bad)?;
+        match (lock.schema, &lock.trust) {
+            (SCHEMA, Some(_)) | (WITHOUT_TRUST, None) => Ok(lock),
+            (SCHEMA, None) => Err(flaw("it does not say whom its recipe trusts (`trust:`)".into())),
+            (schema, _) => Err(flaw(format!("its schema is {schema}"))),
+        }
+    }
+
+    /// Whether it says less than locks do now.
+    pub fn is_old(&self) -> bool {
+        self.schema < SCHEMA
+    }
+
+    /// The file's text: the same for the same lock.
+    ///
+    /// # Panics
+    /// Never: maps with string keys serialize.
+    #[expect(clippy::expect_used, reason = "maps with string keys serialize")]
+    pub fn to_text(&self) -> String {
+        let body = serde_yaml::to_string(self).expect("a lock serializes");
+        format!("{HEADER}{body}")
+    }
+
+    /// Writes the lock, atomically, unless the file already says the same.
+    pub fn save(&self, path: &Path) -> crate::base::error::Result<()> {
+        let text = self.to_text();
+        if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(());
+        }
+        Ok(store::write_atomic(path, text.as_bytes())?)
+    }
+
+    /// Forgets what `name` stands for, so that it is resolved and fetched anew: an input's id, the front part of ids
+    /// (`flatcar`, `sysext/kubernetes`), a sysext's name, or `github:USER`. Whether anything was called so.
+    pub fn forget(&mut self, name: &str) -> bool {
+        if let Some(user) = name.strip_prefix("github:") {
+            return self.ssh_keys.remove(user).is_some();
+        }
+        let fronts = [format!("{name}/"), format!("sysext/{name}/")];
+        let is_meant = |id: &str| {
+            id.strip_suffix(".sig").unwrap_or(id) == name || fronts.iter().any(|front| id.starts_with(front))
+        };
+        let before = self.inputs.len();
+        self.inputs.retain(|id, _| !is_meant(id));
+        if name == "flatcar" {
+            // A release without a version is asked for again.
+            self.release.version.clear();
+        }
+        self.inputs.len() < before
+    }
+
+    /// What [`Lock::forget`] takes beside ids: sources, sysexts, users.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = self.ssh_keys.keys().map(|user| format!("github:{user}")).collect();
+        for id in self.inputs.keys() {
+            let mut parts = id.split('/');
+            names.extend(match (parts.next(), parts.next()) {
+                (Some("sysext"), Some(sysext)) => Some(sysext.to_owned()),
+                (front, _) => front.map(str::to_owned),
+            });
+        }
+        names.into_iter().collect()
+    }
+
+    /// Every object that it names, by input id: all that a build needs from the store.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, Object)> {
+        self.inputs.iter().map(|(id, entry)| (id.as_str(), entry.object()))
+    }
+
+    /// The locked version, if it is one.
+    pub fn version(&self) -> Option<Version> {
+        self.release.version.parse().ok()
+    }
+
+    /// Whether a lock may follow this one: the version of a channel never goes back by itself, or whoever serves old files with
+    /// their right signatures decides which flaws machines have. A version that the recipe names is the user's own.
+    ///
+    /// # Errors
+    /// [`Error::Older`].
+    pub fn must_not_be_newer_than(&self, next: &Lock, path: &Path) -> Result<(), Error> {
+        match (self.version(), next.version()) {
+            (Some(locked), Some(found)) if found < locked && self.release.channel == next.release.channel => {
+                let (path, channel) = (path.to_owned(), self.release.channel.clone());
+                Err(Error::Older { path, channel, found, locked })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Seconds since 1970 that artifacts are stamped with: `SOURCE_DATE_EPOCH`, else the newest signature among the
+    /// inputs, so that the same lock always gives the same bytes.
+    pub fn epoch(&self) -> u64 {
+        let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+        let newest = || self.inputs.values().filter_map(|entry| entry.signed).max();
+        let seconds =
+            |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        given.or_else(|| newest().map(seconds)).unwrap_or(0)
+    }
+}

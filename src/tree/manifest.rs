@@ -1,0 +1,280 @@
+//! `manifest.json`: every published file of a tree with its size, digest, role and origin.
+//!
+//! Written last by a build, read by `serve`, `verify` and `bundle`. Owns the file's schema and its canonical form;
+//! what is published, and where, is decided by `output`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::arch::Arch;
+use crate::base::canonical;
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::initrd::padding;
+use crate::sysext::ddi::Protection;
+
+/// Version of the schema; raised when the meaning of a field changes.
+pub const SCHEMA: u32 = 1;
+/// The file's name in a tree.
+pub const FILE_NAME: &str = "manifest.json";
+
+/// What a tree holds. Rows are sorted by path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The recipe's name.
+    pub name: String,
+    /// Seconds since 1970 that all timestamps inside artifacts carry.
+    pub epoch: u64,
+    /// The Flatcar releases inside.
+    pub releases: Vec<Release>,
+    /// Path inside the tree (no leading slash, `/` between) → file.
+    pub files: BTreeMap<String, File>,
+    /// Files that lie nowhere: a server joins them of two others. They have no digest of their own, so that the first,
+    /// which many share, need not be read for each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub joined: BTreeMap<String, Joined>,
+}
+
+/// Two published files in one: the first, [`padding`], the second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// What it is for.
+    pub role: Role,
+    /// Length in bytes, zeros included.
+    pub size: u64,
+    /// Paths of the two in [`Manifest::files`].
+    pub parts: [String; 2],
+    /// The profile it belongs to, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The node it belongs to, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The architecture it is for, if for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+}
+
+/// A Flatcar release: channel, version and board.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// `stable`, `beta`, `alpha`, `lts`.
+    pub channel: String,
+    /// Such as `4593.2.5`.
+    pub version: String,
+    /// Architecture.
+    pub arch: Arch,
+}
+
+/// One published file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// What it is for.
+    pub role: Role,
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest of the bytes.
+    pub sha256: Sha256,
+    /// The profile it belongs to, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The node it belongs to, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The architecture it is for, if for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+    /// Where fetched bytes came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The step that built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Sha256>,
+    /// What protects a sysext image, if it is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Protection>,
+}
+
+impl File {
+    /// A file of which nothing more is said.
+    pub fn new(role: Role, size: u64, sha256: Sha256) -> Self {
+        File {
+            role,
+            size,
+            sha256,
+            profile: None,
+            node: None,
+            arch: None,
+            origin: None,
+            step: None,
+            verity: None,
+        }
+    }
+}
+
+/// Where a fetched file came from: canonical URL (never a mirror's) and who signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Canonical URL.
+    pub url: String,
+    /// Fingerprint of the signing (sub)key, upper-case hex, where a signature was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+}
+
+/// What a published file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The stock PXE kernel.
+    Kernel,
+    /// The stock PXE initrd, untouched.
+    BaseInitrd,
+    /// The stock disk image, compressed as released.
+    DiskImage,
+    /// A detached signature of a stock file.
+    Signature,
+    /// `version.txt` of a release.
+    Version,
+    /// The cpio that carries Ignition and sysexts.
+    Overlay,
+    /// Base and overlay in one.
+    Initrd,
+    /// An initrd of the user that the kernel unpacks before Flatcar's.
+    EarlyInitrd,
+    /// Kernel, initrds and arguments in one UEFI program.
+    UnifiedKernel,
+    /// A system extension image.
+    Sysext,
+    /// A transfer definition for systemd-sysupdate.
+    Transfer,
+    /// A container image, as an OCI archive.
+    ContainerImage,
+    /// A compiled Ignition config.
+    Ignition,
+    /// A Go template for machines, filled in as they ask.
+    Template,
+    /// A Matchbox profile.
+    Profile,
+    /// A Matchbox group.
+    Group,
+    /// A script or config of a boot loader.
+    Boot,
+    /// A list of digests.
+    Checksums,
+    /// The lock that it was built from.
+    Lock,
+    /// What it is made of.
+    Sbom,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON of this schema.
+    #[error("{subject} is not a manifest")]
+    Syntax {
+        /// The file.
+        subject: String,
+        /// What serde says.
+        source: serde_json::Error,
+    },
+    /// Another version of the format.
+    #[error("{subject} has schema {found}; this prebake reads {SCHEMA}")]
+    Schema {
+        /// The file.
+        subject: String,
+        /// Its schema.
+        found: u32,
+    },
+    /// A path that leaves the tree.
+    #[error("{subject} names `{path}`, which is not a path inside the tree")]
+    Path {
+        /// The file.
+        subject: String,
+        /// The offending row.
+        path: String,
+    },
+    /// A joined file of other parts than the tree has.
+    #[error("{subject} joins `{path}` of files that do not make {size} bytes")]
+    Joined {
+        /// The file.
+        subject: String,
+        /// The offending row.
+        path: String,
+        /// What the row says.
+        size: u64,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Schema { .. } => Some("build the tree again with this version of prebake".into()),
+            Error::Syntax { .. } | Error::Path { .. } | Error::Joined { .. } => {
+                Some("the tree was damaged or not made by prebake; build it again".into())
+            }
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest; `subject` names the file in errors.
+    pub fn parse(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let syntax = |source| Error::Syntax { subject: subject.into(), source };
+        let found = canonical::schema_of(bytes).map_err(syntax)?;
+        if found != SCHEMA {
+            return Err(Error::Schema { subject: subject.into(), found });
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(syntax)?;
+        let mut paths = manifest.files.keys().chain(manifest.joined.keys());
+        if let Some(path) = paths.find(|path| !canonical::is_contained_in_url(path)) {
+            return Err(Error::Path { subject: subject.into(), path: path.clone() });
+        }
+        let fits = |path: &str, row: &Joined| {
+            !manifest.files.contains_key(path) && manifest.joined_size(&row.parts) == Some(row.size)
+        };
+        match manifest.joined.iter().find(|(path, row)| !fits(path, row)) {
+            Some((path, row)) => {
+                Err(Error::Joined { subject: subject.into(), path: path.clone(), size: row.size })
+            }
+            None => Ok(manifest),
+        }
+    }
+
+    /// How long two files are with the zeros between them; nothing if one is not in the tree.
+    pub fn joined_size(&self, parts: &[String; 2]) -> Option<u64> {
+        let [first, second] = parts.each_ref().map(|part| self.files.get(part).map(|file| file.size));
+        let first = first?;
+        first.checked_add(padding(first))?.checked_add(second?)
+    }
+
+    /// The canonical bytes: sorted keys, two blanks, a final newline. The BUILD-ID is taken over these.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical::canonical_json(self)
+    }
+
+    /// First 16 hex digits of the SHA-256 of [`Manifest::to_bytes`]: the same build lands on itself.
+    pub fn build_id(&self) -> String {
+        Sha256::of(&self.to_bytes()).to_string()[..16].to_owned()
+    }
+}

@@ -1,0 +1,467 @@
+//! A published tree: its manifest, and the bytes of every file that the manifest names.
+//!
+//! [`publish::Draft`](crate::tree::publish::Draft) is what will be published, a [`Tree`] what is. Whoever reads one does not ask
+//! where it lies. Nothing outside of the manifest is read: not what else lies about, and not what a link leads to beyond the
+//! tree.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::digest::Sha256;
+use crate::base::error::{Advice, Exit};
+use crate::tree::beneath::{Refused, Root};
+use crate::tree::bundle::{self, Bundle, Extent};
+use crate::tree::manifest::{self, Manifest};
+use crate::tree::provenance;
+use crate::trust::signers::Trust;
+
+/// The manifest's signature, beside it where there is one.
+pub const SIGNATURE: &str = "manifest.json.minisig";
+/// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
+const MOST_IN_MEMORY: u64 = 64 << 20;
+
+/// A published tree.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    manifest: Manifest,
+    pub(crate) place: Place,
+}
+
+/// Where a tree lies.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the directory of a build itself, not of the link to it.
+    Directory(PathBuf),
+    /// In a bundle, of which nothing is unpacked.
+    Bundle {
+        /// The bundle, judged.
+        bundle: Arc<Bundle>,
+        /// Its file, open.
+        file: Arc<File>,
+        /// The tree's name in it.
+        tree: String,
+    },
+}
+
+/// One published file, open: the bytes that the manifest counts and no others.
+#[derive(Clone, Debug)]
+pub struct Part {
+    file: Arc<File>,
+    start: u64,
+    size: u64,
+    position: u64,
+}
+
+/// Why a tree, or a file of one, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a tree.
+    #[error("{} is not a tree that prebake built: it has no {}", path.display(), manifest::FILE_NAME)]
+    NoTree {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A manifest that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// A bundle that cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// Not signed by who must have signed it.
+    #[error(transparent)]
+    Unsigned(#[from] provenance::Error),
+    /// Not a tree of the bundle.
+    #[error("{subject} holds no tree `{tree}`, but {known}")]
+    NotInBundle {
+        /// The bundle.
+        subject: String,
+        /// The name that was asked for.
+        tree: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// A bundle of several trees, and none was named.
+    #[error("{subject} holds {known}: one must be named")]
+    Several {
+        /// The bundle.
+        subject: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// Not a published file.
+    #[error("the manifest of {place} names no `{path}`")]
+    Unnamed {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+    },
+    /// It is gone, no file, or a link that leads out of the tree.
+    #[error("{path} of {place} cannot be read")]
+    Unreadable {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+        /// Why.
+        source: Refused,
+    },
+    /// Shorter or longer than it was published.
+    #[error("{path} of {place} has {found} bytes, where the manifest says {recorded}")]
+    Size {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+        /// What the manifest says.
+        recorded: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// Other bytes than were published.
+    #[error("{path} of {place} is not what the manifest says")]
+    Changed {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+    },
+    /// More than anybody should hold in memory.
+    #[error("{path} of {place} has {size} bytes, too many for a text")]
+    TooLong {
+        /// The tree.
+        place: String,
+        /// Path inside the tree.
+        path: String,
+        /// What the manifest says.
+        size: u64,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::NoTree { .. } | Error::Unnamed { .. } => Exit::Failed,
+            Error::NotInBundle { .. } | Error::Several { .. } => Exit::Usage,
+            Error::Manifest(error) => error.exit(),
+            Error::Bundle(error) => error.exit(),
+            Error::Unsigned(error) => error.exit(),
+            Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
+                Exit::Integrity
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoTree { .. } => {
+                Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
+            }
+            Error::Manifest(error) => error.hint(),
+            Error::Bundle(error) => error.hint(),
+            Error::Unsigned(error) => error.hint(),
+            Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
+            Error::Unnamed { .. } | Error::TooLong { .. } => None,
+            Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {
+                Some("the tree was damaged; build it again".into())
+            }
+        }
+    }
+}
+
+/// The manifest of a build, or of `current`, which leads to one, and the directory of the build itself.
+pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+    let missing = |source| Error::NoTree { path: path.into(), source };
+    let directory = path.canonicalize().map_err(missing)?;
+    let file = directory.join(manifest::FILE_NAME);
+    let bytes = fs::read(&file).map_err(missing)?;
+    let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
+    Ok((manifest, directory))
+}
+
+impl Tree {
+    /// Opens a build, or `current`, which leads to one.
+    pub fn directory(path: &Path) -> Result<Tree, Error> {
+        let (manifest, directory) = of_directory(path)?;
+        Ok(Tree { manifest, place: Place::Directory(directory) })
+    }
+
+    /// The same; where somebody is trusted, only if enough of them signed what [`provenance::judge_directory`] looks at.
+    pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<Tree, Error> {
+        let tree = Tree::directory(path)?;
+        if let (Some(trust), Some(directory)) = (trust, tree.place.directory()) {
+            provenance::judge_directory(directory, &tree.manifest, trust)?;
+        }
+        Ok(tree)
+    }
+
+    /// Opens a tree that lies in a bundle.
+    pub fn bundled(bundle: Arc<Bundle>, tree: &str) -> Result<Tree, Error> {
+        if !bundle.trees().any(|known| known == tree) {
+            return Err(Error::NotInBundle {
+                subject: bundle.subject().into(),
+                tree: tree.into(),
+                known: known(&bundle),
+            });
+        }
+        let manifest = bundle.manifest(tree)?;
+        let unreadable = |error: io::Error| Error::Unreadable {
+            place: bundle.subject().into(),
+            path: manifest::FILE_NAME.into(),
+            source: error.into(),
+        };
+        let file = Arc::new(bundle.file().try_clone().map_err(unreadable)?);
+        Ok(Tree { manifest, place: Place::Bundle { bundle, file, tree: tree.into() } })
+    }
+
+    /// The tree of that name; without a name the only one.
+    ///
+    /// # Errors
+    /// [`Error::Several`] where a name is needed.
+    pub fn chosen(bundle: Arc<Bundle>, name: Option<&str>) -> Result<Tree, Error> {
+        let mut trees = bundle.trees();
+        let name = match (name, trees.next(), trees.next()) {
+            (Some(name), ..) => name.to_owned(),
+            (None, Some(only), None) => only.to_owned(),
+            (None, ..) => {
+                return Err(Error::Several { subject: bundle.subject().into(), known: known(&bundle) });
+            }
+        };
+        drop(trees);
+        Tree::bundled(bundle, &name)
+    }
+
+    /// What it holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where it lies, for messages.
+    pub fn place(&self) -> String {
+        self.place.to_string()
+    }
+
+    /// The manifest and where the files are.
+    pub fn into_parts(self) -> (Manifest, Place) {
+        (self.manifest, self.place)
+    }
+
+    /// Opens a published file. Its length is held against the manifest, its bytes are not.
+    pub fn open(&self, path: &str) -> Result<Part, Error> {
+        self.place.open(path, self.row(path)?)
+    }
+
+    /// Reads a published file, a text or another short one. The bytes are those that the manifest says.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.place.read(path, self.row(path)?)
+    }
+
+    /// The file on disk that has these bytes and no others, where there is one.
+    pub fn path(&self, path: &str) -> Option<PathBuf> {
+        match &self.place {
+            Place::Directory(directory) => Some(directory.join(path)),
+            Place::Bundle { .. } => None,
+        }
+    }
+
+    fn row(&self, path: &str) -> Result<&manifest::File, Error> {
+        let unnamed = || Error::Unnamed { place: self.place(), path: path.into() };
+        self.manifest.files.get(path).ok_or_else(unnamed)
+    }
+}
+
+/// `the tree a`, `the trees a, b`
+fn known(bundle: &Bundle) -> String {
+    let names: Vec<&str> = bundle.trees().collect();
+    match names.as_slice() {
+        [] => "no tree at all".into(),
+        [name] => format!("the tree {name}"),
+        names => format!("the trees {}", names.join(", ")),
+    }
+}
+
+impl Place {
+    /// The directory, if it lies in one of its own.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Place::Directory(path) => Some(path),
+            Place::Bundle { .. } => None,
+        }
+    }
+
+    /// What the build is called: the name of its directory, or its BUILD-ID where it has none.
+    pub fn build(&self) -> String {
+        match self {
+            Place::Directory(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Place::Bundle { bundle, tree, .. } => {
+                let found = bundle.index().trees().find(|known| known.name == tree);
+                found.map(|tree| tree.build_id()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// As [`Tree::open`], for who has the file's row of the manifest.
+    pub fn open(&self, path: &str, row: &manifest::File) -> Result<Part, Error> {
+        let (file, start, found) = self.file(path).map_err(self.unreadable(path))?;
+        match found == row.size {
+            true => Ok(Part::new(file, start, row.size)),
+            false => {
+                let (place, path, recorded) = (self.to_string(), path.to_owned(), row.size);
+                Err(Error::Size { place, path, recorded, found })
+            }
+        }
+    }
+
+    /// As [`Tree::read`], for who has the file's row of the manifest.
+    pub fn read(&self, path: &str, row: &manifest::File) -> Result<Vec<u8>, Error> {
+        if row.size > MOST_IN_MEMORY {
+            return Err(Error::TooLong { place: self.to_string(), path: path.into(), size: row.size });
+        }
+        let mut bytes = Vec::new();
+        let read = self.open(path, row)?.read_to_end(&mut bytes);
+        read.map_err(|error| self.unreadable(path)(error.into()))?;
+        match Sha256::of(&bytes) == row.sha256 {
+            true => Ok(bytes),
+            false => Err(Error::Changed { place: self.to_string(), path: path.into() }),
+        }
+    }
+
+    /// The file that holds a file of the tree, where it begins in it, and how long it is.
+    fn file(&self, path: &str) -> Result<(Arc<File>, u64, u64), Refused> {
+        match self {
+            Place::Directory(directory) => {
+                let file = Root::open(directory)?.file(&directory.join(path))?;
+                let length = file.metadata()?.len();
+                Ok((Arc::new(file), 0, length))
+            }
+            Place::Bundle { file, .. } => {
+                let Extent { start, size, .. } =
+                    self.extent(path).ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+                Ok((file.clone(), start, size))
+            }
+        }
+    }
+
+    /// Where a file of the tree lies in the bundle, if it lies in one.
+    pub fn extent(&self, path: &str) -> Option<Extent> {
+        match self {
+            Place::Directory(_) => None,
+            Place::Bundle { bundle, tree, .. } => {
+                bundle.extent(&format!("{}{path}", bundle::index::directory(tree)))
+            }
+        }
+    }
+
+    fn unreadable(&self, path: &str) -> impl Fn(Refused) -> Error {
+        move |source| Error::Unreadable { place: self.to_string(), path: path.into(), source }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Directory(path) => path.display().fmt(f),
+            Place::Bundle { bundle, tree, .. } => write!(f, "the tree {tree} in {}", bundle.subject()),
+        }
+    }
+}
+
+impl Part {
+    /// So many bytes of a file, from `start` on.
+    pub fn new(file: Arc<File>, start: u64, size: u64) -> Part {
+        Part { file, start, size, position: 0 }
+    }
+
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.size.saturating_sub(self.position);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.file.read_at(&mut buffer[..most], self.start + self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Part {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.size.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::tree::manifest::{Role, SCHEMA};
+
+    /// A tree of one file, `ignition/a.ign`.
+    fn tree() -> (tempfile::TempDir, Tree) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("ignition")).unwrap();
+        fs::write(directory.path().join("ignition/a.ign"), "0123456789").unwrap();
+        let file = manifest::File::new(Role::Ignition, 10, Sha256::of(b"0123456789"));
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files: BTreeMap::from([("ignition/a.ign".to_owned(), file)]),
+            joined: BTreeMap::new(),
+        };
+        fs::write(directory.path().join(manifest::FILE_NAME), manifest.to_bytes()).unwrap();
+        let tree = Tree::directory(directory.path()).unwrap();
+        (directory, tree)
+    }
+
+    #[test]
+    fn a_part_reads_and_seeks_as_a_file_does() {
+        let (_directory, tree) = tree();
+        let mut part = tree.open("ignition/a.ign").unwrap();
+        let mut two = [0; 2];
+        for (to, position, bytes) in
+            [(SeekFrom::Start(3), 3, b"34"), (SeekFrom::Current(-4), 1, b"12"), (SeekFrom::End(-2), 8, b"89")]
+        {
+            assert_eq!(part.seek(to).unwrap(), position);
+            part.read_exact(&mut two).unwrap();
+            assert_eq!(&two, bytes);
+        }
+        assert_eq!(part.read(&mut two).unwrap(), 0, "there is nothing behind the end");
+        assert_eq!(part.seek(SeekFrom::Start(100)).unwrap(), 100);
+        assert_eq!(part.read(&mut two).unwrap(), 0, "nor further behind it");
+        assert!(part.seek(SeekFrom::Current(-101)).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_published() {
+        let (directory, tree) = tree();
+        let path = directory.path().join("ignition/a.ign");
+        assert_eq!(tree.read("ignition/a.ign").unwrap(), b"0123456789");
+        fs::write(&path, "0123456780").unwrap();
+        assert!(matches!(tree.read("ignition/a.ign"), Err(Error::Changed { .. })));
+        fs::write(&path, "012345678").unwrap();
+        assert!(matches!(tree.open("ignition/a.ign"), Err(Error::Size { recorded: 10, found: 9, .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(tree.open("ignition/a.ign"), Err(Error::Unreadable { .. })));
+        assert!(matches!(tree.open("manifest.json"), Err(Error::Unnamed { .. })));
+    }
+}

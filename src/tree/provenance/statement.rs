@@ -1,0 +1,125 @@
+//! in-toto's Statement v1 with SLSA's provenance v1 inside (<https://slsa.dev/spec/v1.0/provenance>): the fields that
+//! prebake says.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::base::canonical::canonical_json;
+use crate::base::digest::Sha256;
+
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+/// What the parameters of a build mean: docs/formats/provenance.md. Raised when that changes.
+pub const BUILD_TYPE: &str = "urn:prebake:build:1";
+
+/// A statement about files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Statement {
+    #[serde(rename = "_type")]
+    kind: String,
+    /// The files: the manifest, and all that it names.
+    pub subject: Vec<Resource>,
+    predicate_type: String,
+    /// What is said of them.
+    pub predicate: Predicate,
+}
+
+/// A file, here or elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resource {
+    /// Path in the tree, id in the lock, or file name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Canonical URL of what was fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Lower-case hex by algorithm.
+    pub digest: BTreeMap<String, String>,
+    /// `signer`: fingerprint of the OpenPGP key whose signature was verified.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How the files came to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Predicate {
+    /// What was asked for, and what went in.
+    pub build_definition: BuildDefinition,
+    /// Who did it.
+    pub run_details: RunDetails,
+}
+
+/// What was asked for, and what went in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BuildDefinition {
+    /// [`BUILD_TYPE`].
+    pub build_type: String,
+    /// What a person chose: the recipe, layers of the command line.
+    pub external_parameters: Value,
+    /// What followed from that.
+    pub internal_parameters: Value,
+    /// Every input.
+    pub resolved_dependencies: Vec<Resource>,
+}
+
+/// Who did it. When, is left out: the same build gives the same statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunDetails {
+    /// Whom one has to trust.
+    pub builder: Builder,
+}
+
+/// Whom one has to trust to have built what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Builder {
+    /// A URI.
+    pub id: String,
+    /// Versions of the tools.
+    pub version: BTreeMap<String, String>,
+}
+
+impl Statement {
+    /// A statement about these files.
+    pub fn new(subject: Vec<Resource>, predicate: Predicate) -> Self {
+        Statement { kind: STATEMENT.into(), subject, predicate_type: PROVENANCE.into(), predicate }
+    }
+
+    /// Reads a statement of prebake.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let statement: Statement = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let Statement { kind, predicate_type, .. } = &statement;
+        match (kind.as_str(), predicate_type.as_str()) {
+            (STATEMENT, PROVENANCE) => Ok(statement),
+            _ => Err(format!("it is `{predicate_type}` in `{kind}`, not SLSA's provenance v1")),
+        }
+    }
+
+    /// Who is said to have built it.
+    pub fn builder(&self) -> &str {
+        &self.predicate.run_details.builder.id
+    }
+
+    /// Canonical JSON.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_json(self)
+    }
+}
+
+impl Resource {
+    /// A file by its name and SHA-256.
+    pub fn named(name: &str, sha256: &Sha256) -> Self {
+        let digest = BTreeMap::from([("sha256".to_owned(), sha256.to_string())]);
+        Resource { name: Some(name.into()), digest, ..Resource::default() }
+    }
+}

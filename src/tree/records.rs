@@ -1,0 +1,293 @@
+//! Group and profile files, read as Matchbox reads them: with Go's `encoding/json`.
+//!
+//! Keys match without regard to case, unknown ones are ignored, of two equal ones the last wins (objects are filled
+//! twice), and `null` is as good as absent. A value of another type makes the whole file unusable. Pure; which files
+//! there are is [`datadir`](crate::serve::site::datadir)'s to know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value};
+
+use super::notes::{self, Note};
+use crate::ignition::json::{self, Member, Raw, RawValue, same_key};
+use crate::serve::site::labels::normal_mac;
+use crate::serve::site::select::Group;
+use crate::serve::site::{Boot, Profile};
+
+/// A record, the `id` that it says of itself, and what of its file does nothing or not what was meant.
+#[derive(Clone, Debug, Default)]
+pub struct Noted<T> {
+    /// The record.
+    pub record: T,
+    /// Which id stands in the file; records are found by their file names.
+    pub id: String,
+    /// What a person should know of it.
+    pub notes: Vec<Note>,
+}
+
+impl<T> Noted<T> {
+    /// With a record that several may hold.
+    pub fn shared(self) -> Noted<Arc<T>> {
+        let Noted { record, id, notes } = self;
+        Noted { record: Arc::new(record), id, notes }
+    }
+}
+
+const GROUP: [&str; 5] = ["id", "name", "profile", "selector", "metadata"];
+const PROFILE: [&str; 6] = ["id", "name", "ignition_id", "cloud_id", "generic_id", "boot"];
+const BOOT: [&str; 3] = ["kernel", "initrd", "args"];
+
+/// Reads a group; `id` is its file name without `.json`, for the one inside is never looked at.
+///
+/// # Errors
+/// What is wrong, in words close to Go's.
+pub fn group(id: &str, bytes: &[u8]) -> Result<Group, String> {
+    noted_group(id, bytes).map(|noted| noted.record)
+}
+
+/// As [`group`], with what a person should know of the file.
+///
+/// # Errors
+/// As [`group`].
+pub fn noted_group(id: &str, bytes: &[u8]) -> Result<Noted<Group>, String> {
+    let mut group = Group { id: id.into(), ..Group::default() };
+    let (mut said, mut ignored) = (String::new(), String::new());
+    let raw = parse(bytes)?;
+    let members = members("the group", &raw)?;
+    for Member { key, value, .. } in members {
+        match field(key, &GROUP) {
+            Some("id") => text("id", value, &mut said)?,
+            Some("profile") => text("profile", value, &mut group.profile)?,
+            Some("selector") => texts_by_key("selector", value, &mut group.selector)?,
+            Some("metadata") => values("metadata", value, &mut group.metadata)?,
+            Some(name) => text(name, value, &mut ignored)?,
+            None => {}
+        }
+    }
+    let mut notes = notes::keys("a group", members.iter().map(|member| &*member.key), &GROUP);
+    notes.extend(notes::selector(&group.selector));
+    for (key, value) in group.selector.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case("mac")) {
+        *value =
+            normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
+    }
+    Ok(Noted { record: group, id: said, notes })
+}
+
+/// Reads a profile, which must say an `id`, whatever it is.
+///
+/// # Errors
+/// As [`group`].
+pub fn profile(bytes: &[u8]) -> Result<Profile, String> {
+    noted_profile(bytes).map(|noted| noted.record)
+}
+
+/// As [`profile`], with what a person should know of the file.
+///
+/// # Errors
+/// As [`group`].
+pub fn noted_profile(bytes: &[u8]) -> Result<Noted<Profile>, String> {
+    let mut profile = Profile::default();
+    let (mut id, mut ignored) = (String::new(), String::new());
+    let raw = parse(bytes)?;
+    let all = members("the profile", &raw)?;
+    let mut notes = notes::keys("a profile", all.iter().map(|member| &*member.key), &PROFILE);
+    for Member { key, value, .. } in all {
+        match field(key, &PROFILE) {
+            Some("id") => text("id", value, &mut id)?,
+            Some("ignition_id") => text("ignition_id", value, &mut profile.ignition_id)?,
+            Some("cloud_id") => text("cloud_id", value, &mut profile.cloud_id)?,
+            Some("generic_id") => text("generic_id", value, &mut profile.generic_id)?,
+            Some("boot") if matches!(value.value, RawValue::Null) => profile.boot = None,
+            Some("boot") => {
+                boot(value, profile.boot.get_or_insert_default())?;
+                let keys = members("boot", value)?.iter().map(|member| &*member.key);
+                notes.extend(notes::keys("`boot`", keys, &BOOT));
+            }
+            Some(name) => text(name, value, &mut ignored)?,
+            None => {}
+        }
+    }
+    match id.is_empty() {
+        true => Err("a profile needs an `id`, though it is found by its file name".into()),
+        false => {
+            notes.extend(profile.boot.iter().flat_map(notes::boot));
+            Ok(Noted { record: profile, id, notes })
+        }
+    }
+}
+
+fn boot(raw: &Raw, boot: &mut Boot) -> Result<(), String> {
+    for Member { key, value, .. } in members("boot", raw)? {
+        match field(key, &BOOT) {
+            Some("kernel") => text("boot.kernel", value, &mut boot.kernel)?,
+            Some("initrd") => boot.initrd = texts("boot.initrd", value)?,
+            Some("args") => boot.args = texts("boot.args", value)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn parse(bytes: &[u8]) -> Result<Raw, String> {
+    json::parse(&json::lossy(bytes)).map_err(|error| error.message)
+}
+
+/// The field that Go takes a key for.
+pub(crate) fn field<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
+    names.iter().find(|name| same_key(key, name)).copied()
+}
+
+fn misfit(name: &str, raw: &Raw, wanted: &str) -> String {
+    format!("json: cannot unmarshal {} into {name} of type {wanted}", raw.kind())
+}
+
+fn members<'r>(name: &str, raw: &'r Raw) -> Result<&'r [Member], String> {
+    match &raw.value {
+        RawValue::Object(members) => Ok(members),
+        RawValue::Null => Ok(&[]),
+        _ => Err(misfit(name, raw, "object")),
+    }
+}
+
+fn text(name: &str, raw: &Raw, slot: &mut String) -> Result<(), String> {
+    match &raw.value {
+        RawValue::Text(text) => slot.clone_from(text),
+        RawValue::Null => {}
+        _ => return Err(misfit(name, raw, "string")),
+    }
+    Ok(())
+}
+
+fn texts(name: &str, raw: &Raw) -> Result<Vec<String>, String> {
+    let RawValue::List(items) = &raw.value else {
+        return if matches!(raw.value, RawValue::Null) {
+            Ok(Vec::new())
+        } else {
+            Err(misfit(name, raw, "array"))
+        };
+    };
+    let item = |raw| {
+        let mut item = String::new();
+        text(name, raw, &mut item).map(|()| item)
+    };
+    items.iter().map(item).collect()
+}
+
+fn texts_by_key(name: &str, raw: &Raw, slot: &mut BTreeMap<String, String>) -> Result<(), String> {
+    if matches!(raw.value, RawValue::Null) {
+        slot.clear();
+    }
+    for Member { key, value, .. } in members(name, raw)? {
+        let mut item = String::new();
+        text(name, value, &mut item)?;
+        slot.insert(key.clone(), item);
+    }
+    Ok(())
+}
+
+fn values(name: &str, raw: &Raw, slot: &mut Map<String, Value>) -> Result<(), String> {
+    if matches!(raw.value, RawValue::Null) {
+        slot.clear();
+    }
+    for Member { key, value: raw, .. } in members(name, raw)? {
+        slot.insert(key.clone(), value(name, raw)?);
+    }
+    Ok(())
+}
+
+/// Any value; every number is a `float64`, as in Go.
+fn value(name: &str, raw: &Raw) -> Result<Value, String> {
+    Ok(match &raw.value {
+        RawValue::Null => Value::Null,
+        RawValue::Flag(flag) => Value::Bool(*flag),
+        RawValue::Number(digits) => {
+            let number = digits.parse().ok().and_then(Number::from_f64);
+            let beyond = || format!("json: cannot unmarshal number {digits} into {name} of type float64");
+            Value::Number(number.ok_or_else(beyond)?)
+        }
+        RawValue::Text(text) => Value::String(text.clone()),
+        RawValue::List(items) => {
+            Value::Array(items.iter().map(|item| value(name, item)).collect::<Result<_, _>>()?)
+        }
+        RawValue::Object(_) => {
+            let mut object = Map::new();
+            values(name, raw, &mut object)?;
+            Value::Object(object)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(json: &str) -> Result<Vec<(String, String)>, String> {
+        group("g", json.as_bytes()).map(|group| group.selector.into_iter().collect())
+    }
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.into(), value.into())
+    }
+
+    #[test]
+    fn keys_match_in_any_case_and_the_last_of_two_wins() {
+        let json = r#"{"PROFILE":"a","profile":"b","Profile":null,"colour":7,"id":"other"}"#;
+        let group = group("file", json.as_bytes()).unwrap();
+        assert_eq!((group.id.as_str(), group.profile.as_str()), ("file", "b"));
+    }
+
+    #[test]
+    fn an_object_that_is_given_twice_is_filled_twice_and_null_empties_it() {
+        assert_eq!(
+            selector(r#"{"selector":{"a":"1","b":"2"},"Selector":{"b":"3"}}"#).unwrap(),
+            [pair("a", "1"), pair("b", "3")]
+        );
+        assert_eq!(selector(r#"{"selector":{"a":"1"},"selector":null}"#).unwrap(), []);
+        assert_eq!(selector(r#"{"selector":{"a":null}}"#).unwrap(), [pair("a", "")]);
+        let twice = profile(br#"{"id":"x","boot":{"kernel":"k","args":["a"]},"boot":{"args":["b",null]}}"#);
+        let boot = twice.unwrap().boot.unwrap();
+        assert_eq!((boot.kernel.as_str(), boot.args), ("k", vec!["b".to_owned(), String::new()]));
+    }
+
+    #[test]
+    fn a_mac_is_normalised_and_a_value_of_another_type_spoils_the_file() {
+        assert_eq!(
+            selector(r#"{"selector":{"MAC":"52-54-00-AA-BB-07"}}"#).unwrap(),
+            [pair("MAC", "52:54:00:aa:bb:07")]
+        );
+        for bad in [
+            r#"{"selector":{"mac":"nonsense"}}"#,
+            r#"{"selector":{"rack":7}}"#,
+            r#"{"selector":[]}"#,
+            r#"{"metadata":["a"]}"#,
+            r#"{"metadata":{"n":1e999}}"#,
+            r#"{"name":1}"#,
+            r#"{"profile":"x",}"#,
+            "\u{feff}{}",
+            "[]",
+            "",
+        ] {
+            assert!(selector(bad).is_err(), "{bad}");
+        }
+        assert_eq!(selector("null").unwrap(), [], "Go takes it for an empty group");
+    }
+
+    #[test]
+    fn a_profile_needs_an_id_and_may_lack_all_else() {
+        assert_eq!(profile(br#"{"id":"x"}"#).unwrap(), Profile::default());
+        assert_eq!(profile(br#"{"id":"x","boot":{}}"#).unwrap().boot, Some(Boot::default()));
+        for bad in [r#"{"id":""}"#, r#"{}"#, r#"{"id":"x","boot":[]}"#, r#"{"id":"x","boot":{"args":"a"}}"#] {
+            assert!(profile(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_never_panics(
+            json in r#"(\{|\}|\[|\]|:|,|null|1e9|"id"|"selector"|"metadata"|"boot"|"args"|"mac"|"x"|.){0,30}"#
+        ) {
+            let _ = (group("g", json.as_bytes()), profile(json.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What the three files share: lines with comments, and base64 of a fixed size.
+
+use std::ops::RangeInclusive;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::{ED25519, Error, MAX_BYTES};
+use crate::base::finding::plain;
+
+/// Before the comment that no signature covers.
+pub const UNTRUSTED: &str = "untrusted comment: ";
+/// Before the comment that a signature covers.
+pub const TRUSTED: &str = "trusted comment: ";
+
+/// The kind of a file that [`Reading::must_not_be_mistaken`] is stricter with: minisign reads over the mark in keys.
+pub const SIGNATURE: &str = "signature";
+
+/// What is done about a file of which no more is known.
+const WAY_OUT: &str = "`prebake key show FILE` says what a file is";
+
+/// How many bytes are in the lines of base64 that all begin with `Ed` or `ED`, and what they are.
+const LINES: [(usize, &str, &str); 4] = [
+    (
+        42,
+        "public key",
+        "name the file that ends in .minisig where a signature is asked for, .key where a secret key is",
+    ),
+    (74, "signature", "name the signer's public key, the file that ends in .pub"),
+    (
+        104,
+        "secret key of OpenBSD's signify",
+        "make a key with `prebake key generate`; public keys of signify are taken",
+    ),
+    (158, "secret key", "name the public key beside it, which ends in .pub; a secret key goes nowhere"),
+];
+
+/// Characters that move a terminal's cursor; a tab separates the fields of a trusted comment.
+const CONTROLS: [RangeInclusive<char>; 3] = ['\0'..='\x08', '\n'..='\x1f', '\x7f'..='\u{9f}'];
+
+/// One file while it is read: what it is called and what it should be, for messages.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    pub subject: &'a str,
+    pub kind: &'static str,
+}
+
+impl<'a> Reading<'a> {
+    /// The error that it is not what it should be.
+    pub fn bad(self, why: impl Into<String>) -> Error {
+        self.bad_with(why, WAY_OUT)
+    }
+
+    /// The same with a way out of its own.
+    fn bad_with(self, why: impl Into<String>, hint: &'static str) -> Error {
+        Error::Malformed { subject: self.subject.into(), kind: self.kind, why: why.into(), hint }
+    }
+
+    /// The error that it is something else, where people take one for the other or an editor changed it; nothing where it
+    /// may be what it should be.
+    pub fn must_not_be_mistaken(self, bytes: &[u8]) -> Result<(), Error> {
+        let first =
+            std::str::from_utf8(bytes).unwrap_or_default().split(['\n', '\r']).next().unwrap_or_default();
+        let is_binary = |tags: &[u8]| {
+            std::str::from_utf8(bytes).is_err() && bytes.first().is_some_and(|byte| tags.contains(byte))
+        };
+        let is_openpgp = |label: &str| first.starts_with("-----BEGIN PGP ") && first.contains(label);
+        let by_gpg = "judge it with gpg, or with `prebake key verify --key KEYFILE`; own keys are minisign's (`prebake key generate`)";
+        let utf8 = "save it as UTF-8 without a byte order mark, or get the file again";
+        let found = if bytes.starts_with(b"\xef\xbb\xbf") && self.kind == SIGNATURE {
+            ("it begins with a byte order mark, which an editor put there", utf8)
+        } else if [&b"\xff\xfe"[..], b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+            ("it is UTF-16, as Windows' editors and shells write it", utf8)
+        } else if is_openpgp("SIGNATURE") || is_binary(&[0x88, 0x89, 0x8a, 0x8b, 0xc2]) {
+            ("it is an OpenPGP signature", by_gpg)
+        } else if is_openpgp("KEY") || is_binary(&[0x94, 0x95, 0x98, 0x99, 0x9a, 0xc5, 0xc6]) {
+            ("it is an OpenPGP key", by_gpg)
+        } else if first.starts_with("-----BEGIN OPENSSH ") || first.starts_with("ssh-") {
+            ("it is an SSH key", "make a key with `prebake key generate`")
+        } else if first.starts_with("-----BEGIN SSH SIGNATURE") {
+            ("it is an SSH signature", "sign with a key of `prebake key generate` or minisign")
+        } else if first.starts_with("-----BEGIN ") {
+            ("it is a PEM file", "make a key with `prebake key generate`")
+        } else {
+            return Ok(());
+        };
+        Err(self.bad_with(found.0, found.1))
+    }
+
+    /// The error of a signature that no trusted comment follows.
+    pub fn not_commented(self) -> Error {
+        self.bad_with(
+            "its third line is no trusted comment, as in signatures of OpenBSD's signify",
+            "sign with minisign or `prebake key sign`; signify's public keys are taken, its signatures are not",
+        )
+    }
+
+    /// The file as text, if it is not too long.
+    pub fn text(self, bytes: &[u8]) -> Result<&str, Error> {
+        if bytes.len() > MAX_BYTES {
+            return Err(self.bad(format!("it is longer than {MAX_BYTES} bytes")));
+        }
+        self.must_not_be_mistaken(bytes)?;
+        std::str::from_utf8(bytes).map_err(|_| self.bad("it is not text"))
+    }
+
+    /// What follows the word before a comment.
+    pub fn comment<'t>(self, line: &'t str, word: &str) -> Result<&'t str, Error> {
+        let comment =
+            line.strip_prefix(word).ok_or_else(|| self.bad(format!("no line with `{}`", word.trim_end())))?;
+        match comment.contains(is_control) {
+            true => Err(self.bad("a comment has control characters")),
+            false => Ok(comment),
+        }
+    }
+
+    /// The one line of base64 in a key file: the second, as minisign reads it whatever stands in the first and behind it, or
+    /// alone.
+    pub fn key_line(self, text: &str) -> Result<&str, Error> {
+        self.text(text.as_bytes())?;
+        let mut lines = text.trim().split('\n');
+        let (first, second) = (lines.next().unwrap_or_default(), lines.next());
+        match second {
+            // minisign ends a line at the first carriage return in it.
+            Some(line) => Ok(line.split('\r').next().unwrap_or_default().trim()),
+            None if plain(first).starts_with(UNTRUSTED.trim_end()) => {
+                Err(self.bad("its second line is missing"))
+            }
+            None => Ok(plain(first).trim()),
+        }
+    }
+
+    /// Exactly `N` bytes of base64, without blanks and with all padding.
+    pub fn decode<const N: usize>(self, line: &str) -> Result<Zeroizing<[u8; N]>, Error> {
+        let expected = N.div_ceil(3) * 4;
+        if line.len() != expected {
+            let length = STANDARD.decode(line).map_or(0, |bytes| bytes.len());
+            if let Some((_, what, hint)) = LINES.iter().find(|(bytes, ..)| *bytes == length)
+                && (line.starts_with("RW") || line.starts_with("RU"))
+            {
+                return Err(self.bad_with(format!("it is a {what}"), hint));
+            }
+            return Err(self.bad(format!("{expected} characters of base64 are expected, not {}", line.len())));
+        }
+        let mut bytes = Zeroizing::new([0; N]);
+        match STANDARD.decode_slice(line, &mut *bytes) {
+            Ok(length) if length == N => Ok(bytes),
+            _ => Err(self.bad("it is not proper base64")),
+        }
+    }
+
+    /// The bytes of a file must begin with the name of Ed25519.
+    pub fn must_be_ed25519(self, bytes: &[u8]) -> Result<(), Error> {
+        match [bytes[0], bytes[1]] {
+            ED25519 => Ok(()),
+            found => Err(Error::Algorithm { subject: self.subject.into(), kind: self.kind, found }),
+        }
+    }
+}
+
+/// The next `N` bytes.
+pub fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let mut taken = [0; N];
+    let (front, rest) = bytes.split_at(N);
+    taken.copy_from_slice(front);
+    *bytes = rest;
+    taken
+}
+
+/// Base64 with padding.
+pub fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Whether a character does not belong into a comment.
+pub fn is_control(character: char) -> bool {
+    CONTROLS.iter().any(|range| range.contains(&character))
+}
