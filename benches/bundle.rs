@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use prebake::base::digest::Sha256;
-use prebake::tree::manifest::{FILE_NAME, File, Manifest, Role, SCHEMA};
+use prebake::tree::manifest::{File, Manifest, Role, SCHEMA};
+use prebake::tree::names::MANIFEST as FILE_NAME;
 
 mod race;
 

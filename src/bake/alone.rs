@@ -13,12 +13,12 @@ use serde_json::json;
 use crate::bake::build;
 use crate::bake::extensions::{self, Selected};
 use crate::bake::plan::{self, Plan};
-use crate::bake::recipe::Trust;
 use crate::bake::resolve::{self, PARALLEL};
 use crate::bake::run::{Outcome, Runner};
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
 use crate::base::finding::{nearest, plain};
@@ -26,10 +26,12 @@ use crate::base::unfinished::{Unfinished, together};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
 use crate::source::http::Http;
-use crate::store::{self, Object, Store};
+use crate::source::input::Entry;
+use crate::store::Store;
 use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
 use crate::sysext::packaging::Packaging;
-use crate::tree::lock::{Entry, Lock};
+use crate::tree::lock::Lock;
+use crate::trust::pin::Trust;
 
 /// The one output of what the store remembers of a component.
 const OUTPUT: &str = "component";
@@ -229,26 +231,26 @@ fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Obje
 }
 
 /// Puts images and their [`SUMS`] into a directory, each whole or not at all; lines of other images stay.
-pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), store::Error> {
-    store::create_directories(output)?;
+pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), disk::Error> {
+    disk::create_directories(output)?;
     let mut images = Vec::new();
     for image in made {
         let path = output.join(&image.file);
         let from = store.path(&image.outcome.object.sha256);
         let mut file =
-            Unfinished::in_directory(output, 0o644).map_err(store::Error::io("create a file in", output))?;
-        let mut image = fs::File::open(&from).map_err(store::Error::io("read", &from))?;
-        std::io::copy(&mut image, &mut file).map_err(store::Error::io("write", &path))?;
+            Unfinished::in_directory(output, 0o644).map_err(disk::Error::io("create a file in", output))?;
+        let mut image = fs::File::open(&from).map_err(disk::Error::io("read", &from))?;
+        std::io::copy(&mut image, &mut file).map_err(disk::Error::io("write", &path))?;
         images.push((file, path));
     }
     // An image that its sums do not name yet would be offered to no node, and be in the way of who looks.
     together(|| {
-        images.into_iter().try_for_each(|(file, path)| store::finish(file, &path))?;
+        images.into_iter().try_for_each(|(file, path)| disk::finish(file, &path))?;
         write_sums(made, output)
     })
 }
 
-fn write_sums(made: &[Made], output: &Path) -> Result<(), store::Error> {
+fn write_sums(made: &[Made], output: &Path) -> Result<(), disk::Error> {
     let path = output.join(SUMS);
     let old = fs::read_to_string(&path).unwrap_or_default();
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
@@ -259,5 +261,5 @@ fn write_sums(made: &[Made], output: &Path) -> Result<(), store::Error> {
     );
     sums.extend(made.iter().map(|image| (image.file.clone(), image.outcome.object.sha256.to_string())));
     let text: String = sums.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect();
-    store::write_atomic(&path, text.as_bytes())
+    disk::write_atomic(&path, text.as_bytes())
 }

@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 
 use super::build::Project;
 use super::gather::{Gathered, Gatherer};
-use crate::bake::delivery::Delivery;
-use crate::bake::outputs::{self, Boot, Built, Row};
-use crate::bake::plan::{BootWish, Plan};
-use crate::bake::recipe::{Layout, Version};
+use crate::bake::boot::{BootWish, Delivery};
+use crate::bake::outputs::{self, Boot, Built};
+use crate::bake::plan::Plan;
+use crate::bake::recipe::Layout;
 use crate::bake::run::{self, Outcome, Runner};
 use crate::bake::{kubernetes, resolve, sbom};
 use crate::base::arch::Arch;
+use crate::base::digest::Object;
 use crate::base::error::Result;
 use crate::base::event::Observer;
 use crate::base::finding::Finding;
-use crate::flatcar::board;
-use crate::flatcar::memory::{self, Bytes};
+use crate::base::size::Bytes;
+use crate::flatcar::version::Version;
+use crate::flatcar::{board, memory};
 use crate::machine::node::Node;
-use crate::store::{Object, Store};
+use crate::store::Store;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::{self, Lock};
 use crate::tree::manifest::{self, Manifest, Role};
 use crate::tree::publish::Draft;
+use crate::tree::row::Row;
 
 /// Everything that the steps of a build and its tree follow from.
 pub struct Blueprint<'p> {
@@ -115,7 +118,7 @@ impl<'p> Blueprint<'p> {
         let mut rows = outputs::rows(&built);
         rows.push(Row::text(format!("{}.lock", recipe.name), Role::Lock, self.lock.to_text()));
         let sbom = sbom::Build { built: &built, sysexts, steps: &self.plan.steps, rows: &rows }.document();
-        rows.push(Row::text(sbom::FILE_NAME.into(), Role::Sbom, sbom));
+        rows.push(Row::text(crate::tree::sbom::FILE_NAME.into(), Role::Sbom, sbom));
         let draft = Draft::new(head, rows)?.with_private(private);
         Ok(Assembled { draft, memory, warnings })
     }
@@ -155,13 +158,13 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::bake::delivery::Delivery;
+    use crate::bake::boot::Delivery;
     use crate::bake::recipe::{Layout, Recipe};
     use crate::base::arch::Arch;
-    use crate::base::digest::Sha256;
+    use crate::base::digest::{Object, Sha256};
     use crate::base::finding::Source;
-    use crate::store::Object;
-    use crate::tree::lock::{Entry, Lock};
+    use crate::source::input::Entry;
+    use crate::tree::lock::Lock;
 
     const MIB: u64 = 1 << 20;
 

@@ -12,25 +12,26 @@ use crate::bake::extensions::{self, Selected};
 use crate::bake::judge::{self, boots};
 use crate::bake::kubernetes::{self, Needs};
 use crate::bake::plan::Step;
+use crate::bake::provenance::Signing;
 use crate::bake::rebuild::{self, Made};
-use crate::bake::recipe::{Recipe, Version};
+use crate::bake::recipe::Recipe;
 use crate::bake::resolve::{self, Stock};
 use crate::bake::run::{self, Outcome};
 use crate::bake::{early, images};
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
 use crate::base::finding::Finding;
+use crate::base::size::Bytes;
 use crate::flatcar::board::{self, Board};
-use crate::flatcar::memory::Bytes;
+use crate::flatcar::version::Version;
 use crate::source::fetch::{self, Fetcher, Judged, Want};
 use crate::source::http::{self, Http};
 use crate::source::pull::Resolver;
 use crate::source::{Mirrors, key};
 use crate::store::Store;
+use crate::tree::kept;
 use crate::tree::lock::{self, Lock};
-use crate::tree::provenance::{self, Signing};
 use crate::tree::publish::{Output, Published};
-use crate::tree::secrets;
 use crate::trust::minisign::{KeyId, SecretKey};
 
 /// What a build may do.
@@ -292,7 +293,7 @@ impl Project {
         if moved {
             lock.save(&self.lock_path)?;
         }
-        store.keep_lock(&self.lock_path)?;
+        store.keep(&self.lock_path)?;
         Ok(moved)
     }
 }
@@ -334,8 +335,8 @@ pub async fn build(
     }
     draft = draft.with_private_outside(destination.private.map(Path::to_owned));
     if let Some(signing) = signing {
-        let request = provenance::Request { recipe, layers, lock: &lock };
-        let proofs = provenance::sign(draft.manifest(), &request, signing)?;
+        let request = crate::bake::provenance::Request { recipe, layers, lock: &lock };
+        let proofs = crate::bake::provenance::sign(draft.manifest(), &request, signing)?;
         draft = draft.with_beside(proofs);
     }
     warnings.extend(judge::documents::documents(&draft, project, &lock, public)?);
@@ -345,7 +346,7 @@ pub async fn build(
         let hint = "it is closed now; what was readable may be known: replace it";
         Finding::warning(text).hint(hint)
     }));
-    store.keep_tree(&output.current())?;
+    kept::keep_tree(store, &output.current())?;
     let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();
     let signers = signing.map_or(Vec::new(), |signing| signing.keys.iter().map(SecretKey::id).collect());
     Ok(Report { signers, published, version, lock, lock_moved, fetched, judged, steps, memory, warnings })

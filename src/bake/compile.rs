@@ -10,28 +10,30 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::bake::delivery::{self, Delivery};
+use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::{self, Selected};
-use crate::bake::kubernetes;
-use crate::bake::outputs::{BaseUrl, MATCHBOX_CEILING};
-use crate::bake::plan::BootWish;
-use crate::bake::recipe::{INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys, Version};
+use crate::bake::recipe::{INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
+use crate::bake::{delivery, kubernetes};
 use crate::base::arch::Arch;
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::{Finding, Findings, Place, Severity};
 use crate::base::yaml::decode::Spanned;
 use crate::flatcar::quirks;
+use crate::flatcar::version::Version;
 use crate::format::gotemplate::Template;
 use crate::format::tree::PLAIN;
 use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
 use crate::initrd::overlay::links_layer;
+use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
-use crate::store;
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
-use crate::tree::{lock, secrets};
+use crate::tree::lock;
+use crate::tree::names::installed_id;
+use crate::tree::records::CEILING as MATCHBOX_CEILING;
 
 /// Why no config can be made for a release.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,7 @@ pub struct Compiled {
     /// Warnings of all layers.
     pub warnings: Vec<Finding>,
     /// What is known so far of what will be public.
-    pub public: secrets::Judge,
+    pub public: crate::bake::judge::secrets::Judge,
 }
 
 /// Compiles everything, collecting the findings of all layers before it gives up.
@@ -95,9 +97,9 @@ pub fn compile(
         ceiling,
         fetched_from,
         findings,
-        public: secrets::Judge::new(&recipe.public_secrets),
+        public: crate::bake::judge::secrets::Judge::new(&recipe.public_secrets),
     };
-    compiler.public.sysexts(sysexts).map_err(store::Error::io("read", "the folders of sysexts".as_ref()))?;
+    compiler.public.sysexts(sysexts).map_err(disk::Error::io("read", "the folders of sysexts".as_ref()))?;
     compiler.note(recipe.unmatched_profiles());
     compiler.note(delivery::release_faults(recipe, version));
     if !sysexts.is_empty() {
@@ -132,7 +134,7 @@ struct Compiler<'c> {
     /// Where machines fetch from, if they do.
     fetched_from: Option<BaseUrl>,
     findings: Vec<Finding>,
-    public: secrets::Judge,
+    public: crate::bake::judge::secrets::Judge,
 }
 
 impl Compiler<'_> {
@@ -163,7 +165,7 @@ impl Compiler<'_> {
         self.public.config(&config, &profile.place);
         self.public.kernel_args(&profile.kernel_args);
         self.note(delivery::remote_sources(profile, &config));
-        self.note(boot::failures(&config, Some(self.version.0[0])));
+        self.note(boot::failures(&config, Some(quirks::system(self.version))));
         let private = self.private(profile, node)?;
         let node = node.map(|node| node.name.value.as_str());
         let id = self.recipe.boot_id(name, arch, node);
@@ -237,7 +239,7 @@ impl Compiler<'_> {
         let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
-        self.note(boot::failures(&config, Some(self.version.0[0])));
+        self.note(boot::failures(&config, Some(quirks::system(self.version))));
         self.emitted(config)
     }
 
@@ -301,11 +303,6 @@ impl Compiler<'_> {
             }
         }
     }
-}
-
-/// What the system that a boot installs is called in file names.
-pub fn installed_id(boot: &str) -> String {
-    format!("{boot}.installed")
 }
 
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.

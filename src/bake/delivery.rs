@@ -13,15 +13,17 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use crate::bake::outputs::{self, BaseUrl};
-use crate::bake::plan::BootWish;
-use crate::bake::recipe::{Carriage, Layout, Profile, Recipe, Version};
+use crate::bake::boot::BootWish;
+use crate::bake::outputs;
+use crate::bake::recipe::{Carriage, Layout, Profile, Recipe};
+use crate::base::digest::Object;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Finding, Findings, Place, Source};
 use crate::flatcar::quirks::{self, PxeFault, Window};
+use crate::flatcar::version::Version;
 use crate::format::tree::PLAIN;
 use crate::ignition::{self, Config, closure};
-use crate::store::Object;
+use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
 
 /// Enters step keys; raised when a completed config changes for the same inputs.
@@ -50,15 +52,6 @@ impl FromStr for ConfigFrom {
             _ => Err(format!("`{text}` is not where a config can come from: overlay, auto or url")),
         }
     }
-}
-
-/// How one boot's config and sysexts come to the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// In its initrd, which is laid out like this.
-    Initrd(Layout),
-    /// By HTTP, from the tree below this URL.
-    Fetched(BaseUrl),
 }
 
 /// Why nothing can be delivered to the machines of a recipe.
@@ -140,16 +133,6 @@ pub fn fetched_from(recipe: &Recipe, version: Version) -> Result<Option<BaseUrl>
     };
     let place = || asked.map_or_else(of_release, |asked| asked.place.clone());
     recipe.base_url().map(Some).ok_or_else(|| Error::NoBaseUrl { why, place: place() })
-}
-
-impl Delivery {
-    /// How a profile's boots come to their machines, which fetch from there if they fetch.
-    pub fn of(profile: &Profile, fetched_from: Option<&BaseUrl>) -> Self {
-        match fetched_from {
-            Some(base_url) => Delivery::Fetched(base_url.clone()),
-            None => Delivery::Initrd(profile.layout()),
-        }
-    }
 }
 
 /// What keeps the machines of a recipe from coming up with a release, whose fault it is.

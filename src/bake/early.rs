@@ -8,11 +8,12 @@ use std::io::Cursor;
 use std::path::Path;
 
 use crate::bake::recipe::Recipe;
+use crate::base::digest::Object;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::{Finding, Findings};
 use crate::base::yaml::decode::Spanned;
 use crate::initrd::{self, inject};
-use crate::store::{Object, Store};
+use crate::store::Store;
 
 /// Larger ones belong into a layer or a sysext; all microcode of a vendor has some 15 MB.
 const MAX_BYTES: u64 = 64 << 20;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::bake::delivery::Delivery;
+use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
 use crate::bake::outputs::{Boot, ImageArchive, SysextImage};
-use crate::bake::plan::{BootWish, Step, Work};
+use crate::bake::plan::{Step, Work};
 use crate::bake::recipe::Recipe;
 use crate::bake::{early, kubernetes, run};
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::Result;
-use crate::store::{self, Object, Store};
+use crate::store::Store;
 use crate::sysext::ddi;
 
 /// What was made, in the order of the steps.
@@ -116,8 +117,8 @@ impl Gatherer<'_> {
         }
     }
 
-    fn read(&self, object: Object) -> Result<Vec<u8>, store::Error> {
+    fn read(&self, object: Object) -> Result<Vec<u8>, disk::Error> {
         let path = self.store.path(&object.sha256);
-        fs::read(&path).map_err(store::Error::io("read", &path))
+        fs::read(&path).map_err(disk::Error::io("read", &path))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod blueprint;
+pub mod boot;
 pub mod build;
 pub mod compile;
 pub mod delivery;
@@ -13,6 +14,7 @@ pub mod judge;
 pub mod kubernetes;
 pub mod outputs;
 pub mod plan;
+pub mod provenance;
 pub mod rebuild;
 pub mod recipe;
 pub mod resolve;

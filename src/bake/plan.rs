@@ -8,26 +8,28 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bake::compile;
-use crate::bake::delivery::{self, Completion, Delivery};
+use crate::bake::boot::{BootWish, Delivery};
+use crate::bake::delivery::{self, Completion};
 use crate::bake::extensions::Selected;
 use crate::bake::images;
 use crate::bake::images::carried::{self, Carried};
 use crate::bake::kubernetes::{self, Needs};
-use crate::bake::outputs::{self, BaseUrl, uki};
+use crate::bake::outputs::{self, uki};
 use crate::bake::recipe::{Carriage, INSTALL_SYSEXTS, Layout, Recipe};
 use crate::bake::resolve::{component_id, stock_id};
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::flatcar::board::INITRD;
 use crate::format::{cpio, oci_archive, pe};
+use crate::machine::base_url::BaseUrl;
 use crate::registry::reference::ImageRef;
-use crate::store;
 use crate::sysext::image;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
+use crate::tree::names;
 
 /// Steps in an order in which each comes after what it needs.
 #[derive(Debug)]
@@ -70,33 +72,6 @@ pub enum Work {
     Uki(usize, Box<uki::Wish>),
 }
 
-/// What one class of machines, or one machine, shall boot: the input of an overlay.
-#[derive(Debug)]
-pub struct BootWish {
-    /// [`Recipe::boot_id`].
-    pub id: String,
-    /// For which machines.
-    pub arch: Arch,
-    /// The profile.
-    pub profile: String,
-    /// The node, if the boot is its own.
-    pub node: Option<String>,
-    /// How its config and sysexts come to the machine.
-    pub delivery: Delivery,
-    /// Kernel arguments of the recipe.
-    pub kernel_args: Vec<String>,
-    /// The compiled Ignition config, complete where an overlay carries the sysexts.
-    pub ignition: Vec<u8>,
-    /// The config of the system that this boot installs, if it does; complete under the same condition.
-    pub installed: Option<Vec<u8>>,
-    /// The template of its profile.
-    pub generic: Option<Vec<u8>>,
-    /// The config with the secrets of its machines, if they have any. No key and no manifest depends on it.
-    pub private: Option<Vec<u8>>,
-    /// Names of its sysexts.
-    pub sysexts: Vec<String>,
-}
-
 impl Plan {
     /// Computes all steps and keys.
     ///
@@ -115,7 +90,7 @@ impl Plan {
         let booted = sysexts.iter().zip(&steps).filter(|(sysext, _)| sysext.booted);
         let mut booted: Booted = booted
             .map(|(sysext, step)| {
-                let path = outputs::sysext_path(&sysext.description.name, sysext.version(), sysext.arch);
+                let path = names::sysext_path(&sysext.description.name, sysext.version(), sysext.arch);
                 ((sysext.description.name.clone(), sysext.arch), (step.key, path))
             })
             .collect();
@@ -140,7 +115,7 @@ impl Plan {
                 "packaging": packaging.least().key(), "indexes": indexes,
             });
             let key = step_key("carried", carried::REVISION, &params, &archives);
-            let path = outputs::sysext_path(name, version, *arch);
+            let path = names::sysext_path(name, version, *arch);
             booted.insert((name.clone(), *arch), (key, path));
             let id = format!("sysext/{name}/{arch}");
             steps.push(Step { id, key, needs: archives, work: Work::Carried(carried) });
@@ -214,7 +189,7 @@ fn config_steps(index: usize, boots: &[BootWish], base_url: &BaseUrl, booted: &B
         let mut params = completion.params();
         params["ignition"] = json!(Sha256::of(completion.config(boots)));
         let key = step_key("config", delivery::REVISION, &params, &needs);
-        let id = if installed { compile::installed_id(&boot.id) } else { boot.id.clone() };
+        let id = if installed { names::installed_id(&boot.id) } else { boot.id.clone() };
         Step { id: format!("config/{id}"), key, needs, work: Work::Config(completion) }
     };
     std::iter::once(step(false)).chain(boot.installed.as_ref().map(|_| step(true))).collect()
@@ -237,7 +212,7 @@ pub fn sysext_steps(lock: &Lock, sysexts: &[Selected], packaging: &Packaging) ->
                 (component.name.as_str(), entry.map(|entry| entry.sha256))
             })
             .collect();
-        let folder = sysext.description.digest().map_err(store::Error::io("read", name.as_ref()))?;
+        let folder = sysext.description.digest().map_err(disk::Error::io("read", name.as_ref()))?;
         let variables: BTreeMap<&str, &str> = sysext.variables.iter().collect();
         let params = json!({
             "name": name, "arch": arch, "folder": folder, "variables": variables,

@@ -10,20 +10,23 @@ use crate::bake::extensions::Selected;
 use crate::bake::images::{self, Pinned};
 use crate::bake::kubernetes::Needs;
 use crate::bake::outputs;
-use crate::bake::recipe::{Recipe, SshKeys, Version, VersionWish};
+use crate::bake::recipe::{Recipe, SshKeys};
 use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::event::Event;
 use crate::base::finding::{Findings, Source};
 use crate::flatcar::board::{self, Board};
+use crate::flatcar::version::{Version, VersionWish};
 use crate::ignition::authorities::Authorities;
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::source::fetch::{self, Check, Fetcher, Judged, Want};
 use crate::source::http::Http;
+use crate::source::input::Entry;
+use crate::source::releases;
 use crate::store::Store;
 use crate::sysext::description::Expected;
 use crate::sysext::signing;
-use crate::tree::lock::{self, Entry, Lock, Release, SCHEMA};
+use crate::tree::lock::{self, Lock, Release, SCHEMA};
 use crate::trust::openpgp::Revoked;
 
 /// Inputs that are fetched at the same time.
@@ -199,7 +202,7 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
 pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Result<Version> {
     let mut found = Vec::new();
     for board in boards {
-        found.push(board.resolve(&recipe.release.version, http).await?);
+        found.push(releases::resolve(board, &recipe.release.version, http).await?);
     }
     let newest_of_all = found.into_iter().min();
     Ok(newest_of_all.expect("a recipe has at least one architecture"))
@@ -312,7 +315,8 @@ pub async fn update(
                 let before = lock.map(|lock| lock.release.version.as_str());
                 match boards.iter().find(of_board) {
                     Some(board) => {
-                        Err(board.missing_file(&version.to_string(), before, fetcher.http, error).await)
+                        Err(releases::missing_file(board, &version.to_string(), before, fetcher.http, error)
+                            .await)
                     }
                     None => Err(fetch::Error::Http(error).into()),
                 }
@@ -362,7 +366,7 @@ fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Opti
 fn check_version_file(board: &Board, version: Version, lock: &Lock, fetcher: &Fetcher<'_>) -> Result<()> {
     let Some(entry) = lock.inputs.get(&stock_id(board.arch, board::VERSION_TXT)) else { return Ok(()) };
     let path = fetcher.store.path(&entry.sha256);
-    let bytes = std::fs::read(&path).map_err(crate::store::Error::io("read", &path))?;
+    let bytes = std::fs::read(&path).map_err(crate::base::disk::Error::io("read", &path))?;
     let found = board::parse_version_txt(&entry.url, &bytes)?;
     match found == version {
         true => Ok(()),

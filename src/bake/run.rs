@@ -6,16 +6,18 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::bake::boot::BootWish;
 use crate::bake::delivery::Completion;
 use crate::bake::extensions::Selected;
 use crate::bake::images;
 use crate::bake::images::carried::{Carried, Packed};
 use crate::bake::outputs::uki;
-use crate::bake::plan::{BootWish, OVERLAY, Plan, Step, Work};
+use crate::bake::plan::{OVERLAY, Plan, Step, Work};
 use crate::bake::recipe::Layout;
 use crate::bake::resolve::{component_id, stock_id};
 use crate::base::arch::Arch;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::event::{Event, Observer};
 use crate::flatcar::board::INITRD;
@@ -23,10 +25,11 @@ use crate::format::{cpio, pe};
 use crate::initrd::inject;
 use crate::initrd::overlay::Overlay;
 use crate::registry::reference::ImageRef;
-use crate::store::{self, Object, Store};
+use crate::source::input::Entry;
+use crate::store::{self, Store};
 use crate::sysext::image;
 use crate::sysext::packaging::Packaging;
-use crate::tree::lock::{Entry, Lock};
+use crate::tree::lock::Lock;
 
 /// The one output that each step has so far.
 const OUTPUT: &str = "out";
@@ -139,7 +142,7 @@ impl Runner<'_> {
     fn uki(&self, wish: &uki::Wish, step: &Step) -> Result<Object> {
         let open = |object: Object| {
             let path = self.store.path(&object.sha256);
-            File::open(&path).map(|file| (object, file)).map_err(store::Error::io("open", &path))
+            File::open(&path).map(|file| (object, file)).map_err(disk::Error::io("open", &path))
         };
         let missing = || gone(self.store.root().to_owned());
         let made = |key| self.made(key).ok_or_else(missing);
@@ -159,7 +162,7 @@ impl Runner<'_> {
         ];
         let stub = pe::Image::parse(&wish.stub.display().to_string(), wish.stub_bytes()?, wish.arch)?;
         let mut incoming = self.store.incoming()?;
-        stub.append(sections, &mut incoming).map_err(store::Error::io("write to", self.store.root()))?;
+        stub.append(sections, &mut incoming).map_err(disk::Error::io("write to", self.store.root()))?;
         Ok(self.store.admit(incoming.finish()?.made_here())?)
     }
 
@@ -226,6 +229,6 @@ fn joined<'f>(initrds: Vec<(Object, File)>) -> (u64, Box<dyn Read + 'f>) {
 }
 
 /// Someone emptied the store under a running build.
-fn gone(path: PathBuf) -> store::Error {
-    store::Error::Io { action: "find again", path, source: io::ErrorKind::NotFound.into() }
+fn gone(path: PathBuf) -> disk::Error {
+    disk::Error::Io { action: "find again", path, source: io::ErrorKind::NotFound.into() }
 }

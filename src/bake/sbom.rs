@@ -7,50 +7,22 @@ use std::collections::BTreeMap;
 
 use crate::bake::extensions::Selected;
 use crate::bake::images;
-use crate::bake::outputs::{Built, Row, sysext_path};
+use crate::bake::outputs::Built;
 use crate::bake::plan::{Step, Work};
 use crate::bake::recipe::{Carriage, Layout};
 use crate::bake::resolve::{component_id, stock_id};
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
-use crate::base::error::{Advice, Exit};
 use crate::flatcar::board::Board;
 use crate::registry::reference::ImageRef;
-use crate::tree::lock::Entry;
-use crate::tree::manifest::{File, Role};
-use crate::tree::sbom::purl::version_in;
+use crate::source::input::Entry;
+use crate::tree::manifest::Role;
+use crate::tree::names::sysext_path;
+use crate::tree::row::Row;
+use crate::tree::sbom::file_id;
 use crate::tree::sbom::spdx::{Checksum, Document, ExternalRef, Package, Purpose, Verb};
 
-/// The file's name in a tree.
-pub const FILE_NAME: &str = "sbom.spdx.json";
-
 const TREE: &str = "SPDXRef-Tree";
-/// Begins the ids of published files.
-const FILE: &str = "File";
-
-/// Why an SBOM cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Not SPDX 2.3 as prebake writes it.
-    #[error("{subject} is not an SPDX document of prebake")]
-    Syntax {
-        /// The file.
-        subject: String,
-        /// What serde says.
-        source: serde_json::Error,
-    },
-}
-
-impl Advice for Error {
-    fn exit(&self) -> Exit {
-        Exit::Integrity
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("the tree was damaged or not made by prebake; build it again".into())
-    }
-}
-
 /// What a build knows of what it is about to publish.
 pub struct Build<'b> {
     /// What was made.
@@ -217,27 +189,6 @@ impl Build<'_> {
     }
 }
 
-/// Reads an SBOM; `subject` names the file in errors.
-pub fn parse(subject: &str, bytes: &[u8]) -> Result<Document, Error> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Syntax { subject: subject.into(), source })
-}
-
-/// The SBOM of a tree some of whose files have become others since it was built.
-pub fn refreshed(mut document: Document, files: &BTreeMap<String, File>) -> Vec<u8> {
-    for package in document.packages.iter_mut().filter(|package| is_published(package)) {
-        let file = package.package_file_name.as_ref().and_then(|path| files.get(path));
-        let Some(file) = file.filter(|file| package.sha256() != Some(file.sha256)) else { continue };
-        package.checksums = vec![Checksum::sha256(&file.sha256)];
-        package.source_info = Some("changed after the build by `prebake initrd inject`".into());
-    }
-    document.into_bytes()
-}
-
-/// Whether a package is a published file of the tree.
-pub fn is_published(package: &Package) -> bool {
-    package.id.strip_prefix("SPDXRef-").is_some_and(|id| id.starts_with(FILE))
-}
-
 fn with_each(sysext: &Selected) -> impl Iterator<Item = (&Selected, &str)> {
     sysext.components.iter().map(move |component| (sysext, component.name.as_str()))
 }
@@ -276,8 +227,4 @@ fn os_id(arch: Arch) -> String {
 
 fn image_id(reference: &ImageRef, arch: Arch) -> String {
     crate::tree::sbom::spdx::id("Image", &format!("{reference}/{arch}"))
-}
-
-fn file_id(path: &str) -> String {
-    crate::tree::sbom::spdx::id(FILE, path)
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+use crate::base::disk::Error;
+
 /// A digest of `N` bytes, lower-case hex in every file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest<const N: usize>([u8; N]);
@@ -144,6 +146,38 @@ impl<W: Write> Write for Hashing<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+/// An object in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Digest and name.
+    pub sha256: Sha256,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Object {
+    /// What bytes in memory are as an object.
+    pub fn of(bytes: &[u8]) -> Self {
+        Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 }
+    }
+
+    /// Says how `subject`, which has these bytes, differs from what was promised.
+    pub fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
+        let differs = |what, found: String, expected: String| {
+            Err(Error::Differs { subject: subject.into(), what, found, expected })
+        };
+        match () {
+            _ if self.size != expected.size => {
+                differs("size", self.size.to_string(), expected.size.to_string())
+            }
+            _ if self.sha256 != expected.sha256 => {
+                differs("sha256", self.sha256.to_string(), expected.sha256.to_string())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

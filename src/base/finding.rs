@@ -282,6 +282,13 @@ pub fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
 }
 
+/// Longest recipe and inventory that is read, in bytes.
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+
+pub(crate) fn not_text(name: &str) -> Findings {
+    crate::base::finding::Finding::error(format!("{name} is not UTF-8 text")).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

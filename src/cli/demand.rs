@@ -7,8 +7,10 @@ use clap::Args;
 use crate::base::error::Result;
 use crate::cli::signing::TrustArgs;
 use crate::tree::bundle::policy::Policy;
+use crate::tree::names;
+use crate::tree::open::Tree;
+
 pub use crate::tree::bundle::policy::Taken;
-use crate::tree::open::{self, Tree};
 
 /// Whom to believe about a tree or bundle.
 #[derive(Args)]
@@ -38,7 +40,7 @@ impl DemandArgs {
     /// a site remembers is of bundles.
     pub fn directory(&self, path: &Path) -> Result<Tree> {
         let trust = self.trust.trust()?;
-        let may_be_unsigned = self.allow_unsigned && !path.join(open::SIGNATURE).exists();
+        let may_be_unsigned = self.allow_unsigned && !path.join(names::SIGNATURE).exists();
         Ok(Tree::believed(path, trust.as_ref().filter(|_| !may_be_unsigned))?)
     }
 

@@ -18,8 +18,9 @@ use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
 use crate::serve::site::content::{Additions, Content};
 use crate::serve::site::datadir::Settings;
-use crate::serve::site::labels::{Labels, normal_mac};
+use crate::serve::site::labels::Labels;
 use crate::tree::open::Tree;
+use crate::tree::records::normal_mac;
 
 /// Say which group and profile a machine gets, why, and what it would be sent
 ///

@@ -39,7 +39,7 @@ impl FetchInputsArgs {
         let Inputs { lock, fetched, .. } = inputs;
         project.save(&lock, &store)?;
         if self.json {
-            let row = |(id, object): (&str, crate::store::Object)| {
+            let row = |(id, object): (&str, crate::base::digest::Object)| {
                 json!({
                     "id": id,
                     "sha256": object.sha256,

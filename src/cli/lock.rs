@@ -11,10 +11,9 @@ use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use super::table::Table;
 use crate::bake::build::{Inputs, Limits};
-use crate::bake::recipe::VersionWish;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
-use crate::store::Object;
+use crate::flatcar::version::VersionWish;
 use crate::tree::lock::{Error, Lock, Trust};
 use crate::trust::openpgp::Fingerprint;
 

@@ -7,8 +7,8 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
 use super::Cli;
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
-use crate::store;
 
 /// Print a manual page, or write one for each verb
 ///
@@ -69,7 +69,7 @@ impl ManArgs {
         while let Some(command) = commands.pop() {
             commands.extend(command.get_subcommands().filter(|verb| !verb.is_hide_set()));
             let (name, bytes) = page(command)?;
-            store::write_atomic(&directory.join(name), &bytes)?;
+            disk::write_atomic(&directory.join(name), &bytes)?;
         }
         Ok(())
     }

@@ -11,15 +11,16 @@ use serde::Serialize;
 use super::project::{DeliveryArgs, ProjectArgs};
 use crate::bake::blueprint::Blueprint;
 use crate::bake::build::Project;
-use crate::bake::outputs::Contents;
 use crate::bake::resolve::{self, Stock};
 use crate::bake::{compile, early};
+use crate::base::digest::Object;
 use crate::base::error::{Advice, Exit, Result};
 use crate::source::fetch::{Check, Want};
-use crate::store::{Object, Store};
+use crate::store::Store;
 use crate::tree::lock;
 use crate::tree::manifest::Role;
 use crate::tree::publish::{self, Draft};
+use crate::tree::row::Contents;
 
 /// Version of what `--json` prints; raised when the meaning of a field changes.
 const SCHEMA: u32 = 1;

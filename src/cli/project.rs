@@ -8,12 +8,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::bake::build::Project;
 use crate::bake::delivery::ConfigFrom;
-use crate::bake::outputs::BaseUrl;
 use crate::bake::recipe::Recipe;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::yaml::decode::Spanned;
+use crate::machine::base_url::BaseUrl;
 use crate::source::http::Options;
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::trust::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 
 /// The recipe and the store.
@@ -140,7 +141,7 @@ fn default_store() -> PathBuf {
 /// Threads for the asynchronous part of a verb.
 pub fn runtime() -> Result<Runtime> {
     let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    Ok(built.map_err(store::Error::io("start threads for", "this process".as_ref()))?)
+    Ok(built.map_err(disk::Error::io("start threads for", "this process".as_ref()))?)
 }
 
 /// Runs the asynchronous part of a verb.

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::project::{PinArgs, block_on};
 use super::table::Table;
-use crate::bake::recipe::{Trust, VersionWish};
 use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::flatcar::board::{Board, Error};
+use crate::flatcar::version::VersionWish;
 use crate::source::http::{Http, Options};
 use crate::source::release::{Artifact, Release};
+use crate::source::releases;
 use crate::source::{Mirrors, key};
+use crate::trust::pin::Trust;
 
 /// Look at Flatcar's releases
 #[derive(Args)]
@@ -74,7 +76,7 @@ impl ShowArgs {
         let trust = Trust { primary: self.common.pin, key: self.key };
         let (release, artifacts) = block_on(async {
             let key = key::trusted(&trust, &store, &http, &Progress::new()).await?;
-            let version = board.resolve(&self.version, &http).await?;
+            let version = releases::resolve(&board, &self.version, &http).await?;
             let release = Release::read(&board, version, &http, &key).await?;
             let artifacts = if self.export { Vec::new() } else { release.artifacts(&board, &http).await? };
             Ok((release, artifacts))

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use zeroize::Zeroizing;
 
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::plain;
-use crate::store;
 use crate::trust::minisign::{MAX_BYTES, PublicKey, Secret, SecretKey};
 use crate::trust::signers::Trust;
 
@@ -252,12 +252,12 @@ pub fn read_secret(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey
 
 /// Reads a key or passphrase file, in memory that is cleared.
 fn read_text(path: &Path) -> Result<Zeroizing<String>> {
-    let file = File::open(path).map_err(store::Error::io("open", path))?;
+    let file = File::open(path).map_err(disk::Error::io("open", path))?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES + 1));
     match file.take(MAX_BYTES as u64 + 1).read_to_string(&mut text) {
         Ok(length) if length <= MAX_BYTES => Ok(text),
         Err(error) if error.kind() != io::ErrorKind::InvalidData => {
-            Err(store::Error::io("read", path)(error).into())
+            Err(disk::Error::io("read", path)(error).into())
         }
         _ => Err(Error::NotText(path.to_owned()).into()),
     }

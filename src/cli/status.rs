@@ -10,13 +10,13 @@ use indicatif::HumanBytes;
 use super::project::block_on;
 use super::say;
 use super::table::Table;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::serve::machines::client::{Error, Server, server_url};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
 use crate::serve::machines::timeline::Stage;
-use crate::store;
 
 /// How often a server is asked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub struct ServerArgs {
 impl ServerArgs {
     /// The server, not yet asked.
     pub fn connect(&self) -> Result<Server> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(store::Error::io("read", path));
+        let read = |path: &PathBuf| std::fs::read(path).map_err(disk::Error::io("read", path));
         let ca = self.ca.as_ref().map(read).transpose()?;
         Ok(Server::new(&self.server, ca.as_deref())?)
     }

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::project::StoreArg;
 use super::table::Table;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
 use crate::base::error::{Advice, Exit, Result};
-use crate::store::Object;
 use crate::store::gc::{Alone, Garbage};
 use crate::store::roots::{Reference, References};
+use crate::tree::kept;
 
 /// Hex digits of a digest in tables; `store path` takes as few as tell objects apart.
 const SHORT: usize = 12;
@@ -162,7 +162,7 @@ fn as_json(references: &[Reference]) -> Vec<Value> {
 impl LsArgs {
     fn run(self) -> Result<()> {
         let store = self.store.open()?;
-        let references = store.references()?;
+        let references = store.references(kept::read)?;
         let mut objects = store.objects()?;
         objects.retain(|object| !self.unused || references.of(&object.sha256).is_empty());
         if self.json {
@@ -191,7 +191,7 @@ impl LsArgs {
 impl VerifyArgs {
     fn run(self) -> Result<()> {
         let store = self.store.open()?;
-        let references = store.references()?;
+        let references = store.references(kept::read)?;
         let report = store.verify()?;
         if self.json {
             let row = |c: &crate::store::verify::Corrupt| json!({"sha256": c.sha256, "size": c.size, "why": c.why, "references": as_json(references.of(&c.sha256))});
@@ -214,11 +214,11 @@ impl VerifyArgs {
 impl GcArgs {
     fn run(self) -> Result<()> {
         let garbage = if self.dry_run {
-            Garbage::find(&self.store.open()?, self.grace)?
+            Garbage::find(&self.store.open()?, self.grace, kept::read)?
         } else {
             let alone = Alone::open(&self.store.store, self.wait)?;
             let alone = alone.ok_or_else(|| Error::InUse { store: self.store.store.clone() })?;
-            let garbage = Garbage::find(alone.store(), self.grace)?;
+            let garbage = Garbage::find(alone.store(), self.grace, kept::read)?;
             alone.remove(&garbage)?;
             garbage
         };
@@ -266,7 +266,7 @@ impl GcArgs {
 impl PathArgs {
     fn run(self) -> Result<()> {
         let store = self.store.open()?;
-        let references = store.references()?;
+        let references = store.references(kept::read)?;
         let found: BTreeSet<Sha256> = store
             .objects()?
             .iter()

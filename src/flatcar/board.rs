@@ -3,12 +3,11 @@
 //! Layout: `https://CHANNEL.release.flatcar-linux.net/BOARD/VERSION/FILE`, with `current` beside the versions. The LTS
 //! channel has several streams at a time, `current-2024` and so on; here such a stream is the channel `lts-2024`.
 
-use crate::bake::recipe::{Version, VersionWish};
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Place, nearest};
 use crate::base::yaml::decode::Spanned;
-use crate::source::http;
+use crate::flatcar::version::Version;
 
 /// What all release hosts end in; the channel stands before it.
 pub const RELEASE_HOST: &str = ".release.flatcar-linux.net";
@@ -33,7 +32,7 @@ pub const DISK: &str = "flatcar_production_image.bin.bz2";
 /// Names the version.
 pub const VERSION_TXT: &str = "version.txt";
 
-/// Why a release cannot be had.
+/// Why nothing of a channel or version can be named.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such channel.
@@ -43,34 +42,6 @@ pub enum Error {
         channel: String,
         /// Where, if in a file.
         place: Option<Place>,
-    },
-    /// The server has no such file.
-    #[error("there is no Flatcar release {version} in channel {channel} for {board}")]
-    UnknownRelease {
-        /// Channel.
-        channel: String,
-        /// Version or `current`.
-        version: String,
-        /// Board.
-        board: &'static str,
-        /// What the server said.
-        source: http::Error,
-    },
-    /// The release is there, and a file of it is not.
-    #[error("Flatcar {version} is there in channel {channel} for {board}, but without {file}")]
-    Incomplete {
-        /// Channel.
-        channel: String,
-        /// Version.
-        version: String,
-        /// Board.
-        board: &'static str,
-        /// The file.
-        file: String,
-        /// The version that was locked before, if it was another one.
-        before: Option<String>,
-        /// What the server said.
-        source: http::Error,
     },
     /// `version.txt` says something else than its directory.
     #[error("{url} does not name the release: {why}")]
@@ -93,19 +64,6 @@ impl Advice for Error {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("channels: {}, and LTS streams such as lts-2024", CHANNELS.join(", ")),
             },
-            Error::UnknownRelease { .. } => {
-                "check `release:` in the recipe; `version: latest` takes what the channel names as current"
-                    .into()
-            }
-            Error::Incomplete { before, .. } => {
-                let earlier = match before {
-                    Some(version) => format!("`version: {version}`, which was locked before"),
-                    None => "the release before it (`version: X.Y.Z`)".into(),
-                };
-                return Some(format!(
-                    "its publication, or the mirror's copy, is not complete: pin {earlier}, or try again later (flatcar.org/releases lists them)"
-                ));
-            }
             Error::BadVersion { .. } => "the mirror is incomplete or mixed up; try another one".into(),
         })
     }
@@ -153,72 +111,6 @@ impl Board {
             _ => &[file],
         };
         names.iter().map(|name| self.url(version, &format!("{name}.sig"))).collect()
-    }
-
-    /// The version that a wish means: itself, or what `current/version.txt` says. That text is not trusted: the files
-    /// of the version it names are verified one by one.
-    pub async fn resolve(
-        &self,
-        wish: &VersionWish,
-        http: &http::Http<'_>,
-    ) -> Result<Version, crate::base::error::Error> {
-        let VersionWish::Latest = wish else {
-            let VersionWish::Exactly(version) = wish else { unreachable!("two variants") };
-            return Ok(*version);
-        };
-        let url = self.url(CURRENT, VERSION_TXT);
-        let (bytes, asked) = http.text(&url).await.map_err(|e| self.missing(CURRENT, e))?;
-        Ok(parse_version_txt(&asked.to_string(), &bytes)?)
-    }
-
-    /// The same, for a file that a release ought to have: looks whether it is the release that is missing, or the file.
-    /// `before` is the version that was locked.
-    pub async fn missing_file(
-        &self,
-        version: &str,
-        before: Option<&str>,
-        http: &http::Http<'_>,
-        error: http::Error,
-    ) -> crate::base::error::Error {
-        let signature = format!("{VERSION_TXT}.sig");
-        let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
-        let Some(mut file) = file.map(str::to_owned) else { return self.missing(version, error) };
-        // Signatures are asked for first; mostly the file itself is not there either.
-        if let Some(signed) = file.strip_suffix(".sig") {
-            let url = self.url(version, signed);
-            let ask = async |url: &str, _: &mut http::Patience| {
-                http.get_part(url, None, http::Part { range: 0..1, validator: None }).await.map(drop)
-            };
-            if http.each(&url, &http.tells(&url), ask).await.is_err_and(|error| error.is_missing()) {
-                file = signed.to_owned();
-            }
-        }
-        match http.small(&self.url(version, &signature)).await {
-            Ok(_) => Error::Incomplete {
-                channel: self.channel.clone(),
-                version: version.into(),
-                board: self.arch.board(),
-                file,
-                before: before.filter(|before| *before != version).map(str::to_owned),
-                source: error,
-            }
-            .into(),
-            Err(_) => self.missing(version, error),
-        }
-    }
-
-    /// Says of a missing file that the release is unknown; other failures stay what they are.
-    pub fn missing(&self, version: &str, error: http::Error) -> crate::base::error::Error {
-        match error.is_missing() {
-            true => Error::UnknownRelease {
-                channel: self.channel.clone(),
-                version: version.into(),
-                board: self.arch.board(),
-                source: error,
-            }
-            .into(),
-            false => error.into(),
-        }
     }
 }
 

@@ -5,50 +5,16 @@
 //! an already compressed squashfs and overlays are stored uncompressed, so what is unpacked is as big as what is loaded.
 //! Payload that does not fit is cut off, and the boot goes on without it.
 
-use std::fmt;
-use std::str::FromStr;
-
-use indicatif::BinaryBytes;
+use crate::base::size::Bytes;
 
 /// What Flatcar itself asks for at a PXE boot (its documentation, "Booting with PXE").
 const FLATCAR: Bytes = Bytes(3 << 30);
-
-/// An amount of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
 
 /// What a machine needs to load and unpack these initrds, in all, and then to fetch this much: that comes to lie in the
 /// root, a file system of its own with the same limit.
 pub fn needed(initrds: impl IntoIterator<Item = u64>, fetched: u64) -> Bytes {
     let loaded = initrds.into_iter().fold(0, u64::saturating_add);
     FLATCAR.max(Bytes(loaded.max(fetched).saturating_mul(2)))
-}
-
-/// Units that people write after a number.
-const UNITS: [(&str, u64); 6] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("GB", 1_000_000_000),
-    ("MB", 1_000_000),
-];
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let unit =
-            UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim_end(), factor)));
-        let bytes = unit.and_then(|(number, factor)| number.parse::<u64>().ok()?.checked_mul(*factor));
-        bytes.map(Bytes).ok_or_else(|| format!("`{text}` is not an amount such as 8GiB or 4096MiB"))
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        BinaryBytes(self.0).fmt(f)
-    }
 }
 
 #[cfg(test)]

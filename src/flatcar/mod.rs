@@ -4,3 +4,4 @@ pub mod board;
 pub mod memory;
 pub mod quirks;
 pub mod target;
+pub mod version;

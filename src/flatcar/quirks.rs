@@ -5,8 +5,9 @@
 //! reaches the channels alpha, beta, stable, LTS in that order at different majors. A fix may reach a branch in the middle of
 //! its revisions, so what was broken and mended has a window in each channel: comparing versions across channels lies.
 
-use crate::bake::recipe::Version;
+use crate::flatcar::version::Version;
 use crate::ignition::Spec;
+use crate::ignition::boot::System;
 
 const fn v(major: u32, channel: u32, revision: u32) -> Version {
     Version([major, channel, revision])
@@ -108,6 +109,11 @@ pub fn containerd(version: Version) -> Option<(u32, u32)> {
 /// The newest stable Ignition spec that releases of a major version read; nothing where Ignition is too old for spec 3.
 pub fn newest_spec(major: u32) -> Option<Spec> {
     SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
+}
+
+/// What of a release decides how a config boots.
+pub fn system(version: Version) -> System {
+    System { major: version.0[0], newest: newest_spec(version.0[0]) }
 }
 
 /// First major version with `systemd-sysext.service` (release notes of 3185.0.0).

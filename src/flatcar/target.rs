@@ -4,19 +4,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::flatcar::quirks;
-pub(crate) use crate::ignition::spec::Spec;
+use crate::ignition::boot::System;
+use crate::ignition::spec::Spec;
 
 /// A Flatcar release as a validation target: a version, or a channel as it stands today.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
+pub struct Target {
     name: String,
     major: u32,
 }
 
-impl Release {
-    /// Its major version, which decides what a release can.
-    pub fn major(&self) -> u32 {
-        self.major
+impl Target {
+    /// What of it decides how a config boots.
+    pub fn system(&self) -> System {
+        System { major: self.major, newest: self.spec() }
     }
 
     /// The newest stable spec that the release's Ignition reads; nothing for releases before Ignition 2.
@@ -25,7 +26,7 @@ impl Release {
     }
 }
 
-impl FromStr for Release {
+impl FromStr for Target {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
@@ -41,11 +42,11 @@ impl FromStr for Release {
                 major.filter(|_| numbers).ok_or_else(|| format!("`{version}` is not {expected}"))?
             }
         };
-        Ok(Release { name: name.to_owned(), major })
+        Ok(Target { name: name.to_owned(), major })
     }
 }
 
-impl fmt::Display for Release {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -57,11 +58,11 @@ mod tests {
 
     #[test]
     fn the_major_number_decides_the_spec() {
-        let spec = |name: &str| name.parse::<Release>().unwrap().spec();
+        let spec = |name: &str| name.parse::<Target>().unwrap().spec();
         assert_eq!(spec("stable"), Some(Spec::V3_5));
         assert_eq!(spec("lts"), Some(Spec::V3_4));
         assert_eq!(spec("3510.3.1"), Some(Spec::V3_3));
         assert_eq!(spec("3139.2.0"), None);
-        assert!("4593.x".parse::<Release>().is_err());
+        assert!("4593.x".parse::<Target>().is_err());
     }
 }

@@ -10,6 +10,7 @@ pub mod cpio;
 pub mod erofs;
 pub mod gotemplate;
 pub mod gpt;
+pub mod grub;
 pub mod image;
 pub mod ipxe;
 pub mod limited;

@@ -11,9 +11,8 @@ use serde_json::json;
 
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
 use crate::base::error::Advice;
-use crate::store::Object;
 
 /// Enters step keys; raised when the bytes change for the same image.
 pub const REVISION: u32 = 1;

@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256, Sha512};
 
 use super::report::located;
 use super::schema::{self, Schema};
+use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::{Config, data_url, json};
 use crate::base::finding::{Finding, Severity, Source};
-use crate::flatcar::quirks;
 
 /// Most bytes that a compressed content is unfolded to before it is let be.
 const MAX_UNPACKED: u64 = 256 << 20;
@@ -45,16 +45,25 @@ const PARTITIONS: [(i64, &str); 8] = [
     (9, "ROOT"),
 ];
 
-/// What fails at the boot, and what has no effect, on a release of a major version if that is known.
-pub fn failures(config: &Config, major: Option<u32>) -> Vec<Finding> {
-    let mut boot = Boot { major, findings: Vec::new(), depth: 0, outer: None };
+/// The system that will read a config.
+#[derive(Clone, Copy, Debug)]
+pub struct System {
+    /// Its major version.
+    pub major: u32,
+    /// The newest spec that its Ignition reads; nothing where it reads none of spec 3.
+    pub newest: Option<Spec>,
+}
+
+/// Lists what fails at the boot and what has no effect, on a system if it is known which.
+pub fn failures(config: &Config, system: Option<System>) -> Vec<Finding> {
+    let mut boot = Boot { system, findings: Vec::new(), depth: 0, outer: None };
     boot.config(config);
     boot.findings
 }
 
 /// A boot that is gone through.
 struct Boot {
-    major: Option<u32>,
+    system: Option<System>,
     findings: Vec<Finding>,
     depth: usize,
     /// Where the embedded config is written that is gone through: nobody wrote a file that its own places could name.
@@ -189,7 +198,7 @@ impl Boot {
                 return;
             }
         };
-        let ceiling = self.major.and_then(quirks::newest_spec);
+        let ceiling = self.system.and_then(|system| system.newest);
         if let Some(ceiling) = ceiling.filter(|ceiling| checked.config.spec() > *ceiling) {
             let text = format!(
                 "the embedded config is of spec {}, and this release reads specs up to {ceiling}",
@@ -328,8 +337,8 @@ impl Boot {
     fn mount(&mut self, path: &str, origin: &Origin) {
         if path == "/usr/share/oem" {
             let text = "the OEM partition is mounted at /oem, and /usr/share/oem is a link to it";
-            let finding = match self.major {
-                Some(major) if major >= OEM_MOVED => {
+            let finding = match self.system {
+                Some(system) if system.major >= OEM_MOVED => {
                     Finding::error(format!("nothing can be mounted here: {text}"))
                 }
                 // Older ones race with the mount of their own (flatcar/Flatcar#979).
@@ -456,7 +465,8 @@ mod tests {
         let source = Source::new("c.bu", format!("variant: flatcar\nversion: 1.1.0\n{text}"));
         let config = transpile(&source, &Transpile::default()).unwrap().config;
         let line = |place: &Option<Place>| place.as_ref().map_or(0, |place| place.line);
-        failures(&config, major)
+        let system = major.map(|major| System { major, newest: Some(Spec::V3_4) });
+        failures(&config, system)
             .iter()
             .map(|found| format!("{} {}: {}", found.severity, line(&found.place), found.message))
             .collect()

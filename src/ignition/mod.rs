@@ -43,7 +43,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::finding::{Finding, Findings, Severity, Source};
-use crate::flatcar::target::Release;
 pub use spec::{Spec, SpecError};
 use tree::{Origin, Record};
 pub(crate) use validate::clean_path;

@@ -11,14 +11,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{self as unix, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs as unix;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::Error;
 use super::segments::{Limits, Place, Segments};
-use crate::base::unfinished;
+use crate::base::{disk, unfinished};
 use crate::format::cpio::{self, Member};
-use crate::store;
 
 /// How much of a body is in memory at a time, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -47,26 +47,26 @@ pub struct Extracted {
 
 /// Unpacks the initrd at `path` into `directory`, which must not hold anything yet.
 pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extracted, Error> {
-    let file = File::open(path).map_err(store::Error::io("read", path))?;
+    let file = File::open(path).map_err(disk::Error::io("read", path))?;
     // Half an initrd is none, and would be in the way of the next try: it lies aside until it is whole, however the run ends.
     let is_there = fs::symlink_metadata(directory).is_ok();
-    let place = if is_there { directory } else { store::directory_of(directory) };
-    fs::create_dir_all(place).map_err(store::Error::io("create", place))?;
+    let place = if is_there { directory } else { disk::directory_of(directory) };
+    fs::create_dir_all(place).map_err(disk::Error::io("create", place))?;
     if is_there {
         // In both an earlier run may have had its stage.
         unfinished::sweep(directory);
-        unfinished::sweep(store::directory_of(directory));
-        let mut entries = fs::read_dir(directory).map_err(store::Error::io("list", directory))?;
+        unfinished::sweep(disk::directory_of(directory));
+        let mut entries = fs::read_dir(directory).map_err(disk::Error::io("list", directory))?;
         if entries.next().is_some() {
             return Err(Error::Exists { path: directory.into() });
         }
     }
     let stage = unfinished::Directory::in_directory(place)
-        .map_err(store::Error::io("create a directory in", place))?;
+        .map_err(disk::Error::io("create a directory in", place))?;
     let top = stage.path().join("root");
-    fs::create_dir(&top).map_err(store::Error::io("create", &top))?;
+    fs::create_dir(&top).map_err(disk::Error::io("create", &top))?;
     let root = unix::openat(CWD, &top, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let root = root.map_err(|errno| store::Error::io("open", &top)(errno.into()))?;
+    let root = root.map_err(|errno| disk::Error::io("open", &top)(errno.into()))?;
     let subject = path.display().to_string();
     let mut unpacker = Unpacker {
         subject: &subject,
@@ -91,7 +91,7 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
             fs::rename(entry.path(), directory.join(entry.file_name()))
         }),
     };
-    unfinished::together(appear).map_err(store::Error::io("write", directory))?;
+    unfinished::together(appear).map_err(disk::Error::io("write", directory))?;
     Ok(unpacker.done)
 }
 
@@ -113,7 +113,7 @@ impl Unpacker<'_> {
             return Ok(()); // the root itself
         }
         let on_disk = self.directory.join(OsStr::from_bytes(&path));
-        let failed = |errno: Errno| store::Error::io("write", &on_disk)(errno.into());
+        let failed = |errno: Errno| disk::Error::io("write", &on_disk)(errno.into());
         let parent = match self.open(parent) {
             Ok(parent) => parent,
             Err(Errno::NOENT | Errno::NOTDIR) => {
@@ -174,7 +174,7 @@ impl Unpacker<'_> {
             let read = body.read(&mut chunk);
             match read.map_err(|source| cpio::Error::Damaged { subject: subject.into(), offset, source })? {
                 0 => return Ok(()),
-                read => file.write_all(&chunk[..read]).map_err(store::Error::io("write", path))?,
+                read => file.write_all(&chunk[..read]).map_err(disk::Error::io("write", path))?,
             }
         }
     }

@@ -14,12 +14,11 @@ use super::seal::{Seal, Search};
 use super::segments::{Limits, Segments};
 use super::{Error, padding};
 use crate::base::digest::{Hashing, Sha256};
+use crate::base::disk;
 use crate::base::finding::Finding;
 use crate::base::unfinished::Unfinished;
 use crate::format::cpio;
 use crate::format::tree::Tree;
-use crate::store;
-
 /// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
 const CHUNK: usize = 256 << 10;
 
@@ -59,10 +58,10 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
         let digest = scope.spawn(|| digest(base, base_length));
         // What was injected into before was looked through then, and its digest says that it is the same.
         let walk = earlier.is_none().then(|| scope.spawn(|| passed(base)));
-        copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", &target.path))?;
+        copy_base(&file, base_length, out.as_file_mut()).map_err(disk::Error::io("write", &target.path))?;
         let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &target.path)?;
         let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let (base_sha256, buried) = digested.map_err(store::Error::io("read", base))?;
+        let (base_sha256, buried) = digested.map_err(disk::Error::io("read", base))?;
         if let Some(end) = buried {
             return Err(Error::Buried { path: base.into(), end, after: base_length - end });
         }
@@ -74,7 +73,7 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
         Ok(Seal { base_length, base_sha256, overlay_length })
     });
     let seal = written?;
-    out.write_all(&seal.to_bytes()).map_err(store::Error::io("write", &target.path))?;
+    out.write_all(&seal.to_bytes()).map_err(disk::Error::io("write", &target.path))?;
     target.finish(out)?;
     Ok(Injected { seal, replaced: earlier.is_some(), warnings })
 }
@@ -85,7 +84,7 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
 /// Where the kernel would stop. What prebake cannot unpack, it cannot know: that comes back as a warning.
 fn passed(base: &Path) -> Result<Option<Finding>, Error> {
     let subject = base.display().to_string();
-    let file = File::open(base).map_err(store::Error::io("read", base))?;
+    let file = File::open(base).map_err(disk::Error::io("read", base))?;
     match walk(&subject, file) {
         Ok(()) => Ok(None),
         Err(error @ (Error::Unreadable { .. } | Error::Cpio(cpio::Error::Limit { .. }))) => {
@@ -114,7 +113,7 @@ pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
     let (mut file, size) = open(path)?;
     let Some(seal) = Seal::read(path, &mut file, size)? else {
         // Worth a look at all of it: the advice differs.
-        let (_, buried) = digest(path, size).map_err(store::Error::io("read", path))?;
+        let (_, buried) = digest(path, size).map_err(disk::Error::io("read", path))?;
         return Err(match buried {
             Some(end) => Error::Buried { path: path.into(), end, after: size - end },
             None => Error::NoInjection { path: path.into() },
@@ -124,9 +123,9 @@ pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
     thread::scope(|scope| {
         let digest = scope.spawn(|| digest(path, seal.base_length));
         copy_base(&file, seal.base_length, out.as_file_mut())
-            .map_err(store::Error::io("write", &target.path))?;
+            .map_err(disk::Error::io("write", &target.path))?;
         let digested = digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let (found, _) = digested.map_err(store::Error::io("read", path))?;
+        let (found, _) = digested.map_err(disk::Error::io("read", path))?;
         match found == seal.base_sha256 {
             true => Ok(()),
             false => Err(Error::BaseChanged { path: path.into(), found, recorded: seal.base_sha256 }),
@@ -140,8 +139,7 @@ pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
 pub fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64, Error> {
     let mut out = BufWriter::with_capacity(CHUNK, target.begin()?);
     let length = cpio::write(overlay, epoch, &mut out)?;
-    let out =
-        out.into_inner().map_err(|error| store::Error::io("write", &target.path)(error.into_error()))?;
+    let out = out.into_inner().map_err(|error| disk::Error::io("write", &target.path)(error.into_error()))?;
     target.finish(out)?;
     Ok(length)
 }
@@ -156,15 +154,15 @@ pub fn join(
 ) -> Result<(), Error> {
     let (file, base_length) = open(base)?;
     let path = out.path().to_owned();
-    copy_base(&file, base_length, out.as_file_mut()).map_err(store::Error::io("write", &path))?;
+    copy_base(&file, base_length, out.as_file_mut()).map_err(disk::Error::io("write", &path))?;
     let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &path)?;
     let seal = Seal { base_length, base_sha256, overlay_length };
-    Ok(out.write_all(&seal.to_bytes()).map_err(store::Error::io("write", &path))?)
+    Ok(out.write_all(&seal.to_bytes()).map_err(disk::Error::io("write", &path))?)
 }
 
 /// Writes `overlay` and the seal for a base that somebody else puts in front, with its padding.
 pub fn sealed_overlay(
-    base: store::Object,
+    base: crate::base::digest::Object,
     overlay: &Tree,
     epoch: u64,
     out: &mut impl Write,
@@ -182,21 +180,21 @@ impl Target {
         }
         let directory = self.directory();
         Ok(Unfinished::in_directory(directory, 0o644)
-            .map_err(store::Error::io("create a file in", directory))?)
+            .map_err(disk::Error::io("create a file in", directory))?)
     }
 
     /// Gives it its name. What replaces a file is on the disk before that is gone; a new file need not be.
     fn finish(&self, mut file: Unfinished) -> Result<(), Error> {
-        file.flush().map_err(store::Error::io("write", &self.path))?;
+        file.flush().map_err(disk::Error::io("write", &self.path))?;
         if !self.force {
             return match file.appear(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     Err(Error::Exists { path: self.path.clone() })
                 }
-                done => Ok(done.map_err(store::Error::io("write", &self.path))?),
+                done => Ok(done.map_err(disk::Error::io("write", &self.path))?),
             };
         }
-        Ok(store::finish(file, &self.path)?)
+        Ok(disk::finish(file, &self.path)?)
     }
 
     fn directory(&self) -> &Path {
@@ -217,7 +215,7 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
             false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
         }
     };
-    Ok(open().map_err(store::Error::io("read", path))?)
+    Ok(open().map_err(disk::Error::io("read", path))?)
 }
 
 /// The first `length` bytes of `base` become those of `out`, which stands behind them then.
@@ -259,8 +257,8 @@ fn append_overlay(
 ) -> Result<u64, Error> {
     let mut out = BufWriter::with_capacity(CHUNK, out);
     let zeros = vec![0; padding(base_length) as usize];
-    out.write_all(&zeros).map_err(store::Error::io("write", path))?;
+    out.write_all(&zeros).map_err(disk::Error::io("write", path))?;
     let length = cpio::write(overlay, epoch, &mut out)?;
-    out.flush().map_err(store::Error::io("write", path))?;
+    out.flush().map_err(disk::Error::io("write", path))?;
     Ok(length)
 }

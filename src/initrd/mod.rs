@@ -21,11 +21,11 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::Findings;
 use crate::format::cpio::{self, Compression};
 use crate::format::tree;
-use crate::store;
 use crate::sysext::extension;
 
 /// Zeros between a base of this length and an overlay: up to the multiple of four that a plain archive must begin at, and four
@@ -201,7 +201,7 @@ pub enum Error {
     Findings(#[from] Findings),
     /// A file operation failed.
     #[error(transparent)]
-    Io(#[from] store::Error),
+    Io(#[from] disk::Error),
 }
 
 impl Advice for Error {

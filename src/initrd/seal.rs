@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::{Error, padding};
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::format::cpio;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
-use crate::store;
 
 /// Where the record lies in the initramfs.
 const PATH: &str = "usr/share/prebake/injection";
@@ -88,7 +88,7 @@ impl Seal {
     /// # Errors
     /// [`Error::Lengths`] if the file is longer or shorter than its seal says.
     pub fn read(path: &Path, file: &mut (impl Read + Seek), size: u64) -> Result<Option<Seal>, Error> {
-        let seal = Seal::at_end(file, size).map_err(store::Error::io("read", path))?;
+        let seal = Seal::at_end(file, size).map_err(disk::Error::io("read", path))?;
         let Some(seal) = seal else { return Ok(None) };
         match seal.file_length() {
             length if length == size => Ok(Some(seal)),

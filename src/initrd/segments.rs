@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::Error;
 use super::foreign::{self, Foreign};
+use crate::base::disk;
 use crate::format::cpio::{self, Compression, Member, Seekable, Skip, Streamed};
 use crate::format::limited::Limited;
-use crate::store;
 
 /// How much is read at a time of what is unpacked, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -272,8 +272,8 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         self.file.seek(SeekFrom::Start(self.at)).map(drop).map_err(failed).map_err(Error::Io)
     }
 
-    fn unreadable(&self) -> impl FnOnce(io::Error) -> store::Error + use<'s, F> {
-        store::Error::io("read", self.subject.as_ref())
+    fn unreadable(&self) -> impl FnOnce(io::Error) -> disk::Error + use<'s, F> {
+        disk::Error::io("read", self.subject.as_ref())
     }
 }
 

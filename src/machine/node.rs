@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::firmware::NO_UUIDS;
 use super::network::Cidr;
-use crate::bake::recipe::Recipe;
-use crate::bake::recipe::decode::{Reader, another_kind};
+use serde_json::{Map, Value};
+
 use crate::base::arch::Arch;
+use crate::base::disk;
 use crate::base::finding::{Finding, Findings, Source};
+use crate::base::size::Bytes;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::Kind;
+use crate::base::yaml::reader::{Reader, another_kind};
 use crate::base::yaml::{self, Node as Yaml};
-use crate::flatcar::memory::Bytes;
-use crate::machine::firmware::NO_UUIDS;
-use crate::store;
 
 /// A machine that is known by name.
 #[derive(Debug)]
@@ -46,6 +47,79 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac([u8; 6]);
 
+impl FromStr for Mac {
+    type Err = String;
+
+    /// Twelve hex digits as firmware, switches and labels print them: `52:54:00:aa:bb:01`, `52-54-00-aa-bb-01`,
+    /// `5254.00aa.bb01` (Cisco), `5254-00aa-bb01` (Huawei), `525400-aabb01` (HP), `525400aabb01`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not a MAC address such as 52:54:00:00:00:01");
+        let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
+        let groups: Vec<&str> =
+            separator.map_or_else(|| vec![text], |separator| text.split(separator).collect());
+        let width = 12 / groups.len();
+        let digits = groups.concat();
+        let alike = groups.iter().all(|group| group.len() == width) && digits.len() == 12;
+        if !alike || !matches!(width, 2 | 4 | 6 | 12) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(bad());
+        }
+        let mut bytes = [0; 6];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
+        }
+        Ok(Mac(bytes))
+    }
+}
+
+impl From<[u8; 6]> for Mac {
+    fn from(octets: [u8; 6]) -> Self {
+        Mac(octets)
+    }
+}
+
+impl Mac {
+    /// Its bytes, as packets have them.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
+    /// Why no card has this address, by IEEE 802: machines could never be known by it.
+    pub fn nobodys(self) -> Option<&'static str> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0] => Some("all zeros stand for an address that is not known"),
+            [255, 255, 255, 255, 255, 255] => Some("all machines listen to it"),
+            [first, ..] if first & 1 == 1 => Some("an odd first pair makes it the address of a group"),
+            _ => None,
+        }
+    }
+
+    /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
+    pub fn hyphened(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        f.write_str(&pairs.join(":"))
+    }
+}
+
+/// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.
+pub fn selector(node: &Node) -> Map<String, Value> {
+    let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string().into()));
+    let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone().into()));
+    mac.into_iter().chain(uuid).collect()
+}
+
+/// What templates and DHCP servers know of a node.
+pub fn metadata(node: &Node) -> Map<String, Value> {
+    let name = ("name".to_owned(), node.name.value.clone().into());
+    let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.value.to_string().into()));
+    [name].into_iter().chain(ip).collect()
+}
+
 /// Reads an inventory: a file with `schema` and `nodes` as in a recipe, for machines that nobody knew of when the tree was
 /// built. They boot profiles as they are: layers of their own would have to be built.
 ///
@@ -54,8 +128,8 @@ pub struct Mac([u8; 6]);
 pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let name = path.display().to_string();
     let unreadable = |error| Finding::error(format!("cannot read the inventory {name}: {error}"));
-    let bytes = store::read_at_most(path, crate::bake::recipe::MAX_TEXT).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|_| crate::bake::recipe::not_text(&name))?;
+    let bytes = disk::read_at_most(path, crate::base::finding::MAX_TEXT).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|_| crate::base::finding::not_text(&name))?;
     parse_inventory(&Source::new(name, text), archs)
 }
 
@@ -171,23 +245,8 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, text))
     }
 
-    /// What is wrong with a recipe's nodes beside what each says of itself.
-    pub(crate) fn check_nodes(&self, recipe: &Recipe) {
-        self.check_unique(&recipe.nodes);
-        for node in &recipe.nodes {
-            let name = node.name.value.as_str();
-            let taken = recipe.release.archs.iter().any(|arch| recipe.default_name(*arch) == name);
-            if taken && recipe.default_profile.is_some() {
-                let text = format!("a node cannot be called `{name}` beside a `default_profile`");
-                let finding = Finding::error(text).at(node.name.place.clone());
-                self.decoder.push(finding.hint(format!("both would be the group `{name}`")));
-            }
-            self.known_profile(recipe, &node.profile);
-        }
-    }
-
     /// Each name, MAC, UUID and address once: machines are told apart by them.
-    fn check_unique(&self, nodes: &[Node]) {
+    pub(crate) fn check_unique(&self, nodes: &[Node]) {
         let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
         let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
         let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
@@ -224,65 +283,6 @@ impl Reader<'_> {
                 self.decoder.push(finding.related(place, "first given here"));
             }
         }
-    }
-}
-
-impl FromStr for Mac {
-    type Err = String;
-
-    /// Twelve hex digits as firmware, switches and labels print them: `52:54:00:aa:bb:01`, `52-54-00-aa-bb-01`,
-    /// `5254.00aa.bb01` (Cisco), `5254-00aa-bb01` (Huawei), `525400-aabb01` (HP), `525400aabb01`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a MAC address such as 52:54:00:00:00:01");
-        let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
-        let groups: Vec<&str> =
-            separator.map_or_else(|| vec![text], |separator| text.split(separator).collect());
-        let width = 12 / groups.len();
-        let digits = groups.concat();
-        let alike = groups.iter().all(|group| group.len() == width) && digits.len() == 12;
-        if !alike || !matches!(width, 2 | 4 | 6 | 12) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(bad());
-        }
-        let mut bytes = [0; 6];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
-        }
-        Ok(Mac(bytes))
-    }
-}
-
-impl From<[u8; 6]> for Mac {
-    fn from(octets: [u8; 6]) -> Self {
-        Mac(octets)
-    }
-}
-
-impl Mac {
-    /// Its bytes, as packets have them.
-    pub fn octets(self) -> [u8; 6] {
-        self.0
-    }
-
-    /// Why no card has this address, by IEEE 802: machines could never be known by it.
-    pub fn nobodys(self) -> Option<&'static str> {
-        match self.0 {
-            [0, 0, 0, 0, 0, 0] => Some("all zeros stand for an address that is not known"),
-            [255, 255, 255, 255, 255, 255] => Some("all machines listen to it"),
-            [first, ..] if first & 1 == 1 => Some("an odd first pair makes it the address of a group"),
-            _ => None,
-        }
-    }
-
-    /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
-    pub fn hyphened(&self) -> String {
-        self.to_string().replace(':', "-")
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        f.write_str(&pairs.join(":"))
     }
 }
 
@@ -438,5 +438,14 @@ mod tests {
                 "5: unknown key `rack` in a node",
             ]
         );
+    }
+
+    #[test]
+    fn macs_are_shown_in_one_spelling() {
+        assert_eq!("52-54-00-AB-00-01".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
+        assert_eq!("525400AB0001".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
+        for bad in ["52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:+1", "52540000000"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 
 use crate::base::arch::Arch;
-use crate::source::http::words::{self, printable};
-use crate::store::Object;
+use crate::base::digest::Object;
+use crate::base::words::printable;
 
 /// Longest document that is read, in bytes: what the distribution specification bids registries to take.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -195,7 +195,7 @@ fn canonical(architecture: &str) -> String {
 }
 
 fn json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, String> {
-    let why = |error: serde_json::Error| match words::page(bytes) {
+    let why = |error: serde_json::Error| match crate::base::words::page(bytes) {
         Some(_) => "it is an HTML page, as a login or a proxy sends one".into(),
         None => printable(&error.to_string()),
     };

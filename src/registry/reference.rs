@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
-use crate::source::pull::{Endpoint, Kind};
+use crate::registry::endpoint::{Endpoint, Kind};
 
 /// Longest reference that is looked at, in bytes: a host name, a repository of 255, a tag of 128 and a digest.
 const MAX_LENGTH: usize = 1024;

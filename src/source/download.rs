@@ -24,10 +24,11 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::fetch::Error;
 use super::http::{self, Asked, Body, Http, Part, Patience};
-use crate::base::digest::Hashing;
+use crate::base::digest::{Hashing, Object};
+use crate::base::disk;
 use crate::base::event::{Event, Observer};
 use crate::store::partial::{Identity, Partial};
-use crate::store::{self, Object, Store, Unverified};
+use crate::store::{Store, Unverified};
 use crate::trust::openpgp::Verifier;
 
 /// Connections for one body.
@@ -205,7 +206,7 @@ impl<'a> Download<'a> {
                     unlooked = 0;
                     store.must_have_room(ROOM)?;
                 }
-                incoming.write_all(&chunk).map_err(store::Error::io("write to the store", &root))?;
+                incoming.write_all(&chunk).map_err(disk::Error::io("write to the store", &root))?;
                 if let Some(verifier) = &mut verifier {
                     verifier.update(&chunk);
                 }
@@ -390,7 +391,7 @@ fn write(
     while let Some((offset, bytes)) = receiver.blocking_recv() {
         if let Err(error) = partial.write(offset, &bytes) {
             // A full disk is not left full.
-            if matches!(&error, store::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+            if matches!(&error, disk::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
             {
                 partial.discard();
             }
@@ -471,7 +472,7 @@ impl<T: Send + 'static> Follower<T> {
                 while at < frontier {
                     let bytes = &mut buffer[..(frontier - at).min(READ_BACK as u64) as usize];
                     let taken = file.read_exact_at(bytes, at).and_then(|()| take(&mut taker, bytes));
-                    taken.map_err(store::Error::io("keep", "what was fetched".as_ref()))?;
+                    taken.map_err(disk::Error::io("keep", "what was fetched".as_ref()))?;
                     at += bytes.len() as u64;
                 }
             }

@@ -11,18 +11,19 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use super::download::{Download, Received, State, joined};
-use super::http::{self, Asked, Http, MayPass, Patience, words};
+use super::http::{self, Asked, Http, MayPass, Patience};
 use super::key;
-use crate::bake::recipe::Trust;
 use crate::base::canonical::canonical_json;
 use crate::base::clock::date;
-use crate::base::digest::{Hashing, Sha256};
+use crate::base::digest::{Hashing, Object, Sha256};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::event::{Event, Observer};
 use crate::format::checksums::sha256_for;
-use crate::store::{self, Object, Store, Unverified, Verified};
-use crate::tree::lock::Entry;
+use crate::source::input::Entry;
+use crate::store::{Store, Unverified, Verified};
 use crate::trust::openpgp::{self, Fingerprint, Revoked, Signed, TrustedKey, Verifier};
+use crate::trust::pin::Trust;
 
 /// An input that a recipe needs.
 #[derive(Clone, Debug)]
@@ -106,7 +107,7 @@ pub enum Error {
     Http(#[from] http::Error),
     /// Of the disk, or wrong bytes.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] disk::Error),
     /// Of a signature or key.
     #[error(transparent)]
     Trust(#[from] openpgp::Error),
@@ -123,7 +124,7 @@ pub enum Error {
     },
     /// Wrong bytes for a digest that no lock holds yet.
     #[error(transparent)]
-    Unpromised(store::Error),
+    Unpromised(disk::Error),
     /// A file that something on the way has unpacked.
     #[error("{source}; it came unpacked")]
     Unpacked {
@@ -203,7 +204,7 @@ impl Advice for Error {
             Error::Store(error) => error.hint(),
             Error::Trust(error) => error.hint(),
             Error::Sent { source, .. } => source.hint(),
-            Error::Unpromised(store::Error::Differs { .. }) => Some(
+            Error::Unpromised(disk::Error::Differs { .. }) => Some(
                 "these are not the bytes that their digest promises: what answers is damaged, or lies; try another mirror".into(),
             ),
             Error::Unpromised(error) => error.hint(),
@@ -235,11 +236,11 @@ impl Error {
     /// Says of wrong bytes who sent them, and what they look like. `start` is how they begin; `is_locked` whether a lock
     /// promised them.
     pub(super) fn of(self, asked: &Asked, canonical: &str, start: &[u8], is_locked: bool) -> Self {
-        if let Some(title) = words::page(start) {
+        if let Some(title) = crate::base::words::page(start) {
             return http::Error::Page { url: asked.clone(), title }.into();
         }
         let mut error = match self {
-            Error::Store(error @ store::Error::Differs { .. }) if !is_locked => Error::Unpromised(error),
+            Error::Store(error @ disk::Error::Differs { .. }) if !is_locked => Error::Unpromised(error),
             error => error,
         };
         let name = canonical.split('?').next().unwrap_or(canonical);
@@ -312,7 +313,7 @@ fn read_and_judge(id: &str, mut file: File, locked: Sha256, mut verifier: Verifi
             }
         }
     };
-    pass().map_err(store::Error::io("read", id.as_ref()))?;
+    pass().map_err(disk::Error::io("read", id.as_ref()))?;
     let (_, found, _) = hashing.finish();
     match found == locked {
         true => Ok(verifier.finish()?),
@@ -447,7 +448,7 @@ impl<'a> Fetcher<'a> {
             Some(signed) => signed,
             None => {
                 let path = self.store.path(&entry.sha256);
-                let file = File::open(&path).map_err(store::Error::io("read", &path))?;
+                let file = File::open(&path).map_err(disk::Error::io("read", &path))?;
                 let (id, sha256) = (want.id.clone(), entry.sha256);
                 let work = move || read_and_judge(&id, file, sha256, verifier);
                 let signed = joined(tokio::task::spawn_blocking(work).await)?;

@@ -3,17 +3,17 @@
 //! Where it comes from proves nothing; the pinned primary does. It is asked for once a process, whenever a signature is
 //! to be judged, because a subkey may have been revoked since.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use super::fetch::Error;
 use super::http::Http;
-use crate::bake::recipe::Trust;
+use crate::base::disk;
 use crate::base::event::{Event, Observer};
 use crate::flatcar::board::KEY_URL;
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::trust::openpgp::{self, Fingerprint, TrustedKey};
+use crate::trust::pin::Trust;
 
 /// The key file as it is now, and as it was known before.
 pub struct Update {
@@ -59,8 +59,8 @@ pub async fn trusted(
 pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
     match &trust.key {
         Some(path) => {
-            let bytes = store::read_at_most(path, openpgp::MAX_BYTES)
-                .map_err(store::Error::io("read the key", path))?;
+            let bytes = disk::read_at_most(path, openpgp::MAX_BYTES)
+                .map_err(disk::Error::io("read the key", path))?;
             let mut key = TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?;
             // A copy that cannot be read says nothing.
             if let Some(copy) = stored(store, trust.primary).ok().flatten() {
@@ -85,7 +85,7 @@ pub async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Res
     }
     let path = path(store, primary);
     if fs::read(&path).ok().as_deref() != Some(bytes.as_slice()) {
-        store::write_atomic(&path, &bytes)?;
+        disk::write_atomic(&path, &bytes)?;
     }
     Ok(Update { key, earlier })
 }
@@ -96,6 +96,6 @@ pub fn stored(store: &Store, primary: Fingerprint) -> Result<Option<TrustedKey>,
     match fs::read(&path) {
         Ok(bytes) => Ok(Some(TrustedKey::parse(&path.display().to_string(), &bytes, primary)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(store::Error::io("read the key", &path)(error).into()),
+        Err(error) => Err(disk::Error::io("read the key", &path)(error).into()),
     }
 }

@@ -15,8 +15,9 @@ use url::form_urlencoded::Serializer;
 
 use super::challenge::{Challenge, choose};
 use super::credentials::{self, Found};
-use super::pull::{Endpoint, Kind};
+use crate::base::words;
 use crate::registry::document;
+use crate::registry::endpoint::{Endpoint, Kind};
 use crate::source::http::{self, Asked, Client, Error, Request, basic};
 
 /// What a person can do about a registry that lets nobody in.
@@ -254,7 +255,7 @@ async fn token(
     }
     let bytes = http::whole(response, &shown, http::SMALL).await?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let why = |bytes| match http::words::page(bytes) {
+    let why = |bytes| match words::page(bytes) {
         Some(_) => format!("its token service {shown} answers with an HTML page"),
         None => format!("its token service {shown} answered, but it grants no token"),
     };

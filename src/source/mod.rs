@@ -8,10 +8,12 @@ pub mod credentials;
 mod download;
 pub mod fetch;
 pub mod http;
+pub mod input;
 pub mod key;
 pub mod login;
 pub mod pull;
 pub mod release;
+pub mod releases;
 mod throttle;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use url::Url;
 
 use crate::base::error::{Advice, Exit};
 use crate::flatcar::board;
+use crate::registry::endpoint;
 
 /// A place that publishes what we build from. Mirrors are set per source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ impl SourceName {
             None if host == board::WEBSITE_HOST => (SourceName::Flatcar, path.into()),
             None if host == "dl.k8s.io" => (SourceName::Kubernetes, path.into()),
             None if host == "github.com" => (SourceName::Github, path.into()),
-            None if pull::Endpoint::parse(url).is_some() => (SourceName::Oci, path.into()),
+            None if endpoint::Endpoint::parse(url).is_some() => (SourceName::Oci, path.into()),
             None => (SourceName::Web, rest.into()),
         }
     }
@@ -175,7 +178,7 @@ impl Mirrors {
     /// air-gapped site must not leak requests, and a mirror that lacks a file should be noticed.
     pub fn candidates(&self, url: &str) -> Vec<String> {
         let (source, path) = SourceName::of(url);
-        let at = |base: &String| match pull::Endpoint::parse(url).filter(|_| source == SourceName::Oci) {
+        let at = |base: &String| match endpoint::Endpoint::parse(url).filter(|_| source == SourceName::Oci) {
             Some(endpoint) => endpoint.at(base),
             None => format!("{base}/{path}"),
         };

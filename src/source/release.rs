@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use crate::bake::recipe::Version;
 use crate::base::error::Result;
 use crate::flatcar::board::{Board, Error, VERSION_TXT, parse_version_txt};
+use crate::flatcar::version::Version;
 use crate::source::http::{self, Http, Part, Patience};
+use crate::source::releases;
 use crate::trust::openpgp::{Signed, TrustedKey};
 
 /// Files that are looked for at the same time.
@@ -59,7 +60,7 @@ impl Release {
         let directory = version.to_string();
         let url = board.url(&directory, VERSION_TXT);
         let signature_url = format!("{url}.sig");
-        let missing = |error| board.missing(&directory, error);
+        let missing = |error| releases::missing(board, &directory, error);
         let (bytes, asked) = http.text(&url).await.map_err(missing)?;
         let (signature, signature_asked) = http.text(&signature_url).await.map_err(missing)?;
         let (url, signature_url) = (asked.to_string(), signature_asked.to_string());

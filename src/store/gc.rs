@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use std::{io, iter};
 
-use super::roots::References;
+use super::Store;
+use super::roots::{ReadRoot, References};
 use super::verify::list;
-use super::{Error, Object, Store};
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk::Error;
 use crate::base::unfinished;
 
 /// How long notes stay. They are small, and whoever misses one finds it out again.
@@ -106,13 +107,13 @@ impl Alone {
 
 impl Garbage {
     /// Finds what no living root refers to and is older than `grace`.
-    pub fn find(store: &Store, grace: Duration) -> crate::base::error::Result<Garbage> {
+    pub fn find(store: &Store, grace: Duration, read: ReadRoot) -> crate::base::error::Result<Garbage> {
         let now = SystemTime::now();
         let is_old = |meta: &fs::Metadata| {
             let modified = meta.modified().unwrap_or(now);
             now.duration_since(modified).is_ok_and(|age| age >= grace)
         };
-        let References { objects, steps, dead } = store.references()?;
+        let References { objects, steps, dead } = store.references(read)?;
         let mut garbage = Garbage { roots: dead, ..Garbage::default() };
         let mut kept_steps = Vec::new();
         store.walk("steps", |key, meta| match steps.contains(&key) || !is_old(&meta) {
@@ -246,12 +247,12 @@ mod tests {
         // As where somebody removed STORE/.lock beside a build.
         let (scratch, spool) = (store.scratch().unwrap(), store.spool().unwrap());
         let arriving = store.partial("http://mirror/file").unwrap().unwrap();
-        let garbage = Garbage::find(store, Duration::from_secs(3600)).unwrap();
+        let garbage = Garbage::find(store, Duration::from_secs(3600), |_| Ok(None)).unwrap();
         assert_eq!((garbage.leftovers.len(), garbage.freed()), (5, 3 + 5 + 1 + 1 + 4));
         alone.remove(&garbage).unwrap();
-        assert!(!partial.exists() && Garbage::find(store, Duration::ZERO).unwrap().is_empty());
+        assert!(!partial.exists() && Garbage::find(store, Duration::ZERO, |_| Ok(None)).unwrap().is_empty());
         assert!(scratch.path().exists() && spool.path().exists() && root.join("bundles/site.json").exists());
         drop((scratch, spool, arriving));
-        assert_eq!(Garbage::find(store, Duration::from_secs(3600)).unwrap().leftovers.len(), 1);
+        assert_eq!(Garbage::find(store, Duration::from_secs(3600), |_| Ok(None)).unwrap().leftovers.len(), 1);
     }
 }

@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::{Error, Object, Store, Unverified, write_atomic};
-use crate::base::digest::Sha256;
+use super::{Store, Unverified};
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk::{Error, write_atomic};
 
 /// Granularity of what is remembered, in bytes.
 pub const BLOCK: u64 = 64 << 10;

@@ -5,18 +5,15 @@
 //! gone is dead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+use super::Store;
 use super::verify::list;
-use super::{Error, Store, sync_directory};
 use crate::base::digest::Sha256;
-use crate::tree::lock::Lock;
-use crate::tree::manifest::{FILE_NAME, Manifest};
+use crate::base::disk::{Error, sync_directory};
 
 /// A place that refers to objects, and what it calls one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,18 +35,26 @@ pub struct References {
     pub dead: Vec<PathBuf>,
 }
 
+/// What one root refers to.
+#[derive(Debug)]
+pub struct Named {
+    /// The lock, or the published tree.
+    pub root: PathBuf,
+    /// Objects, each with what the root calls it.
+    pub objects: Vec<(String, Sha256)>,
+    /// Steps whose outputs are in it.
+    pub steps: Vec<Sha256>,
+}
+
+/// Reads what a root refers to; nothing where it is gone. The store knows neither locks nor trees.
+pub type ReadRoot = fn(&Path) -> crate::base::error::Result<Option<Named>>;
+
 impl Store {
-    /// Keeps what a lock names, for as long as the lock lies there.
-    pub fn keep_lock(&self, lock: &Path) -> Result<(), Error> {
-        self.keep(lock)
-    }
-
-    /// Keeps what a recipe's published tree is made of, for as long as `current` (the link's path) names it.
-    pub fn keep_tree(&self, current: &Path) -> Result<(), Error> {
-        self.keep(&current.join(FILE_NAME))
-    }
-
-    fn keep(&self, target: &Path) -> Result<(), Error> {
+    /// Keeps what a file refers to, for as long as it lies there.
+    ///
+    /// # Errors
+    /// The link cannot be made.
+    pub fn keep(&self, target: &Path) -> Result<(), Error> {
         let target = std::path::absolute(target).map_err(Error::io("find", target))?;
         let name = Sha256::of(target.as_os_str().as_bytes()).to_string();
         let link = self.root.join("roots").join(name);
@@ -61,21 +66,23 @@ impl Store {
         }
     }
 
-    /// Reads all roots.
+    /// Reads all roots, each by the reader that knows what stands there.
     ///
     /// # Errors
     /// A root that is there but cannot be read: what it refers to is not known, so nothing may be removed.
-    pub fn references(&self) -> crate::base::error::Result<References> {
+    pub fn references(&self, read: ReadRoot) -> crate::base::error::Result<References> {
         let mut references = References::default();
         for entry in list(&self.root.join("roots"))? {
             let link = entry.path();
             let target = fs::read_link(&link).map_err(Error::io("read", &link))?;
-            let found = match target.file_name() == Some(OsStr::new(FILE_NAME)) {
-                true => references.add_tree(&target)?,
-                false => references.add_lock(&target)?,
-            };
-            if !found {
+            let Some(named) = read(&target)? else {
                 references.dead.push(link);
+                continue;
+            };
+            references.steps.extend(named.steps);
+            for (name, sha256) in named.objects {
+                let reference = Reference { root: named.root.clone(), name };
+                references.objects.entry(sha256).or_default().push(reference);
             }
         }
         references.objects.values_mut().for_each(|names| names.sort());
@@ -87,32 +94,5 @@ impl References {
     /// Who refers to an object.
     pub fn of(&self, sha256: &Sha256) -> &[Reference] {
         self.objects.get(sha256).map_or(&[], Vec::as_slice)
-    }
-
-    fn add_lock(&mut self, path: &Path) -> crate::base::error::Result<bool> {
-        let Some(lock) = Lock::load(path)? else { return Ok(false) };
-        for (name, object) in lock.objects() {
-            let reference = Reference { root: path.to_owned(), name: name.to_owned() };
-            self.objects.entry(object.sha256).or_default().push(reference);
-        }
-        Ok(true)
-    }
-
-    fn add_tree(&mut self, path: &Path) -> crate::base::error::Result<bool> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(false);
-            }
-            Err(error) => return Err(Error::io("read", path)(error).into()),
-        };
-        let manifest = Manifest::parse(&path.display().to_string(), &bytes)?;
-        let tree = path.parent().unwrap_or(path);
-        for (name, file) in manifest.files {
-            self.steps.extend(file.step);
-            let reference = Reference { root: tree.to_owned(), name };
-            self.objects.entry(file.sha256).or_default().push(reference);
-        }
-        Ok(true)
     }
 }

@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Error, Object, Store};
-use crate::base::digest::Sha256;
+use super::Store;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk::Error;
 use crate::base::parallel;
 
 /// An object whose bytes are not those that its name promises.

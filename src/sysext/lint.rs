@@ -11,10 +11,10 @@ use super::extension::{self, Extension};
 use super::image;
 use super::merge::{Merge, NodeConfig};
 use super::rules::{self, Breach};
-use crate::bake::recipe::Version;
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Severity;
+use crate::flatcar::version::Version;
 use crate::ignition::{self, Transpile};
 
 /// Extensions that would be merged on one machine.

@@ -10,7 +10,7 @@ use super::base::Base;
 use super::extension::{Extension, Seen};
 use super::order;
 use super::unit::{self, Assignment};
-use crate::bake::recipe::Version;
+use crate::flatcar::version::Version;
 use crate::format::image::Kind;
 
 /// A node's extensions and what is known around them.

@@ -18,6 +18,7 @@ pub mod extension;
 pub mod identify;
 pub mod image;
 pub mod inspect;
+pub mod known;
 pub mod lint;
 pub mod merge;
 pub mod order;

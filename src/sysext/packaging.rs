@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::ddi;
 use super::signing::Signer;
-use crate::bake::recipe::Version;
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Finding, Findings, Place, nearest};
+use crate::base::size::Bytes;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
-use crate::flatcar::memory::Bytes;
 use crate::flatcar::quirks::{self, Packing};
+use crate::flatcar::version::Version;
 use crate::format::erofs;
 use crate::format::squashfs::{self, BlockSize, Compression, Level};
 use crate::format::tree::Tree;

@@ -4,12 +4,10 @@
 //! no time is in it, and RSA with PKCS #1 v1.5 padding gives the same bytes for the same key and hash each time. The
 //! private key is never part of what is built; the certificate is.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use std::{fmt, fs, io};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -34,10 +32,10 @@ use x509_cert::time::{Time, Validity};
 
 use crate::base::clock::{self, Judgement};
 use crate::base::digest::Sha256;
+use crate::base::disk::{write_atomic, write_secret};
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Finding, plain};
 use crate::base::unfinished::together;
-use crate::store::{write_atomic, write_secret};
 
 /// File names in the directory that [`generate`] fills.
 pub const KEY: &str = "sysext.key";
@@ -77,7 +75,7 @@ impl fmt::Debug for Signer {
 pub enum Error {
     /// The key or certificate could not be written.
     #[error(transparent)]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::base::disk::Error),
     /// There is a key already.
     #[error("{0} is there already, and images that it signed would not be trusted with another")]
     Exists(String),
@@ -215,7 +213,7 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Generated, Error> {
     let secret: Pkcs8V1Der = key.as_der().map_err(|_| Error::Crypto("encode the RSA key"))?;
     let secret = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, secret.as_ref())
         .map_err(|_| Error::Crypto("encode the RSA key"))?;
-    crate::store::create_directories(directory)?;
+    crate::base::disk::create_directories(directory)?;
     let pem = certificate.to_pem(LineEnding::LF)?;
     together(|| {
         write_secret(&key_file, secret.as_bytes())?;

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::bake::outputs::{self, MATCHBOX_CEILING, Row};
-use crate::bake::sbom;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Source};
+use crate::base::{digest, disk};
 use crate::flatcar::quirks;
 use crate::format::cpio;
 use crate::format::tree::{Contents, Entry, Tree};
@@ -24,9 +23,12 @@ use crate::initrd::seal::Seal;
 use crate::initrd::segments::{Limits, Segments};
 use crate::initrd::{Error, inject, show};
 use crate::store::{self, Store};
+use crate::tree::kept;
 use crate::tree::manifest::{self, Manifest, Role};
-use crate::tree::open;
 use crate::tree::publish::{self, Output, Published};
+use crate::tree::records::CEILING as MATCHBOX_CEILING;
+use crate::tree::row::{self, Row};
+use crate::tree::{names, open};
 
 /// A published tree.
 pub struct PublishedTree {
@@ -67,7 +69,7 @@ pub struct Selection {
 impl PublishedTree {
     /// Reads the manifest of a directory; nothing if it has none.
     pub fn open(directory: &Path) -> Result<Option<Self>> {
-        if !directory.join(manifest::FILE_NAME).is_file() {
+        if !directory.join(names::MANIFEST).is_file() {
             return Ok(None);
         }
         let (manifest, root) = open::of_directory(directory)?;
@@ -138,34 +140,40 @@ impl PublishedTree {
             let (id, config) = self.enlarge(&path, add()?, &mut rows, &mut findings, store)?;
             let beside = format!("ignition/{id}.ign");
             if let Some(row) = rows.get_mut(&beside) {
-                row.contents = outputs::Contents::Text(config);
+                row.contents = row::Contents::Text(config);
             }
         }
         self.refresh_sbom(&mut rows)?;
         let joined = self.manifest.joined.iter().map(|(path, joined)| {
-            let contents = outputs::Contents::Joined(joined.parts.clone());
+            let contents = row::Contents::Joined(joined.parts.clone());
             let mut row = Row::new(path.clone(), joined.role, contents);
             (row.profile, row.node, row.arch) = (joined.profile.clone(), joined.node.clone(), joined.arch);
             row
         });
         let head = Manifest { files: BTreeMap::new(), joined: BTreeMap::new(), ..self.manifest.clone() };
         // The list of digests is made anew.
-        let files = rows.into_values().filter(|row| row.path != publish::CHECKSUMS);
+        let files = rows.into_values().filter(|row| row.path != names::CHECKSUMS);
         let tree = publish::Draft::new(head, files.chain(joined).collect())?;
         let output = Output::acquire(&self.output(output)?, &self.manifest.name)?;
         let published = output.publish(&tree, store)?;
-        store.keep_tree(&output.current())?;
+        kept::keep_tree(store, &output.current())?;
         Ok((published, findings))
     }
 
     /// Has the SBOM, where the tree has one, say the digests that the files have now.
     fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
-        let Some(file) = self.manifest.files.get(sbom::FILE_NAME) else { return Ok(()) };
-        let bytes = open::Place::Directory(self.root.clone()).read(sbom::FILE_NAME, file)?;
-        let document = sbom::parse(&self.root.join(sbom::FILE_NAME).display().to_string(), &bytes)?;
+        let Some(file) = self.manifest.files.get(crate::tree::sbom::FILE_NAME) else { return Ok(()) };
+        let bytes = open::Place::Directory(self.root.clone()).read(crate::tree::sbom::FILE_NAME, file)?;
+        let document = crate::tree::sbom::parse(
+            &self.root.join(crate::tree::sbom::FILE_NAME).display().to_string(),
+            &bytes,
+        )?;
         let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
-        let text = outputs::Contents::Text(sbom::refreshed(document, &files));
-        rows.insert(sbom::FILE_NAME.into(), Row::new(sbom::FILE_NAME.into(), Role::Sbom, text));
+        let text = row::Contents::Text(crate::tree::sbom::refreshed(document, &files));
+        rows.insert(
+            crate::tree::sbom::FILE_NAME.into(),
+            Row::new(crate::tree::sbom::FILE_NAME.into(), Role::Sbom, text),
+        );
         Ok(())
     }
 
@@ -209,8 +217,8 @@ impl PublishedTree {
     }
 
     fn row(&self, path: &str, file: &manifest::File) -> Row {
-        let object = store::Object { sha256: file.sha256, size: file.size };
-        let contents = outputs::Contents::Published(self.root.join(path), object);
+        let object = digest::Object { sha256: file.sha256, size: file.size };
+        let contents = row::Contents::Published(self.root.join(path), object);
         let mut row = Row::new(path.to_owned(), file.role, contents);
         (row.profile, row.node, row.arch) = (file.profile.clone(), file.node.clone(), file.arch);
         (row.origin, row.step, row.verity) = (file.origin.clone(), file.step, file.verity);
@@ -240,7 +248,7 @@ impl PublishedTree {
         findings.extend(told);
         let mut scratch = store.scratch()?;
         let epoch = self.manifest.epoch;
-        let io = |action| store::Error::io(action, &path);
+        let io = |action| disk::Error::io(action, &path);
         match seal {
             None => drop(cpio::write(&tree, epoch, &mut scratch).map_err(Error::Cpio)?),
             Some(seal) => {
@@ -257,7 +265,7 @@ impl PublishedTree {
         }
         let object = store.admit(store::Unverified::of_file(scratch)?.made_here())?;
         if let Some(row) = rows.get_mut(name) {
-            row.contents = outputs::Contents::Stored(object);
+            row.contents = row::Contents::Stored(object);
             // No step of a plan made it.
             row.step = None;
         }
@@ -278,7 +286,7 @@ impl PublishedTree {
 
 /// Opens a file of a tree, which must have the length that the manifest says, and reads its seal if it has one.
 fn open(path: &Path, size: u64) -> Result<(File, Option<Seal>), Error> {
-    let io = |error| store::Error::io("read", path)(error);
+    let io = |error| disk::Error::io("read", path)(error);
     let mut file = File::open(path).map_err(io)?;
     let found = file.metadata().map_err(io)?.len();
     if found != size {
@@ -304,15 +312,15 @@ fn unpack(path: &Path, file: &mut File, offset: u64, spool: &Path) -> Result<(Tr
             Some(target) => Entry::symlink(target, origin()),
             None if member.path == crate::initrd::overlay::CONFIG => {
                 let mut text = String::new();
-                body.read_to_string(&mut text).map_err(store::Error::io("read", path))?;
+                body.read_to_string(&mut text).map_err(disk::Error::io("read", path))?;
                 config = Some(text);
                 return Ok(());
             }
             None if member.is_file() => {
                 count += 1;
                 let place = spool.join(count.to_string());
-                let mut copy = File::create(&place).map_err(store::Error::io("create", &place))?;
-                io::copy(body, &mut copy).map_err(store::Error::io("write", &place))?;
+                let mut copy = File::create(&place).map_err(disk::Error::io("create", &place))?;
+                io::copy(body, &mut copy).map_err(disk::Error::io("write", &place))?;
                 // The permission bits of a mode.
                 Entry::file((member.mode & 0o777) as u16, Contents::on_disk(place)?, origin())
             }

@@ -8,13 +8,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bake::recipe::Version;
-use crate::base::canonical::rfc3339;
-use crate::base::digest::{Sha256, Sha512};
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::nearest;
-use crate::store::{self, Object};
-use crate::tree::manifest::Origin;
+use crate::flatcar::version::Version;
+use crate::source::input::Entry;
 use crate::trust::openpgp::{Fingerprint, Revoked};
 
 /// Version of the format that is written.
@@ -150,48 +149,6 @@ pub struct Release {
     pub version: String,
 }
 
-/// One locked input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// Canonical URL.
-    pub url: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// Digest; also the object's name in the store.
-    pub sha256: Sha256,
-    /// Where its publisher offered the SHA-256, for what nobody signs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256_url: Option<String>,
-    /// SHA-512, where the signature's pass yielded it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha512: Option<Sha512>,
-    /// Fingerprint of the signing key, where a signature was verified.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signer: Option<String>,
-    /// When it was signed, RFC 3339 in UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
-    pub signed: Option<SystemTime>,
-}
-
-impl Entry {
-    /// An object that was fetched from a canonical URL, and that nobody signed.
-    pub fn plain(url: &str, object: Object) -> Self {
-        let Object { sha256, size } = object;
-        Entry { url: url.into(), size, sha256, sha256_url: None, sha512: None, signer: None, signed: None }
-    }
-
-    /// The object in the store.
-    pub fn object(&self) -> Object {
-        Object { sha256: self.sha256, size: self.size }
-    }
-
-    /// For the manifest.
-    pub fn origin(&self) -> Origin {
-        Origin { url: self.url.clone(), signer: self.signer.clone() }
-    }
-}
-
 /// Why a lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -295,7 +252,7 @@ impl Lock {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(store::Error::io("read the lock", path)(error).into()),
+            Err(error) => return Err(disk::Error::io("read the lock", path)(error).into()),
         };
         let text = String::from_utf8(bytes).map_err(|_| Error::Syntax {
             path: path.into(),
@@ -349,7 +306,7 @@ impl Lock {
         if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
-        Ok(store::write_atomic(path, text.as_bytes())?)
+        Ok(disk::write_atomic(path, text.as_bytes())?)
     }
 
     /// Forgets what `name` stands for, so that it is resolved and fetched anew: an input's id, the front part of ids

@@ -13,13 +13,11 @@ use crate::base::canonical;
 use crate::base::digest::Sha256;
 use crate::base::error::{Advice, Exit};
 use crate::initrd::padding;
+use crate::source::input::Entry;
 use crate::sysext::ddi::Protection;
 
 /// Version of the schema; raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 1;
-/// The file's name in a tree.
-pub const FILE_NAME: &str = "manifest.json";
-
 /// What a tree holds. Rows are sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +127,12 @@ pub struct Origin {
     /// Fingerprint of the signing (sub)key, upper-case hex, where a signature was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
+}
+
+impl From<&Entry> for Origin {
+    fn from(entry: &Entry) -> Self {
+        Origin { url: entry.url.clone(), signer: entry.signer.clone() }
+    }
 }
 
 /// What a published file is for.

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use super::records::field;
 use crate::base::finding::nearest;
 use crate::format::ipxe::Image;
-use crate::serve::site::labels::normal_mac;
-use crate::serve::site::{Boot, Weight};
+use crate::tree::records::{Boot, normal_mac};
 
 /// What is to be said, and how much it weighs.
 pub type Note = (Weight, String);
@@ -160,6 +159,18 @@ pub fn boot(boot: &Boot) -> Vec<Note> {
         Ok(_) => None,
     };
     lines.filter_map(why).map(|why| (Weight::Fault, why)).collect()
+}
+
+/// How much a flaw weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Machines get nothing, or something else than somebody meant: strict serving refuses it.
+    Fault,
+    /// What editors leave beside a file. Strict serving does not begin with it; an edit is not held up by it, since it comes
+    /// and goes while somebody writes.
+    Leftover,
+    /// It works as it stands, and may not be what was meant.
+    Note,
 }
 
 #[cfg(test)]

@@ -16,11 +16,9 @@ use crate::base::error::{Advice, Exit};
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::bundle::{self, Bundle, Extent};
 use crate::tree::manifest::{self, Manifest};
-use crate::tree::provenance;
+use crate::tree::{names, provenance};
 use crate::trust::signers::Trust;
 
-/// The manifest's signature, beside it where there is one.
-pub const SIGNATURE: &str = "manifest.json.minisig";
 /// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
 const MOST_IN_MEMORY: u64 = 64 << 20;
 
@@ -60,7 +58,7 @@ pub struct Part {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a tree.
-    #[error("{} is not a tree that prebake built: it has no {}", path.display(), manifest::FILE_NAME)]
+    #[error("{} is not a tree that prebake built: it has no {}", path.display(), names::MANIFEST)]
     NoTree {
         /// The directory.
         path: PathBuf,
@@ -179,7 +177,7 @@ impl Advice for Error {
 pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
     let missing = |source| Error::NoTree { path: path.into(), source };
     let directory = path.canonicalize().map_err(missing)?;
-    let file = directory.join(manifest::FILE_NAME);
+    let file = directory.join(names::MANIFEST);
     let bytes = fs::read(&file).map_err(missing)?;
     let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
     Ok((manifest, directory))
@@ -213,7 +211,7 @@ impl Tree {
         let manifest = bundle.manifest(tree)?;
         let unreadable = |error: io::Error| Error::Unreadable {
             place: bundle.subject().into(),
-            path: manifest::FILE_NAME.into(),
+            path: names::MANIFEST.into(),
             source: error.into(),
         };
         let file = Arc::new(bundle.file().try_clone().map_err(unreadable)?);
@@ -428,7 +426,7 @@ mod tests {
             files: BTreeMap::from([("ignition/a.ign".to_owned(), file)]),
             joined: BTreeMap::new(),
         };
-        fs::write(directory.path().join(manifest::FILE_NAME), manifest.to_bytes()).unwrap();
+        fs::write(directory.path().join(names::MANIFEST), manifest.to_bytes()).unwrap();
         let tree = Tree::directory(directory.path()).unwrap();
         (directory, tree)
     }

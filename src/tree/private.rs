@@ -9,9 +9,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::unfinished::Unfinished;
-use crate::store;
 
 /// The directory in a tree that only its owner may enter.
 pub const DIRECTORY: &str = "private";
@@ -45,10 +45,10 @@ impl Exposed {
         (mode & 0o077 != 0).then(|| Exposed { path: path.to_owned(), mode, is_directory: metadata.is_dir() })
     }
 
-    fn close(&self) -> Result<(), store::Error> {
+    fn close(&self) -> Result<(), disk::Error> {
         let mode = if self.is_directory { 0o700 } else { 0o600 };
         fs::set_permissions(&self.path, Permissions::from_mode(mode))
-            .map_err(store::Error::io("close to others", &self.path))
+            .map_err(disk::Error::io("close to others", &self.path))
     }
 }
 
@@ -63,7 +63,7 @@ pub fn exposed(top: &Path) -> Vec<Exposed> {
 }
 
 /// Makes a private part these files and no others. What others could read of what lay there is closed to them, and told.
-pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, store::Error> {
+pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, disk::Error> {
     let directory = top.join(CONFIGS);
     is_no_link(top)?;
     is_no_link(&directory)?;
@@ -74,7 +74,7 @@ pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Expose
         .recursive(true)
         .mode(0o700)
         .create(&directory)
-        .map_err(store::Error::io("create", &directory))?;
+        .map_err(disk::Error::io("create", &directory))?;
     // Before anything new is written there.
     let exposed = exposed(top);
     exposed.iter().try_for_each(Exposed::close)?;
@@ -90,23 +90,23 @@ pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Expose
             file.as_file().sync_all()?;
             file.replace(&path)
         };
-        write().map_err(store::Error::io("write", &path))?;
+        write().map_err(disk::Error::io("write", &path))?;
     }
     let list = || fs::read_dir(&directory)?.collect::<io::Result<Vec<_>>>();
-    for entry in list().map_err(store::Error::io("list", &directory))? {
+    for entry in list().map_err(disk::Error::io("list", &directory))? {
         if is_config(&entry.path()) && !files.contains_key(&*entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path()).map_err(store::Error::io("remove", &entry.path()))?;
+            fs::remove_file(entry.path()).map_err(disk::Error::io("remove", &entry.path()))?;
         }
     }
-    store::sync_directory(&directory)?;
-    store::sync_directory(top)?;
-    store::sync_directory(store::directory_of(top))?;
+    disk::sync_directory(&directory)?;
+    disk::sync_directory(top)?;
+    disk::sync_directory(disk::directory_of(top))?;
     Ok(exposed)
 }
 
-fn is_no_link(path: &Path) -> Result<(), store::Error> {
+fn is_no_link(path: &Path) -> Result<(), disk::Error> {
     match path.is_symlink() {
-        true => Err(store::Error::io("keep secrets in", path)(io::Error::other(
+        true => Err(disk::Error::io("keep secrets in", path)(io::Error::other(
             "it is a link, and secrets go where they are told to and nowhere else",
         ))),
         false => Ok(()),
@@ -119,10 +119,10 @@ fn is_config(path: &Path) -> bool {
 }
 
 /// Removes the files of a private part, and its directories if nothing else is in them.
-fn remove(top: &Path, directory: &Path) -> Result<(), store::Error> {
+fn remove(top: &Path, directory: &Path) -> Result<(), disk::Error> {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if is_config(&entry.path()) {
-            fs::remove_file(entry.path()).map_err(store::Error::io("remove", &entry.path()))?;
+            fs::remove_file(entry.path()).map_err(disk::Error::io("remove", &entry.path()))?;
         }
     }
     for directory in [directory, top] {
@@ -130,7 +130,7 @@ fn remove(top: &Path, directory: &Path) -> Result<(), store::Error> {
             Err(error)
                 if ![io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty].contains(&error.kind()) =>
             {
-                return Err(store::Error::io("remove", directory)(error));
+                return Err(disk::Error::io("remove", directory)(error));
             }
             _ => {}
         }
@@ -145,12 +145,12 @@ const OWNER: &str = "tree";
 ///
 /// # Errors
 /// It lies among what is published, or holds something else: files, or the secrets of another tree of this name.
-pub fn claim(top: &Path, output: &Path) -> Result<(), store::Error> {
-    let refused = |why: String| store::Error::io("keep secrets in", top)(io::Error::other(why));
+pub fn claim(top: &Path, output: &Path) -> Result<(), disk::Error> {
+    let refused = |why: String| disk::Error::io("keep secrets in", top)(io::Error::other(why));
     is_no_link(top)?;
-    let output = fs::canonicalize(output).map_err(store::Error::io("find", output))?;
-    let all = store::directory_of(&output);
-    let whole = std::path::absolute(top).map_err(store::Error::io("find", top))?;
+    let output = fs::canonicalize(output).map_err(disk::Error::io("find", output))?;
+    let all = disk::directory_of(&output);
+    let whole = std::path::absolute(top).map_err(disk::Error::io("find", top))?;
     let there = whole.ancestors().find_map(|path| Some((path, fs::canonicalize(path).ok()?)));
     let whole = there.map_or(whole.clone(), |(path, real)| match whole.strip_prefix(path) {
         Ok(rest) => real.join(rest),
@@ -175,8 +175,8 @@ pub fn claim(top: &Path, output: &Path) -> Result<(), store::Error> {
                 .recursive(true)
                 .mode(0o700)
                 .create(top)
-                .map_err(store::Error::io("create", top))?;
-            store::write_atomic(&owner, own.as_bytes())
+                .map_err(disk::Error::io("create", top))?;
+            disk::write_atomic(&owner, own.as_bytes())
         }
     }
 }
@@ -187,12 +187,12 @@ fn owner_line(output: &Path) -> String {
 }
 
 /// Lets go of a directory that [`claim`] took and that has no secrets any more.
-pub fn release(top: &Path, output: &Path) -> Result<(), store::Error> {
+pub fn release(top: &Path, output: &Path) -> Result<(), disk::Error> {
     let owner = top.join(OWNER);
     let Ok(there) = fs::read_to_string(&owner) else { return Ok(()) };
     if fs::canonicalize(output).is_ok_and(|output| there == owner_line(&output)) {
         remove(top, &top.join(CONFIGS))?;
-        fs::remove_file(&owner).map_err(store::Error::io("remove", &owner))?;
+        fs::remove_file(&owner).map_err(disk::Error::io("remove", &owner))?;
         let _ = fs::remove_dir(top);
     }
     Ok(())

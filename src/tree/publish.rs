@@ -13,17 +13,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::bake::outputs::{Contents, Row};
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::unfinished::{self, Claim, Claimed};
-use crate::store::{self, Object, Store};
+use crate::store::Store;
 use crate::tree::manifest::{self, Manifest, Role};
+use crate::tree::names::{self, CHECKSUMS, CURRENT};
+use crate::tree::row::{Contents, Row};
 
-/// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
-pub const CHECKSUMS: &str = "SHA256SUMS";
-/// The link to the newest build.
-pub const CURRENT: &str = "current";
 const TEMPORARY: &str = ".tmp-";
 
 /// Why a tree cannot be published.
@@ -179,11 +177,11 @@ impl Draft {
     }
 
     /// Writes what the manifest does not name: what of it others could read before.
-    fn place_unnamed(&self, tree: &Path) -> Result<Vec<crate::tree::private::Exposed>, store::Error> {
+    fn place_unnamed(&self, tree: &Path) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
         for (name, bytes) in &self.beside {
             let path = tree.join(name);
             if !fs::read(&path).is_ok_and(|there| there == *bytes) {
-                store::write_atomic(&path, bytes)?;
+                disk::write_atomic(&path, bytes)?;
             }
         }
         let Some(files) = &self.private else { return Ok(Vec::new()) };
@@ -192,7 +190,7 @@ impl Draft {
             return crate::tree::private::place(&top, files);
         }
         // OUTPUT/NAME
-        let output = store::directory_of(tree);
+        let output = disk::directory_of(tree);
         let exposed = match files.is_empty() {
             true => crate::tree::private::release(&top, output).map(|()| Vec::new())?,
             false => {
@@ -210,17 +208,17 @@ impl Output {
     /// Takes the output directory of a recipe and sweeps what crashed builds left in it.
     pub fn acquire(output: &Path, name: &str) -> Result<Self> {
         let directory = output.join(name);
-        store::create_directories(&directory)?;
+        disk::create_directories(&directory)?;
         let path = directory.join(".lock");
         let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-        let mut lock = lock.map_err(store::Error::io("open", &path))?;
+        let mut lock = lock.map_err(disk::Error::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = io::read_to_string(&lock).unwrap_or_default().trim().to_owned();
                 return Err(Error::InUse { directory, holder }.into());
             }
-            Err(TryLockError::Error(error)) => return Err(store::Error::io("lock", &path)(error).into()),
+            Err(TryLockError::Error(error)) => return Err(disk::Error::io("lock", &path)(error).into()),
         }
         let who = format!(
             "process {} since {}\n",
@@ -229,22 +227,22 @@ impl Output {
         );
         lock.set_len(0)
             .and_then(|()| lock.write_all(who.as_bytes()))
-            .map_err(store::Error::io("write", &path))?;
+            .map_err(disk::Error::io("write", &path))?;
         let output = Output { directory, _lock: lock };
         output.sweep()?;
         Ok(output)
     }
 
-    fn sweep(&self) -> Result<(), store::Error> {
+    fn sweep(&self) -> Result<(), disk::Error> {
         let list = || fs::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>();
-        for entry in list().map_err(store::Error::io("list", &self.directory))? {
+        for entry in list().map_err(disk::Error::io("list", &self.directory))? {
             if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                 continue;
             }
             let path = entry.path();
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let removed = if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(store::Error::io("remove", &path))?;
+            removed.map_err(disk::Error::io("remove", &path))?;
         }
         Ok(())
     }
@@ -271,9 +269,9 @@ impl Output {
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
             let _link = Claim::new(&link, Claimed::Whole);
-            symlink(&build_id, &link).map_err(store::Error::io("create", &link))?;
-            fs::rename(&link, &current).map_err(store::Error::io("swap", &current))?;
-            store::sync_directory(&self.directory)?;
+            symlink(&build_id, &link).map_err(disk::Error::io("create", &link))?;
+            fs::rename(&link, &current).map_err(disk::Error::io("swap", &current))?;
+            disk::sync_directory(&self.directory)?;
         }
         Ok(Published { path, manifest: draft.manifest.clone(), unchanged, exposed })
     }
@@ -285,7 +283,7 @@ impl Output {
         store: &Store,
         build_id: &str,
         path: &Path,
-    ) -> Result<Vec<crate::tree::private::Exposed>, store::Error> {
+    ) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
         // A full disk and Ctrl-C leave no half of a tree: what was staged goes with this.
         let _stage = Claim::new(&stage, Claimed::Whole);
@@ -306,18 +304,18 @@ impl Output {
             }
         }
         let exposed = draft.place_unnamed(&stage)?;
-        write_read_only(&stage.join(manifest::FILE_NAME), &draft.manifest.to_bytes())?;
+        write_read_only(&stage.join(names::MANIFEST), &draft.manifest.to_bytes())?;
         for directory in &made {
-            store::sync_directory(&stage.join(directory))?;
+            disk::sync_directory(&stage.join(directory))?;
         }
-        store::sync_directory(&stage)?;
+        disk::sync_directory(&stage)?;
         if path.exists() {
             // Same BUILD-ID, but someone damaged it: move it aside, where a crash leaves it to be swept.
             let aside = self.directory.join(format!("{TEMPORARY}damaged-{build_id}"));
-            fs::rename(path, &aside).map_err(store::Error::io("move aside", path))?;
+            fs::rename(path, &aside).map_err(disk::Error::io("move aside", path))?;
         }
-        unfinished::together(|| fs::rename(&stage, path)).map_err(store::Error::io("publish", path))?;
-        store::sync_directory(&self.directory)?;
+        unfinished::together(|| fs::rename(&stage, path)).map_err(disk::Error::io("publish", path))?;
+        disk::sync_directory(&self.directory)?;
         self.sweep()?;
         Ok(exposed)
     }
@@ -339,36 +337,36 @@ fn is_whole(path: &Path, manifest: &Manifest, store: &Store) -> bool {
         fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
             && (!store.is_paranoid() || store.is_copy(&path, &object))
     };
-    fs::read(path.join(manifest::FILE_NAME)).is_ok_and(|bytes| bytes == manifest.to_bytes())
+    fs::read(path.join(names::MANIFEST)).is_ok_and(|bytes| bytes == manifest.to_bytes())
         && manifest.files.iter().all(intact)
 }
 
 /// Links an object to where it is published; where the disk cannot (another file system, too many links), copies it, which the
 /// kernel does as a reflink where it can.
-pub(crate) fn place(object: &Path, target: &Path) -> Result<(), store::Error> {
+pub(crate) fn place(object: &Path, target: &Path) -> Result<(), disk::Error> {
     match fs::hard_link(object, target) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(store::Error::io("find", object)(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(disk::Error::io("find", object)(error)),
         // The store is elsewhere. A name that outlives a power cut must have its bytes; those of a linked file are on the disk.
         Err(_) => fs::copy(object, target)
             .and_then(|_| File::open(target)?.sync_all())
-            .map_err(store::Error::io("write", target)),
+            .map_err(disk::Error::io("write", target)),
     }
 }
 
 /// Modes are set, not left to the umask: a tree is read by servers that run as somebody else.
-fn create_directory(path: &Path) -> Result<(), store::Error> {
+fn create_directory(path: &Path) -> Result<(), disk::Error> {
     fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .map_err(store::Error::io("create", path))
+        .map_err(disk::Error::io("create", path))
 }
 
-fn write_read_only(path: &Path, bytes: &[u8]) -> Result<(), store::Error> {
+fn write_read_only(path: &Path, bytes: &[u8]) -> Result<(), disk::Error> {
     let write = || {
         let mut file = File::create_new(path)?;
         file.write_all(bytes)?;
         file.set_permissions(fs::Permissions::from_mode(0o444))?;
         file.sync_all()
     };
-    write().map_err(store::Error::io("write", path))
+    write().map_err(disk::Error::io("write", path))
 }

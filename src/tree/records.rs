@@ -10,10 +10,8 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::notes::{self, Note};
+use crate::ignition::Spec;
 use crate::ignition::json::{self, Member, Raw, RawValue, same_key};
-use crate::serve::site::labels::normal_mac;
-use crate::serve::site::select::Group;
-use crate::serve::site::{Boot, Profile};
 
 /// A record, the `id` that it says of itself, and what of its file does nothing or not what was meant.
 #[derive(Clone, Debug, Default)]
@@ -216,6 +214,76 @@ fn value(name: &str, raw: &Raw) -> Result<Value, String> {
             Value::Object(object)
         }
     })
+}
+
+/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
+pub const CEILING: Spec = Spec::V3_4;
+
+/// Go's `net.ParseMAC` and its printing: 6, 8 or 20 octets in pairs parted by `:` or `-`, in fours parted by `.`, or
+/// bare; lower case with colons comes out.
+pub fn normal_mac(text: &str) -> Option<String> {
+    let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
+    let digits: String = match separator {
+        None => text.to_owned(),
+        Some(separator) => {
+            let width = if separator == '.' { 4 } else { 2 };
+            let groups: Vec<&str> = text.split(separator).collect();
+            groups.iter().all(|group| group.len() == width).then(|| groups.concat())?
+        }
+    };
+    let octets = digits.len() / 2;
+    let is_mac = digits.len().is_multiple_of(2)
+        && matches!(octets, 6 | 8 | 20)
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pairs = || (0..octets).map(|i| digits[2 * i..2 * i + 2].to_ascii_lowercase());
+    is_mac.then(|| pairs().collect::<Vec<_>>().join(":"))
+}
+
+/// A Matchbox profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// What the loader loads; one that says nothing of it boots nobody.
+    pub boot: Option<Boot>,
+    /// The config below `ignition/`.
+    pub ignition_id: String,
+    /// The template below `generic/`.
+    pub generic_id: String,
+    /// The cloud-config below `cloud/`.
+    pub cloud_id: String,
+}
+
+/// What a loader loads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// URL.
+    pub kernel: String,
+    /// URLs, in order.
+    pub initrd: Vec<String>,
+    /// Kernel arguments.
+    pub args: Vec<String>,
+}
+
+/// A group that may match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Its file name without `.json`.
+    pub id: String,
+    /// The profile it gives.
+    pub profile: String,
+    /// All of these must hold; none match every machine.
+    pub selector: BTreeMap<String, String>,
+    /// What templates and `/metadata` know of it.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Labels that one machine has alone.
+pub(crate) const IDENTITIES: [&str; 3] = ["mac", "uuid", "serial"];
+
+impl Group {
+    /// Whether it is for one machine alone.
+    pub fn is_of_one_machine(&self) -> bool {
+        IDENTITIES.iter().any(|key| self.selector.contains_key(*key))
+    }
 }
 
 #[cfg(test)]

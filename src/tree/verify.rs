@@ -4,9 +4,8 @@
 //! the second is [`trust`](crate::trust::signers)'s to judge.
 
 use std::convert::Infallible;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use super::open::{Error, Tree};
 use crate::base::digest::Sha256;
 use crate::base::parallel;
 use crate::tree::bundle::verify::BESIDE;
-use crate::tree::{manifest, private};
+use crate::tree::{manifest, names, private};
 
 /// What [`verify`] found.
 #[derive(Debug, Default, Serialize)]
@@ -138,7 +137,7 @@ fn flaw(tree: &Tree, path: &str, file: &manifest::File) -> Option<Kind> {
 }
 
 fn manifest_flaw(tree: &Tree, directory: &Path) -> Option<Flaw> {
-    let kind = match fs::read(directory.join(manifest::FILE_NAME)) {
+    let kind = match fs::read(directory.join(names::MANIFEST)) {
         Err(error) => Kind::Unreadable { why: error.to_string() },
         Ok(bytes) if bytes != tree.manifest().to_bytes() => Kind::Rewritten,
         Ok(_) => {
@@ -149,7 +148,7 @@ fn manifest_flaw(tree: &Tree, directory: &Path) -> Option<Flaw> {
             (is_build && name != build).then_some(Kind::Misplaced { build })?
         }
     };
-    Some(Flaw { path: manifest::FILE_NAME.into(), kind })
+    Some(Flaw { path: names::MANIFEST.into(), kind })
 }
 
 /// What lies about in a tree, all directories that are none of a published file included.
@@ -181,7 +180,7 @@ fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             // A link is not followed: where it lies for a published file, that file's own look is the judge.
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let is_beside = || path == manifest::FILE_NAME || BESIDE.contains(&path.as_str());
+            let is_beside = || path == names::MANIFEST || BESIDE.contains(&path.as_str());
             let has_files = || {
                 let below = format!("{path}/");
                 files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))

@@ -3,5 +3,6 @@
 pub mod dsse;
 pub mod minisign;
 pub mod openpgp;
+pub mod pin;
 pub mod rotation;
 pub mod signers;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use prebake::bake::outputs::IPXE_LOCAL;
+use prebake::tree::names::IPXE_LOCAL;
 use serde_json::Value;
 
 use crate::boots::{PATIENCE, lab_with};

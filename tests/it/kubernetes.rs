@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prebake::bake::extensions;
-use prebake::bake::kubernetes::{Needs, known_images, kubeadm, needs};
+use prebake::bake::kubernetes::{Needs, kubeadm, needs};
 use prebake::bake::recipe::Recipe;
 use prebake::base::digest::Sha256;
 use prebake::base::finding::Source;
 use prebake::format::image::Limits;
 use prebake::format::{cpio, squashfs};
 use prebake::registry::reference::ImageRef;
+use prebake::sysext::known::known_images;
 use serde_json::Value;
 
 use crate::judges;

@@ -7,8 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prebake::bake::recipe::Version;
 use prebake::base::finding::Severity;
+use prebake::flatcar::version::Version;
 use prebake::sysext::base::Base;
 use prebake::sysext::extension::Extension;
 use prebake::sysext::inspect::inspect;

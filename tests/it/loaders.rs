@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 
-use prebake::bake::outputs::grub_kernel_arg;
+use prebake::format::grub::kernel_arg as grub_kernel_arg;
 use prebake::tree::manifest::Role;
 use proptest::test_runner::{Config, TestRunner};
 

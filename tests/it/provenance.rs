@@ -23,7 +23,7 @@ const SIGNATURES: &str = "manifest.json.minisig";
 /// A key in the world: its file's name, and its public half.
 fn key(world: &World, name: &str) -> PublicKey {
     let key = SecretKey::generate().unwrap();
-    prebake::store::write_secret(&world.path(name), key.to_file(None).unwrap().as_bytes()).unwrap();
+    prebake::base::disk::write_secret(&world.path(name), key.to_file(None).unwrap().as_bytes()).unwrap();
     fs::write(world.path(&format!("{name}.pub")), key.public().to_file()).unwrap();
     key.public()
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use prebake::base::digest::Sha256;
-use prebake::tree::manifest::{FILE_NAME, File, Manifest, Role, SCHEMA};
+use prebake::tree::manifest::{File, Manifest, Role, SCHEMA};
+use prebake::tree::names::MANIFEST as FILE_NAME;
 use tempfile::TempDir;
 
 /// A tree on the disk, and the manifest that is written with [`Tree::publish`].

@@ -11,10 +11,9 @@ use std::path::PathBuf;
 
 use crate::bake::recipe::Carriage;
 use crate::base::arch::Arch;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::registry::reference::ImageRef;
-use crate::store::Object;
 use crate::sysext::description::Os;
 use crate::sysext::image::{Assembled, Error};
 

@@ -11,15 +11,17 @@ use std::collections::BTreeMap;
 use crate::bake::kubernetes::Needs;
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::format::oci_archive::Archive;
 use crate::registry::document::{self, Document};
 use crate::registry::reference::ImageRef;
 use crate::source::fetch::{Check, Want};
+use crate::source::input::Entry;
 use crate::source::pull::{Image, Resolver};
-use crate::store::{self, Object, Store};
-use crate::tree::lock::{self, Entry, Lock};
+use crate::store::Store;
+use crate::tree::lock::{self, Lock};
 
 /// An image whose meaning is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +172,7 @@ pub fn archive<'i>(
     let image = locked(reference, arch, &lock.inputs);
     let image = image.ok_or_else(|| incomplete("it names no manifest and config".into()))?;
     let path = store.path(&image.manifest.sha256);
-    let bytes = std::fs::read(&path).map_err(store::Error::io("read", &path))?;
+    let bytes = std::fs::read(&path).map_err(disk::Error::io("read", &path))?;
     let manifest = match document::parse(&bytes).map_err(incomplete)? {
         Document::Manifest(manifest) => manifest,
         Document::Index(_) => return Err(incomplete("its manifest is an index".into()).into()),

@@ -12,25 +12,28 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::bake::boot::BootWish;
 use crate::bake::build::Project;
 use crate::bake::extensions::{self, Selected};
-use crate::bake::plan::{BootWish, Plan, Work};
-use crate::bake::recipe::Version;
+use crate::bake::plan::{Plan, Work};
 use crate::bake::resolve::component_id;
 use crate::bake::{compile, run};
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings, Severity};
-use crate::store::{self, Store};
+use crate::flatcar::version::Version;
+use crate::source::input::Entry;
+use crate::store::Store;
 use crate::sysext::base::Base;
 use crate::sysext::extension::Extension;
 use crate::sysext::image;
 use crate::sysext::lint::{Gap, Verdict};
 use crate::sysext::merge::{Merge, NodeConfig};
 use crate::sysext::rules::{self, Breach};
-use crate::tree::lock::{Entry, Lock};
+use crate::tree::lock::Lock;
 
 /// A finding as the store remembers it; images have no places to point at.
 #[derive(Serialize, Deserialize)]
@@ -198,7 +201,7 @@ fn fetched(sysext: &Selected, lock: &Lock, store: &Store, room: &Path) -> Result
         };
         files.insert(component.name.clone(), store.path(&object.sha256));
     }
-    fs::create_dir_all(room).map_err(store::Error::io("create", room))?;
+    fs::create_dir_all(room).map_err(disk::Error::io("create", room))?;
     let Selected { description, arch, variables, .. } = sysext;
     let tree = image::tree(description, *arch, variables, &files, room)?;
     Ok(Some(Extension::of_tree(&description.name, &tree)))

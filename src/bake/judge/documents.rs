@@ -3,13 +3,15 @@
 
 use crate::bake::build::Project;
 use crate::bake::extensions::Selected;
-use crate::bake::outputs::Contents;
+use crate::bake::judge::secrets::Judge;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings, Place, Source};
 use crate::tree::lock::Lock;
-use crate::tree::manifest::{self, Role};
+use crate::tree::manifest::Role;
+use crate::tree::names;
 use crate::tree::publish::Draft;
-use crate::tree::secrets::{Hit, Judge, place, scan};
+use crate::tree::row::Contents;
+use crate::tree::secrets::{Hit, place, scan};
 
 /// Judges every document of a tree, and what the recipe allows without need.
 ///
@@ -26,7 +28,7 @@ pub fn documents(draft: &Draft, project: &Project, lock: &Lock, mut judge: Judge
     let lock = lock.to_text();
     let of_sysexts = project.sysexts.iter().map(|Selected { description, .. }| &*description.source);
     let sources: Vec<&Source> = std::iter::once(&*project.recipe.source).chain(of_sysexts).collect();
-    for (path, bytes) in texts.chain(beside).chain([(manifest::FILE_NAME, manifest.as_slice())]) {
+    for (path, bytes) in texts.chain(beside).chain([(names::MANIFEST, manifest.as_slice())]) {
         let mut text = String::from_utf8_lossy(bytes).into_owned();
         for repeated in &judge.repeated {
             text = text.replace(repeated.as_str(), "");

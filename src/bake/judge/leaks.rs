@@ -9,19 +9,21 @@ use serde_json::json;
 
 use crate::bake::extensions::Selected;
 use crate::bake::images;
+use crate::bake::judge::secrets::Judge;
 use crate::bake::plan::{Plan, Work};
 use crate::bake::run::Outcome;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings};
 use crate::format::image::Kind;
 use crate::format::tree::Content;
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::sysext::image;
 use crate::tree::lock::Lock;
-use crate::tree::secrets::{Hit, Judge, scan};
+use crate::tree::secrets::{Hit, scan};
 
 /// Enters what the store remembers; raised when other secrets are found in the same bytes.
 const REVISION: u32 = 4;
@@ -65,9 +67,9 @@ pub fn built(
             Work::Image(reference, arch) => {
                 let Some(config) = images::config(lock, reference, *arch) else { continue };
                 let path = store.path(&config.sha256);
-                let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
+                let bytes = fs::read(&path).map_err(disk::Error::io("read", &path))?;
                 let name = reference.to_string();
-                for hit in scan(&name, bytes.as_slice()).map_err(store::Error::io("read", &path))? {
+                for hit in scan(&name, bytes.as_slice()).map_err(disk::Error::io("read", &path))? {
                     judge.found(
                         &name,
                         hit.kind,

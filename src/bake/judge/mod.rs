@@ -3,3 +3,4 @@
 pub mod boots;
 pub mod documents;
 pub mod leaks;
+pub mod secrets;

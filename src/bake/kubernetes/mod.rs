@@ -14,18 +14,13 @@ use crate::bake::images::carried::Carried;
 use crate::bake::recipe::{Carriage, Profile, Recipe, Role, Sysext};
 use crate::base::arch::Arch;
 use crate::base::error::Result;
-use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::base::finding::{Finding, Findings, Place};
 use crate::base::yaml::decode::Spanned;
 use crate::registry::reference::ImageRef;
 use crate::source::http::Http;
-use crate::sysext::schema;
+use crate::sysext::known::{CONTROL_PLANE, NODE, SYSEXT};
 use crate::tree::lock::{self, Lock};
 
-/// The sysext that the lists belong to.
-pub const SYSEXT: &str = "kubernetes";
-/// Names of its lists: what only control planes need, what every node does.
-const CONTROL_PLANE: &str = "control-plane";
-const NODE: &str = "node";
 const KUBE_VIP: &str = "kube-vip";
 
 /// The images that the nodes of a recipe need. No image is in both lists.
@@ -50,19 +45,6 @@ impl Needs {
         };
         self.node.iter().chain(control_plane)
     }
-}
-
-/// The images that kubeadm of a version has a control plane run, by the table that prebake was built with; nothing of a
-/// version that it does not know.
-pub fn known_images(version: &str) -> Option<Vec<String>> {
-    const TABLE: &str = include_str!("../../../sysext/kubernetes/sysext.yaml");
-    let table = Source::new("the table of Kubernetes' images", TABLE);
-    let description = schema::parse(&table, SYSEXT).ok()?;
-    let version = BTreeMap::from([("version".to_owned(), version.to_owned())]);
-    let variables = description.variables(Arch::Amd64, &version).ok()?;
-    let mut lists = description.images(&variables).ok()?;
-    let of_lists = [CONTROL_PLANE, NODE].map(|list| lists.remove(list));
-    of_lists.into_iter().collect::<Option<Vec<_>>>().map(|lists| lists.concat())
 }
 
 /// What a recipe needs, as far as its sysexts and its lock know.

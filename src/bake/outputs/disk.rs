@@ -1,8 +1,9 @@
 //! Disk: the stock disk image with its signature, where the stock `flatcar-install -b` finds and verifies it.
 
-use super::{Built, OutputFormat, Row};
+use super::{Built, OutputFormat};
 use crate::flatcar::board::{DISK, VERSION_TXT};
 use crate::tree::manifest::Role;
+use crate::tree::row::Row;
 
 /// The format.
 #[derive(Debug)]

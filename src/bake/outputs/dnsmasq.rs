@@ -4,12 +4,14 @@
 //! name for each node. Both hand an iPXE to firmware that has none, chosen by the architecture it says (RFC 4578; HTTP boot
 //! has numbers of its own), and `boot.ipxe` to every iPXE, known by its user class.
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row};
+use super::{Built, Options, OutputFormat};
 use crate::bake::recipe::Recipe;
 use crate::base::finding::Finding;
+use crate::machine::base_url::BaseUrl;
 use crate::machine::dhcp::{Dhcp, Host, Mode};
 use crate::machine::firmware::{PLATFORMS, Platform};
 use crate::tree::manifest::Role;
+use crate::tree::row::Row;
 
 /// Where Debian's package `ipxe` has the loaders.
 pub const IPXE_DIRECTORY: &str = "/usr/lib/ipxe";

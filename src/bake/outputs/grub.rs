@@ -6,18 +6,18 @@
 //! unless a `base_url` is given.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, card_args, loader_names};
+use super::{Boot, Built, Options, OutputFormat, loader_names};
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
 use crate::base::finding::Finding;
+use crate::format::grub::quote;
+use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
+use crate::tree::names::{GRUB_CARD, card_args};
+use crate::tree::row::Row;
 
 /// Seconds until the first entry is booted.
 const TIMEOUT: u32 = 3;
-
-/// What GRUB puts in the place of the address of the card that it came over: with colons, in both arguments, as readers of
-/// `BOOTIF=` (dracut's `fix_bootif`) take it too.
-pub const CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
 
 /// Looks for the file of this machine: `$net_default_mac` has colons, file names have hyphens. GRUB itself looks for it only
 /// where it came by TFTP (`grub_net_search_configfile`). `-s` opens the file; `-f` would list its directory, and no network
@@ -129,7 +129,7 @@ impl Grub {
         let below = self.base_url.as_ref().map_or("", |base| base.url().path().trim_end_matches('/'));
         let mut args: Vec<String> = load.plain_args().map(quote).collect();
         // In double quotes, where GRUB puts in values.
-        args.extend(card_args(CARD[0], CARD[1]).map(|arg| format!("\"{arg}\"")));
+        args.extend(card_args(GRUB_CARD[0], GRUB_CARD[1]).map(|arg| format!("\"{arg}\"")));
         let path = |path: &String| quote(&format!("{below}/{path}"));
         let initrds: Vec<String> = load.initrds.iter().map(path).collect();
         format!(
@@ -139,56 +139,5 @@ impl Grub {
             args.join(" "),
             initrds.join(" ")
         )
-    }
-}
-
-/// A word as GRUB's script language takes it literally. Between single quotes all but their end stands for itself.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// A kernel argument as a word of a `linux` command, quoted where it has to be: unquoted, GRUB ends a command at `;`, `&` and
-/// `|`, expands `$`, and looks for files that are called like `*` and `[`.
-///
-/// GRUB joins the words anew: it escapes quotes, which the kernel does not undo, and puts quotes around a word with blanks,
-/// which the kernel takes for part of no value. So quotes around a value are left to GRUB: `a="b c"` arrives as `"a=b c"`.
-pub fn kernel_arg(arg: &str) -> String {
-    let unquoted =
-        arg.split_once("=\"").and_then(|(key, value)| Some(format!("{key}={}", value.strip_suffix('"')?)));
-    let word = unquoted.filter(|word| !word.contains('"')).unwrap_or_else(|| arg.to_owned());
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/=@%+".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word,
-        false => quote(&word),
-    }
-}
-
-/// Whether the kernel finds an argument otherwise than it was written, if GRUB hands it over.
-pub fn rewrites(arg: &str) -> bool {
-    arg.contains(['"', '\'', '\\'])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // tectonic-installer#1317, poseidon/matchbox#92.
-    #[test]
-    fn kernel_arguments_are_quoted_where_grub_would_read_something_else() {
-        for (arg, word) in [
-            ("console=ttyS0,115200n8", "console=ttyS0,115200n8"),
-            ("foo=a&b", "'foo=a&b'"),
-            ("r={a}", "'r={a}'"),
-            ("a=$b", "'a=$b'"),
-            ("a=*", "'a=*'"),
-            ("#a", "'#a'"),
-            ("a=b'c", r"'a=b'\''c'"),
-            (r#"sshkey="ssh-ed25519 AAA me@x""#, "'sshkey=ssh-ed25519 AAA me@x'"),
-            (r#"a="b""#, "a=b"),
-            (r#"a="b"c"d""#, r#"'a="b"c"d"'"#),
-            ("", "''"),
-        ] {
-            assert_eq!(kernel_arg(arg), word, "{arg}");
-        }
     }
 }

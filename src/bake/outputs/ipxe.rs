@@ -5,22 +5,18 @@
 //! work is to chain to `boot.ipxe`.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, card_args};
+use super::{Boot, Built, Options, OutputFormat};
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
 use crate::base::finding::Finding;
 use crate::base::yaml::decode::Spanned;
+use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
+use crate::tree::names::{IPXE_CARD, IPXE_LOCAL, card_args};
+use crate::tree::row::Row;
 
 /// Seconds until the menu boots its default.
 const TIMEOUT: u32 = 10;
-
-/// Boots the local disk. `exit` hands a UEFI machine to the next boot entry; a BIOS may just try the network again, so it
-/// is told the disk.
-pub const LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
-
-/// What iPXE puts in the place of the address of the card that it boots over: `netX` is the one that it opened last.
-pub const CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
 
 /// The format.
 #[derive(Debug)]
@@ -141,14 +137,14 @@ impl Menu {
             "#!ipxe\n{chosen}menu {name}: ${{mac}}\n{items}item --gap\n\
              item local Boot from the local disk\nitem shell iPXE shell\n\
              choose --default ${{target}} --timeout {timeout} target || goto shell\ngoto ${{target}}\n\
-             {targets}:failed\necho That did not boot\n:shell\nshell\n:local\n{LOCAL}"
+             {targets}:failed\necho That did not boot\n:shell\nshell\n:local\n{IPXE_LOCAL}"
         )
     }
 }
 
 fn script(boot: &Boot, built: &Built<'_>) -> String {
     let Load { kernel, initrds, mut args } = Load::of(boot, built);
-    args.extend(card_args(CARD[0], CARD[1]));
+    args.extend(card_args(IPXE_CARD[0], IPXE_CARD[1]));
     // Scripts lie two directories below the root of the tree.
     let initrds: Vec<String> = initrds.iter().map(|path| format!("initrd ../../{path}\n")).collect();
     format!("#!ipxe\nkernel ../../{kernel} {}\n{}boot\n", args.join(" "), initrds.concat())

@@ -6,15 +6,12 @@
 use serde_json::{Map, Value, json};
 
 use super::pxe::Load;
-use super::{Boot, Built, OutputFormat, Row};
-use crate::bake::compile::installed_id;
+use super::{Boot, Built, OutputFormat};
 use crate::base::canonical::canonical_json;
-use crate::ignition::Spec;
-use crate::machine::node::Node;
+use crate::machine::node::{Node, metadata, selector};
 use crate::tree::manifest::Role;
-
-/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
-pub const CEILING: Spec = Spec::V3_4;
+use crate::tree::names::{GENERATION, installed_id};
+use crate::tree::row::Row;
 
 /// The format.
 #[derive(Debug)]
@@ -66,9 +63,6 @@ impl OutputFormat for Matchbox {
         rows
     }
 }
-
-/// Metadata of a group whose machines install themselves: which generation, so that a server can tell who is done.
-pub const GENERATION: &str = "install_generation";
 
 /// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from. A config is asked
 /// for as Matchbox gives it, by what iPXE knows the machine by.
@@ -140,18 +134,4 @@ fn stages<'b>(mut group: Group<'b>, built: &Built<'_>) -> Vec<Group<'b>> {
     };
     group.metadata.insert(GENERATION.into(), install.generation.to_string().into());
     vec![group, installed]
-}
-
-/// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.
-pub fn selector(node: &Node) -> Map<String, Value> {
-    let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string().into()));
-    let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone().into()));
-    mac.into_iter().chain(uuid).collect()
-}
-
-/// What templates and DHCP servers know of a node.
-pub fn metadata(node: &Node) -> Map<String, Value> {
-    let name = ("name".to_owned(), node.name.value.clone().into());
-    let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.value.to_string().into()));
-    [name].into_iter().chain(ip).collect()
 }

@@ -3,6 +3,7 @@
 //! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
 //! built into published files. It never reads or writes a disk: `publish` does.
 
+mod dhcp;
 mod disk;
 pub mod dnsmasq;
 mod grub;
@@ -20,29 +21,26 @@ mod udhcpd;
 pub mod uki;
 
 use std::fmt;
-use std::path::PathBuf;
 
-use crate::bake::delivery::Delivery;
+use crate::bake::boot::Delivery;
 use crate::bake::images;
-use crate::bake::recipe::{Recipe, Version};
+use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
 use crate::base::finding::Finding;
 use crate::base::yaml::decode::Spanned;
 use crate::flatcar::board::{CURRENT, VERSION_TXT};
+use crate::flatcar::version::Version;
+use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
 use crate::registry::reference::ImageRef;
-use crate::store::Object;
 use crate::sysext::ddi::Protection;
-use crate::tree::lock::{Entry, Lock};
-use crate::tree::manifest::{self, Origin, Role};
+use crate::tree::lock::Lock;
+use crate::tree::manifest::{Origin, Role};
+use crate::tree::names::{report_arg, sysext_path};
+use crate::tree::row::Row;
 
-pub use grub::{CARD as GRUB_CARD, kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
-pub use ipxe::{CARD as IPXE_CARD, LOCAL as IPXE_LOCAL};
-pub use matchbox::{
-    CEILING as MATCHBOX_CEILING, GENERATION, metadata as node_metadata, selector as node_selector,
-};
-pub use options::{BaseUrl, Options};
+pub use options::Options;
 
 /// An output that a recipe asks for, with its options.
 pub trait OutputFormat: fmt::Debug + Send + Sync {
@@ -179,21 +177,6 @@ pub struct SysextImage {
     pub verity: Option<Protection>,
 }
 
-/// Where the images of a sysext lie in the tree.
-fn sysext_directory(name: &str) -> String {
-    format!("assets/sysext/{name}")
-}
-
-/// The name of an image in its directory.
-fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
-    format!("{name}-{version}-{}.raw", arch.systemd())
-}
-
-/// The path of an image in the tree.
-pub fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
-    format!("{}/{}", sysext_directory(name), sysext_file(name, version, arch))
-}
-
 /// A container image in an archive.
 pub struct ImageArchive {
     /// As the recipe names it.
@@ -204,96 +187,6 @@ pub struct ImageArchive {
     pub object: Object,
     /// The step that packed it.
     pub step: Sha256,
-}
-
-/// A file of the tree to be.
-#[derive(Debug)]
-pub struct Row {
-    /// Path inside the tree.
-    pub path: String,
-    /// Its bytes.
-    pub contents: Contents,
-    /// What it is for.
-    pub role: Role,
-    /// The profile it belongs to.
-    pub profile: Option<String>,
-    /// The node it belongs to.
-    pub node: Option<String>,
-    /// The architecture it is for.
-    pub arch: Option<Arch>,
-    /// Where it was fetched from.
-    pub origin: Option<Origin>,
-    /// The step that built it.
-    pub step: Option<Sha256>,
-    /// What protects it, if it is a signed sysext.
-    pub verity: Option<Protection>,
-}
-
-/// Where a published file's bytes are.
-#[derive(Debug)]
-pub enum Contents {
-    /// In the store: published as a link, never copied.
-    Stored(Object),
-    /// In a file of another tree: the same.
-    Published(PathBuf, Object),
-    /// Here.
-    Text(Vec<u8>),
-    /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
-    Joined([String; 2]),
-}
-
-impl Row {
-    /// A file whose bytes are in the store.
-    pub fn stored(path: String, role: Role, object: Object) -> Self {
-        Row::new(path, role, Contents::Stored(object))
-    }
-
-    /// A small generated file.
-    pub fn text(path: String, role: Role, bytes: impl Into<Vec<u8>>) -> Self {
-        Row::new(path, role, Contents::Text(bytes.into()))
-    }
-
-    /// A file of which nothing more is said.
-    pub fn new(path: String, role: Role, contents: Contents) -> Self {
-        Row {
-            path,
-            contents,
-            role,
-            profile: None,
-            node: None,
-            arch: None,
-            origin: None,
-            step: None,
-            verity: None,
-        }
-    }
-
-    /// What the manifest says of it; nothing where it is joined of other files.
-    pub fn file(&self) -> Option<manifest::File> {
-        let Object { sha256, size } = match &self.contents {
-            Contents::Stored(object) | Contents::Published(_, object) => *object,
-            Contents::Text(bytes) => Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 },
-            Contents::Joined(_) => return None,
-        };
-        let Row { role, profile, node, arch, origin, step, verity, .. } = self;
-        let (role, arch, step, verity) = (*role, *arch, *step, *verity);
-        let (profile, node, origin) = (profile.clone(), node.clone(), origin.clone());
-        Some(manifest::File { role, size, sha256, profile, node, arch, origin, step, verity })
-    }
-
-    /// Says which profile and node the file belongs to.
-    fn of(mut self, boot: &Boot) -> Self {
-        self.profile = Some(boot.profile.clone());
-        self.node = boot.node.clone();
-        self
-    }
-
-    /// Says that the file belongs to a node, whether it shares its boot with others or not.
-    fn for_node(mut self, node: &Node, boot: &Boot) -> Self {
-        self.profile = Some(boot.profile.clone());
-        self.node = Some(node.name.value.clone());
-        self
-    }
 }
 
 impl Built<'_> {
@@ -335,6 +228,18 @@ fn loader_names(node: &Node) -> impl Iterator<Item = String> {
     by_mac.into_iter().chain(by_uuid)
 }
 
+impl Row {
+    /// Says which profile and node the file belongs to.
+    fn of(self, boot: &Boot) -> Self {
+        self.belonging_to(&boot.profile, boot.node.as_deref())
+    }
+
+    /// Says that the file belongs to a node, whether it shares its boot with others or not.
+    fn for_node(self, node: &Node, boot: &Boot) -> Self {
+        self.belonging_to(&boot.profile, Some(&node.name.value))
+    }
+}
+
 impl Boot {
     /// Path of the overlay in the tree.
     pub fn overlay_path(&self) -> String {
@@ -345,22 +250,6 @@ impl Boot {
     pub fn joined_path(&self) -> String {
         format!("assets/initrd/{}.img", self.id)
     }
-}
-
-/// Path of a boot's config, where that is fetched: every server has it there, Matchbox too.
-fn config_path(boot: &str) -> String {
-    format!("assets/ignition/{boot}.ign")
-}
-
-/// The argument that tells a node where to report to, and where its units find what they fetch.
-fn report_arg(base_url: &BaseUrl) -> String {
-    format!("prebake.url={base_url}")
-}
-
-/// The arguments that say over which card a machine boots: ours, and what PXELINUX calls so, with ARP's number of Ethernet.
-/// `mac` is the card's address, or what a loader puts in its place; `hyphened` the same as file names have it.
-pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
-    [format!("prebake.mac={mac}"), format!("BOOTIF=01-{hyphened}")]
 }
 
 /// What a node is told that fetches its config from this place below the URL.
@@ -398,7 +287,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
         let path = images::carried::published_path(&image.reference, image.arch);
         Row {
             arch: Some(image.arch),
-            origin: images::manifest(built.lock, &image.reference, image.arch).map(Entry::origin),
+            origin: images::manifest(built.lock, &image.reference, image.arch).map(Origin::from),
             step: Some(image.step),
             ..Row::stored(path, Role::ContainerImage, image.object)
         }
@@ -422,7 +311,7 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
             let paths = [built.stock_path(arch, &name)].into_iter().chain(current);
             rows.extend(paths.map(|path| Row {
                 arch: Some(arch),
-                origin: Some(entry.origin()),
+                origin: Some(entry.into()),
                 ..Row::stored(path, role, entry.object())
             }));
         }

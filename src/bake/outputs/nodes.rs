@@ -3,35 +3,15 @@
 //! Groups say it where Matchbox is an output; this file is written where it is not, so that a node's name and `ip:` hold
 //! whatever loaders a tree is for.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Built, Row};
-use crate::base::canonical::canonical_json;
-use crate::machine::dhcp::{Dhcp, Host};
+use super::Built;
+use crate::machine::dhcp::Dhcp;
 use crate::tree::manifest::Role;
+use crate::tree::nodes;
+use crate::tree::nodes::PATH;
+use crate::tree::row::Row;
 
-/// The file's path in a tree.
-pub const PATH: &str = "boot/nodes.json";
-/// Version of the schema.
-const SCHEMA: u32 = 1;
 /// The output whose groups say the same.
 const GROUPS: &str = "matchbox";
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    schema: u32,
-    nodes: Vec<Entry>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    mac: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ip: Option<String>,
-}
 
 /// The file, where a tree needs it.
 pub(super) fn row(built: &Built<'_>) -> Option<Row> {
@@ -39,51 +19,5 @@ pub(super) fn row(built: &Built<'_>) -> Option<Row> {
     if hosts.is_empty() || built.recipe.outputs.iter().any(|output| output.name == GROUPS) {
         return None;
     }
-    let entry = |host: Host| Entry {
-        name: host.name,
-        mac: host.mac.to_string(),
-        ip: host.ip.map(|ip| ip.to_string()),
-    };
-    let document = Document { schema: SCHEMA, nodes: hosts.into_iter().map(entry).collect() };
-    Some(Row::text(PATH.into(), Role::Boot, canonical_json(&document)))
-}
-
-/// Reads the file.
-///
-/// # Errors
-/// What is wrong with it, in words.
-pub fn read(bytes: &[u8]) -> Result<Vec<Host>, String> {
-    let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if document.schema != SCHEMA {
-        return Err(format!("it has schema {}, and this prebake reads {SCHEMA}", document.schema));
-    }
-    let host = |entry: Entry| {
-        let mac = entry.mac.parse().map_err(|_| format!("`{}` is not a MAC address", entry.mac))?;
-        let address =
-            |ip: String| ip.parse().map_err(|_| format!("`{ip}` is not an address with its prefix length"));
-        Ok(Host { name: entry.name, mac, ip: entry.ip.map(address).transpose()? })
-    };
-    document.nodes.into_iter().map(host).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_are_read_or_it_is_said_what_is_wrong() {
-        let one = |node: &str| read(format!(r#"{{"schema": 1, "nodes": [{node}]}}"#).as_bytes());
-        let hosts = one(r#"{"name": "n1", "mac": "52:54:00:00:00:01", "ip": "10.0.0.11/24"}"#).unwrap();
-        assert_eq!((hosts[0].name.as_str(), hosts[0].address()), ("n1", Some([10, 0, 0, 11].into())));
-        assert_eq!(one(r#"{"name": "n1", "mac": "52:54:00:00:00:01"}"#).unwrap()[0].ip, None);
-        for (node, words) in [
-            (r#"{"name": "n1", "mac": "x"}"#, "`x` is not a MAC address"),
-            (r#"{"name": "n1", "mac": "52:54:00:00:00:01", "ip": "x"}"#, "`x` is not an address"),
-            (r#"{"name": "n1", "mac": "52:54:00:00:00:01", "colour": 1}"#, "unknown field"),
-        ] {
-            let why = one(node).unwrap_err();
-            assert!(why.contains(words), "{why}");
-        }
-        assert!(read(br#"{"schema": 2, "nodes": []}"#).unwrap_err().contains("schema 2"));
-    }
+    Some(Row::text(PATH.into(), Role::Boot, nodes::write(hosts)))
 }

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use url::Url;
-
 use crate::base::yaml::Node;
 use crate::base::yaml::decode::{Decoder, Fields};
+use crate::machine::base_url::BaseUrl;
 
 /// What a recipe says below the name of an output. What its format does not ask for is an unknown key.
 pub struct Options<'n> {
@@ -38,37 +37,6 @@ impl<'n> Options<'n> {
     /// Where machines will find the root of the tree; without it a finding says so.
     pub fn base_url(&self) -> Option<BaseUrl> {
         self.need("base_url").and_then(|node| self.decoder.parsed(node))
-    }
-}
-
-/// Where machines find the root of a published tree: an http or https URL without a slash at its end, which stands in kernel
-/// arguments and in boot loaders' scripts as it is. No part of what is built depends on it but what is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl(Url);
-
-impl std::str::FromStr for BaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let plain = |url: &Url| {
-            let literal = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]%@+,=!*".contains(c);
-            matches!(url.scheme(), "http" | "https") && url.as_str().chars().all(literal)
-        };
-        let refused = || format!("`{text}` is not an http or https URL such as http://10.0.0.1:8080");
-        Url::parse(text).ok().filter(plain).map(BaseUrl).ok_or_else(refused)
-    }
-}
-
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
-    }
-}
-
-impl BaseUrl {
-    /// The URL itself.
-    pub fn url(&self) -> &Url {
-        &self.0
     }
 }
 

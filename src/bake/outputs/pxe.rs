@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Boot, Built, Contents, OutputFormat, Row, config_path, fetch_args};
-use crate::bake::delivery::Delivery;
+use super::{Boot, Built, OutputFormat, fetch_args};
+use crate::bake::boot::Delivery;
 use crate::bake::recipe::Layout;
 use crate::flatcar::board::{INITRD, KERNEL, VERSION_TXT};
 use crate::tree::manifest::Role;
+use crate::tree::names::config_path;
+use crate::tree::row::{Contents, Row};
 
 /// The format.
 #[derive(Debug)]

@@ -5,11 +5,13 @@
 //! there, whatever the directory of `pxelinux.0`); with one, `lpxelinux.0` or `syslinux.efi` take it by HTTP.
 
 use super::pxe::Load;
-use super::{BaseUrl, Boot, Built, Options, OutputFormat, Row, loader_names};
+use super::{Boot, Built, Options, OutputFormat, loader_names};
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
 use crate::base::finding::Finding;
+use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
+use crate::tree::row::Row;
 
 /// Seconds until the default is booted.
 const TIMEOUT: u32 = 3;

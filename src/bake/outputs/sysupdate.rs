@@ -6,9 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row, SysextImage, sysext_directory, sysext_file};
+use super::{Built, Options, OutputFormat, SysextImage};
 use crate::base::yaml::decode::Spanned;
+use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
+use crate::tree::names::{sysext_directory, sysext_file};
+use crate::tree::row::Row;
 
 /// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
 const INSTANCES: u32 = 3;

@@ -8,9 +8,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Built, OutputFormat, Row};
+use super::{Built, OutputFormat};
 use crate::base::canonical::canonical_json;
-use crate::tree::manifest::{FILE_NAME, Role};
+use crate::tree::manifest::Role;
+use crate::tree::names::MANIFEST as FILE_NAME;
+use crate::tree::row::Row;
 
 /// The format.
 #[derive(Debug)]

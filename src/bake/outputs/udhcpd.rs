@@ -3,11 +3,13 @@
 //! It gives each node its address and everybody one boot file: it cannot tell BIOS from UEFI, nor an iPXE from the
 //! firmware that loaded it. So the boot file is an iPXE, which finds its way by the `autoexec.ipxe` beside it.
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row};
+use super::{Built, Options, OutputFormat};
 use crate::bake::recipe::Recipe;
 use crate::base::finding::Finding;
+use crate::machine::base_url::BaseUrl;
 use crate::machine::dhcp::Dhcp;
 use crate::tree::manifest::Role;
+use crate::tree::row::Row;
 
 /// The format.
 #[derive(Debug)]

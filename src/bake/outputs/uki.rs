@@ -11,19 +11,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{BaseUrl, Built, Options, OutputFormat, Row, card_args, config_path, fetch_args, report_arg};
-use crate::bake::delivery::Delivery;
+use super::{Built, Options, OutputFormat, fetch_args};
+use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::early;
-use crate::bake::plan::BootWish;
 use crate::bake::recipe::{Layout, Recipe};
 use crate::bake::resolve::stock_id;
 use crate::base::arch::Arch;
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::flatcar::board::{INITRD, KERNEL};
-use crate::store::{self, Object};
+use crate::machine::base_url::BaseUrl;
 use crate::tree::lock::Lock;
 use crate::tree::manifest::Role;
+use crate::tree::names::{card_args, config_path, report_arg};
+use crate::tree::row::Row;
 
 /// Where distributions put the stub.
 const STUBS: &str = "/usr/lib/systemd/boot/efi";
@@ -105,7 +107,7 @@ impl Uki {
             Some(path) => recipe.directory.join(path),
             None => Path::new(STUBS).join(["linuxx64.efi.stub", "linuxaa64.efi.stub"][arch as usize]),
         };
-        let bytes = fs::read(&stub).map_err(store::Error::io("read the stub", &stub))?;
+        let bytes = fs::read(&stub).map_err(disk::Error::io("read the stub", &stub))?;
         let stock = |file| lock.inputs.get(&stock_id(arch, file)).map(|entry| entry.object());
         let mut initrds = Vec::new();
         for path in &recipe.profiles[&boot.profile].early_initrds {
@@ -154,8 +156,8 @@ impl Wish {
     }
 
     /// The stub, unless its file changed since the build was planned.
-    pub fn stub_bytes(&self) -> Result<Vec<u8>, store::Error> {
-        let io = |error| store::Error::io("read the stub", &self.stub)(error);
+    pub fn stub_bytes(&self) -> Result<Vec<u8>, disk::Error> {
+        let io = |error| disk::Error::io("read the stub", &self.stub)(error);
         let bytes = fs::read(&self.stub).map_err(io)?;
         match Sha256::of(&bytes) == self.stub_digest {
             true => Ok(bytes),

@@ -17,15 +17,17 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use self::difference::Difference;
 use crate::bake::blueprint::Blueprint;
-use crate::bake::outputs::Contents;
 use crate::bake::run::{self, Outcome};
 use crate::bake::{compile, early};
-use crate::base::digest::Sha256;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
-use crate::store::{self, Object, Store};
+use crate::store::Store;
 use crate::tree::manifest::{self, Manifest};
-use crate::tree::publish::{self, CHECKSUMS, Draft};
+use crate::tree::names::{self, CHECKSUMS};
+use crate::tree::publish::{self, Draft};
+use crate::tree::row::Contents;
 
 /// Why a second build does not confirm the first.
 #[derive(Debug, thiserror::Error)]
@@ -181,13 +183,13 @@ fn same_plan(first: &Blueprint<'_>, second: &Blueprint<'_>) -> Result<(), Error>
 }
 
 /// Gives a store an object of another, as a link where the disk allows it.
-fn lend(from: &Store, object: &Object, to: &Store) -> Result<(), store::Error> {
+fn lend(from: &Store, object: &Object, to: &Store) -> Result<(), disk::Error> {
     let target = to.path(&object.sha256);
     if to.has(object) {
         return Ok(());
     }
-    let directory = store::directory_of(&target);
-    store::create_directories(directory)?;
+    let directory = disk::directory_of(&target);
+    disk::create_directories(directory)?;
     publish::place(&from.path(&object.sha256), &target)
 }
 
@@ -228,7 +230,7 @@ fn compare(blueprint: &Blueprint<'_>, first: Made<'_>, second: Made<'_>) -> Resu
     }
     if before != after {
         let kept = [before, after].map(|manifest| keep(first, first, &Contents::Text(manifest.to_bytes())));
-        return Err(told(manifest::FILE_NAME, kept, first, second, &differing)?.into());
+        return Err(told(names::MANIFEST, kept, first, second, &differing)?.into());
     }
     Ok(())
 }
@@ -268,7 +270,7 @@ fn told(
 ) -> Result<Error> {
     let [a, b] = kept;
     let kept = [a?, b?];
-    let difference = difference::between(&kept[0], &kept[1]).map_err(store::Error::io("read", &kept[1]))?;
+    let difference = difference::between(&kept[0], &kept[1]).map_err(disk::Error::io("read", &kept[1]))?;
     let [before, after] = [first, second].map(|made| made.draft.manifest().build_id());
     let others = differing.iter().filter(|path| *path != subject).count();
     Ok(Error::Differs { subject: subject.into(), difference, first: before, second: after, others, kept })

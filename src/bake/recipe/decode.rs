@@ -1,7 +1,7 @@
 //! From YAML to a [`Recipe`], with every finding at once.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
@@ -10,7 +10,8 @@ use crate::bake::recipe::{install, kernel_args, kubernetes};
 use crate::base::arch;
 use crate::base::finding::{self, Finding, nearest};
 use crate::base::yaml::decode::{Decoder, Fields};
-use crate::base::yaml::kinds::{self, Kind};
+use crate::base::yaml::kinds::Kind;
+use crate::base::yaml::reader::{Reader, another_kind};
 use crate::base::yaml::{self, Node as Yaml};
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::source::{self, shown, unfit};
@@ -23,22 +24,6 @@ pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe,
     let decoder = Decoder::new(source);
     let recipe = Reader { decoder: &decoder, directory: &directory }.recipe(&root, source);
     decoder.finish(recipe)
-}
-
-/// A file of another kind would only get a list of the keys that it lacks.
-pub(crate) fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
-    match kinds::of(root, &source.text).filter(|kind| *kind != wanted) {
-        Some(kind) => Err(Finding::error(format!("this is {}, not {}", kind.name(), wanted.name()))
-            .at(root.place(source))
-            .hint(kind.advice())),
-        None => Ok(()),
-    }
-}
-
-/// Reads what recipes are made of.
-pub(crate) struct Reader<'a> {
-    pub decoder: &'a Decoder,
-    pub directory: &'a Path,
 }
 
 impl Reader<'_> {
@@ -93,14 +78,6 @@ impl Reader<'_> {
         recipe
     }
 
-    pub(crate) fn check_schema(&self, fields: &Fields<'_>) {
-        if let Some(node) = fields.need("schema")
-            && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
-        {
-            self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
-        }
-    }
-
     fn release(&self, node: &Yaml, root: &Yaml) -> Release {
         // A missing `release` is already a finding; its own keys need not be missed too.
         let missing = std::ptr::eq(node, root);
@@ -108,7 +85,7 @@ impl Reader<'_> {
         if missing {
             return Release {
                 channel: nothing,
-                version: crate::bake::recipe::VersionWish::Latest,
+                version: crate::flatcar::version::VersionWish::Latest,
                 archs: vec![arch::Arch::Amd64],
             };
         }
@@ -120,7 +97,7 @@ impl Reader<'_> {
             version: fields
                 .get("version")
                 .and_then(|n| self.decoder.parsed(n))
-                .unwrap_or(crate::bake::recipe::VersionWish::Latest),
+                .unwrap_or(crate::flatcar::version::VersionWish::Latest),
             archs: fields.get("arch").map_or_else(|| vec![arch::Arch::Amd64], |node| self.archs(node)),
         }
     }
@@ -408,16 +385,6 @@ impl Reader<'_> {
         }
     }
 
-    pub(crate) fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
-        self.paths(fields.get("ignition"), "`ignition`")
-    }
-
-    /// Files that a list names, from the recipe's directory on.
-    pub(crate) fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
-        let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
-        paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
-    }
-
     fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Output> {
         let Some(node) = node else {
             let nothing = Yaml::null_at(root);
@@ -465,30 +432,5 @@ impl Reader<'_> {
             Some(near) => finding.hint(format!("did you mean `{near}`?")),
             None => finding.hint(format!("profiles: {}", known.collect::<Vec<_>>().join(", "))),
         });
-    }
-
-    pub(crate) fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
-        let name = self.decoder.spanned(node, self.decoder.string(node).unwrap_or_default());
-        self.plain_name(&name, what);
-        name
-    }
-
-    /// Names become file names, URLs and Matchbox ids. A file name may hold two of them and has 255 bytes at most.
-    fn plain_name(&self, name: &Spanned<String>, what: &str) {
-        const MAX_NAME: usize = 100;
-        if name.value.len() > MAX_NAME {
-            let text =
-                format!("{what} has {} characters; {MAX_NAME} are the most", name.value.chars().count());
-            let finding = Finding::error(text).at(name.place.clone());
-            self.decoder
-                .push(finding.hint("it becomes a part of file names, which are no longer than 255 bytes"));
-            return;
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.value.is_empty() || name.value.starts_with('.') || !name.value.chars().all(plain) {
-            let text =
-                format!("{what} must be made of letters, digits, `-`, `_` and `.`, and not begin with `.`");
-            self.decoder.push(Finding::error(text).at(name.place.clone()));
-        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::Version;
-use crate::bake::outputs::BaseUrl;
+use crate::base::size::Bytes;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::Decoder;
-use crate::flatcar::memory::Bytes;
+use crate::flatcar::version::Version;
+use crate::machine::base_url::BaseUrl;
 
 /// The sysext that installs, and the one that reports; neither is any use on an installed system.
 pub const SYSEXTS: [&str; 2] = ["install", "report"];

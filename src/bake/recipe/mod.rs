@@ -7,29 +7,30 @@ pub(crate) mod decode;
 mod install;
 mod kernel_args;
 mod kubernetes;
+pub mod nodes;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::bake::delivery::ConfigFrom;
 use crate::bake::extensions::name_of;
-use crate::bake::outputs::{BaseUrl, OutputFormat};
+use crate::bake::outputs::OutputFormat;
 use crate::base::arch::Arch;
-use crate::base::finding::{Findings, Place, Source};
+use crate::base::disk;
+use crate::base::finding::{Findings, MAX_TEXT, Place, Source, not_text};
 use crate::base::yaml::decode::Spanned;
-use crate::machine::network::{AddressRange, Cidr, Network};
-use crate::machine::node::{Mac, Node, inventory};
+use crate::flatcar::version::VersionWish;
+use crate::machine::base_url::BaseUrl;
+use crate::machine::node::Node;
 use crate::registry::reference::ImageRef;
 use crate::source::SourceName;
-use crate::store;
 use crate::sysext::packaging;
-use crate::trust::openpgp::{FLATCAR_PRIMARY, Fingerprint};
+use crate::tree::names::boot_id;
+use crate::trust::openpgp::FLATCAR_PRIMARY;
+use crate::trust::pin::Trust;
 
-#[cfg(test)]
-pub(crate) use crate::machine::node::parse_inventory;
 pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
 pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 
@@ -100,28 +101,6 @@ pub struct Release {
     pub archs: Vec<Arch>,
 }
 
-/// `latest` or a version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VersionWish {
-    /// What the channel's `current` names at lock time.
-    Latest,
-    /// This one.
-    Exactly(Version),
-}
-
-/// A Flatcar version: `MAJOR.CHANNEL.REVISION`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub [u32; 3]);
-
-/// Which key must have signed the release.
-#[derive(Debug)]
-pub struct Trust {
-    /// The primary key that is pinned.
-    pub primary: Fingerprint,
-    /// A local key file; without it Flatcar's public one is fetched and held against the pin.
-    pub key: Option<PathBuf>,
-}
-
 /// A place that holds no secret, whatever it looks like.
 #[derive(Clone, Debug)]
 pub struct PublicSecret {
@@ -190,12 +169,6 @@ pub struct Sysext {
     pub set: BTreeMap<String, Spanned<String>>,
 }
 
-impl Default for Trust {
-    fn default() -> Self {
-        Trust { primary: FLATCAR_PRIMARY, key: None }
-    }
-}
-
 impl Sysext {
     /// What is set, without places.
     pub fn values(&self) -> BTreeMap<String, String> {
@@ -203,16 +176,13 @@ impl Sysext {
     }
 }
 
-/// Longest recipe and inventory that is read, in bytes.
-pub(crate) const MAX_TEXT: usize = 16 << 20;
-
 impl Recipe {
     /// Reads and checks a recipe file.
     ///
     /// # Errors
-    /// [`store::Error::Io`] when it cannot be read, else every finding in it at once.
+    /// [`disk::Error::Io`] when it cannot be read, else every finding in it at once.
     pub fn load(path: &Path) -> crate::base::error::Result<Recipe> {
-        let bytes = store::read_at_most(path, MAX_TEXT).map_err(store::Error::io("read the recipe", path))?;
+        let bytes = disk::read_at_most(path, MAX_TEXT).map_err(disk::Error::io("read the recipe", path))?;
         let name = path.display().to_string();
         let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -277,17 +247,6 @@ impl Recipe {
     }
 }
 
-/// [`Recipe::boot_id`]; the architecture is said where there are several.
-pub fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String {
-    let arch = arch.map_or(String::new(), |arch| format!(".{arch}"));
-    let node = node.map_or(String::new(), |node| format!("+{node}"));
-    format!("{profile}{arch}{node}")
-}
-
-pub(crate) fn not_text(name: &str) -> Findings {
-    crate::base::finding::Finding::error(format!("{name} is not UTF-8 text")).into()
-}
-
 impl Profile {
     /// Its layout, or the default.
     pub fn layout(&self) -> Layout {
@@ -305,37 +264,6 @@ impl FromStr for Layout {
             "virtual" => Ok(Layout::Virtual),
             _ => Err(format!("`{text}` is not a layout: overlay, single or virtual")),
         }
-    }
-}
-
-impl FromStr for VersionWish {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "latest" => Ok(VersionWish::Latest),
-            _ => text.parse().map(VersionWish::Exactly),
-        }
-    }
-}
-
-impl FromStr for Version {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
-        let numbers = parts.and_then(|parts| <[u32; 3]>::try_from(parts).ok()).map(Version);
-        // `04593.2.5` would name another directory on the server than the version it means.
-        numbers
-            .filter(|version| version.to_string() == text)
-            .ok_or_else(|| format!("`{text}` is not a Flatcar version such as 4593.2.5, or `latest`"))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, channel, revision] = self.0;
-        write!(f, "{major}.{channel}.{revision}")
     }
 }
 
@@ -414,17 +342,5 @@ mod tests {
     fn names_that_become_file_names_are_plain() {
         let text = GOOD.replace("worker:", "../worker:").replace("edge", "ed ge");
         assert_eq!(findings(&text).len(), 2);
-    }
-
-    #[test]
-    fn versions_have_one_spelling_and_macs_are_shown_in_one() {
-        assert!("4593.2.5".parse::<Version>().is_ok());
-        assert!("04593.2.5".parse::<Version>().is_err());
-        assert!("4593.2".parse::<Version>().is_err());
-        assert_eq!("52-54-00-AB-00-01".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
-        assert_eq!("525400AB0001".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:00:01");
-        for bad in ["52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:+1", "52540000000"] {
-            assert!(bad.parse::<Mac>().is_err(), "{bad}");
-        }
     }
 }

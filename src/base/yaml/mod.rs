@@ -9,6 +9,7 @@ pub mod decode;
 mod events;
 pub mod kinds;
 pub mod merge;
+pub mod reader;
 mod scan;
 
 use std::collections::HashMap;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::record::{End, Happened, State, Task};
-use crate::store;
+use crate::base::disk;
 
 /// Writes it, whole or not at all.
-pub fn write(path: &Path, happened: &Happened) -> Result<(), store::Error> {
-    store::write_atomic(path, xml(happened).as_bytes())
+pub fn write(path: &Path, happened: &Happened) -> Result<(), disk::Error> {
+    disk::write_atomic(path, xml(happened).as_bytes())
 }
 
 /// What came of a test case.

@@ -18,12 +18,13 @@ use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use super::signing::SignArgs;
 use crate::bake::build::{Destination, Limits, Project, Report, build};
+use crate::bake::provenance::Signing;
 use crate::base::error::Result;
 use crate::base::event::{self, Event, Everyone, Observer};
 use crate::base::finding::Finding;
 use crate::base::unfinished;
-use crate::tree::provenance::Signing;
-use crate::tree::publish::{CURRENT, Published};
+use crate::tree::names::CURRENT;
+use crate::tree::publish::Published;
 
 /// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
 ///

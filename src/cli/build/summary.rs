@@ -11,9 +11,9 @@ use indicatif::HumanBytes;
 use super::Built;
 use super::record::{End, Happened, State, Task};
 use crate::bake::build::Report;
+use crate::base::disk;
 use crate::cli::progress::short;
 use crate::source::fetch::Judged;
-use crate::store;
 use crate::tree::private;
 use crate::trust::openpgp::Fingerprint;
 
@@ -85,10 +85,10 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Op
 }
 
 /// Appends the page to a file: a CI job may have said something before.
-pub fn append(path: &Path, happened: &Happened, built: Option<&Built>) -> Result<(), store::Error> {
+pub fn append(path: &Path, happened: &Happened, built: Option<&Built>) -> Result<(), disk::Error> {
     let page = markdown(happened, built);
     let write = || File::options().create(true).append(true).open(path)?.write_all(page.as_bytes());
-    write().map_err(store::Error::io("append to", path))
+    write().map_err(disk::Error::io("append to", path))
 }
 
 fn markdown(happened: &Happened, built: Option<&Built>) -> String {

@@ -10,9 +10,9 @@ use indicatif::HumanBytes;
 use super::{Error, as_json, read_rotation, signed_by};
 use crate::base::arch::Arch;
 use crate::base::clock::LAST;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::signing::SignArgs;
-use crate::store;
 use crate::tree::bundle::create::Contents;
 use crate::tree::bundle::index::name_flaw;
 use crate::tree::bundle::signatures::Signatures;
@@ -124,7 +124,7 @@ impl CreateArgs {
             if !names.insert(name) {
                 return Err(Error::SameName { name: name.into() }.into());
             }
-            contents.key(name, std::fs::read(path).map_err(store::Error::io("read", path))?);
+            contents.key(name, std::fs::read(path).map_err(disk::Error::io("read", path))?);
         }
         Ok(())
     }

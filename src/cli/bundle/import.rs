@@ -9,16 +9,16 @@ use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 
 use super::{Error, as_json};
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::demand::DemandArgs;
 use crate::cli::project::StoreArg;
 use crate::serve::site::content::Additions;
-use crate::store;
 use crate::tree::bundle::Bundle;
 use crate::tree::bundle::import::Import;
 use crate::tree::bundle::policy::Taken;
+use crate::tree::names::CURRENT;
 use crate::tree::open::Tree;
-use crate::tree::publish::CURRENT;
 
 /// Where a site's machines are kept, below OUTPUT/NAME.
 const INVENTORY: &str = "nodes.yaml";
@@ -67,7 +67,7 @@ impl ImportArgs {
         let imported = import.run(|bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
         if let Some((path, text)) = &nodes {
-            store::write_atomic(path, text)?;
+            disk::write_atomic(path, text)?;
         }
         let copied = imported.copied_bytes;
         if self.json {
@@ -114,7 +114,7 @@ impl ImportArgs {
         }
         let tree = Tree::chosen(bundle.clone(), None)?;
         let place = self.output.join(&tree.manifest().name).join(INVENTORY);
-        let text = fs::read(nodes).map_err(store::Error::io("read the inventory", nodes))?;
+        let text = fs::read(nodes).map_err(disk::Error::io("read the inventory", nodes))?;
         Additions { nodes: Some(nodes.to_owned()), ..Additions::default() }.to(tree)?;
         Ok((place, text))
     }

@@ -11,9 +11,8 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
-use crate::cli::demand::DemandArgs;
-use crate::store;
 use crate::tree::bundle::index::Index;
 use crate::tree::bundle::signatures::Signatures;
 use crate::trust::minisign;
@@ -107,7 +106,7 @@ impl Advice for Error {
 fn read_rotation(path: &Path) -> Result<Rotation> {
     let mut signature = path.as_os_str().to_owned();
     signature.push(".minisig");
-    let read = |path: &Path| std::fs::read(path).map_err(store::Error::io("read", path));
+    let read = |path: &Path| std::fs::read(path).map_err(disk::Error::io("read", path));
     let (statement, signature) = (read(path)?, read(signature.as_ref())?);
     Ok(Rotation::parse(&path.display().to_string(), &statement, &signature)?)
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{read_rotation, signed_by};
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::signing::{SignArgs, read_public};
-use crate::store;
 use crate::tree::bundle::create::Draft;
 use crate::tree::bundle::{Bundle, Demand};
 use crate::trust::minisign::Signature;
@@ -49,7 +49,7 @@ impl SignBundleArgs {
             signatures.sign(key, &index, draft.index().epoch);
         }
         if let (Some(path), Some(key)) = (&self.attach, &self.key) {
-            let bytes = std::fs::read(path).map_err(store::Error::io("read", path))?;
+            let bytes = std::fs::read(path).map_err(disk::Error::io("read", path))?;
             let signature = Signature::parse_commented(&path.display().to_string(), &bytes)?;
             signatures.add(read_public(key)?, signature, &index)?;
         }

@@ -17,9 +17,8 @@ use clap::{Args, Subcommand};
 
 use crate::base::error::{Advice, Result};
 use crate::base::finding::{Finding, Findings, Source};
-use crate::base::unfinished;
+use crate::base::{disk, unfinished};
 use crate::ignition::{self, Checked, Transpile};
-use crate::store;
 
 /// Translate, merge, check and show Ignition configs.
 #[derive(Args)]
@@ -121,7 +120,7 @@ fn load(path: &Path, options: &Transpile) -> std::result::Result<Checked, Findin
 /// Writes data to a file or to standard output.
 fn write(output: Option<&PathBuf>, data: &str) -> std::result::Result<(), Failure> {
     match output {
-        Some(path) => store::write_output(path, data.as_bytes())
+        Some(path) => disk::write_output(path, data.as_bytes())
             .map_err(|source| Failure::Write { path: path.display().to_string(), source }),
         None => {
             say_part!("{data}");

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Failure, load, render, write};
 use crate::base::finding::{Finding, Findings, Severity};
-use crate::flatcar::target::Release;
+use crate::flatcar::target::Target;
 use crate::ignition::{Checked, Transpile, boot, lint};
 
 /// Check configs; findings go to standard output, exit 1 if one is an error.
@@ -18,7 +18,7 @@ pub(super) struct ValidateArgs {
     configs: Vec<PathBuf>,
     /// Check against a Flatcar release: a version such as 4593.2.5, or alpha, beta, stable, lts
     #[arg(long, value_name = "RELEASE")]
-    target: Option<Release>,
+    target: Option<Target>,
     /// The configs are for PXE boots, where some parts do not work
     #[arg(long)]
     pxe: bool,
@@ -80,7 +80,7 @@ impl ValidateArgs {
             findings.extend(lint::pxe(&checked.config));
         }
         if self.pxe || self.target.is_some() {
-            findings.extend(boot::failures(&checked.config, self.target.as_ref().map(Release::major)));
+            findings.extend(boot::failures(&checked.config, self.target.as_ref().map(Target::system)));
         }
         findings
     }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::base::disk;
 use crate::base::error::Result;
-use crate::flatcar::memory::Bytes;
+use crate::base::size::Bytes;
+use crate::initrd;
 use crate::initrd::extract::{Options, extract};
 use crate::initrd::seal::Seal;
 use crate::initrd::segments::Limits;
-use crate::{initrd, store};
 
 /// Unpack an initrd below a directory, as the kernel unpacks it into its root
 ///
@@ -51,8 +52,8 @@ impl ExtractArgs {
     /// Where the injected archive begins.
     fn overlay(&self) -> Result<u64, initrd::Error> {
         let path = &self.initrd;
-        let mut file = File::open(path).map_err(store::Error::io("read", path))?;
-        let size = file.metadata().map_err(store::Error::io("read", path))?.len();
+        let mut file = File::open(path).map_err(disk::Error::io("read", path))?;
+        let size = file.metadata().map_err(disk::Error::io("read", path))?.len();
         let seal = Seal::read(path, &mut file, size)?;
         Ok(seal.ok_or_else(|| initrd::Error::NoInjection { path: path.clone() })?.overlay_offset())
     }

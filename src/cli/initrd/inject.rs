@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::project::StoreArg;
 use crate::format::tree::{PLAIN, Tree};
@@ -141,7 +142,7 @@ impl InjectArgs {
 
 /// Warns of secrets that go into a file or a tree: whoever is served it reads them.
 fn tell_secrets(overlay: &Tree, target: &Path) -> Result<()> {
-    let findings = secrets::injected(overlay).map_err(store::Error::io("read what goes into", target))?;
+    let findings = secrets::injected(overlay).map_err(disk::Error::io("read what goes into", target))?;
     findings.iter().for_each(|finding| tell!("{finding}"));
     Ok(())
 }

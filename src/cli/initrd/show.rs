@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::base::canonical::canonical_json;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::table::Table;
+use crate::initrd;
 use crate::initrd::segments::Limits;
 use crate::initrd::show::{Part, Row, Shown, What, contents, show};
 use crate::tree::inject::{Listed, PublishedTree};
-use crate::{initrd, store};
 
 /// Show the archives of an initrd: offsets, lengths, compression, and what was injected
 ///
@@ -71,13 +72,13 @@ impl ShowArgs {
     }
 }
 
-fn open(path: &Path) -> Result<(File, u64), store::Error> {
+fn open(path: &Path) -> Result<(File, u64), disk::Error> {
     let open = || {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
         Ok((file, size))
     };
-    open().map_err(store::Error::io("read", path))
+    open().map_err(disk::Error::io("read", path))
 }
 
 fn print(shown: &Shown) {

@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::with_suffix;
+use crate::base::disk::{write_atomic, write_secret};
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::unfinished::together;
 use crate::cli::signing::{PassphraseArgs, read_secret, secret_in};
-use crate::store::{write_atomic, write_secret};
 use crate::trust::minisign::{PublicKey, Secret, SecretKey};
 
 /// Make a key that signs trees and bundles: NAME.key, which only you may read, and NAME.pub, for everybody

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
+use crate::base::disk;
 use crate::base::error::Result;
-use crate::store;
 use crate::trust::openpgp;
 
 /// Make keys, sign with them, and judge signatures
@@ -56,8 +56,8 @@ impl KeyArgs {
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let most = openpgp::MAX_BYTES + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(most));
-    let file = File::open(path).map_err(store::Error::io("open", path))?;
-    file.take(most as u64).read_to_end(&mut bytes).map_err(store::Error::io("read", path))?;
+    let file = File::open(path).map_err(disk::Error::io("open", path))?;
+    file.take(most as u64).read_to_end(&mut bytes).map_err(disk::Error::io("read", path))?;
     Ok(bytes)
 }
 

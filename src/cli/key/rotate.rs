@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::with_suffix;
+use crate::base::disk::write_atomic;
 use crate::base::error::Result;
 use crate::base::unfinished::together;
 use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
-use crate::store::write_atomic;
 use crate::trust::rotation::Rotation;
 
 /// Have an old key say that a new one follows it

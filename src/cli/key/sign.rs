@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{read, with_suffix};
+use crate::base::disk::{self, write_atomic};
 use crate::base::error::{Advice, Exit, Result};
 use crate::cli::signing::SignArgs;
-use crate::store::{self, write_atomic};
 use crate::trust::minisign::{KeyId, Prehash, Signature, trusted_comment};
 
 /// Sign files: FILE.minisig beside each
@@ -57,8 +57,8 @@ impl SignFilesArgs {
         }
         let mut rows: Vec<Value> = Vec::new();
         for file in &self.files {
-            let open = File::open(file).map_err(store::Error::io("open", file))?;
-            let prehash = Prehash::of_reader(open).map_err(store::Error::io("read", file))?;
+            let open = File::open(file).map_err(disk::Error::io("open", file))?;
+            let prehash = Prehash::of_reader(open).map_err(disk::Error::io("read", file))?;
             let comment = self.comment_on(file);
             for key in &keys {
                 let id = key.public().id();

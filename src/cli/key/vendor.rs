@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use super::read;
 use super::show::Shown;
+use crate::base::disk;
 use crate::base::error::{Advice, Result};
 use crate::cli::project::{PinArgs, block_on};
 use crate::cli::table::Table;
 use crate::source::Mirrors;
 use crate::source::http::{Http, Options};
 use crate::source::key::{self, Update};
-use crate::store;
 use crate::trust::openpgp::{Certificate, Fingerprint, Part, TrustedKey};
 
 /// Bytes that are read at once while a file is verified: what a core's own cache holds.
@@ -175,10 +175,10 @@ pub fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &P
         None => key::stored(&common.store.open()?, pin)?.ok_or(NotStored { pin })?,
     };
     let mut verifier = key.expect(&signature.display().to_string(), &read(signature)?, SystemTime::now())?;
-    let mut file = File::open(path).map_err(store::Error::io("open", path))?;
+    let mut file = File::open(path).map_err(disk::Error::io("open", path))?;
     let mut buffer = vec![0; CHUNK];
     loop {
-        match file.read(&mut buffer).map_err(store::Error::io("read", path))? {
+        match file.read(&mut buffer).map_err(disk::Error::io("read", path))? {
             0 => break,
             length => verifier.update(&buffer[..length]),
         }

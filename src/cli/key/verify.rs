@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{is_minisign, read, vendor, with_suffix};
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::cli::project::PinArgs;
 use crate::cli::signing::TrustArgs;
-use crate::store;
 use crate::trust::minisign::{MAX_LEGACY, Prehash, Signature};
 use crate::trust::openpgp;
 use crate::trust::rotation::Rotation;
@@ -161,16 +161,16 @@ fn judge(
     signatures: &[Signature],
     rotations: &[Rotation],
 ) -> Result<Proof> {
-    let file = File::open(path).map_err(store::Error::io("open", path))?;
+    let file = File::open(path).map_err(disk::Error::io("open", path))?;
     if !signatures.iter().any(Signature::is_legacy) {
-        let prehash = Prehash::of_reader(file).map_err(store::Error::io("read", path))?;
+        let prehash = Prehash::of_reader(file).map_err(disk::Error::io("read", path))?;
         return Ok(trust.judge_prehash(subject, &prehash, signatures, rotations)?);
     }
-    let size = file.metadata().map_err(store::Error::io("read", path))?.len();
+    let size = file.metadata().map_err(disk::Error::io("read", path))?.len();
     if size > MAX_LEGACY {
         return Err(Error::TooLong { subject: subject.into(), size }.into());
     }
-    let bytes = fs::read(path).map_err(store::Error::io("read", path))?;
+    let bytes = fs::read(path).map_err(disk::Error::io("read", path))?;
     Ok(trust.judge(subject, &bytes, signatures, rotations)?)
 }
 
@@ -180,7 +180,7 @@ fn beside(file: &Path) -> Result<Vec<PathBuf>> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let list = || fs::read_dir(directory)?.collect::<std::io::Result<Vec<_>>>();
     let mut found = Vec::new();
-    for entry in list().map_err(store::Error::io("list", directory))? {
+    for entry in list().map_err(disk::Error::io("list", directory))? {
         let other = entry.file_name().to_string_lossy().into_owned();
         let between = other.strip_prefix(&name).and_then(|rest| rest.strip_suffix(".minisig"));
         if between.is_some_and(|id| id.is_empty() || is_key_id(id)) {

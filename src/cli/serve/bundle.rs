@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
+use crate::base::disk::directory_of;
 use crate::base::error::Result;
 use crate::cli::demand::DemandArgs;
 use crate::cli::project::StoreArg;
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::Open;
-use crate::store::directory_of;
 use crate::tree::bundle;
 use crate::tree::bundle::policy::{Policy, Taken};
 use crate::tree::open::{self, Tree};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::bake::outputs::BaseUrl;
+use crate::machine::base_url::BaseUrl;
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::http::server::Server;
 use crate::serve::process::confine::Files;

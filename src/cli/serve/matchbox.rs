@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::{Additions, Content, Open, Secrets};
 use crate::serve::site::datadir::Settings;
-use crate::store;
 
 /// Matchbox's flags, which it also takes with one dash.
 const MATCHBOX_FLAGS: [&str; 14] = [
@@ -149,7 +149,7 @@ impl MatchboxArgs {
     ) -> Result<Content> {
         let signer = self.signer()?;
         if let Some((tree, open)) = tree {
-            nodes.iter().for_each(|nodes| files.read(store::directory_of(nodes)));
+            nodes.iter().for_each(|nodes| files.read(disk::directory_of(nodes)));
             let additions = Additions { signer, nodes: nodes.map(Path::to_owned), secrets };
             return Ok(Content::tree(tree, open, additions, notices)?);
         }

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use self::log::serving;
 use super::project::runtime;
 use super::say;
+use crate::base::disk;
 use crate::base::error::{Advice, Error, Result};
 use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
@@ -33,7 +34,6 @@ use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service::{self, Manager, Spoken};
 use crate::serve::site::content::Content;
-use crate::store;
 
 /// Where the server listens unless told otherwise: as Matchbox.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
@@ -107,7 +107,7 @@ impl ServeArgs {
         let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
         let netboot =
             http.map(|http| self.netboot.bind(scheme, http, &content.site())).transpose()?.flatten();
-        self.state.iter().for_each(|state| files.write(store::directory_of(state)));
+        self.state.iter().for_each(|state| files.write(disk::directory_of(state)));
         self.guard.files(&mut files);
         self.confine.apply(files)?;
         // Its thread is one that inherits.
@@ -242,7 +242,7 @@ async fn keep_watch(monitor: Arc<Monitor>) {
 
 /// Hears the first SIGINT or SIGTERM, and tells whether it was SIGINT. The second ends the process at once.
 fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
-    let watch = |kind| signal(kind).map_err(store::Error::io("watch signals of", "this process".as_ref()));
+    let watch = |kind| signal(kind).map_err(disk::Error::io("watch signals of", "this process".as_ref()));
     let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
     let (sender, stopping) = oneshot::channel();
     tokio::spawn(async move {

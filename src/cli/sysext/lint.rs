@@ -8,10 +8,10 @@ use serde_json::json;
 use super::print_json;
 use crate::bake::build::Project;
 use crate::bake::judge::boots;
-use crate::bake::recipe::Version;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Severity;
 use crate::cli::project::StoreArg;
+use crate::flatcar::version::Version;
 use crate::sysext::base::Base;
 use crate::sysext::lint::{self, Gap, Row, Verdict};
 
@@ -112,7 +112,7 @@ fn is_recipe(path: &Path) -> bool {
 
 fn read_base(path: &Path) -> Result<Base> {
     let spool = crate::base::unfinished::Directory::scratch()
-        .map_err(crate::store::Error::io("create a directory in", &std::env::temp_dir()))?;
+        .map_err(crate::base::disk::Error::io("create a directory in", &std::env::temp_dir()))?;
     Ok(Base::open(path, spool.path())?)
 }
 

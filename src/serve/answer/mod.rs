@@ -169,7 +169,7 @@ impl Answer {
     }
 
     /// Says what matched.
-    pub fn matched(mut self, group: &crate::serve::site::select::Group) -> Answer {
+    pub fn matched(mut self, group: &crate::tree::records::Group) -> Answer {
         self.group = Some(group.id.clone());
         self.profile = Some(group.profile.clone());
         self

@@ -4,15 +4,14 @@ use serde_json::Value;
 
 use super::guard;
 use super::routes::{Request, World, select};
-use crate::bake::outputs::{
-    GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, grub_kernel_arg, grub_rewrites,
-};
+use crate::format::grub::{kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
 use crate::serve::answer::Answer;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::Stage;
+use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::serve::site::select::Group;
-use crate::serve::site::{Boot, Site};
+use crate::tree::names::{GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args};
+use crate::tree::records::{Boot, Group};
 
 /// The script every machine starts with: it asks again, saying what it is.
 const BOOT_IPXE: &str = "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";

@@ -11,11 +11,11 @@ use crate::serve::answer::{Answer, Body};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::status::{MachineStatus, SCHEMA};
 use crate::serve::machines::timeline::{Load, Told, wrong_architecture};
+use crate::serve::site::Flaw;
 use crate::serve::site::config::Kind;
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
-use crate::serve::site::select::Group;
-use crate::serve::site::{Flaw, Profile};
+use crate::tree::records::{Group, Profile};
 
 /// Groups that are listed beside the one that was chosen.
 const MAX_OTHERS: usize = 12;

@@ -10,7 +10,7 @@ use super::routes::{Request, World};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::{Machine, Whose, cards};
 use crate::serve::site::labels::Labels;
-use crate::serve::site::select::Group;
+use crate::tree::records::Group;
 
 /// The endpoint of reports.
 pub const REPORT: &str = "report";

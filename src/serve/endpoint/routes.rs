@@ -13,9 +13,9 @@ use crate::serve::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::{Trouble, plain_path};
+use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::serve::site::select::Group;
-use crate::serve::site::{Profile, Site};
+use crate::tree::records::{Group, Profile};
 
 /// A request, as far as answers depend on it.
 pub struct Request<'r> {

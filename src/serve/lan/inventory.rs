@@ -9,7 +9,7 @@ use crate::machine::dhcp::{Host, is_domain};
 use crate::machine::network::Network;
 use crate::machine::node::Mac;
 use crate::serve::site::Site;
-use crate::serve::site::select::Group;
+use crate::tree::records::Group;
 
 /// The nodes, each MAC and each address once, and what is wrong with the others, in words.
 pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {

@@ -18,11 +18,11 @@ use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
-use crate::base::clock;
+use crate::base::{clock, disk};
 use crate::serve::notice::{Notice, Record};
+use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::serve::site::{Site, Weight};
-use crate::store;
+use crate::tree::notes::Weight;
 
 /// How often those who watch are told what changed.
 const TICK: Duration = Duration::from_millis(500);
@@ -229,7 +229,7 @@ impl Monitor {
 
     /// Tells those who watch what changes, and keeps the state file, until it is dropped. `failed` hears of a file that
     /// cannot be written.
-    pub async fn run(&self, failed: impl Fn(store::Error)) {
+    pub async fn run(&self, failed: impl Fn(disk::Error)) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u32;
@@ -252,7 +252,7 @@ impl Monitor {
     }
 
     /// Writes the state file, if there is one and something changed.
-    pub fn save(&self) -> Result<(), store::Error> {
+    pub fn save(&self) -> Result<(), disk::Error> {
         let Some(path) = &self.state_file else { return Ok(()) };
         let (machines, revision) = {
             let seen = self.seen();

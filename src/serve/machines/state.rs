@@ -3,16 +3,15 @@
 //! It is replaced whole, some seconds after a change at the latest; a crash loses no more than those. What a machine
 //! reported and the file lost, it says again once it boots.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
 use super::timeline::Machine;
+use crate::base::disk::{self, write_atomic};
 use crate::base::error::{Advice, Exit};
-use crate::store::{self, write_atomic};
 
 /// Version of the file.
 const SCHEMA: u32 = 1;
@@ -68,7 +67,7 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
     match fs::metadata(path) {
         // Better now than at the first change: it could not be written there either.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return fs::metadata(store::directory_of(path)).map(|_| Vec::new()).map_err(fails);
+            return fs::metadata(disk::directory_of(path)).map(|_| Vec::new()).map_err(fails);
         }
         Err(error) => return Err(fails(error)),
         Ok(meta) if meta.len() > MAX_SIZE => return Err(malformed("it is far too long".into())),
@@ -84,10 +83,10 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
 }
 
 /// Replaces the file.
-pub fn write(path: &Path, machines: &[Arc<Machine>]) -> Result<(), store::Error> {
+pub fn write(path: &Path, machines: &[Arc<Machine>]) -> Result<(), disk::Error> {
     let document = |machines: &[Arc<Machine>]| {
         let bytes = serde_json::to_vec(&Document { schema: SCHEMA, machines }).map_err(io::Error::from);
-        bytes.map_err(store::Error::io("write", path))
+        bytes.map_err(disk::Error::io("write", path))
     };
     let mut bytes = document(machines)?;
     if bytes.len() as u64 > MAX_SIZE {

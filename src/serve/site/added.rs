@@ -7,13 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Site;
-use super::select::{Group, Groups};
-use crate::bake::compile::installed_id;
-use crate::bake::outputs::{GENERATION, node_metadata, node_selector};
-use crate::bake::recipe::boot_id;
+use super::select::Groups;
 use crate::base::finding::{Finding, Findings, nearest};
 use crate::machine::network::Cidr;
-use crate::machine::node::Node;
+use crate::machine::node::{Node, metadata as node_metadata, selector as node_selector};
+use crate::tree::names::{GENERATION, boot_id, installed_id};
+use crate::tree::records::Group;
 
 impl Site {
     /// The site with these machines, too. One that the tree knows by the same name is replaced: a new network card has

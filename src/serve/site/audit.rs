@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::Flaw;
 use super::config::{Forecast, Kind};
 use super::datadir::Config;
-use super::select::Group;
-use super::{Flaw, Profile, Weight};
 use crate::base::finding::nearest;
 use crate::base::parallel;
-use crate::tree::records::Noted;
+use crate::tree::notes::Weight;
+use crate::tree::records::{Group, Noted, Profile};
 
 /// Folders of a data directory.
 pub const FOLDERS: [&str; 6] = ["groups", "profiles", "ignition", "generic", "cloud", "assets"];

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Profile;
 use super::datadir::Config as File;
 use super::labels::Labels;
-use super::select::Group;
 use crate::base::finding::Findings;
 use crate::base::yaml;
 use crate::format::gotemplate::{Template, Value};
 use crate::ignition::{self, Config, Spec, Transpile};
+use crate::tree::records::{Group, Profile};
 
 /// The newest spec that Matchbox reads, and the only one that it writes.
 const MATCHBOX_SPEC: Spec = Spec::V3_4;

@@ -12,16 +12,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::audit::{self, Judged, Records, Uses, profile_id};
 use super::config::Kind;
-use super::select::{Group, Groups};
+use super::select::Groups;
 use super::watch::{Changes, Identity, Watch, identity};
-use super::{Error, Flaw, Profile, Site, Weight};
+use super::{Error, Flaw, Site};
 use crate::ignition::clean_path;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::manifest::{Manifest, SCHEMA};
+use crate::tree::notes::Weight;
 use crate::tree::open::Place;
-use crate::tree::records::{self, Noted};
+use crate::tree::records::{self, Group, Noted, Profile};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;

@@ -5,6 +5,8 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
+use crate::tree::records::normal_mac;
+
 /// By what a machine is known.
 const WHO: [&str; 6] = ["mac", "uuid", "serial", "hostname", "arch", "cards"];
 /// How many labels are remembered, and how many bytes they have. iPXE's script says ten, with a few hundred.
@@ -101,26 +103,6 @@ fn unescape(text: &str) -> Option<String> {
         rest = &rest[at + 3..];
     }
     Some(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned())
-}
-
-/// Go's `net.ParseMAC` and its printing: 6, 8 or 20 octets in pairs parted by `:` or `-`, in fours parted by `.`, or
-/// bare; lower case with colons comes out.
-pub fn normal_mac(text: &str) -> Option<String> {
-    let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
-    let digits: String = match separator {
-        None => text.to_owned(),
-        Some(separator) => {
-            let width = if separator == '.' { 4 } else { 2 };
-            let groups: Vec<&str> = text.split(separator).collect();
-            groups.iter().all(|group| group.len() == width).then(|| groups.concat())?
-        }
-    };
-    let octets = digits.len() / 2;
-    let is_mac = digits.len().is_multiple_of(2)
-        && matches!(octets, 6 | 8 | 20)
-        && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let pairs = || (0..octets).map(|i| digits[2 * i..2 * i + 2].to_ascii_lowercase());
-    is_mac.then(|| pairs().collect::<Vec<_>>().join(":"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use std::time::{Duration, SystemTime};
 
 use self::datadir::Live;
 use self::select::Groups;
-use crate::bake::outputs::nodes;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::Findings;
 use crate::base::parallel;
@@ -27,7 +26,9 @@ use crate::machine::dhcp::Host;
 use crate::serve::answer::{Piece, TEXT, Within};
 use crate::serve::endpoint::sign::Signer;
 use crate::tree::manifest::{self, Joined, Manifest, Role};
+use crate::tree::notes::Weight;
 use crate::tree::open::{self, Place, Tree};
+use crate::tree::records::Profile;
 use crate::tree::{bundle, private};
 
 /// A tree or data directory, ready to answer.
@@ -66,30 +67,6 @@ pub struct Asset {
     pub pieces: Vec<Piece>,
 }
 
-/// A Matchbox profile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
-    /// What the loader loads; one that says nothing of it boots nobody.
-    pub boot: Option<Boot>,
-    /// The config below `ignition/`.
-    pub ignition_id: String,
-    /// The template below `generic/`.
-    pub generic_id: String,
-    /// The cloud-config below `cloud/`.
-    pub cloud_id: String,
-}
-
-/// What a loader loads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Boot {
-    /// URL.
-    pub kernel: String,
-    /// URLs, in order.
-    pub initrd: Vec<String>,
-    /// Kernel arguments.
-    pub args: Vec<String>,
-}
-
 /// Something about a file that a person wrote which they should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flaw {
@@ -99,18 +76,6 @@ pub struct Flaw {
     pub why: String,
     /// How much that weighs.
     pub weight: Weight,
-}
-
-/// How much a flaw weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// Machines get nothing, or something else than somebody meant: strict serving refuses it.
-    Fault,
-    /// What editors leave beside a file. Strict serving does not begin with it; an edit is not held up by it, since it comes
-    /// and goes while somebody writes.
-    Leftover,
-    /// It works as it stands, and may not be what was meant.
-    Note,
 }
 
 impl Flaw {
@@ -244,8 +209,11 @@ impl Site {
             let why = format!("there is no profile `{}`", group.profile);
             return Err(Error::Malformed { place: tree.place(), path, why });
         }
-        let has_nodes = tree.manifest().files.contains_key(nodes::PATH);
-        let nodes = has_nodes.then(|| read(&tree, nodes::PATH, nodes::read)).transpose()?.unwrap_or_default();
+        let has_nodes = tree.manifest().files.contains_key(crate::tree::nodes::PATH);
+        let nodes = has_nodes
+            .then(|| read(&tree, crate::tree::nodes::PATH, crate::tree::nodes::read))
+            .transpose()?
+            .unwrap_or_default();
         let (manifest, place) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
         let nodes = Arc::new(nodes);

@@ -1,34 +1,12 @@
 //! Which group answers a machine, by Matchbox's rules.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
 use super::labels::Labels;
-
-/// A group that may match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Group {
-    /// Its file name without `.json`.
-    pub id: String,
-    /// The profile it gives.
-    pub profile: String,
-    /// All of these must hold; none match every machine.
-    pub selector: BTreeMap<String, String>,
-    /// What templates and `/metadata` know of it.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Labels that one machine has alone.
-const IDENTITIES: [&str; 3] = ["mac", "uuid", "serial"];
-
-impl Group {
-    /// Whether it is for one machine alone.
-    pub fn is_of_one_machine(&self) -> bool {
-        IDENTITIES.iter().any(|key| self.selector.contains_key(*key))
-    }
-}
+use crate::tree::records::{Group, IDENTITIES};
 
 /// Groups in the order they are asked in, with an index that finds the first match without asking them all.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@
 //! Redirects are followed here and not by reqwest: its errors name the URL that was asked first, never the one that could not
 //! be reached, and a 307 takes a form with a refresh token along to whatever host it names.
 
+use crate::base::words;
 use std::time::Duration;
 
 use base64::Engine;
@@ -222,9 +223,7 @@ async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
         }
         let line = String::from_utf8_lossy(&answer);
         let status = line.lines().next()?.split_once(' ')?.1;
-        status
-            .starts_with(|digit: char| digit.is_ascii_digit())
-            .then(|| super::words::printable(status.trim()))
+        status.starts_with(|digit: char| digit.is_ascii_digit()).then(|| words::printable(status.trim()))
     };
     (proxy.url.scheme() == "http").then_some(())?;
     tokio::time::timeout(PROXY_TIMEOUT, ask).await.ok().flatten()

@@ -8,8 +8,8 @@ use super::asked::Asked;
 use super::proxy::Bad;
 use super::tls::Distrust;
 use crate::base::error::{Advice, Exit};
+use crate::registry::endpoint::Endpoint;
 use crate::source::login;
-use crate::source::pull::{self, Endpoint};
 
 /// A fetch that failed, with the URL that was really asked.
 #[derive(Debug, thiserror::Error)]

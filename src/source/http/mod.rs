@@ -10,7 +10,6 @@ pub mod encoding;
 mod error;
 mod proxy;
 pub mod tls;
-pub mod words;
 
 use std::io;
 use std::ops::Range;
@@ -24,16 +23,18 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use self::encoding::{Coding, Unpacker};
+use super::Mirrors;
+use super::login::Logins;
+use super::throttle::Throttle;
+use crate::base::event::{Event, Observer};
+pub(crate) use crate::base::words;
+use crate::registry::endpoint::Endpoint;
+
 pub use self::asked::{Asked, masked};
 pub(super) use self::client::{Client, Request, basic, transport};
 pub(super) use self::encoding::GZIP;
-use self::encoding::{Coding, Unpacker};
 pub use self::error::{By, Error, MayPass};
-use super::Mirrors;
-use super::login::Logins;
-use super::pull::Endpoint;
-use super::throttle::Throttle;
-use crate::base::event::{Event, Observer};
 
 /// Largest body of the small texts (`version.txt`, signatures, digest files, keys), in bytes.
 pub const SMALL: u64 = 1 << 20;

@@ -24,12 +24,12 @@ use super::verify::{BESIDE, tree_flaw};
 use super::{Error, INDEX};
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::unfinished::Unfinished;
 use crate::format::tar::END;
-use crate::store;
-use crate::tree::manifest::{self, Manifest};
-use crate::tree::open;
+use crate::tree::manifest::Manifest;
+use crate::tree::{names, open};
 
 /// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
 const COPIED: usize = 4 << 20;
@@ -68,22 +68,22 @@ impl Contents {
     /// A directory that is no tree, or a second tree of one name.
     pub fn tree(&mut self, path: &Path) -> Result<Manifest> {
         let (manifest, directory) = open::of_directory(path)?;
-        let file = directory.join(manifest::FILE_NAME);
+        let file = directory.join(names::MANIFEST);
         if let Some(flaw) = index::name_flaw(&manifest.name) {
             return Err(
                 Error::Made { path: file, reason: format!("no bundle takes its name: {flaw}") }.into()
             );
         }
         let place = |name: &str| format!("{}{name}", index::directory(&manifest.name));
-        if self.members.contains_key(&place(manifest::FILE_NAME)) {
+        if self.members.contains_key(&place(names::MANIFEST)) {
             return Err(Error::Twice { tree: manifest.name }.into());
         }
-        for name in [manifest::FILE_NAME].into_iter().chain(BESIDE) {
+        for name in [names::MANIFEST].into_iter().chain(BESIDE) {
             let path = directory.join(name);
             match fs::read(&path) {
                 Ok(bytes) => self.here(place(name), bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(store::Error::io("read", &path)(error).into()),
+                Err(error) => return Err(disk::Error::io("read", &path)(error).into()),
             }
         }
         for (name, file) in &manifest.files {
@@ -96,8 +96,8 @@ impl Contents {
 
     /// Adds a binary of prebake.
     pub fn binary(&mut self, arch: Arch, path: &Path) -> Result<()> {
-        let file = File::open(path).map_err(store::Error::io("open", path))?;
-        let (sha256, size) = Sha256::of_reader(file).map_err(store::Error::io("read", path))?;
+        let file = File::open(path).map_err(disk::Error::io("open", path))?;
+        let (sha256, size) = Sha256::of_reader(file).map_err(disk::Error::io("read", path))?;
         let member = Member { size, sha256, executable: true };
         let name = format!("{}/prebake-{arch}", index::BINARIES);
         self.members.insert(name, (member, Source::File(path.to_owned())));
@@ -199,9 +199,9 @@ impl Draft {
             reason: "its members are longer than any file together".into(),
         })?;
         self.check_trees()?;
-        let directory = store::directory_of(target);
+        let directory = disk::directory_of(target);
         let mut temporary = Unfinished::in_directory(directory, 0o644)
-            .map_err(store::Error::io("create a file in", directory))?;
+            .map_err(disk::Error::io("create a file in", directory))?;
         let index = self.index.to_bytes();
         for (place, bytes) in layout.front().iter().zip(files.iter().map(|(_, bytes)| bytes).chain([&index]))
         {
@@ -210,7 +210,7 @@ impl Draft {
                 temporary.write_all(bytes)?;
                 temporary.write_all(&vec![0; (place.end() - place.data - place.size) as usize])
             };
-            write().map_err(store::Error::io("write", target))?;
+            write().map_err(disk::Error::io("write", target))?;
         }
         let file = temporary.as_file();
         thread::scope(|scope| {
@@ -221,13 +221,13 @@ impl Draft {
             // A wrong file ends the copying, too; it is the reason.
             checked.and(copied)
         })?;
-        store::finish(temporary, target)?;
+        disk::finish(temporary, target)?;
         Ok(layout.length())
     }
 
     fn check_trees(&self) -> Result<(), Error> {
         for tree in self.index.trees() {
-            let path = format!("{}{}", index::directory(tree.name), manifest::FILE_NAME);
+            let path = format!("{}{}", index::directory(tree.name), names::MANIFEST);
             let Some(Source::Here(bytes)) = self.sources.get(&path) else { continue };
             let flaw = Manifest::parse(&path, bytes).map_or_else(
                 |error| Some(error.to_string()),
@@ -243,7 +243,7 @@ impl Draft {
     /// Writes members in the order of the file, and tells how far it is: the number of a member and where its data end so far.
     fn copy(&self, layout: &Layout, mut out: &File, target: &Path, written: SyncSender<Piece>) -> Result<()> {
         let write =
-            |mut out: &File, bytes: &[u8]| out.write_all(bytes).map_err(store::Error::io("write", target));
+            |mut out: &File, bytes: &[u8]| out.write_all(bytes).map_err(disk::Error::io("write", target));
         let mut unsynced = 0;
         for (number, place) in layout.members().iter().enumerate() {
             write(out, &layout.header(place))?;
@@ -258,8 +258,8 @@ impl Draft {
                         Source::File(path) => (path, 0),
                         Source::Here(_) => continue,
                     };
-                    let from = File::open(path).map_err(store::Error::io("open", path))?;
-                    let found = from.metadata().map_err(store::Error::io("read", path))?.len();
+                    let from = File::open(path).map_err(disk::Error::io("open", path))?;
+                    let found = from.metadata().map_err(disk::Error::io("read", path))?.len();
                     if matches!(source, Source::File(_)) && found != place.size {
                         let reason = format!("it has {found} bytes, where {} belong", place.size);
                         return Err(Error::Made { path: path.clone(), reason }.into());
@@ -278,7 +278,7 @@ impl Draft {
                         }
                         unsynced += length;
                         if unsynced >= SYNCED {
-                            out.sync_data().map_err(store::Error::io("write", target))?;
+                            out.sync_data().map_err(disk::Error::io("write", target))?;
                             unsynced = 0;
                         }
                         if done == place.size {
@@ -290,7 +290,7 @@ impl Draft {
             write(out, &vec![0; (place.end() - place.data - place.size) as usize])?;
         }
         write(out, &[0; END as usize])?;
-        out.flush().map_err(store::Error::io("write", target))?;
+        out.flush().map_err(disk::Error::io("write", target))?;
         Ok(())
     }
 
@@ -304,7 +304,7 @@ impl Draft {
             let end = done + length;
             while done < end {
                 let piece = &mut buffer[..CHUNK.min((end - done) as usize)];
-                file.read_exact_at(piece, place.data + done).map_err(store::Error::io("read", target))?;
+                file.read_exact_at(piece, place.data + done).map_err(disk::Error::io("read", target))?;
                 hasher.update(&piece);
                 done += piece.len() as u64;
             }
@@ -361,16 +361,16 @@ impl Copier<'_> {
                 ) => {
                     self.by_hand = vec![0; CHUNK];
                 }
-                Err(error) => return Err(store::Error::io("write", self.target)(error.into()).into()),
+                Err(error) => return Err(disk::Error::io("write", self.target)(error.into()).into()),
             }
         }
         let piece = &mut self.by_hand[..CHUNK.min(most as usize)];
-        self.from.seek(SeekFrom::Start(position)).map_err(store::Error::io("read", self.path))?;
-        let length = self.from.read(piece).map_err(store::Error::io("read", self.path))?;
+        self.from.seek(SeekFrom::Start(position)).map_err(disk::Error::io("read", self.path))?;
+        let length = self.from.read(piece).map_err(disk::Error::io("read", self.path))?;
         if length == 0 {
             return Err(self.ended());
         }
-        out.write_all(&piece[..length]).map_err(store::Error::io("write", self.target))?;
+        out.write_all(&piece[..length]).map_err(disk::Error::io("write", self.target))?;
         Ok(length as u64)
     }
 

@@ -11,8 +11,11 @@ use super::open::Bundle;
 use super::site::Site;
 use super::verify::{BESIDE, Flaw};
 use super::{Error, index};
+use crate::base::digest::Object;
+use crate::base::disk;
 use crate::base::error::Result;
-use crate::store::{self, Object, Store};
+use crate::store::Store;
+use crate::tree::kept;
 use crate::tree::manifest::Manifest;
 use crate::tree::publish::{Draft, Output, Published};
 use crate::trust::signers::Trust;
@@ -81,7 +84,7 @@ impl Import<'_> {
         for ((name, manifest), output) in names.iter().zip(manifests).zip(&outputs) {
             let draft = Draft::of(manifest).with_beside(self.beside(name)?);
             imported.trees.push(output.publish(&draft, store)?);
-            store.keep_tree(&output.current())?;
+            kept::keep_tree(store, &output.current())?;
         }
         Ok(imported)
     }
@@ -95,7 +98,7 @@ impl Import<'_> {
             .ok_or_else(|| Error::Absent { subject: subject(), member: member.into() })?;
         let mut incoming = store.incoming()?;
         bundle.read_pieces(extent, &mut vec![0; CHUNK], |piece| {
-            incoming.write_all(piece).map_err(store::Error::io("write", store.root()))?;
+            incoming.write_all(piece).map_err(disk::Error::io("write", store.root()))?;
             progress(piece.len() as u64);
             Ok::<_, crate::base::error::Error>(())
         })?;

@@ -12,7 +12,7 @@ use super::{Error, INDEX};
 use crate::base::canonical::{self, rfc3339};
 use crate::base::digest::Sha256;
 use crate::format::tar::MOST_OCTAL;
-use crate::tree::{manifest, private};
+use crate::tree::{names, private};
 
 /// Version of the format; raised when the meaning of a field or the form of the file changes.
 pub const SCHEMA: u32 = 1;
@@ -137,7 +137,7 @@ impl Index {
         let below = self.members.range(format!("{TREES}/")..format!("{TREES}0"));
         below.filter_map(|(path, member)| {
             let (name, file) = path.strip_prefix(TREES)?.strip_prefix('/')?.split_once('/')?;
-            (file == manifest::FILE_NAME).then_some(TreeName { name, manifest: &member.sha256 })
+            (file == names::MANIFEST).then_some(TreeName { name, manifest: &member.sha256 })
         })
     }
 
@@ -180,7 +180,7 @@ impl Index {
             tree.is_some_and(|(name, _)| !trees.contains(name))
         };
         if let Some(path) = self.members.keys().find(orphan) {
-            return Err(format!("it names `{path}` of a tree without a {}", manifest::FILE_NAME));
+            return Err(format!("it names `{path}` of a tree without a {}", names::MANIFEST));
         }
         // Who unpacks by hand holds the files against this list; it must not say anything else.
         match self.members.get(CHECKSUMS) == Some(&Member::of(&self.checksums())) {

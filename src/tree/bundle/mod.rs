@@ -24,15 +24,15 @@ pub mod verify;
 
 use std::path::PathBuf;
 
-pub use self::open::{Bundle, Demand};
 use crate::base::clock::{self, Judgement};
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::{Advice, Exit};
-use crate::store;
 use crate::tree::manifest;
 use crate::trust::minisign::{self, KeyId};
 use crate::trust::signers;
 
+pub use self::open::{Bundle, Demand};
 /// The index's name in the archive.
 pub const INDEX: &str = "bundle.json";
 /// Where the signatures lie in the archive, before the index.
@@ -203,7 +203,7 @@ pub enum Error {
     },
     /// The operating system refused.
     #[error(transparent)]
-    File(#[from] store::Error),
+    File(#[from] disk::Error),
 }
 
 fn list(keys: &[KeyId]) -> String {

@@ -14,9 +14,10 @@ use super::signatures::Signatures;
 use super::verify::{self, Flaw};
 use super::{Error, Extent, INDEX, SIGNATURES};
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::format::tar::{BLOCK, Kind, Seen, padding};
-use crate::store;
-use crate::tree::manifest::{self, Manifest};
+use crate::tree::manifest::Manifest;
+use crate::tree::names;
 use crate::trust::signers::{Proof, Trust};
 
 /// Most files before the index, and the most bytes that one of them has.
@@ -73,8 +74,8 @@ impl Front {
     /// A file that does not begin as a bundle does.
     pub fn read(path: &Path) -> Result<Front, Error> {
         let subject = path.display().to_string();
-        let file = File::open(path).map_err(store::Error::io("open", path))?;
-        let length = file.metadata().map_err(store::Error::io("read", path))?.len();
+        let file = File::open(path).map_err(disk::Error::io("open", path))?;
+        let length = file.metadata().map_err(disk::Error::io("read", path))?.len();
         let mut front =
             Front { path: path.to_owned(), subject, file, length, files: Vec::new(), index: Vec::new() };
         let mut position = 0;
@@ -131,7 +132,7 @@ impl Front {
             io::ErrorKind::UnexpectedEof => {
                 self.foreign(format!("it ends after {} bytes, before its index does", self.length))
             }
-            _ => store::Error::io("read", &self.path)(error).into(),
+            _ => disk::Error::io("read", &self.path)(error).into(),
         })
     }
 
@@ -274,7 +275,7 @@ impl Bundle {
             return Err(Error::TooLong { subject: subject(), member: member.into(), size, most });
         }
         let mut bytes = vec![0; size as usize];
-        self.file.read_exact_at(&mut bytes, start).map_err(store::Error::io("read", &self.path))?;
+        self.file.read_exact_at(&mut bytes, start).map_err(disk::Error::io("read", &self.path))?;
         match Sha256::of(&bytes) == sha256 {
             true => Ok(bytes),
             false => Err(self.damaged(Flaw::data(member, start, size))),
@@ -286,7 +287,7 @@ impl Bundle {
     /// # Errors
     /// A manifest that names other files than the bundle has.
     pub fn manifest(&self, tree: &str) -> Result<Manifest, Error> {
-        let member = format!("{}{}", index::directory(tree), manifest::FILE_NAME);
+        let member = format!("{}{}", index::directory(tree), names::MANIFEST);
         let bytes = self.read(&member, MOST_MANIFEST)?;
         let manifest = Manifest::parse(&format!("{member} of {}", self.subject), &bytes)?;
         match verify::tree_flaw(&self.index, tree, &manifest, &bytes) {

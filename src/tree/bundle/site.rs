@@ -13,7 +13,8 @@ use super::Error;
 use super::index::name_flaw;
 use super::open::Bundle;
 use crate::base::canonical::canonical_json;
-use crate::store::{self, Store};
+use crate::base::disk;
+use crate::store::Store;
 use crate::trust::minisign::PublicKey;
 use crate::trust::signers::Trust;
 
@@ -57,7 +58,7 @@ impl Site {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(store::Error::io("read", &path)(error).into()),
+            Err(error) => return Err(disk::Error::io("read", &path)(error).into()),
         };
         let bad = |reason: String| Error::Memory { path: path.clone(), reason };
         let site: Site = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
@@ -94,17 +95,17 @@ impl Site {
         let Some(proof) = bundle.proof() else { return Ok(()) };
         let (name, sequence) = (&bundle.index().name, bundle.index().sequence);
         let directory = store.root().join(DIRECTORY);
-        store::create_directories(&directory)?;
+        disk::create_directories(&directory)?;
         // Two imports at once must not take a higher number back.
         let path = directory.join(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(store::Error::io("open", &path))?;
-        lock.lock().map_err(store::Error::io("lock", &path))?;
+        let lock = lock.map_err(disk::Error::io("open", &path))?;
+        lock.lock().map_err(disk::Error::io("lock", &path))?;
         let before = Site::load(store.root(), name)?;
         let seen = before.as_ref().map_or(0, |site| site.sequence);
         let site = Site { schema: SCHEMA, sequence: sequence.max(seen), keys: proof.keys.clone(), threshold };
         if before.as_ref() != Some(&site) {
-            store::write_atomic(&Site::path(store.root(), name), &canonical_json(&site))?;
+            disk::write_atomic(&Site::path(store.root(), name), &canonical_json(&site))?;
         }
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! Every byte of a bundle: headers, data, padding and end, each held against what follows from the index.
 
-use std::fmt;
-use std::io;
 use std::os::unix::fs::FileExt;
+use std::{fmt, io};
 
 use serde::Serialize;
 
@@ -11,16 +10,16 @@ use super::layout::Place;
 use super::open::Bundle;
 use super::{Error, Extent};
 use crate::base::digest::Hashing;
-use crate::base::parallel;
+use crate::base::{disk, parallel};
 use crate::format::tar::{BLOCK, END, Kind, Seen};
-use crate::store;
-use crate::tree::manifest::{self, Manifest};
+use crate::tree::manifest::Manifest;
+use crate::tree::names;
 
 /// Bytes that are read at once, by each thread.
 const CHUNK: usize = 256 << 10;
 
 /// Files of a tree that lie beside its manifest, outside of it: its signature, and how it was made.
-pub const BESIDE: [&str; 2] = [crate::tree::open::SIGNATURE, crate::tree::provenance::FILE_NAME];
+pub const BESIDE: [&str; 2] = [crate::tree::names::SIGNATURE, crate::tree::names::PROVENANCE];
 
 /// One thing that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -162,7 +161,7 @@ impl Bundle {
     }
 
     fn fill(&self, buffer: &mut [u8], position: u64) -> Result<(), Error> {
-        Ok(self.file().read_exact_at(buffer, position).map_err(store::Error::io("read", self.path()))?)
+        Ok(self.file().read_exact_at(buffer, position).map_err(disk::Error::io("read", self.path()))?)
     }
 }
 
@@ -185,9 +184,8 @@ pub(super) fn tree_flaw(index: &Index, tree: &str, manifest: &Manifest, bytes: &
     if let Some(path) = manifest.files.keys().find(|path| !same(path)) {
         return Some(format!("`{path}` is not there, or another file"));
     }
-    let named = |path: &str| {
-        manifest.files.contains_key(path) || path == manifest::FILE_NAME || BESIDE.contains(&path)
-    };
+    let named =
+        |path: &str| manifest.files.contains_key(path) || path == names::MANIFEST || BESIDE.contains(&path);
     let (path, _) = index.tree(tree).find(|(path, _)| !named(path))?;
     Some(format!("`{path}` is in no manifest"))
 }

@@ -5,8 +5,8 @@
 
 use super::graph::Kind;
 use super::reference::{Reference, Rule};
-use crate::bake::kubernetes;
 use crate::base::yaml::Node;
+use crate::sysext::known;
 
 /// Where the images come from unless the configuration says another (`kubeadmapiv1beta4.DefaultImageRepository`).
 const REPOSITORY: &str = "registry.k8s.io";
@@ -78,7 +78,7 @@ fn pulled(told: &Told<'_>) -> Vec<Reference> {
         return vec![Reference::url(line, format!("{RELEASES}/{version}.txt"))];
     }
     let version = format!("v{}", version.trim_start_matches('v'));
-    let known = kubernetes::known_images(&version);
+    let known = known::known_images(&version);
     let unknown = || {
         let programs = PROGRAMS.iter().map(|name| format!("{REPOSITORY}/{name}:{version}"));
         programs.chain(OTHERS.iter().map(|name| format!("{REPOSITORY}/{name}"))).collect()

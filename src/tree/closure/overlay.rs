@@ -6,12 +6,11 @@ use std::io::{self, Read, Seek};
 use super::machine;
 use crate::base::digest::{Hashing, Sha256};
 use crate::base::error::Result;
-use crate::base::unfinished;
+use crate::base::{disk, unfinished};
 use crate::format::cpio;
 use crate::initrd::overlay::{CONFIG, OEM};
 use crate::initrd::seal::Seal;
 use crate::initrd::segments::{Limits, Segments};
-use crate::store;
 use crate::tree::inject::overlay_offset;
 
 /// Longest config that is read, in bytes.
@@ -37,7 +36,7 @@ pub(super) fn members(
     size: u64,
     published: &BTreeSet<u64>,
 ) -> Result<BTreeMap<String, Member>> {
-    let failed = |error| store::Error::io("read", subject.as_ref())(error);
+    let failed = |error| disk::Error::io("read", subject.as_ref())(error);
     let seal = Seal::at_end(&mut initrd, size).map_err(failed)?;
     let mut members = BTreeMap::new();
     let mut segments =

@@ -15,14 +15,13 @@ use super::reference::{Reference, Rule, names_host, urls};
 use super::{boot, machine};
 use crate::base::digest::{Sha256, Sha512};
 use crate::base::error::Result;
-use crate::base::unfinished;
+use crate::base::{disk, unfinished};
 use crate::format::image::Kind as InImage;
 use crate::format::pe;
 use crate::ignition::closure::unpacked;
 use crate::ignition::parts::{self, Contents, Role as PartRole};
 use crate::ignition::show;
 use crate::initrd::overlay::OEM;
-use crate::store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::manifest::{File, Role};
 use crate::tree::open::Tree;
@@ -190,7 +189,7 @@ impl Walk<'_> {
 
     fn cmdline(&self, path: &str) -> Result<String> {
         let section = pe::section(&mut self.tree.open(path)?, ".cmdline", MAX_CMDLINE);
-        let bytes = section.map_err(store::Error::io("read", path.as_ref()))?.unwrap_or_default();
+        let bytes = section.map_err(disk::Error::io("read", path.as_ref()))?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned())
     }
 
@@ -445,7 +444,7 @@ impl Walk<'_> {
             None => {
                 let part = BufReader::new(self.tree.open(path)?);
                 let contents = unpacked(part, packed);
-                let io = store::Error::io("read", path.as_ref());
+                let io = disk::Error::io("read", path.as_ref());
                 match function {
                     "sha256" => Sha256::of_reader(contents).map_err(io)?.0.to_string(),
                     _ => Sha512::of_reader(contents).map_err(io)?.to_string(),
@@ -523,14 +522,14 @@ fn allows(allowed: &str, target: &str) -> bool {
     }
 }
 
-fn spool(part: &mut dyn Read) -> Result<tempfile::NamedTempFile, store::Error> {
+fn spool(part: &mut dyn Read) -> Result<tempfile::NamedTempFile, disk::Error> {
     let mut copy = || {
         let mut file = unfinished::scratch(".raw")?;
         io::copy(part, file.as_file_mut())?;
         Ok(file)
     };
     let place: PathBuf = std::env::temp_dir();
-    copy().map_err(store::Error::io("copy an image to", &place))
+    copy().map_err(disk::Error::io("copy an image to", &place))
 }
 
 #[cfg(test)]

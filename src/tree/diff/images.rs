@@ -10,9 +10,8 @@ use super::versions::sysext;
 use super::{Contents, changes};
 use crate::base::digest::Sha256;
 use crate::base::error::Result;
-use crate::base::unfinished;
+use crate::base::{disk, unfinished};
 use crate::format::image::Kind;
-use crate::store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::manifest::Role;
 use crate::tree::open::Tree;
@@ -66,8 +65,8 @@ fn images(tree: &Tree) -> BTreeMap<String, (String, Sha256)> {
 fn entries(tree: &Tree, path: &str) -> Result<Result<BTreeMap<String, Entry>, String>> {
     // Readers of images want a file of their own, which a part of a bundle is not.
     let scratch = PathBuf::from("a temporary file");
-    let mut file = unfinished::scratch("").map_err(store::Error::io("create", &scratch))?;
-    io::copy(&mut tree.open(path)?, &mut file).map_err(store::Error::io("copy an image to", file.path()))?;
+    let mut file = unfinished::scratch("").map_err(disk::Error::io("create", &scratch))?;
+    io::copy(&mut tree.open(path)?, &mut file).map_err(disk::Error::io("copy an image to", file.path()))?;
     let image = Extension::open(file.path())?;
     match &image.fault {
         Some(Fault::Broken(why)) => return Ok(Err(format!("{path} is broken: {why}"))),

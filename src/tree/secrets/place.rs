@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// The place of a secret in contents that a layer brought from `origin`, and that of the layer, where another file holds
 /// them. `name` is the path on the machine.
-pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit) -> (Place, Option<Place>) {
+pub(crate) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit) -> (Place, Option<Place>) {
     let line = contents.split(|byte| *byte == b'\n').nth(hit.line - 1).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     // A block's text begins below its `|`, all other text beside its key.
@@ -33,7 +33,7 @@ pub(super) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit)
 }
 
 /// The place of a secret in a text whose line may stand anywhere in a source: in the values of a file of YAML.
-pub(super) fn of_text(source: &Arc<Source>, text: &str, hit: Hit) -> Place {
+pub(crate) fn of_text(source: &Arc<Source>, text: &str, hit: Hit) -> Place {
     let line = text.lines().nth(hit.line - 1).unwrap_or_default();
     let found = source.text.lines().enumerate().find_map(|(index, written)| {
         Some(masked(&source.name, written, index + 1, column_in(written, line, hit.column)?))
@@ -42,7 +42,7 @@ pub(super) fn of_text(source: &Arc<Source>, text: &str, hit: Hit) -> Place {
 }
 
 /// The place of a secret in the text that a person wrote.
-pub(super) fn of_source(name: &str, line: &str, hit: Hit) -> Place {
+pub(crate) fn of_source(name: &str, line: &str, hit: Hit) -> Place {
     masked(name, line, hit.line, hit.column)
 }
 

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prebake::base::digest::Sha256;
-use prebake::tree::manifest::{self, FILE_NAME, Manifest, Role};
+use prebake::tree::manifest::{self, Manifest, Role};
+use prebake::tree::names::MANIFEST as FILE_NAME;
 use prebake::trust::minisign::SecretKey;
 use serde_json::Value;
 use tempfile::TempDir;

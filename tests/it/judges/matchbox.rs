@@ -12,9 +12,9 @@ use std::time::Duration;
 use prebake::base::digest::Sha256;
 use prebake::base::finding::Source;
 use prebake::ignition::{Config, Spec};
-use prebake::serve::site::labels::normal_mac;
-use prebake::tree::manifest::FILE_NAME;
+use prebake::tree::names::MANIFEST as FILE_NAME;
 use prebake::tree::open::Tree;
+use prebake::tree::records::normal_mac;
 use serde_json::Value;
 
 use super::build;

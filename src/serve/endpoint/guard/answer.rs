@@ -6,9 +6,8 @@
 //! guarded one is fetched.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io;
 use std::time::Instant;
+use std::{fs, io};
 
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,8 +21,8 @@ use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::Notice;
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::serve::site::select::Group;
 use crate::tree::private;
+use crate::tree::records::Group;
 
 /// Where guarded configs are asked for.
 const PREFIX: &str = "guarded/";

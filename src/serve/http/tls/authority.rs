@@ -16,7 +16,7 @@ use x509_cert::der::{DecodePem, Encode};
 use super::{Error, read};
 use crate::base::clock::{self, date};
 use crate::base::digest::Sha256;
-use crate::store::{self, write_atomic, write_secret};
+use crate::base::disk::{self, write_atomic, write_secret};
 
 /// The certificate's file name: what machines must trust.
 pub const CERTIFICATE: &str = "ca.crt";
@@ -88,7 +88,7 @@ impl Authority {
 
 fn make_key(directory: &Path, path: &Path) -> Result<KeyPair, Error> {
     let key = KeyPair::generate().map_err(issue(&["the authority".into()]))?;
-    store::create_directories(directory)?;
+    disk::create_directories(directory)?;
     write_secret(path, key.serialize_pem().as_bytes())?;
     Ok(key)
 }

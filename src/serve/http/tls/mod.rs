@@ -6,24 +6,23 @@
 
 pub mod authority;
 
-use std::fs;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fs, io, thread};
 
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
 use self::authority::Authority;
 use crate::base::clock;
@@ -86,7 +85,7 @@ pub enum Error {
     },
     /// A generated authority cannot be written.
     #[error(transparent)]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::base::disk::Error),
 }
 
 impl Advice for Error {
@@ -194,7 +193,7 @@ impl Tls {
         // certbot's files are links to those of the last renewal, in a directory beside.
         let targets = [certificate, key].map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
         let files = targets.iter().chain([certificate, key]);
-        files.map(|path| crate::store::directory_of(path).to_owned()).collect()
+        files.map(|path| crate::base::disk::directory_of(path).to_owned()).collect()
     }
 
     /// The certificate as it is now.

@@ -25,13 +25,6 @@ use std::time::Duration;
 
 use hyper::Method;
 
-pub use asked::{Asked, plain_path, route};
-pub use machine::{Boot, Fetch, Machine, Mark, Step};
-pub use stage::{STAGES, Stage};
-pub use told::{Load, Told};
-pub use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
-pub use whose::{Whose, cards};
-
 use super::report::{Report, plain};
 use super::stamp::Stamp;
 use crate::machine::firmware::NO_UUIDS;
@@ -39,9 +32,16 @@ use crate::serve::endpoint::boot::holds_generation;
 use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::serve::site::select::Group;
+use crate::tree::records::Group;
 use machine::Moved;
 use room::Count;
+
+pub use asked::{Asked, plain_path, route};
+pub use machine::{Boot, Fetch, Machine, Mark, Step};
+pub use stage::{STAGES, Stage};
+pub use told::{Load, Told};
+pub use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
+pub use whose::{Whose, cards};
 
 /// Names of rows that are gone and nobody has asked for; where nobody asks, nobody watches.
 const MAX_GONE: usize = 10_000;

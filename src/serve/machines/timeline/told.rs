@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::stage::Stage;
 use crate::base::arch::Arch;
 use crate::format::ipxe::{Image, stands_for};
-use crate::serve::site::{Profile, Site};
+use crate::serve::site::Site;
 use crate::tree::manifest::Role;
+use crate::tree::records::Profile;
 
 /// Where the sysext that calls back lies in a tree.
 const REPORTING: &str = "assets/sysext/report/";

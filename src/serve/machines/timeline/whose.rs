@@ -8,7 +8,8 @@ use super::machine::Machine;
 use super::stage::Stage;
 use super::{Key, Timeline, Who};
 use crate::serve::machines::stamp::Stamp;
-use crate::serve::site::labels::{Labels, normal_mac};
+use crate::serve::site::labels::Labels;
+use crate::tree::records::normal_mac;
 
 /// How long after a machine was last seen what comes from its address is taken for its own. An installation is seen every
 /// few seconds, and whoever boots at that address then is seen at once.

@@ -6,12 +6,9 @@
 pub mod user;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, fs, io, thread};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
@@ -24,8 +21,8 @@ use rustix::thread::{
 };
 
 use self::user::User;
+use crate::base::disk::directory_of;
 use crate::base::error::{Advice, Exit};
-use crate::store::directory_of;
 
 /// The newest landlock whose rules are known here (Linux 6.12); older kernels enforce what they know of them.
 const NEWEST: ABI = ABI::V6;

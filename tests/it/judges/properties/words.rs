@@ -5,14 +5,12 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use prebake::bake::kubernetes::kubeadm;
-use prebake::bake::outputs::nodes;
-use prebake::bake::recipe::Version;
-use prebake::bake::sbom;
 use prebake::base::arch::Arch;
 use prebake::base::digest::Sha256;
 use prebake::base::finding::{Findings, Source};
-use prebake::base::yaml;
+use prebake::base::{words, yaml};
 use prebake::flatcar::board::parse_version_txt;
+use prebake::flatcar::version::Version;
 use prebake::format::{checksums, ipxe};
 use prebake::ignition::ssh_keys::{self, Origin};
 use prebake::ignition::{self, parts};
@@ -25,14 +23,16 @@ use prebake::serve::endpoint::{escape, guard, sniff};
 use prebake::serve::machines::report::Report;
 use prebake::serve::machines::state;
 use prebake::serve::machines::timeline::Timeline;
-use prebake::serve::site::labels::{Labels, normal_mac};
+use prebake::serve::site::labels::Labels;
 use prebake::source::challenge;
 use prebake::source::http::encoding::{Coding, Unpacker};
-use prebake::source::http::{Part, Ranged, content_range, words};
+use prebake::source::http::{Part, Ranged, content_range};
 use prebake::sysext::release::Release;
 use prebake::sysext::{schema, unit};
 use prebake::tree::lock::Lock;
 use prebake::tree::provenance::statement::Statement;
+use prebake::tree::records::normal_mac;
+use prebake::tree::{nodes, sbom};
 use prebake::trust::dsse::Envelope;
 use prebake::trust::openpgp::{Certificate, Fingerprint, TrustedKey};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -160,7 +160,7 @@ pub fn short(bytes: &[u8]) {
     }
     keeps!(Mac, Cidr, Network, Version, Address, Sha256, Fingerprint, guard::Token, Arch);
     let _ = text.parse::<AddressRange>();
-    let _ = text.parse::<prebake::flatcar::memory::Bytes>();
+    let _ = text.parse::<prebake::base::size::Bytes>();
     let _ = text.parse::<prebake::ignition::Spec>();
     if let Some(mac) = normal_mac(text) {
         assert_eq!(normal_mac(&mac).as_ref(), Some(&mac));

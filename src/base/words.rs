@@ -1,7 +1,8 @@
 //! What servers say in words: why they refuse, and pages for people where a file should be.
 
-use crate::base::finding::is_unseen;
 use serde_json::Value;
+
+use crate::base::finding::is_unseen;
 
 /// Longest explanation that is repeated, in characters.
 const LONGEST: usize = 300;

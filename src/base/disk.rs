@@ -1,0 +1,195 @@
+//! File operations whose errors name the file: atomic writes, secrets, bounded reads, directories.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use tempfile::NamedTempFile;
+
+use crate::base::error::{Advice, Exit};
+use crate::base::unfinished::{self, Unfinished};
+
+/// A file operation that failed, with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The disk has too little room for what is to come.
+    #[error("cannot keep {needed} more bytes in {}, where {free} are free", path.display())]
+    Room {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        needed: u64,
+        /// As a write would say it.
+        source: io::Error,
+    },
+    /// The bytes are not the promised ones.
+    #[error("{subject} has {what} {found}, but {expected} was expected")]
+    Differs {
+        /// The file or URL.
+        subject: String,
+        /// `sha256`, `sha512` or `size`.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
+}
+
+impl Error {
+    /// For `map_err` on I/O.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::Io { .. } | Error::Room { .. } => Exit::Failed,
+            Error::Differs { .. } => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Room { path, .. } => {
+                Some(format!("{}; if no file of this kind is so large, the mirror lies", unfinished::full(path)))
+            }
+            Error::Io { source, path, .. } if unfinished::is_full(source) => Some(unfinished::full(path)),
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("check who owns it; --store chooses another store; --output chooses another place".into())
+            }
+            Error::Io { .. } => None,
+            Error::Differs { .. } => Some(
+                "the mirror serves other bytes than were locked; try another mirror, or `prebake lock --update` if the change is wanted".into(),
+            ),
+        }
+    }
+}
+
+/// Writes a small file so that readers see the old bytes or the new ones, never half: a temporary file beside the
+/// target, sync, rename, sync the directory. Missing parent directories are made.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = directory_of(path);
+    create_directories(directory)?;
+    let mut file =
+        Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    finish(file, path)
+}
+
+/// Writes what a person asked for into a file: whole or not at all where another file can take its place, as it comes where
+/// none can: a pipe or a device, a file of several names or of another owner, one that is mounted, one in a directory that
+/// takes no further file. A link leads to the file that is written; no directory is made, and a new file has the mode that the umask
+/// leaves it.
+pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_replaceable =
+        |meta: &fs::Metadata| meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw();
+    let (target, mode) = match fs::metadata(path) {
+        Ok(meta) if is_replaceable(&meta) => (fs::canonicalize(path)?, meta.permissions().mode() & 0o777),
+        Err(_) if fs::symlink_metadata(path).is_err() => (path.to_owned(), 0o666 & !umask()),
+        _ => return fs::write(path, bytes),
+    };
+    let replace = || {
+        let directory = directory_of(&target);
+        let mut file = Unfinished::in_directory(directory, mode)?;
+        file.write_all(bytes)?;
+        // The old bytes must not go before the new ones are on the disk.
+        file.as_file().sync_all()?;
+        file.replace(&target)?;
+        File::open(directory)?.sync_all()
+    };
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    match replace() {
+        Err(error)
+            if [CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy]
+                .contains(&error.kind()) =>
+        {
+            fs::write(path, bytes)
+        }
+        done => done,
+    }
+}
+
+/// The bits that new files do not get, asked for without changing them for other threads.
+pub(crate) fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// Reads a file that a person named, which has an end: more than `most` bytes are an error.
+pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > most {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// Writes a small file that only its owner may read, from the first byte on, and that replaces nothing.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || {
+        let mut file = Unfinished::in_directory(directory_of(path), 0o600)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.appear(path)
+    };
+    write().map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
+}
+
+/// Gives a complete file its name: sync, rename, sync the directory.
+pub fn finish(file: Unfinished, path: &Path) -> Result<(), Error> {
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.replace(path).map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
+}
+
+pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    let directory = directory_of(path);
+    create_directories(directory)?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    unfinished::together(|| file.persist(path)).map_err(|e| Error::io("write", path)(e.error))?;
+    sync_directory(directory)
+}
+
+/// The directory that a file is in; the parent of a bare name is an empty path, which no call takes.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory and those above it that are missing, and has them last through a power cut: a file that is on the disk in
+/// a directory that is not is lost with it.
+pub fn create_directories(path: &Path) -> Result<(), Error> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    missing.into_iter().rev().map(directory_of).try_for_each(|above| match sync_directory(above) {
+        // Some may be written to, but not read.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    })
+}
+
+/// Makes a rename inside a directory last through a power cut.
+pub fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
+}

@@ -1,0 +1,81 @@
+//! A decoder and the directory of its file: what recipes and inventories share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Node as Yaml;
+use super::decode::{Decoder, Fields, Spanned};
+use super::kinds::{self, Kind};
+use crate::base::finding::{Finding, Source};
+
+/// Version of the schema of recipes, inventories and locks.
+pub const SCHEMA: u32 = 1;
+
+/// Refuses a file of another kind, which would only get a list of the keys that it lacks.
+///
+/// # Errors
+/// It is of another kind; the hint says which command takes it.
+pub fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
+    match kinds::of(root, &source.text).filter(|kind| *kind != wanted) {
+        Some(kind) => Err(Finding::error(format!("this is {}, not {}", kind.name(), wanted.name()))
+            .at(root.place(source))
+            .hint(kind.advice())),
+        None => Ok(()),
+    }
+}
+
+/// Reads a file that people write, whose paths are relative to its directory.
+pub struct Reader<'a> {
+    /// The decoder of its values.
+    pub decoder: &'a Decoder,
+    /// Its directory.
+    pub directory: &'a Path,
+}
+
+impl Reader<'_> {
+    /// Refuses a schema that is not [`SCHEMA`].
+    pub fn check_schema(&self, fields: &Fields<'_>) {
+        if let Some(node) = fields.need("schema")
+            && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
+        {
+            self.decoder.error(node, format!("this prebake reads schema {SCHEMA} only"));
+        }
+    }
+
+    /// Files that a list names, from the recipe's directory on.
+    pub fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
+        let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
+        paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
+    }
+
+    /// A name, judged as [`plain_name`](Self::plain_name) does.
+    pub fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
+        let name = self.decoder.spanned(node, self.decoder.string(node).unwrap_or_default());
+        self.plain_name(&name, what);
+        name
+    }
+
+    /// Names become file names, URLs and Matchbox ids. A file name may hold two of them and has 255 bytes at most.
+    pub fn plain_name(&self, name: &Spanned<String>, what: &str) {
+        const MAX_NAME: usize = 100;
+        if name.value.len() > MAX_NAME {
+            let text =
+                format!("{what} has {} characters; {MAX_NAME} are the most", name.value.chars().count());
+            let finding = Finding::error(text).at(name.place.clone());
+            self.decoder
+                .push(finding.hint("it becomes a part of file names, which are no longer than 255 bytes"));
+            return;
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.value.is_empty() || name.value.starts_with('.') || !name.value.chars().all(plain) {
+            let text =
+                format!("{what} must be made of letters, digits, `-`, `_` and `.`, and not begin with `.`");
+            self.decoder.push(Finding::error(text).at(name.place.clone()));
+        }
+    }
+
+    /// The files of `ignition`.
+    pub fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
+        self.paths(fields.get("ignition"), "`ignition`")
+    }
+}

@@ -1,0 +1,52 @@
+//! GRUB's script language: words and kernel arguments, quoted where GRUB would read something else.
+
+/// A word as GRUB's script language takes it literally. Between single quotes all but their end stands for itself.
+pub(crate) fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A kernel argument as a word of a `linux` command, quoted where it has to be: unquoted, GRUB ends a command at `;`, `&` and
+/// `|`, expands `$`, and looks for files that are called like `*` and `[`.
+///
+/// GRUB joins the words anew: it escapes quotes, which the kernel does not undo, and puts quotes around a word with blanks,
+/// which the kernel takes for part of no value. So quotes around a value are left to GRUB: `a="b c"` arrives as `"a=b c"`.
+pub fn kernel_arg(arg: &str) -> String {
+    let unquoted =
+        arg.split_once("=\"").and_then(|(key, value)| Some(format!("{key}={}", value.strip_suffix('"')?)));
+    let word = unquoted.filter(|word| !word.contains('"')).unwrap_or_else(|| arg.to_owned());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/=@%+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => quote(&word),
+    }
+}
+
+/// Whether the kernel finds an argument otherwise than it was written, if GRUB hands it over.
+pub fn rewrites(arg: &str) -> bool {
+    arg.contains(['"', '\'', '\\'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // tectonic-installer#1317, poseidon/matchbox#92.
+    #[test]
+    fn kernel_arguments_are_quoted_where_grub_would_read_something_else() {
+        for (arg, word) in [
+            ("console=ttyS0,115200n8", "console=ttyS0,115200n8"),
+            ("foo=a&b", "'foo=a&b'"),
+            ("r={a}", "'r={a}'"),
+            ("a=$b", "'a=$b'"),
+            ("a=*", "'a=*'"),
+            ("#a", "'#a'"),
+            ("a=b'c", r"'a=b'\''c'"),
+            (r#"sshkey="ssh-ed25519 AAA me@x""#, "'sshkey=ssh-ed25519 AAA me@x'"),
+            (r#"a="b""#, "a=b"),
+            (r#"a="b"c"d""#, r#"'a="b"c"d"'"#),
+            ("", "''"),
+        ] {
+            assert_eq!(kernel_arg(arg), word, "{arg}");
+        }
+    }
+}

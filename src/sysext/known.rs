@@ -1,0 +1,28 @@
+//! The images of Kubernetes versions that this prebake knows.
+
+use std::collections::BTreeMap;
+
+use crate::base::arch::Arch;
+use crate::base::finding::Source;
+use crate::sysext::schema;
+
+/// The sysext that the lists belong to.
+pub const SYSEXT: &str = "kubernetes";
+
+/// Names of its lists: what only control planes need, what every node does.
+pub(crate) const CONTROL_PLANE: &str = "control-plane";
+
+pub(crate) const NODE: &str = "node";
+
+/// The images that kubeadm of a version has a control plane run, by the table that prebake was built with; nothing of a
+/// version that it does not know.
+pub fn known_images(version: &str) -> Option<Vec<String>> {
+    const TABLE: &str = include_str!("../../sysext/kubernetes/sysext.yaml");
+    let table = Source::new("the table of Kubernetes' images", TABLE);
+    let description = schema::parse(&table, SYSEXT).ok()?;
+    let version = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+    let variables = description.variables(Arch::Amd64, &version).ok()?;
+    let mut lists = description.images(&variables).ok()?;
+    let of_lists = [CONTROL_PLANE, NODE].map(|list| lists.remove(list));
+    of_lists.into_iter().collect::<Option<Vec<_>>>().map(|lists| lists.concat())
+}
