@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 
-use crate::bake::build;
 use crate::bake::extensions::{self, Selected};
 use crate::bake::plan::{self, Plan};
+use crate::bake::project;
 use crate::bake::resolve::{self, PARALLEL};
 use crate::bake::run::{Outcome, Runner};
 use crate::base::arch::Arch;
@@ -142,7 +142,7 @@ pub async fn build(
     sysexts: &[Selected],
     packaging: &Packaging,
     store: &Store,
-    limits: build::Limits,
+    limits: project::Limits,
     observer: &dyn Observer,
 ) -> Result<(Vec<Pinned>, Vec<Made>)> {
     let pinned = components(sysexts, store, limits, observer).await?;
@@ -165,7 +165,7 @@ pub async fn build(
 async fn components(
     sysexts: &[Selected],
     store: &Store,
-    limits: build::Limits,
+    limits: project::Limits,
     observer: &dyn Observer,
 ) -> Result<Vec<Pinned>> {
     let mut pinned = Vec::new();
@@ -183,7 +183,7 @@ async fn components(
     }
     if limits.offline {
         let missing = absent.into_iter().map(|(want, _)| format!("{} ({})", want.id, want.url)).collect();
-        return Err(build::Error::Offline { missing }.into());
+        return Err(project::Error::Offline { missing }.into());
     }
     observer.notice(Event::FetchPlanned { inputs: absent.len(), size: None });
     let http = Http::new(Mirrors::new(&BTreeMap::new())?, limits.http).observed(observer);

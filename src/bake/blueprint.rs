@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::build::Project;
 use super::gather::{Gathered, Gatherer};
+use super::project::Project;
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::outputs::{self, Boot, Built};
 use crate::bake::plan::Plan;
 use crate::bake::recipe::Layout;
 use crate::bake::run::{self, Outcome, Runner};
-use crate::bake::{kubernetes, resolve, sbom};
+use crate::bake::{kubernetes, lock_ids, sbom};
 use crate::base::arch::Arch;
 use crate::base::digest::Object;
 use crate::base::error::Result;
@@ -126,7 +126,7 @@ impl<'p> Blueprint<'p> {
 
 /// What each boot needs; nothing without the stock initrd, which is then not booted.
 fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
-    let base = |arch| Some(built.lock.inputs.get(&resolve::stock_id(arch, board::INITRD))?.size);
+    let base = |arch| Some(built.lock.inputs.get(&lock_ids::stock_id(arch, board::INITRD))?.size);
     let needed = |boot: &Boot| {
         let own = match boot.delivery {
             Delivery::Initrd(Layout::Single) => boot.made.size,
@@ -174,7 +174,7 @@ mod tests {
         let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
         let object = |size| Object { sha256: Sha256::of(b""), size };
         let mut lock = Lock::empty();
-        let base = resolve::stock_id(Arch::Amd64, board::INITRD);
+        let base = lock_ids::stock_id(Arch::Amd64, board::INITRD);
         lock.inputs = BTreeMap::from([(base, Entry::plain("http://h.invalid", object(1000 * MIB)))]);
         let boot = Boot {
             id: "w".into(),

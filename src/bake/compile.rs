@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::bake::boot::{BootWish, Delivery};
-use crate::bake::extensions::{self, Selected};
-use crate::bake::recipe::{INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
+use crate::bake::extensions::Selected;
+use crate::bake::recipe::{self, INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
 use crate::bake::{delivery, kubernetes};
 use crate::base::arch::Arch;
 use crate::base::disk;
@@ -141,7 +141,7 @@ impl Compiler<'_> {
     fn boot(&mut self, name: &str, profile: &Profile, arch: Arch, node: Option<&Node>) -> Option<BootWish> {
         let spelled = self.recipe.sysexts_of(profile).into_iter();
         let mut names: Vec<String> =
-            spelled.map(|spelling| extensions::name_of(&spelling.name).to_owned()).collect();
+            spelled.map(|spelling| recipe::name_of(&spelling.name).to_owned()).collect();
         names.extend(kubernetes::sysext_of(self.recipe, profile).map(str::to_owned));
         let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
         let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));

@@ -7,15 +7,13 @@
 //! Owns that choice, what contradicts it in a recipe, and the layer of what is fetched. Which releases lose an injected
 //! config is for `quirks` to know, when a config is completed for the `plan`.
 
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
-
-use serde_json::{Value, json};
 
 use crate::bake::boot::BootWish;
 use crate::bake::outputs;
-use crate::bake::recipe::{Carriage, Layout, Profile, Recipe};
+use crate::bake::recipe::{Carriage, ConfigFrom, Layout, Profile, Recipe};
 use crate::base::digest::Object;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Finding, Findings, Place, Source};
@@ -28,31 +26,6 @@ use crate::tree::manifest::Role;
 
 /// Enters step keys; raised when a completed config changes for the same inputs.
 pub const REVISION: u32 = 1;
-
-/// Where a recipe wants a machine's config to come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ConfigFrom {
-    /// The overlay; a release that loses it is refused.
-    #[default]
-    Overlay,
-    /// The overlay, or a URL where the release loses that.
-    Auto,
-    /// A URL, whatever the release.
-    Url,
-}
-
-impl FromStr for ConfigFrom {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "overlay" => Ok(ConfigFrom::Overlay),
-            "auto" => Ok(ConfigFrom::Auto),
-            "url" => Ok(ConfigFrom::Url),
-            _ => Err(format!("`{text}` is not where a config can come from: overlay, auto or url")),
-        }
-    }
-}
 
 /// Why nothing can be delivered to the machines of a recipe.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::bake::extensions::Selected;
-use crate::bake::images::{self, Pinned};
-use crate::bake::kubernetes::Needs;
+use crate::bake::images::{self, Needs, Pinned};
+use crate::bake::lock_ids::{component_id, stock_id};
 use crate::bake::outputs;
 use crate::bake::recipe::{Recipe, SshKeys};
-use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::event::Event;
 use crate::base::finding::{Findings, Source};
@@ -31,16 +30,6 @@ use crate::trust::openpgp::Revoked;
 
 /// Inputs that are fetched at the same time.
 pub const PARALLEL: usize = 8;
-
-/// The lock's id of a stock file of the release.
-pub fn stock_id(arch: Arch, file: &str) -> String {
-    format!("flatcar/{arch}/{file}")
-}
-
-/// The lock's id of a sysext's component.
-pub fn component_id(sysext: &Selected, component: &str) -> String {
-    format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
-}
 
 /// The boards a recipe builds for, at least one.
 pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, board::Error> {

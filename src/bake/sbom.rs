@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::bake::extensions::Selected;
 use crate::bake::images;
+use crate::bake::lock_ids::{component_id, stock_id};
 use crate::bake::outputs::Built;
 use crate::bake::plan::{Step, Work};
 use crate::bake::recipe::{Carriage, Layout};
-use crate::bake::resolve::{component_id, stock_id};
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 use crate::flatcar::board::Board;

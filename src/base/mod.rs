@@ -11,5 +11,6 @@ pub mod finding;
 pub mod parallel;
 pub mod size;
 pub mod unfinished;
+pub mod url;
 pub mod words;
 pub mod yaml;

@@ -12,7 +12,7 @@ use super::project::block_on;
 use super::status::ServerArgs;
 use crate::base::error::Result;
 use crate::serve::endpoint::explain::{Explanation, explain};
-use crate::serve::endpoint::routes::{Request, World};
+use crate::serve::endpoint::request::{Request, World};
 use crate::serve::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
-use crate::bake::build::{Inputs, Limits};
+use crate::bake::project::{Inputs, Limits};
 use crate::base::error::Result;
 
 /// Bring everything that a recipe's lock names into the store, verified

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use super::table::Table;
-use crate::bake::build::{Inputs, Limits};
+use crate::bake::project::{Inputs, Limits};
 use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
 use crate::flatcar::version::VersionWish;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::project::{DeliveryArgs, ProjectArgs};
 use crate::bake::blueprint::Blueprint;
-use crate::bake::build::Project;
+use crate::bake::project::Project;
 use crate::bake::resolve::{self, Stock};
 use crate::bake::{compile, early};
 use crate::base::digest::Object;

@@ -6,9 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::bake::build::Project;
-use crate::bake::delivery::ConfigFrom;
-use crate::bake::recipe::Recipe;
+use crate::bake::project::Project;
+use crate::bake::recipe::{ConfigFrom, Recipe};
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::yaml::decode::Spanned;

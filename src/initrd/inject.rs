@@ -10,15 +10,17 @@ use std::thread;
 
 use tempfile::NamedTempFile;
 
+use super::Error;
 use super::seal::{Seal, Search};
 use super::segments::{Limits, Segments};
-use super::{Error, padding};
 use crate::base::digest::{Hashing, Sha256};
 use crate::base::disk;
 use crate::base::finding::Finding;
 use crate::base::unfinished::Unfinished;
 use crate::format::cpio;
+use crate::format::cpio::padding::padding;
 use crate::format::tree::Tree;
+
 /// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
 const CHUNK: usize = 256 << 10;
 

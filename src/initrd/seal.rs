@@ -7,10 +7,11 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{Error, padding};
+use super::Error;
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::format::cpio;
+use crate::format::cpio::padding::padding;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 
 /// Where the record lies in the initramfs.

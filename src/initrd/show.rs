@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::Error;
 use super::seal::{self, Seal};
 use super::segments::{Limits, Place, Segments, Start};
-use super::{Error, padding};
 use crate::base::digest::Sha256;
 use crate::base::finding::Finding;
+use crate::format::cpio::padding::padding;
 use crate::format::cpio::{Compression, Member};
 
 /// An initrd, looked at.

@@ -1,9 +1,8 @@
 //! iPXE binaries of a directory, such as a distribution's: what firmware loads by TFTP or HTTP.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use bytes::Bytes;
 
@@ -54,6 +53,9 @@ fn read_loader(path: &Path) -> io::Result<Bytes> {
     }
     fs::read(path).map(Bytes::from)
 }
+
+/// Where the iPXE binaries are that UEFI HTTP boot loads.
+pub const LOADERS: &str = "loaders/";
 
 #[cfg(test)]
 mod tests {

@@ -25,8 +25,8 @@ use tokio::task::{JoinError, JoinHandle};
 use super::fetch::Error;
 use super::http::{self, Asked, Body, Http, Part, Patience};
 use crate::base::digest::{Hashing, Object};
-use crate::base::disk;
 use crate::base::event::{Event, Observer};
+use crate::base::{disk, url};
 use crate::store::partial::{Identity, Partial};
 use crate::store::{Store, Unverified};
 use crate::trust::openpgp::Verifier;
@@ -155,7 +155,7 @@ impl<'a> Download<'a> {
     async fn first(&self, url: &str) -> Result<Body<'a>, Error> {
         let limit = Some(self.limit());
         let rest = self.state.partial.as_ref().and_then(|partial| {
-            let identity = partial.identity().filter(|identity| identity.url == http::masked(url))?;
+            let identity = partial.identity().filter(|identity| identity.url == url::masked(url))?;
             // Where all is here already, the last byte is asked for, to learn whether it is still the same body.
             let last = identity.size - 1..identity.size;
             let range = partial.missing(PIECE).into_iter().next().unwrap_or(last);
@@ -238,7 +238,7 @@ impl<'a> Download<'a> {
         let size = first.length().unwrap_or_default();
         let asked = first.url().clone();
         let identity =
-            Identity { url: http::masked(url), size, validator: first.validator().map(str::to_owned) };
+            Identity { url: url::masked(url), size, validator: first.validator().map(str::to_owned) };
         let is_other = partial.identity() != Some(&identity);
         self.store.must_have_room(size - if is_other { 0 } else { partial.have() })?;
         if is_other {

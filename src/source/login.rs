@@ -18,11 +18,9 @@ use super::credentials::{self, Found};
 use crate::base::words;
 use crate::registry::document;
 use crate::registry::endpoint::{Endpoint, Kind};
+use crate::source::http::error::HINT;
 use crate::source::http::{self, Asked, Client, Error, Request, basic};
 
-/// What a person can do about a registry that lets nobody in.
-pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
-    $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many answer so for an image that does not exist, too";
 /// What a person can do about a token service that must not be asked.
 const REALM_HINT: &str = "the registry itself names that address: its operator must set its external URL to https (behind a \
     reverse proxy, X-Forwarded-Proto); or use a mirror (PREBAKE_MIRROR_OCI)";

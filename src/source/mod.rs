@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::base::error::{Advice, Exit};
+use crate::base::url::masked;
 use crate::flatcar::board;
 use crate::registry::endpoint;
 
@@ -107,7 +108,7 @@ impl Advice for NotAMirror {
 fn without_login(base: &str) -> String {
     match (Url::parse(base).is_ok_and(|url| url.has_host()), base.rsplit_once('@')) {
         (false, Some((_, host))) => format!("***@{host}"),
-        _ => http::masked(base),
+        _ => masked(base),
     }
 }
 

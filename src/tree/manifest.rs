@@ -12,7 +12,7 @@ use crate::base::arch::Arch;
 use crate::base::canonical;
 use crate::base::digest::Sha256;
 use crate::base::error::{Advice, Exit};
-use crate::initrd::padding;
+use crate::format::cpio::padding::padding;
 use crate::source::input::Entry;
 use crate::sysext::ddi::Protection;
 

@@ -39,7 +39,7 @@ pub enum Contents {
     Published(PathBuf, Object),
     /// Here.
     Text(Vec<u8>),
-    /// Nowhere: a server joins two files of the tree, with [`crate::initrd::padding`] between them.
+    /// Nowhere: a server joins two files of the tree, with [`crate::format::cpio::padding::padding`] between them.
     Joined([String; 2]),
 }
 

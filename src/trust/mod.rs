@@ -6,3 +6,4 @@ pub mod openpgp;
 pub mod pin;
 pub mod rotation;
 pub mod signers;
+pub mod tls;

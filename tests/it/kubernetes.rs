@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prebake::bake::extensions;
-use prebake::bake::kubernetes::{Needs, kubeadm, needs};
+use prebake::bake::images::Needs;
+use prebake::bake::kubernetes::{kubeadm, needs};
 use prebake::bake::recipe::Recipe;
 use prebake::base::digest::Sha256;
 use prebake::base::finding::Source;

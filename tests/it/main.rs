@@ -51,6 +51,7 @@ mod key;
 mod key_vendor;
 mod kills;
 mod kubernetes;
+mod layers;
 mod lint;
 mod loaders;
 mod locks;

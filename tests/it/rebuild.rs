@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use prebake::bake::build::{self, Limits, Project};
+use prebake::bake::build;
+use prebake::bake::project::{Limits, Project};
 use prebake::base::error::Exit;
 use prebake::base::event::{Event, Observer};
 use prebake::store::Store;

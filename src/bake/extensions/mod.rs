@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use self::settings::Settings;
-use crate::bake::recipe::{Recipe, Sysext};
+use crate::bake::recipe::{Recipe, Sysext, name_of};
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Result};
 use crate::base::finding::{Finding, Findings, nearest};
@@ -210,11 +210,6 @@ fn refused(error: &description::Error, wish: &Sysext, published: Option<&Spanned
         Some(hint) => finding.hint(hint),
         None => finding,
     }
-}
-
-/// The name under which a sysext is known in a profile, given how the recipe spells it.
-pub fn name_of(spelling: &str) -> &str {
-    spelling.trim_end_matches('/').rsplit('/').next().unwrap_or(spelling)
 }
 
 fn find(directory: &Path, name: &Spanned<String>) -> Option<PathBuf> {

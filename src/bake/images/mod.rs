@@ -8,8 +8,7 @@ pub mod carried;
 
 use std::collections::BTreeMap;
 
-use crate::bake::kubernetes::Needs;
-use crate::bake::recipe::Recipe;
+use crate::bake::recipe::{Recipe, Role};
 use crate::base::arch::Arch;
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
@@ -192,4 +191,28 @@ pub fn archive<'i>(
         manifest: image.manifest,
         blobs: [image.manifest].into_iter().chain(needed).map(on_disk).collect(),
     })
+}
+
+/// The images that the nodes of a recipe need. No image is in both lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// On every node: kube-proxy, CoreDNS (wherever it is scheduled), the sandbox image, and the network plugin's.
+    pub node: Vec<ImageRef>,
+    /// On control planes beside those.
+    pub control_plane: Vec<ImageRef>,
+    /// What the lock has to remember, where kubeadm's source was asked.
+    pub kubeadm: Option<lock::Kubeadm>,
+    /// Whether kubeadm's source has to be read first: the lists are empty.
+    pub open: bool,
+}
+
+impl Needs {
+    /// Those of the nodes of a role; without one, all.
+    pub fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
+        let control_plane = match role {
+            Some(Role::Worker) => &[][..],
+            Some(Role::ControlPlane) | None => &self.control_plane,
+        };
+        self.node.iter().chain(control_plane)
+    }
 }

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::bake::boot::BootWish;
-use crate::bake::build::Project;
-use crate::bake::extensions::{self, Selected};
+use crate::bake::extensions::Selected;
+use crate::bake::lock_ids::component_id;
 use crate::bake::plan::{Plan, Work};
-use crate::bake::resolve::component_id;
+use crate::bake::project::Project;
 use crate::bake::{compile, run};
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
@@ -143,8 +143,10 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
     // Without a lock the config cannot be compiled, and no step has a key.
     let (Some(lock), Some(version)) = (&project.lock, version) else {
         for (id, profile) in &recipe.profiles {
-            let names =
-                recipe.sysexts_of(profile).into_iter().map(|sysext| extensions::name_of(&sysext.name.value));
+            let names = recipe
+                .sysexts_of(profile)
+                .into_iter()
+                .map(|sysext| crate::bake::recipe::name_of(&sysext.name.value));
             let first = names.filter_map(|name| selected(name, *recipe.release.archs.first()?));
             let outlines = first.map(outline).collect::<Result<Vec<_>>>()?;
             let why = "the recipe has no lock (`prebake lock`)";
@@ -218,7 +220,7 @@ fn outline(sysext: &Selected) -> Result<Extension> {
 pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
     let Some(lock) = &project.lock else { return Ok(None) };
     let initrd = project.boards.iter().find_map(|board| {
-        let id = crate::bake::resolve::stock_id(board.arch, crate::flatcar::board::INITRD);
+        let id = crate::bake::lock_ids::stock_id(board.arch, crate::flatcar::board::INITRD);
         lock.inputs.get(&id).map(|entry| entry.object()).filter(|object| store.has(object))
     });
     let Some(initrd) = initrd else { return Ok(None) };

@@ -1,9 +1,9 @@
 //! The documents that prebake writes itself: lock, SBOM, provenance, manifest, groups, profiles, scripts of loaders. They repeat
 //! what people wrote elsewhere, which is where a finding points.
 
-use crate::bake::build::Project;
 use crate::bake::extensions::Selected;
 use crate::bake::judge::secrets::Judge;
+use crate::bake::project::Project;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings, Place, Source};
 use crate::tree::lock::Lock;

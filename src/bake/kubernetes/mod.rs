@@ -8,10 +8,10 @@ pub mod kubeadm;
 
 use std::collections::BTreeMap;
 
-use crate::bake::extensions::{PauseFrom, Selected, name_of};
-use crate::bake::images;
+use crate::bake::extensions::{PauseFrom, Selected};
 use crate::bake::images::carried::Carried;
-use crate::bake::recipe::{Carriage, Profile, Recipe, Role, Sysext};
+use crate::bake::images::{self, Needs};
+use crate::bake::recipe::{Carriage, Profile, Recipe, Role, Sysext, name_of};
 use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings, Place};
@@ -22,30 +22,6 @@ use crate::sysext::known::{CONTROL_PLANE, NODE, SYSEXT};
 use crate::tree::lock::{self, Lock};
 
 const KUBE_VIP: &str = "kube-vip";
-
-/// The images that the nodes of a recipe need. No image is in both lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// On every node: kube-proxy, CoreDNS (wherever it is scheduled), the sandbox image, and the network plugin's.
-    pub node: Vec<ImageRef>,
-    /// On control planes beside those.
-    pub control_plane: Vec<ImageRef>,
-    /// What the lock has to remember, where kubeadm's source was asked.
-    pub kubeadm: Option<lock::Kubeadm>,
-    /// Whether kubeadm's source has to be read first: the lists are empty.
-    pub open: bool,
-}
-
-impl Needs {
-    /// Those of the nodes of a role; without one, all.
-    pub fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
-        let control_plane = match role {
-            Some(Role::Worker) => &[][..],
-            Some(Role::ControlPlane) | None => &self.control_plane,
-        };
-        self.node.iter().chain(control_plane)
-    }
-}
 
 /// What a recipe needs, as far as its sysexts and its lock know.
 ///

@@ -302,7 +302,7 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
     let mut rows = Vec::new();
     for (file, role) in stock_files(built.recipe) {
         for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
-            let Some(entry) = built.lock.inputs.get(&crate::bake::resolve::stock_id(arch, &name)) else {
+            let Some(entry) = built.lock.inputs.get(&crate::bake::lock_ids::stock_id(arch, &name)) else {
                 continue;
             };
             // `flatcar-install -V current` and update engines read the version there, then go to its own directory.

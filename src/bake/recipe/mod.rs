@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::bake::delivery::ConfigFrom;
-use crate::bake::extensions::name_of;
 use crate::bake::outputs::OutputFormat;
 use crate::base::arch::Arch;
 use crate::base::disk;
@@ -265,6 +263,36 @@ impl FromStr for Layout {
             _ => Err(format!("`{text}` is not a layout: overlay, single or virtual")),
         }
     }
+}
+
+/// Where a recipe wants a machine's config to come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigFrom {
+    /// The overlay; a release that loses it is refused.
+    #[default]
+    Overlay,
+    /// The overlay, or a URL where the release loses that.
+    Auto,
+    /// A URL, whatever the release.
+    Url,
+}
+
+impl FromStr for ConfigFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "overlay" => Ok(ConfigFrom::Overlay),
+            "auto" => Ok(ConfigFrom::Auto),
+            "url" => Ok(ConfigFrom::Url),
+            _ => Err(format!("`{text}` is not where a config can come from: overlay, auto or url")),
+        }
+    }
+}
+
+/// The name under which a sysext is known in a profile, given how the recipe spells it.
+pub fn name_of(spelling: &str) -> &str {
+    spelling.trim_end_matches('/').rsplit('/').next().unwrap_or(spelling)
 }
 
 #[cfg(test)]

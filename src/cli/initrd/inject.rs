@@ -9,11 +9,11 @@ use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::project::StoreArg;
 use crate::format::tree::{PLAIN, Tree};
+use crate::initrd;
 use crate::initrd::inject::{Target, inject, write_overlay};
 use crate::initrd::overlay::Overlay;
 use crate::tree::inject::{PublishedTree, Selection};
 use crate::tree::secrets;
-use crate::{initrd, store};
 
 /// Put Ignition, sysexts and files behind an initrd, without unpacking it
 ///

@@ -12,10 +12,10 @@ use crate::machine::dhcp::{LEASE, Mode, SHORTEST_LEASE, is_domain, is_interface}
 use crate::machine::firmware::PLATFORMS;
 use crate::machine::network::AddressRange;
 use crate::serve::address::Address;
-use crate::serve::endpoint::routes::LOADERS;
 use crate::serve::http::listen;
 use crate::serve::lan::inventory;
 use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
+use crate::serve::loaders::LOADERS;
 use crate::serve::site::Site;
 
 #[derive(Args)]

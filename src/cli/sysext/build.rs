@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::print_json;
 use crate::bake::alone::{self, Made, Pinned};
-use crate::bake::build::Limits;
+use crate::bake::project::Limits;
 use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::finding::{Findings, Source};

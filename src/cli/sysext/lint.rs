@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::print_json;
-use crate::bake::build::Project;
 use crate::bake::judge::boots;
+use crate::bake::project::Project;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Severity;
 use crate::cli::project::StoreArg;

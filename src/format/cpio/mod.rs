@@ -6,6 +6,7 @@
 //! what lies in it (a file without its parents is silently dropped), and later archives win.
 
 mod compression;
+pub mod padding;
 mod read;
 mod write;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::Method;
 
-use crate::serve::endpoint::routes::Request;
+use crate::serve::endpoint::request::Request;
 
 /// The version of a file that there is now.
 #[derive(Clone, Copy, Debug)]

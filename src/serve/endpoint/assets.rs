@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::routes::Request;
+use super::request::Request;
 use crate::base::clock;
 use crate::serve::answer::conditions::Version;
 use crate::serve::answer::ranges::{self, Ranges};

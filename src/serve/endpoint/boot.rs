@@ -1,16 +1,12 @@
 //! Boot scripts: `/boot.ipxe`, `/ipxe` and `/grub`.
 
-use serde_json::Value;
-
 use super::guard;
-use super::routes::{Request, World, select};
+use super::request::{Request, World, select};
 use crate::format::grub::{kernel_arg as grub_kernel_arg, rewrites as grub_rewrites};
 use crate::serve::answer::Answer;
-use crate::serve::machines::report::Report;
-use crate::serve::machines::timeline::Stage;
-use crate::serve::site::Site;
+use crate::serve::machines::installed::holds_generation;
 use crate::serve::site::labels::Labels;
-use crate::tree::names::{GENERATION, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args};
+use crate::tree::names::{GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args};
 use crate::tree::records::{Boot, Group};
 
 /// The script every machine starts with: it asks again, saying what it is.
@@ -19,19 +15,6 @@ const BOOT_IPXE: &str = "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domai
 /// The first script; the same for every machine.
 pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
     Answer::text(BOOT_IPXE)
-}
-
-/// Whether a machine that last reported so has installed itself, and is not to do it again: it boots its disk then,
-/// whatever its boot order. A server without a state file forgets that when it ends; the machine then boots its installer
-/// once more, which finds the disk finished and says so again.
-pub fn holds_generation(site: &Site, group: &Group, report: Option<&Report>) -> bool {
-    if site.live.is_some() {
-        return false; // As Matchbox, which knows nothing of reports.
-    }
-    let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
-    report.is_some_and(|report| {
-        report.stage == Stage::Installed.word() && report.detail == format!("generation {generation}")
-    })
 }
 
 fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::routes::{Request, World, select, select_group};
+use super::request::{Request, World, select, select_group};
 use super::{assets, sniff};
 use crate::format::gotemplate::{self, Value};
 use crate::serve::answer::{Answer, Body, Lack, TEXT};

@@ -6,7 +6,8 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::routes::{self, Request, World};
+use super::request::{Request, World};
+use super::routes;
 use crate::serve::answer::{Answer, Body};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::status::{MachineStatus, SCHEMA};

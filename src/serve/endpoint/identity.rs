@@ -6,7 +6,7 @@
 //! question whose answer would be another profile's is refused with the reason. Boot scripts say who they are, and are
 //! taken at their word.
 
-use super::routes::{Request, World};
+use super::request::{Request, World};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::{Machine, Whose, cards};
 use crate::serve::site::labels::Labels;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::escape::{escape_html, escape_path};
-use super::routes::Request;
+use super::request::Request;
 use super::{assets, sniff};
 use crate::serve::answer::conditions::Version;
 use crate::serve::answer::{Answer, Piece, TEXT};

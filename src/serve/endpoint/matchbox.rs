@@ -6,10 +6,11 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::escape::{escape_html, escape_path};
-use super::listing;
-use super::routes::{self, LOADERS, Request, World};
+use super::request::{Request, World};
+use super::{listing, routes};
 use crate::ignition::clean_path;
 use crate::serve::answer::{Answer, Body, TEXT, ranges};
+use crate::serve::loaders::LOADERS;
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
 

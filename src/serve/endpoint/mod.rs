@@ -10,6 +10,7 @@ pub mod identity;
 pub mod listing;
 pub mod matchbox;
 pub mod page;
+pub mod request;
 pub mod routes;
 pub mod sign;
 pub mod sniff;

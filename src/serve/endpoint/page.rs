@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::routes::{Request, World};
+use super::request::{Request, World};
 use crate::serve::answer::{Answer, Body};
 use crate::serve::http::limits::client_of;
 use crate::serve::machines::metrics;

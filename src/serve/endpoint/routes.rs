@@ -1,70 +1,16 @@
 //! Which request gets which answer. Pure: a site and a request in, an answer out.
 
-use std::net::IpAddr;
-use std::time::SystemTime;
-
 use hyper::Method;
 
 use super::guard::answer::guarded;
-use super::guard::{self, Guard, Machine};
+use super::guard::{self, Machine};
 use super::{assets, boot, config, explain, identity, matchbox, page, sign};
 use crate::serve::answer::{Answer, TEXT};
-use crate::serve::loaders::Loaders;
-use crate::serve::machines::monitor::Monitor;
+use crate::serve::endpoint::request::{Request, World};
+use crate::serve::loaders::LOADERS;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::{Trouble, plain_path};
-use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::tree::records::{Group, Profile};
-
-/// A request, as far as answers depend on it.
-pub struct Request<'r> {
-    /// The method. A POST is answered like GET wherever nothing is posted, as Matchbox does.
-    pub method: &'r Method,
-    /// The path as sent, percent-encoded.
-    pub path: &'r str,
-    /// The query as sent; empty without.
-    pub query: &'r str,
-    /// `http` or `https`.
-    pub scheme: &'r str,
-    /// The headers.
-    pub headers: &'r hyper::HeaderMap,
-    /// The body, where [`takes_body`] says that it is read.
-    pub body: &'r str,
-    /// When it came.
-    pub now: SystemTime,
-    /// Who asks.
-    pub peer: IpAddr,
-}
-
-impl Request<'_> {
-    /// A header's value, if it is there once and readable.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.get_all(name).iter();
-        let value = values.next()?.to_str().ok();
-        value.filter(|_| values.next().is_none())
-    }
-
-    /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel
-    /// argument, so nothing else may be in it.
-    pub fn base_url(&self) -> Option<String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-        let host = self.header("host").filter(|host| !host.is_empty() && host.chars().all(plain))?;
-        Some(format!("{}://{host}", self.scheme))
-    }
-}
-
-/// What is answered from.
-pub struct World<'w> {
-    /// The tree.
-    pub site: &'w Site,
-    /// What was seen of machines.
-    pub monitor: &'w Monitor,
-    /// Who gives out what is private; none if nobody gets it.
-    pub guard: Option<&'w Guard>,
-    /// iPXE binaries, where firmware is told of them.
-    pub loaders: &'w Loaders,
-}
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
@@ -85,9 +31,6 @@ const ROUTES: [(&str, Handler); 14] = [
     ("/metrics", page::metrics),
     ("/explain", explain::answer),
 ];
-
-/// Where the iPXE binaries are that UEFI HTTP boot loads.
-pub const LOADERS: &str = "loaders/";
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
@@ -146,37 +89,6 @@ pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<
     Some((signer.sign(answer, form, request.now), labels))
 }
 
-/// The group of a machine, or an answer that says what it lacks.
-pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
-    world.site.groups.select(labels).ok_or_else(|| {
-        if world.site.live.is_some() {
-            return Answer::missing(match world.site.groups.iter().next() {
-                Some(_) => "no group matches, and none is for all",
-                None => "there are no groups",
-            });
-        }
-        let asked = labels.to_string();
-        let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
-        Answer::missing(&format!(
-            "no group matches a machine that says: {asked}\nadd it to `nodes:` in the recipe, or name a `default_profile`"
-        ))
-    })
-}
-
-/// The group and profile of a machine, likewise.
-pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
-    let group = select_group(world, labels)?;
-    let profile = world.site.profiles.get(&group.profile);
-    let profile = profile.ok_or_else(|| {
-        let why = match group.profile.as_str() {
-            "" => format!("group `{}` names no `profile`", group.id),
-            id => format!("its profile `{id}` is not there, or cannot be read"),
-        };
-        Answer::missing(&why).matched(group)
-    })?;
-    Ok((group, profile))
-}
-
 fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     if !takes_body(request.method, request.path) {
         let list = serde_json::to_string(&world.monitor.reports()).unwrap_or_default();
@@ -204,10 +116,15 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::net::IpAddr;
+    use std::time::SystemTime;
 
     use super::*;
     use crate::base::digest::Sha256;
     use crate::serve::answer::{Body, Piece};
+    use crate::serve::loaders::Loaders;
+    use crate::serve::machines::monitor::Monitor;
+    use crate::serve::site::Site;
     use crate::tree::manifest::{File, Manifest, Role, SCHEMA};
     use crate::tree::open::Place;
 

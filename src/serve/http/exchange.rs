@@ -1,9 +1,10 @@
 //! One request and its answer, whatever carries them: routes decide, files are opened, the tally begins.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use std::{io, net::SocketAddr};
 
 use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
@@ -11,7 +12,6 @@ use hyper::{Method, Version};
 use rustix::io::Errno;
 
 use super::boots::{Boots, Turn};
-use super::http1::SMALL;
 use super::limits::Limits;
 use super::room::Rooms;
 use super::shares::{SHORT, Shares};
@@ -19,7 +19,8 @@ use super::tally::Tally;
 use crate::serve::answer::{Answer, Body, Lack, TEXT};
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::endpoint::guard::answer::loggable;
-use crate::serve::endpoint::routes::{self, Request, World};
+use crate::serve::endpoint::request::{Request, World};
+use crate::serve::endpoint::routes;
 use crate::serve::files::proofs::{Proofs, Verdict};
 use crate::serve::files::segments::{self, Segment};
 use crate::serve::loaders::Loaders;
@@ -260,3 +261,6 @@ fn in_memory(body: Body) -> Vec<Segment> {
         Body::File { .. } | Body::Parts { .. } | Body::Stream(_) => Vec::new(),
     }
 }
+
+/// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
+pub(crate) const SMALL: usize = 16 << 10;

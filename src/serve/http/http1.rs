@@ -20,15 +20,14 @@ use super::exchange::{Exchange, Outgoing, Reply, Via};
 use super::head::{self, Head, Refusal};
 use super::patience::Patience;
 use super::pulse::Pulse;
-use super::server::stopped;
 use super::shares::{SHORT, Share};
+use super::stop::stopped;
 use super::tally::Tally;
 use super::{connection, field, linger};
 use crate::serve::files::segments::Segment;
+use crate::serve::http::exchange::SMALL;
 use crate::serve::machines::watchers::Events;
 
-/// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
-pub(super) const SMALL: usize = 16 << 10;
 /// What is read at a time; a usual request fits twice.
 const READ: usize = 4 << 10;
 /// What the kernel may hold, in bytes, of a transfer that takes turns with its client's others; it takes twice as much

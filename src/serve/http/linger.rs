@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use super::server::stopped;
+use super::stop::stopped;
 
 /// Most that is still taken, in bytes.
 const MOST: usize = 1 << 20;

@@ -16,5 +16,6 @@ pub mod pulse;
 pub mod room;
 pub mod server;
 pub mod shares;
+pub mod stop;
 pub mod tally;
 pub mod tls;

@@ -23,6 +23,7 @@ use super::tls::Tls;
 use super::{connection, http1};
 use crate::serve::endpoint::guard::{self, Guard};
 use crate::serve::files::proofs::Proofs;
+use crate::serve::http::stop::stopped;
 use crate::serve::loaders::Loaders;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
@@ -282,12 +283,6 @@ async fn converse(
 /// to the log, to TFTP and to who shares what with whom.
 pub fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
-}
-
-/// Waits until the server stops.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the server is gone altogether.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Says to a client that there is no place for its connection; a socket that is new takes so short a text at once. To one that begins to

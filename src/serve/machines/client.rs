@@ -10,9 +10,9 @@ use url::Url;
 use super::status::SCHEMA;
 use super::timeline::Stage;
 use crate::base::error::{Advice, Exit};
+use crate::base::url::masked;
 use crate::serve::address::{Address, Malformed};
-use crate::source::http::masked;
-use crate::source::http::tls::{Distrust, Roots};
+use crate::trust::tls::{Distrust, Roots};
 
 /// How long a server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);

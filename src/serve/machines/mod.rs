@@ -1,6 +1,7 @@
 //! What was seen of machines, and where they are: the timeline, what is wrong, and the documents that tell it.
 
 pub mod client;
+pub mod installed;
 pub mod metrics;
 pub mod monitor;
 pub mod picture;

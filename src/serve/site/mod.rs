@@ -21,7 +21,7 @@ use self::select::Groups;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::Findings;
 use crate::base::parallel;
-use crate::initrd::padding;
+use crate::format::cpio::padding::padding;
 use crate::machine::dhcp::Host;
 use crate::serve::answer::{Piece, TEXT, Within};
 use crate::serve::endpoint::sign::Signer;

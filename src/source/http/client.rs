@@ -19,7 +19,7 @@ use url::Url;
 use super::Error;
 use super::asked::Asked;
 use super::proxy::{Proxies, Proxy};
-use super::tls::{self, Distrust, Roots};
+use crate::trust::tls::{self, Distrust, Roots};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: usize = 10;

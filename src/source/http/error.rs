@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use super::asked::Asked;
 use super::proxy::Bad;
-use super::tls::Distrust;
 use crate::base::error::{Advice, Exit};
 use crate::registry::endpoint::Endpoint;
-use crate::source::login;
-
+use crate::trust::tls::Distrust;
 /// A fetch that failed, with the URL that was really asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -323,7 +321,7 @@ const PROXY_HINT: &str = "a proxy's login goes into its variable (http://USER:PA
 /// What a person can do about a registry that refuses with this status.
 fn registry_hint(status: u16) -> Option<String> {
     match status {
-        401 | 403 => Some(login::HINT.into()),
+        401 | 403 => Some(HINT.into()),
         429 => Some(
             "the registry limits how much is pulled: log in (`docker login HOST`), wait, or use a mirror (PREBAKE_MIRROR_OCI)".into(),
         ),
@@ -352,3 +350,7 @@ impl MayPass for Error {
         !matches!(self, Error::Client(_) | Error::TooLong { .. })
     }
 }
+
+/// What a person can do about a registry that lets nobody in.
+pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
+    $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many answer so for an image that does not exist, too";

@@ -7,9 +7,8 @@
 mod asked;
 mod client;
 pub mod encoding;
-mod error;
+pub(crate) mod error;
 mod proxy;
-pub mod tls;
 
 use std::io;
 use std::ops::Range;
@@ -28,10 +27,12 @@ use super::Mirrors;
 use super::login::Logins;
 use super::throttle::Throttle;
 use crate::base::event::{Event, Observer};
-pub(crate) use crate::base::words;
+use crate::base::url::masked;
 use crate::registry::endpoint::Endpoint;
 
-pub use self::asked::{Asked, masked};
+pub(crate) use crate::base::words;
+
+pub use self::asked::Asked;
 pub(super) use self::client::{Client, Request, basic, transport};
 pub(super) use self::encoding::GZIP;
 pub use self::error::{By, Error, MayPass};

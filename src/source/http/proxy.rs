@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::asked::masked;
+use crate::base::url::masked;
 
 /// What the variables say.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{Guard, Handle, Machine, Refusal, Token};
 use crate::base::canonical::is_contained_in_url;
 use crate::serve::answer::{Answer, TEXT};
-use crate::serve::endpoint::routes::{Request, World};
+use crate::serve::endpoint::request::{Request, World};
 use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::Notice;
 use crate::serve::site::Site;

@@ -28,7 +28,7 @@ use hyper::Method;
 use super::report::{Report, plain};
 use super::stamp::Stamp;
 use crate::machine::firmware::NO_UUIDS;
-use crate::serve::endpoint::boot::holds_generation;
+use crate::serve::machines::installed::holds_generation;
 use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;

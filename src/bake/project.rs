@@ -1,0 +1,246 @@
+//! A recipe with all that is known before anything is fetched: its lock, boards, sysexts and limits.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::bake::extensions::{self, Selected};
+use crate::bake::images::{self, Needs};
+use crate::bake::kubernetes;
+use crate::bake::recipe::Recipe;
+use crate::bake::resolve::{self, Stock};
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::event::{Event, Observer};
+use crate::base::finding::Finding;
+use crate::flatcar::board::{self, Board};
+use crate::flatcar::version::Version;
+use crate::source::fetch::{self, Fetcher, Judged, Want};
+use crate::source::http::{self, Http};
+use crate::source::pull::Resolver;
+use crate::source::{Mirrors, key};
+use crate::store::Store;
+use crate::tree::lock::{self, Lock};
+
+/// What a build may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Refuse to move the lock.
+    pub locked: bool,
+    /// Use the store alone.
+    pub offline: bool,
+    /// Build everything twice, and publish it only if it comes out the same.
+    pub rebuild: bool,
+    /// How inputs are fetched.
+    pub http: http::Options,
+}
+
+/// Why a build stops that no other room knows.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Inputs that only the network has.
+    #[error("--offline, but the store lacks {} of the recipe's inputs:\n  {}", missing.len(), missing.join("\n  "))]
+    Offline {
+        /// Their ids or URLs.
+        missing: Vec<String>,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Network
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("run the build once with a network, or copy the store of a machine that did".into())
+    }
+}
+
+/// A recipe with everything that belongs to it on disk: the start of every verb.
+pub struct Project {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Where its lock lies.
+    pub lock_path: PathBuf,
+    /// Its lock, if there is one.
+    pub lock: Option<Lock>,
+    /// The release's boards, at least one.
+    pub boards: Vec<Board>,
+    /// The sysexts it uses.
+    pub sysexts: Vec<Selected>,
+    /// What the lock on the disk remembers of the pinned key, also where all else is locked anew.
+    remembered: Option<lock::Trust>,
+}
+
+/// What a build starts from: all in the store, and judged.
+pub struct Inputs<T> {
+    /// The lock that the recipe needs.
+    pub lock: Lock,
+    /// Ids of what was fetched now.
+    pub fetched: Vec<String>,
+    /// What is signed, as it was held against the recipe's pin.
+    pub judged: Vec<Judged>,
+    /// What the caller's check gave.
+    pub checked: T,
+}
+
+impl Project {
+    /// Reads the recipe, its lock and its sysexts.
+    pub fn load(recipe: &Path) -> Result<Project> {
+        let lock_path = Lock::path_of(recipe);
+        let recipe = Recipe::load(recipe)?;
+        let boards = resolve::boards(&recipe)?;
+        // Without its lock a recipe's own faults are told first.
+        let lock = Lock::load(&lock_path);
+        let locked = lock.as_ref().ok().and_then(Option::as_ref);
+        let sysexts = extensions::load(&recipe, locked.and_then(|lock| lock.kubeadm.as_ref()))?;
+        let lock = lock?;
+        let remembered = lock.as_ref().and_then(|lock| lock.trust.clone());
+        Ok(Project { recipe, lock_path, lock, boards, sysexts, remembered })
+    }
+
+    /// Whom the recipe tells to believe, with what its lock remembers of the pinned key.
+    fn trust(&self) -> Result<lock::Trust> {
+        Ok(resolve::trust(&self.recipe)?.remembering(self.remembered.as_ref()))
+    }
+
+    /// The container images that Kubernetes needs, as far as they are known without a network.
+    pub fn needs(&self) -> Result<Needs> {
+        kubernetes::needs(&self.recipe, &self.sysexts, self.lock.as_ref())
+    }
+
+    /// The version and every input, as far as they are known without a network.
+    pub fn wants(&self, needs: &Needs) -> (Option<Version>, Vec<Want>) {
+        let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
+        let directory = version.map_or(board::CURRENT.into(), |version| version.to_string());
+        let (images, _) = images::split(&self.recipe, needs, self.lock.as_ref());
+        (version, resolve::wants(&self.recipe, &self.boards, &directory, &self.sysexts, &images))
+    }
+
+    /// Holds what the lock says of signers against the recipe's pin, and against the signatures that are in the store: a warning
+    /// where no key is at hand.
+    ///
+    /// # Errors
+    /// A signer that is not below the pin, or no longer believed.
+    pub fn judge_claims(&self, store: &Store) -> Result<Option<Finding>> {
+        let Some(lock) = &self.lock else { return Ok(None) };
+        let (_, wants) = self.wants(&self.needs()?);
+        let signed: Vec<&Want> = wants.iter().filter(|want| want.is_signed()).collect();
+        if signed.is_empty() {
+            return Ok(None);
+        }
+        let Some(key) = key::at_hand(&self.recipe.trust, store)? else {
+            let text = format!(
+                "no key file with the primary key {} is here: what {} says of signers is not judged before the build",
+                self.recipe.trust.primary,
+                self.lock_path.display()
+            );
+            return Ok(Some(Finding::warning(text).hint("`prebake key update` fetches it")));
+        };
+        key.must_revoke(&self.trust()?.revoked, &self.lock_path.display().to_string())?;
+        let now = SystemTime::now();
+        for want in signed {
+            fetch::judge_claim(&key, want, &lock.inputs, store, now)?;
+        }
+        Ok(None)
+    }
+
+    /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
+    ///
+    /// `check` is called as soon as the version, the sysexts' variables and the SSH keys are known, before anything large is
+    /// fetched.
+    pub async fn inputs<T>(
+        &mut self,
+        store: &Store,
+        limits: Limits,
+        observer: &dyn Observer,
+        check: impl FnOnce(&Project, Version, &lock::SshKeys) -> Result<T>,
+    ) -> Result<Inputs<T>> {
+        let mut needs = self.needs()?;
+        let trust = self.trust()?;
+        let drifted = |drift| lock::Error::Drift { path: self.lock_path.clone(), drift };
+        if limits.locked {
+            let wants = self.wants(&needs).1;
+            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &trust, &needs, &wants);
+            if !drift.is_empty() {
+                return Err(drifted(drift).into());
+            }
+        }
+        let http = Http::new(Mirrors::new(&self.recipe.mirrors)?, limits.http).observed(observer);
+        let version = match resolve::locked_version(&self.recipe, self.lock.as_ref()) {
+            Some(version) => version,
+            None if limits.offline => {
+                let missing =
+                    self.boards.iter().map(|board| board.url(board::CURRENT, board::VERSION_TXT)).collect();
+                return Err(Error::Offline { missing }.into());
+            }
+            None => resolve::version(&self.recipe, &self.boards, &http).await?,
+        };
+        if limits.offline {
+            let users = resolve::unlocked_users(&self.recipe, self.lock.as_ref());
+            let (_, images) = images::split(&self.recipe, &needs, self.lock.as_ref());
+            let missing: Vec<String> = users
+                .map(|user| format!("github:{user}"))
+                .chain(needs.open.then(|| "kubeadm's list of images".into()))
+                .chain(images.iter().map(|(image, arch)| format!("image/{image}/{arch}")))
+                .collect();
+            if !missing.is_empty() {
+                return Err(Error::Offline { missing }.into());
+            }
+        }
+        let mut locked = self.lock.clone();
+        if needs.open {
+            let lock = locked.unwrap_or_else(Lock::empty);
+            let lock = kubernetes::look_up(&self.sysexts, lock, &http).await?;
+            // Sysexts that name kubeadm's pause image know it from now on.
+            self.sysexts = extensions::load(&self.recipe, lock.kubeadm.as_ref())?;
+            needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
+            locked = Some(lock);
+        }
+        let project = &*self;
+        let fetcher = Fetcher::new(&http, store, observer, &project.recipe.trust)
+            .offline(limits.offline)
+            .remembering(trust.revoked.clone(), &project.lock_path);
+        let ssh_keys = resolve::ssh_keys(&project.recipe, project.lock.as_ref(), &http).await?;
+        let checked = check(project, version, &ssh_keys)?;
+        let resolver = Resolver { http: &http, store, observer };
+        let Self { recipe, boards, .. } = project;
+        let images = images::pin(recipe, &needs, locked.as_ref(), &resolver).await?;
+        let wants = resolve::wants(recipe, boards, &version.to_string(), &project.sysexts, &images);
+        let locked = locked.map(|lock| resolve::renewed(&lock, &wants));
+        let locked = locked.as_ref();
+        let stock = Stock::take(&wants, locked, store);
+        let missing = stock.missing();
+        for corrupt in store.take_corrupt() {
+            let id =
+                locked.and_then(|lock| lock.objects().find(|(_, object)| object.sha256 == corrupt.sha256));
+            let sha256 = corrupt.sha256.to_string();
+            let id = id.map_or(sha256.as_str(), |(id, _)| id);
+            observer.notice(Event::Corrupt { id, why: &corrupt.why });
+        }
+        if limits.offline && !missing.is_empty() {
+            return Err(Error::Offline { missing }.into());
+        }
+        let promises = (trust, ssh_keys);
+        let (mut lock, judged) =
+            resolve::update(recipe, boards, version, stock, promises, locked, &fetcher).await?;
+        lock.kubeadm = needs.kubeadm;
+        // A lock that may not move is no reason to refuse a key file that says more.
+        if let (false, Some(trust)) = (limits.locked, &mut lock.trust) {
+            trust.revoked.extend(fetcher.revoked());
+        }
+        if limits.locked && project.lock.as_ref() != Some(&lock) {
+            // Whatever the reason is: a lock that may not move does not.
+            return Err(drifted(vec!["the inputs that were found are not those that it names".into()]).into());
+        }
+        Ok(Inputs { lock, fetched: missing, judged, checked })
+    }
+
+    /// Writes the lock if it moved, and has the store keep what it names.
+    pub fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
+        let moved = self.lock.as_ref() != Some(lock);
+        if moved {
+            lock.save(&self.lock_path)?;
+        }
+        store.keep(&self.lock_path)?;
+        Ok(moved)
+    }
+}

@@ -1,0 +1,219 @@
+//! The roofs of `src/` stand on one another in one order: what each may use is a table here, and the sources are held against it.
+//!
+//! Read from the text of the sources: each `crate::ROOF` that is named outside of comments, and for circles each path into the same
+//! roof. A macro or a function pointer that calls is not seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Each roof, and those that it may use. A roof stands below all that use it, so that the table is in order from the ground up.
+const ROOFS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("format", &["base"]),
+    ("trust", &["base"]),
+    ("registry", &["base"]),
+    ("ignition", &["base"]),
+    ("machine", &["base"]),
+    ("flatcar", &["base", "ignition"]),
+    ("store", &["base", "trust"]),
+    ("source", &["base", "format", "trust", "registry", "flatcar", "store"]),
+    ("sysext", &["base", "format", "registry", "ignition", "flatcar"]),
+    ("initrd", &["base", "format", "ignition", "sysext"]),
+    (
+        "tree",
+        &[
+            "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "store", "source",
+            "sysext", "initrd",
+        ],
+    ),
+    (
+        "bake",
+        &[
+            "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "store", "source",
+            "sysext", "initrd", "tree",
+        ],
+    ),
+    ("serve", &["base", "format", "trust", "ignition", "machine", "tree"]),
+    (
+        "cli",
+        &[
+            "base", "format", "trust", "ignition", "machine", "flatcar", "store", "source", "sysext",
+            "initrd", "tree", "bake", "serve",
+        ],
+    ),
+];
+
+/// A source file below `src/`, without comments, strings and characters.
+struct Source {
+    /// `serve/http/server.rs`
+    path: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { path: name, text: code(&fs::read_to_string(&path).unwrap()) });
+            }
+        }
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    found
+}
+
+/// A text of Rust whose comments and strings are blanks; lines stay where they are.
+fn code(text: &str) -> String {
+    let blank = |part: &str| part.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect::<String>();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |at| at + 2)
+        } else if let Some(hashes) = raw_string(rest) {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let begin = rest.find('"').unwrap() + 1;
+            rest[begin..].find(&end).map_or(rest.len(), |at| begin + at + end.len())
+        } else if first == '"' {
+            let mut escaped = false;
+            let end = rest[1..].find(|c| {
+                let is_end = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                is_end
+            });
+            end.map_or(rest.len(), |at| at + 2)
+        } else if rest.starts_with("'\"'") || rest.starts_with("'\\") {
+            rest[2..].find('\'').map_or(rest.len(), |at| at + 3)
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            // The `r` of a name begins no raw string.
+            while first.is_alphanumeric() && rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+                let next = rest.chars().next().unwrap();
+                out.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+            continue;
+        };
+        out.push_str(&blank(&rest[..length]));
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// How many `#` a raw string has that begins here.
+fn raw_string(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
+    let hashes = rest.bytes().take_while(|byte| *byte == b'#').count();
+    rest[hashes..].starts_with('"').then_some(hashes)
+}
+
+/// Each path that begins with `crate::` in a text, with its line; groups in braces come apart.
+fn paths(text: &str) -> Vec<(usize, Vec<String>)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let line = text[..at].lines().count().max(1);
+        tree(&text[at + "crate::".len()..], Vec::new(), &mut |path| found.push((line, path)));
+    }
+    found
+}
+
+/// Tells the paths of a tree such as `a::{b, c::d}`; returns how long it is.
+fn tree(text: &str, mut path: Vec<String>, tell: &mut dyn FnMut(Vec<String>)) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        at += rest.len() - rest.trim_start().len();
+        let rest = &text[at..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut inside = 1;
+            while !group[inside - 1..].trim_start().starts_with('}') {
+                inside += tree(&group[inside - 1..], path.clone(), tell);
+                let more = &group[inside - 1..];
+                let blank = more.len() - more.trim_start().len();
+                inside += blank + usize::from(more.trim_start().starts_with(','));
+                if group.len() < inside {
+                    break;
+                }
+            }
+            return at + inside + 1;
+        }
+        let name: String =
+            rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '*').collect();
+        at += name.len();
+        path.push(name);
+        match text[at..].strip_prefix("::") {
+            Some(more)
+                if more.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '{' || c == '*') =>
+            {
+                at += 2
+            }
+            _ => {
+                tell(path);
+                let as_name = text[at..].trim_start();
+                if let Some(alias) = as_name.strip_prefix("as ") {
+                    at += text[at..].len() - as_name.len() + 3;
+                    at += alias.chars().take_while(|c| c.is_alphanumeric() || *c == '_').count();
+                }
+                return at;
+            }
+        }
+    }
+}
+
+#[test]
+fn each_roof_uses_only_those_that_it_stands_on() {
+    let mut wrong = Vec::new();
+    let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        let Some((roof, _)) = source.path.split_once('/') else { continue };
+        let Some((roof, allowed)) = ROOFS.iter().find(|(name, _)| *name == roof) else {
+            panic!("src/{}: `{roof}` is no roof", source.path);
+        };
+        for (line, path) in paths(&source.text) {
+            let other = &path[0];
+            if other == roof || !ROOFS.iter().any(|(name, _)| name == other) {
+                continue;
+            }
+            used.entry(roof).or_default().insert(other.clone());
+            if !allowed.contains(&other.as_str()) {
+                wrong.push(format!(
+                    "src/{}:{line}: {roof} may not use {other} ({})",
+                    source.path,
+                    path.join("::")
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (roof, allowed) in ROOFS {
+        let used = used.get(roof).cloned().unwrap_or_default();
+        let idle: Vec<_> = allowed.iter().filter(|other| !used.contains(**other)).collect();
+        assert!(idle.is_empty(), "{roof} does not use {idle:?}: take it out of the table");
+    }
+}
+
+#[test]
+fn the_table_of_roofs_goes_from_the_ground_up() {
+    for (at, (roof, allowed)) in ROOFS.iter().enumerate() {
+        for other in *allowed {
+            assert!(
+                ROOFS[..at].iter().any(|(name, _)| name == other),
+                "{roof} stands on {other}, which is not below it"
+            );
+        }
+    }
+}
