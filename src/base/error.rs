@@ -33,14 +33,29 @@ pub enum Exit {
 
 /// An error of a room: what it means for the caller's script, and what a person can do about it.
 pub trait Advice: std::error::Error + Send + Sync + 'static {
+    /// The error that this one only hands on, and whose advice is therefore its own.
+    fn inner(&self) -> Option<&dyn Advice> {
+        None
+    }
+
     /// The exit code that this failure leads to.
     fn exit(&self) -> Exit {
-        Exit::Failed
+        self.inner_exit()
     }
 
     /// One sentence with the way out, where there is one.
     fn hint(&self) -> Option<String> {
-        None
+        self.inner_hint()
+    }
+
+    /// The exit code of [`Advice::inner`]: for the arm of those variants that hand on.
+    fn inner_exit(&self) -> Exit {
+        self.inner().map_or(Exit::Failed, Advice::exit)
+    }
+
+    /// The hint of [`Advice::inner`].
+    fn inner_hint(&self) -> Option<String> {
+        self.inner().and_then(Advice::hint)
     }
 }
 

@@ -199,12 +199,19 @@ pub enum Error {
 }
 
 impl Advice for Error {
+    fn inner(&self) -> Option<&dyn Advice> {
+        match self {
+            Error::Cpio(error) => Some(error),
+            Error::Tree(error) => Some(error),
+            Error::Sysext(error) => Some(error),
+            Error::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
-            Error::Cpio(error) => error.exit(),
-            Error::Tree(error) => error.exit(),
-            Error::Sysext(error) => error.exit(),
-            Error::Io(error) => error.exit(),
+            Error::Cpio(_) | Error::Tree(_) | Error::Sysext(_) | Error::Io(_) => self.inner_exit(),
             Error::Findings(_) | Error::Unfit { .. } => Exit::Config,
             Error::NoInjection { .. } | Error::Exists { .. } | Error::Unified { .. } => Exit::Failed,
             Error::Directory { .. }
@@ -217,16 +224,13 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::Cpio(error) => return error.hint(),
-            Error::Tree(error) => return error.hint(),
-            Error::Sysext(error) => return error.hint(),
-            Error::Io(error) => return error.hint(),
+            Error::Cpio(_) | Error::Tree(_) | Error::Sysext(_) | Error::Io(_) => return self.inner_hint(),
             Error::Findings(_) | Error::Unfit { .. } => return None,
             Error::NoTree { .. } => "leave --profile out, or name a tree such as output/NAME/current".into(),
             Error::Unreached { source, .. } => match source.hint() {
                 Some(hint) => format!("{hint}; then inject"),
                 None => "fetch or make the base again, and inject into that".into(),
-            },
+            }
             Error::Foreign { way_out: Some(way_out), .. } | Error::Lost { way_out: Some(way_out), .. } => {
                 (*way_out).into()
             }

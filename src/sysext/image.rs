@@ -97,30 +97,42 @@ pub enum Error {
 }
 
 impl Advice for Error {
+    fn inner(&self) -> Option<&dyn Advice> {
+        match self {
+            Error::Description(error) => Some(error),
+            Error::Archive { source, .. } => Some(source),
+            Error::Tree { source, .. } => Some(source),
+            Error::Write { source, .. } => Some(source),
+            Error::Rules(findings) => Some(findings),
+            Error::Judge { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
-            Error::Description(error) => error.exit(),
-            Error::Archive { source, .. } => source.exit(),
-            Error::Tree { source, .. } => source.exit(),
-            Error::Write { source, .. } => source.exit(),
-            Error::Rules(findings) => findings.exit(),
+            Error::Description(_)
+            | Error::Archive { .. }
+            | Error::Tree { .. }
+            | Error::Write { .. }
+            | Error::Rules(_)
+            | Error::Judge { .. } => self.inner_exit(),
             Error::TooLarge { .. } => Exit::Config,
-            Error::Judge { source, .. } => source.exit(),
             Error::Missing { .. } => Exit::Failed,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Description(error) => error.hint(),
-            Error::Archive { source, .. } => source.hint(),
-            Error::Tree { source, .. } => source.hint(),
-            Error::Write { source, .. } => source.hint(),
-            Error::Rules(findings) => findings.hint(),
+            Error::Description(_)
+            | Error::Archive { .. }
+            | Error::Tree { .. }
+            | Error::Write { .. }
+            | Error::Rules(_)
+            | Error::Judge { .. } => self.inner_hint(),
             Error::TooLarge { .. } => {
                 Some("machines boot from memory: fetch data of that size on the node".into())
             }
-            Error::Judge { source, .. } => source.hint(),
             Error::Missing { .. } => None,
         }
     }

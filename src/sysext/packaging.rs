@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::ddi;
 use super::signing::Signer;
 use crate::base::arch::Arch;
-use crate::base::error::{Advice, Exit};
+use crate::base::error::Advice;
 use crate::base::finding::{Finding, Findings, Place, nearest};
 use crate::base::size::Bytes;
 use crate::base::yaml::Node as Yaml;
@@ -46,19 +46,11 @@ pub enum Error {
 }
 
 impl Advice for Error {
-    fn exit(&self) -> Exit {
+    fn inner(&self) -> Option<&dyn Advice> {
         match self {
-            Error::Squashfs(error) => error.exit(),
-            Error::Erofs(error) => error.exit(),
-            Error::Ddi(error) => error.exit(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Error::Squashfs(error) => error.hint(),
-            Error::Erofs(error) => error.hint(),
-            Error::Ddi(error) => error.hint(),
+            Error::Squashfs(error) => Some(error),
+            Error::Erofs(error) => Some(error),
+            Error::Ddi(error) => Some(error),
         }
     }
 }

@@ -143,13 +143,20 @@ pub enum Error {
 }
 
 impl Advice for Error {
+    fn inner(&self) -> Option<&dyn Advice> {
+        match self {
+            Error::Manifest(error) => Some(error),
+            Error::Bundle(error) => Some(error),
+            Error::Unsigned(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Error::NoTree { .. } | Error::Unnamed { .. } => Exit::Failed,
             Error::NotInBundle { .. } | Error::Several { .. } => Exit::Usage,
-            Error::Manifest(error) => error.exit(),
-            Error::Bundle(error) => error.exit(),
-            Error::Unsigned(error) => error.exit(),
+            Error::Manifest(_) | Error::Bundle(_) | Error::Unsigned(_) => self.inner_exit(),
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } | Error::TooLong { .. } => {
                 Exit::Integrity
             }
@@ -161,9 +168,7 @@ impl Advice for Error {
             Error::NoTree { .. } => {
                 Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
             }
-            Error::Manifest(error) => error.hint(),
-            Error::Bundle(error) => error.hint(),
-            Error::Unsigned(error) => error.hint(),
+            Error::Manifest(_) | Error::Bundle(_) | Error::Unsigned(_) => self.inner_hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
             Error::Unreadable { .. } | Error::Size { .. } | Error::Changed { .. } => {

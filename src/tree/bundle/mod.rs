@@ -211,13 +211,20 @@ fn list(keys: &[KeyId]) -> String {
 }
 
 impl Advice for Error {
+    fn inner(&self) -> Option<&dyn Advice> {
+        match self {
+            Error::File(error) => Some(error),
+            Error::Manifest(error) => Some(error),
+            Error::Signature(error) => Some(error),
+            Error::Trust(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
-            Error::File(error) => error.exit(),
+            Error::File(_) | Error::Manifest(_) | Error::Signature(_) | Error::Trust(_) => self.inner_exit(),
             Error::Twice { .. } => Exit::Usage,
-            Error::Manifest(error) => error.exit(),
-            Error::Signature(error) => error.exit(),
-            Error::Trust(error) => error.exit(),
             Error::Unsigned { .. }
             | Error::Mismatch { .. }
             | Error::NoTrust { .. }
@@ -256,15 +263,12 @@ impl Advice for Error {
                 "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
                     .into(),
             ),
-            Error::File(error) => error.hint(),
-            Error::Signature(error) => error.hint(),
+            Error::File(_) | Error::Signature(_) | Error::Trust(_) | Error::Manifest(_) => self.inner_hint(),
             Error::Mismatch { .. } => Some("one of them was changed: copy the bundle again from where it was made".into()),
-            Error::Trust(error) => error.hint(),
             Error::Expired { now, .. } => {
                 let newer = "get a newer bundle; --allow-expired uses this one all the same";
                 Some(clock::first(*now, Judgement::Lapsed, newer))
             }
-            Error::Manifest(error) => error.hint(),
             Error::Older { .. } => {
                 Some("get a newer bundle; --allow-older goes back to this one all the same".into())
             }

@@ -53,20 +53,25 @@ pub enum Error {
 }
 
 impl Advice for Error {
+    fn inner(&self) -> Option<&dyn Advice> {
+        match self {
+            Error::Signature(error) => Some(error),
+            Error::Trust(error) => Some(error),
+            Error::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
-            Error::Signature(error) => error.exit(),
-            Error::Trust(error) => error.exit(),
-            Error::Store(error) => error.exit(),
+            Error::Signature(_) | Error::Trust(_) | Error::Store(_) => self.inner_exit(),
             Error::Malformed { .. } | Error::Another { .. } => Exit::Trust,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Signature(error) => error.hint(),
-            Error::Trust(error) => error.hint(),
-            Error::Store(error) => error.hint(),
+            Error::Signature(_) | Error::Trust(_) | Error::Store(_) => self.inner_hint(),
             Error::Malformed { .. } | Error::Another { .. } => {
                 Some("get the tree again with what lies beside its manifest, or have it signed anew".into())
             }
