@@ -89,8 +89,10 @@ const MERGES_IN_INITRD: [(u32, Version); 2] = [(0, v(4628, 0, 0)), (1, v(4628, 1
 /// containerd by the first major version that has it, newest first (`major_software` of the releases' metadata).
 const CONTAINERD: [(u32, (u32, u32)); 5] =
     [(4628, (2, 2)), (4515, (2, 1)), (4284, (2, 0)), (3665, (1, 7)), (3227, (1, 6))];
+/// The major version that each channel had on 2026-08-13: for judgements by a channel's name. A lock has the exact version.
+const CHANNELS: [(&str, u32); 4] = [("alpha", 4790), ("beta", 4757), ("stable", 4593), ("lts", 4081)];
 /// The newest major whose containerd is known.
-const KNOWN: u32 = 4790;
+const KNOWN: u32 = CHANNELS[0].1;
 
 /// Whether a release merges extensions in the initrd.
 pub fn merges_in_initrd(version: Version) -> bool {
@@ -104,6 +106,11 @@ pub fn containerd(version: Version) -> Option<(u32, u32)> {
     let [major, ..] = version.0;
     let first = CONTAINERD.iter().find(|(first, _)| major >= *first);
     first.filter(|_| major <= KNOWN).map(|(_, containerd)| *containerd)
+}
+
+/// The major version of a channel, such as `stable`, as this prebake knows it.
+pub fn channel(name: &str) -> Option<u32> {
+    CHANNELS.iter().find(|(channel, _)| *channel == name).map(|(_, major)| *major)
 }
 
 /// The newest stable Ignition spec that releases of a major version read; nothing where Ignition is too old for spec 3.

@@ -30,18 +30,11 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let major = match name {
-            "alpha" => 4790,
-            "beta" => 4669,
-            "stable" => 4593,
-            "lts" => 4081,
-            version => {
-                let major = version.split('.').next().and_then(|major| major.parse().ok());
-                let numbers = version.split('.').all(|part| part.parse::<u32>().is_ok());
-                let expected = "a version such as 4593.2.5, or alpha, beta, stable, lts";
-                major.filter(|_| numbers).ok_or_else(|| format!("`{version}` is not {expected}"))?
-            }
-        };
+        let numbers = name.split('.').all(|part| part.parse::<u32>().is_ok());
+        let of_version = || name.split('.').next().and_then(|major| major.parse().ok()).filter(|_| numbers);
+        let expected = "a version such as 4593.2.5, or alpha, beta, stable, lts";
+        let major = quirks::channel(name).or_else(of_version);
+        let major = major.ok_or_else(|| format!("`{name}` is not {expected}"))?;
         Ok(Target { name: name.to_owned(), major })
     }
 }
