@@ -54,10 +54,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) enum Received {
     /// The bytes, whole.
     Bytes {
-        /// Not yet judged by anyone.
+        /// Not yet judged by anyone; the signature's verifier, if there is one, has seen all of them.
         bytes: Unverified,
-        /// The signature's verifier, which has seen all of them.
-        verifier: Option<Verifier>,
         /// Whether some came from an earlier process, which a power cut may have damaged.
         resumed: bool,
         /// The URL that sent them.
@@ -190,12 +188,12 @@ impl<'a> Download<'a> {
     }
 
     /// A body in one stream.
-    async fn stream(&self, mut body: Body<'_>, mut verifier: Option<Verifier>) -> Result<Received, Error> {
+    async fn stream(&self, mut body: Body<'_>, verifier: Option<Verifier>) -> Result<Received, Error> {
         let size = body.length().or(self.expected.map(|object| object.size));
         self.store.must_have_room(size.unwrap_or_default())?;
         self.observer.notice(Event::FetchStarted { id: self.id, size, have: 0 });
         let (asked, store) = (body.url().clone(), self.store.clone());
-        let mut incoming = self.store.incoming()?;
+        let mut incoming = self.store.incoming_for(verifier)?;
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
         let root = self.store.root().to_owned();
         let writer = tokio::task::spawn_blocking(move || {
@@ -207,11 +205,8 @@ impl<'a> Download<'a> {
                     store.must_have_room(ROOM)?;
                 }
                 incoming.write_all(&chunk).map_err(disk::Error::io("write to the store", &root))?;
-                if let Some(verifier) = &mut verifier {
-                    verifier.update(&chunk);
-                }
             }
-            Ok::<_, Error>((incoming.finish()?, verifier))
+            Ok::<_, Error>(incoming.finish()?)
         });
         let mut bytes = 0;
         while let Some(chunk) = body.chunk().await? {
@@ -222,8 +217,8 @@ impl<'a> Download<'a> {
             self.observer.notice(Event::FetchProgress { id: self.id, bytes });
         }
         drop(sender);
-        let (bytes, verifier) = joined(writer.await)?;
-        Ok(Received::Bytes { bytes, verifier, resumed: false, asked })
+        let bytes = joined(writer.await)?;
+        Ok(Received::Bytes { bytes, resumed: false, asked })
     }
 
     /// What is missing of a large body, over several connections. `first` answers for the first missing piece.
@@ -292,7 +287,7 @@ impl<'a> Download<'a> {
             return Err(error);
         }
         let (object, verifier) = followers.finish().await?;
-        Ok(Received::Bytes { bytes: partial.finish(object)?, verifier, resumed, asked })
+        Ok(Received::Bytes { bytes: partial.finish(object, verifier)?, resumed, asked })
     }
 }
 

@@ -513,9 +513,9 @@ impl<'a> Fetcher<'a> {
         expectation.verifier()?;
         let judged = loop {
             match self.receive(want, &expectation).await? {
-                Received::Bytes { bytes, verifier, resumed, asked } => {
+                Received::Bytes { bytes, resumed, asked } => {
                     let start = bytes.start();
-                    match expectation.judge(bytes, verifier) {
+                    match expectation.judge(bytes) {
                         // Not the server's fault if the disk lost what an earlier process wrote.
                         Err(error) if resumed => {
                             let reason = format!("{error}; what an earlier run had fetched is thrown away");
@@ -651,11 +651,7 @@ impl Expectation<'_> {
         Ok(Some(verifier.map_err(|error| Error::from(error).of(asked, url, &[], false))?))
     }
 
-    fn judge(
-        &self,
-        bytes: Unverified,
-        verifier: Option<Verifier>,
-    ) -> Result<(Verified, Option<Signed>), Error> {
+    fn judge(&self, bytes: Unverified) -> Result<(Verified, Option<Signed>), Error> {
         let found = bytes.object();
         let pinned = self.pinned.map(|sha256| Object { sha256, size: found.size });
         let promised = self.locked.or(pinned);
@@ -663,13 +659,13 @@ impl Expectation<'_> {
         if let Some(promised) = promised {
             found.must_be(self.url, &promised)?;
         }
-        match (verifier, promised) {
-            (Some(verifier), _) => {
-                let signed = verifier.finish()?;
-                Ok((bytes.signed(&signed), Some(signed)))
+        match (bytes.signed(), promised) {
+            (Ok(judged), _) => {
+                let (verified, signed) = judged?;
+                Ok((verified, Some(signed)))
             }
-            (None, Some(promised)) => Ok((bytes.is(self.url, &promised)?, None)),
-            (None, None) => unreachable!("an unsigned input has a promised digest"),
+            (Err(bytes), Some(promised)) => Ok((bytes.is(self.url, &promised)?, None)),
+            (Err(_), None) => unreachable!("an unsigned input has a promised digest"),
         }
     }
 }

@@ -30,7 +30,8 @@ use tempfile::NamedTempFile;
 
 use crate::base::digest::{Hashing, Object, Sha256};
 use crate::base::disk::{Error, create_directories, persist, write_atomic};
-use crate::base::unfinished::{self};
+use crate::base::unfinished;
+use crate::trust::openpgp::{self, Signed, Verifier};
 
 /// Leftovers of a crash are swept when they are older than any build is expected to take, and than a weekend.
 const STALE: Duration = Duration::from_secs(4 * 24 * 3600);
@@ -50,12 +51,15 @@ pub struct Store {
 /// Bytes on their way into the store, not yet trusted. Dropping it leaves nothing behind.
 pub struct Incoming {
     file: Hashing<NamedTempFile>,
+    verifier: Option<Verifier>,
 }
 
 /// Complete bytes of which nobody has said yet that they are right.
 pub struct Unverified {
     file: NamedTempFile,
     object: Object,
+    /// The verifier of a signature, if there is one; it has read each of the bytes.
+    verifier: Option<Verifier>,
     /// What else goes when the bytes are stored or refused.
     left: Option<partial::Leftover>,
 }
@@ -133,7 +137,12 @@ impl Store {
 
     /// Starts to take bytes.
     pub fn incoming(&self) -> Result<Incoming, Error> {
-        Ok(Incoming { file: Hashing::new(self.scratch()?) })
+        self.incoming_for(None)
+    }
+
+    /// Starts to take bytes that a signature is to be judged over; see [`Unverified::signed`].
+    pub fn incoming_for(&self, verifier: Option<Verifier>) -> Result<Incoming, Error> {
+        Ok(Incoming { file: Hashing::new(self.scratch()?), verifier })
     }
 
     /// A file to build in, where a format must seek.
@@ -149,7 +158,7 @@ impl Store {
     }
 
     /// Gives verified bytes their name: sync, rename, sync the directory. The same bytes twice are one object.
-    pub fn admit(&self, Verified(Unverified { file, object, left }): Verified) -> Result<Object, Error> {
+    pub fn admit(&self, Verified(Unverified { file, object, left, .. }): Verified) -> Result<Object, Error> {
         let path = self.path(&object.sha256);
         let read_only = fs::Permissions::from_mode(0o444);
         file.as_file().set_permissions(read_only).map_err(Error::io("make read-only", file.path()))?;
@@ -202,7 +211,11 @@ impl Store {
 
 impl Write for Incoming {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.file.write(buffer)
+        let written = self.file.write(buffer)?;
+        if let Some(verifier) = &mut self.verifier {
+            verifier.update(&buffer[..written]);
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -216,7 +229,7 @@ impl Incoming {
         let (mut file, sha256, size) = self.file.finish();
         let path = file.path().to_owned();
         file.flush().map_err(Error::io("write", &path))?;
-        Ok(Unverified { file, object: Object { sha256, size }, left: None })
+        Ok(Unverified { file, object: Object { sha256, size }, verifier: self.verifier, left: None })
     }
 }
 
@@ -234,7 +247,7 @@ impl Unverified {
         let path = file.path().to_owned();
         let digest = file.rewind().and_then(|()| Sha256::of_reader(file.as_file_mut()));
         let (sha256, size) = digest.map_err(Error::io("read", &path))?;
-        Ok(Unverified { file, object: Object { sha256, size }, left: None })
+        Ok(Unverified { file, object: Object { sha256, size }, verifier: None, left: None })
     }
 
     /// Digest and size of what arrived.
@@ -248,13 +261,17 @@ impl Unverified {
         Ok(Verified(self))
     }
 
-    /// Accepts the bytes because a signature over exactly these bytes was judged good.
-    pub fn signed(self, _proof: &crate::trust::openpgp::Signed) -> Verified {
-        Verified(self)
+    /// Accepts the bytes if their signature is good. The verifier came with them from where they were written, so that no
+    /// proof over other bytes can be taken for theirs. Gives them back where they have none.
+    pub fn signed(mut self) -> Result<Result<(Verified, Signed), openpgp::Error>, Self> {
+        match self.verifier.take() {
+            Some(verifier) => Ok(verifier.finish().map(|signed| (Verified(self), signed))),
+            None => Err(self),
+        }
     }
 
     /// Accepts bytes that this process computed itself.
-    pub fn made_here(self) -> Verified {
+    pub(crate) fn made_here(self) -> Verified {
         Verified(self)
     }
 }

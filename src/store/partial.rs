@@ -20,6 +20,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::{Store, Unverified};
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk::{Error, write_atomic};
+use crate::trust::openpgp::Verifier;
 
 /// Granularity of what is remembered, in bytes.
 pub const BLOCK: u64 = 64 << 10;
@@ -202,12 +203,12 @@ impl Partial {
         self.data.try_clone().map_err(Error::io("read", &self.directory))
     }
 
-    /// The body is complete, and this is what was read back of it.
-    pub fn finish(self, object: Object) -> Result<Unverified, Error> {
+    /// The body is complete, and this was read back of it, by the verifier too, if it is to be judged by a signature.
+    pub fn finish(self, object: Object, verifier: Option<Verifier>) -> Result<Unverified, Error> {
         let path = self.directory.join("data");
         let path = TempPath::try_from_path(path).map_err(Error::io("read", &self.directory))?;
         let file = NamedTempFile::from_parts(self.data, path);
-        Ok(Unverified { file, object, left: Some(Leftover(self.directory)) })
+        Ok(Unverified { file, object, verifier, left: Some(Leftover(self.directory)) })
     }
 
     /// Removes what is here.
@@ -285,7 +286,7 @@ mod tests {
             }
             prop_assert_eq!((partial.have(), partial.frontier()), (size, size));
             let object = Object { sha256: Sha256::of(&body), size };
-            let verified = partial.finish(object).unwrap().is(URL, &object).unwrap();
+            let verified = partial.finish(object, None).unwrap().is(URL, &object).unwrap();
             store.admit(verified).unwrap();
             prop_assert_eq!(fs::read(store.path(&object.sha256)).unwrap(), body);
             prop_assert!(!store.has_partial(URL));
