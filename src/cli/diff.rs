@@ -9,8 +9,9 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::demand::DemandArgs;
+use super::pending::Pending;
 use super::project::StoreArg;
-use crate::base::error::{Exit, Result};
+use crate::base::error::Result;
 use crate::tree::bundle::policy::Taken;
 use crate::tree::diff::{
     Boot, Change, Contents, Difference, Entry, Lines, Machines, Published, Side, Version, compare,
@@ -59,11 +60,10 @@ impl DiffArgs {
             true => say!("{:#}", serde_json::json!(difference)),
             false => say_part!("{}", picture(&difference, Colours::of_stdout())),
         }
-        if self.exit_code && !difference.is_empty() {
-            super::say::verdict()?;
-            std::process::exit(Exit::Pending as i32);
+        match self.exit_code && !difference.is_empty() {
+            true => Err(Pending("pending: the trees differ".into()).into()),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// A tree in a directory or in a bundle, which must be one that is believed here.

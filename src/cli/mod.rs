@@ -18,6 +18,7 @@ mod initrd;
 mod key;
 mod lock;
 mod man;
+mod pending;
 mod plan;
 mod progress;
 mod project;
@@ -81,7 +82,9 @@ pub fn main() -> ExitCode {
     let (cli, options) = Cli::from_command_line();
     let done = cli.run();
     unfinished::settle();
-    let done = done.and_then(|()| Ok(say::verdict()?));
+    // A verdict that could not be printed is none.
+    let is_through = done.as_ref().err().is_none_or(|error| error.exit() == Exit::Pending);
+    let done = if is_through { say::verdict().map_err(Error::from).and(done) } else { done };
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -8,13 +8,14 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::pending::Pending;
 use super::project::{DeliveryArgs, ProjectArgs};
 use crate::bake::blueprint::Blueprint;
 use crate::bake::project::Project;
 use crate::bake::resolve::{self, Stock};
 use crate::bake::{compile, early};
 use crate::base::digest::Object;
-use crate::base::error::{Advice, Exit, Result};
+use crate::base::error::Result;
 use crate::source::fetch::{Check, Want};
 use crate::store::Store;
 use crate::tree::lock;
@@ -118,19 +119,6 @@ struct Totals {
     file_unknown: usize,
 }
 
-/// `--exit-code` and there is something to do.
-#[derive(Debug, thiserror::Error)]
-#[error("pending: {}", doing.join(", "))]
-struct Pending {
-    doing: Vec<String>,
-}
-
-impl Advice for Pending {
-    fn exit(&self) -> Exit {
-        Exit::Pending
-    }
-}
-
 impl PlanArgs {
     /// Prints inputs, steps, and what would be published.
     pub fn run(self) -> Result<()> {
@@ -155,7 +143,7 @@ impl PlanArgs {
             tell!("{claims}");
         }
         match self.exit_code && forecast.pending {
-            true => Err(Pending { doing: forecast.doing() }.into()),
+            true => Err(Pending(format!("pending: {}", forecast.doing().join(", "))).into()),
             false => Ok(()),
         }
     }

@@ -145,6 +145,11 @@ fn a_machine_cannot_turn_a_line_of_the_log_around_or_make_two_of_it() {
 fn a_build_whose_words_go_nowhere_ends_by_its_own_rules() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let world = World::new();
+    // A verdict that could not be printed is a failure; the same of one that was printed to the end is 10.
+    let plan = ["plan", "recipes/small.yaml", "--exit-code"];
+    assert_eq!(world.prebake(&plan).code, Some(10));
+    let output = world.command(&plan).stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     // What it tells is lost, and the build is not.
     let status = world
         .command(&["build", "recipes/small.yaml"])

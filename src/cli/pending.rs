@@ -1,0 +1,14 @@
+//! The verdict of `--exit-code`: something would change. No failure, so that it is told without the word error.
+
+use crate::base::error::{Advice, Exit};
+
+/// Something would change, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Pending(pub(super) String);
+
+impl Advice for Pending {
+    fn exit(&self) -> Exit {
+        Exit::Pending
+    }
+}
