@@ -5,24 +5,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
-use cpio::newc;
-use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::extension::{self, Extension};
 use crate::base::error::{Advice, Exit};
+use crate::format::cpio::{self, Compression, Limits, Reader, Streamed};
 use crate::format::image::Kind;
 
 /// The member of the PXE image that is `/usr` (`build_library/vm_image_util.sh`).
 const USR: &str = "usr.squashfs";
 /// Where a release keeps its own extensions, in `/usr`.
 const STOCK_DIR: &str = "usr/share/flatcar/sysext/";
-/// Most members of a PXE image that are passed over before [`USR`]; real ones have three.
-const MAX_MEMBERS: usize = 10_000;
+/// How much of a PXE image is looked at before [`USR`] comes; real ones have three members.
+const LIMITS: Limits = Limits { members: 10_000, name: 4096 };
+/// First bytes of an archive that is not compressed.
+const NEWC: &[u8] = b"070701";
 
 /// What is in `/usr`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The image is no archive that can be read to its `/usr`.
+    #[error(transparent)]
+    Archive(#[from] cpio::Error),
     /// No `/usr` in it.
     #[error("{subject} holds no {USR} that can be read")]
     NoUsr {
@@ -61,6 +65,7 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Usr(error) => error.exit(),
+            Error::Archive(error) => error.exit(),
             Error::NoUsr { .. } => Exit::Config,
             Error::Read { .. } => Exit::Failed,
         }
@@ -69,6 +74,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Usr(error) => error.hint(),
+            Error::Archive(error) => error.hint(),
             _ => Some("name a release's flatcar_production_pxe_image.cpio.gz, its usr.squashfs, or a folder with usr/".into()),
         }
     }
@@ -142,26 +148,26 @@ impl Base {
         base
     }
 
-    /// Reads what a release has in `/usr`: from its PXE image (cpio, also gzipped, with `usr.squashfs` in it), from
+    /// Reads what a release has in `/usr`: from its PXE image (cpio, also compressed, with `usr.squashfs` in it), from
     /// that image of `/usr` alone, or from a directory with `usr/` in it. `spool` holds what is unpacked meanwhile.
     pub fn open(path: &Path, spool: &Path) -> Result<Self, Error> {
         if path.is_dir() {
             return Base::of_usr(&Extension::open(path)?, spool);
         }
-        let read = |source| Error::Read { subject: path.display().to_string(), source };
+        let subject = path.display().to_string();
+        let read = |source| Error::Read { subject: subject.clone(), source };
         let mut file = BufReader::new(File::open(path).map_err(read)?);
-        let magic = {
-            use std::io::BufRead;
-            let buffer = file.fill_buf().map_err(read)?;
-            buffer[..buffer.len().min(6)].to_vec()
+        let start = file.fill_buf().map_err(read)?.to_vec();
+        let archive: Box<dyn Read> = match Compression::of(&start) {
+            _ if start.starts_with(NEWC) => Box::new(file),
+            Some(compression) => match compression.decoder(&mut file).map_err(read)? {
+                Some(decoder) => decoder,
+                None => return Err(Error::NoUsr { subject }),
+            },
+            None => return Base::of_usr(&Extension::open(path)?, spool),
         };
-        let archive: Box<dyn Read> = match magic.as_slice() {
-            [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(file)),
-            b"070701" => Box::new(file),
-            _ => return Base::of_usr(&Extension::open(path)?, spool),
-        };
-        let usr = unpack_usr(archive, spool).map_err(read)?;
-        let usr = usr.ok_or_else(|| Error::NoUsr { subject: path.display().to_string() })?;
+        let usr = unpack_usr(&subject, archive, spool)?;
+        let usr = usr.ok_or(Error::NoUsr { subject })?;
         Base::of_usr(&Extension::open(usr.path())?, spool)
     }
 
@@ -223,19 +229,15 @@ impl Base {
 }
 
 /// The image of `/usr` from a PXE image, in a file of its own.
-fn unpack_usr(archive: impl Read, spool: &Path) -> io::Result<Option<NamedTempFile>> {
-    let mut archive = archive;
-    for _ in 0..MAX_MEMBERS {
-        let mut member = newc::Reader::new(archive)?;
-        if member.entry().is_trailer() {
-            break;
-        }
-        if member.entry().name().trim_start_matches("./") == USR {
-            let mut file = NamedTempFile::new_in(spool)?;
-            io::copy(&mut member, &mut file)?;
+fn unpack_usr(subject: &str, archive: impl Read, spool: &Path) -> Result<Option<NamedTempFile>, Error> {
+    let mut archive = Reader::new(subject, Streamed(archive), LIMITS);
+    while let Some(member) = archive.next_member()? {
+        if member.path.trim_start_matches("./") == USR {
+            let read = |source| Error::Read { subject: format!("{subject}: {USR}"), source };
+            let mut file = NamedTempFile::new_in(spool).map_err(read)?;
+            io::copy(&mut archive.body(), &mut file).map_err(read)?;
             return Ok(Some(file));
         }
-        archive = member.finish()?;
     }
     Ok(None)
 }
