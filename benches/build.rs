@@ -8,7 +8,7 @@ use std::fs;
 #[path = "../tests/lab/mod.rs"]
 mod lab;
 mod race;
-#[path = "../tests/it/world.rs"]
+#[path = "../tests/it/world/fixture.rs"]
 mod world;
 
 use race::Race;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 #[path = "../tests/lab/mod.rs"]
 mod lab;
 mod race;
-#[path = "../tests/it/world.rs"]
+#[path = "../tests/it/world/fixture.rs"]
 mod world;
 
 use lab::mirror::Mirror;

@@ -10,7 +10,7 @@ use std::process::Command;
 #[path = "../tests/lab/mod.rs"]
 mod lab;
 mod race;
-#[path = "../tests/it/world.rs"]
+#[path = "../tests/it/world/fixture.rs"]
 mod world;
 
 use race::{Race, run};

@@ -19,7 +19,7 @@ mod link;
 #[path = "serve/peers.rs"]
 mod peers;
 mod race;
-#[path = "../tests/it/tree.rs"]
+#[path = "../tests/it/world/tree.rs"]
 mod tree;
 
 use client::{get, load};

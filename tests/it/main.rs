@@ -1,4 +1,7 @@
-//! The one integration test crate. Each module is a layer of `docs/architecture.md`.
+//! The one integration test crate. Its folders are the roofs of `src/`: a test stands under the topmost roof that it needs.
+//!
+//! Three folders are none: `world` sets tests up, `judges` runs the real programs, `house` holds rules for the whole. The lab
+//! (`tests/lab`) is shared with `make demo` and the benches.
 
 // Helpers outside of `#[test]` functions are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -6,91 +9,19 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
-mod action;
-mod airgap;
-mod archives;
-mod archs;
-mod boot_flaws;
-mod boots;
-mod browser;
-mod build;
-mod bundle;
-mod cards;
-mod carried;
+mod bake;
+mod base;
 mod cli;
-mod closure;
-mod commands;
-mod confine;
-mod connections;
-mod containerd;
-mod crashes;
-mod damage;
-mod delivery;
-mod dhcp;
-mod diff;
-mod disks;
-mod downloads;
-mod flaws;
-mod floods;
-mod fuzz;
-mod generic;
-mod golden;
-mod gotemplate;
-mod guard;
-mod harness;
-mod http;
-mod https;
-mod ignition_flaws;
-mod images;
+mod format;
+mod house;
+mod ignition;
 mod initrd;
-mod install;
-mod installations;
-mod interrupts;
 mod judges;
-mod key;
-mod key_vendor;
-mod kills;
-mod kubernetes;
-mod layers;
-mod lint;
-mod loaders;
-mod locks;
-mod logs;
-mod matchbox;
-mod netboot;
-mod networks;
-mod node;
-mod oci;
-mod outputs;
-mod packaging;
-mod plans;
-mod promises;
-mod provenance;
-mod published;
-mod rebuild;
-mod recipes;
-mod registry;
-mod releases;
-mod reports;
-mod sbom;
-mod schema;
-mod secrets;
+mod machine;
 mod serve;
-mod service;
-mod shipped;
-mod squashfs;
-mod status;
+mod source;
 mod store;
-mod storms;
-mod streams;
-mod sysext_flaws;
-mod sysext_settings;
-mod sysexts;
-mod text_forms;
-mod tftp;
+mod sysext;
 mod tree;
-mod unpack;
-mod updates;
-mod vectors;
-mod verify;
+mod trust;
 mod world;

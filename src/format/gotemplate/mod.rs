@@ -1,7 +1,7 @@
 //! Go's text/template as Matchbox uses it: default delimiters, no functions beyond the built-in ones, and a missing key
 //! is an error (`missingkey=error`).
 //!
-//! Owns the language, its printing and its messages; Go itself is the judge of all three (`tests/it/gotemplate.rs`).
+//! Owns the language, its printing and its messages; Go itself is the judge of all three (`tests/it/format/gotemplate/mod.rs`).
 //! Leaves to `serve` which data a template sees.
 //!
 //! Bytes become tokens (`lex`), tokens a tree (`parse`, `ast`), and the tree with data bytes again (`exec`, which calls

@@ -1,7 +1,7 @@
 //! What a system extension must be for a node to work with it, as one table: each rule with its reason and the way out.
 //!
 //! A rule judges entries, extensions, or all that is merged on one node. The reasons were found by trying, with systemd
-//! 252 and on Flatcar (`tests/it/lint.rs` has systemd judge the same flaws). Forms and bytes are [`super::extension`]'s.
+//! 252 and on Flatcar (`tests/it/sysext/lint.rs` has systemd judge the same flaws). Forms and bytes are [`super::extension`]'s.
 
 mod binaries;
 mod clusters;

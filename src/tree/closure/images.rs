@@ -127,7 +127,7 @@ mod tests {
     }
 
     // Until 2026-11 a digest counted as inside wherever its manifest was. containerd's CRI, asked for it, had not got it and
-    // pulled (`tests/it/kubernetes/importer.rs` asks; rancher/rke2#9309, k3s-io/k3s#13221).
+    // pulled (`tests/it/bake/kubernetes/importer.rs` asks; rancher/rke2#9309, k3s-io/k3s#13221).
     #[test]
     fn an_image_is_found_by_the_very_name_that_containerd_has_it_under() {
         let digest = format!("sha256:{}", "ab".repeat(32));

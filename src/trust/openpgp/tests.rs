@@ -295,7 +295,7 @@ fn signature_with(subpacket: pgp::packet::Subpacket, hashed: bool) -> Vec<u8> {
     pgp::ser::Serialize::to_bytes(&DetachedSignature::new(signature)).unwrap()
 }
 
-/// attacks.md, §4. gpg says "assuming bad signature … due to an unknown critical bit" (tests/it/key_vendor.rs asks it).
+/// attacks.md, §4. gpg says "assuming bad signature … due to an unknown critical bit" (tests/it/trust/key_vendor/mod.rs asks it).
 #[test]
 fn what_is_critical_and_not_understood_makes_a_signature_bad() {
     use pgp::packet::{Notation, Subpacket, SubpacketData};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::configs::{Shape, config, yaml};
 use super::{Judge, runner};
-use crate::vectors::{cases, plain};
+use crate::ignition::vectors::{cases, plain};
 
 /// Where prebake speaks differently on purpose: the words of the originals, and why.
 const OTHER_WORDS: [(&str, &str); 6] = [

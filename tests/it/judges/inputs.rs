@@ -7,8 +7,8 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 
 use super::{properties, runner};
-use crate::gotemplate::templates;
-use crate::vectors::cases;
+use crate::format::gotemplate::templates;
+use crate::ignition::vectors::cases;
 
 /// One thing that happens to a text.
 #[derive(Clone, Debug)]

@@ -18,8 +18,8 @@ use prebake::tree::records::normal_mac;
 use serde_json::Value;
 
 use super::build;
-use crate::http::{Reply, Server, get, head};
-use crate::vectors::plain;
+use crate::ignition::vectors::plain;
+use crate::world::http::{Reply, Server, get, head};
 
 /// A machine that no tree names.
 const UNKNOWN: &str =
@@ -51,7 +51,7 @@ const DIFFERENCES: [(&str, Difference, &str); 8] = [
 ];
 
 /// A script without the words that only our server adds, and without the quotes by which GRUB takes a tree's arguments as they
-/// are (`loaders.rs` and real GRUB judge those).
+/// are (`serve/loaders.rs` and real GRUB judge those).
 fn without_words(script: &str) -> String {
     let bare = |word: &str| word.trim_matches('\'').to_owned();
     // GRUB fills in values within double quotes.

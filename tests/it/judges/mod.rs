@@ -4,7 +4,9 @@
 //! `PREBAKE_SKIP_JUDGES=1` lets them pass unheard, and never where `CI=true`.
 
 mod boot;
+pub(crate) mod browser;
 mod configs;
+pub(crate) mod containerd;
 mod ignition;
 mod inputs;
 pub(crate) mod matchbox;

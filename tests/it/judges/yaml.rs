@@ -15,7 +15,7 @@ use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
 use super::{Judge, runner};
-use crate::vectors::{cases, plain};
+use crate::ignition::vectors::{cases, plain};
 
 /// A config with the bytes of its data URLs, however they are packed: of two compressors one finds gzip shorter for some texts.
 fn contents(config: &Value) -> Value {

@@ -1,0 +1,21 @@
+//! Tests of the way from a recipe to a published tree, and of machines that boot from it.
+
+mod archs;
+mod boot_flaws;
+pub(crate) mod boots;
+mod build;
+mod delivery;
+mod flaws;
+mod generic;
+mod golden;
+pub(crate) mod install;
+mod installations;
+pub(crate) mod kubernetes;
+mod locks;
+mod node;
+mod outputs;
+mod plans;
+mod promises;
+mod rebuild;
+mod recipes;
+mod secrets;

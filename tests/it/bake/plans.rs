@@ -1,0 +1,89 @@
+//! `prebake plan`: what it foresees is what a build then does, and `--exit-code` says whether there is anything to do.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::world::schema::Schema;
+use crate::world::{Run, World};
+
+#[track_caller]
+fn plan(world: &World, more: &[&str]) -> Value {
+    let args = [&["plan", "recipes/small.yaml", "--json"], more].concat();
+    let plan = serde_json::from_str(&world.prebake(&args).ok().stdout).unwrap();
+    Schema::load("plan.schema.json").check(&plan);
+    plan
+}
+
+fn exit(world: &World) -> Run {
+    world.prebake(&["plan", "recipes/small.yaml", "--exit-code"])
+}
+
+#[test]
+fn a_plan_goes_from_everything_to_nothing_and_its_exit_code_with_it() {
+    let world = World::new();
+    let first = plan(&world, &[]);
+    assert_eq!((&first["outputs"], &first["pending"]), (&Value::Null, &true.into()), "nothing is locked yet");
+    assert_eq!(first["totals"]["fetch_unknown"], 3);
+    exit(&world).fails(10, &["pending: the lock would move, 3 inputs to fetch", "a tree to publish"]);
+    world.prebake(&["plan", "recipes/small.yaml", "--locked", "--exit-code"]).fails(9, &["there is no lock"]);
+
+    world.prebake(&["lock", "recipes/small.yaml"]).ok();
+    let locked = plan(&world, &["--locked"]);
+    let totals = &locked["totals"];
+    assert_eq!((&totals["fetch_inputs"], &totals["build_steps"]), (&0.into(), &4.into()));
+    assert_eq!(locked["outputs"]["build_id"], Value::Null, "no digest of what is not built");
+    let run = exit(&world);
+    run.fails(10, &["pending: 4 steps to build, a tree to publish"]);
+    assert!(!run.stderr.contains("error"), "to have work is no error: {}", run.stderr);
+
+    let build_id = world.build();
+    let built = plan(&world, &["--locked"]);
+    assert_eq!((&built["pending"], &built["outputs"]["published"]), (&false.into(), &true.into()));
+    assert_eq!(built["outputs"]["build_id"], build_id.as_str());
+    exit(&world).ok();
+
+    fs::remove_dir_all(world.path("output")).unwrap();
+    exit(&world).fails(10, &["pending: a tree to publish"]);
+    exit(&world).fails(10, &[]);
+    assert!(!world.path("output").exists(), "a plan makes nothing");
+    world.build();
+    world.edit("recipes/worker.ign", "data:,worker", "data:,changed");
+    exit(&world).fails(10, &["pending: 3 steps to build, a tree to publish"]);
+    let layer = ["plan", "recipes/small.yaml", "--exit-code", "--layer", "recipes/n2.ign"];
+    world.prebake(&layer).fails(10, &[]);
+}
+
+#[test]
+fn the_files_that_a_plan_foresees_are_those_that_the_build_publishes() {
+    let world = World::new();
+    // All that is known of files beforehand: sealed overlays, initrds that nobody stores, updates, a unified layout.
+    world.edit("recipes/small.yaml", "    kernel_args: [console=ttyS0]\n", "    layout: virtual\n");
+    world.edit("recipes/small.yaml", "default_profile", "outputs: {pxe: {}, matchbox: {}, ipxe: {}, disk: {}, grub: {base_url: http://h.invalid}, sysupdate: {base_url: http://h.invalid}}\ndefault_profile");
+    world.prebake(&["lock", "recipes/small.yaml"]).ok();
+    let files = |plan: &Value| -> BTreeMap<String, Value> {
+        plan["outputs"]["files"].as_object().unwrap().clone().into_iter().collect()
+    };
+    let foreseen = files(&plan(&world, &[]));
+    world.build();
+    let published = files(&plan(&world, &[]));
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(world.path("output/small/current/manifest.json")).unwrap()).unwrap();
+    let rows =
+        ["files", "joined"].into_iter().flat_map(|part| manifest[part].as_object().into_iter().flatten());
+    let of_manifest: BTreeMap<String, Value> = rows
+        .map(|(path, row)| (path.clone(), serde_json::json!({"role": row["role"], "size": row["size"]})))
+        .collect();
+    assert_eq!(published, of_manifest);
+    assert!(foreseen.keys().eq(published.keys()), "{:?}\n{:?}", foreseen.keys(), published.keys());
+    let known = foreseen.iter().filter(|(_, file)| !file["size"].is_null());
+    let mut count = 0;
+    for (path, file) in known {
+        assert_eq!(file, &published[path], "{path}");
+        count += 1;
+    }
+    assert!(count >= 6 && count < foreseen.len(), "{count} sizes of stock files are known, and not all");
+    let text = world.prebake(&["plan", "recipes/small.yaml", "--files"]).ok().stdout;
+    assert!(published.keys().all(|path| text.contains(path.as_str())), "{text}");
+}

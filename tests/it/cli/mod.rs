@@ -1,0 +1,4 @@
+//! Tests of the command line itself: completions, man pages, and reports for programs.
+
+mod reports;
+mod shells;

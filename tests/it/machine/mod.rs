@@ -1,0 +1,3 @@
+//! Tests of a machine's identity: several network cards, networks without a router.
+
+mod cards;

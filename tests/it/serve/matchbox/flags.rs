@@ -1,0 +1,86 @@
+//! Matchbox's flags and variables are understood, and what makes no sense is said so.
+
+use std::process::Command;
+
+use super::{Directory, Served};
+use crate::world::Run;
+use crate::world::http::get;
+
+fn prebake(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
+    command.arg("serve").args(args);
+    command
+}
+
+#[test]
+fn matchbox_flags_with_one_dash_or_two_serve_what_they_would_there() {
+    let directory = Directory::new();
+    directory.write("files/a.txt", "asset");
+    let (data, assets) = (directory.path(""), directory.path("files"));
+    let (data, assets) = (data.to_str().unwrap(), assets.to_str().unwrap());
+    let lines: [&[&str]; 3] = [
+        &["-address", "127.0.0.1:0", "-data-path", data, "-assets-path", assets, "-log-level", "info"],
+        &["-address=127.0.0.1:0", "--data-path", data, &format!("-assets-path={assets}"), "-log-level=debug"],
+        &[
+            "--address",
+            "127.0.0.1:0",
+            "--matchbox",
+            data,
+            "--assets-path",
+            assets,
+            "-rpc-address=127.0.0.1:0",
+        ],
+    ];
+    for line in lines {
+        let served = Served::started(prebake(line));
+        served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+        served.answers("/assets/a.txt", 200, "asset");
+    }
+}
+
+#[test]
+fn the_environment_is_heard_where_no_flag_speaks_and_an_empty_variable_is_none() {
+    let (directory, other) = (Directory::new(), Directory::empty());
+    directory.write("assets/a.txt", "asset");
+    let mut command = prebake(&[]);
+    command.env("MATCHBOX_ADDRESS", "127.0.0.1:0").env("MATCHBOX_DATA_PATH", directory.path(""));
+    let served = Served::started(command);
+    served.answers("/assets/a.txt", 200, "asset");
+    let mut command =
+        prebake(&["--address", "127.0.0.1:0", "--matchbox", directory.path("").to_str().unwrap()]);
+    command.env("MATCHBOX_ADDRESS", "nowhere").env("MATCHBOX_DATA_PATH", other.path(""));
+    command.env("MATCHBOX_ASSETS_PATH", "");
+    let served = Served::started(command);
+    served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+    served.answers("/assets/a.txt", 200, "asset");
+    let served = directory.serve_with(&["--assets-path", ""]);
+    served.lacks("/assets/a.txt");
+}
+
+#[test]
+fn a_quiet_log_has_warnings_and_no_requests() {
+    let directory = Directory::new();
+    let mut served = directory.serve_with(&["-log-level", "warning"]);
+    served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+    directory.write("groups/broken.json", "{");
+    get(&served.address, "/ipxe", "");
+    served.server.says("groups/broken.json");
+    assert!(!served.server.log.iter().any(|line| line.contains("GET /ipxe")), "{:?}", served.server.log);
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_refused_with_the_way_out() {
+    let directory = Directory::new();
+    let data = directory.path("");
+    let data = data.to_str().unwrap();
+    let run = |args: &[&str]| Run::of(prebake(args).output().unwrap());
+    run(&[]).fails(2, &["nothing to serve", "--matchbox DIR"]);
+    run(&["tree", "--matchbox", data]).fails(2, &["cannot be used with"]);
+    run(&["--matchbox", data, "-log-level", "critical"]).fails(2, &["critical"]);
+    run(&["--address", "127.0.0.1:0", "--matchbox", "/nonexistent"])
+        .fails(1, &["/nonexistent is not a directory"]);
+    let no_assets = ["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", "/nonexistent"];
+    run(&no_assets).fails(1, &["/nonexistent is not a directory", "--assets-path ''"]);
+    let version = run(&["-version"]).ok();
+    assert!(version.stdout.starts_with("prebake "), "{}", version.stdout);
+}

@@ -1,0 +1,3 @@
+//! Tests of the store: parallel builds, `gc`, rotten bytes, full disks.
+
+pub(crate) mod trials;
