@@ -1,7 +1,7 @@
 //! Container registries: what a reference means today, over the pull half of the OCI distribution specification.
 //!
 //! Owns references, documents and logins. Leaves to `fetch` the blobs, which are inputs like any other: their URLs name
-//! their digests. `docs/architecture.md` says why this stands on our own HTTP and not on `oci-client`.
+//! their digests. `docs/decisions` says why this stands on our own HTTP and not on `oci-client`.
 
 use crate::base::arch::Arch;
 use crate::base::digest::{Object, Sha256};

@@ -1,9 +1,12 @@
-//! Rules that hold for the whole house: the order of the roofs, the commands in the docs, the pipelines, every parser under damage,
-//! and the lab without prebake.
+//! Rules that hold for the whole house: the order of the roofs, the English of comments and documents, the paths and commands that they
+//! name, the pipelines, every parser under damage, and the lab without prebake.
 
 mod action;
 mod commands;
 pub(crate) mod damage;
+mod english;
 mod fuzz;
 mod harness;
 mod layers;
+mod paths;
+mod texts;
