@@ -4,7 +4,9 @@
 //! recipe ─parse─▶ Recipe ─resolve─▶ Lock ──plan──▶ Plan ──run──▶ artifacts ─publish─▶ Manifest ─▶ serve
 //!                  pure            network          pure        disk, CPU            rename
 //! ```
-//! `docs/architecture.md` has the drawing of the rooms and the decisions.
+//! Fifteen roofs, each standing on those below it: `base`; `format`, `trust`, `registry`, `ignition`, `machine`; `flatcar`, `store`;
+//! `source`; `sysext`; `initrd`; `tree`; `bake` and `serve`; `cli`. `docs/architecture.md` has the drawing, `docs/decisions` the
+//! reasons.
 
 // std's macros panic when nobody reads; `cli::say` has those that do not.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

@@ -1,4 +1,8 @@
-//! The command line: one file a verb, one `Args` struct each. The only room that prints.
+//! The command line: one file per verb, one `Args` struct each. The only roof that prints.
+//!
+//! Owns arguments, help texts, progress, tables, hints that name options, and exit codes on the way out. Every verb is
+//! arguments in, one call into a roof below, words out. Leaves all decisions to the roofs below; a verb that decides is in the
+//! wrong place.
 
 pub mod demand;
 

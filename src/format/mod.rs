@@ -1,8 +1,18 @@
-//! Codecs: bytes in, bytes out, no policy.
+//! Codecs: bytes in, bytes out, no policy, no network, no Flatcar.
 //!
-//! Every writer takes a [`tree::Tree`], the same value for a cpio, a squashfs image and what comes later; every reader
-//! of foreign bytes has limits and names what it refuses. What belongs into an image is decided elsewhere (`sysext`,
-//! `output`).
+//! ```text
+//!                                               ┌─▶ cpio          an initrd's member, or an overlay
+//!   a directory ─┐                              ├─▶ squashfs ─┐
+//!   archive ─────┼─▶ tree::Tree (sorted paths) ─┤             ├─▶ verity ─▶ gpt   a signed disk image
+//!   text, link ──┘                              └─▶ erofs ────┘
+//!   blobs ──▶ oci_archive     index ──▶ tar (a bundle's headers)     program, sections ──▶ pe (a unified kernel image)
+//! ```
+//! Every writer of a file system takes a [`tree::Tree`] and gives the same bytes for the same tree, whatever the number of
+//! threads; its `REVISION` enters step keys. Every reader takes bytes of strangers: it has limits, checks a length before it
+//! allocates by it, and names the file that it refuses. [`image`] has what the readers of images share. Beside file systems
+//! there are the languages of loaders ([`grub`], [`ipxe`]), Go's templates ([`gotemplate`]) and checksum files ([`checksums`]).
+//!
+//! Leaves the choice of an image's contents to `sysext` and `initrd`, and the meaning of a file in a tree to `tree`.
 
 pub mod archive;
 pub mod checksums;

@@ -1,20 +1,25 @@
-//! Ignition configs: translate Butane, merge, validate.
+//! Butane and Ignition configs: read, translate, merge, validate, write.
 //!
 //! ```
 //! use prebake::ignition::{self, Config, Transpile};
-//! use prebake::report::Source;
+//! use prebake::base::finding::Source;
 //!
 //! let base = Source::new("base.bu", "variant: flatcar\nversion: 1.1.0\n");
 //! let base = ignition::transpile(&base, &Transpile::default())?.config;
 //! let site = Source::new("site.ign", r#"{"ignition": {"version": "3.3.0"}}"#);
 //! let site = Config::parse(&site)?.config;
 //! assert_eq!(ignition::merge(base, site).to_json(), "{\"ignition\":{\"version\":\"3.4.0\"}}\n");
-//! # Ok::<(), prebake::report::Findings>(())
+//! # Ok::<(), prebake::base::finding::Findings>(())
 //! ```
 //!
-//! Owns everything that is said about configs: the schema as one table, the rules of Butane and Ignition on
-//! it, and findings that point at what a person wrote, also after merging. Leaves printing to `cli` and fetching to
-//! `source`. The original programs judge it in `tests/`.
+//! ```text
+//!   *.bu  ─▶ butane ─┐                     ┌─ raise, lower ─▶ *.ign at the lowest spec that loses nothing
+//!   *.ign ─▶ parse ──┴─▶ Config ─▶ merge ──┼─ validate, lint, boot ─▶ findings at the author's line
+//!                    (tree with places)    └─ closure, show
+//! ```
+//! Owns the schema as one table, the rules of Butane and Ignition on it, and findings that point at the line that a person wrote,
+//! also after merging. Leaves fetching to `source`, printing to `cli`, and which release reads which spec to `flatcar`. The
+//! original programs judge it in `tests/it/judges` and `tests/it/ignition`.
 
 pub mod authorities;
 pub mod boot;

@@ -5,9 +5,11 @@
 //! ├──────────────────────┼───────────┼──────────────────┤
 //! gzip, xz, zstd, plain …            plain cpio         plain cpio with one record: length and SHA-256 of the base
 //! ```
-//! Owns how archives are joined and found again, and what Flatcar wants where in an overlay. Leaves the bytes of one archive
-//! to `format::cpio`. A base is never changed, and nothing that is unpacked of it is kept. The order is the kernel's rule: what
-//! comes later wins (`init/initramfs.c`, `unpack_to_rootfs`).
+//! Owns how archives are joined and found again, and the places in an overlay where Flatcar looks. A base is never changed, and
+//! none of its unpacked files is kept. The order is the kernel's rule: a later file wins (`init/initramfs.c`,
+//! `unpack_to_rootfs`).
+//!
+//! Leaves the bytes of one archive to `format::cpio`, and initrds inside of published trees to `tree::inject`.
 
 pub mod extract;
 mod foreign;

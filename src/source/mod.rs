@@ -1,7 +1,16 @@
-//! Where bytes come from: canonical URLs, the mirrors that stand in for them, and the fetch that ends in the store.
+//! Bytes from elsewhere, until they are verified and stored: canonical URLs, the mirrors that stand in for them, HTTP,
+//! registries, logins, the vendor's key.
 //!
-//! Locks and manifests hold canonical URLs only, so that the mirror a build happened to use leaves no trace in it.
-//! Owns HTTP, retries and the order verify-then-store. Leaves signature policy to `openpgp`.
+//! ```text
+//!   Want ─▶ fetch ─▶ download ─▶ http ─▶ mirror or host      pieces in order, resumed, limited
+//!              │        └─▶ store::Incoming ─▶ Unverified
+//!              └─ key, checksum or signature ─▶ Verified ─▶ Input (URL, object, signer)
+//! ```
+//! Locks and manifests hold canonical URLs only, so that the mirror of a build leaves no trace in it. Owns retries, redirects,
+//! proxies, credentials per origin, ceilings for answers without a promised length, and the order verify-then-store.
+//!
+//! Leaves signature policy to `trust::openpgp`, names and documents of registries to `registry`, and the choice of inputs to
+//! `bake`.
 
 pub mod challenge;
 pub mod credentials;

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! ROOT/objects/ab/cdef…   read-only files, complete and verified by the time they have this name
-//! ROOT/steps/ab/cdef…     which objects a build step made, by step key
-//! ROOT/notes/ab/cdef…     what was found out once, by a key over all that it depends on; `gc` drops old ones
+//! ROOT/steps/ab/cdef…     the objects that a build step made, by step key
+//! ROOT/notes/ab/cdef…     results of slow checks, by a key over all that they depend on; `gc` drops old ones
 //! ROOT/partial/           large bodies that are still arriving, resumed after a crash
-//! ROOT/tmp/               what else is in the making; what a crash leaves here is swept by the next run
+//! ROOT/tmp/               other unfinished files; leftovers of a crash are swept by the next run
 //! ROOT/keys/              the vendor's key file, as it was last fetched (`source::key`)
-//! ROOT/roots/             links to the locks and trees that refer to objects: what `gc` keeps
+//! ROOT/roots/             links to the locks and trees that refer to objects: the roots of `gc`
 //! ROOT/corrupt/           objects whose bytes were found wrong: kept for a look, never served, swept by `gc`
-//! ROOT/.lock              shared by everyone who works with the store, held alone by `gc`
+//! ROOT/.lock              shared by all users of the store, held alone by `gc`
 //! ```
-//! Owns atomic writes for the whole house. Leaves to `source` where bytes come from, and to `plan` what a key means.
+//! Owns the life of an object: incoming, unverified, verified, kept or swept. It knows no format and no recipe: the reader of
+//! locks and manifests is handed in (`tree::kept`). Leaves to `source` where bytes come from, and to `bake::plan` the meaning
+//! of a key.
 
 pub mod gc;
 pub mod partial;

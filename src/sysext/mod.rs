@@ -1,15 +1,17 @@
 //! System extensions: a folder of data in `sysext/NAME/` becomes an image that `systemd-sysext` merges.
 //!
 //! ```text
-//! description ─┐                     ┌─ base: what the release has
+//! description ─┐                     ┌─ base: the files of the release
 //! components  ─┼─image─▶ Assembled   merge ──rules──▶ breaches
 //! files/      ─┘    └────▶ extension ─┘ └─ the node's config
 //! ```
-//! `description` says what a folder holds and which components it needs, `schema` reads its `sysext.yaml`; `image`
-//! puts the fetched components, the `files/` and the generated files together; `packaging` says what the image is made
-//! with. `extension` is any extension that is looked at, `merge` all that meet on a node, and `rules` knows what goes wrong
-//! there; `release` is the file by which systemd judges an image; `unit` parses systemd units as far as a check needs;
-//! `values` knows what a version is made of. Fetching is `source`'s, bytes of images are `format`'s.
+//! Owns one extension, and the faults of several that meet on a node. [`description`] is the value of a folder and [`schema`]
+//! reads its `sysext.yaml`; [`image`] puts fetched components, `files/` and generated files together; [`packaging`] chooses the
+//! image's form, and [`ddi`] signs it. [`extension`] is any extension that is looked at, [`merge`] all that meet, and [`rules`]
+//! the faults; [`release`] is the file by which systemd judges an image, [`unit`](mod@unit) parses systemd units as far as a
+//! check needs, [`values`] knows the parts of a version, and [`known`] is the table of Kubernetes' images.
+//!
+//! Leaves fetching to `source`, bytes of images to `format`, and the choice of extensions to `bake::extensions`.
 
 pub mod base;
 pub mod ddi;

@@ -1,4 +1,18 @@
-//! Signatures and the keys that must have made them: OpenPGP, minisign, thresholds, rotations, DSSE.
+//! Signatures, and the keys that must have made them.
+//!
+//! ```text
+//!   vendor's release   bytes, .sig ──▶ openpgp ── pin (primary fingerprint) ──▶ signed, or why not
+//!   our artifacts      bytes, .minisig ─▶ minisign ─┐
+//!   provenance         envelope ────────▶ dsse ─────┴─▶ signers::Trust::judge ──▶ Proof
+//!                                                         keys, threshold ▲
+//!                                                               rotation ─┘   (this key follows me)
+//!   HTTPS              certificate ──▶ tls ── named certificates, or the system's authorities
+//! ```
+//! Owns the verdicts: which signature counts, which key made it, and whether enough keys did. Only [`signers`] makes a `Proof`, and
+//! only [`openpgp`] compares with a [`pin`]. Primitives are other people's: rPGP, dalek, BLAKE2, scrypt, rustls.
+//!
+//! Leaves to `source` how keys and signatures are fetched, to `store` that unverified bytes get no name, to `tree::bundle` the
+//! memory of a site, and to `cli` how people name keys.
 
 pub mod dsse;
 pub mod minisign;

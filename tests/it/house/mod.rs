@@ -1,10 +1,11 @@
-//! Rules that hold for the whole house: the order of the roofs, the English of comments and documents, the paths and commands that they
+//! Rules that hold for the whole house: the order of the roofs and their tests, the English of comments and documents, the paths and commands that they
 //! name, the pipelines, every parser under damage, and the lab without prebake.
 
 mod action;
 mod commands;
 pub(crate) mod damage;
 mod english;
+mod folders;
 mod fuzz;
 mod harness;
 mod layers;
