@@ -23,7 +23,7 @@ fn paths(line: &str, folders: bool) -> Vec<&str> {
         let is_named = FOLDERS.iter().any(|folder| word.starts_with(folder));
         let is_meant = match word.rsplit('/').next().and_then(|name| name.rsplit_once('.')) {
             Some((_, end)) => ENDS.contains(&end),
-            None => folders,
+            None => folders && ["src/", "tests/it/"].iter().any(|folder| word.starts_with(folder)),
         };
         if is_whole && is_named && !is_pattern && is_meant {
             found.push(word);
