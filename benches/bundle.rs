@@ -1,6 +1,6 @@
 //! Bundles of a tree with a base of 400 MiB, beside what people do instead: `tar | zstd`, `cp`, `sha256sum`, `tar x`.
 //!
-//! What lies in a tree is compressed already, so the contents are noise. All contestants work on the same file system, and the
+//! Files in a tree are compressed already, so the contents are noise. All contestants work on the same file system, and the
 //! files are in the page cache.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What Rust and zig call the processors.
+# The processors' names in Rust and zig.
 declare -A CPUS=([amd64]=x86_64 [arm64]=aarch64)
 
 root=$PWD

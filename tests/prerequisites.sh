@@ -21,7 +21,7 @@ DEMO=(
     grub-common:grub-mkimage
     util-linux:setpriv
 )
-# What the judges are built with (the real Ignition links libblkid), and the judges of container images and boot configs.
+# Tools that build the judges (the real Ignition links libblkid), and the judges of container images and boot configs.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
     erofs-utils:fsck.erofs cryptsetup-bin:veritysetup attr:getfattr lz4:lz4 zstd:zstd xz-utils:xz curl:curl
     gpgv:gpgv minisign:minisign skopeo:skopeo containerd:containerd docker-registry:docker-registry

@@ -284,7 +284,7 @@ impl Cluster {
     }
 }
 
-/// Ports that nobody listens on now. Whoever takes one of them in the meantime makes the cluster fail to start.
+/// Ports that nobody listens on now. If another process takes one of them in the meantime, the cluster fails to start.
 fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
     let mut ports = [0; N];
     // All at once, so that they differ.

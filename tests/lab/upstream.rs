@@ -1,4 +1,4 @@
-//! What upstream projects publish, under the paths and in the shapes that they publish it, with their digests: the
+//! Files of upstream projects, under the paths and in the shapes that they publish, with their digests: the
 //! programs that sysexts are made of, built here or taken from Debian.
 
 use std::fs::{self, File};
