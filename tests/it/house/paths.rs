@@ -1,5 +1,7 @@
 //! Documents and comments name files that are there: links of documents, and paths below the repository in code.
 
+use std::fs;
+
 use super::texts;
 
 /// Folders that a path of this repository begins with. Recipes, sysexts and templates are left out: documents give names of users' own.
@@ -33,11 +35,20 @@ fn paths(line: &str, folders: bool) -> Vec<&str> {
     found
 }
 
-/// The targets of a document's links, without anchors.
-fn links(line: &str) -> Vec<&str> {
+/// The links of a document within the repository: a path, which may be empty, and the heading that is meant in it.
+fn links(line: &str) -> Vec<(&str, Option<&str>)> {
     let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let targets = targets.map(|target| target.split('#').next().unwrap_or_default());
-    targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
+    let targets = targets.filter(|target| !target.is_empty() && !target.contains("://"));
+    targets
+        .map(|target| target.split_once('#').map_or((target, None), |(path, head)| (path, Some(head))))
+        .collect()
+}
+
+/// The anchor that GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 fn lines(file: &str) -> Vec<(usize, String)> {
@@ -54,8 +65,17 @@ fn links_in_documents_lead_to_files() {
     for file in texts::documents() {
         let folder = texts::root().join(&file).parent().unwrap().to_owned();
         for (number, line) in lines(&file) {
-            let dead = links(&line).into_iter().filter(|target| !folder.join(target).exists());
-            missing.extend(dead.map(|target| format!("{file}:{number}: {target}")));
+            for (path, head) in links(&line) {
+                let target = if path.is_empty() { texts::root().join(&file) } else { folder.join(path) };
+                let is_there = target.exists();
+                let has_head = head.is_none_or(|head| {
+                    let text = fs::read_to_string(&target).unwrap_or_default();
+                    text.lines().any(|line| line.starts_with('#') && anchor(line) == head)
+                });
+                if !is_there || !has_head {
+                    missing.push(format!("{file}:{number}: {path}#{}", head.unwrap_or_default()));
+                }
+            }
         }
     }
     judge(&missing);
@@ -94,5 +114,9 @@ fn paths_are_told_from_words_addresses_and_patterns() {
     let line = "`src/quirks.rs`, tests/it/x.rs. https://h/src/a.rs ../docs/b.md docs/*.md src/x/ src/{a,b}.rs src/c.c";
     assert_eq!(paths(line, true), ["src/quirks.rs", "tests/it/x.rs", "src/x"]);
     assert_eq!(paths(line, false), ["src/quirks.rs", "tests/it/x.rs"]);
-    assert_eq!(links("[a](b.md#c), [d](https://e), [f](#g) and [h](../i)"), ["b.md", "../i"]);
+    assert_eq!(
+        links("[a](b.md#c), [d](https://e), [f](#g) and [h](../i)"),
+        [("b.md", Some("c")), ("", Some("g")), ("../i", None)]
+    );
+    assert_eq!(anchor("## `private/`: what a Site's tree-part is"), "private-what-a-sites-tree-part-is");
 }
