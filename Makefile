@@ -10,7 +10,7 @@ demo:           ## bake the lab's release and boot two machines from it
 	@target/debug/examples/demo
 
 check:          ## format and lints
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets --quiet -- -D warnings
 
 test:           ## everything, with the real judges

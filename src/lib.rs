@@ -16,7 +16,6 @@ pub mod base;
 pub mod cli;
 pub mod flatcar;
 pub mod format;
-pub mod ignition;
 pub mod initrd;
 pub mod machine;
 pub mod registry;
@@ -26,3 +25,5 @@ pub mod store;
 pub mod sysext;
 pub mod tree;
 pub mod trust;
+
+pub use prebake_ignition as ignition;

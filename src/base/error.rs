@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::base::finding::Findings;
+
 /// What the process exits with. Scripts rely on these numbers; they are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -56,6 +58,12 @@ pub trait Advice: std::error::Error + Send + Sync + 'static {
     /// The hint of [`Advice::inner`].
     fn inner_hint(&self) -> Option<String> {
         self.inner().and_then(Advice::hint)
+    }
+}
+
+impl Advice for Findings {
+    fn exit(&self) -> Exit {
+        Exit::Config
     }
 }
 

@@ -15,10 +15,11 @@ pub mod digest;
 pub mod disk;
 pub mod error;
 pub mod event;
-pub mod finding;
 pub mod parallel;
+pub mod reader;
 pub mod size;
 pub mod unfinished;
 pub mod url;
 pub mod words;
-pub mod yaml;
+
+pub use prebake_text::{finding, json, path, yaml};

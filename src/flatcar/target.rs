@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::flatcar::quirks;
+use crate::ignition::Spec;
 use crate::ignition::boot::System;
-use crate::ignition::spec::Spec;
 
 /// A Flatcar release as a validation target: a version, or a channel as it stands today.
 #[derive(Clone, Debug, PartialEq, Eq)]

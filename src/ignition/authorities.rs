@@ -6,11 +6,11 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use prebake_text::digest::Sha256;
+use prebake_text::finding::{Finding, Findings};
 use serde_json::{Value, json};
 
 use super::Config;
-use crate::base::digest::Sha256;
-use crate::base::finding::{Finding, Findings};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

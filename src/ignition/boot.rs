@@ -9,14 +9,16 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use flate2::bufread::MultiGzDecoder;
+use prebake_text::finding::{Finding, Severity, Source};
+use prebake_text::json::lossy;
+use prebake_text::path::clean as clean_path;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::report::located;
 use super::schema::{self, Schema};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
-use super::{Config, data_url, json};
-use crate::base::finding::{Finding, Severity, Source};
+use super::{Config, data_url};
 
 /// Most bytes that a compressed content is unfolded to before it is let be.
 const MAX_UNPACKED: u64 = 256 << 20;
@@ -182,7 +184,7 @@ impl Boot {
     }
 
     fn embedded(&mut self, bytes: &[u8], origin: &Origin) {
-        let inner = Source::new("embedded config", json::lossy(bytes));
+        let inner = Source::new("embedded config", lossy(bytes));
         let checked = match Config::parse(&inner) {
             Ok(checked) => checked,
             // Flatcar translates specs 1 and 2, and takes a script or a cloud-config for nothing.
@@ -326,7 +328,7 @@ impl Boot {
                 true => format!("/{}", target.trim_start_matches('/')),
                 false => format!("{}/{target}", ancestors(path).next().unwrap_or("/")),
             };
-            if super::clean_path(&absolute) == path {
+            if clean_path(&absolute) == path {
                 let text = format!("`{path}` is a link to itself");
                 // A hard link needs its target; a symbolic one is made, and leads nowhere.
                 self.push(if hard { Finding::error(text) } else { Finding::warning(text) }, origin);
@@ -459,7 +461,7 @@ fn is_refused(text: &str) -> bool {
 mod tests {
     use super::super::{Transpile, transpile};
     use super::*;
-    use crate::base::finding::Place;
+    use prebake_text::finding::Place;
 
     fn said(text: &str, major: Option<u32>) -> Vec<String> {
         let source = Source::new("c.bu", format!("variant: flatcar\nversion: 1.1.0\n{text}"));

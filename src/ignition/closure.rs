@@ -3,14 +3,15 @@
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
+use prebake_text::digest::{Sha256, Sha512};
+use prebake_text::finding::{Finding, Findings, Place, Source};
+use prebake_text::json::lossy;
 
 use super::report::located;
 use super::schema::{self, Schema};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::{Config, data_url};
-use crate::base::digest::{Sha256, Sha512};
-use crate::base::finding::{Finding, Findings, Place, Source};
 
 /// Configs inside configs are followed this deep.
 const MAX_DEPTH: usize = 8;
@@ -179,7 +180,7 @@ impl Rewriter<'_> {
         let bytes =
             if resource.filled("compression").is_some() { gunzip(&bytes, MAX_UNPACKED)? } else { bytes };
         let name = format!("embedded at {}", origin.path().unwrap_or_default());
-        let inner = Source::new(name, super::json::lossy(&bytes));
+        let inner = Source::new(name, lossy(&bytes));
         let inner =
             Config::parse(&inner).map_err(|findings| format!("the config inside: {findings}"))?.config;
         let mut changed = inner.clone();
@@ -212,8 +213,9 @@ fn check_hash(hash: Option<&str>, contents: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What a machine makes of bytes as it fetches them.
-pub(crate) fn unpacked<'r>(bytes: impl Read + 'r, packed: bool) -> Box<dyn Read + 'r> {
+/// The bytes of a resource as a machine uses them: unpacked if they are `packed` with gzip, up to 1 GiB.
+#[doc(hidden)]
+pub fn unpacked<'r>(bytes: impl Read + 'r, packed: bool) -> Box<dyn Read + 'r> {
     match packed {
         true => Box::new(MultiGzDecoder::new(bytes).take(MAX_UNPACKED)),
         false => Box::new(bytes),
@@ -224,7 +226,8 @@ pub(crate) fn unpacked<'r>(bytes: impl Read + 'r, packed: bool) -> Box<dyn Read 
 ///
 /// # Errors
 /// A broken stream, or one that unfolds to more than `limit` bytes.
-pub(crate) fn gunzip(bytes: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+#[doc(hidden)]
+pub fn gunzip(bytes: &[u8], limit: u64) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     let mut limited = MultiGzDecoder::new(bytes).take(limit + 1);
     limited.read_to_end(&mut out).map_err(|error| format!("not gzip: {error}"))?;

@@ -17,7 +17,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// # Errors
 /// What is wrong with it, in the words of the library that Ignition uses.
-pub(crate) fn decode(url: &str) -> Result<Vec<u8>, &'static str> {
+pub fn decode(url: &str) -> Result<Vec<u8>, &'static str> {
     let rest = url.strip_prefix("data:").ok_or("missing data prefix")?;
     let (rest, base64) = skip_params(skip_media_type(rest)?)?;
     match base64 {

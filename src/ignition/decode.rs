@@ -1,11 +1,12 @@
 //! From JSON to a record, as Go's decoder fills Ignition's structs.
 
-use super::json::{Member, Raw, RawValue, same_key};
+use prebake_text::finding::{Severity, nearest};
+use prebake_text::json::{Member, Raw, RawValue, same_key};
+
 use super::report::Report;
 use super::schema::{Field, Schema, Type};
 use super::spec::Spec;
 use super::tree::{At, Node, Origin, Record, Step, Value};
-use crate::base::finding::{Severity, nearest};
 
 /// Fills a record of a spec from a JSON value; every value that does not fit is a finding, and so is every key that
 /// the spec does not have.
@@ -67,12 +68,12 @@ impl Decoder<'_> {
         }
         let at = parent.child(Step::Root, At::Byte(start)).place();
         let path = format!("{}.{key}", parent.path().unwrap_or_default());
-        let finding = crate::base::finding::Finding::warning(format!("unused key {key}")).path(path);
+        let finding = prebake_text::finding::Finding::warning(format!("unused key {key}")).path(path);
         let finding = match nearest(key, known) {
             Some(near) => finding.hint(format!("did you mean `{near}`?")),
             None => finding.hint(format!("Ignition {} does not know it and ignores it", self.spec)),
         };
-        self.report.push(crate::base::finding::Finding { place: at, ..finding });
+        self.report.push(prebake_text::finding::Finding { place: at, ..finding });
     }
 
     fn field(&mut self, slot: &mut Option<Node>, field: &Field, raw: &Raw, origin: Origin) {

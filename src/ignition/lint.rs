@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use prebake_text::finding::Finding;
+
 use super::Config;
 use super::report::located;
 use super::schema::{self, Home, Joins, Schema, Type};
 use super::spec::Spec;
 use super::tree::{Node, Record, Value};
-use crate::base::finding::Finding;
 
 /// Where a later layer takes something from an earlier one, with the places of both.
 ///
@@ -141,7 +142,7 @@ pub fn pxe(config: &Config) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::finding::Source;
+    use prebake_text::finding::Source;
 
     fn layer(name: &str, text: &str) -> Config {
         let source = Source::new(name, format!("variant: flatcar\nversion: 1.1.0\n{text}"));

@@ -3,12 +3,13 @@
 //! A target's spec is a ceiling: a config that needs less is emitted at less, so that older Ignitions read it too.
 //! What needs more is told with its place and reason.
 
+use prebake_text::finding::Finding;
+
 use super::report::located;
 use super::schema::{self, Schema};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::validate::url::GoUrl;
-use crate::base::finding::Finding;
 
 /// A part of a config that older specs cannot say.
 pub(super) struct Need {

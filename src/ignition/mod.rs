@@ -1,33 +1,18 @@
-//! Butane and Ignition configs: read, translate, merge, validate, write.
-//!
-//! ```
-//! use prebake::ignition::{self, Config, Transpile};
-//! use prebake::base::finding::Source;
-//!
-//! let base = Source::new("base.bu", "variant: flatcar\nversion: 1.1.0\n");
-//! let base = ignition::transpile(&base, &Transpile::default())?.config;
-//! let site = Source::new("site.ign", r#"{"ignition": {"version": "3.3.0"}}"#);
-//! let site = Config::parse(&site)?.config;
-//! assert_eq!(ignition::merge(base, site).to_json(), "{\"ignition\":{\"version\":\"3.4.0\"}}\n");
-//! # Ok::<(), prebake::base::finding::Findings>(())
-//! ```
-//!
-//! ```text
-//!   *.bu  ─▶ butane ─┐                     ┌─ raise, lower ─▶ *.ign at the lowest spec that loses nothing
-//!   *.ign ─▶ parse ──┴─▶ Config ─▶ merge ──┼─ validate, lint, boot ─▶ findings at the author's line
-//!                    (tree with places)    └─ closure, show
-//! ```
-//! Owns the schema as one table, the rules of Butane and Ignition on it, and findings that point at the line that a person wrote,
-//! also after merging. Leaves fetching to `source`, printing to `cli`, and which release reads which spec to `flatcar`. The
-//! original programs judge it in `tests/it/judges` and `tests/it/ignition`.
+#![doc = include_str!("README.md")]
+// Owns everything that is said about configs: the schema as one table, the rules of Butane and Ignition on it, and findings that
+// point at what a person wrote, also after merging. Leaves printing to `cli` and fetching to `source`. The original programs judge
+// it in `tests/`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+#[doc(hidden)] // Words of prebake's recipes.
 pub mod authorities;
 pub mod boot;
 mod butane;
 pub mod closure;
-pub(crate) mod data_url;
+#[doc(hidden)]
+pub mod data_url;
 mod decode;
-pub(crate) mod json;
+mod json;
 pub mod lint;
 mod lower;
 mod merge;
@@ -37,7 +22,8 @@ mod raise;
 mod report;
 mod schema;
 pub mod show;
-pub(crate) mod spec;
+mod spec;
+#[doc(hidden)] // Words of prebake's recipes.
 pub mod ssh_keys;
 mod tree;
 mod validate;
@@ -47,10 +33,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::finding::{Finding, Findings, Severity, Source};
+use prebake_text::json::lossy;
+
+pub use prebake_text::finding::{Finding, Findings, Place, Severity, Source};
 pub use spec::{Spec, SpecError};
 use tree::{Origin, Record};
-pub(crate) use validate::clean_path;
 
 /// Longest layer that is read, in bytes.
 const MAX_LAYER_BYTES: u64 = 256 << 20;
@@ -231,6 +218,17 @@ pub fn transpile(source: &Arc<Source>, options: &Transpile) -> Result<Checked, F
 /// Merges a child into a parent by Ignition's rules, at the higher of their specs.
 ///
 /// Two valid configs can make an invalid one: [`validate`] the result.
+///
+/// ```
+/// use prebake_ignition::{self as ignition, Config, Findings, Source, Transpile};
+///
+/// let base = Source::new("base.bu", "variant: flatcar\nversion: 1.1.0\n");
+/// let base = ignition::transpile(&base, &Transpile::default())?.config;
+/// let site = Source::new("site.ign", r#"{"ignition": {"version": "3.3.0"}}"#);
+/// let site = Config::parse(&site)?.config;
+/// assert_eq!(ignition::merge(base, site).to_json(), "{\"ignition\":{\"version\":\"3.4.0\"}}\n");
+/// # Ok::<(), Findings>(())
+/// ```
 pub fn merge(parent: Config, child: Config) -> Config {
     let spec = parent.spec.max(child.spec);
     let (parent, child) = (parent.raised(spec), child.raised(spec));
@@ -301,10 +299,10 @@ pub fn read_from(name: &str, reader: impl io::Read) -> Result<Arc<Source>, Findi
     let looks_like_json = bytes.trim_ascii_start().first() == Some(&b'{');
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(name, text)),
-        Err(error) if looks_like_json => Ok(Source::new(name, json::lossy(error.as_bytes()))),
+        Err(error) if looks_like_json => Ok(Source::new(name, lossy(error.as_bytes()))),
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
-            let text = json::lossy(error.as_bytes());
+            let text = lossy(error.as_bytes());
             let place = tree::Text::new(&Source::new(name, text)).place(valid);
             Err(Finding::error("Error unmarshaling yaml: yaml: invalid UTF-8")
                 .hint("save the config as UTF-8; binary contents go into a file of their own, named with `local`")

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use prebake_text::finding::{Finding, Source};
+use prebake_text::json::{self, Raw, RawValue, SyntaxError, same_key};
+
 use super::decode::decode;
-use super::json::{self, Raw, RawValue, SyntaxError, same_key};
 use super::report::Report;
 use super::spec::{Spec, SpecError};
 use super::tree::{At, Origin, Record, Text};
 use super::{schema, validate};
-use crate::base::finding::{Finding, Source};
 
 /// A config as it was read, with all that was found in it.
 pub(super) struct Read {

@@ -2,10 +2,12 @@
 //!
 //! For rooms that judge contents (`secrets`, `closure`). What a config does with users, disks and links is [`super::show`]'s.
 
+use prebake_text::finding::{Place, Source};
+use prebake_text::json::lossy;
+
 use super::closure::gunzip;
 use super::tree::{Node, Origin, Record};
-use super::{Config, data_url, json};
-use crate::base::finding::{Place, Source};
+use super::{Config, data_url};
 
 /// Configs inside configs are followed this deep.
 const MAX_DEPTH: usize = 8;
@@ -170,7 +172,7 @@ impl Walk {
         self.resource(Role::Config, "embedded config", reference);
         let Some(part) = self.parts.get(before) else { return };
         let (Contents::Here(bytes), true) = (&part.contents, self.within.len() < MAX_DEPTH) else { return };
-        let inner = Source::new("embedded config", json::lossy(bytes));
+        let inner = Source::new("embedded config", lossy(bytes));
         let place = part.place.clone();
         match Config::parse(&inner) {
             Ok(checked) => {
@@ -214,8 +216,8 @@ fn contents(resource: &Record, url: &str) -> Contents {
 /// # Errors
 /// What Ignition would refuse it for.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Config, String> {
-    let source = Source::new(name, json::lossy(bytes));
-    let first = |findings: crate::base::finding::Findings| {
+    let source = Source::new(name, lossy(bytes));
+    let first = |findings: prebake_text::finding::Findings| {
         findings.0.into_iter().next().map_or_else(|| "it is no config".into(), |finding| finding.message)
     };
     Config::parse(&source).map_err(first).map(|checked| checked.config)

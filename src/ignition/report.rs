@@ -1,7 +1,8 @@
 //! Where findings about one config gather while it is decoded and checked.
 
+use prebake_text::finding::{Finding, Severity};
+
 use super::tree::{Origin, Step};
-use crate::base::finding::{Finding, Severity};
 
 /// Most findings that are kept. A config with more has one fault many times.
 const MAX_FINDINGS: usize = 1000;
@@ -87,8 +88,8 @@ pub(crate) fn located(mut finding: Finding, origin: &Origin, steps: &[Step]) -> 
 
 #[cfg(test)]
 mod tests {
-    use crate::base::finding::Source;
-    use crate::ignition::{Checked, Config, Transpile, transpile};
+    use crate::{Checked, Config, Transpile, transpile};
+    use prebake_text::finding::Source;
 
     /// The place of each of 300,000 unknown keys was looked for from the beginning of their one line: minutes.
     #[test]

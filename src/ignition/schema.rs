@@ -4,7 +4,7 @@
 //! is written here and nowhere else. Fields stand in the order of Ignition's Go structs, which is the order of output.
 
 use super::spec::Spec;
-use crate::ignition::spec::Spec::{V3_1, V3_2, V3_3, V3_4, V3_5, V3_7Experimental as V3_7};
+use crate::spec::Spec::{V3_1, V3_2, V3_3, V3_4, V3_5, V3_7Experimental as V3_7};
 
 /// A record of the config.
 #[derive(Debug)]

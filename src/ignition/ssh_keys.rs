@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use prebake_text::finding::{Finding, Findings, Place, Source, is_unseen, nearest, plain};
 use serde_json::json;
 use sha2::Digest as _;
 
 use super::{Config, data_url};
-use crate::base::finding::{Finding, Findings, Place, Source, is_unseen, nearest, plain};
 
 /// Key types that OpenSSH accepts in `authorized_keys`.
 const TYPES: [&str; 8] = [

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use prebake_text::finding::{Place, Source, floor};
+use prebake_text::yaml::Position;
+
 use super::schema::{Key, Plain, Schema, Type};
 use super::spec::Spec;
-use crate::base::finding::{Place, Source, floor};
-use crate::base::yaml::Position;
 
 /// A value with its origin.
 #[derive(Clone, Debug)]

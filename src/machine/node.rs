@@ -14,10 +14,10 @@ use serde_json::{Map, Value};
 use crate::base::arch::Arch;
 use crate::base::disk;
 use crate::base::finding::{Finding, Findings, Source};
+use crate::base::reader::{Reader, another_kind};
 use crate::base::size::Bytes;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::Kind;
-use crate::base::yaml::reader::{Reader, another_kind};
 use crate::base::yaml::{self, Node as Yaml};
 
 /// A machine that is known by name.

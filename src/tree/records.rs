@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::notes::{self, Note};
+use crate::base::json::{self, Member, Raw, RawValue, same_key};
 use crate::ignition::Spec;
-use crate::ignition::json::{self, Member, Raw, RawValue, same_key};
 
 /// A record, the `id` that it says of itself, and what of its file does nothing or not what was meant.
 #[derive(Clone, Debug, Default)]

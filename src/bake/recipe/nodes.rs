@@ -2,7 +2,7 @@
 
 use super::Recipe;
 use crate::base::finding::Finding;
-use crate::base::yaml::reader::Reader;
+use crate::base::reader::Reader;
 
 impl Reader<'_> {
     /// What is wrong with a recipe's nodes beside what each says of itself.

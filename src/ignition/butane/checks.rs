@@ -1,14 +1,15 @@
 //! What Butane checks in the config as it was written, before anything is translated.
 
-use crate::base::finding::{Finding, Severity, Source};
-use crate::ignition::json;
-use crate::ignition::parse::read_nested;
-use crate::ignition::report::Report;
-use crate::ignition::schema::{self, Schema};
-use crate::ignition::spec::{Spec, SpecError};
-use crate::ignition::tree::{Origin, Record};
-use crate::ignition::validate::rules::Rule;
-use crate::ignition::validate::{Check, Visit, field, walk};
+use prebake_text::finding::{Finding, Severity, Source};
+use prebake_text::json;
+
+use crate::parse::read_nested;
+use crate::report::Report;
+use crate::schema::{self, Schema};
+use crate::spec::{Spec, SpecError};
+use crate::tree::{Origin, Record};
+use crate::validate::rules::Rule;
+use crate::validate::{Check, Visit, field, walk};
 
 const TOO_MANY_SOURCES: Rule =
     Rule { message: "only one of the following can be set: inline, local, source", hint: "keep one of them" };

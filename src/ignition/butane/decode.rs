@@ -1,13 +1,14 @@
 //! From a YAML tree to a record, as Go fills Butane's structs, with a warning for everything that it would ignore.
 
+use prebake_text::finding::{Finding, Severity, nearest};
+use prebake_text::yaml::merge::is_merge;
+use prebake_text::yaml::{self, Kind, Position};
+
 use super::goyaml::{self, Misfit};
-use crate::base::finding::{Finding, Severity, nearest};
-use crate::base::yaml::merge::is_merge;
-use crate::base::yaml::{self, Kind, Position};
-use crate::ignition::report::Report;
-use crate::ignition::schema::{Field, Schema, Type, snake_case};
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::{At, Node, Origin, Record, Step, Text, Value};
+use crate::report::Report;
+use crate::schema::{Field, Schema, Type, snake_case};
+use crate::spec::Spec;
+use crate::tree::{At, Node, Origin, Record, Step, Text, Value};
 
 /// How a document is decoded.
 #[derive(Clone, Copy)]
@@ -15,7 +16,7 @@ pub(super) struct Manner {
     pub spec: Spec,
     /// Whether warnings will be errors, for advice.
     pub strict: bool,
-    /// Whether anchors, `<<` and holders go without warnings, see [`crate::ignition::Transpile::sharing`].
+    /// Whether anchors, `<<` and holders go without warnings, see [`crate::Transpile::sharing`].
     pub sharing: bool,
 }
 
@@ -209,7 +210,7 @@ impl Decoder<'_> {
             (Kind::Mapping(pairs), false) => pairs.iter().map(|(key, _)| key).collect(),
             _ => return,
         };
-        let is_top = std::ptr::eq(schema, &crate::ignition::schema::CONFIG);
+        let is_top = std::ptr::eq(schema, &crate::schema::CONFIG);
         for key in keys {
             let name = key.scalar().unwrap_or_default();
             let is_holder = sharing && is_top && name.starts_with("x-");

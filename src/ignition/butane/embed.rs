@@ -5,8 +5,8 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::ignition::data_url::{base64, escape};
-use crate::ignition::tree::{Node, Origin, Record};
+use crate::data_url::{base64, escape};
+use crate::tree::{Node, Origin, Record};
 
 /// Sets a resource's source to contents: plain, base64 or gzip, whichever is shortest.
 ///

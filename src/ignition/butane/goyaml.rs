@@ -3,8 +3,9 @@
 //! Butane's modes, numbers and booleans follow that library and not the YAML specification: `0644` is octal, `0888` a
 //! float that becomes 888, `yes` a boolean where one is wanted and a text elsewhere.
 
-use crate::base::yaml::{Kind, Node, Style};
-use crate::ignition::data_url::from_base64;
+use prebake_text::yaml::{Kind, Node, Style};
+
+use crate::data_url::from_base64;
 
 /// A scalar that does not fit its field; the text is Go's, without the line.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,10 +205,10 @@ fn float(text: &str) -> Resolved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::finding::Source;
+    use prebake_text::finding::Source;
 
     fn node(text: &str) -> Node {
-        crate::base::yaml::parse(&Source::new("x.yaml", text)).unwrap()
+        prebake_text::yaml::parse(&Source::new("x.yaml", text)).unwrap()
     }
 
     #[test]

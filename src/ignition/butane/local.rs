@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use prebake_text::finding::Finding;
+use prebake_text::path::clean as clean_path;
+
 use super::trees::NODE_EXISTS;
-use crate::base::finding::Finding;
-use crate::ignition::report::located;
-use crate::ignition::tree::Origin;
-use crate::ignition::validate::clean_path;
+use crate::report::located;
+use crate::tree::Origin;
 
 /// Longest file that is embedded, in bytes. An initrd with a config of this size would not boot anyway.
 const MAX_BYTES: u64 = 256 << 20;

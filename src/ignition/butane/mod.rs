@@ -16,12 +16,14 @@ mod trees;
 use std::path::Path;
 use std::sync::Arc;
 
+use prebake_text::finding::{Finding, Findings, Place, Source};
+use prebake_text::json::lossy;
+use prebake_text::yaml::{self, Kind, kinds};
+
 use super::report::Report;
 use super::spec::{Semver, Spec};
 use super::tree::{At, Node, Origin, Record, Text, Value};
 use super::{schema, validate};
-use crate::base::finding::{Finding, Findings, Place, Source};
-use crate::base::yaml::{self, Kind, kinds};
 use local::FilesDir;
 
 /// Which version of which variant emits which spec.
@@ -247,7 +249,7 @@ fn fold_unit(unit: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
     let Some(path) = local.as_text().filter(|path| !path.is_empty()) else { return };
     match files.read(path) {
         Ok(contents) => {
-            let contents = super::json::lossy(&contents);
+            let contents = lossy(&contents);
             unit.set("contents", Node::text(contents, &local.origin));
         }
         Err(why) => report.push(local::fault(why, &local.origin)),
@@ -259,7 +261,7 @@ fn fold_user(user: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
     for file in local.as_list() {
         match files.read(file.as_text().unwrap_or_default()) {
             Ok(contents) => {
-                let text = super::json::lossy(&contents);
+                let text = lossy(&contents);
                 let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
                 let keys = lines.filter(|line| !line.is_empty()).map(|line| Node::text(line, &file.origin));
                 user.list_mut("sshAuthorizedKeys").extend(keys);

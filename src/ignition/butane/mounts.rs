@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::ignition::merge::merge;
-use crate::ignition::schema;
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::{Node, Record};
+use crate::merge::merge;
+use crate::schema;
+use crate::spec::Spec;
+use crate::tree::{Node, Record};
 
 /// Adds the units. They are the parent and what the user wrote the child, so a unit of the same name overrides them.
 pub(super) fn add(config: Record, spec: Spec) -> Record {

@@ -3,9 +3,9 @@
 use super::embed::embed;
 use super::local::FilesDir;
 use super::trees::Nodes;
-use crate::ignition::report::Report;
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::{Node, Origin, Record, Step};
+use crate::report::Report;
+use crate::spec::Spec;
+use crate::tree::{Node, Origin, Record, Step};
 
 const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 

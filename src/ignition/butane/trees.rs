@@ -5,13 +5,14 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use prebake_text::path::clean as clean_path;
+
 use super::embed::embed;
 use super::local::{self, FilesDir, go_error, read_file};
-use crate::ignition::report::Report;
-use crate::ignition::schema::{self, Schema};
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::{Node, Origin, Record};
-use crate::ignition::validate::clean_path;
+use crate::report::Report;
+use crate::schema::{self, Schema};
+use crate::spec::Spec;
+use crate::tree::{Node, Origin, Record};
 
 pub(super) const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 
@@ -64,7 +65,7 @@ impl Nodes {
             }
         };
         match &mut list[index].value {
-            crate::ignition::tree::Value::Record(record) => Ok((record, new)),
+            crate::tree::Value::Record(record) => Ok((record, new)),
             _ => Err(NODE_EXISTS),
         }
     }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::node::check_path;
 use super::rules::{self, Rule};
 use super::{Visit, field, item};
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::Record;
+use crate::spec::Spec;
+use crate::tree::Record;
 
 pub(super) fn disk(visit: &mut Visit<'_>) {
     let device = visit.record.text("device").unwrap_or_default();

@@ -5,8 +5,8 @@ use super::resource::check_optional_source;
 use super::rules::{self, Rule};
 use super::url::GoUrl;
 use super::{Visit, field};
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::Record;
+use crate::spec::Spec;
+use crate::tree::Record;
 
 /// LUKS2 keeps 48 bytes for the label, the last of them zero.
 const LABEL_MAX: usize = 47;
@@ -79,7 +79,7 @@ pub(super) fn tang(visit: &mut Visit<'_>) {
         visit.error(&[field("thumbprint")], rules::TANG_THUMBPRINT);
     }
     let advertisement = record.filled("advertisement");
-    if advertisement.is_some_and(|text| crate::ignition::json::parse(text).is_err()) {
+    if advertisement.is_some_and(|text| prebake_text::json::parse(text).is_err()) {
         visit.error(&[field("advertisement")], rules::TANG_ADVERTISEMENT);
     }
 }

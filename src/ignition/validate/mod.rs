@@ -13,13 +13,13 @@ pub(crate) mod url;
 
 use std::collections::HashMap;
 
+use prebake_text::finding::{Finding, Place};
+use prebake_text::yaml::{self, Position};
+
 use super::report::{Report, located};
 use super::schema::{self, Joins, Schema, Type};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Step, Value};
-use crate::base::finding::{Finding, Place};
-use crate::base::yaml::{self, Position};
-pub(crate) use node::clean as clean_path;
 use rules::Rule;
 
 /// A record while it is checked.

@@ -1,9 +1,11 @@
 //! Files, directories and links.
 
+use prebake_text::path::clean;
+
 use super::rules::{self, Rule};
 use super::{Visit, field, item};
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::Record;
+use crate::spec::Spec;
+use crate::tree::Record;
 
 /// Absolute and without anything that `path.Clean` would change.
 pub(super) fn check_path(path: &str) -> Result<(), Rule> {
@@ -12,25 +14,6 @@ pub(super) fn check_path(path: &str) -> Result<(), Rule> {
         path if !path.starts_with('/') => Err(rules::PATH_RELATIVE),
         path if clean(path) != path => Err(rules::PATH_DIRTY),
         _ => Ok(()),
-    }
-}
-
-/// Go's `path.Clean`.
-pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    match (rooted, parts.join("/")) {
-        (true, rest) => format!("/{rest}"),
-        (false, rest) if rest.is_empty() => ".".into(),
-        (false, rest) => rest,
     }
 }
 
@@ -121,27 +104,6 @@ fn link(visit: &mut Visit<'_>, index: usize, link: &Record) {
             if link.record(who).is_some_and(|owner| owner.get(what).is_some()) {
                 visit.warning(&[at[0], at[1], field(who), field(what)], rules::HARD_LINK_OWNER);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_cleaned_as_go_cleans_them() {
-        let cases = [
-            ("", "."),
-            ("/", "/"),
-            ("//a//b/", "/a/b"),
-            ("/../a", "/a"),
-            ("a/../..", ".."),
-            ("../../a/.", "../../a"),
-            ("/a/./b/..", "/a"),
-        ];
-        for (path, cleaned) in cases {
-            assert_eq!(clean(path), cleaned, "{path}");
         }
     }
 }

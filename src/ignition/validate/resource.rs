@@ -3,8 +3,8 @@
 use super::rules::{self, Rule};
 use super::url::{GoUrl, check_source};
 use super::{Visit, field, item};
-use crate::ignition::spec::Spec;
-use crate::ignition::tree::Record;
+use crate::spec::Spec;
+use crate::tree::Record;
 
 /// A source may be absent or empty; otherwise it must be a URL that can be fetched.
 pub(super) fn check_optional_source(resource: &Record, spec: Spec) -> Result<(), Rule> {

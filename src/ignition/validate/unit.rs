@@ -1,8 +1,9 @@
 //! systemd units: names, and contents as go-systemd reads them.
 
+use prebake_text::finding::Finding;
+
 use super::{Visit, field, item, rules};
-use crate::base::finding::Finding;
-use crate::ignition::tree::{Record, Step};
+use crate::tree::{Record, Step};
 
 /// Longest line that systemd reads, in bytes.
 const LINE_MAX: usize = 2048;

@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 
 use super::rules::{self, Rule};
-use crate::ignition::data_url;
-use crate::ignition::spec::Spec;
+use crate::data_url;
+use crate::spec::Spec;
 
 /// What the rules need of a parsed URL.
 pub(crate) struct GoUrl<'u> {

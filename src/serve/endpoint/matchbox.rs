@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::escape::{escape_html, escape_path};
 use super::request::{Request, World};
 use super::{listing, routes};
-use crate::ignition::clean_path;
+use crate::base::path::clean as clean_path;
 use crate::serve::answer::{Answer, Body, TEXT, ranges};
 use crate::serve::loaders::LOADERS;
 use crate::serve::site::datadir::Live;

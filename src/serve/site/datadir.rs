@@ -15,7 +15,7 @@ use super::config::Kind;
 use super::select::Groups;
 use super::watch::{Changes, Identity, Watch, identity};
 use super::{Error, Flaw, Site};
-use crate::ignition::clean_path;
+use crate::base::path::clean as clean_path;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::tree::beneath::{Refused, Root};

@@ -1,7 +1,8 @@
 //! The roofs of `src/` stand on one another in one order: what each may use is a table here, and the sources are held against it.
 //!
 //! Read from the text of the sources: each `crate::ROOF` that is named outside of comments, and for circles each path into the same
-//! roof. A macro or a function pointer that calls is not seen.
+//! roof. A macro or a function pointer that calls is not seen. In a member of the workspace `crate::` is the member, and its name is
+//! the roof that it lies in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -49,25 +50,38 @@ struct Source {
     /// `serve/http/server.rs`
     path: String,
     text: String,
+    /// Whether it is a member's.
+    is_member: bool,
 }
 
-fn sources() -> Vec<Source> {
+/// The sources, and the roof of each member of the workspace by the member's name in paths.
+fn sources() -> (Vec<Source>, BTreeMap<String, String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let mut members = BTreeMap::new();
+    let mut folders = vec![(root.clone(), false)];
+    while let Some((folder, is_member)) = folders.pop() {
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok();
+        let is_member = is_member || manifest.is_some();
+        let below = folder.strip_prefix(&root).unwrap().to_str().unwrap();
+        if let Some(manifest) = manifest {
+            let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")).unwrap();
+            let roof = below.split('/').next().unwrap();
+            members.insert(name.trim_end_matches('"').replace('-', "_"), roof.to_owned());
+        }
+        for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                folders.push((path, is_member));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-                found.push(Source { path: name, text: code(&fs::read_to_string(&path).unwrap()) });
+                let text = code(&fs::read_to_string(&path).unwrap());
+                found.push(Source { path: name, text, is_member });
             }
         }
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
-    found
+    (found, members)
 }
 
 /// A text of Rust whose comments and strings are blanks; lines stay where they are.
@@ -118,15 +132,26 @@ fn raw_string(text: &str) -> Option<usize> {
     rest[hashes..].starts_with('"').then_some(hashes)
 }
 
-/// Each path that begins with `crate::` in a text, with its line; groups in braces come apart.
-fn paths(text: &str) -> Vec<(usize, Vec<String>)> {
+/// Each path in a text that begins with a crate, such as `crate::`, with its line; groups in braces come apart.
+fn paths(text: &str, root: &str) -> Vec<(usize, Vec<String>)> {
+    let root = format!("{root}::");
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("crate::") {
+    for (at, _) in text.match_indices(&root) {
         if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
             continue;
         }
         let line = text[..at].lines().count().max(1);
-        tree(&text[at + "crate::".len()..], Vec::new(), &mut |path| found.push((line, path)));
+        tree(&text[at + root.len()..], Vec::new(), &mut |path| found.push((line, path)));
+    }
+    found
+}
+
+/// Each path of a source into a roof, with its line and with the roof's name in front.
+fn into_roofs(source: &Source, members: &BTreeMap<String, String>) -> Vec<(usize, Vec<String>)> {
+    let mut found = if source.is_member { Vec::new() } else { paths(&source.text, "crate") };
+    for (member, roof) in members {
+        let inside = paths(&source.text, member).into_iter();
+        found.extend(inside.map(|(line, path)| (line, [vec![roof.clone()], path].concat())));
     }
     found
 }
@@ -178,12 +203,13 @@ fn tree(text: &str, mut path: Vec<String>, tell: &mut dyn FnMut(Vec<String>)) ->
 fn each_roof_uses_only_those_that_it_stands_on() {
     let mut wrong = Vec::new();
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for source in sources() {
+    let (sources, members) = sources();
+    for source in sources {
         let Some((roof, _)) = source.path.split_once('/') else { continue };
         let Some((roof, allowed)) = ROOFS.iter().find(|(name, _)| *name == roof) else {
             panic!("src/{}: `{roof}` is no roof", source.path);
         };
-        for (line, path) in paths(&source.text) {
+        for (line, path) in into_roofs(&source, &members) {
             let other = &path[0];
             if other == roof || !ROOFS.iter().any(|(name, _)| name == other) {
                 continue;

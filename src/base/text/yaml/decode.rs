@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::{Kind, Node, Style};
-use crate::base::finding::{self, Finding, Findings, MOST, Place, Severity, Source, nearest};
+use crate::finding::{self, Finding, Findings, MOST, Place, Severity, Source, nearest};
 
 /// Where findings gather while one text is decoded.
 pub struct Decoder {
@@ -251,7 +251,7 @@ impl Drop for Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::yaml::parse;
+    use crate::yaml::parse;
 
     /// Of 20,000 unknown keys each was looked for in the text from its beginning: seconds, and a minute for 500,000.
     #[test]

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Node as Yaml;
-use super::decode::{Decoder, Fields, Spanned};
-use super::kinds::{self, Kind};
 use crate::base::finding::{Finding, Source};
+use crate::base::yaml::Node as Yaml;
+use crate::base::yaml::decode::{Decoder, Fields, Spanned};
+use crate::base::yaml::kinds::{self, Kind};
 
 /// Version of the schema of recipes, inventories and locks.
 pub const SCHEMA: u32 = 1;

@@ -9,13 +9,12 @@ pub mod decode;
 mod events;
 pub mod kinds;
 pub mod merge;
-pub mod reader;
 mod scan;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::base::finding::{Finding, Place, Source};
+use crate::finding::{Finding, Place, Source};
 use events::{Event, EventKind, Parser};
 use scan::Fault;
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Kind, Node, Style};
-use crate::base::finding::{Finding, Source};
+use crate::finding::{Finding, Source};
 
 /// Reads a text and puts into each mapping what its `<<` names: keys that the mapping has win, then those of earlier
 /// mappings.

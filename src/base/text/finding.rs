@@ -5,8 +5,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::error::{Advice, Exit};
-
 /// A text that findings point into. The name is the path as the user gave it, or `<stdin>`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -261,12 +259,6 @@ impl fmt::Display for Findings {
 
 impl std::error::Error for Findings {}
 
-impl Advice for Findings {
-    fn exit(&self) -> Exit {
-        Exit::Config
-    }
-}
-
 /// The known word nearest to `word`, if it is near enough to be a slip of the finger.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -283,10 +275,11 @@ pub fn floor(text: &str, at: usize) -> usize {
 }
 
 /// Longest recipe and inventory that is read, in bytes.
-pub(crate) const MAX_TEXT: usize = 16 << 20;
+pub const MAX_TEXT: usize = 16 << 20;
 
-pub(crate) fn not_text(name: &str) -> Findings {
-    crate::base::finding::Finding::error(format!("{name} is not UTF-8 text")).into()
+/// A text by this name is refused: it is not UTF-8.
+pub fn not_text(name: &str) -> Findings {
+    Finding::error(format!("{name} is not UTF-8 text")).into()
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::finding::Source;
+    use crate::finding::Source;
 
     #[test]
     fn a_file_is_known_by_its_keys() {
@@ -126,7 +126,7 @@ mod tests {
             ("name: a\n", None),
             ("", None),
         ] {
-            let root = crate::base::yaml::parse(&Source::new("x", text)).unwrap();
+            let root = crate::yaml::parse(&Source::new("x", text)).unwrap();
             assert_eq!(of(&root, text), kind, "{text}");
         }
     }
