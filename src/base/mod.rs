@@ -22,4 +22,5 @@ pub mod unfinished;
 pub mod url;
 pub mod words;
 
+// A member of the workspace: `ignition` needs no more of this roof.
 pub use prebake_text::{finding, json, path, yaml};

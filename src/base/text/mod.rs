@@ -1,7 +1,7 @@
-//! Texts with places: what prebake and its reader of Ignition configs read, and what they say of it.
+//! Texts with places, and findings that point into them.
 //!
-//! A member of the workspace, so that `prebake-ignition` brings nothing else of prebake along. [`finding`] is what is said of a
-//! text; [`yaml`] and [`json`] are its readers, [`path`] and [`digest`] what is found in it. `prebake::base` hands all of them on.
+//! A member of the workspace, so that `prebake-ignition` brings nothing else of prebake along. [`yaml`] and [`json`] read texts,
+//! [`finding`] says what is wrong in them; [`path`] and [`digest`] are values that stand in them. `prebake::base` hands all of them on.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

@@ -3,4 +3,5 @@
 //! `judges` compares generated configs with the living programs.
 
 mod flaws;
+mod outside;
 pub(crate) mod vectors;
