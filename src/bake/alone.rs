@@ -11,10 +11,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::bake::extensions::{self, Selected};
-use crate::bake::plan::{self, Plan};
+use crate::bake::plan::Plan;
 use crate::bake::project;
 use crate::bake::resolve::{self, PARALLEL};
-use crate::bake::run::{Outcome, Runner};
+use crate::bake::run::{self, Outcome};
+use crate::bake::steps;
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::{Object, Sha256};
@@ -149,8 +150,8 @@ pub async fn build(
     let entries = pinned.iter().map(|pin| (pin.id.clone(), Entry::plain(&pin.url, pin.object)));
     // No release: these images are for any.
     let lock = Lock { inputs: entries.collect(), ..Lock::empty() };
-    let plan = Plan { steps: plan::sysext_steps(&lock, sysexts, packaging)? };
-    let outcomes = Runner { store, lock: &lock, sysexts, packaging, boots: &[], observer }.run(&plan)?;
+    let plan = Plan { steps: steps::sysext::steps(&lock, sysexts, packaging)? };
+    let outcomes = run::run(&plan, store, observer)?;
     let made = sysexts.iter().zip(outcomes).map(|(sysext, outcome)| Made {
         name: sysext.description.name.clone(),
         version: sysext.version().to_owned(),

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::gather::{Gathered, Gatherer};
 use super::project::Project;
+use crate::bake::artifacts::{Artifacts, Boot};
 use crate::bake::boot::{BootWish, Delivery};
-use crate::bake::outputs::{self, Boot, Built};
+use crate::bake::outputs::{self, Built};
 use crate::bake::plan::Plan;
 use crate::bake::recipe::Layout;
-use crate::bake::run::{self, Outcome, Runner};
-use crate::bake::{kubernetes, lock_ids, sbom};
+use crate::bake::run::{self, Outcome};
+use crate::bake::{early, kubernetes, lock_ids, sbom};
 use crate::base::arch::Arch;
 use crate::base::digest::Object;
 use crate::base::error::Result;
@@ -37,9 +37,9 @@ pub struct Blueprint<'p> {
     /// What sysexts' images are made with.
     pub packaging: &'p Packaging,
     /// The boots, compiled.
-    pub boots: Vec<BootWish>,
+    pub boots: &'p [BootWish],
     /// The steps.
-    pub plan: Plan,
+    pub plan: Plan<'p>,
 }
 
 /// What a build has made, before it is published.
@@ -62,24 +62,22 @@ impl<'p> Blueprint<'p> {
         lock: &'p Lock,
         version: Version,
         packaging: &'p Packaging,
-        boots: Vec<BootWish>,
+        boots: &'p [BootWish],
     ) -> Result<Self> {
         let Project { recipe, sysexts, .. } = project;
         let needs = kubernetes::needs(recipe, sysexts, Some(lock))?;
-        let plan = Plan::new(lock, recipe, sysexts, packaging, &needs, &boots)?;
+        let plan = Plan::new(lock, recipe, sysexts, packaging, &needs, boots)?;
         Ok(Blueprint { project, lock, version, packaging, boots, plan })
     }
 
     /// Builds what the store lacks; outcomes are in the order of the steps.
     pub fn run(&self, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
-        let Blueprint { lock, packaging, boots, .. } = self;
-        let sysexts = &self.project.sysexts;
-        Runner { store, lock, sysexts, packaging, boots, observer }.run(&self.plan)
+        run::run(&self.plan, store, observer)
     }
 
     /// What the store has of each step, in their order.
     pub fn made(&self, store: &Store) -> Vec<Option<Object>> {
-        self.plan.steps.iter().map(|step| run::made(store, &step.key)).collect()
+        self.plan.steps.iter().map(|step| step.made(store)).collect()
     }
 
     /// Lays out the tree. `made` is what came of each step; with something missing there, paths are as they will be, but not
@@ -91,12 +89,9 @@ impl<'p> Blueprint<'p> {
         store: &Store,
     ) -> Result<Assembled> {
         let Project { recipe, sysexts, .. } = self.project;
-        let signed = self.packaging.verity.is_some();
-        let gatherer = Gatherer { recipe, sysexts, boots: &self.boots, early, signed, store };
-        let Gathered { boots, sysexts: extensions, images } =
-            gatherer.gather(self.plan.steps.iter().zip(made.iter().copied()))?;
-        let built =
-            Built { recipe, lock: self.lock, version: self.version, boots, sysexts: extensions, images };
+        let Artifacts { boots, sysexts: extensions, images, others } = self.artifacts(made, early, store)?;
+        let (lock, version) = (self.lock, self.version);
+        let built = Built { recipe, lock, version, boots, sysexts: extensions, images, others };
         let memory = memory_of(&built);
         let warnings = too_small(&built, &memory);
         let lock::Release { channel, version } = &self.lock.release;
@@ -121,6 +116,25 @@ impl<'p> Blueprint<'p> {
         rows.push(Row::text(crate::tree::sbom::FILE_NAME.into(), Role::Sbom, sbom));
         let draft = Draft::new(head, rows)?.with_private(private);
         Ok(Assembled { draft, memory, warnings })
+    }
+
+    /// What the steps made, each in the plan's order: a boot comes before what is made of it.
+    fn artifacts(
+        &self,
+        made: &[Option<Object>],
+        early: &BTreeMap<String, Object>,
+        store: &Store,
+    ) -> Result<Artifacts> {
+        let mut artifacts = Artifacts::default();
+        for (step, made) in self.plan.steps.iter().zip(made) {
+            step.work.add(&step.done(*made, store), &mut artifacts)?;
+        }
+        for boot in &mut artifacts.boots {
+            let names =
+                self.project.recipe.profiles[&boot.profile].early_initrds.iter().map(early::file_name);
+            boot.early = names.filter_map(|name| Some((name.clone(), *early.get(&name)?))).collect();
+        }
+        Ok(artifacts)
     }
 }
 
@@ -190,11 +204,11 @@ mod tests {
             step: Sha256::of(b""),
             fetched: fetched_mib * MIB,
             early: vec![("ucode.cpio".into(), object(64 * MIB))],
-            uki: None,
         };
         let version = Version([4593, 2, 5]);
-        let (sysexts, images) = (Vec::new(), Vec::new());
-        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots: vec![boot], sysexts, images })[0].1
+        let Artifacts { sysexts, images, others, .. } = Artifacts::default();
+        let boots = vec![boot];
+        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots, sysexts, images, others })[0].1
     }
 
     #[test]

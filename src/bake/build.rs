@@ -10,11 +10,12 @@ use crate::bake::blueprint::{Assembled, Blueprint};
 use crate::bake::compile::{self, Compiled};
 use crate::bake::early;
 use crate::bake::judge::{self, boots};
-use crate::bake::plan::Step;
 pub(crate) use crate::bake::project::{Inputs, Limits, Project};
 use crate::bake::provenance::Signing;
 use crate::bake::rebuild::{self, Made};
 use crate::bake::run::{self, Outcome};
+use crate::bake::steps::Step;
+use crate::base::digest::Sha256;
 use crate::base::error::Result;
 use crate::base::event::Observer;
 use crate::base::finding::Finding;
@@ -42,6 +43,17 @@ impl<'p> From<&'p PathBuf> for Destination<'p> {
     }
 }
 
+/// A step of a build that is through.
+#[derive(Debug)]
+pub struct Ran {
+    /// The step's id.
+    pub id: String,
+    /// Its key.
+    pub key: Sha256,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
 /// What a build did.
 pub struct Report {
     /// The tree.
@@ -57,7 +69,7 @@ pub struct Report {
     /// The signed inputs, as they were held against the recipe's pin.
     pub judged: Vec<Judged>,
     /// Each step, and what came of it.
-    pub steps: Vec<(Step, Outcome)>,
+    pub steps: Vec<Ran>,
     /// Each boot's id, and the memory that a machine needs for it.
     pub memory: Vec<(String, Bytes)>,
     /// Who signed it now.
@@ -86,14 +98,14 @@ pub async fn build(
     let Inputs { lock, fetched, judged, checked: (version, compiled) } =
         project.inputs(store, limits, observer, compile).await?;
     let project = &*project;
-    let Project { recipe, sysexts, .. } = project;
+    let recipe = &project.recipe;
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings, mut public } = compiled;
-    let blueprint = Blueprint::new(project, &lock, version, &packaging, boots)?;
+    let blueprint = Blueprint::new(project, &lock, version, &packaging, &boots)?;
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
-    warnings.extend(boots::boots(store, version, &blueprint.plan, &blueprint.boots)?);
-    warnings.extend(judge::leaks::built(store, &lock, sysexts, &blueprint.plan, &outcomes, &mut public)?);
+    warnings.extend(boots::boots(store, version, &blueprint.plan)?);
+    warnings.extend(judge::leaks::built(store, &blueprint.plan, &outcomes, &mut public)?);
     let Assembled { mut draft, memory, warnings: of_memory } =
         blueprint.assemble(&run::objects(&outcomes), &early, store)?;
     warnings.extend(of_memory);
@@ -115,7 +127,10 @@ pub async fn build(
         Finding::warning(text).hint(hint)
     }));
     kept::keep_tree(store, &output.current())?;
-    let steps = blueprint.plan.steps.into_iter().zip(outcomes).collect();
+    let ran = |(step, outcome): (&Step<'_>, Outcome)| Ran { id: step.id.clone(), key: step.key, outcome };
+    let steps = blueprint.plan.steps.iter().zip(outcomes).map(ran).collect();
+    // Its steps hold on to the lock, which the report takes along.
+    drop(blueprint);
     let signers = signing.map_or(Vec::new(), |signing| signing.keys.iter().map(SecretKey::id).collect());
     Ok(Report { signers, published, version, lock, lock_moved, fetched, judged, steps, memory, warnings })
 }

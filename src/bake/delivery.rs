@@ -4,28 +4,20 @@
 //! them: the config by `ignition.config.url=`, and each sysext as a file that the config names with its digest, in the
 //! place and under the link that Flatcar's documentation gives sysexts which Ignition downloads.
 //!
-//! Owns that choice, what contradicts it in a recipe, and the layer of what is fetched. Which releases lose an injected
-//! config is for `quirks` to know, when a config is completed for the `plan`.
+//! Owns that choice, and what contradicts it in a recipe. Which releases lose an injected config is for `quirks` to know, how
+//! a config is completed for `steps::config`.
 
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::bake::boot::BootWish;
 use crate::bake::outputs;
 use crate::bake::recipe::{Carriage, ConfigFrom, Layout, Profile, Recipe};
-use crate::base::digest::Object;
 use crate::base::error::{Advice, Exit};
-use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::base::finding::{Finding, Place};
 use crate::flatcar::quirks::{self, PxeFault, Window};
 use crate::flatcar::version::Version;
-use crate::format::tree::PLAIN;
-use crate::ignition::{self, Config, closure};
+use crate::ignition::{Config, closure};
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
-
-/// Enters step keys; raised when a completed config changes for the same inputs.
-pub const REVISION: u32 = 1;
 
 /// Why nothing can be delivered to the machines of a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -211,100 +203,4 @@ pub fn remote_sources(profile: &Profile, config: &Config) -> Vec<Finding> {
         Finding { place: remote.place, path: remote.path, ..finding }
     };
     closure::remotes(config).into_iter().map(finding).collect()
-}
-
-/// What completes a config: where its sysexts are fetched. Their digests are known when they are built.
-#[derive(Debug)]
-pub struct Completion {
-    /// The boot, among all boots.
-    pub boot: usize,
-    /// Whether it is the config of the system that the boot installs.
-    pub installed: bool,
-    /// Where the tree is found.
-    pub base_url: BaseUrl,
-    /// Paths of the images in the tree, by name.
-    pub paths: BTreeMap<String, String>,
-}
-
-impl Completion {
-    /// The config that is to be completed.
-    pub fn config<'b>(&self, boots: &'b [BootWish]) -> &'b [u8] {
-        let boot = &boots[self.boot];
-        boot.installed.as_deref().filter(|_| self.installed).unwrap_or(&boot.ignition)
-    }
-
-    /// What the completed config depends on, beside that config and the images.
-    pub fn params(&self) -> Value {
-        json!({"base_url": self.base_url.to_string(), "paths": self.paths})
-    }
-
-    /// The config with a layer below it that has these images fetched and linked.
-    ///
-    /// # Errors
-    /// A config that is none; `compile` makes no such.
-    pub fn complete(&self, config: &[u8], images: &BTreeMap<String, Object>) -> Result<Vec<u8>, Findings> {
-        let source = Source::new("the compiled config", String::from_utf8_lossy(config));
-        let config = Config::parse(&source)?.config;
-        if images.is_empty() {
-            return Ok(config.to_json().into_bytes());
-        }
-        let (mut files, mut links) = (Vec::new(), Vec::new());
-        for (name, image) in images {
-            let path = &self.paths[name];
-            let file_name = path.rsplit('/').next().unwrap_or(path);
-            let place = format!("/opt/extensions/{name}/{file_name}");
-            files.push(json!({
-                "path": place,
-                "mode": PLAIN,
-                "contents": {
-                    "source": format!("{}/{path}", self.base_url),
-                    "verification": {"hash": format!("sha256-{}", image.sha256)},
-                },
-            }));
-            links.push(json!({"path": format!("/etc/extensions/{name}.raw"), "target": place}));
-        }
-        // The first spec with SHA-256; every release and Matchbox read it.
-        let layer = json!({"ignition": {"version": "3.1.0"}, "storage": {"files": files, "links": links}});
-        Ok(ignition::merge(Config::from_json(&layer)?, config).to_json().into_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::digest::Sha256;
-
-    fn completed(config: &str) -> Value {
-        let completion = Completion {
-            boot: 0,
-            installed: false,
-            base_url: "http://10.0.0.1/tree/".parse().unwrap(),
-            paths: BTreeMap::from([("hello".into(), "assets/sysext/hello/hello-1-x86-64.raw".into())]),
-        };
-        let image = Object { sha256: Sha256::of(b"image"), size: 5 };
-        let images = BTreeMap::from([("hello".to_owned(), image)]);
-        let done = completion.complete(config.as_bytes(), &images).unwrap();
-        serde_json::from_slice(&done).unwrap()
-    }
-
-    #[test]
-    fn a_sysext_is_fetched_with_its_digest_and_linked_under_its_name() {
-        let config = completed(r#"{"ignition":{"version":"3.3.0"}}"#);
-        assert_eq!(config["ignition"]["version"], "3.3.0");
-        let file = &config["storage"]["files"][0];
-        assert_eq!(file["contents"]["source"], "http://10.0.0.1/tree/assets/sysext/hello/hello-1-x86-64.raw");
-        let hash = file["contents"]["verification"]["hash"].as_str().unwrap();
-        assert_eq!(hash, format!("sha256-{}", Sha256::of(b"image")));
-        let link = &config["storage"]["links"][0];
-        assert_eq!(link["path"], "/etc/extensions/hello.raw");
-        assert_eq!(link["target"], file["path"]);
-    }
-
-    #[test]
-    fn a_layer_of_the_recipe_still_wins() {
-        let masked = r#"{"ignition":{"version":"3.3.0"},"storage":{"links":[{"path":"/etc/extensions/hello.raw","target":"/dev/null","overwrite":true}]}}"#;
-        let config = completed(masked);
-        assert_eq!(config["storage"]["links"].as_array().unwrap().len(), 1);
-        assert_eq!(config["storage"]["links"][0]["target"], "/dev/null");
-    }
 }

@@ -13,6 +13,7 @@
 //! Prints nothing: events and findings go to the caller.
 
 pub mod alone;
+pub mod artifacts;
 pub mod blueprint;
 pub mod boot;
 pub mod build;
@@ -20,7 +21,6 @@ pub mod compile;
 pub mod delivery;
 pub mod early;
 pub mod extensions;
-pub mod gather;
 pub mod images;
 pub mod judge;
 pub mod kubernetes;
@@ -34,3 +34,4 @@ pub mod recipe;
 pub mod resolve;
 pub mod run;
 pub mod sbom;
+pub mod steps;

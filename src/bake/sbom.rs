@@ -9,8 +9,7 @@ use crate::bake::extensions::Selected;
 use crate::bake::images;
 use crate::bake::lock_ids::{component_id, stock_id};
 use crate::bake::outputs::Built;
-use crate::bake::plan::{Step, Work};
-use crate::bake::recipe::{Carriage, Layout};
+use crate::bake::steps::{Part, Step};
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 use crate::flatcar::board::Board;
@@ -30,7 +29,7 @@ pub struct Build<'b> {
     /// The sysexts, in the plan's order.
     pub sysexts: &'b [Selected],
     /// The steps that made it.
-    pub steps: &'b [Step],
+    pub steps: &'b [Step<'b>],
     /// Every file that is published, but for the SBOM and what lists it.
     pub rows: &'b [Row],
 }
@@ -138,32 +137,16 @@ impl Build<'_> {
         };
         for step in self.steps {
             for made in files(&step.key) {
-                match &step.work {
-                    Work::Sysext(index) => {
-                        let sysext = &self.sysexts[*index];
-                        let used = with_each(sysext).filter_map(|(_, name)| self.component(sysext, name));
-                        used.for_each(|(id, _)| document.relate(made, Verb::GeneratedFrom, &id));
-                    }
-                    Work::Image(reference, arch) => {
-                        document.relate(made, Verb::Contains, &image_id(reference, *arch));
-                    }
-                    Work::Overlay(_, layout) => {
-                        let arch = self.arch_of(&step.key);
-                        if let (Layout::Single, Some(arch)) = (layout, arch) {
-                            document.relate(made, Verb::Contains, &os_id(arch));
+                for part in step.work.parts() {
+                    match part {
+                        Part::System(arch) => document.relate(made, Verb::Contains, &os_id(arch)),
+                        Part::Input(id) => document.relate(made, Verb::GeneratedFrom, &input_id(&id)),
+                        Part::Image(reference, arch) => {
+                            document.relate(made, Verb::Contains, &image_id(reference, arch));
                         }
                     }
-                    Work::Uki(..) => {
-                        let arch = self.arch_of(&step.key);
-                        arch.iter().for_each(|arch| document.relate(made, Verb::Contains, &os_id(*arch)));
-                    }
-                    Work::Carried(_) | Work::Config(_) => {}
                 }
-                let verb = match &step.work {
-                    Work::Config(_) => Verb::DependsOn,
-                    Work::Carried(carried) if carried.carriage == Carriage::Asset => Verb::DependsOn,
-                    _ => Verb::Contains,
-                };
+                let verb = if step.work.holds_needs() { Verb::Contains } else { Verb::DependsOn };
                 for key in step.needs.values() {
                     match image(key) {
                         Some(image) => document.relate(made, verb, &image),
@@ -177,15 +160,11 @@ impl Build<'_> {
     fn component(&self, sysext: &Selected, name: &str) -> Option<(String, &Entry)> {
         let id = component_id(sysext, name);
         let entry = self.built.lock.inputs.get(&id)?;
-        Some((crate::tree::sbom::spdx::id("Input", &id), entry))
+        Some((input_id(&id), entry))
     }
 
     fn stock(&self, arch: Arch, path: &str) -> Option<&Entry> {
         self.built.lock.inputs.get(&stock_id(arch, path.rsplit('/').next()?))
-    }
-
-    fn arch_of(&self, step: &Sha256) -> Option<Arch> {
-        self.rows.iter().find(|row| row.step.as_ref() == Some(step))?.arch
     }
 }
 
@@ -193,11 +172,12 @@ fn with_each(sysext: &Selected) -> impl Iterator<Item = (&Selected, &str)> {
     sysext.components.iter().map(move |component| (sysext, component.name.as_str()))
 }
 
-fn image_of(step: &Step) -> Option<(&ImageRef, Arch)> {
-    match &step.work {
-        Work::Image(reference, arch) => Some((reference, *arch)),
-        _ => None,
-    }
+/// The container image that a step packs.
+fn image_of<'s>(step: &'s Step<'_>) -> Option<(&'s ImageRef, Arch)> {
+    step.work.parts().into_iter().find_map(|part| match part {
+        Part::Image(reference, arch) => Some((reference, arch)),
+        Part::System(_) | Part::Input(_) => None,
+    })
 }
 
 fn fetched(id: String, name: &str, purpose: Purpose, entry: &Entry) -> Package {
@@ -227,4 +207,8 @@ fn os_id(arch: Arch) -> String {
 
 fn image_id(reference: &ImageRef, arch: Arch) -> String {
     crate::tree::sbom::spdx::id("Image", &format!("{reference}/{arch}"))
+}
+
+fn input_id(id: &str) -> String {
+    crate::tree::sbom::spdx::id("Input", id)
 }

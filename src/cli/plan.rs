@@ -179,7 +179,7 @@ impl PlanArgs {
             let packaging = recipe.packaging.load(SystemTime::now())?;
             let compiled =
                 compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &self.layers)?;
-            let blueprint = Blueprint::new(project, lock, version, &packaging, compiled.boots)?;
+            let blueprint = Blueprint::new(project, lock, version, &packaging, &compiled.boots)?;
             let made = blueprint.made(store);
             forecast.steps = blueprint
                 .plan

@@ -4,11 +4,9 @@
 //! `config`, `layer-1`, `layer-2` …. What a reference means is `source::oci`'s, how an archive is written
 //! `format::oci_archive`'s.
 
-pub mod carried;
-
 use std::collections::BTreeMap;
 
-use crate::bake::recipe::{Recipe, Role};
+use crate::bake::recipe::{Carriage, Recipe, Role};
 use crate::base::arch::Arch;
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
@@ -215,4 +213,24 @@ impl Needs {
         };
         self.node.iter().chain(control_plane)
     }
+}
+
+/// A sysext of container images, before it is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The sysext's name.
+    pub name: String,
+    /// Its version, that of Kubernetes.
+    pub version: String,
+    /// For which machines.
+    pub arch: Arch,
+    /// Where the archives lie.
+    pub carriage: Carriage,
+    /// The images, each once.
+    pub images: Vec<ImageRef>,
+}
+
+/// The path of an image's archive in a published tree.
+pub fn published_path(reference: &ImageRef, arch: Arch) -> String {
+    format!("assets/images/{}", reference.file_name(arch))
 }

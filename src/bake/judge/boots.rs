@@ -15,9 +15,9 @@ use serde_json::json;
 use crate::bake::boot::BootWish;
 use crate::bake::extensions::Selected;
 use crate::bake::lock_ids::component_id;
-use crate::bake::plan::{Plan, Work};
+use crate::bake::plan::Plan;
 use crate::bake::project::Project;
-use crate::bake::{compile, run};
+use crate::bake::{compile, steps};
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
@@ -47,11 +47,11 @@ struct Told {
 ///
 /// # Errors
 /// What breaks a node. Warnings come back, each once.
-pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -> Result<Vec<Finding>> {
+pub fn boots(store: &Store, version: Version, plan: &Plan<'_>) -> Result<Vec<Finding>> {
     let base = Base::well_known();
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen = BTreeSet::new();
-    for (_, ignition, sysexts) in of_boots(plan, boots) {
+    for (_, ignition, sysexts) in of_boots(plan) {
         let config = NodeConfig::of_ignition(ignition);
         let params = json!({
             "kind": "verdict", "revision": rules::REVISION, "release": version.to_string(), "sysexts": sysexts, "config": config,
@@ -84,19 +84,17 @@ pub fn boots(store: &Store, version: Version, plan: &Plan, boots: &[BootWish]) -
 
 /// Every boot with its config and the steps of its sysexts by name, as its overlay or its config needs them.
 fn of_boots<'p>(
-    plan: &'p Plan,
-    boots: &'p [BootWish],
+    plan: &'p Plan<'_>,
 ) -> impl Iterator<Item = (&'p BootWish, &'p [u8], &'p BTreeMap<String, Sha256>)> {
-    plan.steps.iter().filter_map(|step| match &step.work {
-        Work::Overlay(index, _) => Some((&boots[*index], boots[*index].ignition.as_slice(), &step.needs)),
-        Work::Config(completion) => Some((&boots[completion.boot], completion.config(boots), &step.needs)),
-        _ => None,
+    plan.steps.iter().filter_map(|step| {
+        let (boot, config) = step.work.merges()?;
+        Some((boot, config, &step.needs))
     })
 }
 
 /// The image that a step made, under the name of its link on the node; nothing if it is not built.
 fn built(store: &Store, name: &str, step: &Sha256) -> Result<Option<Extension>> {
-    let Some(object) = run::made(store, step) else { return Ok(None) };
+    let Some(object) = steps::made(store, step) else { return Ok(None) };
     Ok(Some(Extension::open(&store.path(&object.sha256))?.named(name)))
 }
 
@@ -160,7 +158,7 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
     let boots = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
     let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &boots)?;
     let spool = store.spool()?;
-    for (index, (boot, ignition, of_boot)) in of_boots(&plan, &boots).enumerate() {
+    for (index, (boot, ignition, of_boot)) in of_boots(&plan).enumerate() {
         let (mut extensions, mut gaps) = (Vec::new(), Vec::new());
         for (name, step) in of_boot {
             if let Some(image) = built(store, name, step)? {

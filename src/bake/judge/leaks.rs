@@ -8,10 +8,10 @@ use std::fs;
 use serde_json::json;
 
 use crate::bake::extensions::Selected;
-use crate::bake::images;
 use crate::bake::judge::secrets::Judge;
-use crate::bake::plan::{Plan, Work};
+use crate::bake::plan::Plan;
 use crate::bake::run::Outcome;
+use crate::bake::steps::Foreign;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
 use crate::base::disk;
@@ -22,7 +22,6 @@ use crate::format::tree::Content;
 use crate::store::Store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::sysext::image;
-use crate::tree::lock::Lock;
 use crate::tree::secrets::{Hit, scan};
 
 /// Enters what the store remembers; raised when other secrets are found in the same bytes.
@@ -41,17 +40,14 @@ type Found = BTreeMap<String, Vec<Hit>>;
 /// Every secret that the recipe does not allow. Warnings come back.
 pub fn built(
     store: &Store,
-    lock: &Lock,
-    sysexts: &[Selected],
-    plan: &Plan,
+    plan: &Plan<'_>,
     outcomes: &[Outcome],
     judge: &mut Judge,
 ) -> Result<Vec<Finding>> {
     let mut unread = Vec::new();
     for (step, outcome) in plan.steps.iter().zip(outcomes) {
-        match &step.work {
-            Work::Sysext(index) => {
-                let sysext = &sysexts[*index];
+        match step.work.foreign() {
+            Some(Foreign::Components(sysext)) => {
                 let found = in_image(store, &outcome.object.sha256)?;
                 if let Err(why) = &found {
                     let text = format!(
@@ -64,8 +60,7 @@ pub fn built(
                 let found = found.unwrap_or_default();
                 of_components(judge, sysext, found)?;
             }
-            Work::Image(reference, arch) => {
-                let Some(config) = images::config(lock, reference, *arch) else { continue };
+            Some(Foreign::Config(reference, config)) => {
                 let path = store.path(&config.sha256);
                 let bytes = fs::read(&path).map_err(disk::Error::io("read", &path))?;
                 let name = reference.to_string();
@@ -79,7 +74,7 @@ pub fn built(
                     );
                 }
             }
-            Work::Overlay(..) | Work::Config(_) | Work::Carried(_) | Work::Uki(..) => {}
+            None => {}
         }
     }
     let mut findings = judge.take_findings();

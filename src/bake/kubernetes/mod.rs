@@ -9,8 +9,7 @@ pub mod kubeadm;
 use std::collections::BTreeMap;
 
 use crate::bake::extensions::{PauseFrom, Selected};
-use crate::bake::images::carried::Carried;
-use crate::bake::images::{self, Needs};
+use crate::bake::images::{self, Carried, Needs};
 use crate::bake::recipe::{Carriage, Profile, Recipe, Role, Sysext, name_of};
 use crate::base::arch::Arch;
 use crate::base::error::Result;

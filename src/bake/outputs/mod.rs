@@ -18,23 +18,23 @@ mod pxelinux;
 mod sysupdate;
 mod terraform;
 mod udhcpd;
-pub mod uki;
+mod uki;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::bake::boot::Delivery;
+use crate::bake::artifacts::{Artifact, Boot, ImageArchive, SysextImage};
 use crate::bake::images;
 use crate::bake::recipe::Recipe;
+use crate::bake::steps::{Planned, Step};
 use crate::base::arch::Arch;
-use crate::base::digest::{Object, Sha256};
+use crate::base::error::Result;
 use crate::base::finding::Finding;
 use crate::base::yaml::decode::Spanned;
 use crate::flatcar::board::{CURRENT, VERSION_TXT};
 use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
-use crate::registry::reference::ImageRef;
-use crate::sysext::ddi::Protection;
 use crate::tree::lock::Lock;
 use crate::tree::manifest::{Origin, Role};
 use crate::tree::names::{report_arg, sysext_path};
@@ -54,9 +54,13 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Whether and how boots shall be unified kernel images, which are built before any output is made.
-    fn uki(&self) -> Option<&uki::Uki> {
-        None
+    /// Steps of its own, which are taken after all others: for what it publishes and no other output needs.
+    ///
+    /// # Errors
+    /// A file that it takes from the machine that builds cannot be read.
+    fn steps<'p>(&self, planned: &Planned<'_, 'p>) -> Result<Vec<Step<'p>>> {
+        let _ = planned;
+        Ok(Vec::new())
     }
 
     /// Where it is told that machines find the root of the tree.
@@ -126,70 +130,16 @@ pub struct Built<'b> {
     pub sysexts: Vec<SysextImage>,
     /// The container images, each once for each architecture.
     pub images: Vec<ImageArchive>,
-}
-
-/// What one class of machines, or one machine, boots.
-pub struct Boot {
-    /// [`Recipe::boot_id`]; file names and Matchbox ids are made of it.
-    pub id: String,
-    /// For which machines.
-    pub arch: Arch,
-    /// The profile.
-    pub profile: String,
-    /// The node, if it has a boot of its own.
-    pub node: Option<String>,
-    /// The kernel arguments of the recipe.
-    pub kernel_args: Vec<String>,
-    /// The compiled Ignition config: one line of JSON.
-    pub ignition: Vec<u8>,
-    /// The config of the system that this boot installs, if it does.
-    pub installed: Option<Vec<u8>>,
-    /// The template that Matchbox fills in for its machines, if there is one.
-    pub generic: Option<Vec<u8>>,
-    /// How its config and sysexts come to the machine.
-    pub delivery: Delivery,
-    /// What was built for it: the overlay initrd, with [`crate::bake::recipe::Layout::Single`] base and overlay in one, or the
-    /// config where that is fetched.
-    pub made: Object,
-    /// The step that built it.
-    pub step: Sha256,
-    /// How many bytes of sysexts it fetches.
-    pub fetched: u64,
-    /// File names and bytes of the initrds that come before Flatcar's.
-    pub early: Vec<(String, Object)>,
-    /// All of it in one UEFI program, and the step that built that, where the recipe asks for it.
-    pub uki: Option<(Object, Sha256)>,
-}
-
-/// A built sysext.
-pub struct SysextImage {
-    /// For which machines.
-    pub arch: Arch,
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The image.
-    pub object: Object,
-    /// The step that built it.
-    pub step: Sha256,
-    /// What protects it, if it is signed.
-    pub verity: Option<Protection>,
-}
-
-/// A container image in an archive.
-pub struct ImageArchive {
-    /// As the recipe names it.
-    pub reference: ImageRef,
-    /// For which machines.
-    pub arch: Arch,
-    /// The archive.
-    pub object: Object,
-    /// The step that packed it.
-    pub step: Sha256,
+    /// What outputs' own steps made, by the steps' ids.
+    pub others: BTreeMap<String, Artifact>,
 }
 
 impl Built<'_> {
+    /// What an output's own step made.
+    pub fn made(&self, step: &str) -> Option<Artifact> {
+        self.others.get(step).copied()
+    }
+
     /// The boot of a node: its own, else its profile's.
     pub fn boot_of(&self, node: &Node) -> Option<&Boot> {
         let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
@@ -257,9 +207,13 @@ fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
     [format!("ignition.config.url={base_url}/{config}"), report_arg(base_url)]
 }
 
-/// Whether and how a recipe wants unified kernel images.
-pub fn uki(recipe: &Recipe) -> Option<&uki::Uki> {
-    recipe.outputs.iter().find_map(|output| output.format.uki())
+/// The steps that a recipe's outputs bring.
+pub fn steps<'p>(planned: &Planned<'_, 'p>) -> Result<Vec<Step<'p>>> {
+    let mut steps = Vec::new();
+    for output in &planned.recipe.outputs {
+        steps.extend(output.format.steps(planned)?);
+    }
+    Ok(steps)
 }
 
 /// The stock files that a recipe's formats publish, each once.
@@ -284,7 +238,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
         ..Row::stored(sysext_path(&image.name, &image.version, image.arch), Role::Sysext, image.object)
     }));
     rows.extend(built.images.iter().map(|image| {
-        let path = images::carried::published_path(&image.reference, image.arch);
+        let path = images::published_path(&image.reference, image.arch);
         Row {
             arch: Some(image.arch),
             origin: images::manifest(built.lock, &image.reference, image.arch).map(Origin::from),

@@ -151,7 +151,7 @@ fn again(
     let Blueprint { project, lock, version, packaging, .. } = *first;
     let compiled =
         compile::compile(&project.recipe, version, &project.sysexts, packaging, &lock.ssh_keys, layers)?;
-    let blueprint = Blueprint::new(project, lock, version, packaging, compiled.boots)?;
+    let blueprint = Blueprint::new(project, lock, version, packaging, &compiled.boots)?;
     same_plan(first, &blueprint)?;
     for (_, object) in lock.objects() {
         lend(inputs, &object, store)?;

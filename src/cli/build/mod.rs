@@ -17,7 +17,7 @@ use self::record::Record;
 use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use super::signing::SignArgs;
-use crate::bake::build::{Destination, Report, build};
+use crate::bake::build::{Destination, Ran, Report, build};
 use crate::bake::project::{Limits, Project};
 use crate::bake::provenance::Signing;
 use crate::base::error::Result;
@@ -193,7 +193,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
     let steps: Vec<_> = report
         .steps
         .iter()
-        .map(|(step, outcome)| json!({"id": step.id, "key": step.key, "cached": outcome.cached, "sha256": outcome.object.sha256, "size": outcome.object.size}))
+        .map(|Ran { id, key, outcome }| json!({"id": id, "key": key, "cached": outcome.cached, "sha256": outcome.object.sha256, "size": outcome.object.size}))
         .collect();
     json!({
         "build_id": report.published.manifest.build_id(),

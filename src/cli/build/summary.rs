@@ -64,7 +64,7 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Op
             boots => format!("  memory    {needed} for {boot}, the most of {boots} boots"),
         });
     }
-    let cached = report.steps.iter().filter(|(_, outcome)| outcome.cached).count();
+    let cached = report.steps.iter().filter(|ran| ran.outcome.cached).count();
     lines.push(format!("  steps     {} built, {cached} cached", report.steps.len() - cached));
     if report.lock_moved {
         lines.push(format!("  lock      wrote {}; commit it", lock_path.display()));
@@ -123,7 +123,7 @@ fn markdown(happened: &Happened, built: Option<&Built>) -> String {
 fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String; 2]> {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
-    let cached = report.steps.iter().filter(|(_, outcome)| outcome.cached).count();
+    let cached = report.steps.iter().filter(|ran| ran.outcome.cached).count();
     let archs: Vec<String> = project.recipe.release.archs.iter().map(ToString::to_string).collect();
     let mut facts = vec![
         [

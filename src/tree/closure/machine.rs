@@ -54,7 +54,7 @@ fn is_unit(path: &str, extension: &str) -> bool {
     drop_in || ["service", "socket", "timer", "path", "mount", "target"].contains(&extension)
 }
 
-/// `SHA256 SIZE PLACE REFERENCE MANIFEST NAME…` a line (`images::carried`).
+/// `SHA256 SIZE PLACE REFERENCE MANIFEST NAME…` a line (`steps::carried`).
 fn archives(text: &str) -> Vec<Reference> {
     let row = |(index, line): (usize, &str)| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -243,3 +243,25 @@ fn the_table_of_roofs_goes_from_the_ground_up() {
         }
     }
 }
+
+/// Judges, SBOM and rebuild ask each step itself, so that a kind is added in its own file.
+#[test]
+fn a_kind_of_step_is_known_to_those_who_plan_it_alone() {
+    const PLANNERS: [&str; 4] = ["bake/steps/", "bake/outputs/", "bake/plan.rs", "bake/alone.rs"];
+    let (sources, members) = sources();
+    let kinds: BTreeSet<&str> =
+        sources.iter().filter_map(|s| s.path.strip_prefix("bake/steps/")?.strip_suffix(".rs")).collect();
+    assert!(kinds.contains("sysext") && kinds.contains("mod"), "{kinds:?}");
+    let mut wrong = Vec::new();
+    for source in sources.iter().filter(|s| !PLANNERS.iter().any(|planner| s.path.starts_with(planner))) {
+        for (line, path) in into_roofs(source, &members) {
+            if let [roof, room, kind, ..] = path.as_slice()
+                && (roof.as_str(), room.as_str()) == ("bake", "steps")
+                && kinds.contains(kind.as_str())
+            {
+                wrong.push(format!("src/{}:{line}: names the steps of kind {kind}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

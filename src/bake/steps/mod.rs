@@ -1,0 +1,294 @@
+//! The kinds of steps: each is one file here, which holds all that a build does with a step of its kind.
+//!
+//! ```text
+//!   recipe, lock, sysexts, boots        an output's options
+//!             │ plan.rs                         │ OutputFormat::steps
+//!             └───────────────┬─────────────────┘
+//!                 Step { id, key, needs, work }         key = SHA-256 of kind, revision, params, needs
+//!                             │ dyn Work
+//!      ┌────────────┬─────────┼──────────┬─────────────┐
+//!    build         add      parts     foreign        merges
+//!    run.rs   blueprint.rs  sbom.rs  judge/leaks.rs  judge/boots.rs
+//! ```
+//! Those who ask (the lower row) know [`Work`] and no kind, so a kind is added without them. A step knows no output; an
+//! output may know the steps that it brings, and the plan knows all that every build has.
+//!
+//! # To add a step
+//! 1. One file here: a type with all that the bytes follow from, its `impl` of [`Work`], and a function that makes a
+//!    [`Step`] of it. What is in [`Work::params`] must be all that the bytes depend on, beside the needs and the revision;
+//!    the `REVISION` stands beside the code that makes the bytes, and is raised when they change for the same params.
+//! 2. One line `pub mod …` below.
+//! 3. Where every build has the step: a line in [`crate::bake::plan::Plan::new`], after those that it needs.
+//!
+//! # To add an output that builds
+//! 1. The step, as above, but for the third point: `zst.rs`, with a function `id` of what it is made for.
+//! 2. One file in `bake/outputs/`: its `steps` plans the step for each boot (or node, or whatever it is made for); its
+//!    `emit` finds what was made by [`crate::bake::outputs::Built::made`] under the step's id, and says the path.
+//! 3. One line `mod …` and one of the table `FORMATS` in `bake/outputs/mod.rs`.
+//!
+//! Judges, SBOM, rebuild, plan and store know nothing of it and treat it as any other. [`uki`] is the example.
+
+pub mod carried;
+pub mod config;
+pub mod image;
+pub mod overlay;
+pub mod sysext;
+pub mod uki;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use crate::bake::artifacts::{Artifact, Artifacts};
+use crate::bake::boot::BootWish;
+use crate::bake::extensions::Selected;
+use crate::bake::recipe::Recipe;
+use crate::base::arch::Arch;
+use crate::base::canonical::canonical_json;
+use crate::base::digest::{Object, Sha256};
+use crate::base::disk;
+use crate::base::error::Result;
+use crate::registry::reference::ImageRef;
+use crate::source::input::Entry;
+use crate::store::{self, Incoming, Store};
+use crate::tree::lock::Lock;
+
+/// The one output that each step has so far.
+const OUTPUT: &str = "out";
+
+/// One thing to build.
+#[derive(Debug)]
+pub struct Step<'p> {
+    /// Such as `sysext/kubernetes/amd64` or `overlay/worker`.
+    pub id: String,
+    /// SHA-256 of everything that its bytes depend on.
+    pub key: Sha256,
+    /// Keys of the steps whose outputs it takes, by name.
+    pub needs: BTreeMap<String, Sha256>,
+    /// What is done.
+    pub work: Box<dyn Work + 'p>,
+}
+
+/// What is done in a step of one kind, and what follows from it for those who look at a build.
+pub trait Work: fmt::Debug + Send + Sync {
+    /// What the step is called, in plans and to those who find what it made: no other step has that name.
+    fn id(&self) -> String;
+
+    /// Its kind, and the revision of what makes its bytes: the number is raised when they change for the same params.
+    fn kind(&self) -> (&'static str, u32);
+
+    /// Everything that its bytes depend on, beside kind, revision and needs. No secret: it enters the key.
+    fn params(&self) -> Value;
+
+    /// Makes it, from inputs in the store and what the needed steps made.
+    ///
+    /// # Errors
+    /// What is needed is gone from the store, cannot be used, or the disk refuses.
+    fn build(&self, bench: &Bench<'_>) -> Result<Object>;
+
+    /// Adds what it made to what outputs speak of. What is not overridden here is found by its id.
+    ///
+    /// # Errors
+    /// What it made cannot be read.
+    fn add(&self, done: &Done<'_>, artifacts: &mut Artifacts) -> Result<()> {
+        artifacts.others.insert(self.id(), done.artifact);
+        Ok(())
+    }
+
+    /// What of it the SBOM names, beside the steps that it needs.
+    fn parts(&self) -> Vec<Part<'_>> {
+        Vec::new()
+    }
+
+    /// Whether the SBOM says that it holds what it needs; otherwise that it depends on that, which is fetched by machines.
+    fn holds_needs(&self) -> bool {
+        true
+    }
+
+    /// What others wrote that is in it: it is looked through for secrets.
+    fn foreign(&self) -> Option<Foreign<'_>> {
+        None
+    }
+
+    /// The boot, and the config of its system, on which the sysexts are merged that it needs: they are judged together.
+    fn merges(&self) -> Option<(&BootWish, &[u8])> {
+        None
+    }
+}
+
+/// A part of what a step makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part<'w> {
+    /// The operating system.
+    System(Arch),
+    /// What was made of the input with this id of the lock.
+    Input(String),
+    /// A container image. A step that needs this one takes the image, whether its archive is published or not.
+    Image(&'w ImageRef, Arch),
+}
+
+/// What others wrote in what a step makes.
+#[derive(Clone, Copy, Debug)]
+pub enum Foreign<'w> {
+    /// Files that components of a sysext brought to its image.
+    Components(&'w Selected),
+    /// The config of a container image, as the lock has it.
+    Config(&'w ImageRef, &'w Entry),
+}
+
+/// What outputs plan steps of their own from: all that is planned before.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'s, 'p> {
+    /// The recipe.
+    pub recipe: &'p Recipe,
+    /// The inputs.
+    pub lock: &'p Lock,
+    /// The boots, compiled.
+    pub boots: &'p [BootWish],
+    /// The steps that every build of the recipe has.
+    pub steps: &'s [Step<'p>],
+}
+
+impl Planned<'_, '_> {
+    /// The key of a step, as one that needs it names it.
+    pub fn key(&self, id: &str) -> Option<Sha256> {
+        self.steps.iter().find(|step| step.id == id).map(|step| step.key)
+    }
+}
+
+/// Where a step is built, or looked at when it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench<'b> {
+    /// Where inputs lie, and what steps made.
+    pub store: &'b Store,
+    /// The steps that this one needs, by name.
+    pub needs: &'b BTreeMap<String, Sha256>,
+}
+
+/// A step that is done, or one of a plan that only foresees it: what is not made yet has no bytes, and its key for a digest.
+#[derive(Debug)]
+pub struct Done<'d> {
+    /// What it made.
+    pub artifact: Artifact,
+    /// Whether it was made.
+    pub is_built: bool,
+    /// Where it is looked at.
+    pub bench: Bench<'d>,
+}
+
+impl<'p> Step<'p> {
+    /// The step of a work that takes what these steps make.
+    pub fn new(work: impl Work + 'p, needs: BTreeMap<String, Sha256>) -> Self {
+        Step { id: work.id(), key: key(&work, &needs), needs, work: Box::new(work) }
+    }
+
+    /// Where it is built.
+    pub fn bench<'b>(&'b self, store: &'b Store) -> Bench<'b> {
+        Bench { store, needs: &self.needs }
+    }
+
+    /// The step with what it made.
+    pub fn done<'d>(&'d self, made: Option<Object>, store: &'d Store) -> Done<'d> {
+        let object = made.unwrap_or(Object { sha256: self.key, size: 0 });
+        let artifact = Artifact { object, step: self.key };
+        Done { artifact, is_built: made.is_some(), bench: self.bench(store) }
+    }
+
+    /// What it made, if the store has that.
+    pub fn made(&self, store: &Store) -> Option<Object> {
+        made(store, &self.key)
+    }
+
+    /// Has the store remember what it made.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn record(&self, store: &Store, object: Object) -> Result<(), disk::Error> {
+        store.record_step(&self.key, &BTreeMap::from([(OUTPUT.to_owned(), object)]))
+    }
+}
+
+/// What the step with this key made, if the store has that.
+pub fn made(store: &Store, key: &Sha256) -> Option<Object> {
+    store.step(key)?.get(OUTPUT).copied()
+}
+
+impl Bench<'_> {
+    /// What a needed step made.
+    ///
+    /// # Errors
+    /// It is gone from the store.
+    pub fn needed(&self, name: &str) -> Result<Object, disk::Error> {
+        self.take(&self.needs[name])
+    }
+
+    /// What all needed steps made, by name.
+    ///
+    /// # Errors
+    /// One is gone from the store.
+    pub fn all_needed(&self) -> Result<BTreeMap<String, Object>, disk::Error> {
+        self.needs.iter().map(|(name, key)| Ok((name.clone(), self.take(key)?))).collect()
+    }
+
+    fn take(&self, key: &Sha256) -> Result<Object, disk::Error> {
+        made(self.store, key).ok_or_else(|| gone(self.store.path(key)))
+    }
+
+    /// Opens an object.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(&self, object: Object) -> Result<File, disk::Error> {
+        let path = self.store.path(&object.sha256);
+        File::open(&path).map_err(disk::Error::io("open", &path))
+    }
+
+    /// Reads a small object.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, object: Object) -> Result<Vec<u8>, disk::Error> {
+        let path = self.store.path(&object.sha256);
+        fs::read(&path).map_err(disk::Error::io("read", &path))
+    }
+
+    /// Stores what was written here in order.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn admit(&self, incoming: Incoming) -> Result<Object, disk::Error> {
+        self.store.admit(incoming.finish()?.made_here())
+    }
+
+    /// Stores what was written here to and fro.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn admit_file(&self, scratch: NamedTempFile) -> Result<Object, disk::Error> {
+        self.store.admit(store::Unverified::of_file(scratch)?.made_here())
+    }
+}
+
+/// Someone emptied the store under a running build.
+fn gone(path: PathBuf) -> disk::Error {
+    disk::Error::Io { action: "find again", path, source: io::ErrorKind::NotFound.into() }
+}
+
+/// The key of the step of a work that takes what these steps make.
+fn key(work: &dyn Work, needs: &BTreeMap<String, Sha256>) -> Sha256 {
+    #[derive(Serialize)]
+    struct Key<'k> {
+        kind: &'k str,
+        revision: u32,
+        params: &'k Value,
+        needs: &'k BTreeMap<String, Sha256>,
+    }
+    let (kind, revision) = work.kind();
+    Sha256::of(&canonical_json(&Key { kind, revision, params: &work.params(), needs }))
+}
