@@ -1,4 +1,4 @@
-//! What the steps of a build made, as outputs speak of it.
+//! Artifacts: everything that the steps of a build made, as outputs speak of it.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ pub struct Artifacts {
     pub sysexts: Vec<SysextImage>,
     /// The published container images, each once for each architecture.
     pub images: Vec<ImageArchive>,
-    /// What steps of outputs made, by the steps' ids.
+    /// Artifacts of the steps that outputs bring, by the steps' ids.
     pub others: BTreeMap<String, Artifact>,
 }
 
-/// What a step made.
+/// The result of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Artifact {
     /// Its bytes.
@@ -93,7 +93,7 @@ pub struct ImageArchive {
 }
 
 impl Boot {
-    /// What was made for a wish, before anything is known of what it fetches or loads early.
+    /// The boot that was made for a wish, before anything is known of the files that it fetches or loads early.
     pub fn of(wish: &BootWish, artifact: Artifact) -> Self {
         Boot {
             id: wish.id.clone(),

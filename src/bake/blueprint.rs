@@ -118,7 +118,7 @@ impl<'p> Blueprint<'p> {
         Ok(Assembled { draft, memory, warnings })
     }
 
-    /// What the steps made, each in the plan's order: a boot comes before what is made of it.
+    /// Gathers the results of the steps in the plan's order: a boot's own step comes before those that need it.
     fn artifacts(
         &self,
         made: &[Option<Object>],

@@ -50,7 +50,7 @@ pub struct Ran {
     pub id: String,
     /// Its key.
     pub key: Sha256,
-    /// What came of it.
+    /// Its result.
     pub outcome: Outcome,
 }
 

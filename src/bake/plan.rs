@@ -1,7 +1,7 @@
 //! The plan: which steps a build takes, each with a key over everything that its bytes depend on.
 //!
 //! A pure value. All keys are known before a byte moves, so that a step whose key is in the store is skipped, and so
-//! that `prebake plan` can say what a build would do without doing it. What a step is, is said in [`crate::bake::steps`].
+//! that `prebake plan` can say what a build would do without doing it. [`crate::bake::steps`] defines the kinds of steps.
 
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;

@@ -1,7 +1,8 @@
 //! What a tree holds besides what was built: one file a format, one line in [`FORMATS`].
 //!
 //! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
-//! built into published files. It never reads or writes a disk: `publish` does.
+//! built into published files. It never reads or writes a disk: `publish` does. Where a file must be built that no other
+//! format needs, it brings the step ([`OutputFormat::steps`]; [`crate::bake::steps`] says how).
 
 mod dhcp;
 mod disk;
@@ -54,7 +55,7 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Steps of its own, which are taken after all others: for what it publishes and no other output needs.
+    /// Steps of its own, which come after those that every build has: they build files that only this output publishes.
     ///
     /// # Errors
     /// A file that it takes from the machine that builds cannot be read.
@@ -99,7 +100,7 @@ pub struct Format {
 }
 
 /// All formats, in the order they are listed to people.
-pub const FORMATS: [Format; 11] = [
+pub const FORMATS: &[Format] = &[
     Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
     Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
     Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
@@ -130,12 +131,12 @@ pub struct Built<'b> {
     pub sysexts: Vec<SysextImage>,
     /// The container images, each once for each architecture.
     pub images: Vec<ImageArchive>,
-    /// What outputs' own steps made, by the steps' ids.
+    /// Artifacts of the steps that outputs bring, by the steps' ids.
     pub others: BTreeMap<String, Artifact>,
 }
 
 impl Built<'_> {
-    /// What an output's own step made.
+    /// The artifact of a step that an output brings.
     pub fn made(&self, step: &str) -> Option<Artifact> {
         self.others.get(step).copied()
     }

@@ -147,7 +147,7 @@ impl Work for Carrying<'_> {
         Ok(())
     }
 
-    /// Those that nodes fetch are not in it.
+    /// Archives that nodes fetch are not in it.
     fn holds_needs(&self) -> bool {
         self.carried.carriage == Carriage::Sysext
     }

@@ -10,20 +10,20 @@
 //!    build         add      parts     foreign        merges
 //!    run.rs   blueprint.rs  sbom.rs  judge/leaks.rs  judge/boots.rs
 //! ```
-//! Those who ask (the lower row) know [`Work`] and no kind, so a kind is added without them. A step knows no output; an
-//! output may know the steps that it brings, and the plan knows all that every build has.
+//! The files in the lower row know [`Work`] and no kind, so a new kind leaves them alone (`tests/it/layers.rs` holds that). A
+//! step knows no output; an output may know the steps that it brings, and the plan knows those that every build has.
 //!
 //! # To add a step
 //! 1. One file here: a type with all that the bytes follow from, its `impl` of [`Work`], and a function that makes a
-//!    [`Step`] of it. What is in [`Work::params`] must be all that the bytes depend on, beside the needs and the revision;
-//!    the `REVISION` stands beside the code that makes the bytes, and is raised when they change for the same params.
+//!    [`Step`] of it. [`Work::params`] must name all that the bytes depend on, beside needs and revision. The `REVISION`
+//!    stands beside the code that makes the bytes, and is raised when they change for the same params.
 //! 2. One line `pub mod …` below.
 //! 3. Where every build has the step: a line in [`crate::bake::plan::Plan::new`], after those that it needs.
 //!
 //! # To add an output that builds
-//! 1. The step, as above, but for the third point: `zst.rs`, with a function `id` of what it is made for.
-//! 2. One file in `bake/outputs/`: its `steps` plans the step for each boot (or node, or whatever it is made for); its
-//!    `emit` finds what was made by [`crate::bake::outputs::Built::made`] under the step's id, and says the path.
+//! 1. The step as above, without the third point. Its file has a function `id` of the boot, or of whatever the step is for.
+//! 2. One file in `bake/outputs/`: its `steps` plans the steps, its `emit` looks their artifacts up by id (`Built::made`)
+//!    and gives each a path in the tree.
 //! 3. One line `mod …` and one of the table `FORMATS` in `bake/outputs/mod.rs`.
 //!
 //! Judges, SBOM, rebuild, plan and store know nothing of it and treat it as any other. [`uki`] is the example.
@@ -71,13 +71,13 @@ pub struct Step<'p> {
     pub key: Sha256,
     /// Keys of the steps whose outputs it takes, by name.
     pub needs: BTreeMap<String, Sha256>,
-    /// What is done.
+    /// The work itself.
     pub work: Box<dyn Work + 'p>,
 }
 
-/// What is done in a step of one kind, and what follows from it for those who look at a build.
+/// The work of a step of one kind, and all that plan, outputs, SBOM and judges ask of it.
 pub trait Work: fmt::Debug + Send + Sync {
-    /// What the step is called, in plans and to those who find what it made: no other step has that name.
+    /// The step's id, such as `overlay/worker`: plans show it, outputs look its artifact up by it, and no other step has it.
     fn id(&self) -> String;
 
     /// Its kind, and the revision of what makes its bytes: the number is raised when they change for the same params.
@@ -86,32 +86,33 @@ pub trait Work: fmt::Debug + Send + Sync {
     /// Everything that its bytes depend on, beside kind, revision and needs. No secret: it enters the key.
     fn params(&self) -> Value;
 
-    /// Makes it, from inputs in the store and what the needed steps made.
+    /// Makes the artifact, from inputs in the store and the artifacts of the needed steps.
     ///
     /// # Errors
-    /// What is needed is gone from the store, cannot be used, or the disk refuses.
+    /// An input or the artifact of a needed step is gone from the store or cannot be used, or the disk refuses.
     fn build(&self, bench: &Bench<'_>) -> Result<Object>;
 
-    /// Adds what it made to what outputs speak of. What is not overridden here is found by its id.
+    /// Adds the artifact to those that outputs speak of. By default an output looks it up by the step's id.
     ///
     /// # Errors
-    /// What it made cannot be read.
+    /// The artifact cannot be read.
     fn add(&self, done: &Done<'_>, artifacts: &mut Artifacts) -> Result<()> {
         artifacts.others.insert(self.id(), done.artifact);
         Ok(())
     }
 
-    /// What of it the SBOM names, beside the steps that it needs.
+    /// Parts that the SBOM names, beside the steps that it needs.
     fn parts(&self) -> Vec<Part<'_>> {
         Vec::new()
     }
 
-    /// Whether the SBOM says that it holds what it needs; otherwise that it depends on that, which is fetched by machines.
+    /// Whether the artifact contains those of the needed steps; otherwise machines fetch these, and the SBOM says that it depends on
+    /// them.
     fn holds_needs(&self) -> bool {
         true
     }
 
-    /// What others wrote that is in it: it is looked through for secrets.
+    /// Contents that others wrote: they are searched for secrets.
     fn foreign(&self) -> Option<Foreign<'_>> {
         None
     }
@@ -122,18 +123,18 @@ pub trait Work: fmt::Debug + Send + Sync {
     }
 }
 
-/// A part of what a step makes.
+/// A part of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part<'w> {
     /// The operating system.
     System(Arch),
-    /// What was made of the input with this id of the lock.
+    /// The input with this id of the lock, which the artifact is made from.
     Input(String),
     /// A container image. A step that needs this one takes the image, whether its archive is published or not.
     Image(&'w ImageRef, Arch),
 }
 
-/// What others wrote in what a step makes.
+/// Contents of an artifact that others wrote.
 #[derive(Clone, Copy, Debug)]
 pub enum Foreign<'w> {
     /// Files that components of a sysext brought to its image.
@@ -142,7 +143,7 @@ pub enum Foreign<'w> {
     Config(&'w ImageRef, &'w Entry),
 }
 
-/// What outputs plan steps of their own from: all that is planned before.
+/// The plan so far, which outputs plan steps of their own from.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned<'s, 'p> {
     /// The recipe.
@@ -162,50 +163,50 @@ impl Planned<'_, '_> {
     }
 }
 
-/// Where a step is built, or looked at when it is.
+/// The place where a step is built, and where its artifact is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Bench<'b> {
-    /// Where inputs lie, and what steps made.
+    /// The inputs, and the artifacts of earlier steps.
     pub store: &'b Store,
     /// The steps that this one needs, by name.
     pub needs: &'b BTreeMap<String, Sha256>,
 }
 
-/// A step that is done, or one of a plan that only foresees it: what is not made yet has no bytes, and its key for a digest.
+/// A step that is done, or one that a plan only foresees: then its artifact has no bytes, and the step's key for a digest.
 #[derive(Debug)]
 pub struct Done<'d> {
-    /// What it made.
+    /// Its artifact.
     pub artifact: Artifact,
-    /// Whether it was made.
+    /// Whether it is built.
     pub is_built: bool,
-    /// Where it is looked at.
+    /// The place where it is looked at.
     pub bench: Bench<'d>,
 }
 
 impl<'p> Step<'p> {
-    /// The step of a work that takes what these steps make.
+    /// The step of a work that takes the artifacts of these steps.
     pub fn new(work: impl Work + 'p, needs: BTreeMap<String, Sha256>) -> Self {
         Step { id: work.id(), key: key(&work, &needs), needs, work: Box::new(work) }
     }
 
-    /// Where it is built.
+    /// The place where it is built.
     pub fn bench<'b>(&'b self, store: &'b Store) -> Bench<'b> {
         Bench { store, needs: &self.needs }
     }
 
-    /// The step with what it made.
+    /// The step with its artifact.
     pub fn done<'d>(&'d self, made: Option<Object>, store: &'d Store) -> Done<'d> {
         let object = made.unwrap_or(Object { sha256: self.key, size: 0 });
         let artifact = Artifact { object, step: self.key };
         Done { artifact, is_built: made.is_some(), bench: self.bench(store) }
     }
 
-    /// What it made, if the store has that.
+    /// Its artifact, if the store has it.
     pub fn made(&self, store: &Store) -> Option<Object> {
         made(store, &self.key)
     }
 
-    /// Has the store remember what it made.
+    /// Has the store remember its artifact.
     ///
     /// # Errors
     /// The disk refuses.
@@ -214,13 +215,13 @@ impl<'p> Step<'p> {
     }
 }
 
-/// What the step with this key made, if the store has that.
+/// The artifact of the step with this key, if the store has it.
 pub fn made(store: &Store, key: &Sha256) -> Option<Object> {
     store.step(key)?.get(OUTPUT).copied()
 }
 
 impl Bench<'_> {
-    /// What a needed step made.
+    /// The artifact of a needed step.
     ///
     /// # Errors
     /// It is gone from the store.
@@ -228,7 +229,7 @@ impl Bench<'_> {
         self.take(&self.needs[name])
     }
 
-    /// What all needed steps made, by name.
+    /// The artifacts of all needed steps, by name.
     ///
     /// # Errors
     /// One is gone from the store.
@@ -258,7 +259,7 @@ impl Bench<'_> {
         fs::read(&path).map_err(disk::Error::io("read", &path))
     }
 
-    /// Stores what was written here in order.
+    /// Stores bytes that were written from front to back.
     ///
     /// # Errors
     /// The disk refuses.
@@ -266,7 +267,7 @@ impl Bench<'_> {
         self.store.admit(incoming.finish()?.made_here())
     }
 
-    /// Stores what was written here to and fro.
+    /// Stores a file that a format wrote, seeking in it.
     ///
     /// # Errors
     /// The disk refuses.
@@ -280,7 +281,7 @@ fn gone(path: PathBuf) -> disk::Error {
     disk::Error::Io { action: "find again", path, source: io::ErrorKind::NotFound.into() }
 }
 
-/// The key of the step of a work that takes what these steps make.
+/// The key of the step of a work that takes the artifacts of these steps.
 fn key(work: &dyn Work, needs: &BTreeMap<String, Sha256>) -> Sha256 {
     #[derive(Serialize)]
     struct Key<'k> {

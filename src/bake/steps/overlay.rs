@@ -33,7 +33,7 @@ pub fn step<'p>(boot: &'p BootWish, layout: Layout, lock: &'p Lock, booted: &Boo
     Step::new(Overlay { boot, layout, lock }, needs)
 }
 
-/// What the step is called that makes a boot's overlay, if the boot has one.
+/// The id of the step that makes a boot's overlay, if the boot has one.
 pub fn id(boot: &BootWish) -> Option<String> {
     match boot.delivery {
         Delivery::Initrd(layout) => Some(format!("{}/{}", kind(layout), boot.id)),

@@ -21,7 +21,7 @@ use crate::flatcar::board::{INITRD, KERNEL};
 use crate::format::pe;
 use crate::source::input::Entry;
 
-/// What it calls the step that it needs.
+/// Its name for the step that it needs.
 const OVERLAY: &str = "overlay";
 
 /// An image to be.
@@ -32,17 +32,17 @@ struct Uki {
     arch: Arch,
     /// The stub's file.
     stub: PathBuf,
-    /// What that file held when the build was planned.
+    /// The digest of that file when the build was planned.
     stub_digest: Sha256,
     kernel: Option<Object>,
     /// The initrds before the overlay.
     initrds: Vec<Object>,
     cmdline: String,
-    /// What boot menus show of it.
+    /// The lines that boot menus show of it.
     os_release: String,
 }
 
-/// What the step is called that makes the image of a boot.
+/// The id of the step that makes the image of a boot.
 pub fn id(boot: &str) -> String {
     format!("uki/{boot}")
 }
