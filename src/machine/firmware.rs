@@ -82,6 +82,14 @@ pub static PLATFORMS: [Platform; 5] = [
     },
 ];
 
+/// Further iPXE binaries that people chain to: UEFI's own network driver instead of iPXE's, and BIOS variants.
+const MORE_LOADERS: [&str; 4] = ["snponly.efi", "ipxe.pxe", "undionly.kkpxe", "ipxe.lkrn"];
+
+/// File names of every iPXE binary that a server hands out, where its host has them.
+pub fn loaders() -> impl Iterator<Item = &'static str> {
+    PLATFORMS.iter().map(|platform| platform.loader).chain(MORE_LOADERS)
+}
+
 /// How firmware takes a loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {

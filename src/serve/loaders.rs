@@ -6,10 +6,8 @@ use std::{fs, io};
 
 use bytes::Bytes;
 
-use crate::machine::firmware::PLATFORMS;
+use crate::machine::firmware;
 
-/// Further iPXE binaries that people chain to: UEFI's own network driver instead of iPXE's, and BIOS variants.
-const MORE_LOADERS: [&str; 4] = ["snponly.efi", "ipxe.pxe", "undionly.kkpxe", "ipxe.lkrn"];
 /// Longest loader, in bytes; the longest of Debian's has one MiB.
 const MAX_LOADER: u64 = 16 << 20;
 
@@ -24,7 +22,7 @@ impl Loaders {
     /// The path that cannot be read, and why. One that is absent is none.
     pub fn read(directory: &Path) -> Result<Loaders, (PathBuf, io::Error)> {
         let mut loaders = BTreeMap::new();
-        for name in PLATFORMS.iter().map(|platform| platform.loader).chain(MORE_LOADERS) {
+        for name in firmware::loaders() {
             let path = directory.join(name);
             match read_loader(&path) {
                 Ok(bytes) => drop(loaders.insert(name, bytes)),
@@ -53,9 +51,6 @@ fn read_loader(path: &Path) -> io::Result<Bytes> {
     }
     fs::read(path).map(Bytes::from)
 }
-
-/// Where the iPXE binaries are that UEFI HTTP boot loads.
-pub const LOADERS: &str = "loaders/";
 
 #[cfg(test)]
 mod tests {

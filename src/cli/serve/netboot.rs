@@ -15,8 +15,8 @@ use crate::serve::address::Address;
 use crate::serve::http::listen;
 use crate::serve::lan::inventory;
 use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
-use crate::serve::loaders::LOADERS;
 use crate::serve::site::Site;
+use crate::tree::names::LOADERS;
 
 #[derive(Args)]
 #[command(next_help_heading = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)")]

@@ -10,12 +10,9 @@ use super::request::{Request, World};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::{Machine, Whose, cards};
 use crate::serve::site::labels::Labels;
+use crate::tree::names::Endpoint;
 use crate::tree::records::Group;
 
-/// The endpoint of reports.
-pub const REPORT: &str = "report";
-/// The endpoint of configs.
-const IGNITION: &str = "ignition";
 /// Which config an installer was made for: its file's name below `ignition/`.
 const CONFIG: &str = "config";
 /// Under which name the log has the card that was said, where the machine is known by another.
@@ -28,11 +25,11 @@ const CARD: &str = "card";
 pub fn settle(
     world: &World<'_>,
     request: &Request<'_>,
-    endpoint: &str,
+    endpoint: Endpoint,
     said: Labels,
 ) -> Result<Labels, Box<(Answer, Labels)>> {
-    let installs = endpoint == IGNITION && said.get("os") == "installed";
-    if world.site.live.is_some() || !(installs || endpoint == REPORT) {
+    let installs = endpoint == Endpoint::Ignition && said.get("os") == "installed";
+    if world.site.live.is_some() || !(installs || endpoint == Endpoint::Report) {
         return Ok(said);
     }
     let refused = |why: String, said: Labels| Err(Box::new((conflict(&why), said)));

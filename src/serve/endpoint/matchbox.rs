@@ -10,9 +10,9 @@ use super::request::{Request, World};
 use super::{listing, routes};
 use crate::base::path::clean as clean_path;
 use crate::serve::answer::{Answer, Body, TEXT, ranges};
-use crate::serve::loaders::LOADERS;
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
+use crate::tree::names::LOADERS;
 
 /// Below this lie the assets, where there are any.
 const ASSETS: &str = "/assets/";

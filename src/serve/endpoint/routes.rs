@@ -4,42 +4,41 @@ use hyper::Method;
 
 use super::guard::answer::guarded;
 use super::guard::{self, Machine};
-use super::{assets, boot, config, explain, identity, matchbox, page, sign};
+use super::{assets, boot, config, explain, identity, matchbox, page};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::request::{Request, World};
-use crate::serve::loaders::LOADERS;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::timeline::{Trouble, plain_path};
 use crate::serve::site::labels::Labels;
+use crate::tree::names::{Endpoint, LOADERS};
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
-/// Every endpoint. Paths are exact; what none of them takes is looked up in the manifest.
-const ROUTES: [(&str, Handler); 14] = [
-    ("/", page::index),
-    ("/boot.ipxe", boot::first),
-    ("/boot.ipxe.0", boot::first),
-    ("/ipxe", boot::ipxe),
-    ("/grub", boot::grub),
-    ("/ignition", config::ignition),
-    ("/generic", config::generic),
-    ("/cloud", config::cloud),
-    ("/metadata", config::metadata),
-    (REPORT, report),
-    ("/status", page::status),
-    ("/events", page::events),
-    ("/metrics", page::metrics),
-    ("/explain", explain::answer),
-];
+/// What answers at an endpoint. Paths are exact; what none of them takes is looked up in the manifest.
+fn handler(endpoint: Endpoint) -> Handler {
+    match endpoint {
+        Endpoint::Page => page::index,
+        Endpoint::FirstScript | Endpoint::FirstScriptNumbered => boot::first,
+        Endpoint::Ipxe => boot::ipxe,
+        Endpoint::Grub => boot::grub,
+        Endpoint::Ignition => config::ignition,
+        Endpoint::Generic => config::generic,
+        Endpoint::Cloud => config::cloud,
+        Endpoint::Metadata => config::metadata,
+        Endpoint::Report => report,
+        Endpoint::Status => page::status,
+        Endpoint::Events => page::events,
+        Endpoint::Metrics => page::metrics,
+        Endpoint::Explain => explain::answer,
+    }
+}
 
 /// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
-/// The one endpoint that something is posted to.
-const REPORT: &str = "/report";
 
 /// Whether a request's body is to be read: a report's, and no other.
 pub fn takes_body(method: &Method, path: &str) -> bool {
-    method == Method::POST && plain_path(path) == REPORT[1..]
+    method == Method::POST && plain_path(path) == Endpoint::Report.name()
 }
 
 /// Answers a request; the labels are for the log.
@@ -67,26 +66,26 @@ pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<
     if let Some(bytes) = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader)) {
         return Some((Answer::shared(200, "application/efi", bytes), Labels::default()));
     }
-    let handler =
-        |name: &str| ROUTES.iter().find(|(route, _)| route[1..] == *name).map(|(_, handler)| handler);
-    let ask = |handler: &Handler, name: &str| {
-        let says = if takes_body(request.method, request.path) { request.body } else { request.query };
-        let (answer, labels) = match identity::settle(world, request, name, Labels::parse(says)) {
-            Ok(labels) => (handler(world, request, &labels), labels),
-            Err(refused) => *refused,
-        };
-        match world.site.live {
-            Some(_) => (answer.without_reason(), labels),
-            None => (answer, labels),
-        }
+    let (endpoint, form) = Endpoint::parse(name)?;
+    // A server without a key has no signatures.
+    let signed = match form {
+        Some(form) => Some((world.site.signer.as_ref()?, form)),
+        None => None,
     };
-    if let Some(handler) = handler(name) {
-        return Some(ask(handler, name));
-    }
-    let signer = world.site.signer.as_ref()?;
-    let (name, form) = sign::split(name)?;
-    let (answer, labels) = ask(handler(name).filter(|_| sign::SIGNED.contains(&name))?, name);
-    Some((signer.sign(answer, form, request.now), labels))
+    let says = if takes_body(request.method, request.path) { request.body } else { request.query };
+    let (answer, labels) = match identity::settle(world, request, endpoint, Labels::parse(says)) {
+        Ok(labels) => (handler(endpoint)(world, request, &labels), labels),
+        Err(refused) => *refused,
+    };
+    let answer = match world.site.live {
+        Some(_) => answer.without_reason(),
+        None => answer,
+    };
+    let answer = match signed {
+        Some((signer, form)) => signer.sign(answer, form, request.now),
+        None => answer,
+    };
+    Some((answer, labels))
 }
 
 fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {

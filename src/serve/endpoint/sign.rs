@@ -1,4 +1,6 @@
 //! Detached signatures of answers, for loaders that verify what they load: `/ipxe.sig`, `/grub.asc` and so on.
+//! [`Endpoint::is_signed`](crate::tree::names::Endpoint::is_signed) says which have them. Assets have none: they are
+//! signed by whoever makes them.
 //!
 //! As Matchbox makes them: by the first key of a key ring, in text mode, with SHA-256. The packets are rPGP's; the RSA
 //! operation is aws-lc's, since that of rPGP's `rsa` takes a time that depends on the key (RUSTSEC-2023-0071) and anybody
@@ -13,6 +15,7 @@ use std::time::SystemTime;
 
 use crate::base::error::{Advice, Exit};
 use crate::serve::answer::{Answer, Body, Piece, TEXT, Within};
+use crate::tree::names::Form;
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -27,30 +30,8 @@ use pgp::types::{
 };
 use rsa_parts::remainder;
 
-/// The endpoints that have signatures. Assets have none: they are signed by whoever makes them.
-pub const SIGNED: [&str; 8] =
-    ["boot.ipxe", "boot.ipxe.0", "ipxe", "grub", "ignition", "generic", "cloud", "metadata"];
 /// Longest key ring that is read, in bytes.
 const MAX_KEY_RING: usize = 1 << 20;
-
-/// What a signature looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `.sig`: the packet.
-    Binary,
-    /// `.asc`: in ASCII armor.
-    Armored,
-}
-
-/// `ipxe.sig` → `ipxe` and its form.
-pub fn split(name: &str) -> Option<(&str, Form)> {
-    let (name, extension) = name.rsplit_once('.')?;
-    match extension {
-        "sig" => Some((name, Form::Binary)),
-        "asc" => Some((name, Form::Armored)),
-        _ => None,
-    }
-}
 
 /// Signs answers.
 #[derive(Debug)]
@@ -322,17 +303,7 @@ impl SigningKey for Key {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_signatures_are_told_from_others() {
-        assert_eq!(split("boot.ipxe.0.sig"), Some(("boot.ipxe.0", Form::Binary)));
-        assert_eq!(split("ipxe.asc"), Some(("ipxe", Form::Armored)));
-        for none in ["ipxe", "boot.ipxe", "sig", "ipxe.SIG"] {
-            assert_eq!(split(none), None, "{none}");
-        }
-        assert_eq!(split(".sig"), Some(("", Form::Binary)));
-    }
+    use super::rsa_parts::remainder;
 
     proptest::proptest! {
         #[test]

@@ -31,6 +31,7 @@ use crate::serve::notice::{Cut, Notice, Notices, Record};
 use crate::serve::site::content::Content;
 use crate::serve::site::labels::Labels;
 use crate::tree::beneath::{Refused, Root};
+use crate::tree::names::Endpoint;
 use crate::tree::open::Place;
 
 /// Characters of a path that are remembered. One of a tree may have 255 for each directory.
@@ -187,7 +188,7 @@ impl Exchange {
         let Some(boots) = self.boots.as_ref().filter(|_| answer.status == 200) else { return answer };
         let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         let is_ipxe = agent.is_some_and(|agent| agent.starts_with("iPXE/"));
-        if !is_ipxe || plain_path(head.uri.path()) != "ipxe" {
+        if !is_ipxe || plain_path(head.uri.path()) != Endpoint::Ipxe.name() {
             return answer;
         }
         match boots.ask(via.peer.ip(), Instant::now()) {

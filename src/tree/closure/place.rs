@@ -5,22 +5,19 @@ use url::Url;
 
 use super::boot;
 use super::reference::urls;
+use crate::machine::firmware;
 use crate::tree::manifest::Manifest;
-
-/// Endpoints of `prebake serve` and Matchbox that answer from the tree, or take what a machine says.
-const ENDPOINTS: [&str; 9] =
-    ["boot.ipxe", "boot.ipxe.0", "ipxe", "grub", "ignition", "generic", "cloud", "metadata", "report"];
-
-/// Below this `prebake serve` has the iPXE binaries that firmware loads.
-const LOADERS: &str = "loaders/";
+use crate::tree::names::{Endpoint, Form, LOADERS};
 
 /// Where a location leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// To files of the tree: more than one where the location has variables.
     Tree(Vec<String>),
-    /// To an endpoint of the server.
-    Endpoint(&'static str),
+    /// To an endpoint of the server, or a signature of its answer.
+    Endpoint(Endpoint, Option<Form>),
+    /// To an iPXE binary that the server hands out.
+    Loader,
     /// To the machine itself.
     Machine,
     /// To the root of the server.
@@ -126,11 +123,15 @@ impl Places<'_> {
         if has(path) {
             return Place::Tree(vec![path.to_owned()]);
         }
-        if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| **endpoint == path) {
-            return Place::Endpoint(endpoint);
+        // The page is at the root, which only a URL names.
+        if let Some((endpoint, form)) = Endpoint::parse(path).filter(|_| !path.is_empty()) {
+            return Place::Endpoint(endpoint, form);
         }
-        if path.starts_with(LOADERS) {
-            return Place::Endpoint(LOADERS);
+        if let Some(loader) = path.strip_prefix(LOADERS) {
+            return match firmware::loaders().any(|known| known == loader) {
+                true => Place::Loader,
+                false => Place::Nowhere("the server has no such loader".into()),
+            };
         }
         if let Some(pattern) = pattern(path) {
             let found: Vec<String> =
@@ -238,7 +239,17 @@ mod tests {
             ("x", "../../a/k", Place::Nowhere("it leads out of the tree".into())),
             ("", "http://10.0.0.1:8080/t/a/k?x=${y}", tree(&["a/k"])),
             ("", "http://10.0.0.1:8080/t", Place::Root),
-            ("", "http://10.0.0.1:8080/t/ignition?mac=1", Place::Endpoint("ignition")),
+            ("", "http://10.0.0.1:8080/t/ignition?mac=1", Place::Endpoint(Endpoint::Ignition, None)),
+            (
+                "",
+                "http://10.0.0.1:8080/t/ignition.sig?mac=1",
+                Place::Endpoint(Endpoint::Ignition, Some(Form::Binary)),
+            ),
+            ("", "/generic.asc", Place::Endpoint(Endpoint::Generic, Some(Form::Armored))),
+            ("", "http://10.0.0.1:8080/t/status", Place::Endpoint(Endpoint::Status, None)),
+            ("", "/status.sig", nowhere()),
+            ("", "/loaders/snponly.efi", Place::Loader),
+            ("", "/loaders/odd.efi", Place::Nowhere("the server has no such loader".into())),
             ("", "http://10.0.0.1:8080/t/b", nowhere()),
             ("", "http://10.0.0.1:8080/tt/a/k", Place::Outside),
             ("", "http://10.0.0.1/a/k", Place::Outside),

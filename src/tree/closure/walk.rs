@@ -411,7 +411,10 @@ impl Walk<'_> {
                 }
                 return Ok(());
             }
-            Place::Endpoint(_) | Place::Root => Outcome::Served("the server of the tree"),
+            Place::Endpoint(_, Some(_)) => Outcome::Served("the server of the tree, with a key that signs"),
+            Place::Endpoint(_, None) | Place::Loader | Place::Root => {
+                Outcome::Served("the server of the tree")
+            }
             Place::Machine => Outcome::Served("the machine itself"),
             Place::Nowhere(_) if *rule == (Rule::Location { optional: true }) => {
                 Outcome::Open("the next attempt is taken")

@@ -21,19 +21,18 @@ use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::Notice;
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
+use crate::tree::names::GUARDED;
 use crate::tree::private;
 use crate::tree::records::Group;
 
-/// Where guarded configs are asked for.
-const PREFIX: &str = "guarded/";
 /// What a machine fetches first.
 const BOOT: &str = "boot.ign";
 /// What the token is for.
 const CONFIG: &str = "config.ign";
 
-/// The path behind `PREFIX`, if that is what a request is about.
+/// The path behind `GUARDED`, if that is what a request is about.
 pub fn guarded(name: &str) -> Option<&str> {
-    name.strip_prefix(PREFIX)
+    name.strip_prefix(GUARDED)
 }
 
 /// The kernel argument by which a machine finds its secrets, if it has any.
@@ -55,10 +54,10 @@ pub fn kernel_arg(
         Err(Refusal::Full) => return Ok(None),
         token => token.map_err(refuse)?,
     };
-    Ok(Some(format!("ignition.config.url={base}/{PREFIX}{token}/{BOOT}")))
+    Ok(Some(format!("ignition.config.url={base}/{GUARDED}{token}/{BOOT}")))
 }
 
-/// Answers below `PREFIX`.
+/// Answers below `GUARDED`.
 pub fn answer(world: &World<'_>, guard: &Guard, rest: &str, request: &Request<'_>) -> Answer {
     let answer = match (request.method, rest.split_once('/')) {
         (&Method::GET, Some((token, BOOT))) => boot(guard, token, request),
@@ -78,7 +77,7 @@ fn boot(guard: &Guard, token: &str, request: &Request<'_>) -> Result<Answer, Ans
     let guarded = guard.base_url.as_ref().unwrap_or(&base);
     let config = json!({"ignition": {"version": "3.3.0", "config": {"merge": [
         {"source": format!("{base}/ignition/{id}")},
-        {"source": format!("{guarded}/{PREFIX}{token}/{CONFIG}?{labels}")},
+        {"source": format!("{guarded}/{GUARDED}{token}/{CONFIG}?{labels}")},
     ]}}});
     Ok(Answer::new(200, "application/json", config.to_string() + "\n"))
 }
@@ -123,7 +122,7 @@ pub fn loggable(path: &str) -> Cow<'_, str> {
     let (token, file) = rest.split_once('/').unwrap_or((rest, ""));
     let handle = token.split('-').next().unwrap_or_default();
     let shown: String = handle.chars().take(16).collect();
-    format!("/{PREFIX}{shown}-…/{file}").into()
+    format!("/{GUARDED}{shown}-…/{file}").into()
 }
 
 /// Burns the token of a config that leaves whole, before the client can have all of it, and takes that back where it broke off.

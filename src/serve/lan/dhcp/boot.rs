@@ -9,7 +9,7 @@ use super::client::Client;
 use super::packet::Request;
 use crate::machine::dhcp::Mode;
 use crate::machine::firmware::{Platform, Via};
-use crate::serve::loaders::LOADERS;
+use crate::tree::names::LOADERS;
 
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use crate::tree::names::Endpoint;
+
 /// What a path is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -23,24 +25,8 @@ pub enum Asked {
     File,
 }
 
-/// What is no file, by path; the path is also what counters call it.
-const ENDPOINTS: [(&str, Asked); 15] = [
-    ("/", Asked::Watch),
-    ("/boot.ipxe", Asked::FirstScript),
-    ("/boot.ipxe.0", Asked::FirstScript),
-    ("/cloud", Asked::Config),
-    ("/events", Asked::Watch),
-    ("/explain", Asked::Watch),
-    ("/favicon.ico", Asked::Watch),
-    ("/generic", Asked::Config),
-    ("/grub", Asked::Script),
-    ("/ignition", Asked::Ignition),
-    ("/ipxe", Asked::Script),
-    ("/metadata", Asked::Config),
-    ("/metrics", Asked::Watch),
-    ("/report", Asked::Report),
-    ("/status", Asked::Watch),
-];
+/// What browsers ask for by themselves, beside the page.
+const ICON: &str = "/favicon.ico";
 
 /// A path as the routes see it: decoded, without the slashes at its start, and with one slash where there are several: a
 /// base URL with a slash at its end makes them, and nginx and Apache merge them, too. A slash at its end stays.
@@ -62,18 +48,36 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
 impl Asked {
     /// What a plain path is asked for.
     pub fn of(path: &str) -> Asked {
-        endpoint(path).map_or(Asked::File, |(_, asked)| *asked)
+        match Endpoint::parse(path) {
+            Some((endpoint, None)) => Asked::at(endpoint),
+            _ if path == &ICON[1..] => Asked::Watch,
+            // Signatures are fetched beside what they sign, and are no step of a boot.
+            _ => Asked::File,
+        }
+    }
+
+    fn at(endpoint: Endpoint) -> Asked {
+        match endpoint {
+            Endpoint::FirstScript | Endpoint::FirstScriptNumbered => Asked::FirstScript,
+            Endpoint::Ipxe | Endpoint::Grub => Asked::Script,
+            Endpoint::Ignition => Asked::Ignition,
+            Endpoint::Generic | Endpoint::Cloud | Endpoint::Metadata => Asked::Config,
+            Endpoint::Report => Asked::Report,
+            Endpoint::Page | Endpoint::Status | Endpoint::Events | Endpoint::Metrics | Endpoint::Explain => {
+                Asked::Watch
+            }
+        }
     }
 }
 
 /// A plain path as counters name it: one of few, whatever clients ask for.
 pub fn route(path: &str) -> &'static str {
-    let file = if path.starts_with("assets/") { "/assets" } else { "other" };
-    endpoint(path).map_or(file, |(known, _)| known)
-}
-
-fn endpoint(path: &str) -> Option<&'static (&'static str, Asked)> {
-    ENDPOINTS.iter().find(|(known, _)| known[1..] == *path)
+    match Endpoint::parse(path) {
+        Some((endpoint, None)) => endpoint.path(),
+        _ if path == &ICON[1..] => ICON,
+        _ if path.starts_with("assets/") => "/assets",
+        _ => "other",
+    }
 }
 
 #[cfg(test)]
