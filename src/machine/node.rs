@@ -107,9 +107,9 @@ impl fmt::Display for Mac {
 }
 
 /// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.
-pub fn selector(node: &Node) -> Map<String, Value> {
-    let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string().into()));
-    let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone().into()));
+pub fn selector(node: &Node) -> BTreeMap<String, String> {
+    let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string()));
+    let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone()));
     mac.into_iter().chain(uuid).collect()
 }
 

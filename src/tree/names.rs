@@ -1,6 +1,7 @@
 //! Paths, file names, endpoints and kernel arguments of a tree: each once, for all that write or read one.
 
 use crate::base::arch::Arch;
+use crate::base::digest::Sha256;
 use crate::machine::base_url::BaseUrl;
 
 /// What the system that a boot installs is called in file names.
@@ -15,9 +16,110 @@ pub fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String 
     format!("{profile}{arch}{node}")
 }
 
-/// Where the images of a sysext lie in the tree.
-pub(crate) fn sysext_directory(name: &str) -> String {
-    format!("assets/sysext/{name}")
+/// The BUILD-ID of a manifest: the first 16 hex digits of its SHA-256.
+pub fn build_id(manifest: &Sha256) -> String {
+    manifest.to_string()[..16].to_owned()
+}
+
+// The folders of a tree and of a Matchbox data directory.
+
+/// Matchbox's groups.
+pub const GROUPS: &str = "groups";
+/// Matchbox's profiles.
+pub const PROFILES: &str = "profiles";
+/// Ignition configs that a server gives by group.
+pub const IGNITION: &str = "ignition";
+/// Templates that a server fills in.
+pub const GENERIC: &str = "generic";
+/// Cloud-configs that a server fills in.
+pub const CLOUD: &str = "cloud";
+/// What machines load and fetch.
+pub const ASSETS: &str = "assets";
+/// Loaders' own files.
+pub const BOOT: &str = "boot";
+/// Configs with secrets, which only their owner may read.
+pub const PRIVATE: &str = "private";
+
+/// The rest of a path below a folder.
+pub fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    path.strip_prefix(folder)?.strip_prefix('/')
+}
+
+/// What a group's or profile's file ends in.
+pub const RECORD_END: &str = ".json";
+
+/// A group's file.
+pub fn group(id: &str) -> String {
+    format!("{GROUPS}/{id}{RECORD_END}")
+}
+
+/// A profile's file.
+pub fn profile(id: &str) -> String {
+    format!("{PROFILES}/{id}{RECORD_END}")
+}
+
+/// The id of a group or profile in a tree, which is the name of its file: `groups/n1.json` → `n1`.
+pub fn record_id(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(RECORD_END).unwrap_or(name)
+}
+
+/// What a finished Ignition config's file ends in. Matchbox takes such a file for no template.
+pub const CONFIG_END: &str = ".ign";
+
+/// What a profile calls the config of a boot.
+pub fn config_id(boot: &str) -> String {
+    format!("{boot}{CONFIG_END}")
+}
+
+/// The config that a profile names.
+pub fn ignition(id: &str) -> String {
+    format!("{IGNITION}/{id}")
+}
+
+/// The template that a profile names.
+pub fn generic(id: &str) -> String {
+    format!("{GENERIC}/{id}")
+}
+
+/// The cloud-config that a profile names.
+pub fn cloud(id: &str) -> String {
+    format!("{CLOUD}/{id}")
+}
+
+/// A boot's config, where that is fetched: every server has it there, Matchbox too.
+pub(crate) fn config_path(boot: &str) -> String {
+    format!("{ASSETS}/ignition/{}", config_id(boot))
+}
+
+/// The overlay of a boot.
+pub fn overlay(boot: &str) -> String {
+    format!("{ASSETS}/overlay/{boot}.cpio")
+}
+
+/// Base and overlay of a boot in one, where the layout has that.
+pub fn joined(boot: &str) -> String {
+    format!("{ASSETS}/initrd/{boot}.img")
+}
+
+/// An initrd that comes before Flatcar's.
+pub fn early(file: &str) -> String {
+    format!("{ASSETS}/early/{file}")
+}
+
+/// The archive of a container image.
+pub fn image(file: &str) -> String {
+    format!("{ASSETS}/images/{file}")
+}
+
+/// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
+pub fn stock_root(arch: Option<Arch>) -> String {
+    arch.map_or_else(|| format!("{ASSETS}/flatcar"), |arch| format!("{ASSETS}/flatcar/{}", arch.board()))
+}
+
+/// The images of a sysext.
+pub fn sysext_directory(name: &str) -> String {
+    format!("{ASSETS}/sysext/{name}")
 }
 
 /// The name of an image in its directory.
@@ -25,44 +127,132 @@ pub(crate) fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
     format!("{name}-{version}-{}.raw", arch.systemd())
 }
 
-/// The path of an image in the tree.
+/// The image of a sysext.
 pub fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
     format!("{}/{}", sysext_directory(name), sysext_file(name, version, arch))
 }
 
-/// Path of a boot's config, where that is fetched: every server has it there, Matchbox too.
-pub(crate) fn config_path(boot: &str) -> String {
-    format!("assets/ignition/{boot}.ign")
+// What loaders load. The closure of a tree tells their languages apart by these names.
+
+/// What iPXE's scripts end in.
+pub const IPXE_END: &str = ".ipxe";
+/// The name of GRUB's configs, or how it begins.
+pub const GRUB_CONFIG: &str = "grub.cfg";
+/// The directory of PXELINUX's configs.
+pub const PXELINUX_CONFIGS: &str = "pxelinux.cfg";
+/// What a module of Terraform ends in.
+pub const TERRAFORM_END: &str = ".tf.json";
+
+/// The first script of iPXE; the server has it as [`Endpoint::FirstScript`].
+pub const FIRST_SCRIPT: &str = Endpoint::FirstScript.name();
+/// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21.
+pub const AUTOEXEC: &str = "autoexec.ipxe";
+
+/// A script of iPXE: `mac-52-54-00-00-00-01`, `menu`, `default`.
+pub fn ipxe_script(name: &str) -> String {
+    format!("{BOOT}/ipxe/{name}{IPXE_END}")
 }
 
+/// GRUB's config for all machines, or for the one that is called so.
+pub fn grub_config(machine: Option<&str>) -> String {
+    let machine = machine.map_or(String::new(), |machine| format!("-{machine}"));
+    format!("{BOOT}/grub/{GRUB_CONFIG}{machine}")
+}
+
+/// A config of PXELINUX: `default`, `01-52-54-00-00-00-01`.
+pub fn pxelinux_config(name: &str) -> String {
+    format!("{BOOT}/pxelinux/{PXELINUX_CONFIGS}/{name}")
+}
+
+/// A boot as one UEFI program.
+pub fn uki(boot: &str) -> String {
+    format!("{BOOT}/uki/{boot}.efi")
+}
+
+/// The config of dnsmasq.
+pub const DNSMASQ: &str = "boot/dnsmasq/dnsmasq.conf";
+/// The config of udhcpd.
+pub const UDHCPD: &str = "boot/udhcpd/udhcpd.conf";
+/// The module of Terraform.
+pub const TERRAFORM: &str = "boot/terraform/matchbox.tf.json";
+/// Which network card is which node, for a server that lends addresses.
+pub const NODES: &str = "boot/nodes.json";
+
+// What a tree says of itself.
+
+/// Every published file, with its size, digest and origin.
+pub const MANIFEST: &str = "manifest.json";
+/// The manifest's signature, beside it where there is one.
+pub const SIGNATURE: &str = "manifest.json.minisig";
+/// The statement of how the tree was built, beside the manifest.
+pub const PROVENANCE: &str = "provenance.json";
+/// The parts of the tree as SPDX.
+pub const SBOM: &str = "sbom.spdx.json";
+/// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
+pub const CHECKSUMS: &str = "SHA256SUMS";
+/// The signature of such a list, for systemd-sysupdate.
+pub const CHECKSUMS_SIGNATURE: &str = "SHA256SUMS.gpg";
+/// The link to the newest build.
+pub const CURRENT: &str = "current";
+
+/// The lock that a tree was built by, under the name of its recipe.
+pub fn lock(recipe: &str) -> String {
+    format!("{recipe}.lock")
+}
+
+// Kernel arguments.
+
+/// Arguments whose value is a config that Ignition fetches; the first is the one that prebake writes.
+pub const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
+/// Arguments that have Ignition run; the first is the one that prebake writes.
+pub const FIRST_BOOT_ARGS: [&str; 2] = ["flatcar.first_boot", "coreos.first_boot"];
+/// Arguments that name the platform; the first is the one of today.
+pub const OEM_ARGS: [&str; 2] = ["flatcar.oem.id", "coreos.oem.id"];
+/// The argument that names an initrd by its base name, which the kernel's EFI stub needs.
+pub const INITRD_ARG: &str = "initrd";
 /// The argument that tells a node where to report to, and where its units find what they fetch.
-pub(crate) fn report_arg(base_url: &BaseUrl) -> String {
-    format!("prebake.url={base_url}")
+pub const SERVER_ARG: &str = "prebake.url";
+/// The argument that says over which card a machine boots.
+pub const CARD_ARG: &str = "prebake.mac";
+
+/// The value of an argument, if it has this key.
+pub fn arg_value<'a>(arg: &'a str, key: &str) -> Option<&'a str> {
+    arg.strip_prefix(key)?.strip_prefix('=')
+}
+
+/// Has Ignition fetch its config.
+pub fn config_arg(url: &str) -> String {
+    format!("{}={url}", CONFIG_ARGS[0])
+}
+
+/// Has Ignition run on a PXE boot, as any value but `detected` does.
+pub fn first_boot_arg() -> String {
+    format!("{}=1", FIRST_BOOT_ARGS[0])
+}
+
+/// Names an initrd, by its path, as loaders register it.
+pub fn initrd_arg(path: &str) -> String {
+    format!("{INITRD_ARG}={}", path.rsplit('/').next().unwrap_or(path))
+}
+
+/// Tells a node where the server is.
+pub fn report_arg(base_url: &BaseUrl) -> String {
+    format!("{SERVER_ARG}={base_url}")
 }
 
 /// The arguments that say over which card a machine boots: ours, and what PXELINUX calls so, with ARP's number of Ethernet.
 /// `mac` is the card's address, or what a loader puts in its place; `hyphened` the same as file names have it.
 pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
-    [format!("prebake.mac={mac}"), format!("BOOTIF=01-{hyphened}")]
+    [format!("{CARD_ARG}={mac}"), format!("BOOTIF=01-{hyphened}")]
 }
+
+// Words of scripts and records.
 
 /// Metadata of a group whose machines install themselves: which generation, so that a server can tell who is done.
 pub const GENERATION: &str = "install_generation";
 
-/// The manifest's signature, beside it where there is one.
-pub const SIGNATURE: &str = "manifest.json.minisig";
-
-/// The statement's name beside the manifest.
-pub const PROVENANCE: &str = "provenance.json";
-
-/// The file's name in a tree.
-pub const MANIFEST: &str = "manifest.json";
-
-/// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
-pub const CHECKSUMS: &str = "SHA256SUMS";
-
-/// The link to the newest build.
-pub const CURRENT: &str = "current";
+/// The label of a machine whose system is on its disk, and its value.
+pub const INSTALLED: [&str; 2] = ["os", "installed"];
 
 /// What GRUB puts in the place of the address of the card that it came over: with colons, in both arguments, as readers of
 /// `BOOTIF=` (dracut's `fix_bootif`) take it too.
@@ -74,6 +264,11 @@ pub const IPXE_LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe -
 
 /// What iPXE puts in the place of the address of the card that it boots over: `netX` is the one that it opened last.
 pub const IPXE_CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
+
+/// Has iPXE go on with a URL, with an address, which one that came by TFTP may not have yet.
+pub fn ipxe_chain(url: &str) -> String {
+    format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {url} || shell\n")
+}
 
 /// Writes the table of endpoints once: the enum, the list of all, the path of each and whether its answers are signed.
 macro_rules! endpoints {
@@ -184,10 +379,24 @@ pub const LOADERS: &str = "loaders/";
 
 /// Below this the server has configs with secrets, each for whoever holds its token.
 pub const GUARDED: &str = "guarded/";
+/// What a machine with a token fetches first.
+pub const GUARDED_BOOT: &str = "boot.ign";
+/// What the token is for.
+pub const GUARDED_CONFIG: &str = "config.ign";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_beside_the_manifest_is_called_after_it() {
+        assert_eq!(SIGNATURE, format!("{MANIFEST}{}", crate::trust::minisign::SUFFIX));
+        assert_eq!(CHECKSUMS_SIGNATURE, format!("{CHECKSUMS}.gpg"));
+        for path in [DNSMASQ, UDHCPD, TERRAFORM, NODES] {
+            assert!(below(path, BOOT).is_some(), "{path}");
+        }
+        assert!(TERRAFORM.ends_with(TERRAFORM_END));
+    }
 
     #[test]
     fn an_endpoint_is_found_by_its_name_and_its_signatures() {

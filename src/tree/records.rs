@@ -1,25 +1,27 @@
-//! Group and profile files, read as Matchbox reads them: with Go's `encoding/json`.
+//! Group and profile files of Matchbox: each is one type, which builder, server, closure and `diff` share.
 //!
-//! Keys match without regard to case, unknown ones are ignored, of two equal ones the last wins (objects are filled
-//! twice), and `null` is as good as absent. A value of another type makes the whole file unusable. Pure; which files
+//! They are read as Matchbox reads them, with Go's `encoding/json`: keys match without regard to case, unknown ones are
+//! ignored, of two equal ones the last wins (objects are filled twice), and `null` is as good as absent. A value of
+//! another type makes the whole file unusable. `Deserialize` can say none of that, so [`Group::read`] and
+//! [`Profile::read`] are the only readers; writing needs no such leniency, and `Serialize` is derived. Pure; which files
 //! there are is [`datadir`](crate::serve::site::datadir)'s to know.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use super::notes::{self, Note};
+use crate::base::canonical::canonical_json;
 use crate::base::json::{self, Member, Raw, RawValue, same_key};
 use crate::ignition::Spec;
 
-/// A record, the `id` that it says of itself, and what of its file does nothing or not what was meant.
+/// A record, and what of its file does nothing or not what was meant.
 #[derive(Clone, Debug, Default)]
 pub struct Noted<T> {
     /// The record.
     pub record: T,
-    /// Which id stands in the file; records are found by their file names.
-    pub id: String,
     /// What a person should know of it.
     pub notes: Vec<Note>,
 }
@@ -27,8 +29,8 @@ pub struct Noted<T> {
 impl<T> Noted<T> {
     /// With a record that several may hold.
     pub fn shared(self) -> Noted<Arc<T>> {
-        let Noted { record, id, notes } = self;
-        Noted { record: Arc::new(record), id, notes }
+        let Noted { record, notes } = self;
+        Noted { record: Arc::new(record), notes }
     }
 }
 
@@ -36,82 +38,95 @@ const GROUP: [&str; 5] = ["id", "name", "profile", "selector", "metadata"];
 const PROFILE: [&str; 6] = ["id", "name", "ignition_id", "cloud_id", "generic_id", "boot"];
 const BOOT: [&str; 3] = ["kernel", "initrd", "args"];
 
-/// Reads a group; `id` is its file name without `.json`, for the one inside is never looked at.
-///
-/// # Errors
-/// What is wrong, in words close to Go's.
-pub fn group(id: &str, bytes: &[u8]) -> Result<Group, String> {
-    noted_group(id, bytes).map(|noted| noted.record)
-}
-
-/// As [`group`], with what a person should know of the file.
-///
-/// # Errors
-/// As [`group`].
-pub fn noted_group(id: &str, bytes: &[u8]) -> Result<Noted<Group>, String> {
-    let mut group = Group { id: id.into(), ..Group::default() };
-    let (mut said, mut ignored) = (String::new(), String::new());
-    let raw = parse(bytes)?;
-    let members = members("the group", &raw)?;
-    for Member { key, value, .. } in members {
-        match field(key, &GROUP) {
-            Some("id") => text("id", value, &mut said)?,
-            Some("profile") => text("profile", value, &mut group.profile)?,
-            Some("selector") => texts_by_key("selector", value, &mut group.selector)?,
-            Some("metadata") => values("metadata", value, &mut group.metadata)?,
-            Some(name) => text(name, value, &mut ignored)?,
-            None => {}
-        }
+impl Group {
+    /// Reads a group; `id` is its file name without `.json`, for the one inside is never looked at.
+    ///
+    /// # Errors
+    /// What is wrong, in words close to Go's.
+    pub fn read(id: &str, bytes: &[u8]) -> Result<Group, String> {
+        Group::noted(id, bytes).map(|noted| noted.record)
     }
-    let mut notes = notes::keys("a group", members.iter().map(|member| &*member.key), &GROUP);
-    notes.extend(notes::selector(&group.selector));
-    for (key, value) in group.selector.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case("mac")) {
-        *value =
-            normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
-    }
-    Ok(Noted { record: group, id: said, notes })
-}
 
-/// Reads a profile, which must say an `id`, whatever it is.
-///
-/// # Errors
-/// As [`group`].
-pub fn profile(bytes: &[u8]) -> Result<Profile, String> {
-    noted_profile(bytes).map(|noted| noted.record)
-}
-
-/// As [`profile`], with what a person should know of the file.
-///
-/// # Errors
-/// As [`group`].
-pub fn noted_profile(bytes: &[u8]) -> Result<Noted<Profile>, String> {
-    let mut profile = Profile::default();
-    let (mut id, mut ignored) = (String::new(), String::new());
-    let raw = parse(bytes)?;
-    let all = members("the profile", &raw)?;
-    let mut notes = notes::keys("a profile", all.iter().map(|member| &*member.key), &PROFILE);
-    for Member { key, value, .. } in all {
-        match field(key, &PROFILE) {
-            Some("id") => text("id", value, &mut id)?,
-            Some("ignition_id") => text("ignition_id", value, &mut profile.ignition_id)?,
-            Some("cloud_id") => text("cloud_id", value, &mut profile.cloud_id)?,
-            Some("generic_id") => text("generic_id", value, &mut profile.generic_id)?,
-            Some("boot") if matches!(value.value, RawValue::Null) => profile.boot = None,
-            Some("boot") => {
-                boot(value, profile.boot.get_or_insert_default())?;
-                let keys = members("boot", value)?.iter().map(|member| &*member.key);
-                notes.extend(notes::keys("`boot`", keys, &BOOT));
+    /// As [`Group::read`], with what a person should know of the file.
+    ///
+    /// # Errors
+    /// As [`Group::read`].
+    pub fn noted(id: &str, bytes: &[u8]) -> Result<Noted<Group>, String> {
+        let mut group = Group { id: id.into(), ..Group::default() };
+        let mut said = String::new();
+        let raw = parse(bytes)?;
+        let members = members("the group", &raw)?;
+        for Member { key, value, .. } in members {
+            match field(key, &GROUP) {
+                Some("id") => text("id", value, &mut said)?,
+                Some("name") => text("name", value, &mut group.name)?,
+                Some("profile") => text("profile", value, &mut group.profile)?,
+                Some("selector") => texts_by_key("selector", value, &mut group.selector)?,
+                Some("metadata") => values("metadata", value, &mut group.metadata)?,
+                _ => {}
             }
-            Some(name) => text(name, value, &mut ignored)?,
-            None => {}
+        }
+        let mut notes = notes::keys("a group", members.iter().map(|member| &*member.key), &GROUP);
+        notes.extend(notes::selector(&group.selector));
+        for (key, value) in group.selector.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case("mac")) {
+            *value =
+                normal_mac(value).ok_or_else(|| format!("selector {key}: `{value}` is not a MAC address"))?;
+        }
+        Ok(Noted { record: group, notes })
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_json(self)
+    }
+}
+
+impl Profile {
+    /// Reads a profile, which must say an `id`, whatever it is.
+    ///
+    /// # Errors
+    /// As [`Group::read`].
+    pub fn read(bytes: &[u8]) -> Result<Profile, String> {
+        Profile::noted(bytes).map(|noted| noted.record)
+    }
+
+    /// As [`Profile::read`], with what a person should know of the file.
+    ///
+    /// # Errors
+    /// As [`Group::read`].
+    pub fn noted(bytes: &[u8]) -> Result<Noted<Profile>, String> {
+        let mut profile = Profile::default();
+        let raw = parse(bytes)?;
+        let all = members("the profile", &raw)?;
+        let mut notes = notes::keys("a profile", all.iter().map(|member| &*member.key), &PROFILE);
+        for Member { key, value, .. } in all {
+            match field(key, &PROFILE) {
+                Some("id") => text("id", value, &mut profile.id)?,
+                Some("name") => text("name", value, &mut profile.name)?,
+                Some("ignition_id") => text("ignition_id", value, &mut profile.ignition_id)?,
+                Some("cloud_id") => text("cloud_id", value, &mut profile.cloud_id)?,
+                Some("generic_id") => text("generic_id", value, &mut profile.generic_id)?,
+                Some("boot") if matches!(value.value, RawValue::Null) => profile.boot = None,
+                Some("boot") => {
+                    boot(value, profile.boot.get_or_insert_default())?;
+                    let keys = members("boot", value)?.iter().map(|member| &*member.key);
+                    notes.extend(notes::keys("`boot`", keys, &BOOT));
+                }
+                _ => {}
+            }
+        }
+        match profile.id.is_empty() {
+            true => Err("a profile needs an `id`, though it is found by its file name".into()),
+            false => {
+                notes.extend(profile.boot.iter().flat_map(notes::boot));
+                Ok(Noted { record: profile, notes })
+            }
         }
     }
-    match id.is_empty() {
-        true => Err("a profile needs an `id`, though it is found by its file name".into()),
-        false => {
-            notes.extend(profile.boot.iter().flat_map(notes::boot));
-            Ok(Noted { record: profile, id, notes })
-        }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_json(self)
     }
 }
 
@@ -216,7 +231,7 @@ fn value(name: &str, raw: &Raw) -> Result<Value, String> {
     })
 }
 
-/// The newest spec that Matchbox can serve: it answers anything newer with an empty config.
+/// The newest spec that Matchbox reads, and the only one that it writes: it answers anything newer with an empty config.
 pub const CEILING: Spec = Spec::V3_4;
 
 /// Go's `net.ParseMAC` and its printing: 6, 8 or 20 octets in pairs parted by `:` or `-`, in fours parted by `.`, or
@@ -240,20 +255,29 @@ pub fn normal_mac(text: &str) -> Option<String> {
 }
 
 /// A Matchbox profile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Profile {
+    /// As the file says it; groups find a profile by the name of its file.
+    pub id: String,
+    /// For people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// What the loader loads; one that says nothing of it boots nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
     /// The config below `ignition/`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ignition_id: String,
     /// The template below `generic/`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub generic_id: String,
     /// The cloud-config below `cloud/`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub cloud_id: String,
 }
 
 /// What a loader loads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boot {
     /// URL.
     pub kernel: String,
@@ -264,16 +288,21 @@ pub struct Boot {
 }
 
 /// A group that may match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// Its file name without `.json`.
     pub id: String,
+    /// For people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// The profile it gives.
     pub profile: String,
     /// All of these must hold; none match every machine.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub selector: BTreeMap<String, String>,
     /// What templates and `/metadata` know of it.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
 }
 
 /// Labels that one machine has alone.
@@ -288,10 +317,13 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     fn selector(json: &str) -> Result<Vec<(String, String)>, String> {
-        group("g", json.as_bytes()).map(|group| group.selector.into_iter().collect())
+        Group::read("g", json.as_bytes()).map(|group| group.selector.into_iter().collect())
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -301,7 +333,7 @@ mod tests {
     #[test]
     fn keys_match_in_any_case_and_the_last_of_two_wins() {
         let json = r#"{"PROFILE":"a","profile":"b","Profile":null,"colour":7,"id":"other"}"#;
-        let group = group("file", json.as_bytes()).unwrap();
+        let group = Group::read("file", json.as_bytes()).unwrap();
         assert_eq!((group.id.as_str(), group.profile.as_str()), ("file", "b"));
     }
 
@@ -313,7 +345,8 @@ mod tests {
         );
         assert_eq!(selector(r#"{"selector":{"a":"1"},"selector":null}"#).unwrap(), []);
         assert_eq!(selector(r#"{"selector":{"a":null}}"#).unwrap(), [pair("a", "")]);
-        let twice = profile(br#"{"id":"x","boot":{"kernel":"k","args":["a"]},"boot":{"args":["b",null]}}"#);
+        let twice =
+            Profile::read(br#"{"id":"x","boot":{"kernel":"k","args":["a"]},"boot":{"args":["b",null]}}"#);
         let boot = twice.unwrap().boot.unwrap();
         assert_eq!((boot.kernel.as_str(), boot.args), ("k", vec!["b".to_owned(), String::new()]));
     }
@@ -343,19 +376,39 @@ mod tests {
 
     #[test]
     fn a_profile_needs_an_id_and_may_lack_all_else() {
-        assert_eq!(profile(br#"{"id":"x"}"#).unwrap(), Profile::default());
-        assert_eq!(profile(br#"{"id":"x","boot":{}}"#).unwrap().boot, Some(Boot::default()));
+        let of_id = Profile { id: "x".into(), ..Profile::default() };
+        assert_eq!(Profile::read(br#"{"id":"x"}"#).unwrap(), of_id);
+        assert_eq!(Profile::read(br#"{"id":"x","boot":{}}"#).unwrap().boot, Some(Boot::default()));
         for bad in [r#"{"id":""}"#, r#"{}"#, r#"{"id":"x","boot":[]}"#, r#"{"id":"x","boot":{"args":"a"}}"#] {
-            assert!(profile(bad.as_bytes()).is_err(), "{bad}");
+            assert!(Profile::read(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
-    proptest::proptest! {
+    proptest! {
         #[test]
         fn any_text_is_read_or_refused_and_never_panics(
             json in r#"(\{|\}|\[|\]|:|,|null|1e9|"id"|"selector"|"metadata"|"boot"|"args"|"mac"|"x"|.){0,30}"#
         ) {
-            let _ = (group("g", json.as_bytes()), profile(json.as_bytes()));
+            let _ = (Group::read("g", json.as_bytes()), Profile::read(json.as_bytes()));
+        }
+
+        #[test]
+        fn what_is_written_is_read_as_it_was(
+            words in prop::collection::vec("\\PC{0,8}", 5),
+            selector in prop::collection::btree_map("[a-l]{1,6}", "\\PC{0,8}", 0..3),
+            initrd in prop::collection::vec("\\PC{0,8}", 0..3),
+            has_boot: bool,
+        ) {
+            let mut words = words.into_iter();
+            let mut word = || words.next().unwrap_or_default();
+            let metadata = selector.iter().map(|(key, value)| (key.clone(), json!({"x": [value, true]})));
+            let group = Group {
+                id: "g".into(), name: word(), profile: word(), metadata: metadata.collect(), selector,
+            };
+            prop_assert_eq!(Group::read("g", &group.to_bytes()), Ok(group));
+            let boot = has_boot.then(|| Boot { kernel: word(), args: initrd.clone(), initrd });
+            let profile = Profile { id: "x".into(), generic_id: word(), ignition_id: word(), boot, ..Profile::default() };
+            prop_assert_eq!(Profile::read(&profile.to_bytes()), Ok(profile));
         }
     }
 }

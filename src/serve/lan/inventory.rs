@@ -86,7 +86,8 @@ mod tests {
     fn group(id: &str, mac: &str, metadata: Value) -> Group {
         let selector = BTreeMap::from([("mac".to_owned(), mac.to_owned())]);
         let Value::Object(metadata) = metadata else { panic!("no object") };
-        Group { id: id.into(), profile: "worker".into(), selector, metadata }
+        let (id, profile) = (id.into(), "worker".into());
+        Group { id, profile, selector, metadata, ..Group::default() }
     }
 
     #[test]

@@ -55,9 +55,10 @@ impl Site {
         let ids = [id(Some(&node.name.value)), id(None)];
         let profile = ids.into_iter().find(|id| self.profiles.contains_key(id));
         let profile = profile.ok_or_else(|| self.unknown_profile(node))?;
-        let selector = texts(node_selector(node));
+        let selector = node_selector(node);
         let metadata = node_metadata(node);
-        let mut group = Group { id: node.name.value.clone(), profile, selector, metadata };
+        let name = String::new();
+        let mut group = Group { id: node.name.value.clone(), name, profile, selector, metadata };
         let installed = installed_id(&group.profile);
         if !self.profiles.contains_key(&installed) {
             return Ok(vec![group]);
@@ -107,10 +108,6 @@ fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
     Some(finding.hint(format!("{value} is one machine's: give it that name to replace it")))
 }
 
-fn texts(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
-    map.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -136,7 +133,8 @@ mod tests {
         let group = |id: &str, profile: &str, mac: &str, metadata: Value| {
             let selector = BTreeMap::from([("mac".to_owned(), mac.to_owned())]);
             let metadata = metadata.as_object().cloned().unwrap_or_default();
-            Arc::new(Group { id: id.into(), profile: profile.into(), selector, metadata })
+            let (id, profile) = (id.into(), profile.into());
+            Arc::new(Group { id, profile, selector, metadata, ..Group::default() })
         };
         let groups = vec![
             group("n1", "worker+n1", "52:54:00:00:00:01", json!({"ip": "10.0.0.1/24"})),

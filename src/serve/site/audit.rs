@@ -47,7 +47,7 @@ pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
 /// Profiles whose `id` is not their file's name.
 pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
     profiles.iter().filter_map(|(path, read)| {
-        let (id, said) = (profile_id(path), &read.as_ref().ok()?.id);
+        let (id, said) = (profile_id(path), &read.as_ref().ok()?.record.id);
         let why = || format!("its `id` is `{said}`, and groups find it as `{id}`, by its file's name");
         (said != id && id.rsplit('/').next() != Some(said)).then(|| Flaw::new(Weight::Note, path, why()))
     })
@@ -59,7 +59,7 @@ pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
         return "it names no `profile`: its machines boot nothing".into();
     }
     let known = || profiles.keys().map(|path| profile_id(path));
-    let of_id = profiles.iter().find(|(_, read)| read.as_ref().is_ok_and(|noted| noted.id == id));
+    let of_id = profiles.iter().find(|(_, read)| read.as_ref().is_ok_and(|noted| noted.record.id == id));
     let deeper = known().find(|other| other.rsplit('/').next() == Some(id));
     let hint = match (of_id, deeper, nearest(id, known())) {
         (_, Some(other), _) => format!("; profiles/{other}.json is called `{other}`"),

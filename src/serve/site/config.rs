@@ -12,11 +12,8 @@ use super::labels::Labels;
 use crate::base::finding::Findings;
 use crate::base::yaml;
 use crate::format::gotemplate::{Template, Value};
-use crate::ignition::{self, Config, Spec, Transpile};
-use crate::tree::records::{Group, Profile};
-
-/// The newest spec that Matchbox reads, and the only one that it writes.
-const MATCHBOX_SPEC: Spec = Spec::V3_4;
+use crate::ignition::{self, Config, Transpile};
+use crate::tree::records::{CEILING, Group, Profile};
 
 /// Which of a profile's configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,8 +136,8 @@ fn is_ignition(bytes: &[u8]) -> bool {
 }
 
 fn as_matchbox_writes(config: Config) -> Option<Arc<[u8]>> {
-    let known = config.spec() <= MATCHBOX_SPEC;
-    known.then(|| config.raised(MATCHBOX_SPEC).to_json_of_structs().into_bytes().into())
+    let known = config.spec() <= CEILING;
+    known.then(|| config.raised(CEILING).to_json_of_structs().into_bytes().into())
 }
 
 /// The first fault and its line: what a log has room for.

@@ -22,7 +22,7 @@ use crate::tree::beneath::{Refused, Root};
 use crate::tree::manifest::{Manifest, SCHEMA};
 use crate::tree::notes::Weight;
 use crate::tree::open::Place;
-use crate::tree::records::{self, Group, Noted, Profile};
+use crate::tree::records::{Group, Noted, Profile};
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -357,10 +357,10 @@ impl Files {
             return;
         }
         if let Some(id) = group {
-            let group = bytes.and_then(|bytes| records::noted_group(id, &bytes));
+            let group = bytes.and_then(|bytes| Group::noted(id, &bytes));
             self.groups.insert(path.into(), group.map(Noted::shared));
         } else if stem.starts_with("profiles/") {
-            let profile = bytes.and_then(|bytes| records::noted_profile(&bytes));
+            let profile = bytes.and_then(|bytes| Profile::noted(&bytes));
             self.profiles.insert(path.into(), profile.map(Noted::shared));
         }
     }
@@ -435,7 +435,7 @@ impl Files {
             None => {
                 let bytes = self.directory.read(&path);
                 let bytes = bytes.map_err(|why| audit::no_profile(id, &self.profiles, &why))?;
-                Arc::new(records::profile(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
+                Arc::new(Profile::read(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
             }
         };
         profiles.insert(id.into(), profile);

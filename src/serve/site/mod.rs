@@ -28,7 +28,7 @@ use crate::serve::endpoint::sign::Signer;
 use crate::tree::manifest::{self, Joined, Manifest, Role};
 use crate::tree::notes::Weight;
 use crate::tree::open::{self, Place, Tree};
-use crate::tree::records::Profile;
+use crate::tree::records::{Group, Profile};
 use crate::tree::{bundle, private};
 
 /// A tree or data directory, ready to answer.
@@ -189,19 +189,12 @@ impl Site {
         let groups = parallel::map(
             &of_role(Role::Group),
             || (),
-            |(), path| {
-                read(&tree, path, |bytes| crate::tree::records::group(stem(path), bytes)).map(Arc::new)
-            },
+            |(), path| read(&tree, path, |bytes| Group::read(stem(path), bytes)).map(Arc::new),
         )?;
         let profiles = parallel::map(
             &of_role(Role::Profile),
             || (),
-            |(), path| {
-                Ok::<_, Error>((
-                    stem(path).to_owned(),
-                    Arc::new(read(&tree, path, crate::tree::records::profile)?),
-                ))
-            },
+            |(), path| Ok::<_, Error>((stem(path).to_owned(), Arc::new(read(&tree, path, Profile::read)?))),
         )?;
         let profiles: BTreeMap<_, _> = profiles.into_iter().collect();
         if let Some(group) = groups.iter().find(|group| !profiles.contains_key(&group.profile)) {

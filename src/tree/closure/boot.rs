@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::graph::Kind;
 use super::reference::{Reference, Rule, urls};
 use crate::format::ipxe::Image;
+use crate::tree::names;
+use crate::tree::records::{Group, Profile};
 
 /// Arguments whose value is a config that Ignition fetches.
 const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
@@ -147,44 +149,38 @@ fn terraform(text: &str) -> Vec<Reference> {
 }
 
 /// A group of Matchbox.
-pub(super) fn group(group: &Value) -> Vec<Reference> {
-    let profile = group["profile"].as_str().into_iter();
-    profile.map(|id| Reference::location(None, Kind::Profile, format!("/profiles/{id}.json"))).collect()
+pub(super) fn group(group: &Group) -> Vec<Reference> {
+    vec![Reference::location(None, Kind::Profile, format!("/{}", names::profile(&group.profile)))]
 }
 
 /// A profile of Matchbox. The config comes first: most of what a machine fetches is named there.
-pub(super) fn profile(profile: &Value) -> Vec<Reference> {
+pub(super) fn profile(profile: &Profile) -> Vec<Reference> {
     let mut found = Vec::new();
-    for (key, kind, directory) in [
-        ("ignition_id", Kind::Config, "ignition"),
-        ("cloud_id", Kind::Config, "cloud"),
-        ("generic_id", Kind::Template, "generic"),
+    for (id, kind, path) in [
+        (&profile.ignition_id, Kind::Config, names::ignition as fn(&str) -> String),
+        (&profile.cloud_id, Kind::Config, names::cloud),
+        (&profile.generic_id, Kind::Template, names::generic),
     ] {
-        if let Some(id) = profile[key].as_str().filter(|id| !id.is_empty()) {
-            found.push(Reference::location(None, kind, format!("/{directory}/{id}")));
+        if !id.is_empty() {
+            found.push(Reference::location(None, kind, format!("/{}", path(id))));
         }
     }
-    let boot = &profile["boot"];
-    let texts = |value: &Value| -> Vec<String> {
-        let items = value.as_array().into_iter().flatten().chain(value.is_string().then_some(value));
-        items.filter_map(Value::as_str).map(str::to_owned).collect()
-    };
+    let Some(boot) = &profile.boot else { return found };
     let (mut initrds, mut args) = (Vec::new(), Vec::new());
-    for (key, kind) in [("initrd", Kind::Initrd), ("kernel", Kind::Kernel)] {
-        for line in texts(&boot[key]) {
-            // Behind the word `kernel` or `initrd` in the script; what is no image names no place.
-            let Ok(image) = Image::parse(&line) else {
-                found.push(Reference::location(None, kind, line));
-                continue;
-            };
-            found.push(Reference::location(None, kind, image.uri));
-            match kind {
-                Kind::Initrd => initrds.push(image.called().to_owned()),
-                _ => args.extend(image.args.iter().map(|word| (*word).to_owned())),
-            }
+    let initrd = boot.initrd.iter().map(|line| (line, Kind::Initrd));
+    for (line, kind) in initrd.chain([(&boot.kernel, Kind::Kernel)]) {
+        // Behind the word `kernel` or `initrd` in the script; what is no image names no place.
+        let Ok(image) = Image::parse(line) else {
+            found.push(Reference::location(None, kind, line.as_str()));
+            continue;
+        };
+        found.push(Reference::location(None, kind, image.uri));
+        match kind {
+            Kind::Initrd => initrds.push(image.called().to_owned()),
+            _ => args.extend(image.args.iter().map(|word| (*word).to_owned())),
         }
     }
-    args.extend(texts(&boot["args"]));
+    args.extend(boot.args.iter().cloned());
     found.extend(args.iter().flat_map(|arg| argument(None, arg, Some(&initrds))));
     found
 }
@@ -240,12 +236,13 @@ mod tests {
     /// Matchbox's own FCOS examples name initrds so, and Typhoon's profiles.
     #[test]
     fn an_initrd_of_a_profile_is_a_line_of_ipxe() {
-        let json = serde_json::json!({"boot": {
+        let json = serde_json::json!({"id": "x", "boot": {
             "kernel": "/a/k initrd=more",
             "initrd": ["--name main /a/i", "-n more http://h/a/j", "--nmae x /a/l"],
             "args": ["initrd=main", "initrd=i"],
         }});
-        let found = profile(&json).into_iter().map(|found| (found.text, found.rule));
+        let read = Profile::read(json.to_string().as_bytes()).unwrap();
+        let found = profile(&read).into_iter().map(|found| (found.text, found.rule));
         let known = || vec!["main".to_owned(), "more".to_owned()];
         let place = |text: &str| (text.to_owned(), Rule::Location { optional: false });
         let among = |text: &str| (text.to_owned(), Rule::Among(known()));

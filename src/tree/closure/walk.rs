@@ -5,8 +5,6 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use serde_json::Value;
-
 use super::graph::{Edge, Graph, Kind, Outcome, Spot};
 use super::images::Images;
 use super::overlay::{self, Member};
@@ -24,7 +22,9 @@ use crate::ignition::show;
 use crate::initrd::overlay::OEM;
 use crate::sysext::extension::{Extension, Fault};
 use crate::tree::manifest::{File, Role};
+use crate::tree::names::record_id;
 use crate::tree::open::Tree;
+use crate::tree::records::{Group, Profile};
 
 /// Why nothing can be said of a reference with variables in it.
 const PUT_TOGETHER: &str = "it is put together on the machine";
@@ -154,10 +154,15 @@ impl Walk<'_> {
         };
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
         let text = || -> Result<String> { Ok(String::from_utf8_lossy(&self.tree.read(path)?).into_owned()) };
-        let json = || -> Result<Value> { Ok(serde_json::from_str(&text()?).unwrap_or_default()) };
         let found = match file.role {
-            Role::Group => boot::group(&json()?),
-            Role::Profile => boot::profile(&json()?),
+            Role::Group => match Group::read(record_id(path), &self.tree.read(path)?) {
+                Ok(group) => boot::group(&group),
+                Err(why) => return self.closed(spot, why),
+            },
+            Role::Profile => match Profile::read(&self.tree.read(path)?) {
+                Ok(profile) => boot::profile(&profile),
+                Err(why) => return self.closed(spot, why),
+            },
             Role::Boot => boot::references(path, &text()?),
             Role::Transfer => machine::update(&text()?),
             Role::Checksums => digests(&text()?),
@@ -184,6 +189,12 @@ impl Walk<'_> {
         for reference in found {
             self.resolve(spot, directory, None, reference)?;
         }
+        Ok(())
+    }
+
+    /// Notes that a server has no use for a file either.
+    fn closed(&mut self, spot: Spot, why: String) -> Result<()> {
+        self.graph.closed.push((spot, why));
         Ok(())
     }
 

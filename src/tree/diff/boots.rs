@@ -8,18 +8,9 @@ use serde_json::{Map, Value};
 use crate::base::error::{Advice, Exit, Result};
 use crate::tree::manifest::Role;
 use crate::tree::open::Tree;
-use crate::tree::records;
+use crate::tree::records::{Group, Profile};
 
-/// What a profile has a machine load.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Boot {
-    /// Path of the kernel.
-    pub kernel: String,
-    /// Paths of the initrds, in order.
-    pub initrd: Vec<String>,
-    /// Kernel arguments, in order.
-    pub args: Vec<String>,
-}
+pub use crate::tree::records::Boot;
 
 /// Machines, and what they get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,16 +57,13 @@ impl Boot {
 
 /// The boots of all profiles, by id.
 pub fn boots(tree: &Tree) -> Result<BTreeMap<String, Boot>> {
-    let profiles = read(tree, Role::Profile, |_, bytes| records::profile(bytes))?;
-    let boots = profiles.into_iter().filter_map(|(id, profile)| Some((id, profile.boot?)));
-    Ok(boots
-        .map(|(id, boot)| (id, Boot { kernel: boot.kernel, initrd: boot.initrd, args: boot.args }))
-        .collect())
+    let profiles = read(tree, Role::Profile, |_, bytes| Profile::read(bytes))?;
+    Ok(profiles.into_iter().filter_map(|(id, profile)| Some((id, profile.boot?))).collect())
 }
 
 /// All groups, by id.
 pub fn machines(tree: &Tree) -> Result<BTreeMap<String, Machines>> {
-    let groups = read(tree, Role::Group, records::group)?.into_iter();
+    let groups = read(tree, Role::Group, Group::read)?.into_iter();
     Ok(groups
         .map(|(id, group)| {
             let (profile, selector, metadata) = (group.profile, group.selector, group.metadata);

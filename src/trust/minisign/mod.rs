@@ -31,6 +31,8 @@ pub use public::PublicKey;
 pub use secret::{Locked, Secret, SecretKey};
 pub use signature::{Signature, trusted_comment};
 
+/// What the name of a signature ends in, behind that of what it signs.
+pub const SUFFIX: &str = ".minisig";
 /// Largest key or signature file that is read, in bytes. minisign writes comments of up to 1 KiB and 8 KiB.
 pub const MAX_BYTES: usize = 16 << 10;
 /// Largest file that a legacy signature is judged for, in bytes: it must be held in memory. minisign's own limit.

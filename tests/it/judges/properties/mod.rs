@@ -32,7 +32,7 @@ use prebake::sysext::{ddi, inspect};
 use prebake::tree::bundle::index::Index;
 use prebake::tree::bundle::{Bundle, Demand};
 use prebake::tree::manifest::Manifest;
-use prebake::tree::records::{self, normal_mac};
+use prebake::tree::records::{Group, Profile, normal_mac};
 use prebake::tree::secrets::scan;
 use prebake::trust::minisign::{PublicKey, Secret, SecretKey, Signature};
 use prebake::trust::openpgp::Certificate;
@@ -375,8 +375,8 @@ pub fn manifest(bytes: &[u8]) {
 
 /// Whatever a group or profile says, what is taken from it is plain: MAC addresses in one form, numbers that Go has.
 pub fn records(bytes: &[u8]) {
-    let _ = records::profile(bytes);
-    let Ok(group) = records::group("g", bytes) else { return };
+    let _ = Profile::read(bytes);
+    let Ok(group) = Group::read("g", bytes) else { return };
     for (key, value) in &group.selector {
         if key.eq_ignore_ascii_case("mac") {
             assert_eq!(normal_mac(value).as_ref(), Some(value));
