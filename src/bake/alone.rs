@@ -32,12 +32,11 @@ use crate::store::Store;
 use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
+use crate::tree::names::CHECKSUMS;
 use crate::trust::pin::Trust;
 
 /// The one output of what the store remembers of a component.
 const OUTPUT: &str = "component";
-/// Lists the digests of the images beside it, as sha256sum does and systemd-sysupdate reads.
-pub const SUMS: &str = "SHA256SUMS";
 
 /// Why a sysext cannot be built on its own.
 #[derive(Debug, thiserror::Error)]
@@ -231,7 +230,7 @@ fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Obje
     Some(Object { sha256, size }).filter(|object| store.has(object))
 }
 
-/// Puts images and their [`SUMS`] into a directory, each whole or not at all; lines of other images stay.
+/// Puts images and their [`CHECKSUMS`] into a directory, each whole or not at all; lines of other images stay.
 pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), disk::Error> {
     disk::create_directories(output)?;
     let mut images = Vec::new();
@@ -252,7 +251,7 @@ pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), disk::
 }
 
 fn write_sums(made: &[Made], output: &Path) -> Result<(), disk::Error> {
-    let path = output.join(SUMS);
+    let path = output.join(CHECKSUMS);
     let old = fs::read_to_string(&path).unwrap_or_default();
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let rows = plain(&old).lines().filter_map(|line| line.split_once("  "));

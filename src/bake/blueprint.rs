@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::{self, Lock};
 use crate::tree::manifest::{self, Manifest, Role};
+use crate::tree::names;
 use crate::tree::publish::Draft;
 use crate::tree::row::Row;
 
@@ -108,12 +109,12 @@ impl<'p> Blueprint<'p> {
             files: Default::default(),
             joined: Default::default(),
         };
-        let of_boot = |boot: &BootWish| Some((format!("{}.ign", boot.id), boot.private.clone()?));
+        let of_boot = |boot: &BootWish| Some((names::config_id(&boot.id), boot.private.clone()?));
         let private = self.boots.iter().filter_map(of_boot).collect();
         let mut rows = outputs::rows(&built);
-        rows.push(Row::text(format!("{}.lock", recipe.name), Role::Lock, self.lock.to_text()));
+        rows.push(Row::text(names::lock(&recipe.name), Role::Lock, self.lock.to_text()));
         let sbom = sbom::Build { built: &built, sysexts, steps: &self.plan.steps, rows: &rows }.document();
-        rows.push(Row::text(crate::tree::sbom::FILE_NAME.into(), Role::Sbom, sbom));
+        rows.push(Row::text(names::SBOM.into(), Role::Sbom, sbom));
         let draft = Draft::new(head, rows)?.with_private(private);
         Ok(Assembled { draft, memory, warnings })
     }

@@ -32,7 +32,7 @@ use crate::machine::node::Node;
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::tree::lock;
-use crate::tree::names::installed_id;
+use crate::tree::names::{self, INSTALL_CONF, config_id, generic, installed_id};
 use crate::tree::records::CEILING as MATCHBOX_CEILING;
 
 /// Why no config can be made for a release.
@@ -197,7 +197,7 @@ impl Compiler<'_> {
     fn generic(&mut self, name: &str, profile: &Profile) -> Option<Vec<u8>> {
         let file = profile.generic.as_ref()?;
         let parsed = ignition::read_source(&file.value).and_then(|source| {
-            self.public.text(&format!("generic/{name}"), &source);
+            self.public.text(&generic(name), &source);
             match Template::parse(source.text.as_bytes()) {
                 Ok(_) => Ok(source.text.as_bytes().to_vec()),
                 Err(error) => {
@@ -260,10 +260,10 @@ impl Compiler<'_> {
         let conf = install.conf(
             self.version,
             &self.recipe.stock_root(arch),
-            &format!("ignition/{}.ign", installed_id(id)),
+            &names::ignition(&config_id(&installed_id(id))),
             self.recipe.base_url.as_ref().or(self.fetched_from.as_ref()),
         );
-        let conf = file_layer("/etc/prebake/install.conf", 0o600, conf);
+        let conf = file_layer(INSTALL_CONF, 0o600, conf);
         let layers = [self.links(&INSTALL_SYSEXTS.map(str::to_owned)), conf];
         let common = [self.authorities.clone(), self.keys.clone()];
         Some(ignition::merge_all(layers.into_iter().chain(common).flatten()))

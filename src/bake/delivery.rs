@@ -18,6 +18,7 @@ use crate::flatcar::version::Version;
 use crate::ignition::{Config, closure};
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
+use crate::tree::names::{OEM_ARGS, arg_value};
 
 /// Why nothing can be delivered to the machines of a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +114,7 @@ pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
         PxeFault::UnknownPlatform => {
             let names = |profile: &&Profile| {
                 let mut args = profile.kernel_args.iter().map(|arg| arg.value.as_str());
-                args.any(|arg| ["flatcar.oem.id=", "coreos.oem.id="].iter().any(|key| arg.starts_with(key)))
+                args.any(|arg| OEM_ARGS.iter().any(|key| arg_value(arg, key).is_some()))
             };
             let without = recipe.profiles.values().filter(|profile| !names(profile));
             let finding = |profile: &Profile| {
@@ -121,7 +122,7 @@ pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
                     "Flatcar {version} ends in the emergency shell when it boots by PXE: its Ignition knows no platform `pxe`"
                 );
                 let hint =
-                    format!("add `flatcar.oem.id=metal` to `kernel_args` of this profile; or {otherwise}");
+                    format!("add `{}=metal` to `kernel_args` of this profile; or {otherwise}", OEM_ARGS[0]);
                 Finding::error(text).at(profile.place.clone()).hint(hint)
             };
             without.map(finding).collect()

@@ -136,7 +136,8 @@ pub fn drift(
     for want in wants {
         drift.extend(misfits(want, &lock.inputs));
     }
-    let wanted = |id: &str| wants.iter().any(|want| want.id == id.strip_suffix(".sig").unwrap_or(id));
+    let wanted =
+        |id: &str| wants.iter().any(|want| want.id == id.strip_suffix(board::SIGNATURE).unwrap_or(id));
     let unused = lock.inputs.keys().filter(|id| !wanted(id));
     drift.extend(unused.map(|id| format!("{id} is locked but not needed")));
     drift

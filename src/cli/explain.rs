@@ -19,6 +19,7 @@ use crate::serve::notice::Notices;
 use crate::serve::site::content::{Additions, Content};
 use crate::serve::site::datadir::Settings;
 use crate::serve::site::labels::Labels;
+use crate::tree::names::{ASSETS, Endpoint};
 use crate::tree::open::Tree;
 use crate::tree::records::normal_mac;
 
@@ -70,7 +71,7 @@ impl ExplainArgs {
                 let monitor = Monitor::open(None)?;
                 let request = Request {
                     method: &hyper::Method::GET,
-                    path: "/explain",
+                    path: Endpoint::Explain.path(),
                     query: &query,
                     scheme: "http",
                     headers: &hyper::HeaderMap::new(),
@@ -86,7 +87,9 @@ impl ExplainArgs {
             }
             None => {
                 let server = self.server.connect()?;
-                block_on(async { Ok(server.document(&format!("/explain?{query}")).await?) })?
+                block_on(async {
+                    Ok(server.document(&format!("{}?{query}", Endpoint::Explain.path())).await?)
+                })?
             }
         };
         match self.json {
@@ -105,7 +108,7 @@ impl ExplainArgs {
                 Some(Content::tree(tree, Box::new(Tree::directory), additions, notices)?)
             }
             (None, Some(directory)) => {
-                let assets = Some(directory.join("assets")).filter(|path| path.is_dir());
+                let assets = Some(directory.join(ASSETS)).filter(|path| path.is_dir());
                 let settings = Settings { assets, strict: false, signer: None };
                 Some(Content::directory(directory, settings, notices)?)
             }

@@ -17,6 +17,7 @@ use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
 use crate::serve::machines::timeline::Stage;
+use crate::tree::names::Endpoint;
 
 /// How often a server is asked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -124,7 +125,7 @@ impl StatusArgs {
 }
 
 async fn fetch(server: &Server) -> Result<Status, Error> {
-    server.document("/status").await
+    server.document(Endpoint::Status.path()).await
 }
 
 /// Shows a server's machines until the process is interrupted; a server that does not answer for a while is waited for,

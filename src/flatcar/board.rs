@@ -31,6 +31,8 @@ pub const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
 pub const DISK: &str = "flatcar_production_image.bin.bz2";
 /// Names the version.
 pub const VERSION_TXT: &str = "version.txt";
+/// What the name of a detached signature ends in, behind that of what it signs.
+pub const SIGNATURE: &str = ".sig";
 
 /// Why nothing of a channel or version can be named.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +112,7 @@ impl Board {
             KERNEL => &[KERNEL, "flatcar_production_image.vmlinuz"],
             _ => &[file],
         };
-        names.iter().map(|name| self.url(version, &format!("{name}.sig"))).collect()
+        names.iter().map(|name| self.url(version, &format!("{name}{SIGNATURE}"))).collect()
     }
 }
 

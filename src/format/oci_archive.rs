@@ -57,15 +57,18 @@ pub enum Error {
 
 impl Advice for Error {}
 
+/// The member that says which images there are.
+pub const INDEX: &str = "index.json";
+/// The annotation in it by which containerd names an image.
+pub const IMAGE_NAME: &str = "io.containerd.image.name";
+
 impl Archive<'_> {
     /// Writes the archive, in one pass.
     pub fn write(&self, out: &mut impl Write) -> Result<(), Error> {
         let cannot = |source| Error::Write { name: self.name.clone(), source };
         let mut tar = tar::Builder::new(out);
-        let texts = [
-            ("oci-layout", canonical_json(&json!({"imageLayoutVersion": "1.0.0"}))),
-            ("index.json", self.index()),
-        ];
+        let texts =
+            [("oci-layout", canonical_json(&json!({"imageLayoutVersion": "1.0.0"}))), (INDEX, self.index())];
         for (path, bytes) in &texts {
             append(&mut tar, path, bytes.len() as u64, bytes.as_slice()).map_err(cannot)?;
         }
@@ -84,7 +87,7 @@ impl Archive<'_> {
 
     /// containerd takes the name from its own annotation, and others the tag from OCI's.
     fn index(&self) -> Vec<u8> {
-        let mut annotations = json!({"io.containerd.image.name": self.name});
+        let mut annotations = json!({IMAGE_NAME: self.name});
         if let Some(tag) = self.tag {
             annotations["org.opencontainers.image.ref.name"] = json!(tag);
         }

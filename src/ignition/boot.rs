@@ -24,6 +24,8 @@ use super::{Config, data_url};
 const MAX_UNPACKED: u64 = 256 << 20;
 /// Configs inside configs are followed this deep.
 const MAX_DEPTH: usize = 8;
+/// Where the OEM partition was mounted, of which `/oem` has the contents today.
+pub const OEM: &str = "/usr/share/oem";
 /// Where units are written.
 const UNITS: &str = "/etc/systemd/system";
 /// The first major version that surely mounts the OEM partition at `/oem` and has a link at `/usr/share/oem`
@@ -304,7 +306,7 @@ impl Boot {
         }
         let below = |directory: &str| path == directory || ancestors(path).any(|above| above == directory);
         let mounted = mounts.iter().any(|(mount, _)| below(mount) && *mount != "/");
-        if below("/usr") && !below("/usr/share/oem") && !mounted {
+        if below("/usr") && !below(OEM) && !mounted {
             let text = format!("`{path}` cannot be made: /usr is read-only on Flatcar");
             let hint = match path.starts_with("/usr/lib/systemd/") {
                 true => "units go below /etc/systemd/system",
@@ -337,7 +339,7 @@ impl Boot {
     }
 
     fn mount(&mut self, path: &str, origin: &Origin) {
-        if path == "/usr/share/oem" {
+        if path == OEM {
             let text = "the OEM partition is mounted at /oem, and /usr/share/oem is a link to it";
             let finding = match self.system {
                 Some(system) if system.major >= OEM_MOVED => {

@@ -12,13 +12,21 @@ use super::Error;
 use crate::base::finding::{Finding, Findings};
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
 use crate::ignition::authorities::{self, Authorities};
-use crate::ignition::{self, Config, Spec, Transpile, lint};
+use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
 use crate::sysext::inspect::inspect;
+use crate::sysext::place::{IMAGE_END, link};
 
 /// What becomes `/oem`.
-pub const OEM: &str = "usr/share/oem";
+pub const OEM: &str = boot::OEM.split_at(1).1;
 /// The user's Ignition config.
 pub const CONFIG: &str = "usr/share/oem/config.ign";
+/// Where a booted machine has what was in [`OEM`].
+pub const MOUNTED: &str = "/oem";
+
+/// The image of a sysext, below [`OEM`] and [`MOUNTED`].
+fn sysext(name: &str) -> String {
+    format!("sysext/{name}{IMAGE_END}")
+}
 
 /// An overlay in the making.
 #[derive(Debug, Default)]
@@ -42,7 +50,7 @@ impl Overlay {
     /// Adds the image of a sysext under the name that it must be merged under.
     pub fn sysext(&mut self, name: &str, image: impl Into<PathBuf>) -> Result<(), tree::Error> {
         let entry = Entry::file(PLAIN, Contents::on_disk(image)?, format!("sysext {name}"));
-        self.tree.insert(&format!("{OEM}/sysext/{name}.raw"), entry)?;
+        self.tree.insert(&format!("{OEM}/{}", sysext(name)), entry)?;
         self.sysexts.push(name.to_owned());
         Ok(())
     }
@@ -152,8 +160,8 @@ impl Overlay {
 /// The layer that links sysexts of the overlay to where systemd-sysext looks and takes their names from. A link moves no
 /// bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
 pub fn links_layer(sysexts: &[String]) -> Option<Config> {
-    let link = |name: &String| json!({"path": format!("/etc/extensions/{name}.raw"), "target": format!("/oem/sysext/{name}.raw")});
-    let links: Vec<_> = sysexts.iter().map(link).collect();
+    let of = |name: &String| json!({"path": link(name), "target": format!("{MOUNTED}/{}", sysext(name))});
+    let links: Vec<_> = sysexts.iter().map(of).collect();
     let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});
     // Names are plain, so the config is valid.
     Config::from_json(&config).ok()

@@ -19,6 +19,7 @@ use crate::base::digest::{Hashing, Object, Sha256};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::event::{Event, Observer};
+use crate::flatcar::board::SIGNATURE;
 use crate::format::checksums::sha256_for;
 use crate::source::input::Entry;
 use crate::store::{Store, Unverified, Verified};
@@ -68,7 +69,7 @@ impl Want {
 
     /// The lock's id of its signature, if it has one.
     pub fn signature_id(&self) -> String {
-        format!("{}.sig", self.id)
+        format!("{}{SIGNATURE}", self.id)
     }
 
     /// In what the locked entry of this id is for something else, or was believed for another reason; nothing if it fits.

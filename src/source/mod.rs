@@ -82,7 +82,9 @@ fn most(url: &str) -> u64 {
     const GIB: u64 = 1 << 30;
     let path = url.split(['?', '#']).next().unwrap_or(url);
     match SourceName::of(url).0 {
-        _ if path.ends_with(".txt") || path.ends_with(".sig") || path.ends_with(".sha256") => http::SMALL,
+        _ if path.ends_with(".txt") || path.ends_with(board::SIGNATURE) || path.ends_with(".sha256") => {
+            http::SMALL
+        }
         // A kernel has some 60 MB, an initrd 500; both must fit into a machine's memory.
         SourceName::Flatcar if path.ends_with(".vmlinuz") => GIB / 2,
         SourceName::Flatcar if path.ends_with(".cpio.gz") => 4 * GIB,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::base::error::Result;
-use crate::flatcar::board::{Board, Error, VERSION_TXT, parse_version_txt};
+use crate::flatcar::board::{Board, Error, SIGNATURE, VERSION_TXT, parse_version_txt};
 use crate::flatcar::version::Version;
 use crate::source::http::{self, Http, Part, Patience};
 use crate::source::releases;
@@ -59,7 +59,7 @@ impl Release {
     pub async fn read(board: &Board, version: Version, http: &Http<'_>, key: &TrustedKey) -> Result<Release> {
         let directory = version.to_string();
         let url = board.url(&directory, VERSION_TXT);
-        let signature_url = format!("{url}.sig");
+        let signature_url = format!("{url}{SIGNATURE}");
         let missing = |error| releases::missing(board, &directory, error);
         let (bytes, asked) = http.text(&url).await.map_err(missing)?;
         let (signature, signature_asked) = http.text(&signature_url).await.map_err(missing)?;

@@ -1,7 +1,7 @@
 //! Releases as their server has them: which version a wish means, and which file of a release is missing.
 
 use crate::base::error::{Advice, Exit};
-use crate::flatcar::board::{Board, CURRENT, VERSION_TXT, parse_version_txt};
+use crate::flatcar::board::{Board, CURRENT, SIGNATURE, VERSION_TXT, parse_version_txt};
 use crate::flatcar::version::{Version, VersionWish};
 use crate::source::http;
 
@@ -87,11 +87,11 @@ pub async fn missing_file(
     http: &http::Http<'_>,
     error: http::Error,
 ) -> crate::base::error::Error {
-    let signature = format!("{VERSION_TXT}.sig");
+    let signature = format!("{VERSION_TXT}{SIGNATURE}");
     let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
     let Some(mut file) = file.map(str::to_owned) else { return missing(board, version, error) };
     // Signatures are asked for first; mostly the file itself is not there either.
-    if let Some(signed) = file.strip_suffix(".sig") {
+    if let Some(signed) = file.strip_suffix(SIGNATURE) {
         let url = board.url(version, signed);
         let ask = async |url: &str, _: &mut http::Patience| {
             http.get_part(url, None, http::Part { range: 0..1, validator: None }).await.map(drop)

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::base::Base;
 use super::extension::{Extension, Seen};
 use super::order;
+use super::place::{IMAGE_END, merged};
 use super::unit::{self, Assignment};
 use crate::flatcar::version::Version;
 use crate::format::image::Kind;
@@ -85,7 +86,7 @@ impl NodeConfig {
         let mut node = NodeConfig::default();
         for link in list(&config["storage"]["links"]) {
             let path = text(&link["path"]);
-            let name = path.strip_prefix("/etc/extensions/").and_then(|file| file.strip_suffix(".raw"));
+            let name = merged(&path).and_then(|file| file.strip_suffix(IMAGE_END));
             if let (Some(name), "/dev/null") = (name, text(&link["target"]).as_str()) {
                 node.masked.insert(name.to_owned());
             }

@@ -25,6 +25,7 @@ pub mod lint;
 pub mod merge;
 pub mod order;
 pub mod packaging;
+pub mod place;
 pub mod release;
 pub mod rules;
 pub mod schema;

@@ -138,7 +138,7 @@ impl PublishedTree {
         let mut findings = Vec::new();
         for path in self.overlays(selection)? {
             let (id, config) = self.enlarge(&path, add()?, &mut rows, &mut findings, store)?;
-            let beside = format!("ignition/{id}.ign");
+            let beside = names::ignition(&names::config_id(&id));
             if let Some(row) = rows.get_mut(&beside) {
                 row.contents = row::Contents::Text(config);
             }
@@ -162,18 +162,12 @@ impl PublishedTree {
 
     /// Has the SBOM, where the tree has one, say the digests that the files have now.
     fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
-        let Some(file) = self.manifest.files.get(crate::tree::sbom::FILE_NAME) else { return Ok(()) };
-        let bytes = open::Place::Directory(self.root.clone()).read(crate::tree::sbom::FILE_NAME, file)?;
-        let document = crate::tree::sbom::parse(
-            &self.root.join(crate::tree::sbom::FILE_NAME).display().to_string(),
-            &bytes,
-        )?;
+        let Some(file) = self.manifest.files.get(names::SBOM) else { return Ok(()) };
+        let bytes = open::Place::Directory(self.root.clone()).read(names::SBOM, file)?;
+        let document = crate::tree::sbom::parse(&self.root.join(names::SBOM).display().to_string(), &bytes)?;
         let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
         let text = row::Contents::Text(crate::tree::sbom::refreshed(document, &files));
-        rows.insert(
-            crate::tree::sbom::FILE_NAME.into(),
-            Row::new(crate::tree::sbom::FILE_NAME.into(), Role::Sbom, text),
-        );
+        rows.insert(names::SBOM.into(), Row::new(names::SBOM.into(), Role::Sbom, text));
         Ok(())
     }
 
@@ -277,7 +271,7 @@ impl PublishedTree {
         let majors = self.manifest.releases.iter().filter_map(|release| release.version.split('.').next());
         let specs = majors.filter_map(|major| quirks::newest_spec(major.parse().ok()?));
         let release = specs.min().unwrap_or(MATCHBOX_CEILING);
-        match self.manifest.files.contains_key(&format!("profiles/{id}.json")) {
+        match self.manifest.files.contains_key(&names::profile(id)) {
             true => release.min(MATCHBOX_CEILING),
             false => release,
         }

@@ -12,6 +12,7 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::nearest;
+use crate::flatcar::board::SIGNATURE;
 use crate::flatcar::version::Version;
 use crate::source::input::Entry;
 use crate::trust::openpgp::{Fingerprint, Revoked};
@@ -317,7 +318,8 @@ impl Lock {
         }
         let fronts = [format!("{name}/"), format!("sysext/{name}/")];
         let is_meant = |id: &str| {
-            id.strip_suffix(".sig").unwrap_or(id) == name || fronts.iter().any(|front| id.starts_with(front))
+            id.strip_suffix(SIGNATURE).unwrap_or(id) == name
+                || fronts.iter().any(|front| id.starts_with(front))
         };
         let before = self.inputs.len();
         self.inputs.retain(|id, _| !is_meant(id));

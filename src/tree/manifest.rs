@@ -15,6 +15,7 @@ use crate::base::error::{Advice, Exit};
 use crate::format::cpio::padding::padding;
 use crate::source::input::Entry;
 use crate::sysext::ddi::Protection;
+use crate::tree::names::build_id;
 
 /// Version of the schema; raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 1;
@@ -279,6 +280,6 @@ impl Manifest {
 
     /// First 16 hex digits of the SHA-256 of [`Manifest::to_bytes`]: the same build lands on itself.
     pub fn build_id(&self) -> String {
-        Sha256::of(&self.to_bytes()).to_string()[..16].to_owned()
+        build_id(&Sha256::of(&self.to_bytes()))
     }
 }

@@ -1,8 +1,9 @@
 //! Paths, file names, endpoints and kernel arguments of a tree: each once, for all that write or read one.
 
+use std::fmt;
+
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
-use crate::machine::base_url::BaseUrl;
 
 /// What the system that a boot installs is called in file names.
 pub fn installed_id(boot: &str) -> String {
@@ -116,6 +117,31 @@ pub fn image(file: &str) -> String {
 pub fn stock_root(arch: Option<Arch>) -> String {
     arch.map_or_else(|| format!("{ASSETS}/flatcar"), |arch| format!("{ASSETS}/flatcar/{}", arch.board()))
 }
+
+/// Where the lists and archives of container images lie in a sysext, for `prebake-images`.
+pub const IMAGE_LISTS: &str = "usr/share/prebake/images";
+const LIST_END: &str = ".list";
+
+/// The list of the images that a sysext brings, in that.
+pub fn image_list(sysext: &str) -> String {
+    format!("{IMAGE_LISTS}/{sysext}{LIST_END}")
+}
+
+/// Whether a path is such a list's, in a sysext or on a machine.
+pub fn is_image_list(path: &str) -> bool {
+    path.ends_with(LIST_END) && path.contains(IMAGE_LISTS)
+}
+
+/// What an installer is told, on the machine.
+pub const INSTALL_CONF: &str = "/etc/prebake/install.conf";
+/// Key there: below which path of the server the stock files lie.
+pub const INSTALL_STOCK: &str = "STOCK";
+/// Key there: which version of them is installed.
+pub const INSTALL_VERSION: &str = "VERSION";
+/// Key there: the path of the config.
+pub const INSTALL_CONFIG: &str = "CONFIG";
+/// Key there: the server, where the one that boots the machine does not say it.
+pub const INSTALL_SERVER: &str = "BASE_URL";
 
 /// The images of a sysext.
 pub fn sysext_directory(name: &str) -> String {
@@ -236,8 +262,8 @@ pub fn initrd_arg(path: &str) -> String {
 }
 
 /// Tells a node where the server is.
-pub fn report_arg(base_url: &BaseUrl) -> String {
-    format!("{SERVER_ARG}={base_url}")
+pub fn report_arg(server: &impl fmt::Display) -> String {
+    format!("{SERVER_ARG}={server}")
 }
 
 /// The arguments that say over which card a machine boots: ours, and what PXELINUX calls so, with ARP's number of Ethernet.

@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::base::canonical::canonical_json;
 use crate::machine::dhcp::Host;
 
-/// The file's path in a tree.
-pub const PATH: &str = "boot/nodes.json";
-
 /// Version of the schema.
 pub(crate) const SCHEMA: u32 = 1;
 

@@ -1,4 +1,5 @@
-//! The private part of a tree: configs with secrets, for their owner's eyes.
+//! The private part of a tree: configs with secrets, for their owner's eyes, by the names of the public ones that they are
+//! merged over.
 //!
 //! The manifest does not name them, not even by digest: who knows most of a config could guess a short secret by it. So the
 //! BUILD-ID does not depend on them either, and they are replaced in a tree that is there already.
@@ -12,20 +13,16 @@ use std::path::{Path, PathBuf};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::unfinished::Unfinished;
-
-/// The directory in a tree that only its owner may enter.
-pub const DIRECTORY: &str = "private";
-/// Where the configs lie in it, by the names of the public ones that they are merged over.
-const CONFIGS: &str = "ignition";
+use crate::tree::names::{CONFIG_END, IGNITION, PRIVATE};
 
 /// Where the private part of a tree lies: in it, or outside of all that is copied and served, below a directory for all trees.
 pub fn directory(tree: &Path, outside: Option<&Path>, name: &str) -> PathBuf {
-    outside.map_or_else(|| tree.join(DIRECTORY), |outside| outside.join(name))
+    outside.map_or_else(|| tree.join(PRIVATE), |outside| outside.join(name))
 }
 
 /// The file of a config in a private part.
 pub fn config(top: &Path, id: &str) -> PathBuf {
-    top.join(CONFIGS).join(id)
+    top.join(IGNITION).join(id)
 }
 
 /// Something private that others than its owner may enter, read or write.
@@ -54,7 +51,7 @@ impl Exposed {
 
 /// What of a private part others may read, by its permissions.
 pub fn exposed(top: &Path) -> Vec<Exposed> {
-    let directory = top.join(CONFIGS);
+    let directory = top.join(IGNITION);
     let mut found: Vec<_> = [top, &directory].into_iter().filter_map(Exposed::of).collect();
     let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
     found.extend(entries.filter_map(|entry| Exposed::of(&entry.path())));
@@ -64,7 +61,7 @@ pub fn exposed(top: &Path) -> Vec<Exposed> {
 
 /// Makes a private part these files and no others. What others could read of what lay there is closed to them, and told.
 pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, disk::Error> {
-    let directory = top.join(CONFIGS);
+    let directory = top.join(IGNITION);
     is_no_link(top)?;
     is_no_link(&directory)?;
     if files.is_empty() {
@@ -115,7 +112,7 @@ fn is_no_link(path: &Path) -> Result<(), disk::Error> {
 
 /// Whether a file has a name that this room gives.
 fn is_config(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "ign")
+    path.extension().is_some_and(|extension| extension == &CONFIG_END[1..])
 }
 
 /// Removes the files of a private part, and its directories if nothing else is in them.
@@ -191,7 +188,7 @@ pub fn release(top: &Path, output: &Path) -> Result<(), disk::Error> {
     let owner = top.join(OWNER);
     let Ok(there) = fs::read_to_string(&owner) else { return Ok(()) };
     if fs::canonicalize(output).is_ok_and(|output| there == owner_line(&output)) {
-        remove(top, &top.join(CONFIGS))?;
+        remove(top, &top.join(IGNITION))?;
         fs::remove_file(&owner).map_err(disk::Error::io("remove", &owner))?;
         let _ = fs::remove_dir(top);
     }
@@ -227,7 +224,7 @@ impl Advice for Absent {
 /// [`Absent`].
 pub fn named(outside: Option<&Path>, name: &str) -> Result<(), Absent> {
     match outside {
-        Some(directory) if !directory.join(name).join(CONFIGS).is_dir() => {
+        Some(directory) if !directory.join(name).join(IGNITION).is_dir() => {
             Err(Absent { directory: directory.to_owned(), name: name.to_owned() })
         }
         _ => Ok(()),
@@ -291,16 +288,16 @@ mod tests {
         let files = |list: &[(&str, &str)]| {
             list.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect()
         };
-        let top = tree.path().join(DIRECTORY);
+        let top = tree.path().join(PRIVATE);
         place(&top, &files(&[("a.ign", "1"), ("b.ign", "2")])).unwrap();
         place(&top, &files(&[("b.ign", "3")])).unwrap();
-        let directory = top.join(CONFIGS);
+        let directory = top.join(IGNITION);
         let names: Vec<_> =
             fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["b.ign"]);
         assert_eq!(fs::read(directory.join("b.ign")).unwrap(), b"3");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&tree.path().join(DIRECTORY)), 0o700);
+        assert_eq!(mode(&tree.path().join(PRIVATE)), 0o700);
         assert_eq!((mode(&directory), mode(&directory.join("b.ign"))), (0o700, 0o600));
         for (path, wrong) in [(top.clone(), 0o755), (directory.join("b.ign"), 0o644)] {
             fs::set_permissions(&path, Permissions::from_mode(wrong)).unwrap();
@@ -310,6 +307,6 @@ mod tests {
             assert_eq!(exposed(&top), []);
         }
         place(&top, &BTreeMap::new()).unwrap();
-        assert!(!tree.path().join(DIRECTORY).exists());
+        assert!(!tree.path().join(PRIVATE).exists());
     }
 }

@@ -199,7 +199,7 @@ impl Draft {
             }
         };
         // Last, so that a failure loses none.
-        crate::tree::private::place(&tree.join(crate::tree::private::DIRECTORY), &BTreeMap::new())?;
+        crate::tree::private::place(&tree.join(names::PRIVATE), &BTreeMap::new())?;
         Ok(exposed)
     }
 }

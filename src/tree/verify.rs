@@ -106,7 +106,7 @@ pub fn verify(tree: &Tree, outside: Option<&Path>) -> Report {
     if let Some(directory) = tree.place.directory() {
         flaws.extend(manifest_flaw(tree, directory));
         flaws.extend(superfluous(tree, directory));
-        let inside = private::exposed(&directory.join(private::DIRECTORY));
+        let inside = private::exposed(&directory.join(names::PRIVATE));
         let outside = outside.map(|outside| outside.join(&tree.manifest().name));
         let exposed = inside.into_iter().chain(outside.iter().flat_map(|top| private::exposed(top)));
         flaws.extend(exposed.map(|found| {
@@ -186,7 +186,7 @@ fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
                 files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))
             };
             match is_directory {
-                true if path == private::DIRECTORY => {}
+                true if path == names::PRIVATE => {}
                 true if has_files() => rest.push(path),
                 false if files.contains_key(&path) || is_beside() => {}
                 // A directory that is a link, with published files in it.

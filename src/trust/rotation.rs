@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::signers::Error;
 use crate::base::canonical::canonical_json;
-use crate::trust::minisign::{MAX_BYTES, PublicKey, SecretKey, Signature};
+use crate::trust::minisign::{MAX_BYTES, PublicKey, SUFFIX, SecretKey, Signature};
 
 /// Version of the format.
 const SCHEMA: u32 = 1;
@@ -69,7 +69,7 @@ impl Rotation {
         }
         let unsigned = |source| Error::UnsignedRotation { subject: subject.into(), source };
         let signature =
-            Signature::parse_commented(&format!("{subject}.minisig"), signature).map_err(unsigned)?;
+            Signature::parse_commented(&format!("{subject}{SUFFIX}"), signature).map_err(unsigned)?;
         signature.verify(&read.old, statement).map_err(unsigned)?;
         Ok(Rotation { statement: read, signature })
     }

@@ -19,6 +19,7 @@ use crate::source::input::Entry;
 use crate::source::pull::{Image, Resolver};
 use crate::store::Store;
 use crate::tree::lock::{self, Lock};
+use crate::tree::names;
 
 /// An image whose meaning is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,5 +233,5 @@ pub struct Carried {
 
 /// The path of an image's archive in a published tree.
 pub fn published_path(reference: &ImageRef, arch: Arch) -> String {
-    format!("assets/images/{}", reference.file_name(arch))
+    names::image(&reference.file_name(arch))
 }

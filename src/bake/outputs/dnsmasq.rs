@@ -11,6 +11,7 @@ use crate::machine::base_url::BaseUrl;
 use crate::machine::dhcp::{Dhcp, Host, Mode};
 use crate::machine::firmware::{PLATFORMS, Platform};
 use crate::tree::manifest::Role;
+use crate::tree::names::{DNSMASQ, FIRST_SCRIPT};
 use crate::tree::row::Row;
 
 /// Where Debian's package `ipxe` has the loaders.
@@ -98,7 +99,7 @@ impl OutputFormat for Dnsmasq {
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let text = self.config(&built.recipe.name, &Dhcp::hosts(built.recipe));
-        vec![Row::text("boot/dnsmasq/dnsmasq.conf".into(), Role::Boot, text)]
+        vec![Row::text(DNSMASQ.into(), Role::Boot, text)]
     }
 }
 
@@ -129,7 +130,7 @@ impl Dnsmasq {
     }
 
     fn script(&self) -> String {
-        format!("{}/boot.ipxe", self.dhcp.base_url)
+        format!("{}/{FIRST_SCRIPT}", self.dhcp.base_url)
     }
 
     fn proxy(&self) -> Vec<String> {

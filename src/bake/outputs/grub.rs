@@ -13,7 +13,7 @@ use crate::base::finding::Finding;
 use crate::format::grub::quote;
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
-use crate::tree::names::{GRUB_CARD, card_args};
+use crate::tree::names::{GRUB_CARD, card_args, grub_config};
 use crate::tree::row::Row;
 
 /// Seconds until the first entry is booted.
@@ -84,11 +84,11 @@ impl OutputFormat for Grub {
             let Some(boot) = built.boot_of(node) else { continue };
             for name in loader_names(node) {
                 let text = format!("{}{}", self.head(), self.entry(boot, built));
-                let row = Row::text(format!("boot/grub/grub.cfg-{name}"), Role::Boot, text);
+                let row = Row::text(grub_config(Some(&name)), Role::Boot, text);
                 rows.push(row.for_node(node, boot));
             }
         }
-        rows.push(Row::text("boot/grub/grub.cfg".into(), Role::Boot, self.menu(built)));
+        rows.push(Row::text(grub_config(None), Role::Boot, self.menu(built)));
         rows
     }
 }

@@ -12,7 +12,9 @@ use crate::base::finding::Finding;
 use crate::base::yaml::decode::Spanned;
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
-use crate::tree::names::{IPXE_CARD, IPXE_LOCAL, card_args};
+use crate::tree::names::{
+    AUTOEXEC, FIRST_SCRIPT, IPXE_CARD, IPXE_END, IPXE_LOCAL, card_args, ipxe_chain, ipxe_script,
+};
 use crate::tree::row::Row;
 
 /// Seconds until the menu boots its default.
@@ -77,33 +79,33 @@ impl OutputFormat for Ipxe {
             let by_mac = node.mac.as_ref().map(|mac| format!("mac-{}", mac.hyphened()));
             let by_uuid = node.uuid.as_ref().map(|uuid| format!("uuid-{}", uuid.value));
             for name in by_mac.into_iter().chain(by_uuid) {
-                let row = Row::text(format!("boot/ipxe/{name}.ipxe"), Role::Boot, script(boot, built));
+                let row = Row::text(ipxe_script(&name), Role::Boot, script(boot, built));
                 rows.push(row.for_node(node, boot));
             }
         }
         let defaults = built.default_boots();
         for boot in &defaults {
             let name = built.recipe.default_name(boot.arch);
-            let row = Row::text(format!("boot/ipxe/{name}.ipxe"), Role::Boot, script(boot, built));
+            let row = Row::text(ipxe_script(&name), Role::Boot, script(boot, built));
             rows.push(row.of(boot));
         }
+        let chain = |name: &str| format!("chain {}", ipxe_script(name));
         let otherwise = match (&self.menu, defaults.len()) {
-            (Some(_), _) => "chain boot/ipxe/menu.ipxe",
-            (None, 0) => "echo No node of this tree has MAC ${mac} or UUID ${uuid} && shell",
-            (None, 1) => "chain boot/ipxe/default.ipxe",
-            _ => "chain boot/ipxe/default-${buildarch}.ipxe || chain boot/ipxe/default.ipxe",
+            (Some(_), _) => chain("menu"),
+            (None, 0) => "echo No node of this tree has MAC ${mac} or UUID ${uuid} && shell".to_owned(),
+            (None, 1) => chain("default"),
+            _ => format!("{} || {}", chain("default-${buildarch}"), chain("default")),
         };
-        let entry = format!(
-            "#!ipxe\nchain boot/ipxe/mac-${{mac:hexhyp}}.ipxe || chain boot/ipxe/uuid-${{uuid}}.ipxe || {otherwise}\n"
-        );
-        rows.push(Row::text("boot.ipxe".into(), Role::Boot, entry));
+        let own = [chain("mac-${mac:hexhyp}"), chain("uuid-${uuid}")].join(" || ");
+        let entry = format!("#!ipxe\n{own} || {otherwise}\n");
+        rows.push(Row::text(FIRST_SCRIPT.into(), Role::Boot, entry));
         let base = self.base_url.as_ref().map_or(String::new(), |base| format!("{base}/"));
-        let autoexec = format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {base}boot.ipxe || shell\n");
-        rows.push(Row::text("autoexec.ipxe".into(), Role::Boot, autoexec));
+        let autoexec = ipxe_chain(&format!("{base}{FIRST_SCRIPT}"));
+        rows.push(Row::text(AUTOEXEC.into(), Role::Boot, autoexec));
         if let Some(menu) = &self.menu {
-            rows.push(Row::text("boot/ipxe/menu.ipxe".into(), Role::Boot, menu.script(built)));
+            rows.push(Row::text(ipxe_script("menu"), Role::Boot, menu.script(built)));
             rows.extend(built.profile_boots().map(|boot| {
-                let path = format!("boot/ipxe/profile-{}.ipxe", boot.id);
+                let path = ipxe_script(&format!("profile-{}", boot.id));
                 Row::text(path, Role::Boot, script(boot, built)).of(boot)
             }));
         }
@@ -127,7 +129,7 @@ impl Menu {
         for boot in built.profile_boots() {
             let id = &boot.id;
             items += &only(boot.arch, format!("item {id} {id}"));
-            targets += &format!(":{id}\nchain profile-{id}.ipxe || goto failed\n");
+            targets += &format!(":{id}\nchain profile-{id}{IPXE_END} || goto failed\n");
             if Some(&boot.profile) == default {
                 chosen += &only(boot.arch, format!("set target {id}"));
             }

@@ -32,13 +32,13 @@ use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::finding::Finding;
 use crate::base::yaml::decode::Spanned;
-use crate::flatcar::board::{CURRENT, VERSION_TXT};
+use crate::flatcar::board::{CURRENT, SIGNATURE, VERSION_TXT};
 use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
 use crate::tree::lock::Lock;
 use crate::tree::manifest::{Origin, Role};
-use crate::tree::names::{report_arg, sysext_path};
+use crate::tree::names::{self, config_arg, report_arg, sysext_path};
 use crate::tree::row::Row;
 
 pub use options::Options;
@@ -194,18 +194,18 @@ impl Row {
 impl Boot {
     /// Path of the overlay in the tree.
     pub fn overlay_path(&self) -> String {
-        format!("assets/overlay/{}.cpio", self.id)
+        names::overlay(&self.id)
     }
 
     /// Path of base and overlay in one, where the layout has that.
     pub fn joined_path(&self) -> String {
-        format!("assets/initrd/{}.img", self.id)
+        names::joined(&self.id)
     }
 }
 
 /// What a node is told that fetches its config from this place below the URL.
 fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
-    [format!("ignition.config.url={base_url}/{config}"), report_arg(base_url)]
+    [config_arg(&format!("{base_url}/{config}")), report_arg(base_url)]
 }
 
 /// The steps that a recipe's outputs bring.
@@ -256,7 +256,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
 fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
     let mut rows = Vec::new();
     for (file, role) in stock_files(built.recipe) {
-        for (name, role) in [(file.to_owned(), role), (format!("{file}.sig"), Role::Signature)] {
+        for (name, role) in [(file.to_owned(), role), (format!("{file}{SIGNATURE}"), Role::Signature)] {
             let Some(entry) = built.lock.inputs.get(&crate::bake::lock_ids::stock_id(arch, &name)) else {
                 continue;
             };

@@ -6,8 +6,8 @@
 use super::Built;
 use crate::machine::dhcp::Dhcp;
 use crate::tree::manifest::Role;
+use crate::tree::names::NODES;
 use crate::tree::nodes;
-use crate::tree::nodes::PATH;
 use crate::tree::row::Row;
 
 /// The output whose groups say the same.
@@ -19,5 +19,5 @@ pub(super) fn row(built: &Built<'_>) -> Option<Row> {
     if hosts.is_empty() || built.recipe.outputs.iter().any(|output| output.name == GROUPS) {
         return None;
     }
-    Some(Row::text(PATH.into(), Role::Boot, nodes::write(hosts)))
+    Some(Row::text(NODES.into(), Role::Boot, nodes::write(hosts)))
 }

@@ -8,7 +8,7 @@ use crate::bake::boot::Delivery;
 use crate::bake::recipe::Layout;
 use crate::flatcar::board::{INITRD, KERNEL, VERSION_TXT};
 use crate::tree::manifest::Role;
-use crate::tree::names::config_path;
+use crate::tree::names::{self, INITRD_ARG, arg_value, config_path, first_boot_arg, initrd_arg};
 use crate::tree::row::{Contents, Row};
 
 /// The format.
@@ -42,15 +42,11 @@ impl OutputFormat for Pxe {
             }
         });
         let early: BTreeMap<_, _> = built.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
-        let early =
-            early.into_iter().map(|(name, object)| Row::stored(early_path(&name), Role::EarlyInitrd, object));
+        let early = early
+            .into_iter()
+            .map(|(name, object)| Row::stored(names::early(&name), Role::EarlyInitrd, object));
         rows.chain(early).collect()
     }
-}
-
-/// Path of an early initrd in the tree.
-fn early_path(name: &str) -> String {
-    format!("assets/early/{name}")
 }
 
 /// What a loader loads for a boot: the kernel, the initrds in order, the arguments. Paths are inside the tree.
@@ -72,16 +68,16 @@ impl Load {
 
     /// The same, with a config that is fetched from another place of the tree.
     pub(super) fn with_config(boot: &Boot, built: &Built<'_>, config: &str) -> Self {
-        let base_name = |path: &String| format!("initrd={}", path.rsplit('/').next().unwrap_or(path));
-        let early: Vec<String> = boot.early.iter().map(|(name, _)| early_path(name)).collect();
+        let early: Vec<String> = boot.early.iter().map(|(name, _)| names::early(name)).collect();
         let base = built.stock_path(boot.arch, INITRD);
         let (own, fetch) = match &boot.delivery {
             Delivery::Initrd(Layout::Overlay) => (vec![base, boot.overlay_path()], None),
             Delivery::Initrd(Layout::Single | Layout::Virtual) => (vec![boot.joined_path()], None),
             Delivery::Fetched(base_url) => (vec![base], Some(fetch_args(base_url, config))),
         };
-        let mut args: Vec<String> = early.iter().chain(own.iter().rev()).map(base_name).collect();
-        args.push("flatcar.first_boot=1".into());
+        let mut args: Vec<String> =
+            early.iter().chain(own.iter().rev()).map(|path| initrd_arg(path)).collect();
+        args.push(first_boot_arg());
         args.extend(fetch.into_iter().flatten());
         args.extend(boot.kernel_args.iter().cloned());
         let initrds = early.into_iter().chain(own).collect();
@@ -90,6 +86,6 @@ impl Load {
 
     /// The arguments for a loader that hands the initrds over itself, and would take their names for something else.
     pub(super) fn plain_args(&self) -> impl Iterator<Item = &str> {
-        self.args.iter().map(String::as_str).filter(|arg| !arg.starts_with("initrd="))
+        self.args.iter().map(String::as_str).filter(|arg| arg_value(arg, INITRD_ARG).is_none())
     }
 }

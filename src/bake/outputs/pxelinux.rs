@@ -11,11 +11,11 @@ use crate::base::arch::Arch;
 use crate::base::finding::Finding;
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
+use crate::tree::names::pxelinux_config;
 use crate::tree::row::Row;
 
 /// Seconds until the default is booted.
 const TIMEOUT: u32 = 3;
-const DIRECTORY: &str = "boot/pxelinux/pxelinux.cfg";
 /// Has PXELINUX add `BOOTIF=01-MAC`, the card that it came over (`IPAPPEND` is a sum of such numbers).
 const BOOTIF: u32 = 2;
 
@@ -57,11 +57,11 @@ impl OutputFormat for Pxelinux {
             let Some(boot) = built.boot_of(node) else { continue };
             for name in loader_names(node) {
                 let text = format!("DEFAULT {}\nPROMPT 0\n{}", boot.id, self.label(boot, built));
-                let row = Row::text(format!("{DIRECTORY}/{name}"), Role::Boot, text);
+                let row = Row::text(pxelinux_config(&name), Role::Boot, text);
                 rows.push(row.for_node(node, boot));
             }
         }
-        rows.push(Row::text(format!("{DIRECTORY}/default"), Role::Boot, self.choice(built)));
+        rows.push(Row::text(pxelinux_config("default"), Role::Boot, self.choice(built)));
         rows
     }
 }

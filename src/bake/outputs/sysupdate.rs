@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Built, Options, OutputFormat, SysextImage};
 use crate::base::yaml::decode::Spanned;
 use crate::machine::base_url::BaseUrl;
+use crate::sysext::place::{KEPT, link};
 use crate::tree::manifest::Role;
-use crate::tree::names::{sysext_directory, sysext_file};
+use crate::tree::names::{CHECKSUMS, sysext_directory, sysext_file};
 use crate::tree::row::Row;
 
 /// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
@@ -82,7 +83,7 @@ fn rows(name: &str, images: &[&SysextImage], options: &Updates) -> Vec<Row> {
         let text = transfer(name, &fixed, &directory, options);
         Row::text(format!("{directory}/{file}.conf"), Role::Transfer, text)
     });
-    [Row::text(format!("{directory}/SHA256SUMS"), Role::Checksums, sums)]
+    [Row::text(format!("{directory}/{CHECKSUMS}"), Role::Checksums, sums)]
         .into_iter()
         .chain(transfers)
         .collect()
@@ -104,8 +105,9 @@ fn transfer(name: &str, fixed: &str, directory: &str, options: &Updates) -> Stri
     format!(
         "[Transfer]\nVerify=no\n\n\
          [Source]\nType=url-file\nPath={base}/{directory}/\nMatchPattern={name}-{fixed}@v-%a.raw\n\n\
-         [Target]\nType=regular-file\nPath=/opt/extensions/{name}\nMatchPattern={name}-{fixed}@v-%a.raw\n\
-         CurrentSymlink=/etc/extensions/{name}.raw\nInstancesMax={instances}\nMode=0644\n"
+         [Target]\nType=regular-file\nPath={KEPT}/{name}\nMatchPattern={name}-{fixed}@v-%a.raw\n\
+         CurrentSymlink={}\nInstancesMax={instances}\nMode=0644\n",
+        link(name)
     )
 }
 

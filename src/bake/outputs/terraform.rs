@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Built, OutputFormat};
 use crate::base::canonical::canonical_json;
 use crate::tree::manifest::Role;
-use crate::tree::names::MANIFEST as FILE_NAME;
+use crate::tree::names::{MANIFEST as FILE_NAME, TERRAFORM, generic, ignition};
 use crate::tree::row::Row;
 
 /// The format.
@@ -20,34 +20,36 @@ pub struct Terraform;
 
 impl OutputFormat for Terraform {
     fn emit(&self, _: &Built<'_>) -> Vec<Row> {
-        vec![Row::text("boot/terraform/matchbox.tf.json".into(), Role::Boot, canonical_json(&module()))]
+        vec![Row::text(TERRAFORM.into(), Role::Boot, canonical_json(&module()))]
     }
 }
 
 /// What the provider takes for a profile, from the file of the same profile: its argument, and the expression for it.
 /// `cloud_id` has none; no tree has one.
-const PROFILE: [(&str, &str); 6] = [
-    ("name", "${each.key}"),
-    ("kernel", "${try(each.value.boot.kernel, null)}"),
-    ("initrd", "${try(each.value.boot.initrd, null)}"),
-    ("args", "${try(each.value.boot.args, null)}"),
-    (
-        "raw_ignition",
-        "${can(each.value.ignition_id) ? file(\"${local.tree}/ignition/${each.value.ignition_id}\") : null}",
-    ),
-    (
-        "generic_config",
-        "${can(each.value.generic_id) ? file(\"${local.tree}/generic/${each.value.generic_id}\") : null}",
-    ),
-];
+fn profile() -> [(&'static str, String); 6] {
+    let file = |id: &str, path: fn(&str) -> String| {
+        let path = path(&format!("${{{id}}}"));
+        format!("${{can({id}) ? file(\"${{local.tree}}/{path}\") : null}}")
+    };
+    [
+        ("name", "${each.key}".into()),
+        ("kernel", "${try(each.value.boot.kernel, null)}".into()),
+        ("initrd", "${try(each.value.boot.initrd, null)}".into()),
+        ("args", "${try(each.value.boot.args, null)}".into()),
+        ("raw_ignition", file("each.value.ignition_id", ignition)),
+        ("generic_config", file("each.value.generic_id", generic)),
+    ]
+}
 
 /// The same for a group. A group is made after its profile.
-const GROUP: [(&str, &str); 4] = [
-    ("name", "${each.key}"),
-    ("profile", "${matchbox_profile.boot[each.value.profile].name}"),
-    ("selector", "${try(each.value.selector, null)}"),
-    ("metadata", "${try(each.value.metadata, null)}"),
-];
+fn group() -> [(&'static str, String); 4] {
+    [
+        ("name", "${each.key}".into()),
+        ("profile", "${matchbox_profile.boot[each.value.profile].name}".into()),
+        ("selector", "${try(each.value.selector, null)}".into()),
+        ("metadata", "${try(each.value.metadata, null)}".into()),
+    ]
+}
 
 fn module() -> Value {
     let manifest = format!("${{local.tree}}/{FILE_NAME}");
@@ -59,7 +61,7 @@ fn module() -> Value {
              jsondecode(file(\"${{local.tree}}/${{path}}\")) if file.role == \"{role}\"}}}}"
         )
     };
-    let resource = |records: &str, arguments: &[(&str, &str)]| {
+    let resource = |records: &str, arguments: &[(&str, String)]| {
         let arguments = arguments.iter().map(|(argument, value)| ((*argument).to_owned(), json!(value)));
         let each = ("for_each".to_owned(), json!(records));
         Value::Object(std::iter::once(each).chain(arguments).collect())
@@ -84,8 +86,8 @@ fn module() -> Value {
             "groups": records(Role::Group),
         },
         "resource": {
-            "matchbox_profile": {"boot": resource("${local.profiles}", &PROFILE)},
-            "matchbox_group": {"node": resource("${local.groups}", &GROUP)},
+            "matchbox_profile": {"boot": resource("${local.profiles}", &profile())},
+            "matchbox_group": {"node": resource("${local.groups}", &group())},
         },
     })
 }

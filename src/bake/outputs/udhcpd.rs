@@ -8,7 +8,9 @@ use crate::bake::recipe::Recipe;
 use crate::base::finding::Finding;
 use crate::machine::base_url::BaseUrl;
 use crate::machine::dhcp::Dhcp;
+use crate::machine::firmware::PLATFORMS;
 use crate::tree::manifest::Role;
+use crate::tree::names::UDHCPD;
 use crate::tree::row::Row;
 
 /// The format.
@@ -35,7 +37,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     if missing("range") | missing("interface") {
         return None;
     }
-    Some(Box::new(Udhcpd { loader: loader.unwrap_or_else(|| "ipxe.efi".into()), dhcp: dhcp? }))
+    Some(Box::new(Udhcpd { loader: loader.unwrap_or_else(|| PLATFORMS[1].loader.into()), dhcp: dhcp? }))
 }
 
 impl OutputFormat for Udhcpd {
@@ -69,6 +71,6 @@ impl OutputFormat for Udhcpd {
         let hosts = Dhcp::hosts(built.recipe).into_iter();
         lines.extend(hosts.filter_map(|host| Some(format!("static_lease {} {}", host.mac, host.address()?))));
         let text = lines.join("\n") + "\n";
-        vec![Row::text("boot/udhcpd/udhcpd.conf".into(), Role::Boot, text)]
+        vec![Row::text(UDHCPD.into(), Role::Boot, text)]
     }
 }

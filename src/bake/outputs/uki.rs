@@ -16,7 +16,7 @@ use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
-use crate::tree::names::{card_args, config_path, report_arg};
+use crate::tree::names::{self, card_args, config_path, first_boot_arg, report_arg};
 use crate::tree::row::Row;
 
 /// Where distributions put the stub.
@@ -66,7 +66,7 @@ impl OutputFormat for Uki {
             Some(Row {
                 arch: Some(boot.arch),
                 step: Some(image.step),
-                ..Row::stored(format!("boot/uki/{}.efi", boot.id), Role::UnifiedKernel, image.object).of(boot)
+                ..Row::stored(names::uki(&boot.id), Role::UnifiedKernel, image.object).of(boot)
             })
         };
         built.boots.iter().filter_map(row).collect()
@@ -84,7 +84,7 @@ impl Uki {
 
     /// The kernel's arguments.
     fn cmdline(&self, recipe: &Recipe, boot: &BootWish) -> String {
-        let mut args = vec!["flatcar.first_boot=1".to_owned()];
+        let mut args = vec![first_boot_arg()];
         args.extend(boot.kernel_args.iter().cloned());
         match &boot.delivery {
             Delivery::Fetched(base_url) => args.extend(fetch_args(base_url, &config_path(&boot.id))),

@@ -25,7 +25,7 @@ use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
 use crate::store::Store;
 use crate::tree::manifest::{self, Manifest};
-use crate::tree::names::{self, CHECKSUMS};
+use crate::tree::names::{self, CHECKSUMS, PRIVATE};
 use crate::tree::publish::{self, Draft};
 use crate::tree::row::Contents;
 
@@ -170,7 +170,7 @@ fn same_plan(first: &Blueprint<'_>, second: &Blueprint<'_>) -> Result<(), Error>
     let secrets = |blueprint: &Blueprint<'_>| -> BTreeSet<(String, Option<Sha256>)> {
         let secret = |bytes: &Vec<u8>| Sha256::of(bytes);
         let boots = blueprint.boots.iter();
-        boots.map(|boot| (format!("private/{}", boot.id), boot.private.as_ref().map(secret))).collect()
+        boots.map(|boot| (format!("{PRIVATE}/{}", boot.id), boot.private.as_ref().map(secret))).collect()
     };
     let subject =
         keys(first).symmetric_difference(&keys(second)).map(|(id, _)| id.clone()).next().or_else(|| {

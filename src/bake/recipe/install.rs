@@ -7,6 +7,7 @@ use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::Decoder;
 use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
+use crate::tree::names::{INSTALL_CONFIG, INSTALL_SERVER, INSTALL_STOCK, INSTALL_VERSION};
 
 /// The sysext that installs, and the one that reports; neither is any use on an installed system.
 pub const SYSEXTS: [&str; 2] = ["install", "report"];
@@ -69,12 +70,12 @@ impl Install {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         let mut conf = String::new();
         for (key, value) in [
-            ("VERSION", version.to_string()),
-            ("STOCK", stock.to_owned()),
-            ("CONFIG", config.to_owned()),
+            (INSTALL_VERSION, version.to_string()),
+            (INSTALL_STOCK, stock.to_owned()),
+            (INSTALL_CONFIG, config.to_owned()),
             ("GENERATION", self.generation.to_string()),
             ("WIPE", if self.wipe { "yes" } else { "no" }.to_owned()),
-            ("BASE_URL", self.base_url.as_ref().or(base_url).map(BaseUrl::to_string).unwrap_or_default()),
+            (INSTALL_SERVER, self.base_url.as_ref().or(base_url).map(BaseUrl::to_string).unwrap_or_default()),
             ("DEVICE", or_empty(&self.device)),
             ("MODEL", or_empty(&self.model)),
             ("SERIAL", or_empty(&self.serial)),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::base::finding::{Finding, Place};
 use crate::base::yaml::decode::Spanned;
+use crate::tree::names::{CARD_ARG, CONFIG_ARGS, FIRST_BOOT_ARGS, INITRD_ARG, OEM_ARGS, SERVER_ARG};
 use crate::tree::secrets::{masked_place, masked_text};
 
 /// Bytes that may be spent on a profile's own arguments. x86 and arm64 kernels take 2048 in all (`COMMAND_LINE_SIZE`) and
@@ -31,19 +32,19 @@ const REFUSED: &[Refused] = &[
         why: "turns Flatcar's PXE mode off",
         hint: LEAVE,
     },
-    Refused { keys: &["initrd"], why: "is written by prebake, one for each initrd", hint: LEAVE },
+    Refused { keys: &[INITRD_ARG], why: "is written by prebake, one for each initrd", hint: LEAVE },
     Refused {
-        keys: &["flatcar.first_boot", "coreos.first_boot"],
+        keys: &FIRST_BOOT_ARGS,
         why: "is written by prebake, as PXE needs it; with `detected` Ignition would look for a disk and fail",
         hint: LEAVE,
     },
     Refused {
-        keys: &["ignition.config.url", "flatcar.config.url", "coreos.config.url"],
+        keys: &CONFIG_ARGS,
         why: "makes Ignition ignore the config in the overlay; nothing merges the two",
         hint: "merge that config as a layer: `ignition.config.merge` takes its URL",
     },
-    Refused { keys: &["prebake.url"], why: "is added by the server that boots the machine", hint: LEAVE },
-    Refused { keys: &["prebake.mac"], why: "names one machine's card, which its loader adds", hint: LEAVE },
+    Refused { keys: &[SERVER_ARG], why: "is added by the server that boots the machine", hint: LEAVE },
+    Refused { keys: &[CARD_ARG], why: "names one machine's card, which its loader adds", hint: LEAVE },
 ];
 
 const LEAVE: &str = "leave it out";
@@ -52,7 +53,7 @@ const LEAVE: &str = "leave it out";
 const SINGLE: &[&str] = &[
     "rootfstype",
     "rootflags",
-    "flatcar.oem.id",
+    OEM_ARGS[0],
     "flatcar.release_file_server_url",
     "systemd.unit",
     "init",
@@ -158,7 +159,7 @@ fn fault(arg: &Spanned<String>) -> Option<Finding> {
         ("rootfstype", value) if !matches!(value, Some("tmpfs" | "btrfs")) => {
             says("is not one that Flatcar can make in memory", "tmpfs (the default) or btrfs")
         }
-        ("flatcar.oem.id", Some("pxe")) => {
+        (key, Some("pxe")) if key == OEM_ARGS[0] => {
             says("is an old name that Flatcar rewrites", "leave it out, or write flatcar.oem.id=metal")
         }
         _ => None,

@@ -25,7 +25,7 @@ use crate::machine::node::Node;
 use crate::registry::reference::ImageRef;
 use crate::source::SourceName;
 use crate::sysext::packaging;
-use crate::tree::names::boot_id;
+use crate::tree::names::{boot_id, stock_root};
 use crate::trust::openpgp::FLATCAR_PRIMARY;
 use crate::trust::pin::Trust;
 
@@ -230,10 +230,7 @@ impl Recipe {
 
     /// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
     pub fn stock_root(&self, arch: Arch) -> String {
-        match self.release.archs.len() {
-            1 => "assets/flatcar".into(),
-            _ => format!("assets/flatcar/{}", arch.board()),
-        }
+        stock_root((self.release.archs.len() > 1).then_some(arch))
     }
 
     /// What the default boot of an architecture is called: the first is for every machine that does not say another.

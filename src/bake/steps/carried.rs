@@ -23,12 +23,10 @@ use crate::sysext::description::Os;
 use crate::sysext::image::{Assembled, Error};
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
+use crate::tree::names::{IMAGE_LISTS, image_list};
 
 /// Enters step keys; raised when the tree changes for the same images.
 pub const REVISION: u32 = 2;
-
-/// Where lists and archives lie, inside the image.
-const DIRECTORY: &str = "usr/share/prebake/images";
 
 /// Such a sysext to be.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl Carrying<'_> {
             let place = match carriage {
                 Carriage::Asset => published_path(reference, *arch),
                 Carriage::Sysext => {
-                    let path = format!("{DIRECTORY}/{}", reference.file_name(*arch));
+                    let path = format!("{IMAGE_LISTS}/{}", reference.file_name(*arch));
                     let contents = Contents::on_disk(file).map_err(in_tree)?;
                     tree.insert(&path, Entry::file(PLAIN, contents, format!("image {reference}")))
                         .map_err(in_tree)?;
@@ -95,7 +93,7 @@ impl Carrying<'_> {
             image.names().for_each(|name| list += &format!(" {name}"));
             list.push('\n');
         }
-        let path = format!("{DIRECTORY}/{name}.list");
+        let path = image_list(name);
         let list = Entry::file(PLAIN, Contents::Bytes(list.into_bytes()), "the list of images");
         tree.insert(&path, list).map_err(in_tree)?;
         Assembled::new(name, tree, Os::Any, *arch, false)

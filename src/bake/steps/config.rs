@@ -15,6 +15,7 @@ use crate::base::finding::{Findings, Source};
 use crate::format::tree::PLAIN;
 use crate::ignition;
 use crate::machine::base_url::BaseUrl;
+use crate::sysext::place::{KEPT, link};
 use crate::tree::names::installed_id;
 
 /// Enters step keys; raised when a completed config changes for the same inputs.
@@ -84,7 +85,7 @@ impl Completion<'_> {
         for (name, image) in images {
             let path = &self.paths[name];
             let file_name = path.rsplit('/').next().unwrap_or(path);
-            let place = format!("/opt/extensions/{name}/{file_name}");
+            let place = format!("{KEPT}/{name}/{file_name}");
             files.push(json!({
                 "path": place,
                 "mode": PLAIN,
@@ -93,7 +94,7 @@ impl Completion<'_> {
                     "verification": {"hash": format!("sha256-{}", image.sha256)},
                 },
             }));
-            links.push(json!({"path": format!("/etc/extensions/{name}.raw"), "target": place}));
+            links.push(json!({"path": link(name), "target": place}));
         }
         // The first spec with SHA-256; every release and Matchbox read it.
         let layer = json!({"ignition": {"version": "3.1.0"}, "storage": {"files": files, "links": links}});

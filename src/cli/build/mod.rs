@@ -198,7 +198,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
     json!({
         "build_id": report.published.manifest.build_id(),
         "path": report.published.path,
-        "current": current,
+        CURRENT: current,
         "unchanged": report.published.unchanged,
         "release": report.lock.release,
         "lock_moved": report.lock_moved,

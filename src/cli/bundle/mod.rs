@@ -105,7 +105,7 @@ impl Advice for Error {
 /// Reads `FILE` and `FILE.minisig`, as `prebake key rotate` writes them.
 fn read_rotation(path: &Path) -> Result<Rotation> {
     let mut signature = path.as_os_str().to_owned();
-    signature.push(".minisig");
+    signature.push(minisign::SUFFIX);
     let read = |path: &Path| std::fs::read(path).map_err(disk::Error::io("read", path));
     let (statement, signature) = (read(path)?, read(signature.as_ref())?);
     Ok(Rotation::parse(&path.display().to_string(), &statement, &signature)?)

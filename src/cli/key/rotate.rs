@@ -10,6 +10,7 @@ use crate::base::disk::write_atomic;
 use crate::base::error::Result;
 use crate::base::unfinished::together;
 use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
+use crate::trust::minisign::SUFFIX;
 use crate::trust::rotation::Rotation;
 
 /// Have an old key say that a new one follows it
@@ -39,7 +40,7 @@ impl RotateArgs {
         let new = read_public(&self.new)?;
         let rotation = Rotation::sign(&read_secret(&self.old, &self.passphrase)?, &new)?;
         let statement = self.output.unwrap_or_else(|| rotation.file_name().into());
-        let signature = with_suffix(&statement, ".minisig");
+        let signature = with_suffix(&statement, SUFFIX);
         together(|| {
             write_atomic(&statement, &rotation.statement())?;
             write_atomic(&signature, &rotation.signature().to_bytes())

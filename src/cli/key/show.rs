@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{is_minisign, read, vendor, with_suffix};
 use crate::base::error::Result;
 use crate::cli::project::PinArgs;
-use crate::trust::minisign::{PublicKey, Secret, SecretKey, Signature};
+use crate::trust::minisign::{PublicKey, SUFFIX, Secret, SecretKey, Signature};
 use crate::trust::rotation::Rotation;
 
 /// Say what key, signature and rotation files are
@@ -51,7 +51,7 @@ fn show(path: &Path, common: &PinArgs) -> Result<Shown> {
     let bytes = read(path)?;
     let subject = path.display().to_string();
     if bytes.starts_with(b"{") {
-        let signature = with_suffix(path, ".minisig");
+        let signature = with_suffix(path, SUFFIX);
         return Ok(rotation(&subject, &Rotation::parse(&subject, &bytes, &read(&signature)?)?));
     }
     if !is_minisign(&bytes) {

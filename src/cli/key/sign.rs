@@ -10,7 +10,7 @@ use super::{read, with_suffix};
 use crate::base::disk::{self, write_atomic};
 use crate::base::error::{Advice, Exit, Result};
 use crate::cli::signing::SignArgs;
-use crate::trust::minisign::{KeyId, Prehash, Signature, trusted_comment};
+use crate::trust::minisign::{KeyId, Prehash, SUFFIX, Signature, trusted_comment};
 
 /// Sign files: FILE.minisig beside each
 ///
@@ -62,9 +62,9 @@ impl SignFilesArgs {
             let comment = self.comment_on(file);
             for key in &keys {
                 let id = key.public().id();
-                let mut path = with_suffix(file, ".minisig");
+                let mut path = with_suffix(file, SUFFIX);
                 if keys.len() > 1 || is_anothers(&path, id) {
-                    path = with_suffix(file, &format!(".{id}.minisig"));
+                    path = with_suffix(file, &format!(".{id}{SUFFIX}"));
                 }
                 write_atomic(&path, &key.sign_prehash(&prehash, &comment).to_bytes())?;
                 if !self.json {

@@ -11,7 +11,8 @@ use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::cli::project::PinArgs;
 use crate::cli::signing::TrustArgs;
-use crate::trust::minisign::{MAX_LEGACY, Prehash, Signature};
+use crate::flatcar::board::SIGNATURE as VENDORS;
+use crate::trust::minisign::{MAX_LEGACY, Prehash, SUFFIX, Signature};
 use crate::trust::openpgp;
 use crate::trust::rotation::Rotation;
 use crate::trust::signers::{Proof, Trust};
@@ -42,7 +43,7 @@ pub struct VerifyArgs {
 /// Why there is nothing to judge.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{0} has no signature beside it: neither .minisig nor .sig")]
+    #[error("{0} has no signature beside it: neither {SUFFIX} nor {VENDORS}")]
     Unsigned(String),
     #[error("nobody is trusted to sign {0}")]
     Nobody(String),
@@ -89,7 +90,7 @@ impl VerifyArgs {
         // By its name where it is damaged: then the reason is what is wrong with it.
         let mut are_minisign = false;
         for path in &signatures {
-            let is_named = path.extension().is_some_and(|extension| extension == "minisig");
+            let is_named = path.extension().is_some_and(|extension| extension == &SUFFIX[1..]);
             let bytes = read(path)?;
             are_minisign |= is_minisign(&bytes) || is_named && !openpgp::is_signature(&bytes);
         }
@@ -120,7 +121,7 @@ impl VerifyArgs {
             signatures.extend(Signature::parse_all_commented(&name, &bytes)?);
         }
         let rotation = |path: &PathBuf| -> Result<Rotation> {
-            let signature = with_suffix(path, ".minisig");
+            let signature = with_suffix(path, SUFFIX);
             Ok(Rotation::parse(&path.display().to_string(), &read(path)?, &read(&signature)?)?)
         };
         let rotations = self.rotation.iter().map(rotation).collect::<Result<Vec<_>>>()?;
@@ -182,13 +183,13 @@ fn beside(file: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in list().map_err(disk::Error::io("list", directory))? {
         let other = entry.file_name().to_string_lossy().into_owned();
-        let between = other.strip_prefix(&name).and_then(|rest| rest.strip_suffix(".minisig"));
+        let between = other.strip_prefix(&name).and_then(|rest| rest.strip_suffix(SUFFIX));
         if between.is_some_and(|id| id.is_empty() || is_key_id(id)) {
             found.push(file.with_file_name(other));
         }
     }
     found.sort();
-    let vendors = with_suffix(file, ".sig");
+    let vendors = with_suffix(file, VENDORS);
     if found.is_empty() && vendors.exists() {
         found.push(vendors);
     }

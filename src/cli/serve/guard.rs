@@ -10,7 +10,7 @@ use crate::serve::endpoint::guard::Guard;
 use crate::serve::http::server::Server;
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::Secrets;
-use crate::tree::private::DIRECTORY;
+use crate::tree::names::PRIVATE;
 
 /// Who gets what lies in the private part of a tree.
 #[derive(Args)]
@@ -49,7 +49,7 @@ impl GuardArgs {
     /// without them.
     pub fn apply(&self, server: Server) -> Server {
         if !self.guard {
-            if server.site().place.directory().is_some_and(|tree| tree.join(DIRECTORY).exists()) {
+            if server.site().place.directory().is_some_and(|tree| tree.join(PRIVATE).exists()) {
                 tell!("the tree has private configs, which machines get with --guard only");
             }
             return server;

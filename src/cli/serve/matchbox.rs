@@ -14,6 +14,7 @@ use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::Files;
 use crate::serve::site::content::{Additions, Content, Open, Secrets};
 use crate::serve::site::datadir::Settings;
+use crate::tree::names::ASSETS;
 
 /// Matchbox's flags, which it also takes with one dash.
 const MATCHBOX_FLAGS: [&str; 14] = [
@@ -160,7 +161,7 @@ impl MatchboxArgs {
         let directory = named.ok_or(UsageError::Nothing)?;
         let assets = match self.assets_path.clone().or_else(|| variable("MATCHBOX_ASSETS_PATH")) {
             Some(path) => Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()),
-            None => Some(directory.join("assets")).filter(|path| path.is_dir()),
+            None => Some(directory.join(ASSETS)).filter(|path| path.is_dir()),
         };
         files.read(&directory);
         assets.iter().for_each(|assets| files.read(assets));

@@ -163,14 +163,10 @@ impl NetbootArgs {
 
     /// The warning about Kubernetes' machines that are told no router.
     fn lacks_a_route(&self, dhcp: Option<Mode>, site: &Site) -> Option<String> {
-        const SYSEXTS: [&str; 2] = ["assets/sysext/kubernetes/", "assets/sysext/kubernetes-config/"];
-        let has = |prefix: &str| {
-            let mut files = site.manifest.files.range(prefix.to_owned()..);
-            files.next().is_some_and(|(path, _)| path.starts_with(prefix))
-        };
-        let lacks = dhcp == Some(Mode::Full) && self.gateway.is_none() && has(SYSEXTS[0]);
+        const SYSEXTS: [&str; 2] = ["kubernetes", "kubernetes-config"];
+        let lacks = dhcp == Some(Mode::Full) && self.gateway.is_none() && site.has_sysext(SYSEXTS[0]);
         lacks.then(|| {
-            let without = if has(SYSEXTS[1]) { "" } else { ", and the tree has no sysext kubernetes-config that helps" };
+            let without = if site.has_sysext(SYSEXTS[1]) { "" } else { ", and the tree has no sysext kubernetes-config that helps" };
             format!(
                 "warning: no --gateway: machines are told no router, and kubeadm, the kubelet and Services need a default route{without}; \
                  see docs/guides/airgap.md"

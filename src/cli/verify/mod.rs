@@ -18,7 +18,7 @@ use crate::tree::closure::Graph;
 use crate::tree::open::Tree;
 use crate::tree::provenance::statement::Statement;
 use crate::tree::verify::{Flaw, Kind, Report, verify};
-use crate::tree::{private, provenance};
+use crate::tree::{names, private, provenance};
 use crate::trust::signers::{Proof, Trust};
 
 /// Read every byte of a tree or bundle and hold it against what was published
@@ -106,7 +106,7 @@ impl VerifyArgs {
             true => {
                 let mut told = as_json(&tree, &report, graph.as_ref());
                 told["not_judged"] =
-                    json!(is_private.then_some(private::DIRECTORY).into_iter().collect::<Vec<_>>());
+                    json!(is_private.then_some(names::PRIVATE).into_iter().collect::<Vec<_>>());
                 if let Some((proof, statement)) = &proof {
                     told["signers"] = json!(ids(proof));
                     told["builder"] = json!(statement.as_ref().map(Statement::builder));

@@ -6,15 +6,15 @@ use crate::format::grub::{kernel_arg as grub_kernel_arg, rewrites as grub_rewrit
 use crate::serve::answer::Answer;
 use crate::serve::machines::installed::holds_generation;
 use crate::serve::site::labels::Labels;
-use crate::tree::names::{GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args};
+use crate::tree::names::{Endpoint, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, report_arg};
 use crate::tree::records::{Boot, Group};
 
 /// The script every machine starts with: it asks again, saying what it is.
-const BOOT_IPXE: &str = "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
+const ASKS: &str = "?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
 
 /// The first script; the same for every machine.
 pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
-    Answer::text(BOOT_IPXE)
+    Answer::text(format!("#!ipxe\nchain {}{ASKS}", Endpoint::Ipxe.name()))
 }
 
 fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
@@ -56,7 +56,7 @@ fn args(
     words: &Words,
 ) -> Result<String, Answer> {
     let base = request.base_url().filter(|_| world.site.live.is_none());
-    let url = base.map(|url| format!("prebake.url={url}"));
+    let url = base.map(|url| report_arg(&url));
     // Matchbox knows nothing of it.
     let card = if world.site.live.is_none() { booted_over(labels, words).to_vec() } else { Vec::new() };
     let secrets = guard::answer::kernel_arg(world, group, request, labels)?;

@@ -13,6 +13,7 @@ use crate::serve::machines::report::plain;
 use crate::serve::site::Asset;
 use crate::serve::site::config::{Asked, Kind, filled, finished, made, variables};
 use crate::serve::site::labels::Labels;
+use crate::tree::names;
 
 /// The machine's Ignition config.
 pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
@@ -22,7 +23,7 @@ pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
     }
     match select(world, labels) {
         Ok((group, profile)) => {
-            let path = format!("ignition/{}", profile.ignition_id);
+            let path = names::ignition(&profile.ignition_id);
             assets::answer(world.site, &path, request).matched(group)
         }
         Err(answer) => answer,

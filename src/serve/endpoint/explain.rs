@@ -16,7 +16,11 @@ use crate::serve::site::Flaw;
 use crate::serve::site::config::Kind;
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
+use crate::tree::names::{self, Endpoint};
 use crate::tree::records::{Group, Profile};
+
+const IPXE: &str = Endpoint::Ipxe.path();
+const IGNITION: &str = Endpoint::Ignition.path();
 
 /// Groups that are listed beside the one that was chosen.
 const MAX_OTHERS: usize = 12;
@@ -108,7 +112,7 @@ pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Exp
     let chosen = world.site.groups.select(labels);
     let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile)).map(|profile| &**profile);
     let (considered, others) = consider(world, labels, chosen);
-    let (script, ignition) = (sent(world, request, "/ipxe"), sent(world, request, "/ignition"));
+    let (script, ignition) = (sent(world, request, IPXE), sent(world, request, IGNITION));
     Explanation {
         schema: SCHEMA,
         said: labels.iter().map(|(key, value)| (plain(key), plain(value))).collect(),
@@ -241,15 +245,15 @@ fn doubts(
         );
     }
     for kind in Kind::ALL {
-        let (id, endpoint) = (kind.id(profile), kind.folder());
+        let (id, folder) = (kind.id(profile), kind.folder());
         if id.is_empty() {
             continue;
         }
-        let Sent { status, why, .. } = sent(world, request, &format!("/{endpoint}"));
+        let Sent { status, why, .. } = sent(world, request, kind.endpoint().path());
         if status != 200 {
             let config = if kind == Kind::Ignition { "config" } else { "template" };
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-            doubts.push(format!("its {config}, {endpoint}/{id}, is answered with {status}{why}"));
+            doubts.push(format!("its {config}, {folder}/{id}, is answered with {status}{why}"));
         }
     }
     doubts
@@ -257,9 +261,9 @@ fn doubts(
 
 /// What is wrong with the groups that match, with the selectors of those that nearly do, and with the profile.
 fn of_records(live: &Live, group: Option<&Group>, considered: &[Considered]) -> Vec<String> {
-    let profile = group.map(|group| format!("profiles/{}.json", group.profile));
+    let profile = group.map(|group| names::profile(&group.profile));
     let concerns = |flaw: &&Flaw| {
-        let is_of = |considered: &&Considered| flaw.path == format!("groups/{}.json", considered.group);
+        let is_of = |considered: &&Considered| flaw.path == names::group(&considered.group);
         match considered.iter().find(is_of).map(|considered| &considered.verdict) {
             Some(Verdict::Refused { .. }) => flaw.why.starts_with("selector"),
             Some(_) => true,
@@ -351,14 +355,14 @@ impl fmt::Display for Explanation {
                 writeln!(f, "  {}\n  {}", trouble.what, trouble.hint)?;
             }
         }
-        for (path, sent) in [("/ipxe", &self.script), ("/ignition", &self.ignition)] {
+        for (path, sent) in [(IPXE, &self.script), (IGNITION, &self.ignition)] {
             writeln!(f, "\n{path} answers {} with {} bytes", sent.status, sent.size)?;
             // A config may be long, and is better looked at with `ignition show`.
             let says = |why: &&String| sent.text.as_ref().is_some_and(|text| text.contains(why.as_str()));
             if let Some(why) = sent.why.as_ref().filter(|why| !says(why)) {
                 writeln!(f, "    {why}")?;
             }
-            let text = sent.text.as_deref().filter(|_| path == "/ipxe" || sent.status != 200);
+            let text = sent.text.as_deref().filter(|_| path == IPXE || sent.status != 200);
             for line in text.unwrap_or_default().lines() {
                 writeln!(f, "    {line}")?;
             }

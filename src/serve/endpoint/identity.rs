@@ -10,7 +10,7 @@ use super::request::{Request, World};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::machines::timeline::{Machine, Whose, cards};
 use crate::serve::site::labels::Labels;
-use crate::tree::names::Endpoint;
+use crate::tree::names::{Endpoint, INSTALLED};
 use crate::tree::records::Group;
 
 /// Which config an installer was made for: its file's name below `ignition/`.
@@ -28,7 +28,7 @@ pub fn settle(
     endpoint: Endpoint,
     said: Labels,
 ) -> Result<Labels, Box<(Answer, Labels)>> {
-    let installs = endpoint == Endpoint::Ignition && said.get("os") == "installed";
+    let installs = endpoint == Endpoint::Ignition && said.get(INSTALLED[0]) == INSTALLED[1];
     if world.site.live.is_some() || !(installs || endpoint == Endpoint::Report) {
         return Ok(said);
     }
@@ -124,7 +124,7 @@ fn is_named(world: &World<'_>, labels: &Labels) -> bool {
 /// The group of the installed system, or of the machine, that is for the owner of a card alone.
 fn named<'w>(world: &World<'w>, mac: &str, uuid: &str) -> Option<&'w Group> {
     let labels = Labels::default().with("mac", mac).with("uuid", uuid);
-    let groups = [labels.clone().with("os", "installed"), labels];
+    let groups = [labels.clone().with(INSTALLED[0], INSTALLED[1]), labels];
     groups
         .iter()
         .find_map(|labels| world.site.groups.select(labels).filter(|group| group.is_of_one_machine()))

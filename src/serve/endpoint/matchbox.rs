@@ -12,10 +12,12 @@ use crate::base::path::clean as clean_path;
 use crate::serve::answer::{Answer, Body, TEXT, ranges};
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
-use crate::tree::names::LOADERS;
+use crate::tree::names::{ASSETS, LOADERS};
 
 /// Below this lie the assets, where there are any.
-const ASSETS: &str = "/assets/";
+fn assets() -> String {
+    format!("/{ASSETS}/")
+}
 
 /// Answers a request; the labels are for the log.
 pub fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
@@ -49,14 +51,14 @@ fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Lab
     }
     let path = clean(request.path);
     let decoded = |path: &str| percent_decode_str(path).collect::<Vec<u8>>();
-    if live.assets.is_some() && decoded(&path) == ASSETS.trim_end_matches('/').as_bytes() {
-        return (redirect(request, ASSETS), Labels::default());
+    if live.assets.is_some() && decoded(&path) == format!("/{ASSETS}").as_bytes() {
+        return (redirect(request, &assets()), Labels::default());
     }
     if path != request.path {
         // The path is escaped again: Go forgets that it is already.
         return (redirect(request, &escape_path(path.as_bytes())), Labels::default());
     }
-    if let Some((assets, path)) = live.assets.as_ref().zip(path.strip_prefix(ASSETS)) {
+    if let Some((assets, path)) = live.assets.as_ref().zip(path.strip_prefix(&assets())) {
         return (listing::answer(assets, &decoded(path), request), Labels::default());
     }
     // A slash that is escaped does not part a path. Loaders have no part in Matchbox, and are where a tree has them.

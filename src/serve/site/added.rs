@@ -11,7 +11,7 @@ use super::select::Groups;
 use crate::base::finding::{Finding, Findings, nearest};
 use crate::machine::network::Cidr;
 use crate::machine::node::{Node, metadata as node_metadata, selector as node_selector};
-use crate::tree::names::{GENERATION, boot_id, installed_id};
+use crate::tree::names::{GENERATION, INSTALLED, boot_id, installed_id};
 use crate::tree::records::Group;
 
 impl Site {
@@ -64,7 +64,7 @@ impl Site {
             return Ok(vec![group]);
         }
         let mut after = Group { id: installed_id(&group.id), profile: installed, ..group.clone() };
-        after.selector.insert("os".into(), "installed".into());
+        after.selector.extend([INSTALLED.map(str::to_owned).into()]);
         let generation = self.groups.iter().filter(|known| known.profile == group.profile);
         let generation = generation.filter_map(|known| known.metadata.get(GENERATION)).next().cloned();
         let generation = generation.ok_or_else(|| {

@@ -12,11 +12,12 @@ use super::config::{Forecast, Kind};
 use super::datadir::Config;
 use crate::base::finding::nearest;
 use crate::base::parallel;
+use crate::tree::names::{self, ASSETS, CLOUD, GENERIC, GROUPS, IGNITION, PROFILES, RECORD_END, below};
 use crate::tree::notes::Weight;
 use crate::tree::records::{Group, Noted, Profile};
 
 /// Folders of a data directory.
-pub const FOLDERS: [&str; 6] = ["groups", "profiles", "ignition", "generic", "cloud", "assets"];
+pub const FOLDERS: [&str; 6] = [GROUPS, PROFILES, IGNITION, GENERIC, CLOUD, ASSETS];
 /// For so many groups a template that is Butane is tried; what the other groups make of it is told when a machine asks.
 const MAX_TRIED: usize = 500;
 /// Groups of one template that are judged at once.
@@ -29,8 +30,8 @@ pub type Records<T> = BTreeMap<String, Result<Noted<Arc<T>>, String>>;
 
 /// The name below `profiles/` by which groups know a profile.
 pub fn profile_id(path: &str) -> &str {
-    let name = path.strip_prefix("profiles/").unwrap_or(path);
-    name.strip_suffix(".json").unwrap_or(name)
+    let name = below(path, PROFILES).unwrap_or(path);
+    name.strip_suffix(RECORD_END).unwrap_or(name)
 }
 
 /// What is wrong with each record of its own.
@@ -62,7 +63,7 @@ pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
     let of_id = profiles.iter().find(|(_, read)| read.as_ref().is_ok_and(|noted| noted.record.id == id));
     let deeper = known().find(|other| other.rsplit('/').next() == Some(id));
     let hint = match (of_id, deeper, nearest(id, known())) {
-        (_, Some(other), _) => format!("; profiles/{other}.json is called `{other}`"),
+        (_, Some(other), _) => format!("; {} is called `{other}`", names::profile(other)),
         (Some((path, _)), ..) => {
             format!("; {path} has that `id`, but is called `{}`, by its file's name", profile_id(path))
         }
@@ -100,7 +101,7 @@ pub fn stray(path: &str) -> Option<Flaw> {
     // Kubernetes mounts a ConfigMap by links through such names; Git and people leave the others.
     let is_usual = rest.split('/').any(|part| part.starts_with(".."))
         || [".gitkeep", ".keep", ".gitignore", ".gitattributes"].contains(&name)
-        || ["README", "LICENSE"].iter().any(|start| name.starts_with(start) && !name.ends_with(".json"));
+        || ["README", "LICENSE"].iter().any(|start| name.starts_with(start) && !name.ends_with(RECORD_END));
     if is_usual {
         return None;
     }
@@ -114,18 +115,22 @@ pub fn stray(path: &str) -> Option<Flaw> {
     if is_leftover {
         return Some(Flaw::new(Weight::Leftover, path, "an editor or a script left it here; it is not read"));
     }
-    match name.strip_suffix(".json") {
+    match name.strip_suffix(RECORD_END) {
         // Further down there may be profiles, and no groups.
-        Some(_) if folder == "groups" && rest.contains('/') => {
-            Some(Flaw::fault(path, "groups are read from groups/ itself, and not from folders in it"))
+        Some(_) if folder == GROUPS && rest.contains('/') => {
+            let why = format!("groups are read from {GROUPS}/ itself, and not from folders in it");
+            Some(Flaw::fault(path, why))
         }
         Some(_) if name.starts_with('.') => {
             Some(Flaw::fault(path, "it is hidden, and read like any other: move it away, or give it a name"))
         }
         Some(_) => None,
         None => {
-            let what = if folder == "groups" { "groups" } else { "profiles" };
-            Some(Flaw::fault(path, format!("it is not read: {what} are JSON, in files that end in `.json`")))
+            let what = if folder == GROUPS { "groups" } else { "profiles" };
+            Some(Flaw::fault(
+                path,
+                format!("it is not read: {what} are JSON, in files that end in `{RECORD_END}`"),
+            ))
         }
     }
 }
@@ -156,12 +161,12 @@ pub fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
 
 /// A directory without a single group answers no machine.
 pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, folders: &[String]) -> Flaw {
-    let is_group = |path: &&String| path.starts_with("groups/") && path.ends_with(".json");
+    let is_group = |path: &&String| below(path, GROUPS).is_some_and(|name| name.ends_with(RECORD_END));
     let nested: Vec<&str> = strays.filter(is_group).map(String::as_str).collect();
     let why = match (nested.as_slice(), is_there) {
         ([], true) => "there is no group: no machine is answered".to_owned(),
         ([], false) => {
-            let near = nearest("groups", folders.iter().map(|name| name.trim_matches('/')));
+            let near = nearest(GROUPS, folders.iter().map(|name| name.trim_matches('/')));
             let hint = near.map(|near| format!("; there is {near}/")).unwrap_or_default();
             format!("there is no such folder, so no machine is answered{hint}")
         }
@@ -171,7 +176,7 @@ pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, f
             listed(nested.iter().copied(), nested.len())
         ),
     };
-    Flaw::fault("groups/", why)
+    Flaw::fault(format!("{GROUPS}/"), why)
 }
 
 /// Folders of the directory that seem to be one of the known ones, misspelt.
@@ -229,7 +234,7 @@ impl Uses {
                 if let Some(file) = place(kind, id) {
                     let entry = uses.entry((kind, file)).or_default();
                     // A profile that a group finds by another name than its file's.
-                    let path = || format!("profiles/{}.json", group.profile);
+                    let path = || names::profile(&group.profile);
                     if entry.named_by.is_empty() {
                         entry.named_by.insert(path(), id.to_owned());
                     }

@@ -13,6 +13,7 @@ use crate::base::finding::Findings;
 use crate::base::yaml;
 use crate::format::gotemplate::{Template, Value};
 use crate::ignition::{self, Config, Transpile};
+use crate::tree::names::{CLOUD, CONFIG_END, Endpoint, GENERIC, IGNITION};
 use crate::tree::records::{CEILING, Group, Profile};
 
 /// Which of a profile's configs.
@@ -38,12 +39,21 @@ impl Kind {
     /// All of them.
     pub const ALL: [Kind; 3] = [Kind::Ignition, Kind::Generic, Kind::Cloud];
 
-    /// The folder, which is also the name of the endpoint.
+    /// Where it is answered.
+    pub fn endpoint(self) -> Endpoint {
+        match self {
+            Kind::Ignition => Endpoint::Ignition,
+            Kind::Generic => Endpoint::Generic,
+            Kind::Cloud => Endpoint::Cloud,
+        }
+    }
+
+    /// The folder of its files.
     pub fn folder(self) -> &'static str {
         match self {
-            Kind::Ignition => "ignition",
-            Kind::Generic => "generic",
-            Kind::Cloud => "cloud",
+            Kind::Ignition => IGNITION,
+            Kind::Generic => GENERIC,
+            Kind::Cloud => CLOUD,
         }
     }
 
@@ -58,7 +68,7 @@ impl Kind {
 
     /// Whether a file is sent without being filled in. Matchbox decides by the end of the id, in this case only.
     fn is_ready(self, path: &str) -> bool {
-        self == Kind::Ignition && (path.ends_with(".ign") || path.ends_with(".ignition"))
+        self == Kind::Ignition && (path.ends_with(CONFIG_END) || path.ends_with(".ignition"))
     }
 }
 
@@ -132,7 +142,7 @@ fn from_butane(path: &str, butane: &[u8]) -> Result<Arc<[u8]>, String> {
 
 fn is_ignition(bytes: &[u8]) -> bool {
     let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-    json.is_some_and(|json| json.pointer("/ignition/version").is_some())
+    json.is_some_and(|json| json.get("ignition").is_some_and(|ignition| ignition.get("version").is_some()))
 }
 
 fn as_matchbox_writes(config: Config) -> Option<Arc<[u8]>> {

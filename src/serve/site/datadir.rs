@@ -20,6 +20,7 @@ use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::manifest::{Manifest, SCHEMA};
+use crate::tree::names::{self, GROUPS, PROFILES, RECORD_END, below};
 use crate::tree::notes::Weight;
 use crate::tree::open::Place;
 use crate::tree::records::{Group, Noted, Profile};
@@ -311,13 +312,13 @@ impl Files {
     fn read(directory: Directory) -> Files {
         let (groups, profiles, strays) = Default::default();
         let mut files = Files { directory, groups, profiles, strays };
-        let mut rest = vec![("groups".to_owned(), 0), ("profiles".to_owned(), 0)];
+        let mut rest = [GROUPS, PROFILES].map(|folder| (folder.to_owned(), 0)).to_vec();
         while let Some((folder, depth)) = rest.pop() {
             for (name, is_folder) in files.directory.names(&folder) {
                 let path = format!("{folder}/{name}");
                 match is_folder {
                     // Through such names a ConfigMap is mounted.
-                    true if name.starts_with("..") && folder == "groups" => {}
+                    true if name.starts_with("..") && folder == GROUPS => {}
                     true if depth < MAX_DEPTH => rest.push((path, depth + 1)),
                     true => {}
                     false => files.load(&path),
@@ -332,7 +333,7 @@ impl Files {
         let root = self.directory.path.clone();
         for path in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.to_str()) {
             judged.forget(path);
-            if path.starts_with("groups/") || path.starts_with("profiles/") {
+            if [GROUPS, PROFILES].iter().any(|folder| below(path, folder).is_some()) {
                 self.groups.remove(path);
                 self.profiles.remove(path);
                 self.strays.remove(path);
@@ -347,8 +348,8 @@ impl Files {
         if let Some(stray) = audit::stray(path).filter(|_| self.strays.len() < MAX_STRAYS && is_there()) {
             self.strays.insert(path.into(), stray);
         }
-        let Some(stem) = path.strip_suffix(".json") else { return };
-        let group = stem.strip_prefix("groups/");
+        let Some(stem) = path.strip_suffix(RECORD_END) else { return };
+        let group = below(stem, GROUPS);
         if group.is_some_and(|id| id.contains('/')) {
             return;
         }
@@ -359,7 +360,7 @@ impl Files {
         if let Some(id) = group {
             let group = bytes.and_then(|bytes| Group::noted(id, &bytes));
             self.groups.insert(path.into(), group.map(Noted::shared));
-        } else if stem.starts_with("profiles/") {
+        } else if below(stem, PROFILES).is_some() {
             let profile = bytes.and_then(|bytes| Profile::noted(&bytes));
             self.profiles.insert(path.into(), profile.map(Noted::shared));
         }
@@ -389,7 +390,7 @@ impl Files {
         let folders: Vec<String> = folders.map(|(name, _)| name).collect();
         flaws.extend(audit::folders(&folders));
         if groups.is_empty() {
-            let is_there = folders.iter().any(|name| name == "groups");
+            let is_there = folders.iter().any(|name| name == GROUPS);
             flaws.push(audit::no_groups(self.strays.keys(), is_there, &folders));
         }
         let uses = Uses::of(
@@ -410,7 +411,7 @@ impl Files {
         }
         let unread = self.groups.iter().filter(|(_, read)| read.is_err()).map(|(path, _)| path);
         let strays = self.strays.iter().filter(|(path, stray)| {
-            path.starts_with("groups/") && stray.weight == Weight::Fault && !self.groups.contains_key(*path)
+            below(path, GROUPS).is_some() && stray.weight == Weight::Fault && !self.groups.contains_key(*path)
         });
         let lost = unread.chain(strays.map(|(path, _)| path)).cloned().collect();
         Index {
@@ -428,7 +429,7 @@ impl Files {
         if profiles.contains_key(id) {
             return Ok(());
         }
-        let path = contained(&format!("profiles/{id}.json"))?;
+        let path = contained(&names::profile(id))?;
         let profile = match self.profiles.get(&path) {
             Some(Ok(noted)) => noted.record.clone(),
             Some(Err(_)) => return Err(format!("its profile `{id}` cannot be used")),

@@ -26,6 +26,7 @@ use crate::machine::dhcp::Host;
 use crate::serve::answer::{Piece, TEXT, Within};
 use crate::serve::endpoint::sign::Signer;
 use crate::tree::manifest::{self, Joined, Manifest, Role};
+use crate::tree::names::{self, CHECKSUMS, CONFIG_END, IPXE_END, below, record_id};
 use crate::tree::notes::Weight;
 use crate::tree::open::{self, Place, Tree};
 use crate::tree::records::{Group, Profile};
@@ -101,10 +102,10 @@ const TYPES: [(&str, &str); 7] = [
     (".gz", "application/gzip"),
     (".bz2", "application/x-bzip2"),
     (".json", "application/json"),
-    (".ign", "application/json"),
-    (".ipxe", TEXT),
+    (CONFIG_END, "application/json"),
+    (IPXE_END, TEXT),
     (".txt", TEXT),
-    ("SHA256SUMS", TEXT),
+    (CHECKSUMS, TEXT),
 ];
 
 /// Why a tree or data directory cannot be served.
@@ -189,28 +190,37 @@ impl Site {
         let groups = parallel::map(
             &of_role(Role::Group),
             || (),
-            |(), path| read(&tree, path, |bytes| Group::read(stem(path), bytes)).map(Arc::new),
+            |(), path| read(&tree, path, |bytes| Group::read(record_id(path), bytes)).map(Arc::new),
         )?;
         let profiles = parallel::map(
             &of_role(Role::Profile),
             || (),
-            |(), path| Ok::<_, Error>((stem(path).to_owned(), Arc::new(read(&tree, path, Profile::read)?))),
+            |(), path| {
+                Ok::<_, Error>((record_id(path).to_owned(), Arc::new(read(&tree, path, Profile::read)?)))
+            },
         )?;
         let profiles: BTreeMap<_, _> = profiles.into_iter().collect();
         if let Some(group) = groups.iter().find(|group| !profiles.contains_key(&group.profile)) {
-            let path = format!("groups/{}.json", group.id);
+            let path = names::group(&group.id);
             let why = format!("there is no profile `{}`", group.profile);
             return Err(Error::Malformed { place: tree.place(), path, why });
         }
-        let has_nodes = tree.manifest().files.contains_key(crate::tree::nodes::PATH);
+        let has_nodes = tree.manifest().files.contains_key(names::NODES);
         let nodes = has_nodes
-            .then(|| read(&tree, crate::tree::nodes::PATH, crate::tree::nodes::read))
+            .then(|| read(&tree, names::NODES, crate::tree::nodes::read))
             .transpose()?
             .unwrap_or_default();
         let (manifest, place) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
         let nodes = Arc::new(nodes);
         Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None })
+    }
+
+    /// Whether the tree has images of a sysext.
+    pub fn has_sysext(&self, name: &str) -> bool {
+        let directory = names::sysext_directory(name);
+        let mut files = self.manifest.files.range(format!("{directory}/")..);
+        files.next().is_some_and(|(path, _)| below(path, &directory).is_some())
     }
 
     /// A published file, if the manifest names it, or two that it joins.
@@ -265,12 +275,6 @@ impl Site {
     pub fn modified(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.manifest.epoch)
     }
-}
-
-/// `groups/n1.json` → `n1`
-fn stem(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.strip_suffix(".json").unwrap_or(name)
 }
 
 fn read<T>(tree: &Tree, path: &str, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, Error> {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::labels::Labels;
+use crate::tree::names;
 use crate::tree::records::{Group, IDENTITIES};
 
 /// Groups in the order they are asked in, with an index that finds the first match without asking them all.
@@ -33,7 +34,7 @@ impl Groups {
         ordered.sort_by_cached_key(|group| {
             let mut pairs: Vec<String> = group.selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
             pairs.sort();
-            (Reverse(group.selector.len()), Reverse(pairs.join(",")), format!("{}.json", group.id))
+            (Reverse(group.selector.len()), Reverse(pairs.join(",")), names::group(&group.id))
         });
         let pairs = ordered.iter().flat_map(|group| &group.selector);
         let pairs = pairs.filter(|(key, _)| IDENTITIES.contains(&key.as_str()));

@@ -29,6 +29,7 @@ use crate::base::error::Result;
 use crate::base::unfinished::Unfinished;
 use crate::format::tar::END;
 use crate::tree::manifest::Manifest;
+use crate::tree::names::CHECKSUMS;
 use crate::tree::{names, open};
 
 /// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
@@ -132,7 +133,7 @@ impl Contents {
         self.here(index::README.into(), readme(&index).into_bytes());
         index.members = members(&self);
         let checksums = index.checksums();
-        self.here(index::CHECKSUMS.into(), checksums);
+        self.here(CHECKSUMS.into(), checksums);
         index.members = members(&self);
         let index = Index::parse(name, &index.to_bytes())?;
         let sources = self.members.into_iter().map(|(path, (_, source))| (path, source)).collect();
@@ -160,11 +161,11 @@ than with this file; a key out of the file proves nothing.
 
     tar xf FILE
     minisign -Vm bundle.json -x signatures/KEYID.minisig -p KEY.pub
-    grep -A 1 '\"SHA256SUMS\": {{' bundle.json | grep $(sha256sum < SHA256SUMS | cut -c -64)
-    sha256sum -c --quiet SHA256SUMS
+    grep -A 1 '\"{CHECKSUMS}\": {{' bundle.json | grep $(sha256sum < {CHECKSUMS} | cut -c -64)
+    sha256sum -c --quiet {CHECKSUMS}
 
 Each of the four must succeed: the signature covers bundle.json, bundle.json has the digest of
-SHA256SUMS, and SHA256SUMS that of everything else. Then any web server and TFTP server can serve
+{CHECKSUMS}, and {CHECKSUMS} that of everything else. Then any web server and TFTP server can serve
 the directories below trees/.
 ",
         sequence = index.sequence,

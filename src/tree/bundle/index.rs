@@ -12,14 +12,12 @@ use super::{Error, INDEX};
 use crate::base::canonical::{self, rfc3339};
 use crate::base::digest::Sha256;
 use crate::format::tar::MOST_OCTAL;
-use crate::tree::{names, private};
+use crate::tree::names::{self, CHECKSUMS};
 
 /// Version of the format; raised when the meaning of a field or the form of the file changes.
 pub const SCHEMA: u32 = 1;
 /// Longest index that is read, in bytes: some 300 000 members.
 pub const MOST_BYTES: u64 = 64 << 20;
-/// The list of digests for `sha256sum -c`, of all members but itself.
-pub const CHECKSUMS: &str = "SHA256SUMS";
 /// What a person reads first who has this file and nothing else.
 pub const README: &str = "README";
 /// Public keys, by file name.
@@ -84,7 +82,7 @@ pub struct TreeName<'i> {
 impl TreeName<'_> {
     /// As [`manifest::Manifest::build_id`].
     pub fn build_id(&self) -> String {
-        self.manifest.to_string()[..16].to_owned()
+        names::build_id(self.manifest)
     }
 }
 
@@ -200,7 +198,7 @@ fn path_flaw(path: &str) -> Option<&'static str> {
         _ if path.len() > MOST_PATH || path.split('/').any(|name| name.len() > MOST_NAME) => {
             Some("is longer than a file system takes")
         }
-        _ if in_tree.split('/').next() == Some(private::DIRECTORY) && room == TREES => {
+        _ if in_tree.split('/').next() == Some(names::PRIVATE) && room == TREES => {
             Some("is private: bundles hold no secrets")
         }
         _ => match room {

@@ -159,7 +159,10 @@ pub enum Error {
     #[error(transparent)]
     Signature(#[from] minisign::Error),
     /// A signature over another index, or by another key.
-    #[error("{INDEX} of {subject} and {SIGNATURES}/{signer}.minisig and .pub do not belong together")]
+    #[error(
+        "{INDEX} of {subject} and {SIGNATURES}/{signer}{} and .pub do not belong together",
+        minisign::SUFFIX
+    )]
     Mismatch {
         /// The file.
         subject: String,

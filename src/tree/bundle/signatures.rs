@@ -13,11 +13,10 @@ use std::collections::BTreeMap;
 use super::verify::Flaw;
 use super::{Error, INDEX, SIGNATURES};
 use crate::format::tar::{BLOCK, padding};
-use crate::trust::minisign::{self, KeyId, PublicKey, SecretKey, Signature, trusted_comment};
+use crate::trust::minisign::{self, KeyId, PublicKey, SUFFIX, SecretKey, Signature, trusted_comment};
 use crate::trust::rotation::Rotation;
 use crate::trust::signers::{Proof, Trust};
 
-const SIGNATURE: &str = ".minisig";
 const KEY: &str = ".pub";
 const ROTATION: &str = ".rotation.json";
 
@@ -56,10 +55,8 @@ impl Signatures {
         let mut signatures = Signatures::default();
         for (name, bytes) in &by_name {
             if let Some(id) = name.strip_suffix(KEY) {
-                let signature = Signature::parse(
-                    &of(&format!("{id}{SIGNATURE}")),
-                    beside(name, format!("{id}{SIGNATURE}"))?,
-                )?;
+                let signature =
+                    Signature::parse(&of(&format!("{id}{SUFFIX}")), beside(name, format!("{id}{SUFFIX}"))?)?;
                 let key = PublicKey::parse(&of(name), &String::from_utf8_lossy(bytes))?;
                 let signer = key.id();
                 if signer.to_string() != id {
@@ -71,7 +68,7 @@ impl Signatures {
                 let mismatch = |source| Error::Mismatch { subject: subject.into(), signer, source };
                 signatures.add(key, signature, index).map_err(mismatch)?;
             } else if name.ends_with(ROTATION) {
-                let signature = beside(name, format!("{name}{SIGNATURE}"))?;
+                let signature = beside(name, format!("{name}{SUFFIX}"))?;
                 signatures.rotate(Rotation::parse(&of(name), bytes, signature)?);
             }
         }
@@ -108,12 +105,12 @@ impl Signatures {
     pub fn to_files(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = BTreeMap::new();
         for (id, (key, signature)) in &self.by {
-            files.insert(format!("{SIGNATURES}/{id}{SIGNATURE}"), signature.to_bytes());
+            files.insert(format!("{SIGNATURES}/{id}{SUFFIX}"), signature.to_bytes());
             files.insert(format!("{SIGNATURES}/{id}{KEY}"), key.to_file().into_bytes());
         }
         for (name, rotation) in &self.rotations {
             files.insert(format!("{SIGNATURES}/{name}"), rotation.statement());
-            files.insert(format!("{SIGNATURES}/{name}{SIGNATURE}"), rotation.signature().to_bytes());
+            files.insert(format!("{SIGNATURES}/{name}{SUFFIX}"), rotation.signature().to_bytes());
         }
         files.into_iter().collect()
     }

@@ -6,22 +6,20 @@ use serde_json::Value;
 use super::graph::Kind;
 use super::reference::{Reference, Rule, urls};
 use crate::format::ipxe::Image;
-use crate::tree::names;
+use crate::tree::names::{
+    self, CONFIG_ARGS, GRUB_CONFIG, INITRD_ARG, IPXE_END, PXELINUX_CONFIGS, SERVER_ARG, TERRAFORM_END,
+    arg_value,
+};
 use crate::tree::records::{Group, Profile};
-
-/// Arguments whose value is a config that Ignition fetches.
-const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
-/// Where our own units find the server.
-const SERVER_ARG: &str = "prebake.url";
 
 /// What a loader's file refers to, by the name that outputs give it.
 pub(super) fn references(path: &str, text: &str) -> Vec<Reference> {
     let name = path.rsplit('/').next().unwrap_or(path);
     match () {
-        _ if name.ends_with(".ipxe") => ipxe(text),
-        _ if name.starts_with("grub.cfg") => grub(text),
-        _ if path.contains("/pxelinux.cfg/") => pxelinux(text),
-        _ if name.ends_with(".tf.json") => terraform(text),
+        _ if name.ends_with(IPXE_END) => ipxe(text),
+        _ if name.starts_with(GRUB_CONFIG) => grub(text),
+        _ if path.split('/').rev().nth(1) == Some(PXELINUX_CONFIGS) => pxelinux(text),
+        _ if name.ends_with(TERRAFORM_END) => terraform(text),
         _ => numbered(text).flat_map(|(line, text)| urls(text).map(move |url| script(line, url))).collect(),
     }
 }
@@ -189,7 +187,7 @@ pub(super) fn profile(profile: &Profile) -> Vec<Reference> {
 pub(super) fn argument(line: Option<usize>, arg: &str, initrds: Option<&Vec<String>>) -> Vec<Reference> {
     let (key, value) = arg.split_once('=').unwrap_or((arg, ""));
     match (key, initrds) {
-        ("initrd", Some(initrds)) => {
+        (INITRD_ARG, Some(initrds)) => {
             vec![Reference::new(line, Kind::Initrd, value, Rule::Among(initrds.clone()))]
         }
         (SERVER_ARG, _) => vec![Reference::location(line, Kind::Server, value)],
@@ -200,7 +198,7 @@ pub(super) fn argument(line: Option<usize>, arg: &str, initrds: Option<&Vec<Stri
 
 /// Where machines find the server, as a loader's file says it: in `prebake.url=`.
 pub(super) fn servers(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices("prebake.url=").filter_map(|(at, key)| urls(&text[at + key.len()..]).next())
+    text.match_indices(SERVER_ARG).filter_map(|(at, _)| urls(arg_value(&text[at..], SERVER_ARG)?).next())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use serde_json::Value;
 
+use crate::format::oci_archive::{IMAGE_NAME, INDEX};
 use crate::registry::reference::ImageRef;
 
 /// Longest index of an archive that is read, in bytes.
@@ -33,13 +34,13 @@ impl Images {
         // Raw: the crate would read a long name of any length into memory, and the index has a short one.
         let entries = archive.entries().into_iter().flat_map(|entries| entries.raw(true));
         for entry in entries.take(MAX_MEMBERS).flatten() {
-            if entry.path().is_ok_and(|path| path.as_os_str() == "index.json") {
+            if entry.path().is_ok_and(|path| path.as_os_str() == INDEX) {
                 let mut bytes = Vec::new();
                 let read = entry.take(MAX_INDEX).read_to_end(&mut bytes);
                 let index: Value =
                     read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
                 for manifest in index["manifests"].as_array().into_iter().flatten() {
-                    if let Some(name) = manifest["annotations"]["io.containerd.image.name"].as_str() {
+                    if let Some(name) = manifest["annotations"][IMAGE_NAME].as_str() {
                         self.add(name, place);
                     }
                 }

@@ -14,6 +14,9 @@ use crate::base::yaml::{self, Kind as Yaml, Node};
 use crate::registry::reference::ImageRef;
 use crate::sysext::rules::sandbox_image;
 use crate::sysext::unit::{self, Assignment};
+use crate::tree::names::{
+    INSTALL_CONF, INSTALL_CONFIG, INSTALL_SERVER, INSTALL_STOCK, INSTALL_VERSION, is_image_list,
+};
 
 /// Texts that are longer are data, in bytes.
 pub(super) const MAX_TEXT: u64 = 8 << 20;
@@ -38,15 +41,10 @@ pub(super) fn references(path: &str, bytes: &[u8]) -> Vec<Reference> {
         _ if path.contains("/systemd/") && is_unit(path, extension) => of_unit(&text),
         "yaml" | "yml" | "json" => manifests(path, &text),
         "toml" if path.contains("containerd") => containerd(&text),
-        _ if path == "/etc/prebake/install.conf" => installation(&text),
+        _ if path == INSTALL_CONF => installation(&text),
         _ if text.starts_with("#!") => script(&text),
         _ => flags(&text),
     }
-}
-
-/// Whether a file lists archives of images for `prebake-images`.
-pub(super) fn is_image_list(path: &str) -> bool {
-    path.contains("usr/share/prebake/images/") && path.ends_with(".list")
 }
 
 fn is_unit(path: &str, extension: &str) -> bool {
@@ -92,14 +90,14 @@ fn installation(text: &str) -> Vec<Reference> {
         })
     };
     let mut found = Vec::new();
-    if let (Some((line, stock)), Some((_, version))) = (value("STOCK"), value("VERSION")) {
+    if let (Some((line, stock)), Some((_, version))) = (value(INSTALL_STOCK), value(INSTALL_VERSION)) {
         let image = format!("/{stock}/{version}/{}", crate::flatcar::board::DISK);
         found.push(Reference::location(Some(line), Kind::Disk, image));
     }
-    if let Some((line, config)) = value("CONFIG") {
+    if let Some((line, config)) = value(INSTALL_CONFIG) {
         found.push(Reference::location(Some(line), Kind::Config, format!("/{config}")));
     }
-    if let Some((line, base)) = value("BASE_URL").filter(|(_, base)| !base.is_empty()) {
+    if let Some((line, base)) = value(INSTALL_SERVER).filter(|(_, base)| !base.is_empty()) {
         found.push(Reference::location(Some(line), Kind::Server, base));
     }
     found

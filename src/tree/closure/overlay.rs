@@ -8,9 +8,10 @@ use crate::base::digest::{Hashing, Sha256};
 use crate::base::error::Result;
 use crate::base::{disk, unfinished};
 use crate::format::cpio;
-use crate::initrd::overlay::{CONFIG, OEM};
+use crate::initrd::overlay::{CONFIG, MOUNTED, OEM};
 use crate::initrd::seal::Seal;
 use crate::initrd::segments::{Limits, Segments};
+use crate::sysext::place::IMAGE_END;
 use crate::tree::inject::overlay_offset;
 
 /// Longest config that is read, in bytes.
@@ -53,7 +54,7 @@ pub(super) fn members(
 /// Where a file of an overlay is on the machine that booted it.
 pub(super) fn on_machine(path: &str) -> String {
     let in_oem = path.strip_prefix(OEM).and_then(|rest| rest.strip_prefix('/'));
-    in_oem.map_or_else(|| format!("/{path}"), |rest| format!("/oem/{rest}"))
+    in_oem.map_or_else(|| format!("/{path}"), |rest| format!("{MOUNTED}/{rest}"))
 }
 
 impl Member {
@@ -64,11 +65,11 @@ impl Member {
             body.take(MAX_CONFIG).read_to_end(&mut bytes)?;
             return Ok(Member::Config(bytes));
         }
-        if path.starts_with(OEM) && path.ends_with(".raw") {
+        if path.starts_with(OEM) && path.ends_with(IMAGE_END) {
             if published.contains(&member.size.into()) {
                 return Ok(Member::Sysext(Sha256::of_reader(body)?.0, None));
             }
-            let mut copy = Hashing::new(unfinished::scratch(".raw")?);
+            let mut copy = Hashing::new(unfinished::scratch(IMAGE_END)?);
             io::copy(body, &mut copy)?;
             let (copy, sha256, _) = copy.finish();
             return Ok(Member::Sysext(sha256, Some(copy)));

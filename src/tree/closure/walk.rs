@@ -14,15 +14,17 @@ use super::{boot, machine};
 use crate::base::digest::{Sha256, Sha512};
 use crate::base::error::Result;
 use crate::base::{disk, unfinished};
+use crate::flatcar::board::SIGNATURE;
 use crate::format::image::Kind as InImage;
 use crate::format::pe;
 use crate::ignition::closure::unpacked;
 use crate::ignition::parts::{self, Contents, Role as PartRole};
 use crate::ignition::show;
-use crate::initrd::overlay::OEM;
+use crate::initrd::overlay::{MOUNTED, OEM};
 use crate::sysext::extension::{Extension, Fault};
+use crate::sysext::place::{IMAGE_END, KEPT, merged};
 use crate::tree::manifest::{File, Role};
-use crate::tree::names::record_id;
+use crate::tree::names::{CHECKSUMS, CHECKSUMS_SIGNATURE, below, is_image_list, record_id};
 use crate::tree::open::Tree;
 use crate::tree::records::{Group, Profile};
 
@@ -103,7 +105,7 @@ impl Walk<'_> {
                 Role::ContainerImage => self.images.add_archive(BufReader::new(tree.open(path)?), path),
                 Role::Sysext => {
                     let extension = self.extension(path)?;
-                    for list in extension.entries.keys().filter(|path| machine::is_image_list(path)) {
+                    for list in extension.entries.keys().filter(|path| is_image_list(path)) {
                         self.listed_images(path, &extension.text(list)?);
                     }
                     self.sysexts.insert(path.clone(), Rc::new(extension));
@@ -168,7 +170,8 @@ impl Walk<'_> {
             Role::Checksums => digests(&text()?),
             Role::Template => urls(&text()?).map(|url| Reference::url(None, url)).collect(),
             Role::Signature => {
-                let signed = path.trim_end_matches(".sig").rsplit('/').next().unwrap_or_default();
+                let signed =
+                    path.strip_suffix(SIGNATURE).unwrap_or(path).rsplit('/').next().unwrap_or_default();
                 vec![Reference::location(None, Kind::Signature, signed)]
             }
             Role::UnifiedKernel => {
@@ -267,18 +270,17 @@ impl Walk<'_> {
     /// The links by which systemd-sysext finds sysexts, as far as they must lead to what comes with the config.
     fn links(&mut self, spot: Spot, shown: &show::Shown, beside: Option<&BTreeSet<String>>) {
         for (path, entry) in &shown.nodes {
-            let Some(target) = entry.target.as_deref().filter(|_| path.starts_with("/etc/extensions/"))
-            else {
+            let Some(target) = entry.target.as_deref().filter(|_| merged(path).is_some()) else {
                 continue;
             };
             let of_config = shown.nodes.contains_key(target);
-            let outcome = match (target.strip_prefix("/oem/"), beside) {
+            let outcome = match (below(target, MOUNTED), beside) {
                 _ if of_config => Outcome::Inside(target.to_owned()),
                 (Some(inside), Some(beside)) => match beside.contains(&format!("{OEM}/{inside}")) {
                     true => Outcome::Inside(format!("{OEM}/{inside}")),
                     false => Outcome::Missing("the overlay has no such file".into()),
                 },
-                (None, _) if target.starts_with("/opt/extensions/") => {
+                (None, _) if below(target, KEPT).is_some() => {
                     Outcome::Missing("the config does not fetch it".into())
                 }
                 _ => continue,
@@ -477,7 +479,7 @@ impl Walk<'_> {
             return Outcome::Missing("it is outside of the tree".into());
         };
         let files: Vec<&str> = self.places.listed(&directory).collect();
-        let needed = if signed { &["SHA256SUMS", "SHA256SUMS.gpg"][..] } else { &["SHA256SUMS"] };
+        let needed = if signed { &[CHECKSUMS, CHECKSUMS_SIGNATURE][..] } else { &[CHECKSUMS] };
         if let Some(missing) = needed.iter().find(|name| !files.contains(name)) {
             return Outcome::Missing(format!("the tree has no {directory}/{missing}"));
         }
@@ -538,7 +540,7 @@ fn allows(allowed: &str, target: &str) -> bool {
 
 fn spool(part: &mut dyn Read) -> Result<tempfile::NamedTempFile, disk::Error> {
     let mut copy = || {
-        let mut file = unfinished::scratch(".raw")?;
+        let mut file = unfinished::scratch(IMAGE_END)?;
         io::copy(part, file.as_file_mut())?;
         Ok(file)
     };

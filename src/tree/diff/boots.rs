@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::base::error::{Advice, Exit, Result};
 use crate::tree::manifest::Role;
+use crate::tree::names::record_id;
 use crate::tree::open::Tree;
 use crate::tree::records::{Group, Profile};
 
@@ -80,8 +81,7 @@ fn read<T>(
 ) -> Result<BTreeMap<String, T>> {
     let mut records = BTreeMap::new();
     for path in tree.manifest().files.iter().filter(|(_, file)| file.role == role).map(|(path, _)| path) {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let id = name.strip_suffix(".json").unwrap_or(name);
+        let id = record_id(path);
         let malformed = |why| Malformed { place: tree.place(), path: path.clone(), why };
         records.insert(id.to_owned(), parse(id, &tree.read(path)?).map_err(malformed)?);
     }

@@ -9,9 +9,6 @@ use crate::base::error::{Advice, Exit};
 use crate::tree::manifest::File;
 use crate::tree::sbom::spdx::{Checksum, Document, Package};
 
-/// The file's name in a tree.
-pub const FILE_NAME: &str = "sbom.spdx.json";
-
 /// Begins the ids of published files.
 pub(crate) const FILE: &str = "File";
 

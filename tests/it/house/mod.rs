@@ -9,5 +9,6 @@ mod folders;
 mod fuzz;
 mod harness;
 mod layers;
+mod names;
 mod paths;
 mod texts;

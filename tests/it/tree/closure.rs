@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use prebake::base::canonical::canonical_json;
 use prebake::base::digest::Sha256;
+use prebake::tree::names::Endpoint;
 use serde_json::Value;
 
 use crate::bake::kubernetes;
-use crate::world::{Run, World};
+use crate::world::http::{Server, get, head};
+use crate::world::{Run, World, repository};
 
 const RECIPE: &str = "recipes/small.yaml";
 const TREE: &str = "output/small/current";
@@ -280,4 +283,87 @@ fn a_damaged_tree_is_told_as_damaged_and_not_walked_through() {
     let run = verify(&world, &[]);
     assert!(!run.stdout.contains("references"), "{}", run.stdout);
     run.fails(4, &["1 file", "not as published"]);
+}
+
+/// The closure once had nine endpoints of its own: the server has fourteen, and signatures of eight.
+#[test]
+fn what_the_server_answers_is_served_to_the_closure_too_and_nothing_else() {
+    let others = ["favicon.ico", "guarded/x/boot.ign", "assets", "ignition/none.ign", "loaders/shadow.efi"];
+    let names = Endpoint::ALL.iter().map(|endpoint| endpoint.name()).chain(others);
+    let forms = ["", ".sig", ".asc", ".sig.asc"];
+    let targets = names.flat_map(|name| forms.map(|form| format!("{name}{form}")));
+    let targets: Vec<String> = targets.filter(|target| !target.is_empty()).collect();
+    let world = World::new();
+    let asks: String = targets.iter().map(|target| format!("curl {BASE}/{target}\n")).collect();
+    world.layer("x.bu", &files(&[("/opt/ask", &format!("#!/bin/sh\n{asks}"))]));
+    world.build();
+    let graph = graph(&world, &["--base-url", BASE]);
+    let edges = edges(&graph);
+    let ring = repository("tests/vectors/matchbox/keyring/secring.gpg").display().to_string();
+    let flags = ["--address", "127.0.0.1:0", "--key-ring-path", &ring];
+    let (_server, address) = Server::prebake_with(&world.path(TREE), &flags);
+    let is_answered = |target: &str| match target {
+        // It never ends.
+        "events" => head(&address, "/events").status == 200,
+        target => !get(&address, &format!("/{target}"), "").text().contains("names no such file"),
+    };
+    let is_closed = |target: &str| {
+        let to = format!("url {BASE}/{target} ");
+        let edge = edges.iter().find(|edge| edge.starts_with(&to));
+        !edge.unwrap_or_else(|| panic!("no {to:?} among\n{}", edges.join("\n"))).ends_with(" missing")
+    };
+    let [answered, closed]: [Vec<&String>; 2] = [
+        targets.iter().filter(|target| is_answered(target)).collect(),
+        targets.iter().filter(|target| is_closed(target)).collect(),
+    ];
+    assert_eq!(closed, answered);
+    let signed = Endpoint::ALL.iter().filter(|endpoint| endpoint.is_signed()).count();
+    assert_eq!(closed.len(), Endpoint::ALL.len() - 1 + 2 * signed, "the page is at the root: {closed:?}");
+    let says = graph["edges"].as_array().unwrap().iter();
+    let says = says.filter(|edge| edge["to"] == format!("{BASE}/ignition.sig"));
+    let says: Vec<&Value> = says.map(|edge| &edge["outcome"]["served"]).collect();
+    assert_eq!(says, ["the server of the tree, with a key that signs"]);
+}
+
+/// Puts other bytes into a published file, as if they had been published.
+fn replace(world: &World, path: &str, bytes: &str) {
+    let tree = world.path(TREE);
+    let write = |path: &str, bytes: &[u8]| {
+        let path = tree.join(path);
+        fs::remove_file(&path).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let mut manifest: Value = serde_json::from_slice(&fs::read(tree.join("manifest.json")).unwrap()).unwrap();
+    let mut row = |path: &str, bytes: &[u8]| {
+        let row = &mut manifest["files"][path];
+        let old = row["sha256"].as_str().unwrap().to_owned();
+        (row["sha256"], row["size"]) = (Sha256::of(bytes).to_string().into(), bytes.len().into());
+        write(path, bytes);
+        old
+    };
+    let old = row(path, bytes.as_bytes());
+    let sums = fs::read_to_string(tree.join("SHA256SUMS")).unwrap();
+    row("SHA256SUMS", sums.replace(&old, &Sha256::of(bytes.as_bytes()).to_string()).as_bytes());
+    write("manifest.json", &canonical_json(&manifest));
+}
+
+/// The closure read records by exact keys, and took one that no server can use for an empty one.
+#[test]
+fn a_profile_is_followed_as_a_server_reads_it() {
+    let world = World::new();
+    world.build();
+    let kernel = "/assets/flatcar/4593.2.5/flatcar_production_pxe.vmlinuz";
+    let text = format!(
+        r#"{{"ID": "worker", "Ignition_ID": "worker.ign", "ignition_id": "gone.ign", "BOOT": {{"Kernel": "{kernel}"}}}}"#
+    );
+    replace(&world, "profiles/worker.json", &text);
+    let run = verify(&world, &[]);
+    assert!(run.stdout.contains("missing  config /ignition/gone.ign"), "{}{}", run.stdout, run.stderr);
+    let edges = edges(&graph(&world, &[]));
+    assert!(edges.contains(&format!("kernel {kernel} inside")), "{edges:?}");
+    replace(&world, "profiles/worker.json", r#"{"id": "worker", "boot": {"initrd": "/assets/x"}}"#);
+    let run = verify(&world, &[]);
+    let why = "json: cannot unmarshal string into boot.initrd of type array";
+    assert!(run.stdout.contains(why), "{}{}", run.stdout, run.stderr);
+    run.fails(4, &[]);
 }

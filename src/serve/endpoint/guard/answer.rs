@@ -21,14 +21,9 @@ use crate::serve::machines::timeline::plain_path;
 use crate::serve::notice::Notice;
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
-use crate::tree::names::GUARDED;
+use crate::tree::names::{self, GUARDED, GUARDED_BOOT as BOOT, GUARDED_CONFIG as CONFIG, config_arg};
 use crate::tree::private;
 use crate::tree::records::Group;
-
-/// What a machine fetches first.
-const BOOT: &str = "boot.ign";
-/// What the token is for.
-const CONFIG: &str = "config.ign";
 
 /// The path behind `GUARDED`, if that is what a request is about.
 pub fn guarded(name: &str) -> Option<&str> {
@@ -54,7 +49,7 @@ pub fn kernel_arg(
         Err(Refusal::Full) => return Ok(None),
         token => token.map_err(refuse)?,
     };
-    Ok(Some(format!("ignition.config.url={base}/{GUARDED}{token}/{BOOT}")))
+    Ok(Some(config_arg(&format!("{base}/{GUARDED}{token}/{BOOT}"))))
 }
 
 /// Answers below `GUARDED`.
@@ -76,7 +71,7 @@ fn boot(guard: &Guard, token: &str, request: &Request<'_>) -> Result<Answer, Ans
     let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
     let guarded = guard.base_url.as_ref().unwrap_or(&base);
     let config = json!({"ignition": {"version": "3.3.0", "config": {"merge": [
-        {"source": format!("{base}/ignition/{id}")},
+        {"source": format!("{base}/{}", names::ignition(&id))},
         {"source": format!("{guarded}/{GUARDED}{token}/{CONFIG}?{labels}")},
     ]}}});
     Ok(Answer::new(200, "application/json", config.to_string() + "\n"))

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::packet::Request;
 use crate::machine::dhcp::Mode;
 use crate::machine::firmware::{Platform, Via};
-use crate::tree::names::LOADERS;
+use crate::tree::names::{FIRST_SCRIPT, LOADERS};
 
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Sources {
             self.loaders.get(platform.loader).copied().ok_or(NoBoot::NoLoader(platform))
         };
         let (file, class) = match client {
-            Client::Ipxe => (Some(format!("{base}/boot.ipxe")), "PXEClient"),
+            Client::Ipxe => (Some(format!("{base}/{FIRST_SCRIPT}")), "PXEClient"),
             Client::Firmware(_, Via::Tftp) | Client::UBoot(_) if !self.tftp => return Err(NoBoot::NoTftp),
             Client::Firmware(platform, Via::Tftp) => (Some(loader(platform)?.to_owned()), "PXEClient"),
             Client::Firmware(platform, Via::Http) => {

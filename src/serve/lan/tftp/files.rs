@@ -17,17 +17,14 @@ use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{Asset, Site};
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::manifest::Role;
+use crate::tree::names::{AUTOEXEC, BOOT, FIRST_SCRIPT, below, ipxe_chain};
 
-/// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21; the second name is for those who
-/// name it themselves.
-const SCRIPTS: [&str; 2] = ["autoexec.ipxe", "boot.ipxe"];
+/// The script that iPXE runs by itself, and the one for those who name it.
+const SCRIPTS: [&str; 2] = [AUTOEXEC, FIRST_SCRIPT];
 
 /// What a tree holds that a loader loads. Configs and images are not among it.
 const ROLES: [Role; 6] =
     [Role::Boot, Role::Kernel, Role::BaseInitrd, Role::Overlay, Role::Initrd, Role::EarlyInitrd];
-
-/// Where loaders' own files lie; names may leave it out.
-const BOOT: &str = "boot/";
 
 /// Everything that is served.
 pub struct Files {
@@ -77,8 +74,8 @@ impl Files {
         }
         if SCRIPTS.contains(&name) {
             let address = self.advertise.map_or(here, IpAddr::V4);
-            let url = format!("{}/boot.ipxe", self.http.at(address));
-            return Ok(Some(Content::Bytes(script(&url).into())));
+            let url = format!("{}/{FIRST_SCRIPT}", self.http.at(address));
+            return Ok(Some(Content::Bytes(ipxe_chain(&url).into())));
         }
         published(site, name)
     }
@@ -88,7 +85,7 @@ impl Files {
         let files = site.manifest.files.iter().filter(|(_, file)| ROLES.contains(&file.role));
         let ours = self.loaders.names().chain(SCRIPTS).map(|name| -> &str { name });
         let is_meant = |known: &&str| {
-            let short = known.strip_prefix(BOOT).unwrap_or(known);
+            let short = below(known, BOOT).unwrap_or(known);
             known.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)
         };
         let mut known = ours.chain(files.map(|(path, _)| path.as_str())).filter(is_meant);
@@ -113,14 +110,9 @@ impl Files {
     }
 }
 
-/// Chains to a URL, with an address, which an iPXE that came by TFTP may not have yet.
-fn script(url: &str) -> String {
-    format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {url} || shell\n")
-}
-
-/// A file of the tree, if loaders load such files.
+/// A file of the tree, if loaders load such files. Names may leave out the folder of loaders' own.
 fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
-    let short = format!("{BOOT}{name}");
+    let short = format!("{BOOT}/{name}");
     let served = |name: &&str| site.manifest.files.get(*name).is_some_and(|file| ROLES.contains(&file.role));
     let Some(name) = [name, short.as_str()].into_iter().find(served) else { return Ok(None) };
     let Some(Asset { pieces, size, .. }) = site.asset(name) else { return Ok(None) };

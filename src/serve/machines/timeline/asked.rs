@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use crate::tree::names::Endpoint;
+use crate::tree::names::{ASSETS, Endpoint, below};
 
 /// What a path is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Asked {
 
 /// What browsers ask for by themselves, beside the page.
 const ICON: &str = "/favicon.ico";
+/// What counters call files that machines load.
+const FILES: &str = "/assets";
 
 /// A path as the routes see it: decoded, without the slashes at its start, and with one slash where there are several: a
 /// base URL with a slash at its end makes them, and nginx and Apache merge them, too. A slash at its end stays.
@@ -75,7 +77,7 @@ pub fn route(path: &str) -> &'static str {
     match Endpoint::parse(path) {
         Some((endpoint, None)) => endpoint.path(),
         _ if path == &ICON[1..] => ICON,
-        _ if path.starts_with("assets/") => "/assets",
+        _ if below(path, ASSETS).is_some() => FILES,
         _ => "other",
     }
 }

@@ -32,6 +32,7 @@ use crate::serve::machines::installed::holds_generation;
 use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
+use crate::tree::names::{ASSETS, below};
 use crate::tree::records::Group;
 use machine::Moved;
 use room::Count;
@@ -307,7 +308,7 @@ impl Timeline {
         // What is missing matters to a boot if it was to be there; the rest is people who look around, or scan. A made-up
         // machine could have any name remembered else.
         let is_named = machine.is_some_and(|machine| machine.is_named);
-        if record.status >= 400 && stage.is_none() && !(is_named && path.starts_with("assets/")) {
+        if record.status >= 400 && stage.is_none() && !(is_named && below(path, ASSETS).is_some()) {
             return;
         }
         let begins = |boot: &Boot| {

@@ -8,10 +8,11 @@ use crate::base::arch::Arch;
 use crate::format::ipxe::{Image, stands_for};
 use crate::serve::site::Site;
 use crate::tree::manifest::Role;
+use crate::tree::names::{INITRD_ARG, arg_value};
 use crate::tree::records::Profile;
 
-/// Where the sysext that calls back lies in a tree.
-const REPORTING: &str = "assets/sysext/report/";
+/// The sysext that calls back.
+const REPORTING: &str = "report";
 
 /// What a machine was told by its last script.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,16 +60,9 @@ impl Told {
         let kernel = loads.iter().find(|load| load.stage == Stage::Kernel);
         let words = Image::parse(&boot.kernel).map(|kernel| kernel.args).unwrap_or_default();
         let words = words.into_iter().chain(boot.args.iter().flat_map(|arg| arg.split_whitespace()));
-        let names_initrd = words.into_iter().any(|word| word.starts_with("initrd="));
+        let names_initrd = words.into_iter().any(|word| arg_value(word, INITRD_ARG).is_some());
         let arch = kernel.and_then(|load| arch_of(site, &load.path));
-        let mut reporting = site.manifest.files.range(REPORTING.to_owned()..);
-        Told {
-            from_disk: false,
-            loads,
-            arch,
-            names_initrd,
-            reports: reporting.next().is_some_and(|(path, _)| path.starts_with(REPORTING)),
-        }
+        Told { from_disk: false, loads, arch, names_initrd, reports: site.has_sysext(REPORTING) }
     }
 
     /// To boot from the disk.

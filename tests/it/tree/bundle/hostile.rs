@@ -5,7 +5,8 @@ use std::fs;
 
 use prebake::base::canonical::canonical_json;
 use prebake::format::tar::{Contents, END, Header, padding};
-use prebake::tree::bundle::index::{CHECKSUMS, Index, Member, SCHEMA};
+use prebake::tree::bundle::index::{Index, Member, SCHEMA};
+use prebake::tree::names::CHECKSUMS;
 use serde_json::{Value, json};
 
 use super::{Desk, VARIED};
