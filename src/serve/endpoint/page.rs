@@ -12,6 +12,7 @@ use crate::serve::answer::{Answer, Body};
 use crate::serve::http::limits::client_of;
 use crate::serve::machines::metrics;
 use crate::serve::site::labels::Labels;
+use crate::tree::names::Endpoint;
 
 const HTML: &str = include_str!("page/page.html");
 const CSS: &str = include_str!("page/page.css");
@@ -68,7 +69,9 @@ pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
             Answer { body: Body::Stream(events), ..answer }
         }
         None => {
-            Answer::new(503, crate::serve::answer::TEXT, "too many watch already; ask /status now and then\n")
+            let status = Endpoint::Status.path();
+            let why = format!("too many watch already; ask {status} now and then\n");
+            Answer::new(503, crate::serve::answer::TEXT, why)
         }
     }
 }

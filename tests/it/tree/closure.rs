@@ -4,7 +4,7 @@ use std::fs;
 
 use prebake::base::canonical::canonical_json;
 use prebake::base::digest::Sha256;
-use prebake::tree::names::Endpoint;
+use prebake::tree::names::{Endpoint, build_id};
 use serde_json::Value;
 
 use crate::bake::kubernetes;
@@ -344,7 +344,13 @@ fn replace(world: &World, path: &str, bytes: &str) {
     let old = row(path, bytes.as_bytes());
     let sums = fs::read_to_string(tree.join("SHA256SUMS")).unwrap();
     row("SHA256SUMS", sums.replace(&old, &Sha256::of(bytes.as_bytes()).to_string()).as_bytes());
-    write("manifest.json", &canonical_json(&manifest));
+    let bytes = canonical_json(&manifest);
+    write("manifest.json", &bytes);
+    // It is another build now.
+    let id = build_id(&Sha256::of(&bytes));
+    fs::rename(fs::canonicalize(&tree).unwrap(), tree.with_file_name(&id)).unwrap();
+    fs::remove_file(&tree).unwrap();
+    std::os::unix::fs::symlink(&id, &tree).unwrap();
 }
 
 /// The closure read records by exact keys, and took one that no server can use for an empty one.
