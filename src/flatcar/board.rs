@@ -31,7 +31,7 @@ pub const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
 pub const DISK: &str = "flatcar_production_image.bin.bz2";
 /// Names the version.
 pub const VERSION_TXT: &str = "version.txt";
-/// What the name of a detached signature ends in, behind that of what it signs.
+/// The ending of a detached signature's name, behind the name of the file that it signs.
 pub const SIGNATURE: &str = ".sig";
 
 /// Why nothing of a channel or version can be named.

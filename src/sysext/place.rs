@@ -4,7 +4,7 @@
 pub const MERGED: &str = "/etc/extensions";
 /// The directory that keeps images which are fetched, one below it for each sysext, as Flatcar's documentation has it.
 pub const KEPT: &str = "/opt/extensions";
-/// What the name of an image ends in.
+/// The ending of an image's name.
 pub const IMAGE_END: &str = ".raw";
 
 /// The link by which a sysext is found; its name must be that of the sysext.

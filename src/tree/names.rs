@@ -5,7 +5,7 @@ use std::fmt;
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 
-/// What the system that a boot installs is called in file names.
+/// The name that the system which a boot installs has in file names.
 pub fn installed_id(boot: &str) -> String {
     format!("{boot}.installed")
 }
@@ -34,7 +34,7 @@ pub const IGNITION: &str = "ignition";
 pub const GENERIC: &str = "generic";
 /// Cloud-configs that a server fills in.
 pub const CLOUD: &str = "cloud";
-/// What machines load and fetch.
+/// Files that machines load and fetch.
 pub const ASSETS: &str = "assets";
 /// Loaders' own files.
 pub const BOOT: &str = "boot";
@@ -46,7 +46,7 @@ pub fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
     path.strip_prefix(folder)?.strip_prefix('/')
 }
 
-/// What a group's or profile's file ends in.
+/// The ending of a group's or profile's file name.
 pub const RECORD_END: &str = ".json";
 
 /// A group's file.
@@ -65,10 +65,10 @@ pub fn record_id(path: &str) -> &str {
     name.strip_suffix(RECORD_END).unwrap_or(name)
 }
 
-/// What a finished Ignition config's file ends in. Matchbox takes such a file for no template.
+/// The ending of a finished Ignition config's file name. Matchbox takes such a file for no template.
 pub const CONFIG_END: &str = ".ign";
 
-/// What a profile calls the config of a boot.
+/// The name that a profile has for the config of a boot.
 pub fn config_id(boot: &str) -> String {
     format!("{boot}{CONFIG_END}")
 }
@@ -113,7 +113,7 @@ pub fn image(file: &str) -> String {
     format!("{ASSETS}/images/{file}")
 }
 
-/// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
+/// The directory that `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
 pub fn stock_root(arch: Option<Arch>) -> String {
     arch.map_or_else(|| format!("{ASSETS}/flatcar"), |arch| format!("{ASSETS}/flatcar/{}", arch.board()))
 }
@@ -132,7 +132,7 @@ pub fn is_image_list(path: &str) -> bool {
     path.ends_with(LIST_END) && path.contains(IMAGE_LISTS)
 }
 
-/// What an installer is told, on the machine.
+/// The settings of an installer, on the machine.
 pub const INSTALL_CONF: &str = "/etc/prebake/install.conf";
 /// Key there: below which path of the server the stock files lie.
 pub const INSTALL_STOCK: &str = "STOCK";
@@ -158,20 +158,20 @@ pub fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
     format!("{}/{}", sysext_directory(name), sysext_file(name, version, arch))
 }
 
-// What loaders load. The closure of a tree tells their languages apart by these names.
+// Files of loaders. The closure of a tree tells their languages apart by these names.
 
-/// What iPXE's scripts end in.
+/// The ending of iPXE's scripts.
 pub const IPXE_END: &str = ".ipxe";
 /// The name of GRUB's configs, or how it begins.
 pub const GRUB_CONFIG: &str = "grub.cfg";
 /// The directory of PXELINUX's configs.
 pub const PXELINUX_CONFIGS: &str = "pxelinux.cfg";
-/// What a module of Terraform ends in.
+/// The ending of a module of Terraform.
 pub const TERRAFORM_END: &str = ".tf.json";
 
 /// The first script of iPXE; the server has it as [`Endpoint::FirstScript`].
 pub const FIRST_SCRIPT: &str = Endpoint::FirstScript.name();
-/// What an iPXE that came by TFTP runs, out of the directory it came from, since 1.21.
+/// The script that an iPXE runs by itself, out of the TFTP directory that it came from, since 1.21.
 pub const AUTOEXEC: &str = "autoexec.ipxe";
 
 /// A script of iPXE: `mac-52-54-00-00-00-01`, `menu`, `default`.
@@ -204,7 +204,7 @@ pub const TERRAFORM: &str = "boot/terraform/matchbox.tf.json";
 /// Which network card is which node, for a server that lends addresses.
 pub const NODES: &str = "boot/nodes.json";
 
-// What a tree says of itself.
+// Files that describe the tree.
 
 /// Every published file, with its size, digest and origin.
 pub const MANIFEST: &str = "manifest.json";
@@ -280,7 +280,7 @@ pub const GENERATION: &str = "install_generation";
 /// The label of a machine whose system is on its disk, and its value.
 pub const INSTALLED: [&str; 2] = ["os", "installed"];
 
-/// What GRUB puts in the place of the address of the card that it came over: with colons, in both arguments, as readers of
+/// GRUB's variable for the address of the card that it came over: with colons, in both arguments, as readers of
 /// `BOOTIF=` (dracut's `fix_bootif`) take it too.
 pub const GRUB_CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
 
@@ -288,7 +288,7 @@ pub const GRUB_CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
 /// is told the disk.
 pub const IPXE_LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
 
-/// What iPXE puts in the place of the address of the card that it boots over: `netX` is the one that it opened last.
+/// iPXE's variables for the address of the card that it boots over: `netX` is the one that it opened last.
 pub const IPXE_CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
 
 /// Has iPXE go on with a URL, with an address, which one that came by TFTP may not have yet.
@@ -373,7 +373,7 @@ impl Form {
     /// Both.
     pub const ALL: [Form; 2] = [Form::Binary, Form::Armored];
 
-    /// What stands behind the endpoint's name, as Matchbox has it.
+    /// The ending of the endpoint's name, as Matchbox has it.
     pub const fn extension(self) -> &'static str {
         match self {
             Form::Binary => ".sig",
@@ -405,9 +405,9 @@ pub const LOADERS: &str = "loaders/";
 
 /// Below this the server has configs with secrets, each for whoever holds its token.
 pub const GUARDED: &str = "guarded/";
-/// What a machine with a token fetches first.
+/// The config that a machine with a token fetches first.
 pub const GUARDED_BOOT: &str = "boot.ign";
-/// What the token is for.
+/// The config with secrets, which the token is for.
 pub const GUARDED_CONFIG: &str = "config.ign";
 
 #[cfg(test)]

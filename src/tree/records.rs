@@ -42,7 +42,7 @@ impl Group {
     /// Reads a group; `id` is its file name without `.json`, for the one inside is never looked at.
     ///
     /// # Errors
-    /// What is wrong, in words close to Go's.
+    /// A fault of the file, in words close to Go's.
     pub fn read(id: &str, bytes: &[u8]) -> Result<Group, String> {
         Group::noted(id, bytes).map(|noted| noted.record)
     }
@@ -262,7 +262,7 @@ pub struct Profile {
     /// For people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// What the loader loads; one that says nothing of it boots nobody.
+    /// The files that the loader loads; a profile without it boots no machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
     /// The config below `ignition/`.
@@ -276,7 +276,7 @@ pub struct Profile {
     pub cloud_id: String,
 }
 
-/// What a loader loads.
+/// The files that a loader loads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boot {
     /// URL.
@@ -300,7 +300,7 @@ pub struct Group {
     /// All of these must hold; none match every machine.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub selector: BTreeMap<String, String>,
-    /// What templates and `/metadata` know of it.
+    /// Variables of templates and `/metadata`.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
 }

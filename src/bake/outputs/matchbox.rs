@@ -45,7 +45,7 @@ impl OutputFormat for Matchbox {
     }
 }
 
-/// What machines of an id boot: the boot itself, or the same with the config of what it installs.
+/// The profile of an id: the boot itself, or the same with the config of the system that it installs.
 fn profile(id: String, boot: &Boot, built: &Built<'_>) -> Profile {
     Profile {
         name: id.clone(),
@@ -57,7 +57,7 @@ fn profile(id: String, boot: &Boot, built: &Built<'_>) -> Profile {
     }
 }
 
-/// What a profile has a machine load. URLs without a host: iPXE takes them from where the script came from. A config is asked
+/// The files that a profile has a machine load. URLs have no host: iPXE takes the one that the script came from. A config is asked
 /// for as Matchbox gives it, by what iPXE knows the machine by.
 fn loads(boot: &Boot, built: &Built<'_>) -> records::Boot {
     let arch = if built.recipe.release.archs.len() > 1 { "&arch=${buildarch:uristring}" } else { "" };

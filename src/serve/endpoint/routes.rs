@@ -14,7 +14,7 @@ use crate::tree::names::{Endpoint, LOADERS};
 
 type Handler = fn(&World<'_>, &Request<'_>, &Labels) -> Answer;
 
-/// What answers at an endpoint. Paths are exact; what none of them takes is looked up in the manifest.
+/// The handler of an endpoint. Paths are exact; any other path is looked up in the manifest.
 fn handler(endpoint: Endpoint) -> Handler {
     match endpoint {
         Endpoint::Page => page::index,

@@ -31,7 +31,7 @@ pub use public::PublicKey;
 pub use secret::{Locked, Secret, SecretKey};
 pub use signature::{Signature, trusted_comment};
 
-/// What the name of a signature ends in, behind that of what it signs.
+/// The ending of a signature's name, behind the name of the file that it signs.
 pub const SUFFIX: &str = ".minisig";
 /// Largest key or signature file that is read, in bytes. minisign writes comments of up to 1 KiB and 8 KiB.
 pub const MAX_BYTES: usize = 16 << 10;

@@ -84,7 +84,7 @@ fn character(text: &str) -> Option<usize> {
     (end == 0 || rest.starts_with('\\')).then_some(1 + skip + end + 1)
 }
 
-/// What is compiled for tests alone.
+/// Ranges of the code that are compiled for tests alone.
 fn tests(code: &str) -> Vec<std::ops::Range<usize>> {
     let marks = code.match_indices("#[cfg(test)]");
     let range = |(at, _): (usize, &str)| {
@@ -105,7 +105,7 @@ fn tests(code: &str) -> Vec<std::ops::Range<usize>> {
     marks.map(range).collect()
 }
 
-/// What a literal of a home says that is the same in whatever is put into it.
+/// The parts of a home's literals that stay the same whatever is put into them.
 fn words(home: &str, literals: &[Literal], source: &str) -> Vec<String> {
     let mut words = Vec::new();
     let lines: Vec<&str> = source.lines().collect();
@@ -128,7 +128,7 @@ fn words(home: &str, literals: &[Literal], source: &str) -> Vec<String> {
     words
 }
 
-/// What stands between the placeholders of a format.
+/// The text between the placeholders of a format.
 fn fixed(text: &str) -> impl Iterator<Item = &str> {
     text.split('{').enumerate().map(|(index, part)| match index {
         0 => part,

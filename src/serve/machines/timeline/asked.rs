@@ -25,9 +25,9 @@ pub enum Asked {
     File,
 }
 
-/// What browsers ask for by themselves, beside the page.
+/// The icon that browsers ask for by themselves, beside the page.
 const ICON: &str = "/favicon.ico";
-/// What counters call files that machines load.
+/// The name that counters have for all files that machines load.
 const FILES: &str = "/assets";
 
 /// A path as the routes see it: decoded, without the slashes at its start, and with one slash where there are several: a
