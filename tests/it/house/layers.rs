@@ -1,12 +1,12 @@
 //! The roofs of `src/` stand on one another in one order: what each may use is a table here, and the sources are held against it.
-//!
-//! Read from the text of the sources: each `crate::ROOF` that is named outside of comments, and for circles each path into the same
-//! roof. A macro or a function pointer that calls is not seen. In a member of the workspace `crate::` is the member, and its name is
-//! the roof that it lies in.
+//! Inside a roof no circle of files has more than three.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
+
+use super::modules::{Crate, is_face};
 
 /// Each roof, and those that it may use. A roof stands below all that use it, so that the table is in order from the ground up.
 const ROOFS: &[(&str, &[&str])] = &[
@@ -45,190 +45,232 @@ const ROOFS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A source file below `src/`, without comments, strings and characters.
-struct Source {
-    /// `serve/http/server.rs`
-    path: String,
-    text: String,
-    /// Whether it is a member's.
-    is_member: bool,
-}
+/// The most files of a roof that may use one another in a circle: what is one thing in several files.
+const LARGEST_CIRCLE: usize = 3;
 
-/// The sources, and the roof of each member of the workspace by the member's name in paths.
-fn sources() -> (Vec<Source>, BTreeMap<String, String>) {
+static SOURCES: LazyLock<Crate> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    let mut members = BTreeMap::new();
-    let mut folders = vec![(root.clone(), false)];
-    while let Some((folder, is_member)) = folders.pop() {
-        let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok();
-        let is_member = is_member || manifest.is_some();
-        let below = folder.strip_prefix(&root).unwrap().to_str().unwrap();
-        if let Some(manifest) = manifest {
-            let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")).unwrap();
-            let roof = below.split('/').next().unwrap();
-            members.insert(name.trim_end_matches('"').replace('-', "_"), roof.to_owned());
-        }
+    let (mut found, mut members) = (Vec::new(), Vec::new());
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push((path, is_member));
+                folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-                let text = code(&fs::read_to_string(&path).unwrap());
-                found.push(Source { path: name, text, is_member });
+                found.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
+        if let Ok(manifest) = fs::read_to_string(folder.join("Cargo.toml")) {
+            let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")).unwrap();
+            let folder = folder.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            members.push((folder, name.trim_end_matches('"').replace('-', "_")));
+        }
     }
-    found.sort_by(|one, other| one.path.cmp(&other.path));
-    (found, members)
+    assert!(!members.is_empty());
+    Crate::read(found.into_iter().map(|(file, text)| {
+        let text = as_one_crate(&file, &text, &members);
+        (file, text)
+    }))
+});
+
+/// The text of a file as if each member of the workspace, `(folder, name)`, were a module where it lies: `crate::` inside of it is
+/// the folder, and so is its name elsewhere.
+fn as_one_crate(file: &str, text: &str, members: &[(String, String)]) -> String {
+    let path = |folder: &str| format!("crate::{}::", folder.replace('/', "::"));
+    let mut text = match members.iter().find(|(folder, _)| file.starts_with(&format!("{folder}/"))) {
+        Some((folder, _)) => text.replace("crate::", &path(folder)),
+        None => text.to_owned(),
+    };
+    for (folder, name) in members {
+        let (above, module) = folder.rsplit_once('/').unwrap_or(("", folder));
+        if file == [above, "mod.rs"].join("/") || above.is_empty() && file == "lib.rs" {
+            text =
+                text.replace(&format!("pub use {name} as {module};"), "") + &format!("\npub mod {module};\n");
+        }
+        text = text.replace(&format!("{name}::"), &path(folder));
+    }
+    text
 }
 
-/// A text of Rust whose comments and strings are blanks; lines stay where they are.
-fn code(text: &str) -> String {
-    let blank = |part: &str| part.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect::<String>();
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |at| at + 2)
-        } else if let Some(hashes) = raw_string(rest) {
-            let end = format!("\"{}", "#".repeat(hashes));
-            let begin = rest.find('"').unwrap() + 1;
-            rest[begin..].find(&end).map_or(rest.len(), |at| begin + at + end.len())
-        } else if first == '"' {
-            let mut escaped = false;
-            let end = rest[1..].find(|c| {
-                let is_end = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                is_end
-            });
-            end.map_or(rest.len(), |at| at + 2)
-        } else if rest.starts_with("'\"'") || rest.starts_with("'\\") {
-            rest[2..].find('\'').map_or(rest.len(), |at| at + 3)
-        } else {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-            // The `r` of a name begins no raw string.
-            while first.is_alphanumeric() && rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
-                let next = rest.chars().next().unwrap();
-                out.push(next);
-                rest = &rest[next.len_utf8()..];
-            }
+/// The roof of a file; nothing of one at the root, which uses whatever it likes.
+fn roof_of(file: &str) -> Option<&str> {
+    let (roof, _) = file.split_once('/')?;
+    assert!(ROOFS.iter().any(|(name, _)| *name == roof), "src/{file}: `{roof}` is no roof");
+    Some(roof)
+}
+
+/// The roofs that each uses, and the names that one has from a roof that it does not stand on.
+fn arrows(sources: &Crate) -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut wrong = BTreeMap::new();
+    for reference in sources.references() {
+        let Some(roof) = roof_of(&reference.file) else { continue };
+        let Some((other, _)) =
+            ROOFS.iter().find(|(name, _)| Some(*name) == reference.written.first().map(String::as_str))
+        else {
             continue;
         };
-        out.push_str(&blank(&rest[..length]));
-        rest = &rest[length..];
-    }
-    out
-}
-
-/// How many `#` a raw string has that begins here.
-fn raw_string(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
-    let hashes = rest.bytes().take_while(|byte| *byte == b'#').count();
-    rest[hashes..].starts_with('"').then_some(hashes)
-}
-
-/// Each path in a text that begins with a crate, such as `crate::`, with its line; groups in braces come apart.
-fn paths(text: &str, root: &str) -> Vec<(usize, Vec<String>)> {
-    let root = format!("{root}::");
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices(&root) {
-        if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+        if *other == roof {
             continue;
         }
-        let line = text[..at].lines().count().max(1);
-        tree(&text[at + root.len()..], Vec::new(), &mut |path| found.push((line, path)));
-    }
-    found
-}
-
-/// Each path of a source into a roof, with its line and with the roof's name in front.
-fn into_roofs(source: &Source, members: &BTreeMap<String, String>) -> Vec<(usize, Vec<String>)> {
-    let mut found = if source.is_member { Vec::new() } else { paths(&source.text, "crate") };
-    for (member, roof) in members {
-        let inside = paths(&source.text, member).into_iter();
-        found.extend(inside.map(|(line, path)| (line, [vec![roof.clone()], path].concat())));
-    }
-    found
-}
-
-/// Tells the paths of a tree such as `a::{b, c::d}`; returns how long it is.
-fn tree(text: &str, mut path: Vec<String>, tell: &mut dyn FnMut(Vec<String>)) -> usize {
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        at += rest.len() - rest.trim_start().len();
-        let rest = &text[at..];
-        if let Some(group) = rest.strip_prefix('{') {
-            let mut inside = 1;
-            while !group[inside - 1..].trim_start().starts_with('}') {
-                inside += tree(&group[inside - 1..], path.clone(), tell);
-                let more = &group[inside - 1..];
-                let blank = more.len() - more.trim_start().len();
-                inside += blank + usize::from(more.trim_start().starts_with(','));
-                if group.len() < inside {
-                    break;
-                }
-            }
-            return at + inside + 1;
-        }
-        let name: String =
-            rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '*').collect();
-        at += name.len();
-        path.push(name);
-        match text[at..].strip_prefix("::") {
-            Some(more)
-                if more.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '{' || c == '*') =>
-            {
-                at += 2
-            }
-            _ => {
-                tell(path);
-                let as_name = text[at..].trim_start();
-                if let Some(alias) = as_name.strip_prefix("as ") {
-                    at += text[at..].len() - as_name.len() + 3;
-                    at += alias.chars().take_while(|c| c.is_alphanumeric() || *c == '_').count();
-                }
-                return at;
-            }
+        used.entry(roof.to_owned()).or_default().insert((*other).to_owned());
+        let (_, allowed) = ROOFS.iter().find(|(name, _)| *name == roof).unwrap();
+        if !allowed.contains(other) {
+            let name = reference.written.join("::");
+            wrong.entry((reference.file.clone(), name.clone())).or_insert_with(|| {
+                format!("src/{}:{}: {roof} may not use {other} ({name})", reference.file, reference.line)
+            });
         }
     }
+    (used, wrong.into_values().collect())
+}
+
+/// Files, the files that each uses, and the names that it has from there.
+type Uses = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// The circles of more than [`LARGEST_CIRCLE`] files, each with the names that make it. A file and the face of its folder, which
+/// has it as a module and hands on its names, are no circle; what tests use makes none.
+fn circles(sources: &Crate) -> Vec<String> {
+    let mut uses = Uses::new();
+    for reference in sources.references() {
+        let (file, Some(definer)) = (reference.file, reference.definer) else { continue };
+        if reference.is_test || roof_of(&file) != roof_of(&definer) || is_face(&file, &definer) {
+            continue;
+        }
+        uses.entry(file).or_default().entry(definer).or_default().insert(reference.name);
+    }
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        uses.keys().map(|file| (file.as_str(), reached_from(file, &uses))).collect();
+    let mut found = BTreeSet::new();
+    for (file, all) in &reached {
+        let leads_back = |other: &&str| reached.get(other).is_some_and(|all| all.contains(file));
+        let circle: BTreeSet<&str> = all.iter().copied().filter(leads_back).collect();
+        if circle.len() > LARGEST_CIRCLE {
+            found.insert(circle);
+        }
+    }
+    let told = |circle: &BTreeSet<&str>| {
+        let mut text = format!("{} files use one another in a circle:", circle.len());
+        for (file, definers) in uses.iter().filter(|(file, _)| circle.contains(file.as_str())) {
+            for (definer, names) in definers.iter().filter(|(definer, _)| circle.contains(definer.as_str())) {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                text += &format!("\n  src/{file} uses src/{definer} ({})", names.join(", "));
+            }
+        }
+        text
+    };
+    found.iter().map(told).collect()
+}
+
+/// All files that a file uses, itself or by way of others.
+fn reached_from<'u>(file: &'u str, uses: &'u Uses) -> BTreeSet<&'u str> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![file];
+    while let Some(file) = open.pop() {
+        let next = uses.get(file).into_iter().flat_map(BTreeMap::keys).map(String::as_str);
+        open.extend(next.filter(|file| seen.insert(*file)));
+    }
+    seen
 }
 
 #[test]
 fn each_roof_uses_only_those_that_it_stands_on() {
-    let mut wrong = Vec::new();
-    let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let (sources, members) = sources();
-    for source in sources {
-        let Some((roof, _)) = source.path.split_once('/') else { continue };
-        let Some((roof, allowed)) = ROOFS.iter().find(|(name, _)| *name == roof) else {
-            panic!("src/{}: `{roof}` is no roof", source.path);
-        };
-        for (line, path) in into_roofs(&source, &members) {
-            let other = &path[0];
-            if other == roof || !ROOFS.iter().any(|(name, _)| name == other) {
-                continue;
-            }
-            used.entry(roof).or_default().insert(other.clone());
-            if !allowed.contains(&other.as_str()) {
-                wrong.push(format!(
-                    "src/{}:{line}: {roof} may not use {other} ({})",
-                    source.path,
-                    path.join("::")
-                ));
-            }
-        }
-    }
+    let (used, wrong) = arrows(&SOURCES);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (roof, allowed) in ROOFS {
-        let used = used.get(roof).cloned().unwrap_or_default();
+        let used = used.get(*roof).cloned().unwrap_or_default();
         let idle: Vec<_> = allowed.iter().filter(|other| !used.contains(**other)).collect();
         assert!(idle.is_empty(), "{roof} does not use {idle:?}: take it out of the table");
+    }
+}
+
+#[test]
+fn no_more_than_three_files_of_a_roof_use_one_another_in_a_circle() {
+    let circles = circles(&SOURCES);
+    assert!(circles.is_empty(), "{}", circles.join("\n\n"));
+}
+
+/// A crate of a few files, for what must be seen.
+fn planted(files: &[(&str, &str)]) -> Crate {
+    Crate::read(files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())))
+}
+
+#[test]
+fn an_arrow_up_is_seen_however_it_is_written() {
+    let root = ("lib.rs", "pub mod base; pub mod serve;\nuse serve::site::Site;\nuse base::disk;");
+    let serve = [("serve/mod.rs", "pub mod site;"), ("serve/site.rs", "pub struct Site;")];
+    for (text, name) in [
+        ("use crate::serve::site::Site;", "serve::site::Site"),
+        ("use crate::{base, serve::{self, site as place}};", "serve"),
+        ("use super::super::serve::site;", "serve::site"),
+        ("use super::super::{serve};", "serve"),
+        ("fn read() { super::super::serve::site::Site; }", "serve::site::Site"),
+        ("mod inner { use super::super::super::serve; }", "serve"),
+        ("use super::super as all;\nfn read(_: all::serve::site::Site) {}", "serve::site::Site"),
+        ("use crate::*;\nfn read(_: serve::site::Site) {}", "serve::site::Site"),
+        ("type Kept = Vec<crate::serve::site::Site>;", "serve::site::Site"),
+        ("fn read() { write!(f, \"{}\", crate::serve::site::Site) }", "serve::site::Site"),
+        ("fn read() -> bool { c == '\"' || crate::serve::site() }", "serve::site"),
+        ("#[cfg(test)]\nmod tests { use crate::serve::site; }", "serve::site"),
+    ] {
+        let files = [root, ("base/mod.rs", "pub mod disk;"), ("base/disk.rs", text), serve[0], serve[1]];
+        let (_, wrong) = arrows(&planted(&files));
+        assert!(
+            wrong.iter().any(|one| one.ends_with(&format!("base may not use serve ({name})"))),
+            "{text}: {wrong:?}"
+        );
+    }
+    for text in [
+        "// crate::serve::site",
+        "const TEXT: &str = \"crate::serve::site\";",
+        "const TEXT: &str = r#\"crate::serve::site\"#;",
+        "use super::disk;\nmod serve { pub fn site() {} }\nfn read() { serve::site() }",
+        "fn read() { self.serve::<u8>(); }",
+    ] {
+        let files = [root, ("base/mod.rs", "pub mod disk;"), ("base/disk.rs", text), serve[0], serve[1]];
+        let (_, wrong) = arrows(&planted(&files));
+        assert!(wrong.is_empty(), "{text}: {wrong:?}");
+    }
+}
+
+#[test]
+fn a_circle_of_four_is_seen_with_the_names_that_make_it() {
+    let face = "pub mod a; pub mod b; pub mod c; mod d; mod e;\npub use d::Four;";
+    let four = |fourth: &str| {
+        let files = [
+            ("lib.rs", "pub mod bake;"),
+            ("bake/mod.rs", face),
+            ("bake/a/mod.rs", "use super::b;\nmod inner;\npub fn one() { b::two() }"),
+            ("bake/a/inner.rs", "use super::one;"),
+            ("bake/b.rs", "use crate::bake::c::Three;\npub fn two(_: Three) {}"),
+            ("bake/c.rs", "use super::*;\npub struct Three(Four);"),
+            ("bake/d.rs", fourth),
+            ("bake/e.rs", "use super::a;\npub fn five() { a::one(); }"),
+        ];
+        circles(&planted(&files))
+    };
+    let expected = "4 files use one another in a circle:\n  \
+        src/bake/a/mod.rs uses src/bake/b.rs (two)\n  \
+        src/bake/b.rs uses src/bake/c.rs (Three)\n  \
+        src/bake/c.rs uses src/bake/d.rs (Four)\n  \
+        src/bake/d.rs uses src/bake/a/mod.rs (one)";
+    for last in [
+        "use super::a::one;\npub struct Four;",
+        "pub struct Four;\nimpl Four { fn four(&self) { super::a::one() } }",
+        "use crate::bake::{a::{self, one as first}, b as _};\npub struct Four;",
+        "pub struct Four;\nmod inner { use super::super::a::one; }",
+    ] {
+        assert_eq!(four(last), [expected], "{last}");
+    }
+    for last in [
+        "pub struct Four;",
+        "use super::a;\npub struct Four;",
+        "pub struct Four;\n#[cfg(test)]\nmod tests { use crate::bake::a::one; }",
+        "pub struct Four;\nfn four() { a::one() }",
+    ] {
+        assert!(four(last).is_empty(), "{last}");
     }
 }
 
@@ -248,19 +290,17 @@ fn the_table_of_roofs_goes_from_the_ground_up() {
 #[test]
 fn a_kind_of_step_is_known_to_those_who_plan_it_alone() {
     const PLANNERS: [&str; 4] = ["bake/steps/", "bake/outputs/", "bake/plan.rs", "bake/alone.rs"];
-    let (sources, members) = sources();
     let kinds: BTreeSet<&str> =
-        sources.iter().filter_map(|s| s.path.strip_prefix("bake/steps/")?.strip_suffix(".rs")).collect();
+        SOURCES.files().filter_map(|file| file.strip_prefix("bake/steps/")?.strip_suffix(".rs")).collect();
     assert!(kinds.contains("sysext") && kinds.contains("mod"), "{kinds:?}");
     let mut wrong = Vec::new();
-    for source in sources.iter().filter(|s| !PLANNERS.iter().any(|planner| s.path.starts_with(planner))) {
-        for (line, path) in into_roofs(source, &members) {
-            if let [roof, room, kind, ..] = path.as_slice()
-                && (roof.as_str(), room.as_str()) == ("bake", "steps")
-                && kinds.contains(kind.as_str())
-            {
-                wrong.push(format!("src/{}:{line}: names the steps of kind {kind}", source.path));
-            }
+    let references = SOURCES.references().into_iter();
+    for reference in references.filter(|one| !PLANNERS.iter().any(|planner| one.file.starts_with(planner))) {
+        if let [roof, room, kind, ..] = reference.written.as_slice()
+            && (roof.as_str(), room.as_str()) == ("bake", "steps")
+            && kinds.contains(kind.as_str())
+        {
+            wrong.push(format!("src/{}:{}: names the steps of kind {kind}", reference.file, reference.line));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -9,6 +9,7 @@ mod folders;
 mod fuzz;
 mod harness;
 mod layers;
+mod modules;
 mod names;
 mod paths;
 mod texts;
