@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use prebake::bake::outputs;
 use prebake::bake::recipe::Recipe;
 use prebake::base::arch::Arch;
 use prebake::base::digest::Sha256;
@@ -27,7 +28,7 @@ const HEAD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles:
 
 fn faults(packaging: &str) -> Vec<String> {
     let source = Source::new("r.yaml", format!("{HEAD}{packaging}\n"));
-    let Err(Findings(findings)) = Recipe::parse(&source, PathBuf::new()) else {
+    let Err(Findings(findings)) = Recipe::parse(&source, PathBuf::new(), outputs::read) else {
         panic!("`{packaging}` was taken")
     };
     let shown = |finding: &prebake::base::finding::Finding| {
@@ -370,7 +371,8 @@ fn a_key_or_certificate_that_does_not_serve_is_refused_at_the_line_that_names_it
 
     let load = |key: &str, certificate: &str| {
         let text = format!("{HEAD}\n  verity:\n    key: {key}\n    certificate: {certificate}\n");
-        let recipe = Recipe::parse(&Source::new("r.yaml", text), dir.path().to_owned()).unwrap();
+        let source = Source::new("r.yaml", text);
+        let (recipe, _) = Recipe::parse(&source, dir.path().to_owned(), outputs::read).unwrap();
         recipe.packaging.load(SystemTime::now())
     };
     assert!(load("ours/sysext.key", "ours/sysext.crt").unwrap().verity.is_some());
@@ -435,7 +437,8 @@ fn a_signed_build_tells_its_root_hash_brings_the_certificate_and_keeps_the_key_t
 #[test]
 fn what_a_release_would_not_take_is_refused_where_the_recipe_asks_for_it() {
     let source = |packaging: &str| Source::new("r.yaml", format!("{HEAD}{packaging}\n"));
-    let wish = |packaging| Recipe::parse(&source(packaging), PathBuf::new()).unwrap().packaging;
+    let wish =
+        |packaging| Recipe::parse(&source(packaging), PathBuf::new(), outputs::read).unwrap().0.packaging;
     let erofs = wish("{format: erofs}");
     let verity = wish("{verity: {key: k, certificate: c}}");
     let gzip = wish("{compression: gzip}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use prebake::bake::extensions::{self, PauseFrom, Selected};
+use prebake::bake::outputs::{self, Outputs};
 use prebake::bake::recipe::Recipe;
 use prebake::base::arch::Arch;
 use prebake::base::finding::{Findings, Source};
@@ -28,7 +29,9 @@ fn selected(rest: &str) -> Result<BTreeMap<String, Selected>, Vec<String>> {
     std::os::unix::fs::symlink(repository("sysext"), directory.path().join("sysext")).unwrap();
     let path = directory.path().join("recipe.yaml");
     fs::write(&path, format!("schema: 1\nname: r\nrelease: {{channel: stable}}\n{rest}\n")).unwrap();
-    match Recipe::load(&path).and_then(|recipe| extensions::load(&recipe, None)) {
+    let load =
+        |(recipe, outputs): (Recipe, Outputs)| extensions::load(&recipe, &outputs.sysext_versions(), None);
+    match Recipe::load(&path, outputs::read).and_then(load) {
         Ok(all) => Ok(all.into_iter().map(|one| (one.description.name.clone(), one)).collect()),
         Err(error) => Err(told(&error.to_string())),
     }

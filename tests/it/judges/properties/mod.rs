@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use prebake::bake::outputs;
 use prebake::bake::recipe::Recipe;
 use prebake::base::arch::Arch;
 use prebake::base::finding::{Finding, Findings, Source};
@@ -356,7 +357,7 @@ fn below_first_line(bytes: &[u8]) -> Option<&[u8]> {
 pub fn recipe(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let source = Source::new("fuzzed.yaml", text);
-    if let Err(Findings(findings)) = Recipe::parse(&source, "/nowhere".into()) {
+    if let Err(Findings(findings)) = Recipe::parse(&source, "/nowhere".into(), outputs::read) {
         assert!(!findings.is_empty(), "refused without a word");
         findings.iter().for_each(|finding| stands_in(finding, &source));
     }

@@ -14,9 +14,9 @@ use crate::serve::machines::metrics;
 use crate::serve::site::labels::Labels;
 use crate::tree::names::Endpoint;
 
-const HTML: &str = include_str!("page/page.html");
-const CSS: &str = include_str!("page/page.css");
-const JS: &str = include_str!("page/page.js");
+const HTML: &str = include_str!("page.html");
+const CSS: &str = include_str!("page.css");
+const JS: &str = include_str!("page.js");
 
 /// The page with its style and script inside, so that it is one answer and needs nothing else; and the policy that lets
 /// the browser run just these two and talk to nobody but this server.
