@@ -65,9 +65,9 @@ impl<'p> Blueprint<'p> {
         packaging: &'p Packaging,
         boots: &'p [BootWish],
     ) -> Result<Self> {
-        let Project { recipe, sysexts, .. } = project;
+        let Project { recipe, outputs, sysexts, .. } = project;
         let needs = kubernetes::needs(recipe, sysexts, Some(lock))?;
-        let plan = Plan::new(lock, recipe, sysexts, packaging, &needs, boots)?;
+        let plan = Plan::new(lock, recipe, outputs, sysexts, packaging, &needs, boots)?;
         Ok(Blueprint { project, lock, version, packaging, boots, plan })
     }
 
@@ -89,10 +89,10 @@ impl<'p> Blueprint<'p> {
         early: &BTreeMap<String, Object>,
         store: &Store,
     ) -> Result<Assembled> {
-        let Project { recipe, sysexts, .. } = self.project;
+        let Project { recipe, outputs, sysexts, .. } = self.project;
         let Artifacts { boots, sysexts: extensions, images, others } = self.artifacts(made, early, store)?;
         let (lock, version) = (self.lock, self.version);
-        let built = Built { recipe, lock, version, boots, sysexts: extensions, images, others };
+        let built = Built { recipe, outputs, lock, version, boots, sysexts: extensions, images, others };
         let memory = memory_of(&built);
         let warnings = too_small(&built, &memory);
         let lock::Release { channel, version } = &self.lock.release;
@@ -186,7 +186,8 @@ mod tests {
     /// What a boot needs with a base of 1000 MiB, an early initrd of 64 and 2000 that were built for it.
     fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
         let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
-        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let source = Source::new("r.yaml", text);
+        let (recipe, outputs) = Recipe::parse(&source, PathBuf::new(), outputs::read).unwrap();
         let object = |size| Object { sha256: Sha256::of(b""), size };
         let mut lock = Lock::empty();
         let base = lock_ids::stock_id(Arch::Amd64, board::INITRD);
@@ -206,10 +207,10 @@ mod tests {
             fetched: fetched_mib * MIB,
             early: vec![("ucode.cpio".into(), object(64 * MIB))],
         };
-        let version = Version([4593, 2, 5]);
+        let (recipe, outputs, lock, version) = (&recipe, &outputs, &lock, Version([4593, 2, 5]));
         let Artifacts { sysexts, images, others, .. } = Artifacts::default();
         let boots = vec![boot];
-        memory_of(&Built { recipe: &recipe, lock: &lock, version, boots, sysexts, images, others })[0].1
+        memory_of(&Built { recipe, outputs, lock, version, boots, sysexts, images, others })[0].1
     }
 
     #[test]

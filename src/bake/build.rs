@@ -92,8 +92,8 @@ pub async fn build(
     let output = Output::acquire(destination.output, &project.recipe.name)?;
     let packaging = project.recipe.packaging.load(SystemTime::now())?;
     let compile = |project: &Project, version, keys: &_| {
-        let Project { recipe, sysexts, .. } = project;
-        Ok((version, compile::compile(recipe, version, sysexts, &packaging, keys, layers)?))
+        let Project { recipe, outputs, sysexts, .. } = project;
+        Ok((version, compile::compile(recipe, outputs, version, sysexts, &packaging, keys, layers)?))
     };
     let Inputs { lock, fetched, judged, checked: (version, compiled) } =
         project.inputs(store, limits, observer, compile).await?;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
+use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{self, INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
 use crate::bake::{delivery, kubernetes};
 use crate::base::arch::Arch;
@@ -72,20 +73,21 @@ pub struct Compiled {
 /// Compiles everything, collecting the findings of all layers before it gives up.
 pub fn compile(
     recipe: &Recipe,
+    outputs: &Outputs,
     version: Version,
     sysexts: &[Selected],
     packaging: &Packaging,
     github_keys: &lock::SshKeys,
     extra: &[PathBuf],
 ) -> Result<Compiled> {
-    let fetched_from = delivery::fetched_from(recipe, version)?;
+    let fetched_from = delivery::fetched_from(recipe, outputs, version)?;
     let too_old = || Error::TooOld { version, place: recipe.release.channel.place.clone() };
     let release = quirks::newest_spec(version.0[0]).ok_or_else(too_old)?;
     let ceiling = if recipe.has_output("matchbox") { release.min(MATCHBOX_CEILING) } else { release };
     let keys = keys_layer(recipe, github_keys)?;
     let authorities = authorities_layer(recipe)?;
     let signer = packaging.verity.as_ref();
-    let findings = delivery::contradictions(recipe, fetched_from.as_ref());
+    let findings = delivery::contradictions(recipe, outputs, fetched_from.as_ref());
     let mut compiler = Compiler {
         recipe,
         version,
@@ -100,7 +102,7 @@ pub fn compile(
         public: crate::bake::judge::secrets::Judge::new(&recipe.public_secrets),
     };
     compiler.public.sysexts(sysexts).map_err(disk::Error::io("read", "the folders of sysexts".as_ref()))?;
-    compiler.note(recipe.unmatched_profiles());
+    compiler.note(outputs.unmatched_profiles(recipe));
     compiler.note(delivery::release_faults(recipe, version));
     if !sysexts.is_empty() {
         compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::bake::outputs;
+use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{Carriage, ConfigFrom, Layout, Profile, Recipe};
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Finding, Place};
@@ -84,7 +84,7 @@ impl Advice for Error {
 }
 
 /// Where the machines of a recipe fetch from; nothing where their initrds carry all.
-pub fn fetched_from(recipe: &Recipe, version: Version) -> Result<Option<BaseUrl>, Error> {
+pub fn fetched_from(recipe: &Recipe, outputs: &Outputs, version: Version) -> Result<Option<BaseUrl>, Error> {
     let of_release = || recipe.release.channel.place.clone();
     let asked = recipe.config_from.as_ref();
     let why = match asked.map_or(ConfigFrom::default(), |asked| asked.value) {
@@ -98,7 +98,8 @@ pub fn fetched_from(recipe: &Recipe, version: Version) -> Result<Option<BaseUrl>
         },
     };
     let place = || asked.map_or_else(of_release, |asked| asked.place.clone());
-    recipe.base_url().map(Some).ok_or_else(|| Error::NoBaseUrl { why, place: place() })
+    let base_url = recipe.base_url.as_ref().or_else(|| outputs.base_url());
+    base_url.cloned().map(Some).ok_or_else(|| Error::NoBaseUrl { why, place: place() })
 }
 
 /// What keeps the machines of a recipe from coming up with a release, whose fault it is.
@@ -131,11 +132,11 @@ pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
 }
 
 /// What a recipe says of its profiles that cannot be had this way.
-pub fn contradictions(recipe: &Recipe, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
+pub fn contradictions(recipe: &Recipe, outputs: &Outputs, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
     let of_profile = |profile| {
         let layout = match fetched_from {
             Some(_) => no_layout(profile),
-            None => judge_layout(recipe, profile),
+            None => judge_layout(recipe, outputs, profile),
         };
         layout.into_iter().chain(needs_network(recipe, profile, fetched_from))
     };
@@ -151,8 +152,8 @@ fn no_layout(profile: &Profile) -> Option<Finding> {
 }
 
 /// Layouts that an output cannot serve.
-fn judge_layout(recipe: &Recipe, profile: &Profile) -> Option<Finding> {
-    let has_base = || outputs::stock_files(recipe).iter().any(|(_, role)| *role == Role::BaseInitrd);
+fn judge_layout(recipe: &Recipe, outputs: &Outputs, profile: &Profile) -> Option<Finding> {
+    let has_base = || outputs.stock_files().iter().any(|(_, role)| *role == Role::BaseInitrd);
     let layout = profile.layout.as_ref()?;
     let finding = match layout.value {
         Layout::Overlay => return None,
@@ -163,8 +164,8 @@ fn judge_layout(recipe: &Recipe, profile: &Profile) -> Option<Finding> {
         )
         .hint("choose `single` if another server than prebake's shall serve the tree"),
         Layout::Virtual => {
-            let output = recipe.outputs.iter().find(|output| output.format.is_tftp())?;
-            let text = format!("`{}` loads by TFTP, and a TFTP server has no virtual initrd", output.name);
+            let output = outputs.by_tftp()?;
+            let text = format!("`{output}` loads by TFTP, and a TFTP server has no virtual initrd");
             Finding::warning(text)
                 .hint("choose `single`, or give that output the `base_url` of `prebake serve`")
         }

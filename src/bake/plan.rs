@@ -6,10 +6,11 @@
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
 use crate::bake::images::{self, Needs};
+use crate::bake::kubernetes;
+use crate::bake::outputs::Outputs;
 use crate::bake::recipe::Recipe;
 use crate::bake::steps::sysext::Booted;
 use crate::bake::steps::{Planned, Step, carried, config, image, overlay, sysext};
-use crate::bake::{kubernetes, outputs};
 use crate::base::error::Result;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
@@ -29,6 +30,7 @@ impl<'p> Plan<'p> {
     pub fn new(
         lock: &'p Lock,
         recipe: &'p Recipe,
+        outputs: &Outputs,
         sysexts: &'p [Selected],
         packaging: &'p Packaging,
         needs: &Needs,
@@ -55,7 +57,7 @@ impl<'p> Plan<'p> {
                 Delivery::Fetched(base_url) => steps.extend(config::steps(boot, base_url, &booted)),
             }
         }
-        let own = outputs::steps(&Planned { recipe, lock, boots, steps: &steps })?;
+        let own = outputs.steps(&Planned { recipe, lock, boots, steps: &steps })?;
         steps.extend(own);
         Ok(Plan { steps })
     }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::bake::extensions::{self, Selected};
 use crate::bake::images::{self, Needs};
 use crate::bake::kubernetes;
+use crate::bake::outputs::{self, Outputs};
 use crate::bake::recipe::Recipe;
 use crate::bake::resolve::{self, Stock};
 use crate::base::error::{Advice, Exit, Result};
@@ -58,6 +59,8 @@ impl Advice for Error {
 pub struct Project {
     /// The recipe.
     pub recipe: Recipe,
+    /// Its outputs.
+    pub outputs: Outputs,
     /// Where its lock lies.
     pub lock_path: PathBuf,
     /// Its lock, if there is one.
@@ -86,15 +89,16 @@ impl Project {
     /// Reads the recipe, its lock and its sysexts.
     pub fn load(recipe: &Path) -> Result<Project> {
         let lock_path = Lock::path_of(recipe);
-        let recipe = Recipe::load(recipe)?;
+        let (recipe, outputs) = Recipe::load(recipe, outputs::read)?;
         let boards = resolve::boards(&recipe)?;
         // Without its lock a recipe's own faults are told first.
         let lock = Lock::load(&lock_path);
         let locked = lock.as_ref().ok().and_then(Option::as_ref);
-        let sysexts = extensions::load(&recipe, locked.and_then(|lock| lock.kubeadm.as_ref()))?;
+        let kubeadm = locked.and_then(|lock| lock.kubeadm.as_ref());
+        let sysexts = extensions::load(&recipe, &outputs.sysext_versions(), kubeadm)?;
         let lock = lock?;
         let remembered = lock.as_ref().and_then(|lock| lock.trust.clone());
-        Ok(Project { recipe, lock_path, lock, boards, sysexts, remembered })
+        Ok(Project { recipe, outputs, lock_path, lock, boards, sysexts, remembered })
     }
 
     /// Whom the recipe tells to believe, with what its lock remembers of the pinned key.
@@ -112,7 +116,7 @@ impl Project {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
         let directory = version.map_or(board::CURRENT.into(), |version| version.to_string());
         let (images, _) = images::split(&self.recipe, needs, self.lock.as_ref());
-        (version, resolve::wants(&self.recipe, &self.boards, &directory, &self.sysexts, &images))
+        (version, resolve::wants(&self.outputs, &self.boards, &directory, &self.sysexts, &images))
     }
 
     /// Holds what the lock says of signers against the recipe's pin, and against the signatures that are in the store: a warning
@@ -191,7 +195,8 @@ impl Project {
             let lock = locked.unwrap_or_else(Lock::empty);
             let lock = kubernetes::look_up(&self.sysexts, lock, &http).await?;
             // Sysexts that name kubeadm's pause image know it from now on.
-            self.sysexts = extensions::load(&self.recipe, lock.kubeadm.as_ref())?;
+            let published = self.outputs.sysext_versions();
+            self.sysexts = extensions::load(&self.recipe, &published, lock.kubeadm.as_ref())?;
             needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
             locked = Some(lock);
         }
@@ -202,9 +207,9 @@ impl Project {
         let ssh_keys = resolve::ssh_keys(&project.recipe, project.lock.as_ref(), &http).await?;
         let checked = check(project, version, &ssh_keys)?;
         let resolver = Resolver { http: &http, store, observer };
-        let Self { recipe, boards, .. } = project;
+        let Self { recipe, outputs, boards, .. } = project;
         let images = images::pin(recipe, &needs, locked.as_ref(), &resolver).await?;
-        let wants = resolve::wants(recipe, boards, &version.to_string(), &project.sysexts, &images);
+        let wants = resolve::wants(outputs, boards, &version.to_string(), &project.sysexts, &images);
         let locked = locked.map(|lock| resolve::renewed(&lock, &wants));
         let locked = locked.as_ref();
         let stock = Stock::take(&wants, locked, store);

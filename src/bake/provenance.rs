@@ -122,6 +122,7 @@ pub(crate) fn digest_of(path: &Path) -> Result<Sha256, disk::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bake::outputs;
     use crate::base::finding::Source;
     use crate::tree::manifest;
     use crate::tree::manifest::{File as Row, Role};
@@ -152,7 +153,8 @@ mod tests {
     /// Signatures and statement of a manifest.
     fn signed(manifest: &Manifest, keys: Vec<SecretKey>) -> [Vec<u8>; 2] {
         let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
-        let recipe = Recipe::parse(&Source::new("/somewhere/r.yaml", text), PathBuf::new()).unwrap();
+        let source = Source::new("/somewhere/r.yaml", text);
+        let (recipe, _) = Recipe::parse(&source, PathBuf::new(), outputs::read).unwrap();
         let request = Request { recipe: &recipe, layers: &[], lock: &Lock::empty() };
         let mut beside = sign(manifest, &request, &Signing { keys, builder: None }).unwrap();
         [SIGNATURE, PROVENANCE].map(|name| beside.remove(name).unwrap())

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::bake::extensions::Selected;
 use crate::bake::images::{self, Needs, Pinned};
 use crate::bake::lock_ids::{component_id, stock_id};
-use crate::bake::outputs;
+use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{Recipe, SshKeys};
 use crate::base::error::Result;
 use crate::base::event::Event;
@@ -39,13 +39,13 @@ pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, board::Error> {
 
 /// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
 pub fn wants(
-    recipe: &Recipe,
+    outputs: &Outputs,
     boards: &[Board],
     version: &str,
     sysexts: &[Selected],
     images: &[Pinned],
 ) -> Vec<Want> {
-    let files = outputs::stock_files(recipe);
+    let files = outputs.stock_files();
     let stock = boards.iter().flat_map(|board| {
         files.iter().map(|(file, _)| Want {
             id: stock_id(board.arch, file),

@@ -175,10 +175,17 @@ impl PlanArgs {
             pending: true,
         };
         if let (Some(lock), Some(version), true) = (lock, version, forecast.drift.is_empty()) {
-            let Project { recipe, sysexts, .. } = project;
+            let Project { recipe, outputs, sysexts, .. } = project;
             let packaging = recipe.packaging.load(SystemTime::now())?;
-            let compiled =
-                compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &self.layers)?;
+            let compiled = compile::compile(
+                recipe,
+                outputs,
+                version,
+                sysexts,
+                &packaging,
+                &lock.ssh_keys,
+                &self.layers,
+            )?;
             let blueprint = Blueprint::new(project, lock, version, &packaging, &compiled.boots)?;
             let made = blueprint.made(store);
             forecast.steps = blueprint

@@ -20,6 +20,16 @@ use crate::tree::lock;
 
 /// The sysext whose version a recipe's `kubernetes:` sets.
 const KUBERNETES: &str = "kubernetes";
+
+/// Versions of a sysext that are published beside the one that profiles boot, for nodes to update to or back from.
+#[derive(Debug)]
+pub struct Published {
+    /// The sysext's name.
+    pub name: Spanned<String>,
+    /// The versions.
+    pub versions: Vec<Spanned<String>>,
+}
+
 /// A sysext as one recipe uses it on one architecture.
 #[derive(Debug)]
 pub struct Selected {
@@ -70,12 +80,16 @@ struct Found<'r> {
     description: Description,
 }
 
-/// Loads every sysext that a recipe names, each once for each architecture, sorted by name. `kubeadm` is what the lock has of
-/// kubeadm's source.
+/// Loads every sysext that a recipe names, each once for each architecture, sorted by name. `published` is what its outputs
+/// publish beside them, `kubeadm` what the lock has of kubeadm's source.
 ///
 /// # Errors
 /// A finding for each name that leads nowhere and each value that does not fit, or the faults of a description.
-pub fn load(recipe: &Recipe, kubeadm: Option<&lock::Kubeadm>) -> Result<Vec<Selected>> {
+pub fn load(
+    recipe: &Recipe,
+    published: &[&Published],
+    kubeadm: Option<&lock::Kubeadm>,
+) -> Result<Vec<Selected>> {
     let mut findings = contradictions(recipe);
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for wish in recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile)) {
@@ -101,7 +115,7 @@ pub fn load(recipe: &Recipe, kubeadm: Option<&lock::Kubeadm>) -> Result<Vec<Sele
         let finding = Finding::error("`kubernetes:` sets the version of a sysext that no profile has");
         findings.push(finding.at(kubernetes.version.place.clone()).hint("add `kubernetes` to `sysexts:`"));
     }
-    for (name, _) in recipe.outputs.iter().flat_map(|output| output.format.sysext_versions()) {
+    for Published { name, .. } in published {
         if !found.contains_key(&name.value) {
             let finding = Finding::error(format!("no profile has a sysext `{}`", name.value));
             findings.push(finding.at(name.place.clone()));
@@ -112,7 +126,7 @@ pub fn load(recipe: &Recipe, kubeadm: Option<&lock::Kubeadm>) -> Result<Vec<Sele
     for sysext in found.values() {
         match settings.of(sysext) {
             Ok((overrides, pause)) => {
-                let versions = versions(recipe, sysext, overrides, &mut findings);
+                let versions = versions(recipe, published, sysext, overrides, &mut findings);
                 selected.extend(versions.into_iter().map(|one| Selected { pause, ..one }));
             }
             Err(finding) => findings.push(finding),
@@ -125,6 +139,7 @@ pub fn load(recipe: &Recipe, kubeadm: Option<&lock::Kubeadm>) -> Result<Vec<Sele
 /// A sysext as profiles boot it, then the versions that are only published, each for all architectures.
 fn versions(
     recipe: &Recipe,
+    published: &[&Published],
     sysext: &Found,
     mut overrides: BTreeMap<String, String>,
     findings: &mut Vec<Finding>,
@@ -132,7 +147,9 @@ fn versions(
     let Found { wish, description, .. } = sysext;
     let mut selected = Vec::new();
     let mut seen = BTreeSet::new();
-    for published in std::iter::once(None).chain(published_only(recipe, &description.name).map(Some)) {
+    let others = published.iter().filter(|others| others.name.value == description.name);
+    let others = others.flat_map(|others| &others.versions);
+    for published in std::iter::once(None).chain(others.map(Some)) {
         overrides.extend(published.map(|version| ("version".to_owned(), version.value.clone())));
         let version = overrides.get("version").unwrap_or(&description.version).clone();
         if let (false, Some(published)) = (seen.insert(version), published) {
@@ -169,12 +186,6 @@ pub fn select(
     let components = description.components(arch, &variables)?;
     let (description, pause) = (description.clone(), PauseFrom::Written);
     Ok(Selected { arch, booted, description, variables, components, pause })
-}
-
-/// Versions of a sysext that outputs publish beside the one that profiles boot.
-fn published_only<'r>(recipe: &'r Recipe, name: &'r str) -> impl Iterator<Item = &'r Spanned<String>> {
-    let lists = recipe.outputs.iter().flat_map(|output| output.format.sysext_versions());
-    lists.filter(move |(sysext, _)| sysext.value == name).flat_map(|(_, versions)| versions)
 }
 
 /// One image of each name is built, so that two entries for it must set the same.

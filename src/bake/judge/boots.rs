@@ -115,7 +115,7 @@ impl Told {
 /// Judges the sysexts of every boot of a recipe without building it: what is built, else what was fetched for it, else their
 /// folders. What is not there to be judged is named beside what is wrong. Each verdict's subject is a boot's id.
 pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<Verdict>> {
-    let Project { recipe, sysexts, .. } = project;
+    let Project { recipe, outputs, sysexts, .. } = project;
     let needs = project.needs()?;
     let (version, _) = project.wants(&needs);
     let well_known = Base::well_known();
@@ -155,8 +155,8 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
         return Ok(verdicts);
     };
     let packaging = recipe.packaging.load(SystemTime::now())?;
-    let boots = compile::compile(recipe, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
-    let plan = Plan::new(lock, recipe, sysexts, &packaging, &needs, &boots)?;
+    let boots = compile::compile(recipe, outputs, version, sysexts, &packaging, &lock.ssh_keys, &[])?.boots;
+    let plan = Plan::new(lock, recipe, outputs, sysexts, &packaging, &needs, &boots)?;
     let spool = store.spool()?;
     for (index, (boot, ignition, of_boot)) in of_boots(&plan).enumerate() {
         let (mut extensions, mut gaps) = (Vec::new(), Vec::new());

@@ -1,20 +1,21 @@
 //! Which profiles machines come to.
 
-use crate::bake::recipe::Recipe;
+use super::Outputs;
+use crate::bake::recipe::{Profile, Recipe};
 use crate::base::finding::Finding;
 
-impl Recipe {
+impl Outputs {
     /// A warning for each profile that no node boots, that is not the default, and that nobody can choose in a menu.
-    pub fn unmatched_profiles(&self) -> Vec<Finding> {
-        if self.outputs.iter().any(|output| output.format.offers_every_profile()) {
+    pub fn unmatched_profiles(&self, recipe: &Recipe) -> Vec<Finding> {
+        if self.formats().any(|format| format.offers_every_profile()) {
             return Vec::new();
         }
         let is_matched = |name: &String| {
-            let of_node = self.nodes.iter().any(|node| node.profile.value == *name);
-            of_node || self.default_profile.as_ref() == Some(name)
+            let of_node = recipe.nodes.iter().any(|node| node.profile.value == *name);
+            of_node || recipe.default_profile.as_ref() == Some(name)
         };
-        let unmatched = self.profiles.iter().filter(|(name, _)| !is_matched(name));
-        let warning = |(name, profile): (&String, &crate::bake::recipe::Profile)| {
+        let unmatched = recipe.profiles.iter().filter(|(name, _)| !is_matched(name));
+        let warning = |(name, profile): (&String, &Profile)| {
             Finding::warning(format!("no machine boots the profile `{name}`")).at(profile.place.clone()).hint(
                 "name it in `nodes:` or as `default_profile`, or offer it in a menu: `ipxe: {menu: {}}`",
             )

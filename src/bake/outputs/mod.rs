@@ -25,13 +25,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::bake::artifacts::{Artifact, Boot, ImageArchive, SysextImage};
+use crate::bake::extensions::Published;
 use crate::bake::images;
-use crate::bake::recipe::Recipe;
+use crate::bake::recipe::{self, Recipe};
 use crate::bake::steps::{Planned, Step};
 use crate::base::arch::Arch;
 use crate::base::error::Result;
-use crate::base::finding::Finding;
-use crate::base::yaml::decode::Spanned;
+use crate::base::finding::{Finding, nearest};
+use crate::base::yaml::decode::Decoder;
 use crate::flatcar::board::{CURRENT, SIGNATURE, VERSION_TXT};
 use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
@@ -51,7 +52,7 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
     }
 
     /// Versions of sysexts that it publishes beside those that profiles boot, by sysext.
-    fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
+    fn sysext_versions(&self) -> &[Published] {
         &[]
     }
 
@@ -114,13 +115,102 @@ pub const FORMATS: &[Format] = &[
     Format { name: "sysupdate", needs: &[], read: sysupdate::read },
 ];
 
-/// What a recipe without `outputs:` gets.
-pub const DEFAULT: [&str; 3] = ["pxe", "matchbox", "ipxe"];
+/// The outputs that a recipe asks for, their options read; in the recipe's order.
+#[derive(Debug)]
+pub struct Outputs(Vec<Output>);
+
+#[derive(Debug)]
+struct Output {
+    /// Its name in [`FORMATS`].
+    name: &'static str,
+    format: Box<dyn OutputFormat>,
+}
+
+/// Reads what a recipe asks for, and judges it beside the rest of the recipe. Findings go to the decoder of the recipe, so that
+/// all come at once.
+pub fn read(recipe: &Recipe, decoder: &Decoder) -> Outputs {
+    let outputs = recipe.outputs.iter().filter_map(|output| {
+        let format = known(output, decoder)?;
+        // Those that a recipe gets by default are complete.
+        for missing in format.needs.iter().filter(|need| !recipe.has_output(need)) {
+            let text =
+                format!("`{}` speaks of files that only the output `{missing}` publishes", format.name);
+            let finding = Finding::error(text).at(output.name.place.clone());
+            decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
+        }
+        let options = Options::new(decoder, &output.options, format.name);
+        (format.read)(&options).map(|read| Output { name: format.name, format: read })
+    });
+    let outputs = Outputs(outputs.collect());
+    let findings = outputs.formats().flat_map(|format| format.check(recipe));
+    findings.for_each(|finding| decoder.push(finding));
+    outputs
+}
+
+/// The format of this name; without one a finding says so.
+fn known(output: &recipe::Output, decoder: &Decoder) -> Option<&'static Format> {
+    let name = &output.name;
+    let format = FORMATS.iter().find(|format| format.name == name.value);
+    if format.is_none() {
+        let known = FORMATS.iter().map(|format| format.name);
+        let finding = Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
+        decoder.push(match nearest(&name.value, known.clone()) {
+            Some(near) => finding.hint(format!("did you mean `{near}`?")),
+            None => finding.hint(format!("outputs: {}", known.collect::<Vec<_>>().join(", "))),
+        });
+    }
+    format
+}
+
+impl Outputs {
+    fn formats(&self) -> impl Iterator<Item = &dyn OutputFormat> {
+        self.0.iter().map(|output| &*output.format)
+    }
+
+    /// Where their machines find the root of the tree, if all that say it say the same.
+    pub fn base_url(&self) -> Option<&BaseUrl> {
+        let mut urls = self.formats().filter_map(OutputFormat::base_url);
+        let first = urls.next()?;
+        urls.all(|url| url == first).then_some(first)
+    }
+
+    /// The name of the first whose machines load by TFTP.
+    pub fn by_tftp(&self) -> Option<&'static str> {
+        self.0.iter().find(|output| output.format.is_tftp()).map(|output| output.name)
+    }
+
+    /// The steps that they bring.
+    ///
+    /// # Errors
+    /// A file that one takes from the machine that builds cannot be read.
+    pub fn steps<'p>(&self, planned: &Planned<'_, 'p>) -> Result<Vec<Step<'p>>> {
+        let mut steps = Vec::new();
+        for format in self.formats() {
+            steps.extend(format.steps(planned)?);
+        }
+        Ok(steps)
+    }
+
+    /// Versions of sysexts that they publish beside those that profiles boot.
+    pub fn sysext_versions(&self) -> Vec<&Published> {
+        self.formats().flat_map(OutputFormat::sysext_versions).collect()
+    }
+
+    /// The stock files that they publish, each once.
+    pub fn stock_files(&self) -> Vec<(&'static str, Role)> {
+        let mut files: Vec<_> = self.formats().flat_map(OutputFormat::stock_files).copied().collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+}
 
 /// Everything that the formats may speak of.
 pub struct Built<'b> {
     /// The recipe.
     pub recipe: &'b Recipe,
+    /// Its outputs.
+    pub outputs: &'b Outputs,
     /// Its lock.
     pub lock: &'b Lock,
     /// The Flatcar version.
@@ -208,24 +298,6 @@ fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
     [config_arg(&format!("{base_url}/{config}")), report_arg(base_url)]
 }
 
-/// The steps that a recipe's outputs bring.
-pub fn steps<'p>(planned: &Planned<'_, 'p>) -> Result<Vec<Step<'p>>> {
-    let mut steps = Vec::new();
-    for output in &planned.recipe.outputs {
-        steps.extend(output.format.steps(planned)?);
-    }
-    Ok(steps)
-}
-
-/// The stock files that a recipe's formats publish, each once.
-pub fn stock_files(recipe: &Recipe) -> Vec<(&'static str, Role)> {
-    let outputs = recipe.outputs.iter();
-    let mut files: Vec<_> = outputs.flat_map(|output| output.format.stock_files()).copied().collect();
-    files.sort_unstable();
-    files.dedup();
-    files
-}
-
 /// Every file of the tree, sorted by path.
 pub fn rows(built: &Built<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -247,7 +319,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
             ..Row::stored(path, Role::ContainerImage, image.object)
         }
     }));
-    rows.extend(built.recipe.outputs.iter().flat_map(|output| output.format.emit(built)));
+    rows.extend(built.outputs.formats().flat_map(|format| format.emit(built)));
     rows.extend(nodes::row(built));
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows
@@ -255,7 +327,7 @@ pub fn rows(built: &Built<'_>) -> Vec<Row> {
 
 fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (file, role) in stock_files(built.recipe) {
+    for (file, role) in built.outputs.stock_files() {
         for (name, role) in [(file.to_owned(), role), (format!("{file}{SIGNATURE}"), Role::Signature)] {
             let Some(entry) = built.lock.inputs.get(&crate::bake::lock_ids::stock_id(arch, &name)) else {
                 continue;
@@ -272,4 +344,74 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::bake::recipe::DEFAULT_OUTPUTS;
+    use crate::base::finding::{Findings, Source};
+
+    fn parse(text: &str) -> Result<Outputs, Findings> {
+        Recipe::parse(&Source::new("r.yaml", text), PathBuf::new(), read).map(|(_, outputs)| outputs)
+    }
+
+    #[test]
+    fn a_recipe_without_outputs_gets_those_that_every_server_understands() {
+        let outputs =
+            parse("schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {w: {}}\n").unwrap();
+        let names: Vec<&str> = outputs.0.iter().map(|output| output.name).collect();
+        assert_eq!(names, DEFAULT_OUTPUTS);
+    }
+
+    /// Issue 16, point 2: a recipe names its outputs, and others read their options; they must not be told apart by that.
+    #[test]
+    fn faults_of_outputs_are_told_with_those_of_the_recipe_in_the_order_of_the_text() {
+        let text = "schema: 1\nname: edge\nrelease: {channel: stable}\nmirors: {}\noutputs:\n  \
+            ipxe: {timout: 3, menu: {default: wroker}}\n  udhcp: {}\n  \
+            dnsmasq: {mode: ful, base_url: http://10.0.0.1, subnet: 10.0.0.0/24}\n  \
+            grub: {base_url: https://x.invalid}\nprofiles:\n  \
+            worker: {install: {device: /dev/sda}, kernel_args: ['x=\"1\"', 'y=${z}']}\n\
+            default_profile: wroker\n";
+        let Err(Findings(findings)) = parse(text) else { panic!("findings expected") };
+        let told: Vec<String> = findings
+            .iter()
+            .map(|f| format!("{}: {}", f.place.as_ref().map_or(0, |place| place.line), f.message))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "4: unknown key `mirors` in the recipe",
+                "6: `ipxe` speaks of files that only the output `pxe` publishes",
+                "6: unknown key `timout` in `ipxe`",
+                "6: there is no profile `wroker`",
+                "7: unknown output `udhcp`",
+                "8: `ful` is neither `proxy` nor `full`: did you mean `full`?",
+                "9: `grub` speaks of files that only the output `pxe` publishes",
+                "9: GRUB speaks http and tftp, not https",
+                "11: `install` takes what only the output `disk` publishes",
+                "11: `install` takes what only the output `matchbox` publishes",
+                "11: GRUB cannot pass on the quotes of kernel argument `x=\"1\"`",
+                "11: iPXE would expand the `${` in kernel argument `y=${z}`",
+                "12: there is no profile `wroker`",
+            ]
+        );
+    }
+
+    /// A machine that fetches its config has one URL to fetch it from.
+    #[test]
+    fn outputs_say_where_the_tree_is_found_only_where_all_say_the_same() {
+        let head = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {w: {}}\noutputs:\n  pxe:\n";
+        let url = |one: &str, other: &str| {
+            let text = format!(
+                "{head}  ipxe: {{base_url: http://{one}}}\n  pxelinux: {{base_url: http://{other}}}\n"
+            );
+            parse(&text).unwrap().base_url().map(BaseUrl::to_string)
+        };
+        assert_eq!(url("10.0.0.1", "10.0.0.1").as_deref(), Some("http://10.0.0.1"));
+        assert_eq!(url("10.0.0.1", "10.0.0.2"), None);
+        assert!(parse(&format!("{head}  ipxe:\n")).unwrap().base_url().is_none());
+    }
 }

@@ -16,7 +16,7 @@ const GROUPS: &str = "matchbox";
 /// The file, where a tree needs it.
 pub(super) fn row(built: &Built<'_>) -> Option<Row> {
     let hosts = Dhcp::hosts(built.recipe);
-    if hosts.is_empty() || built.recipe.outputs.iter().any(|output| output.name == GROUPS) {
+    if hosts.is_empty() || built.recipe.has_output(GROUPS) {
         return None;
     }
     Some(Row::text(NODES.into(), Role::Boot, nodes::write(hosts)))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Built, Options, OutputFormat, SysextImage};
-use crate::base::yaml::decode::Spanned;
+use crate::bake::extensions::Published;
 use crate::machine::base_url::BaseUrl;
 use crate::sysext::place::{KEPT, link};
 use crate::tree::manifest::Role;
@@ -27,7 +27,7 @@ struct Updates {
     /// Versions that a node keeps, the running one included.
     instances: u32,
     /// Versions that are published beside those that profiles boot, by sysext.
-    versions: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
+    versions: Vec<Published>,
 }
 
 pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
@@ -44,7 +44,10 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     });
     let versions = options.get("versions").map(|node| decoder.entries(node, "`versions`"));
     let versions = versions.unwrap_or_default().into_iter();
-    let versions = versions.map(|(sysext, list)| (sysext, decoder.strings(list, "a sysext's versions")));
+    let versions = versions.map(|(name, list)| {
+        let versions = decoder.strings(list, "a sysext's versions");
+        Published { name, versions }
+    });
     Some(Box::new(Updates {
         instances: instances.unwrap_or(INSTANCES),
         versions: versions.collect(),
@@ -53,7 +56,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
 }
 
 impl OutputFormat for Updates {
-    fn sysext_versions(&self) -> &[(Spanned<String>, Vec<Spanned<String>>)] {
+    fn sysext_versions(&self) -> &[Published] {
         &self.versions
     }
 

@@ -17,6 +17,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use self::difference::Difference;
 use crate::bake::blueprint::Blueprint;
+use crate::bake::project::Project;
 use crate::bake::run::{self, Outcome};
 use crate::bake::{compile, early};
 use crate::base::digest::{Object, Sha256};
@@ -149,14 +150,14 @@ fn again(
     observer: &dyn Observer,
 ) -> Result<(Vec<Outcome>, Draft)> {
     let Blueprint { project, lock, version, packaging, .. } = *first;
-    let compiled =
-        compile::compile(&project.recipe, version, &project.sysexts, packaging, &lock.ssh_keys, layers)?;
+    let Project { recipe, outputs, sysexts, .. } = project;
+    let compiled = compile::compile(recipe, outputs, version, sysexts, packaging, &lock.ssh_keys, layers)?;
     let blueprint = Blueprint::new(project, lock, version, packaging, &compiled.boots)?;
     same_plan(first, &blueprint)?;
     for (_, object) in lock.objects() {
         lend(inputs, &object, store)?;
     }
-    let early = early::admit(&project.recipe, store)?;
+    let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, &Retold(observer))?;
     let draft = blueprint.assemble(&run::objects(&outcomes), &early, store)?.draft;
     Ok((outcomes, draft))

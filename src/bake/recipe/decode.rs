@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::bake::outputs;
 use crate::bake::recipe::{install, kernel_args, kubernetes};
 use crate::base::arch;
 use crate::base::finding::{self, Finding, nearest};
 use crate::base::reader::{Reader, another_kind};
-use crate::base::yaml::decode::{Decoder, Fields};
+use crate::base::yaml::decode::Fields;
 use crate::base::yaml::kinds::Kind;
 use crate::base::yaml::{self, Node as Yaml};
 use crate::ignition::ssh_keys::{self, Origin};
@@ -18,16 +17,25 @@ use crate::source::{self, shown, unfit};
 use crate::sysext::packaging;
 use crate::tree::secrets::masked_place;
 
-pub(super) fn recipe(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
+pub(super) fn recipe<O>(
+    source: &Arc<Source>,
+    directory: PathBuf,
+    outputs: impl FnOnce(&Recipe, &Decoder) -> O,
+) -> Result<(Recipe, O), Findings> {
     let root = yaml::merge::parse(source)?;
     another_kind(&root, source, Kind::Recipe)?;
     let decoder = Decoder::new(source);
-    let recipe = Reader { decoder: &decoder, directory: &directory }.recipe(&root, source);
-    decoder.finish(recipe)
+    let read = Reader { decoder: &decoder, directory: &directory }.recipe(&root, source, outputs);
+    decoder.finish(read)
 }
 
 impl Reader<'_> {
-    fn recipe(&self, root: &Yaml, source: &Arc<Source>) -> Recipe {
+    fn recipe<O>(
+        &self,
+        root: &Yaml,
+        source: &Arc<Source>,
+        outputs: impl FnOnce(&Recipe, &Decoder) -> O,
+    ) -> (Recipe, O) {
         let fields = self.decoder.fields(root, "the recipe");
         fields.allow_holders();
         self.check_schema(&fields);
@@ -70,12 +78,11 @@ impl Reader<'_> {
         self.check_installs(&recipe);
         self.check_templates(&recipe);
         self.check_private(&recipe);
-        let of_outputs = recipe.outputs.iter().flat_map(|output| output.format.check(&recipe));
-        of_outputs.for_each(|finding| self.decoder.push(finding));
+        let outputs = outputs(&recipe, self.decoder);
         if let (Some(profile), Some(node)) = (&recipe.default_profile, fields.get("default_profile")) {
             self.known_profile(&recipe, &self.decoder.spanned(node, profile.clone()));
         }
-        recipe
+        (recipe, outputs)
     }
 
     fn release(&self, node: &Yaml, root: &Yaml) -> Release {
@@ -332,7 +339,7 @@ impl Reader<'_> {
             |name: &str| recipe.profiles.get(name).is_some_and(|profile| profile.install.is_some());
         let of_profiles = recipe.profiles.iter().map(|(name, profile)| (name, &profile.private));
         let of_nodes = recipe.nodes.iter().map(|node| (&node.profile.value, &node.private));
-        let matchbox = recipe.outputs.iter().any(|output| output.name == "matchbox");
+        let matchbox = recipe.has_output("matchbox");
         for (profile, private) in of_profiles.chain(of_nodes) {
             let Some(first) = private.first() else { continue };
             let refuse = |text: &str| Finding::error(text).at(first.place.clone());
@@ -385,40 +392,17 @@ impl Reader<'_> {
         }
     }
 
+    /// The outputs by name, each with its options as they stand.
     fn outputs(&self, node: Option<&Yaml>, root: &Yaml) -> Vec<Output> {
         let Some(node) = node else {
-            let nothing = Yaml::null_at(root);
-            let defaults = outputs::FORMATS.iter().filter(|format| outputs::DEFAULT.contains(&format.name));
-            return defaults.filter_map(|format| self.output(format, &nothing)).collect();
-        };
-        let entries = self.decoder.entries(node, "`outputs`");
-        let mut outputs = Vec::new();
-        for (name, options) in &entries {
-            let known = outputs::FORMATS.iter().map(|format| format.name);
-            let Some(format) = outputs::FORMATS.iter().find(|format| format.name == name.value) else {
-                let finding =
-                    Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
-                self.decoder.push(match nearest(&name.value, known.clone()) {
-                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
-                    None => finding.hint(format!("outputs: {}", known.collect::<Vec<_>>().join(", "))),
-                });
-                continue;
+            let output = |name: &str| Output {
+                name: self.decoder.spanned(root, name.to_owned()),
+                options: Yaml::null_at(root),
             };
-            for missing in format.needs.iter().filter(|need| !entries.iter().any(|(n, _)| n.value == **need))
-            {
-                let text =
-                    format!("`{}` speaks of files that only the output `{missing}` publishes", format.name);
-                let finding = Finding::error(text).at(name.place.clone());
-                self.decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
-            }
-            outputs.extend(self.output(format, options));
-        }
-        outputs
-    }
-
-    fn output(&self, format: &'static outputs::Format, options: &Yaml) -> Option<Output> {
-        let options = outputs::Options::new(self.decoder, options, format.name);
-        (format.read)(&options).map(|read| Output { name: format.name, format: read })
+            return DEFAULT_OUTPUTS.map(output).into();
+        };
+        let entries = self.decoder.entries(node, "`outputs`").into_iter();
+        entries.map(|(name, options)| Output { name, options: options.clone() }).collect()
     }
 
     pub(crate) fn known_profile(&self, recipe: &Recipe, profile: &Spanned<String>) {

@@ -2,6 +2,8 @@
 //!
 //! Owns the format and every check that needs nothing but the text. Paths in it are relative to the recipe's own
 //! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
+//!
+//! A recipe knows its outputs by name alone: `outputs` reads their options.
 
 pub(crate) mod decode;
 mod install;
@@ -14,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::bake::outputs::OutputFormat;
 use crate::base::arch::Arch;
 use crate::base::disk;
 use crate::base::finding::{Findings, MAX_TEXT, Place, Source, not_text};
-use crate::base::yaml::decode::Spanned;
+use crate::base::yaml::Node as Yaml;
+use crate::base::yaml::decode::{Decoder, Spanned};
 use crate::flatcar::version::VersionWish;
 use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
@@ -34,6 +36,9 @@ pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
 
 /// Version of the format that this prebake reads.
 pub const SCHEMA: u32 = 1;
+
+/// The outputs of a recipe without `outputs:`.
+pub const DEFAULT_OUTPUTS: [&str; 3] = ["pxe", "matchbox", "ipxe"];
 
 /// A parsed and checked recipe.
 #[derive(Debug)]
@@ -52,8 +57,7 @@ pub struct Recipe {
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
     /// Where machines get their configs from, if the recipe says it.
     pub config_from: Option<Spanned<ConfigFrom>>,
-    /// Where machines will find the root of the tree, for those that must fetch from it; [`Recipe::base_url`] is the one
-    /// that counts.
+    /// Where machines will find the root of the tree, for those that must fetch from it; it counts before what outputs say.
     pub base_url: Option<BaseUrl>,
     /// What is said of Kubernetes.
     pub kubernetes: Option<Kubernetes>,
@@ -82,10 +86,10 @@ pub struct Recipe {
 /// An output that is asked for.
 #[derive(Debug)]
 pub struct Output {
-    /// Its name in [`crate::bake::outputs::FORMATS`].
-    pub name: &'static str,
-    /// Its options, and what it makes.
-    pub format: Box<dyn OutputFormat>,
+    /// Its name, where the recipe says it; the whole recipe's place where it is one of [`DEFAULT_OUTPUTS`].
+    pub name: Spanned<String>,
+    /// Its options, unread.
+    pub options: Yaml,
 }
 
 /// Which Flatcar release is wanted.
@@ -175,21 +179,28 @@ impl Sysext {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe file.
+    /// Reads and checks a recipe file, and whatever `outputs` makes of its outputs.
     ///
     /// # Errors
-    /// [`disk::Error::Io`] when it cannot be read, else every finding in it at once.
-    pub fn load(path: &Path) -> crate::base::error::Result<Recipe> {
+    /// [`disk::Error::Io`] when it cannot be read, else every finding in it at once, those of `outputs` among them.
+    pub fn load<O>(
+        path: &Path,
+        outputs: impl FnOnce(&Recipe, &Decoder) -> O,
+    ) -> crate::base::error::Result<(Recipe, O)> {
         let bytes = disk::read_at_most(path, MAX_TEXT).map_err(disk::Error::io("read the recipe", path))?;
         let name = path.display().to_string();
         let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Recipe::parse(&Source::new(name, text), directory)?)
+        Ok(Recipe::parse(&Source::new(name, text), directory, outputs)?)
     }
 
-    /// Checks a recipe that is already in memory.
-    pub fn parse(source: &Arc<Source>, directory: PathBuf) -> Result<Recipe, Findings> {
-        decode::recipe(source, directory)
+    /// Checks a recipe that is already in memory, as [`load`](Self::load) does.
+    pub fn parse<O>(
+        source: &Arc<Source>,
+        directory: PathBuf,
+        outputs: impl FnOnce(&Recipe, &Decoder) -> O,
+    ) -> Result<(Recipe, O), Findings> {
+        decode::recipe(source, directory, outputs)
     }
 
     /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
@@ -209,17 +220,7 @@ impl Recipe {
 
     /// Whether an output of this name is asked for.
     pub fn has_output(&self, name: &str) -> bool {
-        self.outputs.iter().any(|output| output.name == name)
-    }
-
-    /// Where machines find the root of the tree: the recipe's own URL, else that of its outputs if they all have the same.
-    pub fn base_url(&self) -> Option<BaseUrl> {
-        let of_outputs = || {
-            let mut urls = self.outputs.iter().filter_map(|output| output.format.base_url());
-            let first = urls.next()?;
-            urls.all(|url| url == first).then(|| first.clone())
-        };
-        self.base_url.clone().or_else(of_outputs)
+        self.outputs.iter().any(|output| output.name.value == name)
     }
 
     /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
@@ -296,10 +297,12 @@ pub fn name_of(spelling: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Recipe, Findings> {
+        Recipe::parse(&Source::new("r.yaml", text), PathBuf::new(), |_, _| ()).map(|(recipe, ())| recipe)
+    }
+
     fn findings(text: &str) -> Vec<String> {
-        let Err(Findings(findings)) = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()) else {
-            panic!("findings expected")
-        };
+        let Err(Findings(findings)) = parse(text) else { panic!("findings expected") };
         findings
             .iter()
             .map(|f| format!("{}: {}", f.place.as_ref().map_or(0, |p| p.line), f.message))
@@ -310,11 +313,11 @@ mod tests {
 
     #[test]
     fn the_smallest_recipe_gets_the_defaults() {
-        let recipe = Recipe::parse(&Source::new("r.yaml", GOOD), PathBuf::new()).unwrap();
+        let recipe = parse(GOOD).unwrap();
         assert_eq!(recipe.release.version, VersionWish::Latest);
         assert_eq!(recipe.release.archs, [Arch::Amd64]);
         assert_eq!(recipe.trust.primary, FLATCAR_PRIMARY);
-        let outputs: Vec<&str> = recipe.outputs.iter().map(|output| output.name).collect();
+        let outputs: Vec<&str> = recipe.outputs.iter().map(|output| output.name.value.as_str()).collect();
         assert_eq!(outputs, ["pxe", "matchbox", "ipxe"]);
     }
 
@@ -331,7 +334,7 @@ mod tests {
     fn holders_and_merge_keys_share_parts_and_a_file_of_another_kind_is_called_by_its_name() {
         let text = "schema: 1\nname: edge\nx-all: &all {layout: single, kernel_args: [quiet]}\n\
                     release: {channel: stable}\nprofiles:\n  worker: {<<: *all}\n  db:\n    <<: *all\n    layout: overlay\n";
-        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let recipe = parse(text).unwrap();
         assert_eq!(recipe.profiles["worker"].layout(), Layout::Single);
         assert_eq!(recipe.profiles["db"].layout(), Layout::Overlay);
         assert_eq!(recipe.profiles["db"].kernel_args.len(), 1);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prebake::bake::delivery::release_faults;
+use prebake::bake::outputs;
 use prebake::bake::recipe::Recipe;
 use prebake::base::digest::Sha256;
 use prebake::base::finding::Source;
@@ -35,7 +36,8 @@ fn a_release_that_does_not_come_up_by_pxe_is_refused_with_the_next_that_does() {
         let text = format!(
             "schema: 1\nname: edge\nrelease: {{channel: beta}}\nprofiles:\n  worker: {{kernel_args: [{args}]}}\n  other: {{kernel_args: [{args}]}}\n"
         );
-        let recipe = Recipe::parse(&Source::new("r.yaml", text), PathBuf::new()).unwrap();
+        let source = Source::new("r.yaml", text);
+        let (recipe, _) = Recipe::parse(&source, PathBuf::new(), outputs::read).unwrap();
         let findings = release_faults(&recipe, version.parse().unwrap());
         findings
             .iter()

@@ -10,6 +10,7 @@ use std::process::Command;
 use prebake::bake::extensions;
 use prebake::bake::images::Needs;
 use prebake::bake::kubernetes::{kubeadm, needs};
+use prebake::bake::outputs;
 use prebake::bake::recipe::Recipe;
 use prebake::base::digest::Sha256;
 use prebake::base::finding::Source;
@@ -428,8 +429,10 @@ fn shipped(kubernetes: &str) -> Needs {
         "schema: 1\nname: x\nrelease: {{channel: stable}}\nkubernetes: {{{kubernetes}}}\nsysexts: [kubernetes]\n\
          profiles: {{all: }}\n"
     );
-    let recipe = Recipe::parse(&Source::new("x.yaml", text), repository("recipes")).unwrap();
-    needs(&recipe, &extensions::load(&recipe, None).unwrap(), None).unwrap()
+    let source = Source::new("x.yaml", text);
+    let (recipe, outputs) = Recipe::parse(&source, repository("recipes"), outputs::read).unwrap();
+    let sysexts = extensions::load(&recipe, &outputs.sysext_versions(), None).unwrap();
+    needs(&recipe, &sysexts, None).unwrap()
 }
 
 fn references(images: &[ImageRef]) -> Vec<String> {
