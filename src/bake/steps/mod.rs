@@ -10,7 +10,7 @@
 //!    build         add      parts     foreign        merges
 //!    run.rs   blueprint.rs  sbom.rs  judge/leaks.rs  judge/boots.rs
 //! ```
-//! The files in the lower row know [`Work`] and no kind, so a new kind leaves them alone (`tests/it/layers.rs` holds that). A
+//! The files in the lower row know [`Work`] and no kind, so a new kind leaves them alone (`tests/it/house/layers.rs` holds that). A
 //! step knows no output; an output may know the steps that it brings, and the plan knows those that every build has.
 //!
 //! # To add a step

@@ -61,9 +61,9 @@ pub(super) fn files(folder: &str, extension: &str) -> Vec<String> {
     found
 }
 
-/// The documents: README, CONTRIBUTING, and everything below `docs`.
+/// The documents: README, CONTRIBUTING, everything below `docs`, and the pages of members in `src`.
 pub(super) fn documents() -> Vec<String> {
-    let mut found = files("docs", "md");
+    let mut found = [files("docs", "md"), files("src", "md")].concat();
     found.extend(["README.md", "CONTRIBUTING.md"].map(str::to_owned));
     found
 }
