@@ -4,7 +4,7 @@
 //! equal keys win. Leaves to the rooms which keys and types they take.
 
 /// Deepest nesting that is read. A valid config is 10 levels deep; Go stops at 10,000.
-const MAX_DEPTH: usize = 500;
+pub const MAX_DEPTH: usize = 500;
 
 /// A value with its place in the text.
 #[derive(Debug)]
