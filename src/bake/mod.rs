@@ -1,7 +1,7 @@
 //! From a recipe to a published tree.
 //!
 //! ```text
-//!   recipe, outputs ─▶ project ─▶ resolve ─▶ lock ─▶ compile ─▶ plan ─▶ run ─▶ judge ─▶ gather ─▶ outputs' rows ─▶ tree::publish
+//!   recipe, outputs ─▶ project ─▶ resolve ─▶ lock ─▶ compile ─▶ plan ─▶ run ─▶ judge ─▶ artifacts ─▶ outputs' rows ─▶ tree::publish
 //!     the wish       what is at    network           configs    keys   steps   boots,
 //!                    hand                                               built   leaks
 //! ```

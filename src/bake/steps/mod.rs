@@ -106,8 +106,8 @@ pub trait Work: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Whether the artifact contains those of the needed steps; otherwise machines fetch these, and the SBOM says that it depends on
-    /// them.
+    /// Whether the artifact contains those of the needed steps; otherwise machines fetch these, and the SBOM says that it
+    /// depends on them.
     fn holds_needs(&self) -> bool {
         true
     }
