@@ -50,49 +50,23 @@ const LARGEST_CIRCLE: usize = 3;
 
 static SOURCES: LazyLock<Crate> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut found, mut members) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                || path.ends_with("Cargo.toml")
+            {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
                 found.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
-        if let Ok(manifest) = fs::read_to_string(folder.join("Cargo.toml")) {
-            let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")).unwrap();
-            let folder = folder.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-            members.push((folder, name.trim_end_matches('"').replace('-', "_")));
-        }
     }
-    assert!(!members.is_empty());
-    Crate::read(found.into_iter().map(|(file, text)| {
-        let text = as_one_crate(&file, &text, &members);
-        (file, text)
-    }))
+    Crate::read(found)
 });
-
-/// The text of a file as if each member of the workspace, `(folder, name)`, were a module where it lies: `crate::` inside of it is
-/// the folder, and so is its name elsewhere.
-fn as_one_crate(file: &str, text: &str, members: &[(String, String)]) -> String {
-    let path = |folder: &str| format!("crate::{}::", folder.replace('/', "::"));
-    let mut text = match members.iter().find(|(folder, _)| file.starts_with(&format!("{folder}/"))) {
-        Some((folder, _)) => text.replace("crate::", &path(folder)),
-        None => text.to_owned(),
-    };
-    for (folder, name) in members {
-        let (above, module) = folder.rsplit_once('/').unwrap_or(("", folder));
-        if file == [above, "mod.rs"].join("/") || above.is_empty() && file == "lib.rs" {
-            text =
-                text.replace(&format!("pub use {name} as {module};"), "") + &format!("\npub mod {module};\n");
-        }
-        text = text.replace(&format!("{name}::"), &path(folder));
-    }
-    text
-}
 
 /// The roof of a file; nothing of one at the root, which uses whatever it likes.
 fn roof_of(file: &str) -> Option<&str> {
@@ -200,7 +174,16 @@ fn planted(files: &[(&str, &str)]) -> Crate {
 #[test]
 fn an_arrow_up_is_seen_however_it_is_written() {
     let root = ("lib.rs", "pub mod base; pub mod serve;\nuse serve::site::Site;\nuse base::disk;");
-    let serve = [("serve/mod.rs", "pub mod site;"), ("serve/site.rs", "pub struct Site;")];
+    let others = [
+        root,
+        ("base/mod.rs", "pub mod disk;"),
+        ("serve/mod.rs", "pub mod site;"),
+        ("serve/site.rs", "pub struct Site;"),
+        // In a member of the workspace `crate` is the member.
+        ("serve/lan/Cargo.toml", "[package]\nname = \"prebake-lan\""),
+        ("serve/lan/mod.rs", "mod cli;\npub use crate::cli::Port;"),
+        ("serve/lan/cli.rs", "pub struct Port;"),
+    ];
     for (text, name) in [
         ("use crate::serve::site::Site;", "serve::site::Site"),
         ("use crate::{base, serve::{self, site as place}};", "serve"),
@@ -214,8 +197,10 @@ fn an_arrow_up_is_seen_however_it_is_written() {
         ("fn read() { write!(f, \"{}\", crate::serve::site::Site) }", "serve::site::Site"),
         ("fn read() -> bool { c == '\"' || crate::serve::site() }", "serve::site"),
         ("#[cfg(test)]\nmod tests { use crate::serve::site; }", "serve::site"),
+        ("use prebake_lan::Port;", "serve::lan::Port"),
+        ("fn read() { prebake_lan::Port }", "serve::lan::Port"),
     ] {
-        let files = [root, ("base/mod.rs", "pub mod disk;"), ("base/disk.rs", text), serve[0], serve[1]];
+        let files = [&others[..], &[("base/disk.rs", text)]].concat();
         let (_, wrong) = arrows(&planted(&files));
         assert!(
             wrong.iter().any(|one| one.ends_with(&format!("base may not use serve ({name})"))),
@@ -229,7 +214,7 @@ fn an_arrow_up_is_seen_however_it_is_written() {
         "use super::disk;\nmod serve { pub fn site() {} }\nfn read() { serve::site() }",
         "fn read() { self.serve::<u8>(); }",
     ] {
-        let files = [root, ("base/mod.rs", "pub mod disk;"), ("base/disk.rs", text), serve[0], serve[1]];
+        let files = [&others[..], &[("base/disk.rs", text)]].concat();
         let (_, wrong) = arrows(&planted(&files));
         assert!(wrong.is_empty(), "{text}: {wrong:?}");
     }

@@ -1,4 +1,5 @@
-//! The modules of a crate, read from their text: which names of other modules each of them uses.
+//! The modules of `src/`, read from their text: which names of other modules each of them uses. A member of the workspace lies in them
+//! like any other folder: there `crate` is its face, and everywhere its name.
 //!
 //! Words are followed through imports, re-exports, globs, and chains of `super`. Not seen: a method that one file gives the type of
 //! another, a path in a string (`serde(with = "…")`), and names that a macro puts together.
@@ -8,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The names of a path, in order.
 pub type Path = Vec<String>;
 
-/// The files of one crate.
+/// The files of a crate, and of the members of its workspace below them.
 pub struct Crate {
     /// By path: of each file, and of each module in braces.
     modules: BTreeMap<Path, Module>,
+    /// Where each member lies, by its name in paths.
+    members: BTreeMap<String, Path>,
 }
 
 /// One scope of names.
@@ -68,13 +71,17 @@ impl Token<'_> {
 }
 
 impl Crate {
-    /// Reads the files, each with its path below `src/`.
+    /// Reads the files, each with its path below `src/`. A member's manifest is among them.
     pub fn read(files: impl IntoIterator<Item = (String, String)>) -> Crate {
-        let mut read = Crate { modules: BTreeMap::new() };
+        let mut read = Crate { modules: BTreeMap::new(), members: BTreeMap::new() };
         let mut of_tests = BTreeSet::new();
         for (file, text) in files {
+            if let Some(folder) = file.strip_suffix("/Cargo.toml") {
+                let name = text.lines().find_map(|line| line.strip_prefix("name = \"")).unwrap();
+                let name = name.trim_end_matches('"').replace('-', "_");
+                read.members.insert(name, home(folder));
             // Another crate, which uses the first as everybody may.
-            if file != "main.rs" {
+            } else if file != "main.rs" {
                 let blank = code(&text);
                 read.file(file, &tokens(&blank), &mut of_tests);
             }
@@ -245,9 +252,21 @@ impl Crate {
         module.items.contains(name) || module.uses.iter().any(is_it)
     }
 
+    /// A path that says by itself where it begins, from the root on.
+    fn absolute(&self, scope: &[String], path: &[String]) -> Option<Path> {
+        if path[0] == "crate" {
+            let member = self.members.values().find(|member| scope.starts_with(member));
+            return Some([member.map_or(&[][..], Path::as_slice), &path[1..]].concat());
+        }
+        let ups = path.iter().take_while(|name| *name == "super" || *name == "self").count();
+        let up = path[..ups].iter().filter(|name| *name == "super").count();
+        let from = scope.get(..scope.len().checked_sub(up)?)?;
+        (ups > 0).then(|| [from, &path[ups..]].concat())
+    }
+
     /// A path from the root on, through re-exports as they are written.
     fn written(&self, scope: &[String], path: &[String], depth: usize) -> Option<Path> {
-        if let Some(path) = absolute(scope, path) {
+        if let Some(path) = self.absolute(scope, path) {
             return Some(path);
         }
         let module = &self.modules[scope];
@@ -265,7 +284,7 @@ impl Crate {
 
     /// Where the name at the end of a path is defined, from the root on.
     fn resolve(&self, scope: &[String], path: &[String], depth: usize) -> Option<Path> {
-        match absolute(scope, path) {
+        match self.absolute(scope, path) {
             Some(path) => self.defined(path, depth),
             None => {
                 let first = self.lookup(scope, &path[0], depth)?;
@@ -297,10 +316,12 @@ impl Crate {
         if let Some(one) = module.uses.iter().find(|one| one.name.as_deref() == Some(name)) {
             return self.resolve(scope, &one.path, depth + 1);
         }
-        module.uses.iter().filter(|one| one.name.is_none()).find_map(|glob| {
+        let of_glob = |glob: &Use| {
             let from = self.resolve(scope, &glob.path, depth + 1)?;
             self.modules.contains_key(&from).then(|| self.lookup(&from, name, depth + 1))?
-        })
+        };
+        let mut globs = module.uses.iter().filter(|one| one.name.is_none());
+        globs.find_map(of_glob).or_else(|| self.members.get(name).cloned())
     }
 }
 
@@ -318,17 +339,6 @@ fn home(file: &str) -> Path {
     let path = file.strip_suffix(".rs").unwrap_or(file);
     let path = path.strip_suffix("/mod").unwrap_or(path);
     if path == "lib" { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
-}
-
-/// A path that says by itself where it begins, from the root on.
-fn absolute(scope: &[String], path: &[String]) -> Option<Path> {
-    let ups = path.iter().take_while(|name| *name == "super" || *name == "self").count();
-    if path[0] == "crate" {
-        return Some(path[1..].to_vec());
-    }
-    let up = path[..ups].iter().filter(|name| *name == "super").count();
-    let from = scope.get(..scope.len().checked_sub(up)?)?;
-    (ups > 0).then(|| [from, &path[ups..]].concat())
 }
 
 /// Tells the leaves of an import such as `a::{b, c::d as e, f::*}`; returns where it ends.
