@@ -27,7 +27,7 @@ pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     let says = date(now);
     match is_behind(now) || judgement == Judgement::ToCome {
         true => format!(
-            "set the clock first: this machine's says {says} (`date -u`, `timedatectl set-time`); if that is right, {otherwise}"
+            "set this machine's clock first: it shows {says} (`date -u`, `timedatectl set-time`); if that is right, {otherwise}"
         ),
         false => {
             format!("this machine's clock says {says}: if that is wrong, set it first; else {otherwise}")
@@ -94,10 +94,10 @@ mod tests {
     fn a_clock_is_suspected_first_and_named_with_its_date() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let dead = first(at(1_262_304_000), Judgement::Lapsed, "get another one");
-        assert!(dead.starts_with("set the clock first: this machine's says 2010-01-01T00:00:00Z"), "{dead}");
+        assert!(dead.starts_with("set this machine's clock first: it shows 2010-01-01T00:00:00Z"), "{dead}");
         let to_come = first(at(WRITTEN + 1), Judgement::ToCome, "get another one");
         assert!(
-            to_come.starts_with("set the clock first") && to_come.ends_with("get another one"),
+            to_come.starts_with("set this machine's clock first") && to_come.ends_with("get another one"),
             "{to_come}"
         );
         let lapsed = first(at(WRITTEN + 1), Judgement::Lapsed, "get another one");

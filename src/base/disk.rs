@@ -9,6 +9,7 @@ use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 use crate::base::error::{Advice, Exit};
+use crate::base::size::Bytes;
 use crate::base::unfinished::{self, Unfinished};
 
 /// A file operation that failed, with the file.
@@ -25,7 +26,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The disk has too little room for what is to come.
-    #[error("cannot keep {needed} more bytes in {}, where {free} are free", path.display())]
+    #[error("cannot store {} more in {}, where {} are free", Bytes(*needed), path.display(), Bytes(*free))]
     Room {
         /// The store.
         path: PathBuf,
@@ -69,7 +70,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Room { path, .. } => {
-                Some(format!("{}; if no file of this kind is so large, the mirror lies", unfinished::full(path)))
+                Some(format!("{}; if no file of this kind is that large, the mirror states a wrong size", unfinished::full(path)))
             }
             Error::Io { source, path, .. } if unfinished::is_full(source) => Some(unfinished::full(path)),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -77,7 +78,7 @@ impl Advice for Error {
             }
             Error::Io { .. } => None,
             Error::Differs { .. } => Some(
-                "the mirror serves other bytes than were locked; try another mirror, or `prebake lock --update` if the change is wanted".into(),
+                "the mirror's file differs from the locked one; try another mirror, or `prebake lock --update` if the change is wanted".into(),
             ),
         }
     }

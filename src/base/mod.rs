@@ -11,6 +11,7 @@
 pub mod arch;
 pub mod canonical;
 pub mod clock;
+pub mod count;
 pub mod digest;
 pub mod disk;
 pub mod error;

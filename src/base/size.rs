@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use indicatif::BinaryBytes;
 
+use crate::base::count::counted;
+
 /// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
@@ -33,5 +35,35 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         BinaryBytes(self.0).fmt(f)
+    }
+}
+
+/// How much of a download has been done: `37 % (15.3 of 41.7 MB)`. The percentage is rounded down: 100 % is all of it.
+pub fn share(done: u64, of: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    let percent = (u128::from(done) * 100).checked_div(u128::from(of)).unwrap_or(100);
+    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| of >= *unit) else {
+        return format!("{percent} % ({done} of {})", counted(of, "byte"));
+    };
+    let tenths = |bytes: u64| {
+        let tenths = (u128::from(bytes) * 10 + u128::from(unit / 2)) / u128::from(unit);
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    format!("{percent} % ({} of {} {name})", tenths(done), tenths(of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_has_its_percentage_and_one_unit_for_both_amounts() {
+        let told = |done, of| share(done, of);
+        assert_eq!(told(15_300_000, 41_650_000), "36 % (15.3 of 41.7 MB)");
+        assert_eq!(told(0, 1_500), "0 % (0.0 of 1.5 kB)");
+        assert_eq!(told(999, 1_000), "99 % (1.0 of 1.0 kB)");
+        assert_eq!(told(0, 1), "0 % (0 of 1 byte)");
+        assert_eq!(told(0, 0), "100 % (0 of 0 bytes)");
     }
 }

@@ -188,7 +188,7 @@ fn end() -> ! {
             clear(&path, Claimed::Whole);
         }
     }
-    let _ = writeln!(io::stderr(), "\ninterrupted; run the same command again to go on");
+    let _ = writeln!(io::stderr(), "\ninterrupted; run the same command again to resume");
     std::process::exit(EXIT)
 }
 
@@ -284,7 +284,7 @@ pub fn full(path: &Path) -> String {
         false => ", or name another --output, or name another --directory",
     };
     format!(
-        "the disk is full: make room on the one with {}{choice}; nothing half-made was left there",
+        "the disk is full: make room on the one with {}{choice}; no partial files were left there",
         place.display()
     )
 }

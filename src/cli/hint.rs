@@ -118,26 +118,26 @@ mod tests {
     /// A run of 2026-11-29: `initrd extract` hinted at `--force` and `--store`, which it does not have.
     #[test]
     fn a_hint_keeps_the_ways_out_that_its_verb_has() {
-        let full = "the disk is full: make room on the one with /x, or name another --output, or name another --directory; nothing half-made was left there";
+        let full = "the disk is full: make room on the one with /x, or name another --output, or name another --directory; no partial files were left there";
         let cases: [(&[&str], &str, Option<&str>); 8] = [
             (
                 &["build"],
                 full,
                 Some(
-                    "the disk is full: make room on the one with /x, or name another --output; nothing half-made was left there",
+                    "the disk is full: make room on the one with /x, or name another --output; no partial files were left there",
                 ),
             ),
             (
                 &["initrd", "extract"],
                 full,
                 Some(
-                    "the disk is full: make room on the one with /x, or name another --directory; nothing half-made was left there",
+                    "the disk is full: make room on the one with /x, or name another --directory; no partial files were left there",
                 ),
             ),
             (
                 &["sysext", "extract"],
                 full,
-                Some("the disk is full: make room on the one with /x; nothing half-made was left there"),
+                Some("the disk is full: make room on the one with /x; no partial files were left there"),
             ),
             (
                 &["initrd", "extract"],

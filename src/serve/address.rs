@@ -34,13 +34,13 @@ enum Host {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A host alone.
-    #[error("it has no port, as in {0}:8080")]
+    #[error("it has no port; write {0}:8080, for example")]
     NoPort(String),
     /// Not a number below 65536.
     #[error("`{0}` is not a port")]
     Port(String),
     /// Several colons, of an IPv6 address or of a URL.
-    #[error("there are too many colons: an IPv6 address stands in brackets, as in [::1]:8080")]
+    #[error("there are too many colons: write an IPv6 address in brackets, as in [::1]:8080")]
     Colons,
     /// A URL.
     #[error("it is a URL; leave out all but host and port")]

@@ -47,7 +47,10 @@ impl Loaders {
 fn read_loader(path: &Path) -> io::Result<Bytes> {
     let size = fs::metadata(path)?.len();
     if size > MAX_LOADER {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too long for a boot loader"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "larger than 16 MiB, which is too much for a boot loader",
+        ));
     }
     fs::read(path).map(Bytes::from)
 }

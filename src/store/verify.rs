@@ -138,7 +138,7 @@ impl Store {
         let opened = file.metadata().map_err(Error::io("read", &path))?;
         let why = match Sha256::of_reader(&file) {
             Ok((found, size)) if found == *sha256 => return Ok(Ok(size)),
-            Ok((found, _)) => format!("its bytes have sha256 {found}"),
+            Ok((found, _)) => format!("its content has sha256 {found}"),
             Err(error) => format!("it cannot be read: {error}"),
         };
         // Another process may have healed it since it was opened.

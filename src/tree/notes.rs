@@ -26,10 +26,10 @@ const ARCHS: [(&str, &str); 6] = [
 
 /// Keys that stand where they mean nothing: in what, which, and what to do instead.
 const MISPLACED: [(&str, &[&str], &str); 5] = [
-    ("a group", &LABELS, "labels stand in `selector`"),
-    ("a group", &["os", "role"], "labels stand in `selector`"),
-    ("a group", &["boot", "ignition_id", "generic_id", "cloud_id"], "that is a profile's"),
-    ("a profile", &["kernel", "initrd", "args", "cmdline"], "that stands in `boot`"),
+    ("a group", &LABELS, "labels belong in `selector`"),
+    ("a group", &["os", "role"], "labels belong in `selector`"),
+    ("a group", &["boot", "ignition_id", "generic_id", "cloud_id"], "it belongs in a profile"),
+    ("a profile", &["kernel", "initrd", "args", "cmdline"], "it belongs in `boot`"),
     ("`boot`", &["cmdline", "kernel_args"], "Matchbox reads `args`"),
 ];
 
@@ -44,7 +44,7 @@ pub fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static
     let mut seen = Vec::new();
     for key in keys {
         let why = match field(key, known) {
-            Some(name) if seen.contains(&name) => format!("`{name}` is there twice"),
+            Some(name) if seen.contains(&name) => format!("`{name}` is given twice"),
             Some(name) => {
                 seen.push(name);
                 continue;
@@ -58,9 +58,9 @@ pub fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static
                 let hint = match (misplaced, near) {
                     (Some((.., hint)), _) => format!(": {hint}"),
                     (None, Some(near)) => format!(": did you mean `{near}`?"),
-                    (None, None) => format!("; there are {}", known.join(", ")),
+                    (None, None) => format!("; the keys are {}", known.join(", ")),
                 };
-                format!("`{key}` is no key of {of}, and is ignored{hint}")
+                format!("`{key}` is not a key of {of}, and is ignored{hint}")
             }
         };
         notes.push((Weight::Fault, why));
@@ -74,7 +74,7 @@ pub fn selector(selector: &BTreeMap<String, String>) -> impl Iterator<Item = Not
         let lower = key.to_ascii_lowercase();
         let is_label = LABELS.contains(&&*lower);
         if is_label && lower != *key {
-            let why = format!("selector `{key}`: loaders say `{lower}`, and labels are case-sensitive");
+            let why = format!("selector `{key}`: loaders send `{lower}`, and labels are case-sensitive");
             return Some((Weight::Fault, why));
         }
         let (weight, why) =
@@ -86,7 +86,7 @@ pub fn selector(selector: &BTreeMap<String, String>) -> impl Iterator<Item = Not
 fn of_value(label: &str, value: &str) -> Option<Note> {
     let fault = |why: String| Some((Weight::Fault, why));
     if value.trim() != value {
-        return fault(format!("`{value}` begins or ends with a blank, which no machine says"));
+        return fault(format!("`{value}` begins or ends with a blank, which no machine sends"));
     }
     match label {
         // What is no MAC address makes the whole group unusable, and is told as that.
@@ -95,24 +95,23 @@ fn of_value(label: &str, value: &str) -> Option<Note> {
                 fault("no network card has only zeros".into())
             }
             mac if u8::from_str_radix(&mac[..2], 16).is_ok_and(|first| first & 1 == 1) => {
-                fault(format!("{mac} is an address of groups (multicast), which no network card has"))
+                fault(format!("{mac} is a multicast address, which no network card has"))
             }
             _ => None,
         },
         label if value.is_empty() => match LABELS.contains(&label) {
-            true => fault(format!("it is empty: it holds for machines that say no `{label}`")),
-            false => Some((
-                Weight::Note,
-                format!("it is empty: it holds for machines that say no `{label}`, and for those alone"),
-            )),
+            true => fault(format!("it is empty: it matches only machines without `{label}`")),
+            false => Some((Weight::Note, format!("it is empty: it matches only machines without `{label}`"))),
         },
         "uuid" if value != value.to_lowercase() => {
-            fault(format!("loaders say UUIDs in lower case: write {}", value.to_lowercase()))
+            fault(format!("loaders send UUIDs in lower case: write {}", value.to_lowercase()))
         }
-        "uuid" if !is_uuid(value) => fault(format!("`{value}` is no UUID as loaders say it, such as {UUID}")),
+        "uuid" if !is_uuid(value) => {
+            fault(format!("`{value}` is not a UUID as loaders send it, such as {UUID}"))
+        }
         "arch" => {
             let name = ARCHS.iter().find(|(other, _)| value.eq_ignore_ascii_case(other))?.1;
-            Some((Weight::Note, format!("iPXE says `{name}` for `{value}`")))
+            Some((Weight::Note, format!("iPXE sends `{name}` for `{value}`")))
         }
         _ => None,
     }
@@ -127,10 +126,8 @@ fn of_other_label(key: &str, value: &str) -> Option<Note> {
     let is_upper = value != value.to_lowercase();
     let is_mac = value.contains([':', '-', '.']) && normal_mac(value).is_some();
     let why = match () {
-        () if is_upper && is_mac => {
-            "only the value of `mac` is compared in any spelling; loaders say lower case"
-        }
-        () if is_upper && is_uuid(value) => "loaders say UUIDs in lower case",
+        () if is_upper && is_mac => "only `mac` is compared in any spelling; loaders send lower case",
+        () if is_upper && is_uuid(value) => "loaders send UUIDs in lower case",
         () => return None,
     };
     Some((Weight::Note, why.into()))
@@ -154,7 +151,7 @@ pub fn boot(boot: &Boot) -> Vec<Note> {
         Err(why) => Some(format!("boot.{key} `{line}`: {why}")),
         // Matchbox renders configs, and nothing of a boot.
         Ok(image) if image.uri.contains("{{") => {
-            Some(format!("boot.{key} `{line}`: paths are no templates, it is sent as it stands"))
+            Some(format!("boot.{key} `{line}`: paths are not templates; it is sent unchanged"))
         }
         Ok(_) => None,
     };
@@ -187,15 +184,15 @@ mod tests {
         for (key, hint) in [
             ("selctor", "did you mean `selector`?"),
             ("Profil", "did you mean `profile`?"),
-            ("mac", "labels stand in `selector`"),
-            ("boot", "that is a profile's"),
-            ("colour", "there are profile, selector, metadata"),
+            ("mac", "labels belong in `selector`"),
+            ("boot", "it belongs in a profile"),
+            ("colour", "the keys are profile, selector, metadata"),
         ] {
             let told = told("a group", &[key], &known);
             assert!(told.len() == 1 && told[0].ends_with(hint), "{told:?}");
         }
         assert_eq!(told("a group", &["SELECTOR", "_comment", "description"], &known), [""; 0]);
-        assert_eq!(told("a group", &["selector", "Selector"], &known), ["`selector` is there twice"]);
+        assert_eq!(told("a group", &["selector", "Selector"], &known), ["`selector` is given twice"]);
     }
 
     #[test]

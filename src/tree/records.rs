@@ -116,7 +116,7 @@ impl Profile {
             }
         }
         match profile.id.is_empty() {
-            true => Err("a profile needs an `id`, though it is found by its file name".into()),
+            true => Err("a profile needs an `id`, even though it is found by its file name".into()),
             false => {
                 notes.extend(profile.boot.iter().flat_map(notes::boot));
                 Ok(Noted { record: profile, notes })

@@ -16,7 +16,7 @@ const BOUNDARY: &str = "prebake-part";
 pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
     match site.asset(path) {
         Some(asset) => send(&asset, request),
-        None => Answer::missing("the tree's manifest names no such file"),
+        None => Answer::missing("the tree's manifest does not list this file"),
     }
 }
 

@@ -114,7 +114,7 @@ pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
             let key = arg.split('=').next().unwrap_or_default();
             format!(
                 "echo {}\n",
-                grub_kernel_arg(&format!("GRUB changes the quotes of kernel argument {key}"))
+                grub_kernel_arg(&format!("GRUB changes the quoting of kernel argument {key}"))
             )
         })
         .collect();

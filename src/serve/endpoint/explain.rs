@@ -208,7 +208,7 @@ fn doubts(
         doubts.extend(of_records(live, group, considered));
     }
     if request.query.to_ascii_lowercase().contains("mac=") && labels.get("mac").is_empty() {
-        doubts.push("what it says is no MAC address, and counts as not said".to_owned());
+        doubts.push("its `mac` is not a MAC address, and is ignored".to_owned());
     }
     let Some(group) = group else {
         doubts.push(match &world.site.live {
@@ -223,7 +223,7 @@ fn doubts(
         return doubts;
     };
     let Some(profile) = profile else {
-        doubts.push(format!("group `{}` gives profile `{}`, which is not there", group.id, group.profile));
+        doubts.push(format!("group `{}` uses profile `{}`, which does not exist", group.id, group.profile));
         return doubts;
     };
     let told = Told::of(world.site, profile);
@@ -234,14 +234,15 @@ fn doubts(
     // What lies on another host, or what iPXE has yet to fill in, cannot be looked for.
     let is_known = |load: &&Load| load.host.is_none() && !load.path.contains("${");
     for load in told.loads.iter().filter(is_known).filter(|load| !is_there(&load.path)) {
-        doubts.push(format!("profile `{}` names /{}, which is not there", group.profile, load.path));
+        doubts.push(format!("profile `{}` names /{}, which does not exist", group.profile, load.path));
     }
     let arch = Some(labels.get("arch")).filter(|arch| !arch.is_empty());
     doubts.extend(wrong_architecture(arch, &told));
     let uefi = arch.is_some_and(|arch| arch != "i386");
     if uefi && !told.names_initrd && !told.loads.is_empty() {
         doubts.push(
-            "the kernel arguments name no `initrd=`, and a kernel under UEFI may start without one".into(),
+            "the kernel arguments have no `initrd=`; under UEFI, the kernel may start without an initrd"
+                .into(),
         );
     }
     for kind in Kind::ALL {
@@ -282,7 +283,7 @@ fn of_lost_groups(live: &Live, labels: &Labels, group: Option<&Group>) -> Vec<St
     let doubts: Vec<String> = its
         .map(|(path, _)| {
             let why = knows(path).unwrap_or_else(|| "no groups are read from there".into());
-            format!("{path} names this machine, and is left out: {why}")
+            format!("{path} names this machine, but is ignored: {why}")
         })
         .collect();
     let is_own = group.is_some_and(|group| OWN.iter().any(|label| group.selector.contains_key(*label)));
@@ -291,7 +292,7 @@ fn of_lost_groups(live: &Live, labels: &Labels, group: Option<&Group>) -> Vec<St
     }
     let names: Vec<&str> = lost.iter().take(MAX_LOST).map(|(path, _)| *path).collect();
     let more = if lost.len() > names.len() { " and others" } else { "" };
-    vec![format!("its group may be among files that are left out: {}{more}", names.join(", "))]
+    vec![format!("its group may be among the ignored files: {}{more}", names.join(", "))]
 }
 
 /// Labels that one machine has alone.
@@ -318,7 +319,7 @@ impl fmt::Display for Explanation {
             said.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
         };
         let said = pairs(&self.said);
-        writeln!(f, "a machine that says {}", if said.is_empty() { "nothing" } else { said.as_str() })?;
+        writeln!(f, "a machine with {}", if said.is_empty() { "no labels" } else { said.as_str() })?;
         match (&self.group, &self.profile) {
             (Some(group), Some(profile)) => writeln!(f, "gets profile `{profile}` by group `{group}`\n")?,
             _ => writeln!(f, "gets nothing: no group matches\n")?,
@@ -333,7 +334,7 @@ impl fmt::Display for Explanation {
                 Verdict::Outranked => writeln!(f, "  = {group} ({selector}) matches too, and comes later")?,
                 Verdict::Refused { misses } => {
                     let missed = misses.iter().map(|Miss { key, wants, says }| match says.as_str() {
-                        "" => format!("{key} is not said"),
+                        "" => format!("{key} is missing"),
                         says => format!("{key} is {says}, not {wants}"),
                     });
                     let missed: Vec<String> = missed.collect();
@@ -342,8 +343,8 @@ impl fmt::Display for Explanation {
             }
         }
         if self.others > 0 {
-            let are = if self.others == 1 { "is" } else { "are" };
-            writeln!(f, "    {} more that {are} not near", self.others)?;
+            let does = if self.others == 1 { "does" } else { "do" };
+            writeln!(f, "    {} more that {does} not come close", self.others)?;
         }
         for doubt in &self.doubts {
             writeln!(f, "\nwarning: {doubt}")?;

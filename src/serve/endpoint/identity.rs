@@ -57,7 +57,7 @@ fn whose(world: &World<'_>, request: &Request<'_>, said: Labels) -> (Labels, Opt
         Whose::Another { mac, uuid } => (renamed(said, &mac, uuid.as_deref()), None),
         Whose::Unclear(macs) => {
             let why = format!(
-                "no machine booted over {}, and it may be any of {}, by its address or UUID",
+                "no machine has booted over {}; by its address or UUID, it may be any of {}",
                 said.get("mac"),
                 macs.join(", ")
             );
@@ -86,7 +86,7 @@ fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     let is_another = !wanted.is_empty() && wanted != given;
     if is_another {
         return Some(format!(
-            "it runs the installer of {wanted}, and by what it says of itself it would be given {given} (group {})",
+            "it runs the installer for {wanted}, but by its labels it would get {given} (group {})",
             group.id
         ));
     }
@@ -99,7 +99,7 @@ fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     let (node, mac) =
         other.filter(|(node, _)| wanted.is_empty() || config(node).as_deref() != Some(wanted))?;
     Some(format!(
-        "it booted over {}, which no node has, as {}; by its card {mac} it is {} with {}",
+        "it booted over {}, which belongs to no node, with profile {}; its card {mac} belongs to node {} with profile {}",
         settled.get("mac"),
         group.profile,
         node.id,

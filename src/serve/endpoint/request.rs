@@ -67,14 +67,14 @@ pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group,
     world.site.groups.select(labels).ok_or_else(|| {
         if world.site.live.is_some() {
             return Answer::missing(match world.site.groups.iter().next() {
-                Some(_) => "no group matches, and none is for all",
+                Some(_) => "no group matches, and there is no default group (one without `selector`)",
                 None => "there are no groups",
             });
         }
         let asked = labels.to_string();
-        let asked = if asked.is_empty() { "nothing".to_owned() } else { asked };
+        let asked = if asked.is_empty() { "none".to_owned() } else { asked };
         Answer::missing(&format!(
-            "no group matches a machine that says: {asked}\nadd it to `nodes:` in the recipe, or name a `default_profile`"
+            "no group matches a machine with these labels: {asked}\nadd it to `nodes:` in the recipe, or name a `default_profile`"
         ))
     })
 }
@@ -86,7 +86,7 @@ pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w 
     let profile = profile.ok_or_else(|| {
         let why = match group.profile.as_str() {
             "" => format!("group `{}` names no `profile`", group.id),
-            id => format!("its profile `{id}` is not there, or cannot be read"),
+            id => format!("its profile `{id}` does not exist, or cannot be read"),
         };
         Answer::missing(&why).matched(group)
     })?;

@@ -48,7 +48,7 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     }
     if !METHODS.contains(request.method) {
         let allowed = METHODS.each_ref().map(Method::as_str).join(", ");
-        let answer = Answer::new(405, TEXT, format!("only {allowed} are answered\n"));
+        let answer = Answer::new(405, TEXT, format!("only {allowed} are supported\n"));
         return (answer.header("allow", allowed), Labels::default());
     }
     // Matchbox redirects doubled slashes, which some loaders cannot follow.

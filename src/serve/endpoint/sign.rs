@@ -59,7 +59,7 @@ pub enum Error {
         why: String,
     },
     /// The key is locked.
-    #[error("the first key of {} is locked and {}", path.display(), if *given { "the passphrase does not open it" } else { "there is no passphrase" })]
+    #[error("the first key of {} is locked and {}", path.display(), if *given { "the passphrase does not unlock it" } else { "there is no passphrase" })]
     Locked {
         /// The file.
         path: PathBuf,
@@ -121,7 +121,7 @@ impl Signer {
             .and_then(|body| self.detached(&body, form, now).map_err(|error| error.to_string()));
         let signed = match signature {
             Ok(signature) => Answer::new(answer.status, kind, signature),
-            Err(why) => Answer::new(500, TEXT, format!("cannot be signed: {why}\n")),
+            Err(why) => Answer::new(500, TEXT, format!("the answer cannot be signed: {why}\n")),
         };
         Answer { group: answer.group, profile: answer.profile, lack: answer.lack, ..signed }
     }
@@ -191,7 +191,7 @@ fn bytes(body: &Body) -> io::Result<Vec<u8>> {
 fn rsa(public: &PublicParams, secret: &PlainSecretParams) -> Result<RsaKeyPair, String> {
     use pgp::types::PublicParams::RSA as Public;
     let (Public(public), PlainSecretParams::RSA(secret)) = (public, secret) else {
-        return Err("its first key is not of RSA".into());
+        return Err("its first key is not an RSA key".into());
     };
     let mut parameters = Vec::new();
     public.to_writer(&mut parameters).map_err(|error| error.to_string())?;

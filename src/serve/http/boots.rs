@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::count::counted;
+
 /// A machine that got its script and then loaded nothing has given up.
 const TO_BEGIN: Duration = Duration::from_secs(30);
 /// A machine that loads nothing more has all it needs: between two files of a script there is no pause.
@@ -130,9 +132,9 @@ impl Boots {
         };
         // iPXE would expand what looks like its own settings.
         let query = query.replace('$', "%24");
-        let (most, seconds) = (self.most, ASK_AGAIN.as_secs());
+        let (most, seconds) = (counted(self.most, "machine"), ASK_AGAIN.as_secs());
         format!(
-            "#!ipxe\n:wait\necho {most} machines load at a time, this one is number {number} of {of} that wait{after}\nsleep {seconds}\nchain --replace ipxe?{query} || goto wait\n"
+            "#!ipxe\n:wait\necho {most} may load at a time, this one is number {number} of {of} in the queue{after}\nsleep {seconds}\nchain --replace ipxe?{query} || goto wait\n"
         )
     }
 }
@@ -292,10 +294,9 @@ mod tests {
     fn a_script_says_the_place_and_asks_again_with_the_same_words() {
         let place = Place { number: 3, of: 9, after: Some(Duration::from_secs(70)) };
         let script = Boots::new(4).script(&place, "mac=52-54-00-00-00-01&serial=${x}");
-        assert!(
-            script
-                .contains("4 machines load at a time, this one is number 3 of 9 that wait, about 70 s to go")
-        );
+        assert!(script.contains(
+            "4 machines may load at a time, this one is number 3 of 9 in the queue, about 70 s to go"
+        ));
         assert!(
             script.contains("chain --replace ipxe?mac=52-54-00-00-00-01&serial=%24{x} || goto wait\n"),
             "{script}"

@@ -44,9 +44,9 @@ const FIRST_CHUNK: usize = 8 << 10;
 /// What hyper may hold of one such, in bytes.
 const STREAM_BUFFER: usize = 64 << 10;
 /// Why a connection ends of which an answer stands still, though its other bytes move.
-const STUCK: &str = "it takes hardly anything of an answer";
+const STUCK: &str = "it has stopped reading an answer";
 /// Why one ends that only keeps itself alive.
-const IDLE: &str = "it asks for nothing";
+const IDLE: &str = "it was idle for too long";
 /// Requests at a time on one HTTP/2 connection. Machines load a few files at a time, browsers fewer.
 const MAX_STREAMS: u32 = 8;
 
@@ -193,7 +193,7 @@ async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             refused(413, &format!("a report has at most {MAX_BODY} bytes"))
         }
-        Ok(Err(_)) => refused(400, "the report broke off"),
+        Ok(Err(_)) => refused(400, "the report ended early"),
         Err(_) => refused(408, "the report took too long"),
     }
 }

@@ -175,8 +175,10 @@ impl Exchange {
             Body::Bytes(bytes) if bytes.len() > short && bytes.is_unique() => {
                 match self.rooms.of(via.peer.ip()).keep(bytes) {
                     Some(bytes) => Answer { body: Body::Bytes(bytes), ..answer },
-                    None => Answer::new(503, TEXT, "too many answers wait for this address to take them\n")
-                        .header("retry-after", "1"),
+                    None => {
+                        Answer::new(503, TEXT, "too many answers are waiting for this address to read them\n")
+                            .header("retry-after", "1")
+                    }
                 }
             }
             body => Answer { body, ..answer },
@@ -219,7 +221,9 @@ impl Exchange {
         let opened = root.map_err(Refused::from).and_then(|root| segments::open(body, root.as_deref()));
         let (segments, promised) = match opened {
             Ok(opened) => opened,
-            Err(Refused::Outside) => return Err(Answer::missing("it is a link that leaves the tree")),
+            Err(Refused::Outside) => {
+                return Err(Answer::missing("it is a link that points outside the tree"));
+            }
             Err(Refused::Damaged(error)) => return Err(damaged(error)),
         };
         let Some(proofs) = &self.proofs else { return Ok(segments) };
@@ -228,7 +232,7 @@ impl Exchange {
             if first {
                 (self.notices)(&Notice::Corrupt(&file.path));
             }
-            return Err(damaged(io::Error::other("its bytes are not those that were published")));
+            return Err(damaged(io::Error::other("its bytes differ from the published ones")));
         }
         Ok(segments)
     }

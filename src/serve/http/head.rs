@@ -53,17 +53,18 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.version = if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let method = request.method.unwrap_or_default();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| refusal(400, "the method is none"))?;
+    parts.method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| refusal(400, "the method is not valid"))?;
     let target = request.path.unwrap_or_default();
     if target.len() > limits.target {
         return Err(TARGET_TOO_LONG);
     }
-    parts.uri = target.parse::<Uri>().map_err(|_| refusal(400, "the target cannot be read"))?;
+    parts.uri = target.parse::<Uri>().map_err(|_| refusal(400, "the target is not a valid URI"))?;
     for header in request.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_bytes(header.value);
         let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(refusal(400, "a header cannot be read"));
+            return Err(refusal(400, "a header is malformed"));
         };
         parts.headers.append(name, value);
     }
@@ -75,7 +76,7 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     let mut expects =
         parts.headers.get_all(EXPECT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     if !expects.all(is_known) {
-        return Err(refusal(417, "only 100-continue can be expected"));
+        return Err(refusal(417, "the only supported expectation is 100-continue"));
     }
     let keep_alive = match parts.version {
         Version::HTTP_10 => says(&parts.headers, "keep-alive"),
@@ -91,11 +92,9 @@ fn malformed(input: &[u8], error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => refusal(431, "there are too many headers"),
         // A serial number with blanks, say, that a loader put into a query as it is (poseidon/matchbox#432).
-        _ if has_blank_in_target(line) => refusal(400, "there is a blank in the target: write it as %20"),
-        httparse::Error::Version if names_version => {
-            refusal(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-        }
-        _ => refusal(400, "that is no HTTP request"),
+        _ if has_blank_in_target(line) => refusal(400, "the target contains a blank: write it as %20"),
+        httparse::Error::Version if names_version => refusal(505, "only HTTP/1.0 and HTTP/1.1 are supported"),
+        _ => refusal(400, "this is not an HTTP request"),
     }
 }
 
@@ -135,11 +134,11 @@ fn has_body(headers: &HeaderMap) -> Result<bool, Refusal> {
         return Ok(length.is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0')));
     };
     if length.is_some() {
-        return Err(refusal(400, "the length of the body is told in two ways"));
+        return Err(refusal(400, "the length of the body is given in two ways"));
     }
     match coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none() {
         true => Ok(true),
-        false => Err(refusal(501, "of transfer codings, only chunked is known")),
+        false => Err(refusal(501, "the only supported transfer coding is chunked")),
     }
 }
 

@@ -226,7 +226,7 @@ impl Connection {
                 // Its promised length cannot be kept.
                 Ok(0) => {
                     let path = &tally.record().path;
-                    return Err(io::Error::other(format!("{path} was cut while it was sent")));
+                    return Err(io::Error::other(format!("{path} was truncated while it was being sent")));
                 }
                 Ok(sent) => {
                     let sent = sent as u64;

@@ -45,7 +45,7 @@ impl Advice for Error {
             ),
             Error::Listen { source, .. } => Some(match source.kind() {
                 io::ErrorKind::AddrInUse => {
-                    "something listens there already; choose another port with --address".into()
+                    "the port is in use already; choose another with --address".into()
                 }
                 io::ErrorKind::PermissionDenied => {
                     "ports below 1024 need root or CAP_NET_BIND_SERVICE".into()

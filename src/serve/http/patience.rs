@@ -125,7 +125,7 @@ impl Drop for Ours {
 }
 
 fn too_slow() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "it takes hardly anything of its answer")
+    io::Error::new(io::ErrorKind::TimedOut, "it reads its answer too slowly")
 }
 
 /// A stream that is written to with patience.

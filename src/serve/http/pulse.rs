@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::limits::client_of;
 
 /// Why a connection is closed for another.
-const CROWDED: &str = "it moves least, and others wait to be let in";
+const CROWDED: &str = "it is the least active connection, and others are waiting for a place";
 
 /// A connection that moved within this time is not closed for another. Loaders pause for less between two files.
 const REST: Duration = Duration::from_secs(5);

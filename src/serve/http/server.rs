@@ -236,7 +236,7 @@ impl Door {
 
     fn is_full_for(&self, newcomer: Newcomer) {
         let Newcomer { stream, tls, peer, counted } = newcomer;
-        let why = format!("all places are taken, and it has {} connections already", counted.others);
+        let why = format!("all connections are in use, {} of them by this client", counted.others);
         turn_away(&self.exchange, &stream, tls.is_some(), peer, why);
     }
 

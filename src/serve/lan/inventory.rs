@@ -20,7 +20,7 @@ pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
     let is_named = site.manifest.files.values().any(|file| file.node.is_some());
     if hosts.is_empty() && is_named {
         wrong.push(
-            "the tree does not say which machines its nodes are: build it again for their names and `ip:`"
+            "the tree does not list the machines that its nodes are: build it again to get their names and `ip:`"
                 .into(),
         );
     }
@@ -33,12 +33,12 @@ pub fn outside(hosts: &[Host], here: Network) -> Vec<String> {
         (Some(address), _) if !here.contains(address) => {
             let name = &host.name;
             Some(format!(
-                "node {name}: {address} is not in {here}; it is answered behind a relay of its network only"
+                "node {name}: {address} is not in {here}; it gets this address only behind a relay of its network"
             ))
         }
         (None, Some(ip)) => {
             let name = &host.name;
-            Some(format!("node {name}: {} is not of IPv4, so it gets an address of the range", ip.address))
+            Some(format!("node {name}: {} is not an IPv4 address, so it gets one of the range", ip.address))
         }
         _ => None,
     };
@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(
             outside(&hosts, "10.0.0.0/24".parse().unwrap()),
             [
-                "node far: 10.9.0.4 is not in 10.0.0.0/24; it is answered behind a relay of its network only",
-                "node six: fd00::1 is not of IPv4, so it gets an address of the range",
+                "node far: 10.9.0.4 is not in 10.0.0.0/24; it gets this address only behind a relay of its network",
+                "node six: fd00::1 is not an IPv4 address, so it gets one of the range",
             ]
         );
     }

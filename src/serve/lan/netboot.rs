@@ -88,7 +88,7 @@ pub struct NetworkWish {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// DHCP without an interface.
-    #[error("DHCP needs to know which network it is for")]
+    #[error("DHCP needs a network interface")]
     NoInterface,
     /// An interface that is not there, is down, or has no address.
     #[error("the network interface {name} cannot be used")]
@@ -115,7 +115,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A directory without loaders.
-    #[error("there is no iPXE in {}: neither {} nor {}", directory.display(), PLATFORMS[0].loader, PLATFORMS[1].loader)]
+    #[error("there are no iPXE binaries in {}: neither {} nor {}", directory.display(), PLATFORMS[0].loader, PLATFORMS[1].loader)]
     NoLoaders {
         /// The directory.
         directory: PathBuf,
@@ -142,13 +142,13 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoInterface => Some("name its interface, such as --interface eth0".into()),
+            Error::NoInterface => Some("name one, such as --interface eth0".into()),
             Error::Interface { .. } => {
                 Some("`ip -4 address` lists the interfaces and their addresses".into())
             }
             Error::Listen { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
-                    Some("something listens there already; `ss -lunp` says what".into())
+                    Some("the port is in use already; `ss -lunp` shows by which process".into())
                 }
                 io::ErrorKind::PermissionDenied => {
                     Some("ports below 1024 need root or CAP_NET_BIND_SERVICE".into())
@@ -156,7 +156,8 @@ impl Advice for Error {
                 _ => None,
             },
             Error::NoLoaders { .. } => Some(
-                "install Debian's package `ipxe`, or name a directory that has them with --ipxe-dir".into(),
+                "install Debian's package `ipxe`, or give a directory of iPXE binaries with --ipxe-dir"
+                    .into(),
             ),
             Error::Loader { .. } | Error::Outside { .. } => None,
         }

@@ -39,8 +39,8 @@ pub fn server_url(text: &str) -> Result<String, String> {
     let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     match Url::parse(&url) {
         Ok(parsed) if is_http(&parsed) => Ok(url),
-        Ok(_) => Err("it is no http or https URL".into()),
-        Err(error) => Err(format!("it is no URL: {error}")),
+        Ok(_) => Err("it is not an http or https URL".into()),
+        Err(error) => Err(format!("it is not a URL: {error}")),
     }
 }
 
@@ -81,7 +81,7 @@ impl Server {
         while let Some(bytes) = answer.chunk().await.map_err(silent)? {
             body.extend_from_slice(&bytes);
             if body.len() > MAX_ANSWER {
-                return Err(stranger("its answer has no end".into()));
+                return Err(stranger("its answer is larger than 64 MiB".into()));
             }
         }
         let value: serde_json::Value =
@@ -107,7 +107,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// Its certificate is not to be believed.
-    #[error("{url}: its certificate is not to be believed: {}", distrust.why)]
+    #[error("{url}: its certificate is not trusted: {}", distrust.why)]
     Impostor {
         /// What was asked.
         url: String,
@@ -117,13 +117,13 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The certificates that it should be judged by are of no use.
-    #[error("the certificates of --ca are of no use: {why}")]
+    #[error("the certificates of --ca cannot be used: {why}")]
     Authority {
         /// What is wrong with them.
         why: String,
     },
     /// What answers is something else, or of another time.
-    #[error("{url} does not answer as a prebake server does: {why}")]
+    #[error("{url} does not seem to be a prebake server of this version: {why}")]
     Stranger {
         /// What was asked.
         url: String,
@@ -173,7 +173,9 @@ impl Advice for Error {
                 Some(distrust.hint.replace("with SSL_CERT_FILE", "with --ca or SSL_CERT_FILE"))
             }
             Error::Authority { .. } => Some("--ca takes a PEM file: CERTIFICATE blocks".into()),
-            Error::TimedOut { .. } => Some("`prebake status` says what is stuck, and likely why".into()),
+            Error::TimedOut { .. } => {
+                Some("`prebake status` shows which machines are stuck, and the likely reason".into())
+            }
         }
     }
 }

@@ -96,7 +96,7 @@ impl Counters {
         let mut text = Text::default();
         let Serving { build, name, .. } = now.serving;
         let version = env!("CARGO_PKG_VERSION");
-        text.family("build_info", "gauge", "What runs, and what it serves.");
+        text.family("build_info", "gauge", "Version of the server, and name and build of what it serves.");
         text.sample("build_info", &[("version", version), ("name", name), ("build", build)], 1);
         text.family("start_time_seconds", "gauge", "When the server started, in seconds since 1970.");
         text.sample("start_time_seconds", &[], now.started.second());
@@ -104,13 +104,17 @@ impl Counters {
         for ((route, code), count) in &self.requests {
             text.sample("http_requests_total", &[("route", route), ("code", &code.to_string())], *count);
         }
-        text.family("http_sent_bytes_total", "counter", "Body bytes that left over HTTP, by route.");
+        text.family("http_sent_bytes_total", "counter", "Body bytes sent over HTTP, by route.");
         for (route, bytes) in &self.bytes {
             text.sample("http_sent_bytes_total", &[("route", route)], *bytes);
         }
-        text.family("http_broken_off_total", "counter", "Answers that did not leave whole.");
+        text.family("http_broken_off_total", "counter", "Answers that were aborted.");
         text.sample("http_broken_off_total", &[], self.broken);
-        text.family("http_cut_total", "counter", "Clients that were turned away, by what they were told.");
+        text.family(
+            "http_cut_total",
+            "counter",
+            "Clients that were turned away, by the status that they got.",
+        );
         for (code, count) in &self.cut {
             let code = if *code == 0 { "none".to_owned() } else { code.to_string() };
             text.sample("http_cut_total", &[("code", &code)], *count);
@@ -118,10 +122,10 @@ impl Counters {
         text.family(
             "corrupt_files_total",
             "counter",
-            "Files that are not what the manifest says, and were not sent.",
+            "Files that differ from the manifest and were not sent.",
         );
         text.sample("corrupt_files_total", &[], self.corrupt);
-        text.family("http_transfers", "gauge", "Long transfers that run.");
+        text.family("http_transfers", "gauge", "Long transfers in progress.");
         text.sample("http_transfers", &[], now.transfers as u64);
         text.family("watchers", "gauge", "Clients that watch the machines live.");
         text.sample("watchers", &[], now.watchers as u64);
@@ -129,11 +133,11 @@ impl Counters {
         for ((answer, firmware), count) in &self.dhcp {
             text.sample("dhcp_answers_total", &[("answer", answer), ("firmware", firmware)], *count);
         }
-        text.family("tftp_transfers_total", "counter", "Transfers by TFTP.");
+        text.family("tftp_transfers_total", "counter", "Transfers over TFTP, by result.");
         for (result, count) in &self.tftp {
             text.sample("tftp_transfers_total", &[("result", result)], *count);
         }
-        text.family("tftp_sent_bytes_total", "counter", "Bytes that were acknowledged by TFTP.");
+        text.family("tftp_sent_bytes_total", "counter", "Bytes acknowledged over TFTP.");
         text.sample("tftp_sent_bytes_total", &[], self.tftp_bytes);
         text.family("machines", "gauge", "Machines by the stage of their last boot.");
         for stage in std::iter::once(None).chain(STAGES.iter().map(|row| Some(row.stage))) {
@@ -141,21 +145,25 @@ impl Counters {
             let count = now.stages.get(&stage).copied().unwrap_or_default();
             text.sample("machines", &[("stage", word)], count);
         }
-        text.family("machine_states", "gauge", "Machines by how they fare.");
+        text.family("machine_states", "gauge", "Machines by state.");
         for state in State::ALL {
             let count = now.states.get(&state).copied().unwrap_or_default();
             text.sample("machine_states", &[("state", state.word())], count);
         }
-        text.family("groups", "gauge", "Groups that machines are matched with.");
+        text.family("groups", "gauge", "Groups that machines are matched against.");
         text.sample("groups", &[], now.serving.groups as u64);
-        text.family("profiles", "gauge", "Profiles that machines may be given.");
+        text.family("profiles", "gauge", "Profiles that machines can get.");
         text.sample("profiles", &[], now.serving.profiles.len() as u64);
-        let help = "Files of a data directory that cannot be used, or do not do what was meant.";
+        let help = "Files of a data directory that cannot be used, or that do something else than intended.";
         text.family("malformed_files", "gauge", help);
         text.sample("malformed_files", &[], now.malformed as u64);
-        text.family("swaps_total", "counter", "How often what is served was replaced.");
+        text.family("swaps_total", "counter", "How often the served tree or data directory was replaced.");
         text.sample("swaps_total", &[], self.swaps);
-        text.family("refused_swaps_total", "counter", "How often what was there could not be served.");
+        text.family(
+            "refused_swaps_total",
+            "counter",
+            "How often a new tree or data directory could not be served.",
+        );
         text.sample("refused_swaps_total", &[], self.refusals);
         text.0
     }

@@ -41,7 +41,7 @@ const CERTIFICATE: &str = "certificate";
 const SECRETS: &str = "secrets";
 /// What is wrong where no time can be written.
 const CLOCK: &str =
-    "this machine's clock says a year before 1970 or after 9999: set it (`date -u`, `timedatectl set-time`)";
+    "this machine's clock shows a year before 1970 or after 9999: set it (`date -u`, `timedatectl set-time`)";
 
 /// What was seen since the start, and before it by the state file.
 pub struct Monitor {
@@ -127,8 +127,7 @@ impl Monitor {
             Notice::Warning { .. } => {}
             Notice::Corrupt(path) => {
                 let path = path.display().to_string();
-                let why =
-                    format!("{path} is not what the manifest says, and is not sent; build the tree again");
+                let why = format!("{path} does not match the manifest and is not sent; build the tree again");
                 seen.problems.insert(path, why);
                 seen.counters.corrupt();
             }
@@ -136,7 +135,7 @@ impl Monitor {
                 seen.problems.remove(CERTIFICATE);
             }
             Notice::Certificate(Err(error)) => {
-                let why = format!("the old certificate is used, for the new one cannot be: {error}");
+                let why = format!("the new certificate cannot be used, so the old one stays: {error}");
                 seen.problems.insert(CERTIFICATE.into(), why);
             }
         }

@@ -36,7 +36,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It is none, or of another version.
-    #[error("{} is no state file of this prebake: {why}", path.display())]
+    #[error("{} is not a state file of this version of prebake: {why}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -54,7 +54,7 @@ impl Advice for Error {
         match self {
             Error::Read { .. } => None,
             Error::Malformed { .. } => {
-                Some("move it away: machines that are installed then say so again when they boot".into())
+                Some("move it away: installed machines then report again when they boot".into())
             }
         }
     }
@@ -70,7 +70,7 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
             return fs::metadata(disk::directory_of(path)).map(|_| Vec::new()).map_err(fails);
         }
         Err(error) => return Err(fails(error)),
-        Ok(meta) if meta.len() > MAX_SIZE => return Err(malformed("it is far too long".into())),
+        Ok(meta) if meta.len() > MAX_SIZE => return Err(malformed("it is larger than 256 MiB".into())),
         Ok(_) => {}
     }
     let bytes = fs::read(path).map_err(fails)?;

@@ -82,8 +82,7 @@ impl Site {
         let finding = Finding::error(text).at(wanted.place.clone());
         let known = self.profiles.keys().map(String::as_str);
         if self.profiles.is_empty() {
-            return finding
-                .hint("machines are answered by what the output `matchbox` makes; add it to the recipe");
+            return finding.hint("the tree has no profiles at all: add the output `matchbox` to the recipe");
         }
         finding.hint(match nearest(&wanted.value, known.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -103,9 +102,12 @@ fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
     let addressed = node.ip.as_ref().filter(|ip| theirs == Some(ip.value.address));
     let addressed = addressed.map(|ip| ("address", ip.value.address.to_string(), &ip.place));
     let (key, value, place) = selected.or(addressed)?;
-    let text = format!("node `{}` has the {key} of the tree's own node `{}`", node.name.value, group.id);
+    let text = format!("node `{}` has the same {key} as node `{}` of the tree", node.name.value, group.id);
     let finding = Finding::error(text).at(place.clone());
-    Some(finding.hint(format!("{value} is one machine's: give it that name to replace it")))
+    Some(
+        finding
+            .hint(format!("{value} can belong to only one machine: give the node that name to replace it")),
+    )
 }
 
 #[cfg(test)]
@@ -204,9 +206,9 @@ mod tests {
             with(nodes).err().unwrap(),
             [
                 "the tree has no profile `wroker` for amd64",
-                "node `b` has the mac of the tree's own node `n1`",
+                "node `b` has the same mac as node `n1` of the tree",
                 "the tree does not say which generation `odd` installs",
-                "node `e` has the address of the tree's own node `n1`",
+                "node `e` has the same address as node `n1` of the tree",
             ]
         );
     }

@@ -49,7 +49,7 @@ pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
 pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
     profiles.iter().filter_map(|(path, read)| {
         let (id, said) = (profile_id(path), &read.as_ref().ok()?.record.id);
-        let why = || format!("its `id` is `{said}`, and groups find it as `{id}`, by its file's name");
+        let why = || format!("its `id` is `{said}`, but groups find it by its file name, `{id}`");
         (said != id && id.rsplit('/').next() != Some(said)).then(|| Flaw::new(Weight::Note, path, why()))
     })
 }
@@ -57,7 +57,7 @@ pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
 /// Why a profile that a group says is not there.
 pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
     if id.is_empty() {
-        return "it names no `profile`: its machines boot nothing".into();
+        return "it has no `profile`: its machines boot nothing".into();
     }
     let known = || profiles.keys().map(|path| profile_id(path));
     let of_id = profiles.iter().find(|(_, read)| read.as_ref().is_ok_and(|noted| noted.record.id == id));
@@ -70,7 +70,7 @@ pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
         (None, None, Some(near)) => format!("; did you mean `{near}`?"),
         (None, None, None) => String::new(),
     };
-    format!("its profile `{id}` cannot be had: {why}{hint}")
+    format!("its profile `{id}` is unavailable: {why}{hint}")
 }
 
 /// Groups that select the very machines of another that comes first. `groups` in the order of their file names.
@@ -85,7 +85,7 @@ pub fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> V
             Some(other) => flaws.push(Flaw::fault(
                 path,
                 format!(
-                    "it selects what {other} selects ({machines}), which comes first: no machine gets it"
+                    "it has the same selector as {other} ({machines}), which comes first: no machine gets it"
                 ),
             )),
         }
@@ -122,7 +122,7 @@ pub fn stray(path: &str) -> Option<Flaw> {
             Some(Flaw::fault(path, why))
         }
         Some(_) if name.starts_with('.') => {
-            Some(Flaw::fault(path, "it is hidden, and read like any other: move it away, or give it a name"))
+            Some(Flaw::fault(path, "it is hidden, but read like any other: move it away, or rename it"))
         }
         Some(_) => None,
         None => {
@@ -164,14 +164,14 @@ pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, f
     let is_group = |path: &&String| below(path, GROUPS).is_some_and(|name| name.ends_with(RECORD_END));
     let nested: Vec<&str> = strays.filter(is_group).map(String::as_str).collect();
     let why = match (nested.as_slice(), is_there) {
-        ([], true) => "there is no group: no machine is answered".to_owned(),
+        ([], true) => "there is no group, so no machine gets an answer".to_owned(),
         ([], false) => {
             let near = nearest(GROUPS, folders.iter().map(|name| name.trim_matches('/')));
             let hint = near.map(|near| format!("; there is {near}/")).unwrap_or_default();
-            format!("there is no such folder, so no machine is answered{hint}")
+            format!("there is no such folder, so no machine gets an answer{hint}")
         }
         (nested, _) => format!(
-            "there is no group, so no machine is answered; {} lie deeper, where neither Matchbox nor prebake reads them: {}",
+            "there is no group, so no machine gets an answer; deeper folders, which neither Matchbox nor prebake reads, have {}: {}",
             nested.len(),
             listed(nested.iter().copied(), nested.len())
         ),
@@ -405,7 +405,7 @@ impl OfConfig {
                         listed(named_by.map(|(path, _)| path.as_str()), others)
                     ),
                 };
-                let why = format!("its `{}_id`, `{id}`, cannot be had: {why}{hint}{others}", kind.folder());
+                let why = format!("its `{}_id`, `{id}`, is unavailable: {why}{hint}{others}", kind.folder());
                 Some(vec![Flaw::fault(profile, why)])
             }
             Ok(()) => {
@@ -420,7 +420,7 @@ impl OfConfig {
                     ids.sort_unstable();
                     let groups = if ids.len() == 1 { "group" } else { "groups" };
                     let ids = listed(ids.iter().copied(), ids.len());
-                    Flaw::fault(path, format!("{groups} {ids} cannot be given it: {why}"))
+                    Flaw::fault(path, format!("{groups} {ids} cannot use it: {why}"))
                 };
                 let flaws: Vec<Flaw> = by_why.into_iter().map(flaw).collect();
                 (!flaws.is_empty()).then_some(flaws)

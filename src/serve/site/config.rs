@@ -116,7 +116,7 @@ fn from_json(path: &str, bytes: &Arc<[u8]>) -> Result<Arc<[u8]>, String> {
         Ok(Config::parse(&source)?.config)
     };
     let config = config().map_err(first).map_err(|why| match begins_as_butane(bytes) {
-        true => format!("{why}; it reads like Butane, and files that end in .ign are taken for Ignition"),
+        true => format!("{why}; it looks like Butane, but files that end in .ign must be Ignition"),
         false => why,
     })?;
     Ok(as_matchbox_writes(config).unwrap_or_else(|| bytes.clone()))
@@ -132,7 +132,7 @@ fn from_butane(path: &str, butane: &[u8]) -> Result<Arc<[u8]>, String> {
     let config = ignition::transpile(&source, &Transpile { foreign: true, ..Transpile::default() });
     let config = config.map_err(first).map_err(|why| match is_ignition(butane) {
         true => {
-            format!("{why}; it is Ignition, and only files that end in .ign or .ignition are taken for that")
+            format!("{why}; it looks like Ignition, but Ignition files must end in .ign or .ignition")
         }
         false => why,
     })?;

@@ -50,11 +50,11 @@ impl Secrets {
     /// What a person should know of those of a tree that is to be served.
     fn judge(&self, site: &Site) -> Result<Option<String>, private::Unfit> {
         let Some(tree) = site.place.directory() else {
-            return Ok(Some("a bundle has no private configs, so --guard has nothing to give".into()));
+            return Ok(Some("a bundle has no private configs, so --guard has nothing to hand out".into()));
         };
         let is_there = private::judge(tree, self.outside.as_deref(), &site.manifest.name)?;
         Ok((!is_there).then(|| {
-            "the tree has no private configs, so --guard has nothing to give; --private says where they lie".into()
+            "the tree has no private configs, so --guard has nothing to hand out; give their directory with --private".into()
         }))
     }
 }

@@ -293,7 +293,7 @@ impl Directory {
         };
         let root = self.root.as_ref().ok_or("the data directory cannot be read")?;
         let file = root.file(&root.path().join(path)).map_err(|error| match error {
-            Refused::Outside => format!("{path} is a link that leaves the data directory"),
+            Refused::Outside => format!("{path} is a link that points outside the data directory"),
             Refused::Damaged(error) => told(error),
         })?;
         if !file.metadata().map_err(told)?.is_file() {

@@ -131,7 +131,7 @@ pub enum Error {
     #[error(transparent)]
     Nodes(#[from] Findings),
     /// Not a data directory.
-    #[error("{} is not a directory that can be read", path.display())]
+    #[error("{} is not a readable directory", path.display())]
     NoDirectory {
         /// What was named.
         path: PathBuf,
@@ -169,11 +169,11 @@ impl Advice for Error {
             Error::Secrets(error) => error.hint(),
             Error::Malformed { .. } => Some("the tree was damaged; build it again".into()),
             Error::NoDirectory { .. } => {
-                Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' does without assets".into())
+                Some("--matchbox takes a directory with groups/, profiles/ and so on; --assets-path '' turns assets off".into())
             }
             Error::Nodes(_) => None,
             Error::Flawed { .. } => {
-                Some("without --strict such files are skipped, or served as they are, as Matchbox does".into())
+                Some("without --strict, such files are skipped or served unchanged, as Matchbox does".into())
             }
         }
     }
@@ -266,7 +266,7 @@ impl Site {
     pub fn template(&self, folder: &str, id: &str) -> Result<Vec<u8>, String> {
         let path = format!("{folder}/{id}");
         let Some(row) = self.manifest.files.get(&path) else {
-            return Err(format!("the profile has no file below {folder}/ that the tree's manifest names"));
+            return Err(format!("the profile names no file below {folder}/ that is in the tree's manifest"));
         };
         self.place.read(&path, row).map_err(|error| error.to_string())
     }

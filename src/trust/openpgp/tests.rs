@@ -405,7 +405,7 @@ fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
             text.contains("of 2025-06-01T00:00:00Z") && text.contains(&format!("clock says {now}")),
             "{text}"
         );
-        assert!(hint.starts_with("set the clock first") && hint.contains(now), "{hint}");
+        assert!(hint.starts_with("set this machine's clock first") && hint.contains(now), "{hint}");
     }
     // Judgements at the time of the signature have nothing to do with the clock.
     for refused in ["by-subkey-after-its-expiry.sig", "by-revoked-subkey.sig", "sha1.sig"] {

@@ -377,9 +377,7 @@ fn an_installer_that_is_booted_again_and_again_stops_and_page_status_and_log_say
         "{}",
         stopped.stderr
     );
-    server.says(
-        "warning: 127.0.0.1: 52:54:00:00:00:01: it boots its installer again and again: it said 3 times",
-    );
+    server.says("warning: 127.0.0.1: 52:54:00:00:00:01: installer loop: it reported 3 times");
     let status: Value = serde_json::from_str(&get(&address, "/status", "").text()).unwrap();
     assert_eq!(status["machines"][0]["troubles"][0]["kind"], "installer-loop", "{status:#}");
     assert_eq!(status["machines"][0]["state"], "stuck");

@@ -292,7 +292,7 @@ fn in_a_house_full_of_connections_that_move_one_too_many_is_told_at_once_and_ano
     let other = connect_from([127, 0, 0, 2], &server.address);
     assert_eq!(ask(&other).as_deref(), Some(&b"200"[..]));
     // Each was told before the other was let in, but for those for which there were places. Hardly any rested in so short a time.
-    let told = server.told("cut Some(503) all places are taken, and it has 63 connections already");
+    let told = server.told("cut Some(503) all connections are in use, 63 of them by this client");
     assert!(told >= 100 && server.told("it moves least") < 30, "{told} were told");
     assert_eq!(greedy.iter().filter_map(ask).filter(|status| status == b"503").count(), told);
 }

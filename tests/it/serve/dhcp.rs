@@ -171,7 +171,9 @@ fn uboot_is_told_the_server_and_firmware_that_nothing_is_for_is_logged() {
     server.says("52:54:00:00:00:01 DHCP ack U-Boot address=10.77.0.11 file=ipxe-arm64.efi");
     let riscv = udhcpc(&world, &node, &["-V", "PXEClient:Arch:00027", "-x", "0x5d:001b"]);
     told(&riscv, &["ip=10.77.0.11"]);
-    server.says("UEFI RISC-V 64 address=10.77.0.11, nothing to boot: there is nothing to load for its architecture, 27");
+    server.says(
+        "UEFI RISC-V 64 address=10.77.0.11, nothing to boot: there is no boot file for its architecture, 27",
+    );
     server.end();
 
     let mut server = serve(&network, &world, &["--proxy-dhcp", "--tftp"]);

@@ -221,8 +221,8 @@ fn status_believes_a_server_whose_own_certificate_is_named_and_no_other() {
     status(&["--ca", "site.crt"], "absent").ok();
     status(&[], "site.crt").ok();
     let refused = status(&["--ca", "other.crt"], "absent");
-    refused.fails(5, &["certificate is not to be believed", "authority's certificate (CA:TRUE)", "--ca"]);
-    status(&["--ca", "site.key"], "absent").fails(2, &["--ca are of no use", "no certificate in PEM"]);
+    refused.fails(5, &["certificate is not trusted", "authority's certificate (CA:TRUE)", "--ca"]);
+    status(&["--ca", "site.key"], "absent").fails(2, &["--ca cannot be used", "no certificate in PEM"]);
     let named = url.replace("127.0.0.1", "localhost");
     let mut command = world.command(&["status", "--server", &named, "--ca", "site.crt"]);
     Run::of(command.output().unwrap()).fails(5, &["it is for", "127.0.0.1", "not for localhost"]);

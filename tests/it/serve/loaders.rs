@@ -257,7 +257,7 @@ fn the_grub_menu_of_a_tree_has_quotes_and_that_of_a_data_directory_is_matchboxs(
     ];
     assert_eq!(words(linux), expected);
     assert!(linux.starts_with("\"/assets/k\" console=ttyS0 'foo=a&b' "), "{linux}");
-    assert!(script.contains("echo 'GRUB changes the quotes of kernel argument sshkey'\n"), "{script}");
+    assert!(script.contains("echo 'GRUB changes the quoting of kernel argument sshkey'\n"), "{script}");
 
     let data = tree.path().to_str().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
@@ -349,7 +349,7 @@ fn matchboxs_flags_are_taken_as_go_takes_them() {
         .prebake(&["serve", "-data-path", "data", "-web-ssl=perhaps"])
         .fails(2, &["perhaps", "neither true nor false"]);
     for (address, why) in [
-        ("10.0.0.1", "it has no port, as in 10.0.0.1:8080"),
+        ("10.0.0.1", "it has no port; write 10.0.0.1:8080, for example"),
         ("::1:8080", "an IPv6 address stands in brackets"),
         ("http://127.0.0.1:8080", "it is a URL"),
         ("127.0.0.1:many", "`many` is not a port"),

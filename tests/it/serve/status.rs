@@ -112,7 +112,7 @@ fn a_machine_that_nothing_matches_and_a_file_that_is_not_there_are_told_in_words
     let (_server, address) = Server::prebake(&strict.path("output/small/current"));
     assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-77", "").status, 404);
     soon(|| {
-        get(&address, "/status", "").text().contains("no group matches it; it says mac=52:54:00:00:00:77")
+        get(&address, "/status", "").text().contains("no group matches its labels: mac=52:54:00:00:00:77")
     });
 }
 
@@ -235,7 +235,7 @@ fn a_server_with_a_state_file_knows_after_a_crash_who_is_installed() {
 
     fs::write(&state, "{}").unwrap();
     let refused = world.prebake(&["serve", "output/small/current", "--state", state.to_str().unwrap()]);
-    refused.fails(1, &["state.json is no state file of this prebake"]);
+    refused.fails(1, &["state.json is not a state file of this version of prebake"]);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn explain_says_which_group_matches_why_others_do_not_and_what_is_sent() {
         "+ n1 (mac=52:54:00:00:00:01) matches, before all others",
         "= default (everything) matches too, and comes later",
         "- n2 (mac=52:54:00:00:00:02) does not: mac is 52:54:00:00:00:01, not 52:54:00:00:00:02",
-        "warning: it is a machine of architecture arm64, and its kernel is for amd64",
+        "warning: its architecture is arm64, but its kernel is for amd64",
         "/ipxe answers 200",
         "    kernel /assets/flatcar/",
     ] {
@@ -427,6 +427,6 @@ fn a_matchbox_directory_is_watched_too_and_its_malformed_files_are_told() {
     assert_eq!(metrics["prebake_malformed_files"], 1.0);
     let explain = ["explain", "--matchbox", data.to_str().unwrap(), "--mac", "52:54:00:00:00:01"];
     let told = world.prebake(&explain).ok().stdout;
-    assert!(told.contains("profile `p` names /assets/gone, which is not there"), "{told}");
+    assert!(told.contains("profile `p` names /assets/gone, which does not exist"), "{told}");
     assert!(!told.contains("/assets/kernel, which"), "{told}");
 }

@@ -227,7 +227,7 @@ fn real_ipxe_waits_for_its_turn_and_then_loads() {
     let log = server.end();
     assert!(log.matches(" 127.0.0.1 GET /ipxe 200 ").count() >= 2, "it never waited:\n{log}");
     assert!(
-        fs::read_to_string(console).unwrap().contains("number 1 of 1 that wait"),
+        fs::read_to_string(console).unwrap().contains("number 1 of 1 in the queue"),
         "it was not told:\n{log}"
     );
 }

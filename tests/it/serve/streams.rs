@@ -169,7 +169,7 @@ fn a_connection_that_asks_for_nothing_ends_however_alive_it_is() {
     asked.ask(1, "/").unwrap();
     asked.is_closed("one that has its answer");
     server.tells("answered 200 /");
-    server.tells("cut None it asks for nothing");
+    server.tells("cut None it was idle for too long");
 }
 
 /// Whoever had too many connections was told so in plain text where TLS was spoken.

@@ -451,7 +451,7 @@ fn a_forged_request_brings_its_victim_three_small_packets() {
     let request = b"\0\x01ipxe.efi\0octet\0blksize\x001468\0windowsize\x0064\0";
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.send_to(request, served.address).unwrap();
-    served.server.says("the client does not answer");
+    served.server.says("the client stopped answering");
     socket.set_nonblocking(true).unwrap();
     let (mut packets, mut buffer) = (Vec::new(), [0; 2000]);
     while let Ok(length) = socket.recv(&mut buffer) {
@@ -557,7 +557,9 @@ fn without_loaders_the_server_does_not_start_and_names_the_package() {
         empty,
         "output/small/current",
     ];
-    world.prebake(&args).fails(1, &["there is no iPXE in", "undionly.kpxe", "Debian's package `ipxe`"]);
+    world
+        .prebake(&args)
+        .fails(1, &["there are no iPXE binaries in", "undionly.kpxe", "Debian's package `ipxe`"]);
 }
 
 #[test]

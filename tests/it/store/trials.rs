@@ -260,7 +260,7 @@ fn a_paranoid_build_heals_inputs_artifacts_and_the_tree_made_of_them() {
     assert!(objects_are_rotten(&world), "a plain build trusts names and sizes");
     let run = world.prebake(&["build", RECIPE, "--locked", "--paranoid", "--json"]).ok();
     for words in
-        [format!("corrupt  flatcar/amd64/{INITRD}: its bytes have sha256"), "corrupt  overlay/worker".into()]
+        [format!("corrupt  flatcar/amd64/{INITRD}: its content has sha256"), "corrupt  overlay/worker".into()]
     {
         assert!(run.stderr.contains(&words), "no {words:?} in:\n{}", run.stderr);
     }

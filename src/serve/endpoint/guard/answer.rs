@@ -42,7 +42,8 @@ pub fn kernel_arg(
     if read(guard, world.site, &profile.ignition_id)?.is_none() {
         return Ok(None);
     }
-    let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
+    let base =
+        request.base_url().ok_or_else(|| Answer::new(400, TEXT, "the request needs a `Host` header\n"))?;
     let token = guard.mint(Machine::of(labels), &profile.ignition_id, request.peer, Instant::now());
     let token = match token {
         // A machine that boots without its secrets is better off than one that does not boot.
@@ -58,7 +59,7 @@ pub fn answer(world: &World<'_>, guard: &Guard, rest: &str, request: &Request<'_
         (&Method::GET, Some((token, BOOT))) => boot(guard, token, request),
         (&Method::GET, Some((token, CONFIG))) => config(world, guard, token, request),
         (&Method::GET, _) => Err(refuse(Refusal::Unknown)),
-        _ => Err(Answer::new(405, TEXT, "a token is used by GET\n").header("allow", "GET")),
+        _ => Err(Answer::new(405, TEXT, "tokens work with GET only\n").header("allow", "GET")),
     };
     answer.unwrap_or_else(|refused| refused).header("cache-control", "no-store")
 }
@@ -68,7 +69,8 @@ fn boot(guard: &Guard, token: &str, request: &Request<'_>) -> Result<Answer, Ans
     let (Machine { mac, uuid }, id) = guard.look(token, request.peer, Instant::now()).map_err(refuse)?;
     let encode = |value| utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
     let labels = format!("mac={}&uuid={}", encode(&mac), encode(&uuid));
-    let base = request.base_url().ok_or_else(|| Answer::new(400, TEXT, "a `Host` is needed\n"))?;
+    let base =
+        request.base_url().ok_or_else(|| Answer::new(400, TEXT, "the request needs a `Host` header\n"))?;
     let guarded = guard.base_url.as_ref().unwrap_or(&base);
     let config = json!({"ignition": {"version": "3.3.0", "config": {"merge": [
         {"source": format!("{base}/{}", names::ignition(&id))},
@@ -81,7 +83,8 @@ fn config(world: &World<'_>, guard: &Guard, token: &str, request: &Request<'_>) 
     let token: Token = token.parse().map_err(refuse)?;
     let machine = Machine::of(&Labels::parse(request.query));
     let id = guard.fetch(token, &machine, request.peer, Instant::now()).map_err(refuse)?;
-    let bytes = read(guard, world.site, &id)?.ok_or_else(|| Answer::missing("the config is gone"))?;
+    let bytes =
+        read(guard, world.site, &id)?.ok_or_else(|| Answer::missing("the config no longer exists"))?;
     Ok(Answer::new(200, "application/json", bytes))
 }
 

@@ -65,13 +65,13 @@ pub enum Refusal {
     #[error("the token is for another machine")]
     Stranger,
     /// Used already.
-    #[error("the token was used; machines get another when they boot again")]
+    #[error("the token was used already; boot the machine again to get a new one")]
     Spent,
     /// Not used in time.
-    #[error("the token expired; machines get another when they boot again")]
+    #[error("the token has expired; boot the machine again to get a new one")]
     Expired,
     /// A machine that does not say who it is gets none.
-    #[error("a machine with secrets must say its `mac` or `uuid`: have it boot by /boot.ipxe")]
+    #[error("a machine with secrets must send its `mac` or `uuid`: boot it with /boot.ipxe")]
     Nameless,
     /// More machines fetch their secrets at a time than a site has.
     #[error("too many tokens are in use")]

@@ -70,7 +70,7 @@ pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
         }
         None => {
             let status = Endpoint::Status.path();
-            let why = format!("too many watch already; ask {status} now and then\n");
+            let why = format!("too many clients are watching; poll {status} instead\n");
             Answer::new(503, crate::serve::answer::TEXT, why)
         }
     }

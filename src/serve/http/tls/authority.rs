@@ -95,8 +95,10 @@ fn make_key(directory: &Path, path: &Path) -> Result<KeyPair, Error> {
 
 fn load_key(path: &Path) -> Result<KeyPair, Error> {
     let text = String::from_utf8_lossy(&read(path)?).into_owned();
-    KeyPair::from_pem(&text)
-        .map_err(|error| Error::Unfit { path: path.into(), why: format!("it is no private key ({error})") })
+    KeyPair::from_pem(&text).map_err(|error| Error::Unfit {
+        path: path.into(),
+        why: format!("it is not a private key ({error})"),
+    })
 }
 
 /// Two authorities differ in name, too, so that a client that knows an older one says what is wrong.

@@ -101,7 +101,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Nameless { .. } => {
-                Some("say with --tls-name under which names and addresses machines reach it".into())
+                Some("with --tls-name, give the names and addresses under which machines reach it".into())
             }
             Error::Strangers { .. } => Some("name the two files that were made together".into()),
             Error::Store(error) => error.hint(),

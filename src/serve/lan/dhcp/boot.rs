@@ -40,10 +40,10 @@ pub enum NoBoot {
     #[error("there is no {} for {}", .0.loader, .0.name)]
     NoLoader(&'static Platform),
     /// It loads by TFTP only.
-    #[error("it loads by TFTP, and this server runs without --tftp")]
+    #[error("it boots by TFTP only, and this server runs without --tftp")]
     NoTftp,
     /// Firmware of a number of option 93 that we have nothing for.
-    #[error("there is nothing to load for its architecture, {0}")]
+    #[error("there is no boot file for its architecture, {0}")]
     NoPlatform(u16),
 }
 
@@ -170,7 +170,7 @@ mod tests {
         assert!(boot(&no_tftp, 16, &[], Mode::Full).is_ok());
         let why = |arch| boot(&sources(), arch, &[], Mode::Full).unwrap_err().to_string();
         assert_eq!(why(11), "there is no ipxe-arm64.efi for UEFI arm64");
-        assert_eq!(why(2), "there is nothing to load for its architecture, 2");
+        assert_eq!(why(2), "there is no boot file for its architecture, 2");
     }
 
     #[test]

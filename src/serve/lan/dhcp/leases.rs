@@ -54,7 +54,7 @@ pub enum NoLease {
         whose: &'static str,
     },
     /// A machine without an address of its own behind a relay of another network.
-    #[error("it asks through the relay {0}, where only nodes with an `ip:` are known")]
+    #[error("it asks through the relay {0}, where only nodes with an `ip:` get an address")]
     Relay(Ipv4Addr),
     /// A machine without an address of its own, where there is no range.
     #[error("no node with an `ip:` has its MAC address, and there is no --dhcp-range")]

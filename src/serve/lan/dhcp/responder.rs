@@ -543,7 +543,7 @@ mod tests {
         assert_eq!(why(&mut server, 4, &[DISCOVER], now), None);
         let mut proxy = responder(None);
         for (last, arch, expected) in [
-            (1, 27, "UEFI RISC-V 64: there is nothing to load for its architecture, 27"),
+            (1, 27, "UEFI RISC-V 64: there is no boot file for its architecture, 27"),
             (2, 11, "UEFI arm64: there is no ipxe-arm64.efi for UEFI arm64"),
         ] {
             let expected = format!("52:54:00:00:00:0{last} {expected}");

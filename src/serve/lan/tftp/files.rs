@@ -104,7 +104,7 @@ impl Files {
                 if first {
                     notices(&Notice::Corrupt(&promised.path));
                 }
-                Err(io::Error::other("its bytes are not those that were published"))
+                Err(io::Error::other("its bytes differ from the published ones"))
             }
         }
     }

@@ -23,7 +23,7 @@ impl Name {
         match bytes {
             [] => refused(Code::IllegalOperation, "no file name"),
             bytes if bytes.split(is_slash).any(|part| part == b"..") => {
-                refused(Code::AccessViolation, "names have no ..")
+                refused(Code::AccessViolation, "a name must not contain ..")
             }
             [.., last] if is_slash(last) => refused(Code::AccessViolation, "that is a directory"),
             bytes => Ok(Name(bytes.to_vec())),

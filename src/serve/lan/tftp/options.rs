@@ -45,7 +45,7 @@ pub fn negotiate(asked: &[(String, String)], size: u64) -> Result<Negotiated, Re
     for (name, value) in asked {
         let number = || {
             let digits = (1..=20).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
-            let refusal = Refusal { code: Code::Negotiation, why: "the value of an option is no number" };
+            let refusal = Refusal { code: Code::Negotiation, why: "the value of an option is not a number" };
             value.parse::<u64>().ok().filter(|_| digits).ok_or(refusal)
         };
         match name.as_str() {

@@ -92,7 +92,7 @@ impl Request {
         if packet.len() - padding.saturating_sub(1) > MAX_REQUEST {
             return Err(illegal("request longer than 512 bytes"));
         }
-        let body = packet[2..].strip_suffix(&[0]).ok_or(illegal("request without an end"))?;
+        let body = packet[2..].strip_suffix(&[0]).ok_or(illegal("request is not terminated"))?;
         let mut words = body.split(|byte| *byte == 0);
         let text = |word| std::str::from_utf8(word).map_err(|_| illegal("request is not text"));
         let name = Name::read(words.next().unwrap_or_default()).map_err(Unanswered::Refused)?;
@@ -108,7 +108,7 @@ impl Request {
             let option = text(option)?.to_ascii_lowercase();
             let value = text(words.next().ok_or(illegal("option without a value"))?)?;
             if options.len() == MAX_OPTIONS || options.iter().any(|(known, _)| *known == option) {
-                return Err(refused(Code::Negotiation, "too many options, or one twice"));
+                return Err(refused(Code::Negotiation, "too many options, or a duplicate one"));
             }
             options.push((option, value.to_owned()));
         }

@@ -263,7 +263,7 @@ impl Client {
                 }
                 Step::Wait => {}
                 Step::Done => return Ok(()),
-                Step::GiveUp => return Err("the client does not answer".into()),
+                Step::GiveUp => return Err("the client stopped answering".into()),
             }
             step = match self.reply(&socket, transfer.deadline()).await {
                 Some(Reply::Ack(block)) => transfer.acknowledged(block, Instant::now()),

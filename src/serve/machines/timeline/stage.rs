@@ -99,7 +99,7 @@ impl FromStr for Stage {
         let row = STAGES.iter().find(|row| row.word == word);
         row.map(|row| row.stage).ok_or_else(|| {
             let words: Vec<&str> = STAGES.iter().map(|row| row.word).collect();
-            format!("there is no stage `{word}`; there are {}", words.join(", "))
+            format!("there is no stage `{word}`; the stages are {}", words.join(", "))
         })
     }
 }

@@ -376,13 +376,13 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
     };
     type Deeds<'d> = &'d dyn Fn(&mut World);
     let cases: [(&str, u64, Deeds<'_>); 16] = [
-        ("no group matches it; it says mac=52:54:00:00:00:09", 0, &|w| {
+        ("no group matches its labels: mac=52:54:00:00:00:09", 0, &|w| {
             w.script("10.0.0.9", "mac=52-54-00-00-00-09")
         }),
-        ("it is a machine of architecture arm64, and its kernel is for amd64", 0, &|w| {
+        ("its architecture is arm64, but its kernel is for amd64", 0, &|w| {
             w.script("10.0.0.11", "mac=52-54-00-00-00-01&arch=arm64");
         }),
-        ("it asked for /assets/gone, which is not there (404)", 0, &|w| {
+        ("it requested /assets/gone, which does not exist (404)", 0, &|w| {
             w.script("10.0.0.11", N1);
             w.answered(record("10.0.0.11", "/assets/gone", "", 404, 5, 5));
         }),
@@ -390,42 +390,42 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
             w.script("10.0.0.11", N1);
             w.answered(record("10.0.0.11", KERNEL, "", 500, 5, 5));
         }),
-        ("broke off after 10 of 100 bytes, at the 2. try", 20, &|w| {
+        ("aborted at 10 % (10 of 100 bytes), second attempt", 20, &|w| {
             w.script("10.0.0.11", N1);
             w.answered(record("10.0.0.11", KERNEL, "", 200, 50, 100));
             w.answered(record("10.0.0.11", KERNEL, "", 200, 10, 100));
         }),
-        ("has stood still at 50 of 100 bytes", 20, &|w| {
+        ("stalled at 50 % (50 of 100 bytes)", 20, &|w| {
             w.script("10.0.0.11", N1);
             w.see(&notice::Notice::Progress(&record("10.0.0.11", KERNEL, "", 200, 50, 100)));
         }),
         ("ipxe.efi by TFTP: there is no such file", 0, &|w| {
             w.tftp("10.0.0.11", Some("there is no such file"))
         }),
-        ("it was told to boot ipxe.efi and did not ask for it", 70, &|w| w.dhcp(MAC, "BIOS", None)),
-        ("the loader asked for no script", 70, &|w| w.tftp("10.0.0.11", None)),
-        ("did not come back saying who it is", 40, &|w| {
+        ("it was told to boot ipxe.efi, but did not request it", 70, &|w| w.dhcp(MAC, "BIOS", None)),
+        ("the loader requested no script", 70, &|w| w.tftp("10.0.0.11", None)),
+        ("but did not request its own", 40, &|w| {
             w.answered(record("10.0.0.11", "/boot.ipxe", "", 200, 5, 5));
         }),
-        ("it has its script and did not ask for the kernel", 40, &|w| w.script("10.0.0.11", N1)),
-        ("it fetched its script 5 times and loaded nothing", 0, &|w| {
+        ("it has its script, but did not request the kernel", 40, &|w| w.script("10.0.0.11", N1)),
+        ("script loop: it fetched its script 5 times and loaded nothing", 0, &|w| {
             (0..5).for_each(|_| w.again("10.0.0.11", N1));
         }),
         (
-            "asked for no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)",
+            "requested no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)",
             40,
             &|w| {
                 w.script("10.0.0.11", N1);
                 w.file("10.0.0.11", KERNEL, 100);
             },
         ),
-        ("base.cpio.gz and did not ask for /assets/overlay/worker.cpio", 40, &|w| {
+        ("base.cpio.gz, but did not request /assets/overlay/worker.cpio", 40, &|w| {
             w.script("10.0.0.11", N1);
             w.file("10.0.0.11", KERNEL, 100);
             w.file("10.0.0.11", BASE, 1000);
         }),
         ("it loaded everything and has not reported since", 700, &all),
-        ("it goes round: 3 boots in a row came to nothing", 0, &|w| (0..4).for_each(|_| all(w))),
+        ("boot loop: 3 boots, none completed", 0, &|w| (0..4).for_each(|_| all(w))),
     ];
     for (wanted, seconds, deeds) in cases {
         let told = after(seconds, deeds);

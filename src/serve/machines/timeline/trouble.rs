@@ -8,6 +8,8 @@ use super::machine::{Fetch, LOOP, Machine};
 use super::stage::Stage;
 use super::told::{Load, Told};
 use crate::base::arch::Arch;
+use crate::base::count::ordinal;
+use crate::base::size;
 use crate::serve::machines::stamp::Stamp;
 
 /// Something that is likely wrong.
@@ -80,7 +82,7 @@ pub fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
         "arm32" | "arm64" => kernel == Arch::Arm64,
         _ => true,
     };
-    (!fits).then(|| format!("it is a machine of architecture {said}, and its kernel is for {kernel}"))
+    (!fits).then(|| format!("its architecture is {said}, but its kernel is for {kernel}"))
 }
 
 fn trouble(since: Stamp, what: impl Into<String>, hint: impl Into<String>) -> Found {
@@ -97,17 +99,17 @@ fn failure(machine: &Machine, _: Stamp) -> Found {
     let report = machine.report.as_ref().filter(|report| report.is_failure())?;
     let current = report.at >= machine.boot.began;
     let what = if report.detail.is_empty() { "it reports a failure" } else { report.detail.as_str() };
-    let hint = "the journal on its console tells more: journalctl -b -u 'prebake-*'";
+    let hint = "look at the journal on its console: journalctl -b -u 'prebake-*'";
     current.then(|| trouble(report.at, what, hint)).flatten()
 }
 
 fn unmatched(machine: &Machine, _: Stamp) -> Found {
     let said = machine.boot.unmatched.as_ref()?;
     let since = machine.boot.marks.get(&Stage::Script)?.first;
-    let said = if said.is_empty() { "nothing of itself" } else { said.as_str() };
+    let said = if said.is_empty() { "none" } else { said.as_str() };
     trouble(
         since,
-        format!("no group matches it; it says {said}"),
+        format!("no group matches its labels: {said}"),
         "add it to `nodes:` in the recipe, or name a `default_profile`; for Matchbox, a group that selects it",
     )
 }
@@ -126,13 +128,13 @@ fn refused_files(machine: &Machine, _: Stamp) -> Found {
         (404, true) => {
             format!("profile `{profile}` names the file: build the tree again, or correct the profile")
         }
-        (404, false) => "its script or its config names it; `prebake explain` shows both".into(),
-        (410, _) => "a secret config is given out once: boot the machine again".into(),
+        (404, false) => "its script or config names the file; `prebake explain` shows both".into(),
+        (410, _) => "a secret config can be fetched only once: boot the machine again".into(),
         _ => "the server's log has the reason".into(),
     };
     let what = match status {
-        404 => format!("it asked for /{path}, which is not there (404)"),
-        _ => format!("it asked for /{path} and was refused ({status})"),
+        404 => format!("it requested /{path}, which does not exist (404)"),
+        _ => format!("its request for /{path} was refused ({status})"),
     };
     trouble(*moved, what, hint)
 }
@@ -141,11 +143,11 @@ fn broken_transfer(machine: &Machine, now: Stamp) -> Found {
     let mut fetches = machine.boot.fetches.iter();
     let fetch = fetches.find(|fetch| fetch.broke_off() && now.since(fetch.moved) > STALL)?;
     let Fetch { path, sent, length, times, moved, .. } = fetch;
-    let again = if *times > 1 { format!(", at the {times}. try") } else { String::new() };
+    let again = if *times > 1 { format!(", {} attempt", ordinal((*times).into())) } else { String::new() };
     trouble(
         *moved,
-        format!("/{path} broke off after {sent} of {length} bytes{again}"),
-        "a loader without enough memory stops like that too; else look at cable and switch port",
+        format!("download of /{path} aborted at {}{again}", size::share(*sent, *length)),
+        "check cable and switch port; a loader without enough memory also stops like this",
     )
 }
 
@@ -155,15 +157,15 @@ fn stalled_transfer(machine: &Machine, now: Stamp) -> Found {
     let Fetch { path, sent, length, moved, .. } = fetch;
     trouble(
         *moved,
-        format!("/{path} has stood still at {sent} of {length} bytes"),
-        "the machine is off, or the network between lost it",
+        format!("download of /{path} stalled at {}", size::share(*sent, *length)),
+        "the machine is off, or its network connection is down",
     )
 }
 
 fn tftp_failure(machine: &Machine, _: Stamp) -> Found {
     let (since, why) = machine.boot.tftp_failure.as_ref()?;
     let early = machine.boot.stage().is_none_or(|stage| stage <= Stage::Tftp);
-    let hint = "TFTP has the loaders that the server named at its start; DHCP must name one of them";
+    let hint = "DHCP must name one of the loaders that the server listed at its start";
     early.then(|| trouble(*since, why, hint)).flatten()
 }
 
@@ -174,10 +176,8 @@ pub fn installer_loop(machine: &Machine) -> Option<Trouble> {
     Some(Trouble {
         kind: INSTALLER_LOOP.to_owned(),
         since: report.at,
-        what: format!(
-            "it boots its installer again and again: it said {times} times in a row that it is installed"
-        ),
-        hint: "what boots it does not ask this server; put its disk before the network in its boot order"
+        what: format!("installer loop: it reported {times} times in a row that it is installed"),
+        hint: "something else than this server boots it; put its disk before the network in its boot order"
             .to_owned(),
     })
 }
@@ -189,18 +189,19 @@ fn circling_installer(machine: &Machine, _: Stamp) -> Found {
 fn disk_loop(machine: &Machine, now: Stamp) -> Found {
     let boot = &machine.boot;
     let round = machine.returned >= LOOPS && boot.told.from_disk && now.since(boot.began) < LOOP;
-    let what =
-        format!("it was told {} times in a row to boot its disk, and comes back", machine.returned + 1);
-    let hint = "its disk does not boot, or its firmware takes the network instead: its console tells";
+    let what = format!(
+        "boot loop: it was told {} times in a row to boot its disk, and came back",
+        machine.returned + 1
+    );
+    let hint = "its disk does not boot, or its firmware prefers the network: look at its console";
     round.then(|| trouble(boot.began, what, hint)).flatten()
 }
 
 fn boot_loop(machine: &Machine, _: Stamp) -> Found {
     let turns = machine.fruitless;
     let round = turns >= LOOPS && !machine.boot.has_arrived();
-    let what = format!("it goes round: {turns} boots in a row came to nothing");
-    let hint =
-        "its console tells why; a machine that is installed needs its disk before the network, or a report";
+    let what = format!("boot loop: {turns} boots, none completed");
+    let hint = "look at its console; an installed machine must boot its disk before the network, or report that it is installed";
     round.then(|| trouble(machine.boot.began, what, hint)).flatten()
 }
 
@@ -208,8 +209,8 @@ fn script_loop(machine: &Machine, _: Stamp) -> Found {
     let mark = machine.boot.marks.get(&Stage::Script)?;
     let round = mark.times >= SCRIPTS && machine.boot.stage() == Some(Stage::Script);
     let known = machine.boot.unmatched.is_none();
-    let what = format!("it fetched its script {} times and loaded nothing", mark.times);
-    let hint = "the loader starts over: its console says which line of the script it cannot follow";
+    let what = format!("script loop: it fetched its script {} times and loaded nothing", mark.times);
+    let hint = "the loader restarts: its console shows which line of the script fails";
     (round && known).then(|| trouble(mark.first, what, hint)).flatten()
 }
 
@@ -217,11 +218,11 @@ fn silence_before_the_script(machine: &Machine, now: Stamp) -> Found {
     let since = machine.boot.moved();
     let file = machine.boot.boot_file.as_deref().unwrap_or("a boot file");
     if is_overdue(machine, Stage::Dhcp, now) {
-        let what = format!("it was told to boot {file} and did not ask for it");
-        let hint = "a firewall in between (TFTP is UDP 69), or a firmware of another kind than it said";
+        let what = format!("it was told to boot {file}, but did not request it");
+        let hint = "a firewall may block TFTP (UDP port 69), or its firmware is of another kind than it says";
         return trouble(since, what, hint);
     }
-    let what = "it has its loader, and the loader asked for no script";
+    let what = "it has its loader, but the loader requested no script";
     let hint =
         "the loader's own DHCP must name /boot.ipxe here; Secure Boot refuses a loader that is not signed";
     is_overdue(machine, Stage::Tftp, now).then(|| trouble(since, what, hint)).flatten()
@@ -234,7 +235,7 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
     }
     let since = machine.boot.moved();
     if machine.profile.is_none() {
-        let what = "it fetched the first script and did not come back saying who it is";
+        let what = "it fetched the first script, but did not request its own";
         return trouble(
             since,
             what,
@@ -243,11 +244,11 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
     }
     // A kernel on another server is not seen here.
     machine.boot.loads(Stage::Kernel).next()?;
-    let what = "it has its script and did not ask for the kernel";
+    let what = "it has its script, but did not request the kernel";
     trouble(
         since,
         what,
-        "its console says why; a script over HTTPS needs a loader that has HTTPS and trusts the CA",
+        "look at its console; for a script over HTTPS, the loader must support HTTPS and trust the CA",
     )
 }
 
@@ -271,19 +272,19 @@ fn missing_initrds(machine: &Machine, now: Stamp) -> Found {
         _ if is_elsewhere => None,
         ([], ..) => trouble(
             since,
-            format!("it fetched its kernel, /{}, and its profile has no initrd", kernel.path),
-            "add `initrd` lines to the profile: Flatcar's kernel starts nothing without one",
+            format!("it fetched its kernel, /{}, but its profile has no initrd", kernel.path),
+            "add `initrd` lines to the profile: Flatcar's kernel cannot start a system without one",
         ),
         (_, [], missing) => trouble(
             since,
-            format!("it fetched its kernel and asked for no initrd (/{})", missing.join(", /")),
+            format!("it fetched its kernel, but requested no initrd (/{})", missing.join(", /")),
             "the menu or script that it runs lacks `initrd` lines, or the loader ran out of memory",
         ),
         (_, _, []) => None,
         (_, asked, missing) => trouble(
             since,
-            format!("it fetched /{} and did not ask for /{}", asked.join(", /"), missing.join(", /")),
-            "without its overlay a machine starts with no config: the loader took one initrd only, or lacks memory",
+            format!("it fetched /{}, but did not request /{}", asked.join(", /"), missing.join(", /")),
+            "without its overlay, a machine starts without a config: the loader supports only one initrd, or lacks memory",
         ),
     }
 }
@@ -297,11 +298,13 @@ fn silence_after_loading(machine: &Machine, now: Stamp) -> Found {
     let uefi = machine.arch.as_deref().is_some_and(|arch| !arch.is_empty() && arch != "i386");
     let hint = match (boot.stage(), uefi && !boot.told.names_initrd) {
         (_, true) => {
-            "the kernel arguments name no `initrd=`, and a kernel under UEFI then starts without one"
+            "the kernel arguments have no `initrd=`; under UEFI, the kernel then starts without an initrd"
         }
-        (Some(Stage::Ignition), _) => "it has its config: its console says whether Ignition or a unit failed",
+        (Some(Stage::Ignition), _) => {
+            "it has its config; its console shows whether Ignition or a unit failed"
+        }
         _ => {
-            "its console says whether the kernel, Ignition or a unit failed; see its memory and that `report` is among its sysexts"
+            "its console shows whether the kernel, Ignition or a unit failed; check its memory, and that `report` is among its sysexts"
         }
     };
     trouble(boot.moved(), "it loaded everything and has not reported since", hint)

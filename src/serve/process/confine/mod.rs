@@ -45,10 +45,10 @@ pub enum Error {
     #[error(transparent)]
     Unknown(#[from] user::Unknown),
     /// Threads run already, and would keep what this one gives up.
-    #[error("{0} threads run already, and would keep their privileges")]
+    #[error("other threads ({0}) are running already, and would keep their privileges")]
     Threads(usize),
     /// The kernel knows landlock, and refuses the rules.
-    #[error("cannot restrict what files may be opened")]
+    #[error("cannot restrict which files may be opened")]
     Landlock(#[from] RulesetError),
     /// The kernel refuses a smaller matter.
     #[error("cannot {action}")]
@@ -73,8 +73,8 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::User { .. } => Some("start it as root, or leave --user out".into()),
-            Error::Unknown(_) => Some("name one of /etc/passwd, or give numbers: --user UID:GID".into()),
-            Error::Landlock(_) => Some("--no-sandbox does without".into()),
+            Error::Unknown(_) => Some("name a user of /etc/passwd, or give numbers: --user UID:GID".into()),
+            Error::Landlock(_) => Some("--no-sandbox turns this off".into()),
             Error::Threads(_) | Error::Kernel { .. } => None,
         }
     }
@@ -155,7 +155,7 @@ impl Confinement {
         if !is_root {
             drop_capabilities().map_err(kernel("drop capabilities"))?;
         }
-        set_no_new_privs(true).map_err(kernel("renounce new privileges"))?;
+        set_no_new_privs(true).map_err(kernel("set no_new_privs"))?;
         let files = self.files.map(|files| Ok::<_, Error>((restrict(&files)?, files))).transpose()?;
         Ok(Confined { is_root, files: files.map(|(status, files)| (files, status)) })
     }
@@ -211,7 +211,7 @@ impl fmt::Display for Confined {
                 let (reads, writes) = (list(readable), list(writable));
                 write!(f, "confined: may read {reads}, may write {writes}")?;
                 if *status == RulesetStatus::PartiallyEnforced {
-                    f.write_str(", as far as this older kernel can tell")?;
+                    f.write_str(", as far as this older kernel can enforce it")?;
                 }
             }
         }

@@ -19,7 +19,7 @@ pub fn take(descriptors: Range<u32>) -> Vec<io::Result<OwnedFd>> {
         // A descriptor that nobody opened, or that this process opened since for something else, must not be owned twice.
         let target = std::fs::read_link(format!("/proc/self/fd/{descriptor}"))?;
         if !target.to_string_lossy().starts_with("socket:") {
-            return Err(io::Error::other("it is no socket"));
+            return Err(io::Error::other("it is not a socket"));
         }
         // SAFETY: the descriptor is open, it is a socket, and nobody else owns it: sd_listen_fds(3) promises it to this
         // process (LISTEN_PID was checked), `TAKEN` has it taken once, and nothing closed it, for a number is not given to

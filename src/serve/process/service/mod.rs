@@ -29,7 +29,7 @@ pub enum Error {
     #[error("the service manager hands over a socket `{0}`, and only `http` and `https` are known")]
     Name(String),
     /// Something else than a socket that listens for TCP.
-    #[error("what the service manager hands over as `{name}` is no TCP socket that listens")]
+    #[error("the descriptor `{name}` of the service manager is not a listening TCP socket")]
     Kind {
         /// Its name.
         name: String,
@@ -37,10 +37,10 @@ pub enum Error {
         source: Option<io::Error>,
     },
     /// A socket for HTTPS without what to say there.
-    #[error("the service manager hands over a socket for HTTPS, and no certificate is named")]
+    #[error("the service manager passes a socket for HTTPS, but no certificate is given")]
     NoCertificate,
     /// Numbers that make no sense.
-    #[error("LISTEN_FDS={0} is no number of sockets")]
+    #[error("LISTEN_FDS={0} is not a valid number of sockets")]
     Count(String),
 }
 
@@ -145,7 +145,7 @@ impl Manager {
 
     /// The server takes no more connections.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=lets open transfers finish");
+        self.tell("STOPPING=1\nSTATUS=waiting for open transfers to finish");
     }
 
     /// Says for ever that the server lives, twice as often as it must, from the threads that also answer: when they are

@@ -123,7 +123,7 @@ fn a_flaw_is_told_with_its_reason_when_it_is_read_and_when_it_is_asked_for() {
     served.server.says("ignition/i: line 3: ");
     directory.json("groups/lost.json", &json!({"profile": "gone", "selector": {"a": "1"}}));
     served.lacks("/ipxe?a=1");
-    served.server.says("groups/lost.json: its profile `gone` cannot be had: there is no profiles/gone.json");
+    served.server.says("groups/lost.json: its profile `gone` is unavailable: there is no profiles/gone.json");
 }
 
 #[test]

@@ -99,7 +99,7 @@ const FLAWS: &[Flaw] = &[
     // Configs.
     flaw(
         Remove("ignition/c.ign"),
-        "profiles/p.json: its `ignition_id`, `c.ign`, cannot be had: there is no ignition/c.ign",
+        "profiles/p.json: its `ignition_id`, `c.ign`, is unavailable: there is no ignition/c.ign",
         "ignition/c.ign, is answered with 404: there is no ignition/c.ign",
         (IGNITION, 404),
     ),
@@ -148,7 +148,7 @@ const FLAWS: &[Flaw] = &[
             "ignition/b.yaml",
             "variant: flatcar\nversion: 1.1.0\nstorage: {files: [{path: /a, mode: {{.mode}}9}]}\n",
         ),
-        "ignition/b.yaml: group n8 cannot be given it: line 3: ",
+        "ignition/b.yaml: group n8 cannot use it: line 3: ",
         "is answered with 404: line 3: ",
         (BUTANE, 404),
     ),
@@ -160,25 +160,25 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("generic/t", "{{.ip}} {{.gateway}}"),
-        "generic/t: group n7 cannot be given it: template: :1:10: executing \"\" at <.gateway>: map has no entry",
+        "generic/t: group n7 cannot use it: template: :1:10: executing \"\" at <.gateway>: map has no entry",
         "generic/t, is answered with 404: template: :1:10",
         (GENERIC, 404),
     ),
     flaw(
         Write("generic/t", "{{.request.query.mac}} {{if eq .n 7}}{{end}}"),
-        "group n7 cannot be given it: ",
+        "group n7 cannot use it: ",
         "incompatible types",
         (GENERIC, 404),
     ),
     flaw(
         Write("groups/n7.json", r#"{"profile":"p","selector":{"mac":"52:54:00:00:00:07"}}"#),
-        "generic/t: group n7 cannot be given it: ",
+        "generic/t: group n7 cannot use it: ",
         "map has no entry for key \"ip\"",
         (GENERIC, 404),
     ),
     flaw(
         Remove("generic/t"),
-        "its `generic_id`, `t`, cannot be had: there is no generic/t",
+        "its `generic_id`, `t`, is unavailable: there is no generic/t",
         "is answered with 404: there is no generic/t",
         (GENERIC, 404),
     ),
@@ -194,13 +194,13 @@ const FLAWS: &[Flaw] = &[
     flaw(
         Write("groups/n7.json", r#"{"profile":"p","selector":{"mac":"52-54-00-00-00-07""#),
         "groups/n7.json: unexpected end of JSON input",
-        "groups/n7.json names this machine, and is left out: unexpected end",
+        "groups/n7.json names this machine, but is ignored: unexpected end",
         (IPXE, 200),
     ),
     flaw(
         Write("groups/n7.json", ""),
         "groups/n7.json: unexpected end of JSON input",
-        "its group may be among files that are left out: groups/n7.json",
+        "its group may be among the ignored files: groups/n7.json",
         (IPXE, 200),
     ),
     flaw(
@@ -211,8 +211,8 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("groups/n7.json", r#"{"selector":{"mac":"52:54:00:00:00:07"}}"#),
-        "groups/n7.json: it names no `profile`",
-        "groups/n7.json: it names no `profile`",
+        "groups/n7.json: it has no `profile`",
+        "groups/n7.json: it has no `profile`",
         (IPXE, 404),
     ),
     flaw(
@@ -241,13 +241,13 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("profiles/p.json", r#"{"id":"p","ignition":"c.ign","boot":{"kernel":"/assets/k"}}"#),
-        "`ignition` is no key of a profile, and is ignored: did you mean `ignition_id`?",
+        "`ignition` is not a key of a profile, and is ignored: did you mean `ignition_id`?",
         "did you mean `ignition_id`?",
         (IPXE, 200),
     ),
     flaw(
         Write("profiles/p.json", r#"{"id":"p","kernel":"/assets/k"}"#),
-        "that stands in `boot`",
+        "it belongs in `boot`",
         "has no `boot`",
         (IPXE, 404),
     ),
@@ -265,13 +265,13 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("groups/n9.json", r#"{"profile":"p","selctor":{"mac":"52:54:00:00:00:09"}}"#),
-        "`selctor` is no key of a group, and is ignored: did you mean `selector`?",
+        "`selctor` is not a key of a group, and is ignored: did you mean `selector`?",
         "",
         (IPXE, 200),
     ),
     flaw(
         Write("groups/n9.json", r#"{"profile":"p","mac":"52:54:00:00:00:09","selector":{"os":"x"}}"#),
-        "labels stand in `selector`",
+        "labels belong in `selector`",
         "",
         (IPXE, 200),
     ),
@@ -292,7 +292,7 @@ const FLAWS: &[Flaw] = &[
             "groups/n8.json",
             r#"{"profile":"b","selector":{"uuid":"4C4C4544-0042-3510-8052-B4C04F4E5731"},"metadata":{"mode":"0644"}}"#,
         ),
-        "loaders say UUIDs in lower case: write 4c4c4544-",
+        "loaders send UUIDs in lower case: write 4c4c4544-",
         "- n8 (uuid=4C4C4544-0042-3510-8052-B4C04F4E5731) does not",
         (BUTANE, 404),
     ),
@@ -308,12 +308,12 @@ const FLAWS: &[Flaw] = &[
     flaw(
         Write("groups/n7.json", r#"{"profile":"p","selector":{"mac":"52:54:00:00:00"}}"#),
         "`52:54:00:00:00` is not a MAC address",
-        "its group may be among files that are left out",
+        "its group may be among the ignored files",
         (IPXE, 200),
     ),
     flaw(
         Write("groups/v.json", r#"{"profile":"p","selector":{"serial":""},"metadata":{"ip":"x"}}"#),
-        "selector `serial`: it is empty: it holds for machines that say no `serial`",
+        "selector `serial`: it is empty: it matches only machines without `serial`",
         "+ v (serial=) matches, before all others",
         (IPXE, 200),
     ),
@@ -351,13 +351,13 @@ const FLAWS: &[Flaw] = &[
     // Works, and may not be meant.
     note(
         Write("profiles/other.json", r#"{"id":"p","boot":{"kernel":"/assets/k"}}"#),
-        "profiles/other.json: its `id` is `p`, and groups find it as `other`",
+        "profiles/other.json: its `id` is `p`, but groups find it by its file name, `other`",
         "",
         (IPXE, 200),
     ),
     note(
         Write("groups/n9.json", r#"{"profile":"default","selector":{"mac":"52:54:00:00:00:07","os":""}}"#),
-        "selector `os`: it is empty: it holds for machines that say no `os`",
+        "selector `os`: it is empty: it matches only machines without `os`",
         "by group `n9`",
         (IPXE, 200),
     ),
@@ -485,7 +485,7 @@ fn a_directory_whose_groups_all_lie_deeper_says_so_loudly() {
         fs::rename(from, to).unwrap();
     }
     let mut served = directory.serve();
-    let told = "groups/: there is no group, so no machine is answered; 3 lie deeper, where neither Matchbox nor prebake reads them: groups/flatcar-install/default.json";
+    let told = "groups/: there is no group, so no machine gets an answer; deeper folders, which neither Matchbox nor prebake reads, have 3: groups/flatcar-install/default.json";
     assert!(is_said(&served, told), "{:?}", served.server.log);
     served.lacks(IPXE);
     assert!(served.server.says("/ipxe 404 19B").ends_with(": there are no groups"));
@@ -495,7 +495,7 @@ fn a_directory_whose_groups_all_lie_deeper_says_so_loudly() {
     refuses(&directory, &["there is no group", "groups/flatcar-install/"]);
 
     let empty = Directory::empty();
-    assert!(is_said(&empty.serve(), "groups/: there is no such folder, so no machine is answered"));
+    assert!(is_said(&empty.serve(), "groups/: there is no such folder, so no machine gets an answer"));
     empty.json("group/default.json", &json!({"profile": "p"}));
     assert!(is_said(&empty.serve(), "there is group/"));
     assert!(is_said(&empty.serve(), "group/: nothing is read from here: did you mean groups/?"));

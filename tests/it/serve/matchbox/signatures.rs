@@ -133,7 +133,7 @@ fn a_locked_key_is_opened_by_the_passphrase_of_the_environment_alone() {
         command
     };
     Run::of(serve(None).output().unwrap()).fails(5, &["locked", "no passphrase", "MATCHBOX_PASSPHRASE"]);
-    Run::of(serve(Some("wrong")).output().unwrap()).fails(5, &["the passphrase does not open it"]);
+    Run::of(serve(Some("wrong")).output().unwrap()).fails(5, &["the passphrase does not unlock it"]);
     let signature = Served::started(serve(Some("open sesame"))).get("/boot.ipxe.sig");
     assert_eq!((signature.status, signature.body.is_empty()), (200, false));
 }
