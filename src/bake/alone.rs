@@ -50,7 +50,7 @@ pub enum Error {
         hint: String,
     },
     /// What is built already is no source.
-    #[error("{} is an image; a folder with a {FILE_NAME} is built", path.display())]
+    #[error("{} is a built image; give a folder with a {FILE_NAME}", path.display())]
     Image {
         /// The file.
         path: PathBuf,
@@ -66,7 +66,7 @@ impl Advice for Error {
         match self {
             Error::Unknown { hint, .. } => Some(hint.clone()),
             Error::Image { path } => {
-                Some(format!("`prebake sysext inspect {}` shows what is in it", path.display()))
+                Some(format!("`prebake sysext inspect {}` shows its content", path.display()))
             }
         }
     }
@@ -122,10 +122,10 @@ pub fn find(given: &str) -> Result<PathBuf, Error> {
     let names = extensions::names(&shelves);
     let hint = match nearest(given, names.iter().map(String::as_str)) {
         _ if path.is_dir() => {
-            format!("{given} has no {FILE_NAME}; docs/formats/sysext.md says what goes into it")
+            format!("{given} has no {FILE_NAME}; docs/formats/sysext.md describes that file")
         }
         Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => "no `sysext/` folder lies here or above".into(),
+        None if names.is_empty() => "there is no `sysext/` folder here or in a directory above".into(),
         None => format!("known: {}", names.join(", ")),
     };
     Err(Error::Unknown { name: given.into(), hint })

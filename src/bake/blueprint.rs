@@ -162,7 +162,7 @@ fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
         let (_, needed) = needed.iter().find(|(id, _)| *id == boot.id)?;
         let text =
             format!("node `{}` has {} of memory, and its boot needs {needed}", node.name.value, has.value);
-        let hint = "what does not fit is cut off at the boot without a word: fewer sysexts, images as assets, or more memory";
+        let hint = "the boot silently cuts off what does not fit: use fewer sysexts, images as assets, or more memory";
         (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
     };
     built.recipe.nodes.iter().filter_map(warn).collect()

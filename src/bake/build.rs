@@ -123,7 +123,7 @@ pub async fn build(
     let published = output.publish(&draft, store)?;
     warnings.extend(published.exposed.iter().map(|exposed| {
         let text = format!("{} was open to others (mode {:04o})", exposed.path.display(), exposed.mode);
-        let hint = "it is closed now; what was readable may be known: replace it";
+        let hint = "it is closed now, but others may have read it: replace the secrets in it";
         Finding::warning(text).hint(hint)
     }));
     kept::keep_tree(store, &output.current())?;

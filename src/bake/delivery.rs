@@ -34,7 +34,7 @@ pub enum Error {
         place: Place,
     },
     /// Machines are to fetch, and nobody says where from.
-    #[error("{place}: {why}, and nothing says where it will find the tree")]
+    #[error("{place}: {why}, but the URL of the tree is not known")]
     NoBaseUrl {
         /// Why a machine has to fetch its config.
         why: Why,
@@ -55,9 +55,9 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Asked => f.write_str("a machine is to fetch its config from a URL"),
+            Why::Asked => f.write_str("machines fetch their config from a URL"),
             Why::Lost(version) => {
-                write!(f, "a machine must fetch its config, since Flatcar {version} loses an injected one")
+                write!(f, "machines must fetch their config, since Flatcar {version} loses an injected one")
             }
         }
     }
@@ -75,8 +75,8 @@ impl Advice for Error {
                  choose another channel, or a version of this one before {from} or from {before} on"
             ),
             Error::NoBaseUrl { .. } => {
-                "give `--base-url http://10.0.0.1:8080`, or `base_url:` in the recipe; URLs of outputs count where they \
-                 are all the same"
+                "give `--base-url http://10.0.0.1:8080`, or `base_url:` in the recipe; the URL of the outputs is used if \
+                 all have the same"
                     .into()
             }
         })
@@ -147,7 +147,7 @@ pub fn contradictions(recipe: &Recipe, outputs: &Outputs, fetched_from: Option<&
 fn no_layout(profile: &Profile) -> Option<Finding> {
     let layout = profile.layout.as_ref().filter(|layout| layout.value != Layout::Overlay)?;
     let text =
-        "this layout joins an overlay to the release's initrd, and here config and sysexts are fetched";
+        "this layout joins an overlay to the release's initrd, but config and sysexts are fetched here";
     Some(Finding::error(text).at(layout.place.clone()).hint("leave `layout` out"))
 }
 
@@ -157,15 +157,17 @@ fn judge_layout(recipe: &Recipe, outputs: &Outputs, profile: &Profile) -> Option
     let layout = profile.layout.as_ref()?;
     let finding = match layout.value {
         Layout::Overlay => return None,
-        _ if !has_base() => Finding::error("this layout joins the release's initrd, and no output has that")
-            .hint("add `pxe` to `outputs`"),
-        Layout::Virtual if recipe.has_output("matchbox") => Finding::warning(
-            "a virtual initrd is answered by `prebake serve` only, and real Matchbox has no such file",
-        )
-        .hint("choose `single` if another server than prebake's shall serve the tree"),
+        _ if !has_base() => {
+            Finding::error("this layout joins the release's initrd, but no output publishes that")
+                .hint("add `pxe` to `outputs`")
+        }
+        Layout::Virtual if recipe.has_output("matchbox") => {
+            Finding::warning("only `prebake serve` serves a virtual initrd; real Matchbox has no such file")
+                .hint("choose `single` if another server than `prebake serve` is to serve the tree")
+        }
         Layout::Virtual => {
             let output = outputs.by_tftp()?;
-            let text = format!("`{output}` loads by TFTP, and a TFTP server has no virtual initrd");
+            let text = format!("`{output}` loads by TFTP, but a TFTP server cannot serve a virtual initrd");
             Finding::warning(text)
                 .hint("choose `single`, or give that output the `base_url` of `prebake serve`")
         }
@@ -188,7 +190,7 @@ fn needs_network(recipe: &Recipe, profile: &Profile, fetched_from: Option<&BaseU
         (profile.install.is_some(), "an installation fetches the disk image", "leave out one of the two"),
     ];
     let finding = |(_, why, hint): (bool, &str, &str)| {
-        Finding::error(format!("this profile cannot come up without a network: {why}"))
+        Finding::error(format!("this profile cannot boot without a network: {why}"))
             .at(place.clone())
             .hint(hint)
     };
@@ -199,9 +201,9 @@ fn needs_network(recipe: &Recipe, profile: &Profile, fetched_from: Option<&BaseU
 pub fn remote_sources(profile: &Profile, config: &Config) -> Vec<Finding> {
     let Some(said) = &profile.diskless else { return Vec::new() };
     let finding = |remote: closure::Remote| {
-        let finding = Finding::error(format!("{} is fetched at the boot", remote.url));
+        let finding = Finding::error(format!("{} is fetched during the boot", remote.url));
         let finding = finding.hint("`prebake ignition closure --inline` puts it into the config");
-        let finding = finding.related(said.clone(), "and this profile is to come up without a network");
+        let finding = finding.related(said.clone(), "but this profile must boot without a network");
         Finding { place: remote.place, path: remote.path, ..finding }
     };
     closure::remotes(config).into_iter().map(finding).collect()

@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |why: String| Error { path: path.display().to_string(), why, hint: None };
     let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
     if length > MAX_BYTES {
-        return Err(error(format!("has {length} bytes, and an early initrd at most {MAX_BYTES}")));
+        return Err(error(format!("has {length} bytes; the limit for an early initrd is {MAX_BYTES}")));
     }
     let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
     match inject::walk("it", Cursor::new(&bytes)) {
@@ -62,7 +62,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
                 }
                 why => {
                     let chain = crate::base::error::Error::from(why).chain().join(": ");
-                    format!("would keep the kernel from all behind it: {chain}")
+                    format!("would keep the kernel from everything after it: {chain}")
                 }
             };
             Err(Error { hint, ..error(why) })

@@ -133,7 +133,7 @@ impl Project {
         }
         let Some(key) = key::at_hand(&self.recipe.trust, store)? else {
             let text = format!(
-                "no key file with the primary key {} is here: what {} says of signers is not judged before the build",
+                "no key file with the primary key {} is available: the signers in {} are checked during the build only",
                 self.recipe.trust.primary,
                 self.lock_path.display()
             );
@@ -234,7 +234,7 @@ impl Project {
         }
         if limits.locked && project.lock.as_ref() != Some(&lock) {
             // Whatever the reason is: a lock that may not move does not.
-            return Err(drifted(vec!["the inputs that were found are not those that it names".into()]).into());
+            return Err(drifted(vec!["the inputs found differ from the locked ones".into()]).into());
         }
         Ok(Inputs { lock, fetched: missing, judged, checked })
     }

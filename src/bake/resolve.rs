@@ -99,7 +99,10 @@ pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
 pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
     match &lock.trust {
         Some(locked) => locked.drift(trust),
-        None => vec![format!("it is of schema {}, which does not say whom the recipe trusts", lock.schema)],
+        None => vec![format!(
+            "it has schema {}, which does not state the keys that the recipe trusts",
+            lock.schema
+        )],
     }
 }
 
@@ -361,7 +364,7 @@ fn check_version_file(board: &Board, version: Version, lock: &Lock, fetcher: &Fe
     match found == version {
         true => Ok(()),
         false => {
-            let why = format!("it says {found} in the directory of {version}");
+            let why = format!("it states {found} in the directory of {version}");
             Err(board::Error::BadVersion { url: entry.url.clone(), why }.into())
         }
     }

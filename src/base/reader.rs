@@ -60,10 +60,10 @@ impl Reader<'_> {
         const MAX_NAME: usize = 100;
         if name.value.len() > MAX_NAME {
             let text =
-                format!("{what} has {} characters; {MAX_NAME} are the most", name.value.chars().count());
+                format!("{what} has {} characters; the limit is {MAX_NAME}", name.value.chars().count());
             let finding = Finding::error(text).at(name.place.clone());
             self.decoder
-                .push(finding.hint("it becomes a part of file names, which are no longer than 255 bytes"));
+                .push(finding.hint("it becomes part of file names, which may have at most 255 bytes"));
             return;
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

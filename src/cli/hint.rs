@@ -148,8 +148,8 @@ mod tests {
             (&["lock"], "allow it with `--experimental`", None),
             (
                 &["lock"],
-                "`prebake build RECIPE --layer FILE` makes both anew; `xz --check=crc32` packs it",
-                Some("`prebake build RECIPE --layer FILE` makes both anew; `xz --check=crc32` packs it"),
+                "`prebake build RECIPE --layer FILE` builds both again; `xz --check=crc32` packs it",
+                Some("`prebake build RECIPE --layer FILE` builds both again; `xz --check=crc32` packs it"),
             ),
             (&["lock"], "name other files with -o, or wait", Some("wait")),
         ];

@@ -249,7 +249,7 @@ pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
     match version.0[0] {
         ..JUDGES_SIGNATURES => Some("its systemd is not known to judge signatures by /etc/verity.d"),
         TRUSTS_FLATCAR_ALONE.. => {
-            Some("it merges sysexts in the initrd, which knows Flatcar's own certificate only")
+            Some("it merges sysexts in the initrd, which trusts only Flatcar's own certificate")
         }
         _ => None,
     }

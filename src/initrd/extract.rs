@@ -187,7 +187,7 @@ impl Unpacker<'_> {
             true => Err(Error::Unsafe {
                 subject: self.subject.into(),
                 member: member.path.clone(),
-                why: "its name climbs out with `..`",
+                why: "its name leaves the directory with `..`",
             }),
             false => Ok(parts.join(&b'/')),
         }

@@ -12,11 +12,11 @@ pub(super) struct Foreign {
 /// Bytes that [`what`] wants to see: the magic of ISO 9660 lies at 32769.
 pub(super) const HEAD: usize = 32_774;
 
-const UNPACK: &str = "unpack it, and pack what is in it with `cpio --quiet -o -H newc`";
-const NEWC: &str = "pack it anew: `cpio -i -d <FILE`, then `find . | cpio -o -H newc`";
+const UNPACK: &str = "unpack it, and pack its content with `cpio --quiet -o -H newc`";
+const NEWC: &str = "pack it again: `cpio -i -d <FILE`, then `find . | cpio -o -H newc`";
 const KERNEL: &str = "name the initrd; the kernel is a file of its own";
 const FILESYSTEM: &str =
-    "an initrd is an archive: mount the image and pack what is in it with `cpio -o -H newc`";
+    "an initrd is an archive: mount the image and pack its content with `cpio -o -H newc`";
 
 /// `(offset, magic, what it is, the way out)`, the most telling first.
 const MAGICS: &[(usize, &[u8], &str, &str)] = &[
@@ -26,7 +26,7 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
     (
         0,
         &[0x04, 0x22, 0x4d, 0x18],
-        "an lz4 frame, and the kernel unpacks the legacy format only",
+        "an lz4 frame, but the kernel unpacks only the legacy format",
         "compress with `lz4 -l`",
     ),
     (0, &[0x1f, 0x9d], "a file of compress(1), which the kernel does not unpack", "compress with `gzip`"),

@@ -90,8 +90,8 @@ fn passed(base: &Path) -> Result<Option<Finding>, Error> {
     match walk(&subject, file) {
         Ok(()) => Ok(None),
         Err(error @ (Error::Unreadable { .. } | Error::Cpio(cpio::Error::Limit { .. }))) => {
-            let text = format!("not known whether the kernel finds what is injected: {error}");
-            let hint = "if the base is damaged or has no end, the kernel loses what is behind it";
+            let text = format!("cannot tell whether the kernel would find the injection: {error}");
+            let hint = "if the base is damaged or truncated, the kernel ignores everything after it";
             Ok(Some(Finding::warning(text).hint(hint)))
         }
         Err(error @ Error::Io(_)) => Err(error),
@@ -214,7 +214,7 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
         let metadata = file.metadata()?;
         match metadata.is_file() {
             true => Ok((file, metadata.len())),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
         }
     };
     Ok(open().map_err(disk::Error::io("read", path))?)

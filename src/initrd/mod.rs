@@ -22,6 +22,7 @@ pub mod show;
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
@@ -44,7 +45,7 @@ pub enum Error {
         way_out: Option<&'static str>,
     },
     /// Bytes that the kernel stops at: it boots on without what follows.
-    #[error("{subject}: the kernel loses what lies from byte {offset} on: {why}")]
+    #[error("{subject}: the kernel ignores everything from byte {offset} on: {why}")]
     Lost {
         /// The file.
         subject: String,
@@ -56,7 +57,7 @@ pub enum Error {
         way_out: Option<&'static str>,
     },
     /// A base behind which the kernel would not find what is injected.
-    #[error("what is injected into {subject} would be lost: the kernel stops before it")]
+    #[error("anything injected into {subject} would be lost: the kernel stops before it")]
     Unreached {
         /// The base.
         subject: String,
@@ -95,7 +96,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Something was appended to an injected file.
-    #[error("{}: {after} bytes were appended behind the injection that ends at byte {end}", path.display())]
+    #[error("{}: {} {} appended after the injection, which ends at byte {end}", path.display(), counted(*after, "byte"), if *after == 1 { "was" } else { "were" })]
     Buried {
         /// The file.
         path: PathBuf,
@@ -105,7 +106,7 @@ pub enum Error {
         after: u64,
     },
     /// The file's end says something else of its beginning than is there.
-    #[error("{}: the base was changed after the injection: it has SHA-256 {found}, and {recorded} was recorded", path.display())]
+    #[error("{}: the base was changed after the injection: it has SHA-256 {found} instead of {recorded}", path.display())]
     BaseChanged {
         /// The file.
         path: PathBuf,
@@ -115,7 +116,7 @@ pub enum Error {
         recorded: Sha256,
     },
     /// The lengths in the record do not add up to the file.
-    #[error("{}: its record speaks of {recorded} bytes, and the file has {size}", path.display())]
+    #[error("{}: the file has {size} bytes, but its record states {recorded}", path.display())]
     Lengths {
         /// The file.
         path: PathBuf,
@@ -149,7 +150,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// A boot whose overlay lies in a program, too.
-    #[error("{}: unified kernel images hold the overlay of the profile `{profile}` as well", tree.display())]
+    #[error("{}: the overlay of the profile `{profile}` is also in a unified kernel image", tree.display())]
     Unified {
         /// The tree.
         tree: PathBuf,
@@ -157,7 +158,7 @@ pub enum Error {
         profile: String,
     },
     /// A tree that was moved from where it was published.
-    #[error("{} does not lie where a build publishes", path.display())]
+    #[error("{} is not in a directory where a build publishes", path.display())]
     Elsewhere {
         /// The tree.
         path: PathBuf,
@@ -247,7 +248,7 @@ impl Advice for Error {
                 "fetch the base again and inject into that".into()
             }
             Error::Unreadable { .. } => "unpack it with its own tool first".into(),
-            Error::NoInjection { .. } => "`prebake initrd show` says what is in the file".into(),
+            Error::NoInjection { .. } => "`prebake initrd show` lists the content of the file".into(),
             Error::Buried { path, end, .. } => {
                 format!("`head -c {end} {}` gives the file as prebake made it", path.display())
             }
@@ -258,12 +259,12 @@ impl Advice for Error {
                 "its machines fetch config and sysexts: `prebake build RECIPE --layer FILE` changes those".into()
             }
             Error::NoBoot { known, .. } => format!("profiles that have one: {}", known.join(", ")),
-            Error::Unified { .. } => "`prebake build RECIPE --layer FILE` makes both anew".into(),
+            Error::Unified { .. } => "`prebake build RECIPE --layer FILE` builds both again".into(),
             Error::Elsewhere { .. } => {
-                "say with -o where trees are published, such as `output`: the new one becomes NAME/BUILD-ID there".into()
+                "give the directory of the published trees with -o, such as `output`: the new one becomes NAME/BUILD-ID there".into()
             }
             Error::Exists { .. } => "choose another name, or replace it with --force".into(),
-            Error::Unsafe { .. } => "nothing was written of it; look at the file with `prebake initrd show --contents`".into(),
+            Error::Unsafe { .. } => "nothing of it was extracted; look at the file with `prebake initrd show --contents`".into(),
         })
     }
 }

@@ -79,9 +79,7 @@ impl Overlay {
         let entry = Entry::file(mode, Contents::on_disk(from)?, format!("{}", from.display()));
         self.tree.insert(path, entry)?;
         if !path.starts_with(&format!("{OEM}/")) {
-            let text = format!(
-                "`{path}` is seen in the initramfs only: nothing but {OEM} reaches the booted system"
-            );
+            let text = format!("`{path}` exists only in the initramfs: only {OEM} reaches the booted system");
             let hint =
                 "Flatcar from 4487 on (Stable from 4593) unpacks it into a first stage that ends at once";
             self.findings.push(Finding::warning(text).hint(hint));
@@ -169,5 +167,5 @@ pub fn links_layer(sysexts: &[String]) -> Option<Config> {
 
 fn file_name(path: &Path) -> Result<&str, Error> {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.ok_or_else(|| Error::Unfit { path: path.into(), why: "it has no name in UTF-8".into() })
+    name.ok_or_else(|| Error::Unfit { path: path.into(), why: "its name is not UTF-8".into() })
 }

@@ -97,7 +97,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let foreign = |why: String, way_out| Error::Foreign { subject: subject.into(), why, way_out };
         let start = match self.peek() {
             Ok(Some(start)) => start,
-            Ok(None) => return Err(foreign("it has no bytes but zeros".into(), None)),
+            Ok(None) => return Err(foreign("it contains only zeros".into(), None)),
             Err(Error::Lost { offset: 0, why, way_out, .. }) => return Err(foreign(why, way_out)),
             Err(error) => return Err(error),
         };
@@ -121,9 +121,9 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
             Ok(true) => Ok(()),
             Ok(false) => Err(match foreign::what(&first) {
                 Some(Foreign { what, way_out }) => {
-                    foreign(format!("what is compressed there is {what}"), Some(way_out))
+                    foreign(format!("the compressed content is {what}"), Some(way_out))
                 }
-                None => foreign("what is compressed there is no cpio archive in newc format".into(), None),
+                None => foreign("the compressed content is not a cpio archive in newc format".into(), None),
             }),
             Err(source) => Err(Error::Damaged {
                 subject: self.subject.into(),
@@ -144,7 +144,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let is_plain = first[0] == b'0';
         match compression {
             _ if self.after_plain && !offset.is_multiple_of(4) => {
-                lost("behind a plain archive the next one must begin at a multiple of four".into(), None)
+                lost("after a plain archive the next one must begin at a multiple of four".into(), None)
             }
             None if is_plain && !offset.is_multiple_of(4) => {
                 lost("a plain archive must begin at a multiple of four".into(), None)
@@ -153,13 +153,13 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
                 match foreign::what(&self.head()?) {
                     Some(Foreign { what, way_out }) => lost(format!("it is {what}"), Some(way_out)),
                     None if is_plain => lost("no archive begins there".into(), None),
-                    None => lost("neither an archive nor a compression begins there".into(), None),
+                    None => lost("neither an archive nor compressed data begins there".into(), None),
                 }
             }
             Some(Compression::Xz) => match cpio::xz_check(&first) {
                 Some(check) => {
                     let way_out = "compress with `xz --check=crc32`";
-                    lost(format!("it is xz with {check}, and the kernel has CRC-32 only"), Some(way_out))
+                    lost(format!("it is xz with {check}, but the kernel supports only CRC-32"), Some(way_out))
                 }
                 None => Ok(Some(Start { offset, compression })),
             },

@@ -230,9 +230,8 @@ impl Shown {
         let Some(first) = orphans.first() else { return };
         let others =
             if orphans.len() > 1 { format!(" and {} more", orphans.len() - 1) } else { String::new() };
-        let text = format!("{subject}: no archive before `{first}`{others} makes the directory it lies in");
-        let hint =
-            "the kernel drops such a member without a word, unless its own initramfs has the directory";
+        let text = format!("{subject}: no earlier archive creates the directory of `{first}`{others}");
+        let hint = "the kernel silently drops such a member, unless its own initramfs has the directory";
         self.findings.push(Finding::warning(text).hint(hint));
     }
 }

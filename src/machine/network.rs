@@ -30,21 +30,23 @@ impl Cidr {
     /// Why no machine can have this address in its network, if so.
     pub fn nobodys(&self) -> Option<String> {
         let of_a_kind = match self.address {
-            address if address.is_unspecified() => Some("it stands for an address that is not known"),
-            address if address.is_loopback() => Some("every machine calls itself by it"),
-            address if address.is_multicast() => Some("it is the address of a group"),
-            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("all machines listen to it"),
+            address if address.is_unspecified() => Some("it means that the address is not known"),
+            address if address.is_loopback() => Some("every machine uses it for itself"),
+            address if address.is_multicast() => Some("it is a multicast address"),
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("it is the broadcast address"),
             _ => None,
         };
         if of_a_kind.is_some() || self.prefix == 0 {
-            return of_a_kind.or(Some("a prefix length of 0 leaves no network")).map(str::to_owned);
+            return of_a_kind.or(Some("with a prefix length of 0 there is no network")).map(str::to_owned);
         }
         // A network of two addresses or one has neither of its own (RFC 3021).
         let network = self.network().filter(|_| self.prefix < 31)?;
         match self.address {
-            address if address == network.base => Some(format!("it names the network {network}")),
+            address if address == network.base => {
+                Some(format!("it is the address of the network {network} itself"))
+            }
             address if address == network.broadcast() => {
-                Some(format!("all machines of the network {network} listen to it"))
+                Some(format!("it is the broadcast address of the network {network}"))
             }
             _ => None,
         }

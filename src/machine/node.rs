@@ -86,9 +86,9 @@ impl Mac {
     /// Why no card has this address, by IEEE 802: machines could never be known by it.
     pub fn nobodys(self) -> Option<&'static str> {
         match self.0 {
-            [0, 0, 0, 0, 0, 0] => Some("all zeros stand for an address that is not known"),
-            [255, 255, 255, 255, 255, 255] => Some("all machines listen to it"),
-            [first, ..] if first & 1 == 1 => Some("an odd first pair makes it the address of a group"),
+            [0, 0, 0, 0, 0, 0] => Some("all zeros mean that the address is not known"),
+            [255, 255, 255, 255, 255, 255] => Some("it is the broadcast address"),
+            [first, ..] if first & 1 == 1 => Some("an odd first pair makes it a multicast address"),
             _ => None,
         }
     }
@@ -147,7 +147,7 @@ pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Ve
     };
     reader.check_unique(&nodes);
     for layer in nodes.iter().flat_map(|node| node.ignition.iter().chain(&node.private)) {
-        let finding = Finding::error("an inventory adds machines, not layers: those must be built");
+        let finding = Finding::error("an inventory adds machines, not layers: layers must be built");
         let finding = finding.at(layer.place.clone());
         decoder.push(
             finding.hint("put the node into the recipe, or its layers into a profile, and build again"),
@@ -181,7 +181,7 @@ impl Reader<'_> {
             memory: fields.get("memory").and_then(|n| Some(self.decoder.spanned(n, self.decoder.parsed(n)?))),
         };
         if !selected {
-            let text = format!("node `{}` needs a `mac` or a `uuid` to be known by", node.name.value);
+            let text = format!("node `{}` needs a `mac` or a `uuid` to be identified by", node.name.value);
             self.decoder.push(Finding::error(text).at(node.name.place.clone()));
         }
         Some(node)
@@ -213,7 +213,7 @@ impl Reader<'_> {
         let mac: Mac = self.decoder.parsed(node)?;
         if let Some(why) = mac.nobodys() {
             self.decoder.push(
-                Finding::error(format!("{mac} is the address of no card: {why}"))
+                Finding::error(format!("{mac} cannot be the address of a card: {why}"))
                     .at(self.decoder.spanned(node, ()).place)
                     .hint("take the address that is printed on the card, or that the switch or the firmware shows"),
             );
@@ -225,7 +225,7 @@ impl Reader<'_> {
     fn ip(&self, node: &Yaml) -> Option<Spanned<Cidr>> {
         let ip: Cidr = self.decoder.parsed(node)?;
         if let Some(why) = ip.nobodys() {
-            self.decoder.error(node, format!("{ip} is the address of no machine: {why}"));
+            self.decoder.error(node, format!("{ip} cannot be the address of a machine: {why}"));
         }
         Some(self.decoder.spanned(node, ip))
     }
@@ -239,7 +239,7 @@ impl Reader<'_> {
             self.decoder.error(node, format!("`{text}` is not a UUID"));
         }
         if NO_UUIDS.contains(&text.as_str()) {
-            let why = "is the UUID of no machine: boards whose maker gave them none say it";
+            let why = "cannot be the UUID of a machine: boards report it if their maker set none";
             self.decoder.error(node, format!("{text} {why}"));
         }
         Some(self.decoder.spanned(node, text))
@@ -357,25 +357,25 @@ mod tests {
     fn an_address_that_no_machine_can_have_is_refused_with_the_reason() {
         for (mac, why) in [
             ("00:00:00:00:00:00", "all zeros"),
-            ("ff-ff-ff-ff-ff-ff", "all machines"),
-            ("0100.5e00.0001", "of a group"),
+            ("ff-ff-ff-ff-ff-ff", "the broadcast address"),
+            ("0100.5e00.0001", "a multicast address"),
             ("53:54:00:00:00:01", "odd first pair"),
         ] {
             let said = read(&format!("  - {{name: a, mac: '{mac}', profile: w}}\n")).err().unwrap();
             assert!(said[0].starts_with("3: ") && said[0].contains(why), "{said:?}");
         }
         for (ip, why) in [
-            ("10.0.0.0/24", "names the network 10.0.0.0/24"),
-            ("10.0.0.255/24", "listen to it"),
-            ("10.1.255.255/15", "listen to it"),
-            ("255.255.255.255/32", "listen to it"),
+            ("10.0.0.0/24", "is the address of the network 10.0.0.0/24 itself"),
+            ("10.0.0.255/24", "the broadcast address of the network 10.0.0.0/24"),
+            ("10.1.255.255/15", "the broadcast address of the network 10.0.0.0/15"),
+            ("255.255.255.255/32", "the broadcast address"),
             ("0.0.0.0/24", "not known"),
-            ("127.0.0.1/8", "calls itself"),
-            ("224.0.0.1/24", "of a group"),
+            ("127.0.0.1/8", "every machine uses it for itself"),
+            ("224.0.0.1/24", "a multicast address"),
             ("10.0.0.1/0", "prefix length of 0"),
             ("::/64", "not known"),
-            ("ff02::1/64", "of a group"),
-            ("::1/128", "calls itself"),
+            ("ff02::1/64", "a multicast address"),
+            ("::1/128", "every machine uses it for itself"),
         ] {
             let said = read(&format!("  - {{name: a, mac: '52:54:00:00:00:01', profile: w, ip: '{ip}'}}\n"))
                 .err()
@@ -412,7 +412,7 @@ mod tests {
     fn a_name_that_is_no_file_name_for_its_length_is_refused_where_it_stands() {
         let said =
             read(&format!("  - {{name: {}, mac: '52:54:00:00:00:01', profile: w}}\n", "n".repeat(300)));
-        assert_eq!(said.err().unwrap(), ["3: a node's name has 300 characters; 100 are the most"]);
+        assert_eq!(said.err().unwrap(), ["3: a node's name has 300 characters; the limit is 100"]);
     }
 
     #[test]
@@ -431,8 +431,8 @@ mod tests {
         assert_eq!(
             read(flaws).err().unwrap(),
             [
-                "3: node `a` needs a `mac` or a `uuid` to be known by",
-                "4: an inventory adds machines, not layers: those must be built",
+                "3: node `a` needs a `mac` or a `uuid` to be identified by",
+                "4: an inventory adds machines, not layers: layers must be built",
                 "5: node `b` is listed twice",
                 "5: nodes `b` and `b` have the same MAC address 52:54:00:00:00:01",
                 "5: unknown key `rack` in a node",

@@ -52,7 +52,7 @@ impl Root {
         let file = self.anything(path)?;
         match file.metadata()?.is_file() {
             true => Ok(file),
-            false => Err(io::Error::other("it is no file").into()),
+            false => Err(io::Error::other("it is not a regular file").into()),
         }
     }
 

@@ -120,7 +120,7 @@ impl Trust {
         let mut drift = Vec::new();
         if self.primary_fingerprint != recipe.primary_fingerprint {
             let (pin, locked) = (recipe.primary_fingerprint, self.primary_fingerprint);
-            drift.push(format!("the recipe pins the primary key {pin}, the lock was made under {locked}"));
+            drift.push(format!("the recipe pins the primary key {pin}, but the lock was made with {locked}"));
         }
         let named = |certificate: Option<Sha256>| {
             certificate
@@ -170,7 +170,7 @@ pub enum Error {
         found: u32,
     },
     /// Nothing in the lock is called so.
-    #[error("nothing in {} is called `{name}`", path.display())]
+    #[error("{} has no input named `{name}`", path.display())]
     Unknown {
         /// The lock.
         path: PathBuf,
@@ -188,7 +188,7 @@ pub enum Error {
         drift: Vec<String>,
     },
     /// What the channel names as current is older than what is locked.
-    #[error("channel {channel} names {found} as current, and {} has {locked}", path.display())]
+    #[error("channel {channel} names {found} as current, which is older than {locked} in {}", path.display())]
     Older {
         /// The lock, which stays.
         path: PathBuf,
@@ -222,7 +222,7 @@ impl Advice for Error {
                 None => format!("known: {}, and the id of every input", known.join(", ")),
             },
             Error::Older { .. } => {
-                "a mirror that is behind, or that somebody holds back: all signatures are right. --allow-older takes it".into()
+                "the mirror may be stale, or somebody holds it back: all signatures are valid. --allow-older accepts it".into()
             }
             Error::Drift { .. } => "run `prebake lock` and commit the lock, or build without `--locked`".into(),
         })
@@ -281,7 +281,9 @@ impl Lock {
         let lock: Lock = serde_yaml::from_str(text).map_err(bad)?;
         match (lock.schema, &lock.trust) {
             (SCHEMA, Some(_)) | (WITHOUT_TRUST, None) => Ok(lock),
-            (SCHEMA, None) => Err(flaw("it does not say whom its recipe trusts (`trust:`)".into())),
+            (SCHEMA, None) => {
+                Err(flaw("it does not state the keys that its recipe trusts (`trust:`)".into()))
+            }
             (schema, _) => Err(flaw(format!("its schema is {schema}"))),
         }
     }

@@ -216,7 +216,7 @@ pub enum Error {
         path: String,
     },
     /// A joined file of other parts than the tree has.
-    #[error("{subject} joins `{path}` of files that do not make {size} bytes")]
+    #[error("{subject} joins `{path}` from files that do not add up to {size} bytes")]
     Joined {
         /// The file.
         subject: String,

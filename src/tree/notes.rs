@@ -198,15 +198,15 @@ mod tests {
     #[test]
     fn a_selector_that_no_loader_fulfils_is_told() {
         for (key, value, weight, why) in [
-            ("MAC", "52:54:00:00:00:01", Weight::Fault, "loaders say `mac`"),
+            ("MAC", "52:54:00:00:00:01", Weight::Fault, "loaders send `mac`"),
             ("Uuid", "x", Weight::Fault, "case-sensitive"),
             ("uuid", "4C4C4544-0042-3510-8052-B4C04F4E5731", Weight::Fault, "write 4c4c4544-"),
-            ("uuid", "4c4c45440042351080 52b4c04f4e5731", Weight::Fault, "is no UUID"),
+            ("uuid", "4c4c45440042351080 52b4c04f4e5731", Weight::Fault, "is not a UUID"),
             ("uuid", "", Weight::Fault, "it is empty"),
             ("serial", "X ", Weight::Fault, "ends with a blank"),
             ("mac", "FF-FF-FF-FF-FF-FF", Weight::Fault, "multicast"),
             ("mac", "00:00:00:00:00:00", Weight::Fault, "only zeros"),
-            ("os", "", Weight::Note, "say no `os`"),
+            ("os", "", Weight::Note, "without `os`"),
             ("arch", "amd64", Weight::Note, "`x86_64`"),
             ("seral", "x", Weight::Note, "did you mean `serial`?"),
             ("asset", "4C4C4544-0042-3510-8052-B4C04F4E5731", Weight::Note, "lower case"),

@@ -75,7 +75,7 @@ pub enum Error {
     #[error(transparent)]
     Unsigned(#[from] provenance::Error),
     /// Not a tree of the bundle.
-    #[error("{subject} holds no tree `{tree}`, but {known}")]
+    #[error("{subject} does not contain the tree `{tree}`, only {known}")]
     NotInBundle {
         /// The bundle.
         subject: String,
@@ -85,7 +85,7 @@ pub enum Error {
         known: String,
     },
     /// A bundle of several trees, and none was named.
-    #[error("{subject} holds {known}: one must be named")]
+    #[error("{subject} contains {known}: choose one")]
     Several {
         /// The bundle.
         subject: String,
@@ -111,7 +111,7 @@ pub enum Error {
         source: Refused,
     },
     /// Shorter or longer than it was published.
-    #[error("{path} of {place} has {found} bytes, where the manifest says {recorded}")]
+    #[error("{path} of {place} has {found} bytes instead of the {recorded} in the manifest")]
     Size {
         /// The tree.
         place: String,
@@ -123,7 +123,7 @@ pub enum Error {
         found: u64,
     },
     /// Other bytes than were published.
-    #[error("{path} of {place} is not what the manifest says")]
+    #[error("{path} of {place} does not match the manifest")]
     Changed {
         /// The tree.
         place: String,

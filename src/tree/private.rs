@@ -104,7 +104,7 @@ pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Expose
 fn is_no_link(path: &Path) -> Result<(), disk::Error> {
     match path.is_symlink() {
         true => Err(disk::Error::io("keep secrets in", path)(io::Error::other(
-            "it is a link, and secrets go where they are told to and nowhere else",
+            "it is a link; secrets are written only to the given directory",
         ))),
         false => Ok(()),
     }
@@ -238,7 +238,7 @@ pub enum Unfit {
     #[error(transparent)]
     Absent(#[from] Absent),
     /// They are no secret on this host.
-    #[error("{} is open to others than its owner (mode {:04o}), and --guard is there to keep it from them", exposed.path.display(), exposed.mode)]
+    #[error("{} is open to others than its owner (mode {:04o}), which --guard must prevent", exposed.path.display(), exposed.mode)]
     Exposed {
         /// The private part.
         top: PathBuf,
@@ -258,9 +258,10 @@ impl Advice for Unfit {
     fn hint(&self) -> Option<String> {
         match self {
             Unfit::Absent(error) => error.hint(),
-            Unfit::Exposed { top, .. } => {
-                Some(format!("`chmod -R go= {}`; what was readable may be known: replace it", top.display()))
-            }
+            Unfit::Exposed { top, .. } => Some(format!(
+                "`chmod -R go= {}`; others may have read it: replace the secrets in it",
+                top.display()
+            )),
         }
     }
 }

@@ -42,7 +42,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Two outputs want to write one file.
-    #[error("two outputs both make `{path}`")]
+    #[error("two outputs both write `{path}`")]
     Collision {
         /// Path inside the tree.
         path: String,

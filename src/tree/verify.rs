@@ -45,7 +45,7 @@ pub enum Kind {
     #[error("is missing")]
     Missing,
     /// Cut off, or longer.
-    #[error("has {found} bytes, where the manifest says {recorded}")]
+    #[error("has {found} bytes instead of the {recorded} in the manifest")]
     Length {
         /// What the manifest says.
         recorded: u64,
@@ -53,10 +53,10 @@ pub enum Kind {
         found: u64,
     },
     /// Other bytes of the same number.
-    #[error("has other bytes than the manifest says")]
+    #[error("does not have the digest in the manifest")]
     Changed,
     /// The manifest does not name it.
-    #[error("is superfluous: the manifest does not name it")]
+    #[error("is not in the manifest")]
     Superfluous,
     /// It, or a directory above it.
     #[error("is a link that leaves the tree")]
@@ -68,7 +68,7 @@ pub enum Kind {
         why: String,
     },
     /// A manifest that was edited, if only its blanks.
-    #[error("is not written as prebake writes it")]
+    #[error("is not in prebake's canonical form")]
     Rewritten,
     /// A secret that others than its owner may read, by the permissions of the file or a directory above it.
     #[error("is open to others (mode {mode:04o}): chmod go= {place}")]
@@ -79,7 +79,7 @@ pub enum Kind {
         place: String,
     },
     /// The directory is called as another build.
-    #[error("is that of the build {build}, not of this one")]
+    #[error("belongs to the build {build}, not to this one")]
     Misplaced {
         /// The BUILD-ID of the manifest.
         build: String,

@@ -94,11 +94,11 @@ impl Envelope {
             Some(Signature { key: KeyId(key.to_le_bytes()), signature })
         };
         let signatures: Option<Vec<Signature>> = wire.signatures.iter().map(signature).collect();
-        let signatures = signatures.ok_or("a signature is not Ed25519's by one of minisign's keys")?;
+        let signatures = signatures.ok_or("a signature is not an Ed25519 signature by a minisign key")?;
         let envelope = Envelope { payload, signatures };
         match envelope.to_bytes() == bytes {
             true => Ok(envelope),
-            false => Err("it is not spelt as prebake spells it".into()),
+            false => Err("it is not in prebake's canonical form".into()),
         }
     }
 

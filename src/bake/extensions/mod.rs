@@ -155,7 +155,7 @@ fn versions(
         if let (false, Some(published)) = (seen.insert(version), published) {
             let finding = Finding::error(format!("{} is published already", published.value));
             let finding = finding.at(published.place.clone());
-            findings.push(finding.hint("list only what no profile boots, each once"));
+            findings.push(finding.hint("list only versions that no profile boots, each once"));
             continue;
         }
         for arch in recipe.release.archs.iter().copied() {
@@ -197,8 +197,9 @@ fn contradictions(recipe: &Recipe) -> Vec<Finding> {
         let name = name_of(&sysext.name);
         let first = firsts.entry(name).or_insert(sysext);
         if first.values() != sysext.values() {
-            let finding =
-                Finding::error(format!("`{name}` is set up in two ways, but there is one image of it"));
+            let finding = Finding::error(format!(
+                "`{name}` is configured in two ways, but there is only one image of it"
+            ));
             let finding = finding.at(sysext.name.place.clone());
             findings.push(finding.related(first.name.place.clone(), "first named here"));
         }
@@ -255,7 +256,9 @@ fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
     let names = names(&shelves);
     finding.hint(match nearest(&name.value, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => "no `sysext/` folder lies beside or above the recipe".into(),
+        None if names.is_empty() => {
+            "there is no `sysext/` folder beside the recipe or in a directory above it".into()
+        }
         None => format!("known: {}", names.join(", ")),
     })
 }

@@ -36,7 +36,7 @@ pub struct Pinned {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lock was edited, or made by another prebake.
-    #[error("the lock does not hold the image {image} whole: {why}")]
+    #[error("the lock's entries for the image {image} are incomplete: {why}")]
     Incomplete {
         /// The image.
         image: ImageRef,

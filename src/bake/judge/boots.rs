@@ -122,7 +122,7 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
     let without_base = base.is_none().then(|| {
         let release = version.map_or("the release".into(), |version| format!("Flatcar {version}"));
         let why = "its initrd is not in the store (`prebake fetch`)";
-        Gap::new(format!("what {release} has in /usr"), why)
+        Gap::new(format!("the content of /usr in {release}"), why)
     });
     let base = base.unwrap_or(&well_known);
     let mut verdicts = Vec::new();

@@ -38,11 +38,11 @@ pub fn documents(draft: &Draft, project: &Project, lock: &Lock, mut judge: Judge
             let (place, origin) = match origin(&sources, secret) {
                 Some(place) => (Some(place), "it is said here".to_owned()),
                 None if lock.contains(secret) => {
-                    (None, format!("{}.lock has it, from what it pins", project.recipe.name))
+                    (None, format!("it comes from an input that {}.lock pins", project.recipe.name))
                 }
-                None => (None, "it comes from what the build fetched".to_owned()),
+                None => (None, "it comes from an input that the build fetched".to_owned()),
             };
-            let hint = format!("line {} of this document has it; {origin}: take it out there", hit.line);
+            let hint = format!("it is in line {} of this document; {origin}: remove it there", hit.line);
             judge.found(path, hit.kind, place, None, &hint);
         }
     }

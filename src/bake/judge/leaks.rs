@@ -50,12 +50,9 @@ pub fn built(
             Some(Foreign::Components(sysext)) => {
                 let found = in_image(store, &outcome.object.sha256)?;
                 if let Err(why) = &found {
-                    let text = format!(
-                        "sysext {} was not looked through for secrets: {why}",
-                        sysext.description.name
-                    );
-                    unread
-                        .push(Finding::warning(text).hint("look through what its components bring yourself"));
+                    let text =
+                        format!("sysext {} was not scanned for secrets: {why}", sysext.description.name);
+                    unread.push(Finding::warning(text).hint("check the content of its components yourself"));
                 }
                 let found = found.unwrap_or_default();
                 of_components(judge, sysext, found)?;
@@ -70,7 +67,7 @@ pub fn built(
                         hit.kind,
                         None,
                         None,
-                        "the image's config has it: build the image without",
+                        "the image's config contains it: build the image without it",
                     );
                 }
             }
@@ -98,7 +95,7 @@ fn of_components(judge: &mut Judge, sysext: &Selected, found: Found) -> Result<(
         let mut above = std::path::Path::new(&path).ancestors();
         let entry = above.find_map(|path| outline.get(path.to_str()?));
         let origin = entry.map_or("a component", |entry| entry.origin.as_str());
-        let hint = format!("{origin} of sysext {} brings it, in line {}", description.name, hits[0].line);
+        let hint = format!("it comes from {origin} of sysext {}, line {}", description.name, hits[0].line);
         for hit in hits {
             judge.found(&format!("/{path}"), hit.kind, None, None, &hint);
         }

@@ -76,13 +76,13 @@ impl Judge {
         let (text, hint) = match (kind, kind.severity()) {
             (Kind::Unread, _) => (
                 format!(
-                    "`{path}` was not looked through to its end for secrets: it is too large, or packed too deep"
+                    "`{path}` was not scanned completely for secrets: it is too large, or packed too deep"
                 ),
-                format!("look through it yourself; if it has none, {allow}"),
+                format!("check it yourself; if it has none, {allow}"),
             ),
             (_, Severity::Warning) => (
                 format!("{kind} would be public in `{path}`"),
-                "hashes are guessed by trying: `private:` layers keep them, keys need none".into(),
+                "passwords can be guessed from their hashes: put them into `private:` layers, or use SSH keys".into(),
             ),
             (_, Severity::Error) => {
                 (format!("{kind} would be public in `{path}`"), format!("{hint}; if it is none, {allow}"))
@@ -96,7 +96,7 @@ impl Judge {
 
     /// Judges a compiled config. Places are those of its layers; what no person wrote is at `fallback`.
     pub fn config(&mut self, config: &Config, fallback: &Place) {
-        const HINT: &str = "move it into a layer under `private:`, which its own machine alone gets";
+        const HINT: &str = "move it into a layer under `private:`, which only its own machine gets";
         for part in parts::parts(config) {
             let origin = part.place.filter(|place| !place.source.name.starts_with('<'));
             let origin = origin.unwrap_or_else(|| fallback.clone());
@@ -151,7 +151,7 @@ impl Judge {
     pub fn text(&mut self, path: &str, source: &Source) {
         for hit in scan(path, source.text.as_bytes()).unwrap_or_default() {
             let place = place::of_source(&source.name, source.line(hit.line).unwrap_or_default(), hit);
-            let hint = "let a `private:` layer bring it: labels of groups are public, too";
+            let hint = "put it into a `private:` layer: labels of groups are public, too";
             self.found(path, hit.kind, Some(place), None, hint);
         }
     }
@@ -161,7 +161,7 @@ impl Judge {
     /// # Errors
     /// A file that cannot be read.
     pub fn sysexts(&mut self, sysexts: &[Selected]) -> io::Result<()> {
-        const HINT: &str = "sysexts are public: bring it with a `private:` layer";
+        const HINT: &str = "sysexts are public: put it into a `private:` layer";
         let mut seen = BTreeSet::new();
         for Selected { description, variables, .. } in sysexts {
             if seen.insert(&description.name) {

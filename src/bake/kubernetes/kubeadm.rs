@@ -24,7 +24,9 @@ const PAUSE: &str = "registry.k8s.io/pause:";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A version whose kubeadm is not known to say it.
-    #[error("no table knows the images of Kubernetes {version}, and its kubeadm's source is not read: {why}")]
+    #[error(
+        "prebake's table lacks the images of Kubernetes {version}, and the source of its kubeadm is not supported: {why}"
+    )]
     Version {
         /// The version.
         version: String,
@@ -32,7 +34,7 @@ pub enum Error {
         why: &'static str,
     },
     /// Its source cannot be had.
-    #[error("no table knows the images of Kubernetes {version}, and kubeadm's source cannot be read")]
+    #[error("prebake's table lacks the images of Kubernetes {version}, and kubeadm's source cannot be read")]
     Unread {
         /// The version.
         version: String,
@@ -41,7 +43,7 @@ pub enum Error {
     },
     /// Its source says something else than it always did.
     #[error(
-        "no table knows the images of Kubernetes {version}, and kubeadm's source does not say them: {why} ({url})"
+        "prebake's table lacks the images of Kubernetes {version}, and kubeadm's source does not state them: {why} ({url})"
     )]
     Unsaid {
         /// The version.
@@ -100,8 +102,8 @@ pub fn minor(version: &str) -> Result<u32, Error> {
     match (numbers.next(), numbers.next()) {
         (Some(Ok(1)), Some(Ok(minor))) if minor >= FIRST_MINOR => Ok(minor),
         (Some(Ok(0)), _) | (Some(Ok(1)), Some(Ok(_))) => Err(wrong("it is older than v1.25")),
-        (Some(Ok(_)), _) => Err(wrong("how it says the images is known of Kubernetes 1 only")),
-        _ => Err(wrong("it is no version such as v1.34.4")),
+        (Some(Ok(_)), _) => Err(wrong("only the source of Kubernetes 1 is supported")),
+        _ => Err(wrong("it is not a version such as v1.34.4")),
     }
 }
 
@@ -132,7 +134,7 @@ fn reference(name: &str, tag: &str) -> Result<String, String> {
     // A digest or another repository is no tag.
     match image.to_string() == text && image.tag() == Some(tag) {
         true => Ok(text),
-        false => Err(format!("`{}` is no tag of {name}", tag.escape_debug())),
+        false => Err(format!("`{}` is not a tag of {name}", tag.escape_debug())),
     }
 }
 
@@ -145,11 +147,11 @@ fn constant<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
     let mut values = text.lines().filter_map(value);
     match (values.next(), values.next()) {
         (Some(value), None) if value.chars().any(is_unseen) => {
-            Err(format!("{name} holds hidden characters: `{}`", value.escape_debug()))
+            Err(format!("{name} contains invisible characters: `{}`", value.escape_debug()))
         }
         (Some(value), None) => Ok(value),
         (None, _) => Err(format!("there is no {name} in it")),
-        (Some(_), Some(_)) => Err(format!("{name} stands there twice")),
+        (Some(_), Some(_)) => Err(format!("{name} occurs twice")),
     }
 }
 
@@ -162,7 +164,7 @@ fn supported_etcd(text: &str, minor: u32) -> Result<&str, String> {
     let lines =
         lines.take_while(|line| *line != "}").filter(|line| !line.is_empty() && !line.starts_with("//"));
     let rows: BTreeMap<u32, &str> = lines
-        .map(|line| map_row(line).ok_or_else(|| format!("`{}` is no row of its map", line.escape_debug())))
+        .map(|line| map_row(line).ok_or_else(|| format!("`{}` is not a row of its map", line.escape_debug())))
         .collect::<Result<_, _>>()?;
     let (Some(first), Some(last)) = (rows.first_key_value(), rows.last_key_value()) else {
         return Err("there is no SupportedEtcdVersion in it".into());
@@ -271,12 +273,12 @@ registry.k8s.io/etcd:3.5.24-0
                 "twice",
             ),
             (with("SupportedEtcdVersion", "Etcds"), "no SupportedEtcdVersion"),
-            (with("33: \"3.5.24-0\"", "33: etcd"), "is no row"),
+            (with("33: \"3.5.24-0\"", "33: etcd"), "is not a row"),
             (with("\"3.10\"", "\"3.10@sha256:00\""), ""),
             (with("\"3.10\"", "\"\\u001b[31m\""), ""),
             (with("\"v1.12.0\"", "\"v1/../../evil:1\""), ""),
-            (with("\"3.10\"", "\"3\u{1b}[2J\u{7}\""), "hidden characters"),
-            (with("\"3.5.24-0\"", "\"3\u{1b}[2J\""), "is no row"),
+            (with("\"3.10\"", "\"3\u{1b}[2J\u{7}\""), "invisible characters"),
+            (with("\"3.5.24-0\"", "\"3\u{1b}[2J\""), "is not a row"),
         ];
         for (source, expected) in cases {
             let error = images(&source, "v1.33.13").unwrap_err();
@@ -294,9 +296,9 @@ registry.k8s.io/etcd:3.5.24-0
         for (version, expected) in [
             ("v1.24.17", "older than v1.25"),
             ("v0.300.0", "older than v1.25"),
-            ("v2.0.0", "known of Kubernetes 1 only"),
-            ("v2.30.1", "known of Kubernetes 1 only"),
-            ("x", "no version such as"),
+            ("v2.0.0", "only the source of Kubernetes 1 is"),
+            ("v2.30.1", "only the source of Kubernetes 1 is"),
+            ("x", "not a version such as"),
         ] {
             let error = images(CONSTANTS, version).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");

@@ -72,7 +72,8 @@ fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
     let file = |image: &ImageRef| image.file_name(Arch::Amd64);
     let collision = |own: &Spanned<ImageRef>| {
         let other = needs.of(None).find(|need| **need != own.value && file(need) == file(&own.value))?;
-        let text = format!("`{}` and Kubernetes' own `{other}` would have archives of one name", own.value);
+        let text =
+            format!("`{}` and Kubernetes' own `{other}` would have archives of the same name", own.value);
         let hint = "leave it out, or name it by digest, without a tag";
         Some(Finding::error(text).at(own.place.clone()).hint(hint))
     };
@@ -184,10 +185,10 @@ pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
         return None;
     }
     let text = format!(
-        "nodes of {} carry images, but their containerd starts every pod with a sandbox image of its own choice, which a \
-         registry must have",
+        "nodes of {} carry images, but their containerd starts every pod with its default sandbox image, which it \
+         would pull from a registry",
         lacking.join(", ")
     );
-    let hint = "add the sysext `containerd-config`, which names the one that kubeadm wants";
+    let hint = "add the sysext `containerd-config`, which sets the sandbox image that kubeadm wants";
     Some(Finding::warning(text).at(images.carriage.place.clone()).hint(hint))
 }

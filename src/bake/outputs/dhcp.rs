@@ -74,7 +74,7 @@ impl Dhcp {
         for node in &recipe.nodes {
             let name = &node.name;
             if !is_domain(&name.value) {
-                let text = format!("`{}` is not a host name, and DHCP tells nodes theirs", name.value);
+                let text = format!("`{}` is not a host name, but DHCP assigns it to the node", name.value);
                 let hint = "letters, digits and `-`, which must not be first or last";
                 findings.push(Finding::error(text).at(name.place.clone()).hint(hint));
             }
@@ -86,7 +86,7 @@ impl Dhcp {
             }
             if node.mac.is_none() {
                 findings.push(
-                    at(format!("node `{}` has an address but no `mac` to lend it to", name.value))
+                    at(format!("node `{}` has an address but no `mac` to assign it to", name.value))
                         .hint("DHCP servers know machines by their MAC address"),
                 );
             }

@@ -66,7 +66,8 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
         }
         http_loader = text("http");
         if let (Some(Mode::Proxy), Some(node)) = (mode, fields.get("http")) {
-            decoder.error(node, "a proxy cannot answer HTTP boot: dnsmasq's speaks to PXE firmware only");
+            decoder
+                .error(node, "a proxy cannot answer HTTP boot: dnsmasq's proxy speaks to PXE firmware only");
         }
     }
     let (dhcp, mode) = (dhcp?, mode?);

@@ -49,7 +49,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     if let (Some(node), Some("https")) =
         (options.get("base_url"), base_url.as_ref().map(|b| b.url().scheme()))
     {
-        options.decoder.error(node, "GRUB speaks http and tftp, not https");
+        options.decoder.error(node, "GRUB supports http and tftp, not https");
     }
     Some(Box::new(Grub { base_url, timeout: options.parsed("timeout").unwrap_or(TIMEOUT) }))
 }

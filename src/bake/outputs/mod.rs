@@ -134,7 +134,7 @@ pub fn read(recipe: &Recipe, decoder: &Decoder) -> Outputs {
         // Those that a recipe gets by default are complete.
         for missing in format.needs.iter().filter(|need| !recipe.has_output(need)) {
             let text =
-                format!("`{}` speaks of files that only the output `{missing}` publishes", format.name);
+                format!("`{}` refers to files that only the output `{missing}` publishes", format.name);
             let finding = Finding::error(text).at(output.name.place.clone());
             decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
         }

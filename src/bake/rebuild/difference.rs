@@ -39,13 +39,13 @@ pub enum Inside {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "byte {} is the first that differs", self.offset)?;
+        write!(f, "the first difference is at byte {}", self.offset)?;
         match &self.inside {
             None => Ok(()),
-            Some(Inside::Bytes(path)) => write!(f, ", of its members the bytes of `{path}`"),
-            Some(Inside::Metadata(path)) => write!(f, ", of its members the mode, owner or time of `{path}`"),
+            Some(Inside::Bytes(path)) => write!(f, ", in the bytes of its member `{path}`"),
+            Some(Inside::Metadata(path)) => write!(f, ", in the mode, owner or time of its member `{path}`"),
             Some(Inside::Member(path)) => write!(f, ", and only one of the two has the member `{path}`"),
-            Some(Inside::Packing) => write!(f, ", and its members are the same, but packed otherwise"),
+            Some(Inside::Packing) => write!(f, ", and its members are the same, but packed differently"),
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::tree::row::Contents;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Other bytes.
-    #[error("{subject} came out otherwise when it was built again: {difference}; BUILD-ID {first}, then {second}{}", rest(*others))]
+    #[error("{subject} differs between two builds: {difference}; BUILD-ID {first}, then {second}{}", rest(*others))]
     Differs {
         /// The file of the tree, or the step that made it if no tree has it.
         subject: String,
@@ -50,7 +50,7 @@ pub enum Error {
         kept: [PathBuf; 2],
     },
     /// Other steps, or another set of files.
-    #[error("{subject} was planned otherwise when everything was planned again")]
+    #[error("{subject} was planned differently the second time")]
     Planned {
         /// The first such step or file.
         subject: String,
@@ -73,11 +73,11 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::Differs { kept: [first, second], .. } => format!(
-                "nothing was published; compare {} with {}. Another builder may have made the first, if it was in the store",
+                "nothing was published; compare {} with {}. If the first was in the store already, another version of prebake may have built it",
                 first.display(),
                 second.display()
             ),
-            Error::Planned { .. } => "if someone edits the recipe's files meanwhile, build again".into(),
+            Error::Planned { .. } => "if the recipe's files were edited meanwhile, build again".into(),
         })
     }
 }

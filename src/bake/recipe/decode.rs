@@ -181,7 +181,7 @@ impl Reader<'_> {
         let values = fields.get("set").map_or(Vec::new(), |n| self.decoder.entries(n, "`set`"));
         for (variable, value) in values {
             if variable.value == "version" {
-                let finding = Finding::error("`version` stands beside `set`, not in it");
+                let finding = Finding::error("`version` belongs beside `set`, not in it");
                 self.decoder.push(finding.at(variable.place.clone()));
             }
             set.extend(text(value).map(|value| (variable.value, value)));
@@ -311,7 +311,7 @@ impl Reader<'_> {
             let missing = missing.filter(|name| !recipe.has_output(name));
             let place = profile.sysexts.last().map(|sysext| sysext.name.place.clone());
             for (name, place) in missing.zip(place.into_iter().cycle()) {
-                let text = format!("`install` takes what only the output `{name}` publishes");
+                let text = format!("`install` needs files that only the output `{name}` publishes");
                 let finding = Finding::error(text).at(place);
                 self.decoder.push(finding.hint(format!("add `{name}: {{}}` to the outputs")));
             }

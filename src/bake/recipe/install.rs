@@ -54,7 +54,7 @@ impl Install {
             decoder.error(node, format!("`{device}` is not a device such as /dev/disk/by-id/nvme-…"));
         }
         if device.is_none() && model.is_none() && serial.is_none() {
-            decoder.error(node, "`install` needs a `device`, `model` or `serial` to know the disk by");
+            decoder.error(node, "`install` needs a `device`, `model` or `serial` to identify the disk");
         }
         let min_size = fields.get("min_size").and_then(|node| decoder.parsed(node));
         let generation = fields.get("generation").and_then(|node| decoder.parsed(node));

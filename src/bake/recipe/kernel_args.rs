@@ -85,9 +85,7 @@ pub(super) fn findings(args: &[Spanned<String>]) -> Vec<Finding> {
         let text =
             format!("the kernel arguments of this profile have {bytes} bytes, and at most {MAX_BYTES} fit");
         let finding = Finding::error(text).at(place(last));
-        findings.push(
-            finding.hint("the kernel cuts off what is too long; put settings into the Ignition config"),
-        );
+        findings.push(finding.hint("the kernel cuts off the rest; put settings into the Ignition config"));
     }
     findings
 }
@@ -137,12 +135,12 @@ fn fault(arg: &Spanned<String>) -> Option<Finding> {
     if text.matches('"').count() % 2 == 1 {
         return says(
             "has an opening quote without a closing one",
-            "the kernel would take all that follows into it",
+            "the kernel would read everything that follows as part of it",
         );
     }
     if has_bare_blank(text) {
         let hint = "write two list items, or put the value in double quotes: 'key=\"a b\"'";
-        return says("has a blank outside of quotes, so it is two", hint);
+        return says("has a blank outside of quotes, so it is two arguments", hint);
     }
     let key = key(text);
     if let Some(refused) = REFUSED.iter().find(|refused| refused.keys.contains(&key)) {

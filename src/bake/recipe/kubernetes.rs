@@ -48,7 +48,7 @@ impl FromStr for Carriage {
         match text {
             "sysext" => Ok(Carriage::Sysext),
             "asset" => Ok(Carriage::Asset),
-            _ => Err(format!("`{text}` is no way to carry images: true, sysext, asset or false")),
+            _ => Err(format!("`{text}` is not a way to carry images: use true, sysext, asset or false")),
         }
     }
 }

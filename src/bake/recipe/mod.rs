@@ -283,7 +283,7 @@ impl FromStr for ConfigFrom {
             "overlay" => Ok(ConfigFrom::Overlay),
             "auto" => Ok(ConfigFrom::Auto),
             "url" => Ok(ConfigFrom::Url),
-            _ => Err(format!("`{text}` is not where a config can come from: overlay, auto or url")),
+            _ => Err(format!("`{text}` is not a source of configs: use overlay, auto or url")),
         }
     }
 }
@@ -362,7 +362,7 @@ mod tests {
         let text = format!("{GOOD}nodes:\n  - {{name: a, profile: wroker}}\n");
         assert_eq!(
             findings(&text),
-            ["7: node `a` needs a `mac` or a `uuid` to be known by", "7: there is no profile `wroker`"]
+            ["7: node `a` needs a `mac` or a `uuid` to be identified by", "7: there is no profile `wroker`"]
         );
     }
 

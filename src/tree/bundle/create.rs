@@ -71,9 +71,11 @@ impl Contents {
         let (manifest, directory) = open::of_directory(path)?;
         let file = directory.join(names::MANIFEST);
         if let Some(flaw) = index::name_flaw(&manifest.name) {
-            return Err(
-                Error::Made { path: file, reason: format!("no bundle takes its name: {flaw}") }.into()
-            );
+            return Err(Error::Made {
+                path: file,
+                reason: format!("its name cannot be used in a bundle: {flaw}"),
+            }
+            .into());
         }
         let place = |name: &str| format!("{}{name}", index::directory(&manifest.name));
         if self.members.contains_key(&place(names::MANIFEST)) {
@@ -197,7 +199,7 @@ impl Draft {
             files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect();
         let layout = Layout::new(&sizes, &self.index).ok_or_else(|| Error::Index {
             subject: target.display().to_string(),
-            reason: "its members are longer than any file together".into(),
+            reason: "its members together exceed the largest possible file".into(),
         })?;
         self.check_trees()?;
         let directory = disk::directory_of(target);
@@ -262,7 +264,7 @@ impl Draft {
                     let from = File::open(path).map_err(disk::Error::io("open", path))?;
                     let found = from.metadata().map_err(disk::Error::io("read", path))?.len();
                     if matches!(source, Source::File(_)) && found != place.size {
-                        let reason = format!("it has {found} bytes, where {} belong", place.size);
+                        let reason = format!("it has {found} bytes instead of {}", place.size);
                         return Err(Error::Made { path: path.clone(), reason }.into());
                     }
                     let mut copier = Copier { from, start, path, target, by_hand: Vec::new() };
@@ -326,8 +328,8 @@ impl Draft {
                 subject: path.display().to_string(),
                 flaw: super::verify::Flaw::data(&place.path, *start, place.size),
             },
-            Source::File(path) => Error::Made { path: path.clone(), reason: "it has other bytes".into() },
-            Source::Here(_) => Error::Made { path: INDEX.into(), reason: "it has other bytes".into() },
+            Source::File(path) => Error::Made { path: path.clone(), reason: "its content differs".into() },
+            Source::Here(_) => Error::Made { path: INDEX.into(), reason: "its content differs".into() },
         }
     }
 }

@@ -95,7 +95,7 @@ pub fn directory(tree: &str) -> String {
 pub fn name_flaw(name: &str) -> Option<&'static str> {
     let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.+".contains(letter);
     match () {
-        _ if name.is_empty() || name.len() > 128 => Some("a name has 1 to 128 letters"),
+        _ if name.is_empty() || name.len() > 128 => Some("a name has 1 to 128 characters"),
         _ if name.starts_with('.') || !name.chars().all(letter) => {
             Some("a name has letters, digits, `-`, `_`, `+` and `.`, and does not begin with `.`")
         }
@@ -161,11 +161,11 @@ impl Index {
             return Err(format!("it is called `{}`: {flaw}", self.name.escape_debug()));
         }
         if self.epoch > MOST_OCTAL {
-            return Err(format!("its epoch {} is beyond what tar can say", self.epoch));
+            return Err(format!("its epoch {} is beyond the largest time that tar can store", self.epoch));
         }
         for path in self.members.keys() {
             if let Some(flaw) = path_flaw(path) {
-                return Err(format!("it names the member `{}`, which {flaw}", path.escape_debug()));
+                return Err(format!("its member `{}` {flaw}", path.escape_debug()));
             }
             let mut above = path.match_indices('/').map(|(cut, _)| &path[..cut]);
             if let Some(file) = above.find(|above| self.members.contains_key(*above)) {
@@ -183,7 +183,7 @@ impl Index {
         // Who unpacks by hand holds the files against this list; it must not say anything else.
         match self.members.get(CHECKSUMS) == Some(&Member::of(&self.checksums())) {
             true => Ok(()),
-            false => Err(format!("its {CHECKSUMS} would not list the digests of its members")),
+            false => Err(format!("its {CHECKSUMS} does not list the digests of its members")),
         }
     }
 }
@@ -196,7 +196,7 @@ fn path_flaw(path: &str) -> Option<&'static str> {
         _ if !canonical::is_contained_in_url(path) => Some("is not a path inside the bundle"),
         _ if path.chars().any(char::is_control) => Some("has a control character in its name"),
         _ if path.len() > MOST_PATH || path.split('/').any(|name| name.len() > MOST_NAME) => {
-            Some("is longer than a file system takes")
+            Some("is longer than file systems allow")
         }
         _ if in_tree.split('/').next() == Some(names::PRIVATE) && room == TREES => {
             Some("is private: bundles hold no secrets")
@@ -205,11 +205,11 @@ fn path_flaw(path: &str) -> Option<&'static str> {
             README | CHECKSUMS if rest.is_empty() => None,
             KEYS | BINARIES if !rest.is_empty() => None,
             TREES if !in_tree.is_empty() => match name_flaw(&rest[..rest.len() - in_tree.len() - 1]) {
-                Some(_) => Some("belongs to a tree with a name that no tree has"),
+                Some(_) => Some("belongs to a tree with an invalid name"),
                 None => None,
             },
-            INDEX | super::SIGNATURES => Some("is where the index and its signatures lie"),
-            _ => Some("no bundle holds"),
+            INDEX | super::SIGNATURES => Some("is reserved for the index and its signatures"),
+            _ => Some("has no place in a bundle"),
         },
     }
 }
@@ -222,7 +222,7 @@ fn difference(found: &[u8], canonical: &[u8]) -> String {
     let line = found.split(|byte| *byte == b'\n').nth(number).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let line: String = line.trim().chars().filter(|letter| !letter.is_control()).take(80).collect();
-    format!("line {} is not as prebake writes it, once and in order: `{line}`", number + 1)
+    format!("line {} is not in prebake's canonical form (each entry once, in order): `{line}`", number + 1)
 }
 
 #[cfg(test)]
@@ -275,12 +275,12 @@ pub(super) mod tests {
             ("trees/a/b\\c", "not a path inside"),
             ("trees/a/b\nc", "control character"),
             ("trees/a/private/ignition/x.ign", "is private"),
-            ("trees/.a/manifest.json", "a name that no tree has"),
-            ("trees/manifest.json", "no bundle holds"),
-            ("bundle.json", "where the index"),
-            ("signatures/X.minisig", "where the index"),
-            ("bin", "no bundle holds"),
-            ("etc/passwd", "no bundle holds"),
+            ("trees/.a/manifest.json", "an invalid name"),
+            ("trees/manifest.json", "has no place in a bundle"),
+            ("bundle.json", "reserved for the index"),
+            ("signatures/X.minisig", "reserved for the index"),
+            ("bin", "has no place in a bundle"),
+            ("etc/passwd", "has no place in a bundle"),
         ] {
             let message = refused(&index(&[("trees/a/manifest.json", b"{}"), (path, b"x")]));
             assert!(message.contains(reason), "{path}: {message}");
@@ -297,7 +297,7 @@ pub(super) mod tests {
         assert!(refused(&orphan).contains("`trees/a/x` of a tree without a manifest.json"));
         let mut other = index(&[("README", b"1")]);
         other.members.insert("README".into(), Member::of(b"2"));
-        assert!(refused(&other).contains("SHA256SUMS would not list"));
+        assert!(refused(&other).contains("SHA256SUMS does not list"));
         let newer = Index { schema: 2, ..index(&[]) };
         assert!(refused(&newer).contains("schema 2"));
     }

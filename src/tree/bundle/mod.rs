@@ -103,7 +103,7 @@ pub enum Error {
         member: String,
     },
     /// More than anybody should hold in memory.
-    #[error("{member} of {subject} has {size} bytes, more than the {most} that are read of such a file")]
+    #[error("{member} of {subject} has {size} bytes; the limit for such a file is {most}")]
     TooLong {
         /// The file.
         subject: String,
@@ -118,7 +118,7 @@ pub enum Error {
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
     /// A tree whose manifest names other files than the bundle holds.
-    #[error("the tree {tree} in {subject} is not what its manifest says: {reason}")]
+    #[error("the tree {tree} in {subject} does not match its manifest: {reason}")]
     Tree {
         /// The file.
         subject: String,
@@ -128,7 +128,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that cannot go into a bundle as it is.
-    #[error("{} is not what its tree promises: {reason}", path.display())]
+    #[error("{} cannot be added to a bundle: {reason}", path.display())]
     Made {
         /// The file.
         path: PathBuf,
@@ -187,7 +187,7 @@ pub enum Error {
         seen: u64,
     },
     /// What the site remembers cannot be read.
-    #[error("{} does not say whom this site believes: {reason}", path.display())]
+    #[error("{} does not state which keys this site trusts: {reason}", path.display())]
     Memory {
         /// The file.
         path: PathBuf,
@@ -260,23 +260,23 @@ impl Advice for Error {
                 Some("copy it again from where it was made; `prebake bundle verify` names all damage".into())
             }
             Error::Unsigned { .. } => Some(
-                "sign it with `prebake bundle sign`; --allow-unsigned trusts whoever brought the file".into(),
+                "sign it with `prebake bundle sign`; --allow-unsigned accepts the file without proof of its origin".into(),
             ),
             Error::NoTrust { .. } => Some(
-                "give --trust with the public key that you were told in another way; --allow-unsigned trusts whoever brought the file"
+                "give --trust with the public key that you got by another channel; --allow-unsigned accepts the file without proof of its origin"
                     .into(),
             ),
             Error::File(_) | Error::Signature(_) | Error::Trust(_) | Error::Manifest(_) => self.inner_hint(),
             Error::Mismatch { .. } => Some("one of them was changed: copy the bundle again from where it was made".into()),
             Error::Expired { now, .. } => {
-                let newer = "get a newer bundle; --allow-expired uses this one all the same";
+                let newer = "get a newer bundle; --allow-expired uses this one anyway";
                 Some(clock::first(*now, Judgement::Lapsed, newer))
             }
             Error::Older { .. } => {
-                Some("get a newer bundle; --allow-older goes back to this one all the same".into())
+                Some("get a newer bundle; --allow-older goes back to this one anyway".into())
             }
             Error::Memory { .. } => {
-                Some("remove it to begin anew, and give --trust with the next import".into())
+                Some("remove it to start over, and give --trust with the next import".into())
             }
             Error::Absent { .. } | Error::TooLong { .. } => None,
         }

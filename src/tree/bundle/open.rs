@@ -88,7 +88,7 @@ impl Front {
             }
             let follows = front.files.last().is_none_or(|(last, _)| *last < name);
             if !follows || front.files.len() == MOST_FILES {
-                return Err(front.foreign(format!("`{}` is one signature too many", name.escape_debug())));
+                return Err(front.foreign(format!("`{}` is out of order, or more than the {MOST_FILES} signature files that a bundle may have", name.escape_debug())));
             }
             front.files.push((name, bytes));
         }
@@ -99,20 +99,21 @@ impl Front {
         let mut header = [0; BLOCK as usize];
         self.fill(&mut header, position)?;
         let Some(Seen { path, size, kind }) = Seen::parse(&header) else {
-            return Err(self.foreign(format!("there is no sound tar header at byte {position}")));
+            return Err(self.foreign(format!("there is no valid tar header at byte {position}")));
         };
         let most = match path.strip_prefix(SIGNATURES) {
             _ if path == INDEX => index::MOST_BYTES,
             Some(name) if name.starts_with('/') => MOST_BYTES,
             _ => {
-                let what = format!("`{}` comes before {INDEX}", path.escape_debug());
+                let what =
+                    format!("`{}` comes before {INDEX}, where only signatures may be", path.escape_debug());
                 return Err(self.foreign(what));
             }
         };
         match kind {
             Kind::File if size <= most => {}
             Kind::File => {
-                return Err(self.foreign(format!("its {path} has {size} bytes; {most} are the most")));
+                return Err(self.foreign(format!("its {path} has {size} bytes; at most {most} are allowed")));
             }
             Kind::HardLink => return Err(self.foreign(format!("its {path} is a link"))),
             Kind::Foreign(kind) => return Err(self.foreign(format!("its {path} is {kind}"))),
@@ -160,7 +161,7 @@ impl Front {
         let sizes: Vec<(&str, u64)> =
             files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64)).collect();
         let Some(layout) = Layout::new(&sizes, &index) else {
-            let reason = "its members are longer than any file together".into();
+            let reason = "its members together exceed the largest possible file".into();
             return Err(Error::Index { subject, reason });
         };
         let bundle = Bundle { path, subject, file, signatures, proof, index, layout };

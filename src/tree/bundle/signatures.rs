@@ -62,7 +62,7 @@ impl Signatures {
                 if signer.to_string() != id {
                     return Err(stray(
                         &format!("{SIGNATURES}/{name}"),
-                        "it holds another key than it is called by",
+                        "it contains another key than its name states",
                     ));
                 }
                 let mismatch = |source| Error::Mismatch { subject: subject.into(), signer, source };
@@ -76,7 +76,9 @@ impl Signatures {
         let written: BTreeMap<String, Vec<u8>> = signatures.to_files().into_iter().collect();
         match files.iter().find(|(path, bytes)| written.get(path) != Some(bytes)) {
             None => Ok(signatures),
-            Some((path, _)) => Err(stray(path, "it is not as prebake writes it, or belongs to nothing")),
+            Some((path, _)) => {
+                Err(stray(path, "it is not in prebake's canonical form, or no signature uses it"))
+            }
         }
     }
 

@@ -35,19 +35,19 @@ pub struct Flaw {
 impl Flaw {
     /// Bytes of a member that do not have its digest.
     pub(super) fn data(member: &str, start: u64, size: u64) -> Self {
-        let what = format!("its {size} bytes do not have the digest that the index says");
+        let what = format!("its {size} bytes do not have the digest in the index");
         Flaw { at: start, member: Some(member.into()), what }
     }
 
     /// A byte behind a member's data that is not zero.
     pub(super) fn padding(member: &str, at: u64) -> Self {
-        Flaw { at, member: Some(member.into()), what: "the padding behind it is not zero".into() }
+        Flaw { at, member: Some(member.into()), what: "the padding after it is not zero".into() }
     }
 }
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let member = self.member.as_deref().unwrap_or("behind the last member");
+        let member = self.member.as_deref().unwrap_or("after the last member");
         write!(f, "{member}, at byte {}: {}", self.at, self.what)
     }
 }
@@ -123,7 +123,7 @@ impl Bundle {
             Some(seen) if seen.kind != kind || !place.path.ends_with(&seen.path) => {
                 format!("the archive has `{}` in its place", seen.path.escape_debug())
             }
-            _ => "its header is not as the index says".into(),
+            _ => "its header does not match the index".into(),
         };
         Ok(Some(Flaw { at: place.header + at as u64, member: Some(place.path.clone()), what }))
     }
@@ -172,7 +172,7 @@ pub(super) fn tree_flaw(index: &Index, tree: &str, manifest: &Manifest, bytes: &
     }
     // Its BUILD-ID is taken over these bytes, and an import writes the manifest anew.
     if manifest.to_bytes() != bytes {
-        return Some("its manifest is not as prebake writes it".into());
+        return Some("its manifest is not in prebake's canonical form".into());
     }
     let same = |path: &str| {
         let member = index.members.get(&format!("{}{path}", super::index::directory(tree)));
@@ -182,7 +182,7 @@ pub(super) fn tree_flaw(index: &Index, tree: &str, manifest: &Manifest, bytes: &
         })
     };
     if let Some(path) = manifest.files.keys().find(|path| !same(path)) {
-        return Some(format!("`{path}` is not there, or another file"));
+        return Some(format!("`{path}` is missing or differs"));
     }
     let named =
         |path: &str| manifest.files.contains_key(path) || path == names::MANIFEST || BESIDE.contains(&path);

@@ -29,7 +29,7 @@ use crate::tree::open::Tree;
 use crate::tree::records::{Group, Profile};
 
 /// Why nothing can be said of a reference with variables in it.
-const PUT_TOGETHER: &str = "it is put together on the machine";
+const PUT_TOGETHER: &str = "it is composed on the machine";
 /// Longest archive inside of a sysext whose digest is taken, in bytes; longer ones are known by their length.
 const MAX_ARCHIVE: u64 = 256 << 20;
 /// Longest list of kernel arguments, in bytes (`COMMAND_LINE_SIZE` of every architecture is shorter).
@@ -321,7 +321,7 @@ impl Walk<'_> {
                         }
                         (None, None) => {
                             let inner = self.graph.below(spot, None, name);
-                            let why = "it is as long as a sysext of the tree, and another one";
+                            let why = "it has the length of a sysext of the tree, but other content";
                             self.graph.closed.push((inner, why.into()));
                         }
                     }
@@ -395,7 +395,7 @@ impl Walk<'_> {
             }
             Rule::Among(names) => match names.contains(text) {
                 true => Outcome::Inside(text.clone()),
-                false => Outcome::Missing("nothing that is loaded has this name".into()),
+                false => Outcome::Missing("no loaded file has this name".into()),
             },
         };
         self.note(Edge { from, line: *line, kind: *kind, to: text.clone(), outcome });
@@ -469,7 +469,7 @@ impl Walk<'_> {
         };
         Ok(match found.eq_ignore_ascii_case(promised) {
             true => Outcome::Inside(path.to_owned()),
-            false => Outcome::Missing(format!("{path} has another {function} than the config promises")),
+            false => Outcome::Missing(format!("{path} does not have the {function} that the config states")),
         })
     }
 
@@ -491,7 +491,7 @@ impl Walk<'_> {
         });
         match globs.into_iter().any(|glob| files.iter().any(|file| matches(&glob, file))) {
             true => Outcome::Inside(format!("{directory}/")),
-            false => Outcome::Missing(format!("no file of {directory}/ fits {}", patterns.join(" "))),
+            false => Outcome::Missing(format!("no file of {directory}/ matches {}", patterns.join(" "))),
         }
     }
 

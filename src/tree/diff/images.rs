@@ -71,7 +71,7 @@ fn entries(tree: &Tree, path: &str) -> Result<Result<BTreeMap<String, Entry>, St
     match &image.fault {
         Some(Fault::Broken(why)) => return Ok(Err(format!("{path} is broken: {why}"))),
         Some(Fault::Opaque(what)) => {
-            return Ok(Err(format!("{path} is {what}, which prebake does not look into")));
+            return Ok(Err(format!("{path} is {what}, which prebake cannot read")));
         }
         None => {}
     }

@@ -43,7 +43,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] disk::Error),
     /// A statement about another tree.
-    #[error("{subject} is about another tree: it does not name {file} as it is")]
+    #[error("{subject} is about another tree: it does not have the digest of {file}")]
     Another {
         /// The statement.
         subject: String,
@@ -73,7 +73,7 @@ impl Advice for Error {
         match self {
             Error::Signature(_) | Error::Trust(_) | Error::Store(_) => self.inner_hint(),
             Error::Malformed { .. } | Error::Another { .. } => {
-                Some("get the tree again with what lies beside its manifest, or have it signed anew".into())
+                Some("get the tree again with the files beside its manifest, or have it signed again".into())
             }
         }
     }

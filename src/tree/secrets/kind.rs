@@ -101,12 +101,12 @@ impl fmt::Display for Kind {
             Kind::ServiceToken => "the token of a service",
             Kind::UrlPassword => "a password in a URL",
             Kind::VolumeKey => "the key of an encrypted volume",
-            Kind::LoginHeader => "a header that logs in",
+            Kind::LoginHeader => "a header with credentials",
             Kind::KubernetesSecret => "the data of a Kubernetes Secret",
             Kind::Password => "a password",
             Kind::Secret => "a secret",
             Kind::PasswordHash => "the hash of a password",
-            Kind::Unread => "what was not looked through to its end",
+            Kind::Unread => "what was not scanned completely",
         })
     }
 }

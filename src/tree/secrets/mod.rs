@@ -38,11 +38,11 @@ pub fn injected(overlay: &Tree) -> io::Result<Vec<Finding>> {
         let Content::File(contents) = &entry.content else { continue };
         for hit in scan(&format!("/{path}"), contents.reader())? {
             let text = match hit.kind {
-                Kind::Unread => format!("`/{path}` was not looked through to its end for secrets"),
-                kind => format!("{kind} is in `/{path}`: whoever is served this initrd reads it"),
+                Kind::Unread => format!("`/{path}` was not scanned completely for secrets"),
+                kind => format!("{kind} is in `/{path}`: everybody who gets this initrd can read it"),
             };
-            let mut finding =
-                Finding::warning(text).hint("a `private:` layer brings it to its own machine alone");
+            let mut finding = Finding::warning(text)
+                .hint("put it into a `private:` layer, which only its own machine gets");
             finding.place = contents.path().map(|file| in_file(file, hit));
             findings.push(finding);
         }

@@ -73,7 +73,7 @@ fn arguments_that_would_not_arrive_as_written_are_refused_where_they_stand() {
             r"kernel argument `quiet\nroot=/dev/sda` has a control character in it",
         ),
         (r#"'dyndbg="file x'"#, "has an opening quote without a closing one"),
-        ("'console=tty0 quiet'", "has a blank outside of quotes, so it is two"),
+        ("'console=tty0 quiet'", "has a blank outside of quotes, so it is two arguments"),
         ("'sshkey=ssh-ed25519'", "is not in double quotes, and Flatcar then ignores it"),
         ("''", "kernel argument `` is empty"),
     ] {

@@ -110,7 +110,7 @@ fn a_release_that_loses_an_injected_config_is_refused_with_the_way_out() {
         );
     }
     let run = world.prebake(&["build", "--auto", RECIPE]);
-    run.fails(3, &["small.yaml:3:20", "nothing says where it will find the tree", "`--base-url http"]);
+    run.fails(3, &["small.yaml:3:20", "the URL of the tree is not known", "`--base-url http"]);
     assert_eq!(world.current(), None);
 }
 
@@ -265,9 +265,10 @@ fn the_url_of_an_output_serves_where_all_outputs_have_the_same() {
     let world = outputs(BASE, BASE);
     world.build();
     assert!(tree(&world, "assets/ignition/worker.ign").contains(&format!("{BASE}/assets/sysext/hello/")));
-    outputs(BASE, "http://10.0.0.2")
-        .prebake(&["build", RECIPE])
-        .fails(3, &["small.yaml:15:14", "a machine is to fetch its config from a URL", "nothing says where"]);
+    outputs(BASE, "http://10.0.0.2").prebake(&["build", RECIPE]).fails(
+        3,
+        &["small.yaml:15:14", "machines fetch their config from a URL", "the URL of the tree is not known"],
+    );
 }
 
 #[test]
@@ -308,7 +309,7 @@ fn what_a_fetched_config_cannot_do_is_refused_where_it_is_asked_for() {
         world.prebake(&["build", RECIPE]).fails(3, &[words, "recipes/small.yaml:9:"]);
     }
     for (wish, words) in [
-        ("config_from: urls", "`urls` is not where a config can come from: overlay, auto or url"),
+        ("config_from: urls", "`urls` is not a source of configs: use overlay, auto or url"),
         ("base_url: 10.0.0.1", "`10.0.0.1` is not an http or https URL"),
     ] {
         let world = World::new();
@@ -327,7 +328,7 @@ fn a_diskless_profile_must_need_nothing_of_the_network() {
     let run = world.prebake(&["build", RECIPE]);
     run.fails(
         3,
-        &["http://h.invalid/role is fetched at the boot", "worker.ign:1:", "small.yaml:9:", "--inline"],
+        &["http://h.invalid/role is fetched during the boot", "worker.ign:1:", "small.yaml:9:", "--inline"],
     );
 }
 

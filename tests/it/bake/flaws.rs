@@ -193,7 +193,7 @@ fn a_version_file_that_names_another_version_is_a_mix_up() {
             fs::write(current.join("version.txt"), format!("FLATCAR_VERSION={VERSION}\n")).unwrap();
         },
         7,
-        &["version.txt", "it says 4593.2.1 in the directory of 4593.2.5"],
+        &["version.txt", "it states 4593.2.1 in the directory of 4593.2.5"],
     );
 }
 

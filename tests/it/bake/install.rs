@@ -437,7 +437,7 @@ fn options_that_cannot_work_are_refused_where_they_stand() {
         (INSTALL, "install: {device: sda", "`sda` is not a device"),
         (INSTALL, "install: {model: \"it's\"", "`model` must be plain text without quotes"),
         (INSTALL, "install: {modell: x", "did you mean `model`?"),
-        ("disk: {}", "ipxe: {}", "`install` takes what only the output `disk` publishes"),
+        ("disk: {}", "ipxe: {}", "`install` needs files that only the output `disk` publishes"),
     ] {
         let world = world("");
         world.edit("recipes/small.yaml", from, to);

@@ -132,7 +132,7 @@ fn an_update_of_a_sysext_a_user_or_flatcar_moves_nothing_else() {
 fn a_name_that_is_not_in_the_lock_is_told_with_the_nearest() {
     let moved = Moved::new();
     let run = moved.prebake(&["lock", RECIPE, "--update", "helo"]);
-    run.fails(2, &["nothing in recipes/small.lock is called `helo`", "did you mean `hello`?"]);
+    run.fails(2, &["recipes/small.lock has no input named `helo`", "did you mean `hello`?"]);
     moved.prebake(&["lock", RECIPE, "hello"]).fails(2, &["--update"]);
 }
 

@@ -203,11 +203,11 @@ fn stubs_and_early_initrds_that_are_none_are_refused() {
         ("crc64.cpio", "crc64.cpio is neither a cpio archive nor a compressed one: it is xz with CRC-64"),
         (
             "cut.cpio",
-            "cut.cpio would keep the kernel from all behind it: it, gzip archive at byte 0 is not an intact",
+            "cut.cpio would keep the kernel from everything after it: it, gzip archive at byte 0 is not an intact",
         ),
         (
             "trailing.cpio",
-            "trailing.cpio would keep the kernel from all behind it: it: the kernel loses what",
+            "trailing.cpio would keep the kernel from everything after it: it: the kernel ignores everything",
         ),
         ("nowhere.cpio", "nowhere.cpio cannot be read"),
         ("a b", "the file name of an early initrd must be made of"),
@@ -463,10 +463,10 @@ fn options_that_cannot_work_are_refused_where_they_stand() {
     for (outputs, line, words) in [
         ("  grub: {bse_url: x}".to_owned(), 18, "unknown key `bse_url` in `grub`"),
         ("  grub: {bse_url: x}".to_owned(), 18, "did you mean `base_url`?"),
-        ("  grub: {base_url: \"https://x\"}".to_owned(), 18, "GRUB speaks http and tftp, not https"),
+        ("  grub: {base_url: \"https://x\"}".to_owned(), 18, "GRUB supports http and tftp, not https"),
         ("  grub: [1]".to_owned(), 18, "`grub` must be a mapping of keys"),
         ("  grbu: {}".to_owned(), 18, "did you mean `grub`?"),
-        ("  dnsmasq: {}".to_owned(), 18, "`dnsmasq` speaks of files that only the output `ipxe` publishes"),
+        ("  dnsmasq: {}".to_owned(), 18, "`dnsmasq` refers to files that only the output `ipxe` publishes"),
         ("  ipxe: {menu: {default: wroker}}".to_owned(), 18, "there is no profile `wroker`"),
         ("  ipxe: {}\n  dnsmasq:".to_owned(), 19, "`dnsmasq` needs the key `mode`"),
         ("  ipxe: {}\n  dnsmasq: {mode: prxy}".to_owned(), 19, "did you mean `proxy`?"),

@@ -460,7 +460,10 @@ fn a_lock_of_the_schema_before_is_read_moved_by_lock_and_told_to_those_who_may_n
     put();
     for args in [&["build", "--locked"][..], &["fetch"], &["plan", "--locked"], &["plan", "--exit-code"]] {
         let run = warm.prebake(&[args, &[RECIPE]].concat());
-        run.fails(9, &["it is of schema 1, which does not say whom the recipe trusts", "run `prebake lock`"]);
+        run.fails(
+            9,
+            &["it has schema 1, which does not state the keys that the recipe trusts", "run `prebake lock`"],
+        );
     }
     assert_eq!(warm.text(LOCK), old);
     warm.prebake(&["store", "gc"]).ok();

@@ -73,8 +73,8 @@ fn a_builder_that_does_not_repeat_is_found_with_file_byte_and_member_and_nothing
     assert_eq!(error.exit(), Exit::Integrity);
     let text = error.to_string();
     for words in [
-        "assets/sysext/hello/hello-1-x86-64.raw came out otherwise",
-        "is the first that differs, of its members the bytes of `usr/share/hello/greeting`",
+        "assets/sysext/hello/hello-1-x86-64.raw differs between two builds",
+        ", in the bytes of its member `usr/share/hello/greeting`",
         // Every overlay has the sysext inside, and the lists of digests and of packages name it.
         "other files differ, too",
     ] {
@@ -88,7 +88,7 @@ fn a_builder_that_does_not_repeat_is_found_with_file_byte_and_member_and_nothing
     assert_eq!(kept.len(), 2, "{hint}");
     let [first, second] = [kept[0], kept[1]].map(|path| fs::read(path.trim_end_matches('.')).unwrap());
     let offset = first.iter().zip(&second).position(|(a, b)| a != b).unwrap();
-    assert!(text.contains(&format!("byte {offset} is the first that differs")), "{text}");
+    assert!(text.contains(&format!("the first difference is at byte {offset}")), "{text}");
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn units_headers_volumes_and_nodes_layers_are_looked_at() {
     );
     refused(
         |world| world.layer("header.bu", &header),
-        &["a header that logs in would be public in `header Authorization`", "recipes/header.bu:10:20"],
+        &["a header with credentials would be public in `header Authorization`", "recipes/header.bu:10:20"],
     );
     let volume = format!(
         "{HEAD}storage:\n  luks:\n    - name: data\n      device: /dev/sdb\n      key_file:\n        inline: correct horse battery staple\n"
@@ -248,7 +248,7 @@ fn what_a_component_brings_is_refused_before_it_is_published_and_so_is_its_secon
     for _ in 0..2 {
         let words = [
             "would be public in `/usr/share/x/hello.key`",
-            "component it of sysext hello brings it, in line 1",
+            "it comes from component it of sysext hello, line 1",
         ];
         build(&world).fails(3, &words);
         assert_eq!(world.current(), None);
@@ -281,7 +281,7 @@ fn the_config_of_a_container_image_is_looked_at() {
     world.edit(RECIPE, "sysexts:", "images: [registry.example/app:1]\nsysexts:");
     let mut command = world.command(&["build", RECIPE]);
     let run = Run::of(command.env("PREBAKE_MIRROR_OCI", registry.url()).output().unwrap());
-    run.fails(3, &["would be public in `registry.example/app:1`", "the image's config has it"]);
+    run.fails(3, &["would be public in `registry.example/app:1`", "the image's config contains it"]);
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn an_alias_bomb_is_refused_at_the_alias_that_is_too_much() {
     let dir = with("bomb.bu", text);
     says(
         &refused(dir.path(), &["transpile", "bomb.bu"]),
-        &["bomb.bu:7:", "aliases unfold to more than 200000 nodes", "help: write the repeated part out"],
+        &["bomb.bu:7:", "aliases expand to more than 200000 nodes", "help: write the repeated part out"],
     );
 }
 
@@ -84,7 +84,7 @@ fn a_long_text_that_aliases_multiply_is_refused_too() {
     let dir = with("bomb.bu", format!("{HEADER}x: &x {}\ny: [{aliases}]\n", "t".repeat(1 << 20)));
     says(
         &refused(dir.path(), &["transpile", "bomb.bu"]),
-        &["bomb.bu:4:", "aliases unfold to more than 67108864 bytes", "help: write the repeated part out"],
+        &["bomb.bu:4:", "aliases expand to more than 67108864 bytes", "help: write the repeated part out"],
     );
 }
 

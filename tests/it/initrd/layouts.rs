@@ -267,7 +267,7 @@ fn secrets_that_are_put_into_an_initrd_are_told() {
         let run =
             desk.prebake(&[&["initrd", "inject"], how, &["-o", "joined", "--force"], &file[..]].concat());
         assert_eq!(run.code, Some(0), "{}", run.stderr);
-        let told = "a password is in `/etc/app.env`: whoever is served this initrd reads it";
+        let told = "a password is in `/etc/app.env`: everybody who gets this initrd can read it";
         assert_eq!(run.stderr.matches(told).count(), 1, "{how:?}: {}", run.stderr);
         assert!(!run.stderr.contains("S3same"), "{}", run.stderr);
     }
@@ -372,7 +372,7 @@ fn what_is_no_initrd_is_called_by_its_name_by_show_and_inject() {
     for (bytes, words) in [
         (
             through(&["xz", "--check=crc64"], &plain),
-            &["it is xz with CRC-64, and the kernel has CRC-32 only", "xz --check=crc32"][..],
+            &["it is xz with CRC-64, but the kernel supports only CRC-32", "xz --check=crc32"][..],
         ),
         (in_tree("find . | cpio --quiet -o -H odc"), &["old portable format (odc)", "cpio -o -H newc"]),
         (in_tree("find . | cpio --quiet -o -H bin"), &["old binary format"]),
@@ -383,8 +383,8 @@ fn what_is_no_initrd_is_called_by_its_name_by_show_and_inject() {
         (at(514, b"HdrS"), &["a Linux kernel", "name the initrd"]),
         (tar.clone(), &["a tar archive"]),
         (b"<!DOCTYPE html><title>404</title>".to_vec(), &["a web page"]),
-        (through(&["gzip", "-n"], &tar), &["what is compressed there is a tar archive"]),
-        (through(&["zstd", "-q"], b"{\"ignition\": {}}"), &["what is compressed there is a JSON text"]),
+        (through(&["gzip", "-n"], &tar), &["the compressed content is a tar archive"]),
+        (through(&["zstd", "-q"], b"{\"ignition\": {}}"), &["the compressed content is a JSON text"]),
     ] {
         desk.write("it", &bytes);
         for args in [
@@ -414,8 +414,8 @@ fn nothing_is_injected_into_a_base_at_which_the_kernel_stops() {
     let without_trailer = &plain[..plain.len() - 124];
     assert!(plain[plain.len() - 124..].starts_with(b"070701"));
     for (base, words) in [
-        ([&packed[..], b"garbage"].concat(), "neither an archive nor a compression begins there"),
-        ([&plain[..], &[0; 4], b"garbage!"].concat(), "neither an archive nor a compression begins there"),
+        ([&packed[..], b"garbage"].concat(), "neither an archive nor compressed data begins there"),
+        ([&plain[..], &[0; 4], b"garbage!"].concat(), "neither an archive nor compressed data begins there"),
         (packed[..packed.len() - 20].to_vec(), "incomplete deflate stream"),
         (packed[..packed.len() - 4].to_vec(), "the gzip archive at byte 0 is damaged"),
         (through(&["gzip", "-n"], without_trailer), "is not an intact cpio archive"),

@@ -187,7 +187,7 @@ fn a_block_scalar_ends_as_butane_ends_it_whatever_stands_behind_it() {
 const OTHER_VERDICTS: [(&str, &str); 4] = [
     ("duplicate key", "Butane looks for them only where it knows the keys"),
     ("value contains itself", "likewise"),
-    ("aliases unfold to more than", "Go counts otherwise"),
+    ("aliases expand to more than", "Go counts otherwise"),
     (
         "\\u{feff}",
         "with a byte order mark at a bound of its buffer, Go's parser swallows a character of a later line",

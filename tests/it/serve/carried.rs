@@ -140,7 +140,7 @@ fn a_bundle_is_judged_before_anything_of_it_is_served() {
             "small.bundle",
             &["--trust", "site.pub", "--tree", "large"],
             2,
-            "holds no tree `large`, but the tree small",
+            "does not contain the tree `large`, only the tree small",
         ),
         ("old.bundle", &["--trust", "site.pub"], 5, "expired on 2001-01-01"),
         ("unsigned.bundle", &["--trust", "site.pub"], 5, "is not signed"),
@@ -321,7 +321,7 @@ fn of_several_trees_one_is_named() {
     world.prebake(&["build", "recipes/small.yaml"]).ok();
     bundle(&world, "both.bundle", &[TREE, "output/large/current", "--name", "both"]);
     let run = world.prebake(&["serve", "both.bundle", "--trust", "site.pub", "--address", "127.0.0.1:0"]);
-    run.fails(2, &["both.bundle holds the trees large, small: one must be named", "--tree"]);
+    run.fails(2, &["both.bundle contains the trees large, small: choose one", "--tree"]);
     for tree in ["small", "large"] {
         let (mut server, address) = serve(&world, "both.bundle", &["--tree", tree]);
         server.says(&format!("serving the tree {tree} in both.bundle: "));

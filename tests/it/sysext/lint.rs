@@ -628,9 +628,10 @@ fn a_recipe_whose_components_are_not_there_is_not_called_sound() {
     // As in a CI whose cache is cold.
     fs::rename(world.path("store"), world.path("warm")).unwrap();
     let said = lint(&[]).ok().stdout;
-    for words in
-        ["not judged: hello: it is not in the store (`prebake fetch`)", "has in /usr: its initrd is not"]
-    {
+    for words in [
+        "not judged: hello: it is not in the store (`prebake fetch`)",
+        "the content of /usr in Flatcar 4593.2.5: its initrd is not",
+    ] {
         assert!(said.contains(words), "no {words:?} in {said}");
     }
     assert!(!said.contains("nothing is wrong\n"), "{said}");
@@ -845,7 +846,7 @@ fn slips_of_a_tired_person_are_answered_with_the_way_out() {
     build(&["helo"]).fails(3, &["there is no sysext `helo`", "did you mean `hello`?"]);
     build(&["recipes"]).fails(3, &["recipes has no sysext.yaml"]);
     fs::write(world.path("x.raw"), "").unwrap();
-    build(&["x.raw"]).fails(3, &["x.raw is an image", "prebake sysext inspect x.raw"]);
+    build(&["x.raw"]).fails(3, &["x.raw is a built image", "prebake sysext inspect x.raw"]);
     build(&["hello", "--set", "verison=2"]).fails(3, &["no variable `verison`", "did you mean `version`?"]);
     build(&["hello", "--set", "x"]).fails(2, &["a variable and its value are needed"]);
     build(&["sysext/hello/sysext.yaml", "--version", "2", "--output", "out"]).ok();

@@ -469,7 +469,7 @@ fn what_a_release_would_not_take_is_refused_where_the_recipe_asks_for_it() {
             &verity,
             "4757.1.0",
             vec![
-                "5:43: Flatcar 4757.1.0 would merge no sysext at all: it merges sysexts in the initrd, which knows Flatcar's own certificate only".into(),
+                "5:43: Flatcar 4757.1.0 would merge no sysext at all: it merges sysexts in the initrd, which trusts only Flatcar's own certificate".into(),
             ],
         ),
     ] {

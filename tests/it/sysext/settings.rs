@@ -99,7 +99,7 @@ fn what_a_recipe_sets_wrongly_is_told_where_it_stands() {
         - name: nerdctl\n        set: {verison: 2.0.0}\n      - {name: containerd, version: a/b}\n  \
         b: {sysexts: [nerdctl]}";
     let expected = [
-        "13: `nerdctl` is set up in two ways, but there is one image of it",
+        "13: `nerdctl` is configured in two ways, but there is only one image of it",
         "12: sysext `containerd`: `a/b` is not a value for `version`; letters, digits and . _ + ~ - are",
         "9: `kubernetes:` sets version v1.34.4 of this sysext",
         "11: sysext `nerdctl` has no variable `verison`; it has version",
@@ -108,7 +108,7 @@ fn what_a_recipe_sets_wrongly_is_told_where_it_stands() {
 
     let rest = "sysexts: [{name: nerdctl, set: {version: 2.0.0}}, {nmae: x}]\nprofiles: {w: {}}";
     let expected = [
-        "4: `version` stands beside `set`, not in it",
+        "4: `version` belongs beside `set`, not in it",
         "4: a sysext needs the key `name`",
         "4: unknown key `nmae` in a sysext",
     ];

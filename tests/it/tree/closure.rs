@@ -197,7 +197,7 @@ fn a_config_that_is_fetched_and_its_sysexts_are_held_against_their_hashes() {
     world.write("recipes/own.bu", own(&Sha256::of(b"another").to_string()));
     world.build();
     let run = verify(&world, &[]);
-    assert!(run.stdout.contains("has another sha256 than the config promises"), "{}", run.stdout);
+    assert!(run.stdout.contains("does not have the sha256 that the config states"), "{}", run.stdout);
     run.fails(4, &["1 missing"]);
 }
 

@@ -81,7 +81,7 @@ fn secrets_that_are_put_into_a_tree_are_told() {
     let world = built(&[]);
     fs::write(world.path("app.env"), "DB_PASSWORD=S3same!ouvre\n").unwrap();
     let run = inject(&world, &["--profile", "worker", "--file", "usr/share/oem/app.env=app.env"]).ok();
-    let told = "a password is in `/usr/share/oem/app.env`: whoever is served this initrd reads it";
+    let told = "a password is in `/usr/share/oem/app.env`: everybody who gets this initrd can read it";
     assert_eq!(run.stderr.matches(told).count(), 1, "{}", run.stderr);
 }
 
@@ -256,7 +256,9 @@ fn what_cannot_be_injected_into_is_refused_and_nothing_is_published() {
     let current = fs::canonicalize(world.path("output/small/current")).unwrap();
     fs::rename(current, world.path("moved")).unwrap();
     let args = ["initrd", "inject", "moved", "--profile", "worker", "--ignition", "site.bu"];
-    world.prebake(&args).fails(2, &["does not lie where a build publishes", "say with -o"]);
+    world
+        .prebake(&args)
+        .fails(2, &["is not in a directory where a build publishes", "published trees with -o"]);
     world.prebake(&[&args[..], &["-o", "elsewhere"]].concat()).ok();
     assert_whole(&fs::canonicalize(world.path("elsewhere/small/current")).unwrap());
 }

@@ -82,11 +82,11 @@ fn everything_that_is_wrong_is_named_at_once() {
     assert_eq!(told["build_id"], *build);
     let run = verify(&world, &["output/small/current"]);
     for words in [
-        format!("{kernel} has other bytes"),
+        format!("{kernel} does not have the digest in the manifest"),
         format!("{version} is a link that leaves the tree"),
-        "groups/n1.json has 2 bytes, where the manifest says".into(),
+        "groups/n1.json has 2 bytes instead of the ".into(),
         "groups/n2.json is missing".into(),
-        "groups/n3.json is superfluous".into(),
+        "groups/n3.json is not in the manifest".into(),
     ] {
         assert!(run.stdout.contains(&words), "no {words:?} in:\n{}", run.stdout);
     }
@@ -110,7 +110,7 @@ fn links_within_a_tree_are_followed_and_those_out_of_it_are_not() {
     let run = verify(&world, &[path]);
     run.fails(4, &["2 files of"]);
     assert!(run.stdout.contains("more/c is a link that leaves the tree"), "{}", run.stdout);
-    assert!(run.stdout.contains("stray is superfluous"), "{}", run.stdout);
+    assert!(run.stdout.contains("stray is not in the manifest"), "{}", run.stdout);
 }
 
 #[test]
@@ -122,11 +122,11 @@ fn a_manifest_that_was_edited_is_found_by_the_name_of_its_build() {
     replace(&manifest, text.replace("\"name\": \"small\"", "\"name\": \"smaller\"").as_bytes());
     let run = verify(&world, &["output/small/current"]);
     run.fails(4, &["1 file of"]);
-    assert!(run.stdout.contains("manifest.json is that of the build"), "{}", run.stdout);
+    assert!(run.stdout.contains("manifest.json belongs to the build"), "{}", run.stdout);
     replace(&manifest, text.replace("  ", " ").as_bytes());
     let run = verify(&world, &["output/small/current"]);
     run.fails(4, &["1 file of"]);
-    assert!(run.stdout.contains("manifest.json is not written as prebake writes it"), "{}", run.stdout);
+    assert!(run.stdout.contains("manifest.json is not in prebake's canonical form"), "{}", run.stdout);
     // Whoever copies a tree may call it as they like.
     replace(&manifest, text.as_bytes());
     fs::rename(world.path("output/small").join(&build), world.path("copy")).unwrap();

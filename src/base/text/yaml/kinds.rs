@@ -95,11 +95,11 @@ impl Kind {
                  Ignition if its name ends in .ign"
             }
             Kind::ContainerLinux => {
-                "no Ignition of spec 3 is made of it: write it as Butane (`variant: flatcar`, `version: 1.1.0`), \
+                "it cannot be translated to Ignition spec 3: write it as Butane (`variant: flatcar`, `version: 1.1.0`), \
                  without `filesystem: root`, and with `update:` and `locksmith:` as the file /etc/flatcar/update.conf"
             }
-            Kind::CloudConfig => "write what it does as Butane: `variant: flatcar`, `version: 1.1.0`",
-            Kind::Kubernetes => "what a MachineConfig has below `spec.config` is an Ignition config",
+            Kind::CloudConfig => "rewrite it as Butane: `variant: flatcar`, `version: 1.1.0`",
+            Kind::Kubernetes => "the part of a MachineConfig below `spec.config` is an Ignition config",
         }
     }
 }

@@ -126,7 +126,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
     if text.starts_with('\u{feff}') {
         let place = Place { source: source.clone(), line: 1, column: 2 };
-        let finding = Finding::error("a second byte order mark stands at the beginning").at(place);
+        let finding = Finding::error("there is a second byte order mark at the beginning").at(place);
         return Err(finding.hint("save the file without a byte order mark"));
     }
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_printable(*c)) {
@@ -242,7 +242,7 @@ impl Builder<'_> {
                 EventKind::Alias(name) => {
                     let Some(target) = self.names.get(&name).copied() else {
                         let finding = self.finding(start, format!("unknown anchor '{name}' referenced"));
-                        return Err(finding.hint(format!("an alias stands behind its anchor, `&{name}`")));
+                        return Err(finding.hint(format!("an alias must come after its anchor, `&{name}`")));
                     };
                     let Some(size) = self.nodes.get(&target).map(|(_, size)| *size) else {
                         return Err(self.finding(start, format!("anchor '{name}' value contains itself")));
@@ -313,7 +313,7 @@ impl Builder<'_> {
         let line = self.source.line(fault.at.line).unwrap_or_default();
         let indentation = line.len() - line.trim_start().len();
         match line[..indentation].contains('\t') {
-            true => finding.hint("indent with blanks: YAML takes no tabs there"),
+            true => finding.hint("indent with blanks: YAML allows no tabs there"),
             false => finding,
         }
     }
@@ -327,7 +327,7 @@ impl Builder<'_> {
             _ => return Ok(()),
         };
         Err(self
-            .finding(at, format!("aliases unfold to more than {limit}"))
+            .finding(at, format!("aliases expand to more than {limit}"))
             .hint("write the repeated part out, or split the config into layers"))
     }
 
@@ -398,7 +398,7 @@ mod tests {
             let row = vec![format!("*a{}", i - 1); 10].join(",");
             text += &format!("a{i}: &a{i} [{row}]\n");
         }
-        assert!(fault(&text).message.contains("unfold"));
+        assert!(fault(&text).message.contains("aliases expand"));
     }
 
     #[test]

@@ -325,13 +325,13 @@ fn however_a_profile_names_its_images_a_machine_is_held_against_them() {
         assert_eq!(world.only().stage, Some(Stage::Kernel), "{boot}");
         world.wait(40);
         assert!(
-            world.trouble().starts_with("it fetched its kernel and asked for no initrd (/assets/"),
+            world.trouble().starts_with("it fetched its kernel, but requested no initrd (/assets/"),
             "{boot}: {}",
             world.trouble()
         );
         world.file("10.0.0.11", BASE, 1000);
         world.wait(40);
-        let wanted = format!("did not ask for {OVERLAY}");
+        let wanted = format!("did not request {OVERLAY}");
         assert!(world.trouble().ends_with(&wanted), "{boot}: {}", world.trouble());
         world.file("10.0.0.11", OVERLAY, 1000);
         world.wait(40);
@@ -601,7 +601,7 @@ fn a_machine_that_is_sent_to_its_disk_and_comes_back_goes_round() {
         world.again("10.0.0.2", query);
     }
     assert!(
-        world.trouble().starts_with("it was told 4 times in a row to boot its disk"),
+        world.trouble().starts_with("boot loop: it was told 4 times in a row to boot its disk"),
         "{}",
         world.trouble()
     );
@@ -622,7 +622,11 @@ fn an_installer_that_says_the_same_again_and_again_goes_round_and_an_installatio
         assert_eq!(world.only().troubles, []);
     }
     world.report(installed);
-    assert!(world.trouble().contains("it said 3 times in a row that it is installed"), "{}", world.trouble());
+    assert!(
+        world.trouble().contains("installer loop: it reported 3 times in a row that it is installed"),
+        "{}",
+        world.trouble()
+    );
     world.report("mac=52-54-00-00-00-02&stage=installing&detail=generation+2");
     world.report("mac=52-54-00-00-00-02&stage=installed&detail=generation+2");
     assert_eq!(world.only().troubles, []);

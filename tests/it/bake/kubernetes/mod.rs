@@ -327,8 +327,8 @@ fn a_source_that_does_not_say_the_images_stops_the_lock_and_names_the_way_out() 
     let (registry, _) = registry();
     let cases = [
         (Some(source().replace("PauseVersion", "PauseTag")), "there is no PauseVersion in it"),
-        (Some(source().replace("\"3.10\"", "\"3.10@sha256:00\"")), "kubeadm's source does not say them"),
-        (Some(String::new()), "kubeadm's source does not say them"),
+        (Some(source().replace("\"3.10\"", "\"3.10@sha256:00\"")), "kubeadm's source does not state them"),
+        (Some(String::new()), "kubeadm's source does not state them"),
         (Some("<!doctype html><title>Sign in</title>".into()), "kubeadm's source cannot be read"),
         (Some("x".repeat(64 << 20)), "kubeadm's source cannot be read"),
         (None, "kubeadm's source cannot be read"),
@@ -393,7 +393,7 @@ fn containerds_pause_image_is_kubeadms_own_of_a_version_that_no_table_knows() {
 fn a_version_whose_kubeadm_is_not_read_is_told_by_what_it_is_and_nobody_is_asked() {
     let (registry, _) = registry();
     for (version, code, expected) in [
-        ("v2.0.0", 3, "how it says the images is known of Kubernetes 1 only"),
+        ("v2.0.0", 3, "only the source of Kubernetes 1 is supported"),
         ("v1.24.17", 3, "it is older than v1.25"),
         ("v1.300.0", 6, "constants.go: the server answered 404"),
     ] {
@@ -413,7 +413,7 @@ fn a_recipe_for_another_architecture_knows_its_images_too() {
     world.edit("recipes/small.yaml", "channel: stable", &format!("channel: stable, arch: [{foreign}]"));
     let (registry, _) = registry();
     let run = run(&world, &registry, &["plan", "recipes/small.yaml"]);
-    assert!(!run.stderr.contains("no table knows"), "{}", run.stderr);
+    assert!(!run.stderr.contains("prebake's table lacks"), "{}", run.stderr);
 }
 
 #[test]
@@ -481,7 +481,7 @@ fn what_a_recipe_says_wrongly_of_kubernetes_is_told_at_once_where_it_stands() {
     world.edit("recipes/small.yaml", "role: worker", "role: boss");
     let words = [
         "small.yaml:5:41",
-        "`maybe` is no way to carry images: true, sysext, asset or false",
+        "`maybe` is not a way to carry images: use true, sysext, asset or false",
         "the images of `calico` are not known",
         "must be `true` or `false`",
         "unknown key `image` in `kubernetes`",

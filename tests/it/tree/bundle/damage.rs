@@ -26,7 +26,7 @@ fn regions(path: &std::path::Path) -> Vec<(String, Range<u64>)> {
         // Pax records lie between the end of one member and the header of the next.
         next = (entry.raw_file_position() + entry.size()).next_multiple_of(512);
     }
-    starts.push(("behind the last member".into(), next));
+    starts.push(("after the last member".into(), next));
     let ends: Vec<u64> = starts.iter().skip(1).map(|(_, start)| *start).chain([length]).collect();
     starts.into_iter().zip(ends).map(|((name, start), end)| (name, start..end)).collect()
 }

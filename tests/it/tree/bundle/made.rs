@@ -50,7 +50,9 @@ fn nobody_makes_a_bundle_without_a_signature_by_accident() {
 fn a_file_that_changed_since_it_was_published_is_named_and_no_bundle_is_made() {
     let desk = Desk::new();
     desk.key("site");
-    for (changed, words) in [(&[9; 1500][..], "it has other bytes"), (&[1; 1499], "1499 bytes, where 1500")] {
+    for (changed, words) in
+        [(&[9; 1500][..], "its content differs"), (&[1; 1499], "1499 bytes instead of 1500")]
+    {
         desk.tree("tree", "small", VARIED);
         fs::write(desk.path("tree/assets/one.raw"), changed).unwrap();
         fs::write(desk.path("x.bundle"), "an older bundle").unwrap();
