@@ -11,6 +11,7 @@ use crate::bake::recipe::Recipe;
 use crate::base::digest::Object;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::{Finding, Findings};
+use crate::base::size::Bytes;
 use crate::base::yaml::decode::Spanned;
 use crate::initrd::{self, inject};
 use crate::store::Store;
@@ -45,7 +46,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |why: String| Error { path: path.display().to_string(), why, hint: None };
     let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
     if length > MAX_BYTES {
-        return Err(error(format!("has {length} bytes; the limit for an early initrd is {MAX_BYTES}")));
+        return Err(error(format!(
+            "has {length} bytes; the limit for an early initrd is {}",
+            Bytes(MAX_BYTES)
+        )));
     }
     let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
     match inject::walk("it", Cursor::new(&bytes)) {

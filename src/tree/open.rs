@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::error::{Advice, Exit};
 use crate::tree::beneath::{Refused, Root};
@@ -111,7 +112,7 @@ pub enum Error {
         source: Refused,
     },
     /// Shorter or longer than it was published.
-    #[error("{path} of {place} has {found} bytes instead of the {recorded} in the manifest")]
+    #[error("{path} of {place} has {} instead of the {recorded} in the manifest", counted(*found, "byte"))]
     Size {
         /// The tree.
         place: String,

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::beneath::Refused;
 use super::open::{Error, Tree};
+use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::parallel;
 use crate::tree::bundle::verify::BESIDE;
@@ -45,7 +46,7 @@ pub enum Kind {
     #[error("is missing")]
     Missing,
     /// Cut off, or longer.
-    #[error("has {found} bytes instead of the {recorded} in the manifest")]
+    #[error("has {} instead of the {recorded} in the manifest", counted(*found, "byte"))]
     Length {
         /// What the manifest says.
         recorded: u64,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::base::error::{Advice, Exit};
+use crate::base::size::Bytes;
 use crate::serve::answer::{Answer, Body, Piece, TEXT, Within};
 use crate::tree::names::Form;
 use aws_lc_rs::digest::{Digest, SHA256};
@@ -96,7 +97,7 @@ impl Signer {
         let bytes = fs::read(path).map_err(|source| Error::Unreadable { path: path.into(), source })?;
         let unusable = |why: String| Error::Unusable { path: path.into(), why };
         if bytes.len() > MAX_KEY_RING {
-            return Err(unusable(format!("it is longer than {MAX_KEY_RING} bytes")));
+            return Err(unusable(format!("it is larger than {}", Bytes(MAX_KEY_RING as u64))));
         }
         let (mut keys, _) = SignedSecretKey::from_reader_many(Cursor::new(&bytes))
             .map_err(|error| unusable(error.to_string()))?;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::base::count::counted;
+
 /// Headers in one head; loaders send five, browsers twenty.
 pub const MAX_HEADERS: usize = 64;
 
@@ -86,7 +88,8 @@ impl Limits {
             return (self, None);
         }
         let told = format!(
-            "only {most} connections at a time instead of {}: the limit of open files is {current} (LimitNOFILE=, `ulimit -n`)",
+            "only {} at a time instead of {}: the limit of open files is {current} (LimitNOFILE=, `ulimit -n`)",
+            counted(most, "connection"),
             self.connections
         );
         self.connections = most;

@@ -21,6 +21,7 @@ use super::room::Rooms;
 use super::shares::Shares;
 use super::tls::Tls;
 use super::{connection, http1};
+use crate::base::count::counted;
 use crate::serve::endpoint::guard::{self, Guard};
 use crate::serve::files::proofs::Proofs;
 use crate::serve::http::stop::stopped;
@@ -182,7 +183,7 @@ impl Door {
             let peer = canonical(peer);
             let most = self.exchange.limits.per_client;
             let Some(counted) = self.clients.enter(peer.ip(), most) else {
-                let why = format!("it has {most} connections already");
+                let why = format!("it has {} already", counted(most, "connection"));
                 turn_away(&self.exchange, &stream, tls.is_some(), peer, why);
                 continue;
             };

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::status::SCHEMA;
 use super::timeline::Stage;
+use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 use crate::base::url::masked;
 use crate::serve::address::{Address, Malformed};
@@ -131,7 +132,7 @@ pub enum Error {
         why: String,
     },
     /// What was waited for did not come.
-    #[error("{reached} of {wanted} machines reached {stage} within {patience}")]
+    #[error("{reached} of {} reached {stage} within {patience}", counted(*wanted, "machine"))]
     TimedOut {
         /// How many did.
         reached: usize,

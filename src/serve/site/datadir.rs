@@ -16,6 +16,7 @@ use super::select::Groups;
 use super::watch::{Changes, Identity, Watch, identity};
 use super::{Error, Flaw, Site};
 use crate::base::path::clean as clean_path;
+use crate::base::size::Bytes;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::tree::beneath::{Refused, Root};
@@ -302,7 +303,7 @@ impl Directory {
         let mut bytes = Vec::new();
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(told)?;
         match bytes.len() as u64 > MAX_FILE {
-            true => Err(format!("{path} is longer than {MAX_FILE} bytes")),
+            true => Err(format!("{path} is larger than {}", Bytes(MAX_FILE))),
             false => Ok(bytes),
         }
     }

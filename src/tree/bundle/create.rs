@@ -23,6 +23,7 @@ use super::signatures::Signatures;
 use super::verify::{BESIDE, tree_flaw};
 use super::{Error, INDEX};
 use crate::base::arch::Arch;
+use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::Result;
@@ -264,7 +265,7 @@ impl Draft {
                     let from = File::open(path).map_err(disk::Error::io("open", path))?;
                     let found = from.metadata().map_err(disk::Error::io("read", path))?.len();
                     if matches!(source, Source::File(_)) && found != place.size {
-                        let reason = format!("it has {found} bytes instead of {}", place.size);
+                        let reason = format!("it has {} instead of {}", counted(found, "byte"), place.size);
                         return Err(Error::Made { path: path.clone(), reason }.into());
                     }
                     let mut copier = Copier { from, start, path, target, by_hand: Vec::new() };

@@ -25,6 +25,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 use crate::base::clock::{self, Judgement};
+use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
@@ -85,7 +86,7 @@ pub enum Error {
         flaw: verify::Flaw,
     },
     /// Longer or shorter than its index says.
-    #[error("{subject} has {found} bytes, where its index says {expected}: {}", if found < expected { "it was cut off" } else { "something was appended" })]
+    #[error("{subject} has {} instead of the {expected} in its index: {}", counted(*found, "byte"), if found < expected { "it was cut off" } else { "something was appended" })]
     Length {
         /// The file.
         subject: String,

@@ -9,6 +9,7 @@ use super::index::Index;
 use super::layout::Place;
 use super::open::Bundle;
 use super::{Error, Extent};
+use crate::base::count::counted;
 use crate::base::digest::Hashing;
 use crate::base::{disk, parallel};
 use crate::format::tar::{BLOCK, END, Kind, Seen};
@@ -35,7 +36,7 @@ pub struct Flaw {
 impl Flaw {
     /// Bytes of a member that do not have its digest.
     pub(super) fn data(member: &str, start: u64, size: u64) -> Self {
-        let what = format!("its {size} bytes do not have the digest in the index");
+        let what = format!("its content ({}) does not have the digest in the index", counted(size, "byte"));
         Flaw { at: start, member: Some(member.into()), what }
     }
 

@@ -342,7 +342,7 @@ fn a_script_can_wait_for_machines_and_is_told_when_they_do_not_come() {
         served.world.prebake(&flags)
     };
     assert!(status(&[]).ok().stdout.contains("no machine has been seen yet"));
-    status(&["--wait", "booted", "--timeout", "0s"]).fails(8, &["0 of 1 machines reached booted within 0s"]);
+    status(&["--wait", "booted", "--timeout", "0s"]).fails(8, &["0 of 1 machine reached booted within 0s"]);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| status(&["--wait", "booted", "--timeout", "10m"]));
         served.load();

@@ -117,9 +117,10 @@ impl Node {
 pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
     if source.text.len() > MAX_BYTES {
         return Err(Finding::error(format!(
-            "{} is {} bytes long; the limit for YAML is {MAX_BYTES}",
+            "{} is {} bytes long; the limit for YAML is {} MiB",
             source.name,
-            source.text.len()
+            source.text.len(),
+            MAX_BYTES >> 20
         ))
         .hint("put large contents into a file of their own and name it with `local:`"));
     }

@@ -69,7 +69,7 @@ fn each_kind_of_bad_bundle_is_refused_in_its_own_words() {
         ("private", with("trees/x/private/ignition/n1.ign"), &["private/ignition/n1.ign", "hold no secrets"]),
         ("elsewhere", with("etc/passwd"), &["`etc/passwd`", "has no place in a bundle"]),
         ("line feed", with("trees/x/a\nb"), &["control character"]),
-        ("twice", twice, &["once and in order"]),
+        ("twice", twice, &["each entry once, in order"]),
         ("schema", bundle(&[], |index| index["schema"] = json!(2)), &["schema 2", "this prebake reads 1"]),
         ("unknown field", bundle(&[], |index| index["also"] = json!(1)), &["unknown field `also`"]),
         (
@@ -77,7 +77,7 @@ fn each_kind_of_bad_bundle_is_refused_in_its_own_words() {
             bundle(&[("keys/bomb", b"")], |index| {
                 index["members"]["keys/bomb"]["size"] = json!(1u64 << 62);
             }),
-            &["bytes, where its index says", "cut off"],
+            &[" in its index: it was ", "cut off"],
         ),
         (
             "endless bomb",
