@@ -97,7 +97,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let foreign = |why: String, way_out| Error::Foreign { subject: subject.into(), why, way_out };
         let start = match self.peek() {
             Ok(Some(start)) => start,
-            Ok(None) => return Err(foreign("it contains only zeros".into(), None)),
+            Ok(None) => return Err(foreign("it is empty, or contains only zeros".into(), None)),
             Err(Error::Lost { offset: 0, why, way_out, .. }) => return Err(foreign(why, way_out)),
             Err(error) => return Err(error),
         };

@@ -58,7 +58,7 @@ impl Images {
         self.0.get(&image.to_string()).cloned().ok_or_else(|| match self.names(&image.name()).as_slice() {
             [] => "no archive and no sysext has this image".into(),
             others => format!(
-                "the tree has this image only as {}, and containerd needs the exact name",
+                "the tree has this image only as {}; containerd needs the exact name",
                 others.join(", ")
             ),
         })
@@ -141,7 +141,7 @@ mod tests {
         let by_digest = [format!("nginx@{digest}"), format!("nginx:1.27@{digest}")];
         for name in by_digest.iter().map(String::as_str).chain(["nginx:1.28", "nginx"]) {
             let why = images.find(name).unwrap_err();
-            assert!(why.contains("only as docker.io/library/nginx:1.27,"), "{name}: {why}");
+            assert!(why.contains("only as docker.io/library/nginx:1.27;"), "{name}: {why}");
         }
         images.add(&format!("docker.io/library/nginx@{digest}"), "assets/images/nginx.tar");
         for name in by_digest {

@@ -302,7 +302,7 @@ fn what_a_fetched_config_cannot_do_is_refused_where_it_is_asked_for() {
     for (profile, words) in [
         ("layout: single", "this layout joins an overlay to the release's initrd"),
         ("layout: virtual", "this layout joins an overlay to the release's initrd"),
-        ("diskless: true", "cannot come up without a network: its config and sysexts are fetched"),
+        ("diskless: true", "cannot boot without a network: its config and sysexts are fetched"),
     ] {
         let world = fetching("");
         world.edit(RECIPE, "    kernel_args: [console=ttyS0]", &format!("    {profile}"));

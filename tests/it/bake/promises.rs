@@ -486,7 +486,7 @@ fn a_lock_of_the_schema_before_is_read_moved_by_lock_and_told_to_those_who_may_n
             "is a lock of schema 3, and this prebake reads schemas up to 2",
         ),
         (new.replace("schema: 2", "schema: 1"), "its schema is 1"),
-        (old.replace("schema: 1", "schema: 2"), "it does not say whom its recipe trusts"),
+        (old.replace("schema: 1", "schema: 2"), "it does not state the keys that its recipe trusts"),
         (new.replace(PRIMARY, "9B36"), "is not a fingerprint"),
     ] {
         fs::write(warm.world.path(LOCK), flawed).unwrap();

@@ -361,17 +361,17 @@ fn no_installer_is_handed_the_config_of_another_profile_and_the_reason_is_told()
     asked.boots(&format!("mac=02-00-00-00-00-99&{UUID}"));
     let (status, why) = asked.installs(&format!("mac=02-00-00-00-00-99&{UUID}&cards={OFFICE},{BOOTED}"));
     assert_eq!(status, 409, "{why}");
-    assert!(why.contains(&format!("by its card {BOOTED} it is n1")), "{why}");
+    assert!(why.contains(&format!("its card {BOOTED} belongs to node n1")), "{why}");
     // It says which installer it runs, and that is not what it would be given.
     let (status, why) = asked.installs("mac=02-00-00-00-00-99&config=control.installed.ign");
     assert_eq!(status, 409, "{why}");
     assert!(
-        why.contains("it runs the installer of control.installed.ign")
+        why.contains("it runs the installer for control.installed.ign")
             && why.contains("worker.installed.ign"),
         "{why}"
     );
     let mut log = asked.1;
-    log.says("warning: 127.0.0.1: it booted over 02:00:00:00:00:99, which no node has");
+    log.says("warning: 127.0.0.1: it booted over 02:00:00:00:00:99, which belongs to no node");
 
     // Several machines behind one address, none of which it can be told to be.
     let asked = Asked::of(&world);

@@ -181,7 +181,9 @@ fn uboot_is_told_the_server_and_firmware_that_nothing_is_for_is_logged() {
     server.says("52:54:00:00:00:01 DHCP offer U-Boot file=ipxe-arm64.efi");
     let other = network.client("52:54:00:00:00:09");
     let _ = udhcpc(&world, &other, &[BRIEFLY, &["-V", "PXEClient:Arch:00027", "-x", "0x5d:001b"]].concat());
-    server.says("52:54:00:00:00:09 DHCP not answered UEFI RISC-V 64: there is nothing to load");
+    server.says(
+        "52:54:00:00:00:09 DHCP not answered UEFI RISC-V 64: there is no boot file for its architecture",
+    );
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn sockets_of_systemd_are_served_by_their_names_and_no_others_are_opened() {
 fn a_socket_that_means_nothing_here_is_refused() {
     let world = built();
     let ours = world.command(&[]);
-    for (names, words) in [("smtp", "`smtp`"), ("https", "no certificate is named")] {
+    for (names, words) in [("smtp", "`smtp`"), ("https", "no certificate is given")] {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new("systemd-socket-activate");
         command.args(["--listen", &address, "--fdname", names]);

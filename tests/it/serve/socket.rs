@@ -556,7 +556,7 @@ fn what_cannot_be_served_is_one_error_with_a_hint_and_its_exit_code() {
     fs::remove_file(&group).unwrap();
     fs::write(&group, "{\"profile\": \"worker\", \"selector\": {\"mac\": \"nonsense\"}}").unwrap();
     let run = world.prebake(&["serve", current, "--address", "127.0.0.1:0"]);
-    run.fails(4, &["groups/n1.json", "the manifest says", "hint:"]);
+    run.fails(4, &["groups/n1.json", "in the manifest", "hint:"]);
 
     let group = br#"{"profile": "worker", "selector": {"mac": "nonsense"}}"#;
     let tree = Tree::new().row("groups/n1.json", Role::Group, group).publish();

@@ -236,7 +236,7 @@ fn kubeadms_images_are_found_in_the_sysext_that_carries_them_or_named() {
     world.write("recipes/kubeadm.bu", kubeadm("v1.33.6"));
     kubernetes::run(&world, &registry, &["build", RECIPE]).ok();
     let run = verify(&world, &[]);
-    let words = "missing  image registry.k8s.io/kube-apiserver:v1.33.6: of this image the tree has only registry.k8s.io/kube-apiserver:v1.33.13";
+    let words = "missing  image registry.k8s.io/kube-apiserver:v1.33.6: the tree has this image only as registry.k8s.io/kube-apiserver:v1.33.13";
     assert!(run.stdout.contains(words), "{}", run.stdout);
     run.fails(4, &["8 missing"]);
 }

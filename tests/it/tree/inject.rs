@@ -243,7 +243,7 @@ fn what_cannot_be_injected_into_is_refused_and_nothing_is_published() {
     world.prebake(&args).fails(2, &["motd is not a published tree"]);
 
     let world = built(&[("default_profile:", "outputs: {pxe: {}, uki: {}}\ndefault_profile:")]);
-    refused(&world, &["--profile", "worker"], 1, &["unified kernel images hold the overlay"]);
+    refused(&world, &["--profile", "worker"], 1, &["is also in a unified kernel image"]);
     let world = built(&[("default_profile:", "config_from: url\nbase_url: http://h\ndefault_profile:")]);
     refused(
         &world,

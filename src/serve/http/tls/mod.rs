@@ -261,7 +261,7 @@ fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error
     let secret = PrivateKeyDer::from_pem_slice(&read(key)?);
     let secret = secret.map_err(|_| Error::Unfit {
         path: key.into(),
-        why: "it holds no unencrypted private key in PEM".into(),
+        why: "it holds no private key in PEM that is not encrypted".into(),
     })?;
     config(chain.ok_or_else(no_chain)?, secret).map_err(|source| Error::Strangers {
         certificate: certificate.into(),

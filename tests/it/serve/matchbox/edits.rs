@@ -150,6 +150,6 @@ fn strict_serving_does_not_begin_with_a_flaw_and_keeps_what_was_good() {
     );
     refused.fails(
         3,
-        &["profiles/bad.json", "cannot unmarshal array", "without --strict such files are skipped"],
+        &["profiles/bad.json", "cannot unmarshal array", "without --strict, such files are skipped"],
     );
 }

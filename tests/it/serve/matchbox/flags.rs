@@ -78,9 +78,9 @@ fn a_command_line_that_makes_no_sense_is_refused_with_the_way_out() {
     run(&["tree", "--matchbox", data]).fails(2, &["cannot be used with"]);
     run(&["--matchbox", data, "-log-level", "critical"]).fails(2, &["critical"]);
     run(&["--address", "127.0.0.1:0", "--matchbox", "/nonexistent"])
-        .fails(1, &["/nonexistent is not a directory"]);
+        .fails(1, &["/nonexistent is not a readable directory"]);
     let no_assets = ["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", "/nonexistent"];
-    run(&no_assets).fails(1, &["/nonexistent is not a directory", "--assets-path ''"]);
+    run(&no_assets).fails(1, &["/nonexistent is not a readable directory", "--assets-path ''"]);
     let version = run(&["-version"]).ok();
     assert!(version.stdout.starts_with("prebake "), "{}", version.stdout);
 }

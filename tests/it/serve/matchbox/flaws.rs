@@ -127,14 +127,14 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("ignition/c.ign", "variant: flatcar\nversion: 1.1.0\n"),
-        "reads like Butane",
-        "reads like Butane",
+        "looks like Butane",
+        "looks like Butane",
         (IGNITION, 404),
     ),
     flaw(
         Write("ignition/b.yaml", r#"{"ignition":{"version":"3.4.0"}}"#),
-        "only files that end in .ign or .ignition",
-        "only files that end in .ign",
+        "Ignition files must end in .ign or .ignition",
+        "Ignition files must end in .ign",
         (BUTANE, 404),
     ),
     flaw(
@@ -253,14 +253,14 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("profiles/p.json", r#"{"id":"p","boot":{"kernel":"/assets/k","intrd":[]}}"#),
-        "`intrd` is no key of `boot`",
+        "`intrd` is not a key of `boot`",
         "did you mean `initrd`?",
         (IPXE, 200),
     ),
     flaw(
         Write("profiles/p.json", r#"{"id":"p","boot":{"kernel":"/assets/{{.v}}/k","initrd":["--name x"]}}"#),
         "boot.initrd `--name x`: it names no file",
-        "paths are no templates",
+        "paths are not templates",
         (IPXE, 200),
     ),
     flaw(
@@ -277,13 +277,13 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Write("groups/z.json", r#"{"profile":"default","selector":{"mac":"5254.0000.0007"}}"#),
-        "groups/z.json: it selects what groups/n7.json selects (mac=52:54:00:00:00:07)",
-        "groups/z.json: it selects what",
+        "groups/z.json: it has the same selector as groups/n7.json (mac=52:54:00:00:00:07)",
+        "groups/z.json: it has the same selector",
         (IPXE, 200),
     ),
     flaw(
         Write("groups/z.json", r#"{"profile":"p"}"#),
-        "groups/z.json: it selects what groups/default.json selects (all machines)",
+        "groups/z.json: it has the same selector as groups/default.json (all machines)",
         "",
         ("/ipxe", 200),
     ),
@@ -301,7 +301,7 @@ const FLAWS: &[Flaw] = &[
             "groups/n7.json",
             r#"{"profile":"p","selector":{"MAC":"52:54:00:00:00:07"},"metadata":{"ip":"x"}}"#,
         ),
-        "selector `MAC`: loaders say `mac`",
+        "selector `MAC`: loaders send `mac`",
         "- n7 (MAC=52:54:00:00:00:07) does not",
         (IPXE, 200),
     ),
@@ -338,7 +338,7 @@ const FLAWS: &[Flaw] = &[
     ),
     flaw(
         Move("groups/n7.json", "groups/.n7.json"),
-        "groups/.n7.json: it is hidden, and read like any other",
+        "groups/.n7.json: it is hidden, but read like any other",
         "by group `.n7`",
         (IPXE, 200),
     ),

@@ -411,7 +411,8 @@ fn a_lock_that_lost_a_layer_is_refused_instead_of_packed() {
     let length = text[from + 2..].find("\n  image/").map_or(text.len() - from, |at| at + 3);
     fs::write(world.path("recipes/small.lock"), format!("{}{}", &text[..from], &text[from + length..]))
         .unwrap();
-    build(&world, &registry).fails(4, &["does not hold the image registry.k8s.io/pause:3.10 whole", "hint:"]);
+    build(&world, &registry)
+        .fails(4, &["the lock's entries for the image registry.k8s.io/pause:3.10 are incomplete", "hint:"]);
 }
 
 /// A registry whose `pause:3.10` and `pause:3.11` share a layer of this length.

@@ -97,7 +97,8 @@ fn a_site_believes_what_the_first_import_was_told_and_refuses_what_is_older() {
     desk.import(&two, &[]).ok();
     assert_eq!(fs::read_link(desk.path("output/small/current")).unwrap(), newest);
     fs::write(desk.path("store/bundles/small.json"), "{").unwrap();
-    desk.import(&two, &[]).fails(5, &["store/bundles/small.json", "does not say whom this site believes"]);
+    desk.import(&two, &[])
+        .fails(5, &["store/bundles/small.json", "does not state which keys this site trusts"]);
 }
 
 #[test]
