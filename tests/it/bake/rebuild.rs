@@ -111,7 +111,7 @@ fn a_step_that_the_store_remembers_wrongly_is_found_by_the_command() {
         4,
         &[
             "hello-1-x86-64.raw",
-            "the bytes of `usr/share/hello/greeting`",
+            ", in the bytes of its member `usr/share/hello/greeting`",
             "BUILD-ID",
             "hint: nothing was published",
         ],
