@@ -11,7 +11,6 @@
 pub mod arch;
 pub mod canonical;
 pub mod clock;
-pub mod count;
 pub mod digest;
 pub mod disk;
 pub mod error;
@@ -24,4 +23,4 @@ pub mod url;
 pub mod words;
 
 // A member of the workspace: `ignition` needs no more of this roof.
-pub use prebake_text::{finding, json, path, yaml};
+pub use prebake_text::{count, finding, json, path, yaml};
