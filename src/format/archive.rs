@@ -165,7 +165,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Unmatched { .. } => {
-                Some("`tar -tf` lists the members; `name/*` takes what lies in a directory".into())
+                Some("`tar -tf` lists the members; `name/*` matches everything in a directory".into())
             }
             Error::Tree { source, .. } => source.hint(),
             _ => None,
@@ -352,7 +352,7 @@ impl Unpacking<'_> {
             EntryType::Char => "a character device",
             EntryType::Fifo => "a named pipe",
             EntryType::GNUSparse => "a sparse file",
-            _ => "a kind of member that is not known",
+            _ => "an unknown kind of member",
         };
         Err(Error::Special { subject: self.subject.into(), member: member.into(), kind })
     }
@@ -410,7 +410,7 @@ impl Extension {
             }
             // Nobody writes holes for all members, and what that would mean is nowhere written.
             _ if tar::PaxExtensions::new(&body).flatten().any(|record| is_of_sparse(record.key_bytes())) => {
-                return Err(io::Error::other("a global pax record of files with holes"));
+                return Err(io::Error::other("a global pax record for sparse files"));
             }
             _ => {}
         }

@@ -78,7 +78,10 @@ impl Archive<'_> {
             let failed = |source| Error::Blob { path: path.clone(), source };
             let file = File::open(path).map_err(failed)?;
             if file.metadata().map_err(failed)?.len() != object.size {
-                return Err(failed(io::Error::other(format!("it has not the {} bytes it had", object.size))));
+                return Err(failed(io::Error::other(format!(
+                    "its length is no longer {} bytes",
+                    object.size
+                ))));
             }
             append(&mut tar, &blob_path(&object.sha256), object.size, file).map_err(failed)?;
         }

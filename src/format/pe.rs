@@ -60,7 +60,7 @@ pub enum Error {
         why: &'static str,
     },
     /// For other machines.
-    #[error("{subject} is a UEFI program for other machines than {arch}")]
+    #[error("{subject} is a UEFI program for another architecture than {arch}")]
     Machine {
         /// The file.
         subject: String,
@@ -154,7 +154,7 @@ impl Image {
         for header in (table..headers_end).step_by(SECTION_HEADER) {
             let name = bytes.get(header..header + 8).ok_or_else(short)?;
             if name == b".linux\0\0" {
-                return Err(malformed("it has a kernel in it already"));
+                return Err(malformed("it already contains a kernel"));
             }
             let long = |at: usize| u32_at(&bytes, header + at).ok_or_else(short);
             address = address.max(u64::from(long(12)?) + u64::from(long(8)?));
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(u32_at(&out, 0x40 + offset::IMAGE_SIZE), Some(0x4000));
         // What came out is an image, and one that has its kernel.
         let again = Image::parse("uki", out, Arch::Amd64).err().unwrap().to_string();
-        assert!(again.ends_with("it has a kernel in it already"), "{again}");
+        assert!(again.ends_with("it already contains a kernel"), "{again}");
     }
 
     #[test]

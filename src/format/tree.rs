@@ -289,7 +289,7 @@ impl Tree {
     pub fn link(&mut self, path: &str, file: &str, origin: impl Into<String>) -> Result<(), Error> {
         let origin = origin.into();
         let Some(first @ Entry { content: Content::File(_), .. }) = self.entries.get(file) else {
-            let why = "what it is a hard link to is not a file of the tree";
+            let why = "the target of the hard link is not a file of the tree";
             return Err(Error::Path { path: path.into(), origin, why });
         };
         let link = first.link.clone().unwrap_or_else(|| file.to_owned());

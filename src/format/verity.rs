@@ -42,7 +42,7 @@ pub fn hash(file: &File, start: u64, length: u64, salt: &Hash, uuid: [u8; 16]) -
             scope.spawn(move || hash_blocks(file, at, count, salt))
         };
         let threads: Vec<_> = (0..blocks).step_by(share).map(part).collect();
-        let panicked = |_| Err(io::Error::other("a thread that hashes ended early"));
+        let panicked = |_| Err(io::Error::other("a hashing thread ended early"));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
     });
     let mut level = Vec::with_capacity(blocks);

@@ -240,7 +240,7 @@ struct Fields {
 
 impl Fields {
     fn parse(header: &[u8]) -> io::Result<Self> {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no newc header");
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "not a newc header");
         if !super::MAGICS.iter().any(|magic| header.starts_with(magic)) {
             return Err(invalid());
         }

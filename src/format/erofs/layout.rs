@@ -92,7 +92,7 @@ impl Features {
         let rest = INCOMPAT.iter().filter(|(bit, _)| self.incompat & bit != 0 && *bit > INCOMPAT_CHUNKS);
         names.extend(rest.map(|(_, name)| (*name).to_owned()));
         if self.is_newer() {
-            names.push(format!("features that are not known here ({:#x})", self.incompat));
+            names.push(format!("unknown features ({:#x})", self.incompat));
         }
         (!names.is_empty()).then(|| format!("erofs with {}", names.join(", ")))
     }
@@ -142,7 +142,10 @@ impl Superblock {
         let features = Features::of(block).ok_or("its first block has no superblock")?;
         // Linux takes blocks of 512 bytes up to its page (`erofs_read_superblock`); Flatcar's pages have 4096.
         if !(512..=BLOCK as u32).contains(&features.block) {
-            return Err(format!("its blocks have {} bytes, and a kernel's page has 4096", features.block));
+            return Err(format!(
+                "its blocks have {} bytes, but the kernel's pages have 4096",
+                features.block
+            ));
         }
         if u32_at(at(8), 0) & COMPAT_CHECKSUM != 0 {
             let mut zeroed = *block;
@@ -247,7 +250,9 @@ impl Inode {
             0 => Layout::Plain,
             2 => Layout::Inline,
             4 => Layout::Chunks,
-            other => return Err(format!("an inode has the data layout {other}, which is not read here")),
+            other => {
+                return Err(format!("an inode has the data layout {other}, which prebake does not support"));
+            }
         };
         let xattrs = match u16_at(bytes, 2) {
             0 => 0,

@@ -63,7 +63,7 @@ pub enum Error {
         why: String,
     },
     /// An image with a feature that is not read here, though kernels may.
-    #[error("{subject} is {what}, which is not read here")]
+    #[error("{subject} is {what}, which prebake does not support")]
     Feature {
         /// The image.
         subject: String,

@@ -144,7 +144,7 @@ impl Image {
                 if kind == Kind::Dir {
                     // A directory has one name: another would be a loop, or the same subtree again and again.
                     if !seen.insert(found.behind) {
-                        return Err(self.damaged("a directory is in it twice"));
+                        return Err(self.damaged("a directory occurs twice"));
                     }
                     open.push((path.clone(), found, depth + 1));
                 }
@@ -164,7 +164,7 @@ impl Image {
                 let xattrs = listed.xattrs.iter().map(|(name, value)| name.len() + value.len());
                 memory += listed.path.len() + target + xattrs.sum::<usize>();
                 if memory > MEMORY {
-                    return Err(self.limit("what its names take".into(), MEMORY as u64));
+                    return Err(self.limit("the memory for its names".into(), MEMORY as u64));
                 }
                 self.entries.push((listed, found));
             }
@@ -277,7 +277,8 @@ impl Image {
         const INDEXES: u32 = 0x20;
         const HOLE: u32 = u32::MAX;
         let bits = BLOCK.trailing_zeros() + (inode.data & BLOCK_BITS);
-        let chunk = 1_u64.checked_shl(bits).ok_or_else(|| self.damaged("a file has chunks of no length"))?;
+        let chunk =
+            1_u64.checked_shl(bits).ok_or_else(|| self.damaged("a file has an impossible chunk size"))?;
         // An index has a device and flags before its block.
         let (unit, at) = if inode.data & INDEXES != 0 { (8, 4) } else { (4, 0) };
         let list = behind.next_multiple_of(unit);

@@ -72,7 +72,7 @@ pub enum Error {
         message: String,
     },
     /// The template is too long.
-    #[error("template: {size} bytes are more than the {limit} of a template")]
+    #[error("template: {size} bytes are more than the limit of {limit}")]
     TooLong {
         /// In bytes.
         size: usize,
@@ -108,7 +108,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         let Error::Execute { message, .. } = self else { return None };
         if message.starts_with("map has no entry for key") {
-            return Some("`index . \"KEY\"` looks a key up that may be missing".into());
+            return Some("`index . \"KEY\"` looks up a key that may be missing".into());
         }
         let number = message.contains("incompatible types for comparison") && message.contains("float64");
         number.then(|| "numbers of the data are floats: compare them with `3.0`, not with `3`".into())

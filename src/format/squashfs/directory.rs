@@ -123,7 +123,7 @@ pub fn read(table: &Table, dir: &Dir<'_>, most: usize) -> Result<Vec<Found>, Fau
             let name = fields.bytes(length)?;
             if length > MAX_NAME || matches!(name, b"." | b"..") || name.contains(&b'/') || name.contains(&0)
             {
-                return Err(Fault::Damaged("a name in it is none that a file can have"));
+                return Err(Fault::Damaged("it has an invalid file name"));
             }
             if entries.last().is_some_and(|last| &table.bytes[last.name.clone()] >= name) {
                 return Err(Fault::Damaged("a directory is not sorted"));

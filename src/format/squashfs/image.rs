@@ -167,7 +167,7 @@ impl Image {
                         return Err(Fault::Damaged("an entry says that its inode is of another kind"));
                     }
                     if matches!(inode.body, Body::Dir(_)) && !seen.insert(at) {
-                        return Err(Fault::Damaged("a directory has two names"));
+                        return Err(Fault::Damaged("a directory has two paths"));
                     }
                     let path = path + usize::from(path > 0) + entry.name.len();
                     paths += path as u64;
@@ -196,10 +196,10 @@ impl Image {
         let inode = self.inode(at)?;
         let ids = self.ids.len() / 4;
         if usize::from(inode.uid) >= ids || usize::from(inode.gid) >= ids {
-            return Err(Fault::Damaged("an inode has an owner that is not there"));
+            return Err(Fault::Damaged("an inode refers to an owner that does not exist"));
         }
         if inode.xattr != NONE && inode.xattr as usize >= self.xattrs.len() {
-            return Err(Fault::Damaged("an inode has extended attributes that are not there"));
+            return Err(Fault::Damaged("an inode refers to extended attributes that do not exist"));
         }
         Ok(inode)
     }
@@ -408,7 +408,7 @@ impl Image {
             Some(found) => found,
             None => {
                 let entry = self.fragments.get(index as usize * 16..);
-                let mut entry = Fields(entry.ok_or(Fault::Damaged("a fragment is not there"))?);
+                let mut entry = Fields(entry.ok_or(Fault::Damaged("a fragment does not exist"))?);
                 let (at, size) = (entry.u64()?, entry.u32()?);
                 (index, self.block(decoder, packed, raw, at, size)?.to_vec())
             }

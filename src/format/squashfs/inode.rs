@@ -248,7 +248,7 @@ fn special<'t>(form: u16, fields: &mut Fields<'t>) -> Result<(u32, Body<'t>), Fa
         }
         4 | 5 => Body::Special { whiteout: fields.u32()? == 0 && form == CHARACTER_DEVICE },
         6 | 7 => Body::Special { whiteout: false },
-        _ => return Err(Fault::Damaged("an inode is of no known kind")),
+        _ => return Err(Fault::Damaged("an inode is of an unknown kind")),
     };
     Ok((nlink, body))
 }

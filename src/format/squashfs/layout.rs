@@ -120,19 +120,18 @@ impl Superblock {
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let mut fields = Fields(bytes);
         if bytes.len() < SUPERBLOCK as usize || fields.bytes(4)? != MAGIC {
-            return Err(Fault::Foreign("its first bytes are others"));
+            return Err(Fault::Foreign("its magic number is wrong"));
         }
         let [inodes, time, block, fragments] = [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
         let [algorithm, log, flags, ids] = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?];
         if [fields.u16()?, fields.u16()?] != VERSION {
-            return Err(Fault::Foreign("it has another version of the format than 4.0"));
+            return Err(Fault::Foreign("its format version is not 4.0"));
         }
         let powers = 12..=20; // 4 KiB to 1 MiB
         if !powers.contains(&log) || block != 1 << log {
-            return Err(Fault::Foreign("its block size is none that Linux knows"));
+            return Err(Fault::Foreign("its block size is not supported by Linux"));
         }
-        let algorithm =
-            Algorithm::of(algorithm).ok_or(Fault::Foreign("it names a compression that nobody knows"))?;
+        let algorithm = Algorithm::of(algorithm).ok_or(Fault::Foreign("it uses an unknown compression"))?;
         let mut next = || fields.u64();
         Ok(Superblock {
             inodes,

@@ -105,7 +105,7 @@ impl Reader<'_> {
 
     /// The table whose blocks fill `start..end`.
     pub fn table(&mut self, start: u64, end: u64) -> Result<Table, Fault> {
-        let length = end.checked_sub(start).ok_or(Fault::Damaged("its tables are in another order"))?;
+        let length = end.checked_sub(start).ok_or(Fault::Damaged("its tables are in the wrong order"))?;
         // Packed blocks are never longer than what they hold, but for their length.
         if length > self.limit + self.limit / 1024 {
             return Err(self.too_large());

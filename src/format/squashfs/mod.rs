@@ -107,7 +107,7 @@ pub enum Error {
         path: String,
     },
     /// A device, socket or pipe, which is not extracted.
-    #[error("{subject} has `/{path}`, a device, socket or pipe, which is not extracted")]
+    #[error("{subject} contains `/{path}`, a device, socket or pipe, which prebake does not extract")]
     Special {
         /// The image.
         subject: String,
@@ -115,7 +115,7 @@ pub enum Error {
         path: String,
     },
     /// The target of an extraction holds something already.
-    #[error("{target} is not an empty directory")]
+    #[error("{target} already exists")]
     Occupied {
         /// The directory.
         target: String,
@@ -154,7 +154,7 @@ impl Advice for Error {
             Error::Extract { target, source, .. } if unfinished::is_full(source) => {
                 Some(unfinished::full(target.as_ref()))
             }
-            Error::Occupied { .. } => Some("name a directory that is not there yet".into()),
+            Error::Occupied { .. } => Some("name a directory that does not exist yet".into()),
             _ => None,
         }
     }

@@ -26,7 +26,7 @@ const OVERHEAD: usize = 64;
 /// Why an attribute cannot be stored.
 pub fn fault(name: &str, value: &[u8]) -> Option<&'static str> {
     match split(name) {
-        None => Some("its namespace is none of user, trusted and security"),
+        None => Some("its namespace is not one of user, trusted and security"),
         Some((_, "")) => Some("it has only a namespace"),
         _ if name.len() > MAX_NAME || name.contains('\0') => {
             Some("Linux allows names of 255 bytes without NUL")
@@ -132,7 +132,7 @@ pub fn read(reader: &mut Reader<'_>, table: u64) -> Result<Vec<Arc<Xattrs>>, Fau
             let (name, value) = attribute(&mut fields, &values)?;
             spend(&mut left, name.len() + value.len())?;
             if set.insert(name, value.to_vec()).is_some() {
-                return Err(Fault::Damaged("an extended attribute comes twice"));
+                return Err(Fault::Damaged("an extended attribute occurs twice"));
             }
         }
         read.push(Arc::new(set));
@@ -147,7 +147,7 @@ fn spend(left: &mut usize, bytes: usize) -> Result<(), Fault> {
 }
 
 fn attribute<'t>(fields: &mut Fields<'t>, values: &'t Table) -> Result<(String, &'t [u8]), Fault> {
-    const WRONG: Fault = Fault::Damaged("an extended attribute is none that Linux knows");
+    const WRONG: Fault = Fault::Damaged("an extended attribute has an unknown namespace");
     let kind = fields.u16()?;
     let length = fields.u16()?.into();
     let name = String::from_utf8_lossy(fields.bytes(length)?);
