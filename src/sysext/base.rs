@@ -51,7 +51,7 @@ pub enum Error {
     #[error(transparent)]
     Archive(#[from] cpio::Error),
     /// No `/usr` in it.
-    #[error("{subject} holds no {USR} that can be read")]
+    #[error("{subject} has no readable {USR}")]
     NoUsr {
         /// The file.
         subject: String,

@@ -177,7 +177,9 @@ pub enum Error {
         known: String,
     },
     /// A recipe sets a variable to something that cannot stand in a URL or file name.
-    #[error("sysext `{name}`: `{value}` is not a value for `{variable}`; letters, digits and . _ + ~ - are")]
+    #[error(
+        "sysext `{name}`: `{value}` is not a valid value for `{variable}`; use letters, digits and . _ + ~ -"
+    )]
     Value {
         /// The sysext.
         name: String,
@@ -198,7 +200,7 @@ pub enum Error {
     },
     /// A recipe moves a component whose digest is pinned.
     #[error(
-        "component `{component}` of sysext `{name}` has its sha256 pinned, but the recipe's values make it {url}"
+        "component `{component}` of sysext `{name}` has a pinned sha256, but the recipe's values change its URL to {url}"
     )]
     Moved {
         /// The sysext.
@@ -391,7 +393,7 @@ pub(super) fn expand_url(variables: &Variables, template: &str) -> Result<String
     match Url::parse(&text) {
         // The lock, the SBOM and the provenance of every tree hold it.
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err("it holds a user or a password, which the lock and every tree would publish; give them to a mirror, by PREBAKE_MIRROR_WEB".into())
+            Err("it contains a user or a password, which the lock and every tree would publish; put them into a mirror's URL in PREBAKE_MIRROR_WEB".into())
         }
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url.into()),
         Ok(url) => Err(format!("{text} has the scheme `{}`; http and https can be fetched", url.scheme())),

@@ -144,7 +144,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Not an image, or a damaged one.
-    #[error("{subject} is no image of a system extension: {why}")]
+    #[error("{subject} is not an image of a system extension: {why}")]
     Broken {
         /// The file.
         subject: String,
@@ -265,7 +265,7 @@ impl Extension {
         let mut volumes = vec![whole];
         if format == Format::Gpt {
             let found = match ddi::volumes(file) {
-                Ok(found) => found.ok_or_else(|| broken("its partition table is gone".into()))?,
+                Ok(found) => found.ok_or_else(|| broken("its partition table is missing".into()))?,
                 Err(gpt::Error::Read(source)) => return Err(read(source)),
                 Err(error) => return Err(broken(error.to_string())),
             };
@@ -447,7 +447,7 @@ impl Extension {
             },
             (_, Some(Fault::Broken(why))) => Err(no_image(why)),
             (_, Some(Fault::Opaque(what))) => {
-                Err(no_image(&format!("it is {what}, which prebake does not read")))
+                Err(no_image(&format!("it is {what}, which prebake cannot read")))
             }
             (Bytes::None | Bytes::Tree(_) | Bytes::Directory(_), None) => Err(no_image("it is a directory")),
         }
@@ -537,7 +537,7 @@ fn fault(format: Format, length: u64, inside: &str) -> Option<Fault> {
     let broken = |why: &str| Some(Fault::Broken(why.into()));
     match format {
         Format::Squashfs(superblock) if superblock.used > length => broken(&format!(
-            "it is cut off: it has {length} bytes of {}; the download did not end, or the disk was full",
+            "it is cut off: it has {length} bytes of {}; the download was incomplete, or the disk was full",
             superblock.used
         )),
         Format::Squashfs(_) | Format::Erofs(_) => None,
@@ -545,10 +545,8 @@ fn fault(format: Format, length: u64, inside: &str) -> Option<Fault> {
         Format::Filesystem(name) => Some(Fault::Opaque(format!("{inside}{name}"))),
         Format::Empty => broken("it is empty"),
         Format::Foreign(what) => broken(&format!("it is {inside}{what}")),
-        Format::Unknown if !inside.is_empty() => {
-            broken("its root partition holds no file system that is known")
-        }
-        Format::Unknown => broken("its first bytes are those of no file system and no disk image"),
+        Format::Unknown if !inside.is_empty() => broken("its root partition has no known file system"),
+        Format::Unknown => broken("its first bytes are not those of a file system or disk image"),
     }
 }
 

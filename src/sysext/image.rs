@@ -58,7 +58,7 @@ pub enum Error {
         source: archive::Error,
     },
     /// Two sources for one path.
-    #[error("sysext `{name}` cannot be put together")]
+    #[error("sysext `{name}` cannot be assembled")]
     Tree {
         /// The sysext.
         name: String,

@@ -29,7 +29,7 @@ pub struct Group {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A directory with neither `usr/` nor images nor a description in it.
-    #[error("{} is no extension: it has no usr/, no {FILE_NAME} and no images in it", path.display())]
+    #[error("{} is not an extension: it has no usr/, no {FILE_NAME} and no images in it", path.display())]
     NotOne {
         /// The directory.
         path: PathBuf,
@@ -177,7 +177,7 @@ pub fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verd
     let unknown = group.extensions.iter().filter(|extension| !extension.unknown.is_empty());
     let gap = |extension: &Extension| {
         let why = format!(
-            "what its components bring is not in its folder (/{}): `prebake sysext build` makes an image to lint",
+            "the files of its components are not in its folder (/{}): `prebake sysext build` makes an image that can be linted",
             extension.unknown.join(", /")
         );
         Gap::new(extension.name(), why)

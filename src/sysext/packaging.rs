@@ -164,7 +164,8 @@ impl Wish {
             Some(1) => {
                 for key in ["compression", "level", "block"] {
                     let Some(node) = fields.get(key) else { continue };
-                    let what = format!("`{key}` is squashfs's; files in erofs images are stored as they are");
+                    let what =
+                        format!("`{key}` is for squashfs; files in erofs images are stored uncompressed");
                     let finding = Finding::error(what).at(decoder.spanned(node, ()).place);
                     decoder.push(finding.hint("leave it out"));
                 }
@@ -222,7 +223,7 @@ impl Wish {
         if let Some(verity) = &self.verity
             && let Some(why) = quirks::refuses_signed_sysexts(version)
         {
-            let finding = Finding::error(format!("Flatcar {version} would merge no sysext at all: {why}"));
+            let finding = Finding::error(format!("Flatcar {version} would not merge any sysext: {why}"));
             let finding = finding.hint("leave `verity` out: the images are plain file systems then");
             findings.push(finding.at(verity.certificate.place.clone()));
         }
@@ -254,7 +255,7 @@ fn squashfs_options(decoder: &Decoder, fields: &Fields<'_>) -> squashfs::Options
         let Bytes(wanted) = decoder.parsed(node)?;
         let block = BlockSize::ALL.into_iter().find(|size| u64::from(size.bytes()) == wanted);
         if block.is_none() {
-            decoder.error(node, "a block of squashfs has 128KiB, 256KiB, 512KiB or 1MiB");
+            decoder.error(node, "a squashfs block has 128KiB, 256KiB, 512KiB or 1MiB");
         }
         block
     });

@@ -130,8 +130,8 @@ fn value(decoder: &Decoder, node: &Node) -> Option<String> {
 
 fn plain(decoder: &Decoder, spanned: Spanned<String>) -> String {
     if !is_plain_value(&spanned) {
-        let finding = Finding::error(format!("`{}` cannot stand in URLs and file names", spanned.value));
-        decoder.push(finding.at(spanned.place.clone()).hint("letters, digits and . _ + ~ - can"));
+        let finding = Finding::error(format!("`{}` cannot be used in URLs and file names", spanned.value));
+        decoder.push(finding.at(spanned.place.clone()).hint("use letters, digits and . _ + ~ -"));
     }
     spanned.value
 }
@@ -141,7 +141,7 @@ fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) 
     let mut values = Values::default();
     for (key, node) in variables.map_or(Vec::new(), |n| decoder.entries(n, "`variables`")) {
         if template::BUILT_IN.contains(&key.as_str()) {
-            decoder.push(Finding::error(format!("`{}` is always there", key.value)).at(key.place.clone()));
+            decoder.push(Finding::error(format!("`{}` is built in", key.value)).at(key.place.clone()));
         }
         let default = match &node.kind {
             _ if node.is_null() => Some(Default::Unset),
@@ -265,14 +265,14 @@ impl Checker<'_> {
     fn selections(&self, node: &Node) -> Vec<Selection> {
         let entries = self.decoder.entries(node, "`extract`");
         if entries.is_empty() {
-            self.decoder.error(node, "`extract` chooses nothing; name members and where they go");
+            self.decoder.error(node, "`extract` is empty; list members and their destinations");
         }
         let mut selections = Vec::new();
         for (members, to) in entries {
             let wrong = match self.variables.expand(&members) {
                 Err(why) => Some(why),
                 Ok(text) if text.trim_end_matches('*').contains('*') => {
-                    Some("`*` may stand only at the end".to_owned())
+                    Some("`*` is allowed only at the end".to_owned())
                 }
                 Ok(_) => None,
             };

@@ -77,7 +77,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] crate::base::disk::Error),
     /// There is a key already.
-    #[error("{0} is there already, and images that it signed would not be trusted with another")]
+    #[error("{0} already exists, and images signed with it would not be trusted with another key")]
     Exists(String),
     /// The cryptographic library failed.
     #[error("cannot {0}")]
@@ -302,7 +302,7 @@ fn load_key(path: &Path) -> Result<RsaKeyPair, Finding> {
     };
     let key = key.map_err(|_| unusable("it is not an RSA key of 2048 to 8192 bits").hint(how))?;
     if key.public_modulus_len() < MIN_MODULUS {
-        return Err(unusable("it has less than 2048 bits").hint(how));
+        return Err(unusable("it has fewer than 2048 bits").hint(how));
     }
     Ok(key)
 }

@@ -73,7 +73,7 @@ impl Variables {
             }
             let name = here.strip_prefix('{').and_then(|open| open.split_once('}'));
             let Some((name, after)) = name else {
-                let why = format!("`{template}` has a lone brace; a brace itself is written twice");
+                let why = format!("`{template}` has an unmatched brace; write a literal brace twice");
                 return Err(Fault::Wrong(why));
             };
             let value = self.0.get(name).ok_or_else(|| Fault::Wrong(self.unknown(name)))?;

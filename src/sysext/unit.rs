@@ -102,7 +102,7 @@ pub fn faults(path: &str, text: &str) -> Vec<Fault> {
         if let Some(section) = line.strip_prefix('[') {
             match section.strip_suffix(']') {
                 Some(name) if !name.is_empty() => sections.push(name),
-                _ => faults.push((number, format!("`{line}` is no section header: `[Name]`"))),
+                _ => faults.push((number, format!("`{line}` is not a section header like `[Name]`"))),
             }
         } else if line.split_once('=').is_none_or(|(key, _)| key.trim().is_empty()) {
             faults.push((number, format!("`{line}` is neither `[Section]` nor `Key=value`")));

@@ -194,7 +194,7 @@ pub(super) fn sandbox(merge: &Merge) -> Result<Vec<Breach>, Error> {
             (breach.doubtful(), default.to_owned(), "its default")
         }
     };
-    let detail = format!("containerd wants pause:{used} by {whose}, kubeadm 1.{minor} brings pause:{wanted}");
+    let detail = format!("containerd uses pause:{used} by {whose}, kubeadm 1.{minor} brings pause:{wanted}");
     Ok((used != wanted).then(|| breach.saying(detail)).into_iter().collect())
 }
 

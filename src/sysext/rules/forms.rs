@@ -69,7 +69,8 @@ pub(super) fn target(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>
         && !flatcars
         && let Some(why) = quirks::refuses_signed_sysexts(release)
     {
-        breaches.push(Breach::of(extension).saying(format!("it is signed, and of Flatcar {release}: {why}")));
+        let text = format!("it is signed, but Flatcar {release} would not merge it: {why}");
+        breaches.push(Breach::of(extension).saying(text));
     }
     if disk.sector != SECTOR && release.0[0] < PROBES_SECTORS {
         let detail =
@@ -98,8 +99,9 @@ pub(super) fn file_name(_: &Merge, extension: &Extension) -> Result<Vec<Breach>,
         let stem = extension.file_stem().filter(|stem| extension.shelved && *stem != extension.name());
         let breach = |stem| {
             let name = extension.name();
-            let detail =
-                format!("where it lies it would be found as `{stem}`, but holds extension-release.{name}");
+            let detail = format!(
+                "in this folder it would be found as `{stem}`, but it contains extension-release.{name}"
+            );
             let fix = format!(
                 "if systemd-sysext looks into this folder, keep {stem}.raw elsewhere and link {name}.raw to it"
             );
@@ -109,7 +111,7 @@ pub(super) fn file_name(_: &Merge, extension: &Extension) -> Result<Vec<Breach>,
     }
     let name = extension.name();
     let detail = format!(
-        "it will be found as `{name}`, but holds extension-release.{}",
+        "it will be found as `{name}`, but it contains extension-release.{}",
         names.join(", extension-release.")
     );
     let fix = match names.as_slice() {
@@ -166,7 +168,7 @@ pub(super) fn memory(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let images = || merge.extensions().iter().filter(|extension| matches!(extension.form, Form::Image(_)));
     let total: u64 = images().map(|extension| extension.size).sum();
     let Some(largest) = images().max_by_key(|extension| extension.size) else { return Ok(Vec::new()) };
-    let detail = || format!("the images have {} MiB together", total >> 20);
+    let detail = || format!("the images have {} MiB in total", total >> 20);
     Ok((total > MUCH).then(|| Breach::of(largest).saying(detail())).into_iter().collect())
 }
 

@@ -79,21 +79,21 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "opaque-image",
         severity: Severity::Warning,
-        why: "prebake does not look into that, so the other rules were not tried",
+        why: "prebake cannot read that, so the other rules were not checked",
         fix: "pack it as squashfs, or lint the folder it is made from",
         check: Check::Each(forms::opaque),
     },
     Rule {
         name: "compression",
         severity: Severity::Error,
-        why: "no kernel of Flatcar unpacks that; the image is not mounted and nothing is merged",
+        why: "no Flatcar kernel supports that; the image is not mounted and nothing is merged",
         fix: "build it as squashfs with zstd: `mksquashfs … -comp zstd`",
         check: Check::Each(forms::compression),
     },
     Rule {
         name: "target",
         severity: Severity::Error,
-        why: "on the release that it is judged for, nothing is merged at all, not even the good images",
+        why: "on the target release, nothing is merged at all, not even the good images",
         fix: "build it for that release: squashfs with gzip or xz is mounted by all, zstd by all supported ones; or choose a newer release",
         check: Check::Each(forms::target),
     },
@@ -135,21 +135,21 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "release-id",
         severity: Severity::Error,
-        why: "systemd-sysext skips the image without a word of failure",
+        why: "systemd-sysext skips the image silently",
         fix: "`ID=_any` for static binaries, else `ID=flatcar` and `SYSEXT_LEVEL=1.0`",
         check: Check::Each(releases::id),
     },
     Rule {
         name: "release-version",
         severity: Severity::Warning,
-        why: "an image that is tied to one version is skipped without a word after the first update",
+        why: "an image that is tied to one version is skipped silently after the first update",
         fix: "write `SYSEXT_LEVEL=1.0` in place of VERSION_ID",
         check: Check::Each(releases::version),
     },
     Rule {
         name: "architecture",
         severity: Severity::Error,
-        why: "systemd-sysext skips the image without a word of failure",
+        why: "systemd-sysext skips the image silently",
         fix: "systemd spells them `ARCHITECTURE=x86-64` and `ARCHITECTURE=arm64`",
         check: Check::Each(releases::architecture),
     },
@@ -212,7 +212,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "whiteout",
         severity: Severity::Error,
-        why: "overlayfs takes it as an order to hide what the release has at that place",
+        why: "overlayfs takes it as an instruction to hide the release's file at that path",
         fix: "pack the plain files, not the upper directory of an overlay or a container's layer",
         check: Check::Entry(|path, seen| {
             let opaque = |xattr: &String| {
@@ -235,8 +235,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "setuid",
         severity: Severity::Warning,
-        why: "who can run it on a node is somebody else while it runs, mostly root",
-        fix: "clear the setuid and setgid bits and file capabilities, or be sure that they are wanted",
+        why: "anyone who can run it on a node acts as another user meanwhile, usually root",
+        fix: "clear the setuid and setgid bits and file capabilities, or make sure that they are intended",
         check: Check::Entry(|_, seen| {
             let capability = |xattr: &String| xattr.starts_with("security.capability=");
             matches!(seen.kind, Kind::File(_))
@@ -316,7 +316,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "upholds",
         severity: Severity::Error,
-        why: "systemd is told to keep a unit running that is not there",
+        why: "systemd is told to keep a unit running that does not exist",
         fix: "correct the name, or ship the unit",
         check: Check::Whole(units::upholds),
     },
@@ -337,7 +337,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "kubelet-order",
         severity: Severity::Warning,
-        why: "the kubelet starts before what it needs and fails, or pulls images that are about to be imported",
+        why: "the kubelet starts before the units it needs and fails, or pulls images that are about to be imported",
         fix: "add `After=` for it to kubelet.service, or `Before=kubelet.service` on its side",
         check: Check::Whole(clusters::kubelet_order),
     },
@@ -351,7 +351,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "kubeadm-config",
         severity: Severity::Error,
-        why: "kubeadm refuses the file, or asks the network for what it does not say",
+        why: "kubeadm refuses the file, or asks the network for missing values",
         fix: "v1beta3 up to Kubernetes 1.30, v1beta4 from 1.31; extraArgs are a map in v1beta3 and a list in v1beta4",
         check: Check::Whole(clusters::kubeadm_config),
     },
@@ -393,14 +393,14 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "dynamic-any",
         severity: Severity::Warning,
-        why: "with ID=_any it is merged on any host, but it runs only where the host's libraries are the right ones",
+        why: "with ID=_any it is merged on any host, but it runs only on hosts with matching libraries",
         fix: "ship static binaries, or write `os: flatcar` (`ID=flatcar`, `SYSEXT_LEVEL=1.0`)",
         check: Check::Each(binaries::dynamic),
     },
     Rule {
         name: "collision",
         severity: Severity::Error,
-        why: "systemd-sysext takes the file of the name that sorts last, without a word",
+        why: "systemd-sysext silently uses the file of the extension whose name sorts last",
         fix: "let only one of them ship it",
         check: Check::Whole(collisions::between),
     },
@@ -414,7 +414,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "stock-collision",
         severity: Severity::Error,
-        why: "a node merges both unless Flatcar's own is masked, so it gets a mixture of two",
+        why: "a node merges both unless Flatcar's own is masked, so their files get mixed",
         fix: "mask Flatcar's: a link /etc/extensions/NAME.raw to /dev/null with `overwrite: true` in node.bu",
         check: Check::Whole(collisions::with_stock),
     },
@@ -422,13 +422,13 @@ pub const RULES: &[Rule] = &[
         name: "base-shadow",
         severity: Severity::Warning,
         why: "it covers a file of the release, which updates of Flatcar then no longer change",
-        fix: "leave it out if Flatcar's will do",
+        fix: "leave it out if Flatcar's is sufficient",
         check: Check::Each(collisions::with_base),
     },
     Rule {
         name: "base-kind",
         severity: Severity::Error,
-        why: "it takes the place of a directory of the release and hides all that is in it",
+        why: "it replaces a directory of the release and hides its content",
         fix: "ship a directory there",
         check: Check::Each(collisions::base_kind),
     },

@@ -20,8 +20,7 @@ pub(super) fn one_file(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, 
     let names = extension.release_names();
     let others: Vec<String> =
         names.iter().filter(|name| **name != extension.name()).map(|n| (*n).to_owned()).collect();
-    let breach =
-        || Breach::of(extension).at(release::DIR).saying(format!("it is that of {} too", some(&others)));
+    let breach = || Breach::of(extension).at(release::DIR).saying(format!("it also names {}", some(&others)));
     Ok((names.len() > 1).then(breach).into_iter().collect())
 }
 
@@ -69,7 +68,9 @@ pub(super) fn architecture(_: &Merge, extension: &Extension) -> Result<Vec<Breac
     saying(extension, |release| {
         let arch = release.get("ARCHITECTURE")?;
         let known = arch == "_any" || Arch::ALL.iter().any(|known| known.systemd() == arch);
-        (!known).then(|| format!("ARCHITECTURE={arch} is not what systemd calls a machine of Flatcar"))
+        (!known).then(|| {
+            format!("ARCHITECTURE={arch} is not systemd's name of an architecture that Flatcar supports")
+        })
     })
 }
 

@@ -98,7 +98,7 @@ fn a_unit_that_does_not_parse_is_refused_with_its_line() {
         fs::create_dir_all(unit.parent().unwrap()).unwrap();
         fs::write(unit, "[Unit]\nAfter=a\n[Service\n").unwrap();
     };
-    refused(breaking, 3, &["`[Service` is no section header", "x.service:3"]);
+    refused(breaking, 3, &["`[Service` is not a section header", "x.service:3"]);
 }
 
 #[test]

@@ -188,17 +188,17 @@ fn every_fault_of_a_description_is_told_at_once_in_the_order_of_the_text() {
     let expected = [
         "schema 2; this prebake reads 1",
         "the name is `other` but the folder is `demo`",
-        "`a/b` cannot stand in URLs and file names",
+        "`a/b` cannot be used in URLs and file names",
         "unknown os `debian`: any or flatcar",
         "must be `true` or `false`",
-        "`arch` is always there",
+        "`arch` is built in",
         "unknown variable `{verison}`: did you mean `{version}`?",
         "ftp://x/ has the scheme `ftp`; http and https can be fetched",
         "`usr/bin/a` is not an absolute path without `..`, `.` and empty parts",
         "component `b` needs one of `sha256` and `sha256_url`",
         "component `b` needs one of `install` and `extract`",
-        "`https://x/{` has a lone brace; a brace itself is written twice",
-        "`*` may stand only at the end",
+        "`https://x/{` has an unmatched brace; write a literal brace twice",
+        "`*` is allowed only at the end",
         "members chosen with `*` go into a directory: end it with `/`",
         "`mode` belongs to `install`; extracted members keep theirs",
         "`usr/x` is not an absolute path without `..`, `.` and empty parts",
@@ -457,5 +457,5 @@ fn sysext_inspect_shows_the_release_file_and_names_what_is_wrong() {
 
     let (code, _, story) = prebake(&["sysext", "inspect", "Cargo.toml"]);
     assert_eq!(code, 4);
-    assert!(story.contains("Cargo.toml is no image of a system extension"), "{story}");
+    assert!(story.contains("Cargo.toml is not an image of a system extension"), "{story}");
 }

@@ -508,7 +508,7 @@ fn a_folder_that_masks_flatcars_own_may_ship_its_files_and_others_may_not() {
         .prebake(&["sysext", "lint", "--strict", &containerd])
         .fails(3, &["0 errors, 0 warnings, 1 not judged"]);
     let run = world.prebake(&["sysext", "lint", &containerd]).ok();
-    assert!(run.stdout.contains("nothing is wrong in what was judged"), "{}", run.stdout);
+    assert!(run.stdout.contains("no findings in the parts that were judged"), "{}", run.stdout);
     let copy = world.path("sysext/containerd");
     let status = Command::new("cp").args(["-r", &containerd]).arg(&copy).status().unwrap();
     assert!(status.success());
@@ -579,8 +579,10 @@ fn lint_says_what_is_wrong_and_exits_by_it() {
     assert_eq!(verdict[0]["findings"][0]["path"], "/opt");
     world.prebake(&["sysext", "lint", &path("")]).fails(3, &["1 error, "]);
     world.prebake(&["sysext", "lint", &path("missing")]).fails(1, &["cannot read", "name an image"]);
-    world.prebake(&["sysext", "lint", "."]).fails(3, &["is no extension"]);
-    world.prebake(&["sysext", "lint", "sysext"]).fails(3, &["is no extension", "did you mean sysext/hello?"]);
+    world.prebake(&["sysext", "lint", "."]).fails(3, &["is not an extension"]);
+    world
+        .prebake(&["sysext", "lint", "sysext"])
+        .fails(3, &["is not an extension", "did you mean sysext/hello?"]);
 }
 
 #[test]
@@ -588,7 +590,7 @@ fn a_recipe_is_judged_by_its_folders_before_it_is_built_and_by_its_images_after(
     let world = World::new();
     let lint = || world.prebake(&["sysext", "lint", "recipes/small.yaml"]);
     let before = lint().ok();
-    assert!(before.stdout.contains("recipes/small.yaml: worker: nothing is wrong"), "{}", before.stdout);
+    assert!(before.stdout.contains("recipes/small.yaml: worker: no findings"), "{}", before.stdout);
     world.build();
     lint().ok();
     world.edit("sysext/hello/sysext.yaml", "reload: true", "reload: false");
@@ -601,7 +603,7 @@ fn a_recipe_is_judged_by_its_folders_before_it_is_built_and_by_its_images_after(
     }
 }
 
-// ux 1.10: with an empty store every profile was "nothing is wrong".
+// ux 1.10: with an empty store every profile was "no findings".
 #[test]
 fn a_recipe_whose_components_are_not_there_is_not_called_sound() {
     let world = World::new();
@@ -619,7 +621,8 @@ fn a_recipe_whose_components_are_not_there_is_not_called_sound() {
     };
     let lint = |args: &[&str]| run(&[&["sysext", "lint", "recipes/small.yaml"], args].concat());
     let said = lint(&[]).ok().stdout;
-    for words in ["worker: nothing is wrong in what was judged", "not judged: hello: the recipe has no lock"]
+    for words in
+        ["worker: no findings in the parts that were judged", "not judged: hello: the recipe has no lock"]
     {
         assert!(said.contains(words), "no {words:?} in {said}");
     }
@@ -634,7 +637,7 @@ fn a_recipe_whose_components_are_not_there_is_not_called_sound() {
     ] {
         assert!(said.contains(words), "no {words:?} in {said}");
     }
-    assert!(!said.contains("nothing is wrong\n"), "{said}");
+    assert!(!said.contains("no findings\n"), "{said}");
     let json: serde_json::Value = serde_json::from_str(&lint(&["--json"]).ok().stdout).unwrap();
     assert_eq!(json[0]["not_judged"][0]["what"], "hello");
     lint(&["--strict"]).fails(3, &["not judged"]);
@@ -676,7 +679,7 @@ fn a_versioned_image_in_a_folder_like_etc_extensions_is_found_under_another_name
         // Alone it may be what a link elsewhere points at.
         let file = shelf.path(&format!("{folder}/docker-24.0.9-x86-64.raw")).display().to_string();
         let run = world.prebake(&["sysext", "lint", &file]).ok();
-        assert!(run.stdout.contains("nothing is wrong\n"), "{}", run.stdout);
+        assert!(run.stdout.contains("no findings\n"), "{}", run.stdout);
     }
 }
 
@@ -831,11 +834,11 @@ fn an_image_is_inspected_and_extracted_and_nothing_is_written_over() {
     assert!(inode("/usr/bin/tool").is_u64() && inode("/usr/bin/tool") == inode("/usr/bin/alias"));
     world.prebake(&["sysext", "extract", &image, "out"]).ok();
     assert_eq!(fs::read_to_string(world.path("out/usr/bin/alias")).unwrap(), "tool");
-    world.prebake(&["sysext", "extract", &image, "out"]).fails(1, &["out is not an empty directory"]);
+    world.prebake(&["sysext", "extract", &image, "out"]).fails(1, &["out already exists"]);
     fs::write(world.path("empty.raw"), "").unwrap();
     world
         .prebake(&["sysext", "extract", "empty.raw", "new"])
-        .fails(4, &["empty.raw is no image", "it is empty"]);
+        .fails(4, &["empty.raw is not an image", "it is empty"]);
     assert!(!world.path("new").exists());
 }
 
@@ -848,7 +851,7 @@ fn slips_of_a_tired_person_are_answered_with_the_way_out() {
     fs::write(world.path("x.raw"), "").unwrap();
     build(&["x.raw"]).fails(3, &["x.raw is a built image", "prebake sysext inspect x.raw"]);
     build(&["hello", "--set", "verison=2"]).fails(3, &["no variable `verison`", "did you mean `version`?"]);
-    build(&["hello", "--set", "x"]).fails(2, &["a variable and its value are needed"]);
+    build(&["hello", "--set", "x"]).fails(2, &["a variable and its value are required"]);
     build(&["sysext/hello/sysext.yaml", "--version", "2", "--output", "out"]).ok();
     assert_eq!(world.names("out"), ["SHA256SUMS", "hello-2-x86-64.raw"]);
     world.prebake(&["sysext", "inspect", "nowhere.raw"]).fails(1, &["cannot read nowhere.raw"]);

@@ -47,11 +47,11 @@ fn a_packaging_that_no_format_has_is_refused_where_it_stands() {
         ("{level: 0}", "5:20: the levels of zstd are 1 to 22"),
         ("{compression: gzip, level: 10}", "5:39: the levels of gzip are 1 to 9"),
         ("{compression: xz, level: 1}", "5:37: xz has no levels"),
-        ("{block: 64KiB}", "5:20: a block of squashfs has 128KiB, 256KiB, 512KiB or 1MiB"),
+        ("{block: 64KiB}", "5:20: a squashfs block has 128KiB, 256KiB, 512KiB or 1MiB"),
         ("{block: 131072}", "5:20: `131072` is not an amount such as 8GiB or 4096MiB"),
         (
             "{format: erofs, level: 3}",
-            "5:35: `level` is squashfs's; files in erofs images are stored as they are",
+            "5:35: `level` is for squashfs; files in erofs images are stored uncompressed",
         ),
         ("{verity: {key: sign.key}}", "5:21: `verity` needs the key `certificate`"),
         ("{verity: {certificate: sign.crt}}", "5:21: `verity` needs the key `key`"),
@@ -462,14 +462,14 @@ fn what_a_release_would_not_take_is_refused_where_the_recipe_asks_for_it() {
             "3510.2.0",
             vec![
                 unmountable("1:1", "3510.2.0", "squashfs with zstd"),
-                "5:43: Flatcar 3510.2.0 would merge no sysext at all: its systemd is not known to judge signatures by /etc/verity.d".into(),
+                "5:43: Flatcar 3510.2.0 would not merge any sysext: its systemd is not known to judge signatures by /etc/verity.d".into(),
             ],
         ),
         (
             &verity,
             "4757.1.0",
             vec![
-                "5:43: Flatcar 4757.1.0 would merge no sysext at all: it merges sysexts in the initrd, which trusts only Flatcar's own certificate".into(),
+                "5:43: Flatcar 4757.1.0 would not merge any sysext: it merges sysexts in the initrd, which trusts only Flatcar's own certificate".into(),
             ],
         ),
     ] {

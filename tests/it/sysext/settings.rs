@@ -100,7 +100,7 @@ fn what_a_recipe_sets_wrongly_is_told_where_it_stands() {
         b: {sysexts: [nerdctl]}";
     let expected = [
         "13: `nerdctl` is configured in two ways, but there is only one image of it",
-        "12: sysext `containerd`: `a/b` is not a value for `version`; letters, digits and . _ + ~ - are",
+        "12: sysext `containerd`: `a/b` is not a valid value for `version`; use letters, digits and . _ + ~ -",
         "9: `kubernetes:` sets version v1.34.4 of this sysext",
         "11: sysext `nerdctl` has no variable `verison`; it has version",
     ];
@@ -147,7 +147,7 @@ fn every_fault_of_versions_images_links_and_units_is_told() {
         "`x@.service` is not the name of a unit that can be started",
         "unknown key `amd46` in a variable by architecture",
         "`ectd` is not one of the `variables`",
-        "`a/b` cannot stand in URLs and file names",
+        "`a/b` cannot be used in URLs and file names",
         "`{etcd}` has no value for version v1.2 on amd64: add it to `versions:`, or set it",
         "`usr/x` is not an absolute path without `..`, `.` and empty parts",
         "unknown variable `{nope}`: known are arch, arch_systemd, arch_uname, cni, etcd, machine, version",

@@ -127,7 +127,7 @@ fn options_that_cannot_work_are_refused_where_they_stand() {
         ("{base_url: \"http://x\", instances: 1}", "`instances` must be at least 2"),
         ("{base_url: \"http://x\", versions: {helo: [v1]}}", "no profile has a sysext `helo`"),
         ("{base_url: \"http://x\", versions: {hello: [v1.2.4]}}", "v1.2.4 is published already"),
-        ("{base_url: \"http://x\", versions: {hello: [v1 2]}}", "`v1 2` is not a value for `version`"),
+        ("{base_url: \"http://x\", versions: {hello: [v1 2]}}", "`v1 2` is not a valid value for `version`"),
     ] {
         let world = World::new();
         world.edit("sysext/hello/sysext.yaml", "version: '1'", "version: v1.2.4");
