@@ -35,12 +35,12 @@ impl Authorities {
         let unfit = |why: String| Finding::error(format!("{}: {why}", pem.display()));
         let unread = |error: std::io::Error| unfit(format!("cannot be read: {error}"));
         if fs::metadata(pem).map_err(unread)?.len() > MAX_FILE {
-            return Err(unfit("a file of certificates has at most 1 MiB".into()));
+            return Err(unfit("a certificate file may have at most 1 MiB".into()));
         }
         let bytes = fs::read(pem).map_err(unread)?;
         let certificates = certificates(&String::from_utf8_lossy(&bytes));
         if certificates.is_empty() {
-            return Err(unfit("it holds no certificate in PEM".into()));
+            return Err(unfit("it contains no PEM certificate".into()));
         }
         let stem = pem.file_stem().and_then(|stem| stem.to_str()).unwrap_or("site");
         let source = format!("data:;base64,{}", STANDARD.encode(bytes));

@@ -134,7 +134,7 @@ impl Boot {
         if let Some((hash, (_, digits))) = sum
             && !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
         {
-            let finding = Finding::error("the hash is no hexadecimal number: Ignition fails to read it");
+            let finding = Finding::error("the hash is not hexadecimal: Ignition fails to parse it");
             self.push(finding.hint("take it from `sha512sum`"), &hash.origin);
             return;
         }
@@ -146,13 +146,13 @@ impl Boot {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => return,
                 Err(error) => {
-                    let text = format!("`compression: gzip` is said of what is not gzip: {error}");
+                    let text = format!("`compression: gzip` is set, but the contents are not gzip: {error}");
                     let mut finding = Finding::error(text)
-                        .hint("drop `compression`: contents that Butane compresses by itself need none");
+                        .hint("drop `compression`: contents that Butane compresses itself do not need it");
                     if let Some(place) =
                         method.origin.place().filter(|at| Some(at) != source.origin.place().as_ref())
                     {
-                        finding = finding.related(place, "so it would be unpacked");
+                        finding = finding.related(place, "`compression` is set here");
                     }
                     self.push(finding, &source.origin);
                     return;
@@ -165,7 +165,7 @@ impl Boot {
                 _ => hex(&Sha256::digest(&bytes)),
             };
             if !digits.eq_ignore_ascii_case(&is) {
-                let text = format!("the contents have another hash than is promised: {function}-{is}");
+                let text = format!("the contents do not match the hash: theirs is {function}-{is}");
                 let finding = Finding::error(text);
                 self.push(
                     finding.hint("contents that are in the config need no hash: drop it, or give this one"),
@@ -174,7 +174,7 @@ impl Boot {
             }
         }
         if std::ptr::eq(resource.schema, &schema::AUTHORITY) && !holds_certificate(&bytes) {
-            let finding = Finding::error("a certificate authority that holds no certificate in PEM");
+            let finding = Finding::error("a certificate authority without a PEM certificate");
             self.push(
                 finding.hint("give the certificate itself, from `-----BEGIN CERTIFICATE-----` on"),
                 &source.origin,
@@ -262,7 +262,8 @@ impl Boot {
             entries.iter().filter(|entry| entry.kind == "file").map(|entry| (entry.path, entry)).collect();
         for entry in entries {
             let Some(file) = ancestors(entry.path).find_map(|path| files.get(path)) else { continue };
-            let text = format!("`{}` cannot be made: `{}` is a file in this config", entry.path, file.path);
+            let text =
+                format!("`{}` cannot be created: `{}` is a file in this config", entry.path, file.path);
             let finding = related(Finding::error(text), file.origin, "the file");
             self.push(
                 finding.hint("make that a directory, or give one of the two another path"),
@@ -275,7 +276,7 @@ impl Boot {
                 above.filter(|entry| *mount == entry.path || ancestors(mount).any(|path| path == entry.path));
             if let Some(entry) = above.next() {
                 let text = format!(
-                    "the {} `{}` cannot be made: a file system is mounted at `{mount}`",
+                    "the {} `{}` cannot be created: a file system is mounted at `{mount}`",
                     entry.kind, entry.path
                 );
                 self.push(related(Finding::error(text), origin, "mounted here"), entry.origin);
@@ -307,7 +308,7 @@ impl Boot {
         let below = |directory: &str| path == directory || ancestors(path).any(|above| above == directory);
         let mounted = mounts.iter().any(|(mount, _)| below(mount) && *mount != "/");
         if below("/usr") && !below(OEM) && !mounted {
-            let text = format!("`{path}` cannot be made: /usr is read-only on Flatcar");
+            let text = format!("`{path}` cannot be created: /usr is read-only on Flatcar");
             let hint = match path.starts_with("/usr/lib/systemd/") {
                 true => "units go below /etc/systemd/system",
                 false => {
@@ -320,8 +321,9 @@ impl Boot {
             self.push(Finding::warning(text).hint("programs go to /opt/bin"), origin);
         } else if let Some(over) = MOUNTED_OVER.iter().find(|over| below(over) && !mounted && path != **over)
         {
-            let text = format!("`{path}` is never seen: the booted system mounts something else at {over}");
-            self.push(Finding::warning(text).hint("have a unit or tmpfiles.d make it"), origin);
+            let text =
+                format!("`{path}` will be hidden: the booted system mounts another file system at {over}");
+            self.push(Finding::warning(text).hint("create it with a unit or tmpfiles.d"), origin);
         }
         let target = if kind == "link" { record.filled("target") } else { None };
         if let Some(target) = target {
@@ -348,7 +350,7 @@ impl Boot {
                 // Older ones race with the mount of their own (flatcar/Flatcar#979).
                 _ => Finding::warning(format!("this may fail at the boot: from {OEM_MOVED} on {text}")),
             };
-            self.push(finding.hint("say `path: /oem`"), origin);
+            self.push(finding.hint("write `path: /oem`"), origin);
         } else if path.starts_with("/usr/") {
             let text = format!("`{path}` must be there to be mounted at: /usr is read-only on Flatcar");
             self.push(Finding::warning(text).hint("mount it below /var, /opt or /srv"), origin);
@@ -370,10 +372,10 @@ impl Boot {
             let stock = USERS.iter().find(|(known, owner)| *known == id && *owner != name);
             if let Some((_, owner)) = stock {
                 let text =
-                    format!("`{name}` cannot have {field} {id}: it is that of Flatcar's own `{owner}`");
+                    format!("`{name}` cannot have {field} {id}, which belongs to Flatcar's own `{owner}`");
                 self.push(Finding::error(text).hint("numbers from 1000 on are free"), origin);
             } else if let Some((first, at)) = seen.insert(id, (name, origin)) {
-                let text = format!("`{name}` cannot have {field} {id}: it is that of `{first}`");
+                let text = format!("`{name}` cannot have {field} {id}, which belongs to `{first}`");
                 self.push(related(Finding::error(text), at, "first given here"), origin);
             }
         }
@@ -398,7 +400,7 @@ impl Boot {
                     Finding::warning(format!(
                         "this makes a second partition `{own}`: Flatcar's own is number {known}"
                     ))
-                    .hint(format!("add `number: {known}` to mean that one, or take another label")),
+                    .hint(format!("add `number: {known}` to use that one, or choose another label")),
                 ),
                 _ if number == 0 && partition.is_true("resize") => Some(
                     Finding::warning("`resize` has no effect without a `number`: a new partition is made")
@@ -484,17 +486,17 @@ mod tests {
         };
         assert!(
             files("{compression: gzip, inline: not compressed}")[0]
-                .contains("error 3: `compression: gzip` is said")
+                .contains("error 3: `compression: gzip` is set, but")
         );
         assert!(files("{compression: gzip, source: 'data:,'}")[0].contains("it is empty"));
         let hash = "0".repeat(128);
         assert!(
             files(&format!("{{inline: x, verification: {{hash: sha512-{hash}}}}}"))[0]
-                .contains("another hash")
+                .contains("do not match the hash")
         );
         let odd = "x".repeat(128);
         let fetched = format!("{{source: 'http://h.invalid/x', verification: {{hash: sha512-{odd}}}}}");
-        assert!(files(&fetched)[0].contains("no hexadecimal"));
+        assert!(files(&fetched)[0].contains("not hexadecimal"));
         let right = hex(&Sha512::digest(b"x"));
         assert!(files(&format!("{{inline: x, verification: {{hash: sha512-{right}}}}}")).is_empty());
         assert!(files(&format!("{{inline: {}}}", "x".repeat(2000))).is_empty());
@@ -539,8 +541,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "error 4: `a` cannot have uid 500: it is that of Flatcar's own `core`",
-                "error 4: `c` cannot have uid 1001: it is that of `b`"
+                "error 4: `a` cannot have uid 500, which belongs to Flatcar's own `core`",
+                "error 4: `c` cannot have uid 1001, which belongs to `b`"
             ]
         );
     }

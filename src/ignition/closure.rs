@@ -232,7 +232,7 @@ pub fn gunzip(bytes: &[u8], limit: u64) -> Result<Vec<u8>, String> {
     let mut limited = MultiGzDecoder::new(bytes).take(limit + 1);
     limited.read_to_end(&mut out).map_err(|error| format!("not gzip: {error}"))?;
     match out.len() as u64 > limit {
-        true => Err(format!("unfolds to more than {limit} bytes")),
+        true => Err(format!("decompresses to more than {limit} bytes")),
         false => Ok(out),
     }
 }

@@ -99,7 +99,7 @@ fn inherited(parent: &Record, child: &Record, findings: &mut Vec<Finding>) {
             let message = format!("the new source inherits the {what} of the source it replaces");
             let hint = match what {
                 "hash" => "give the hash of the new contents, or the boot fails",
-                _ => "say what the new source has",
+                _ => "give those of the new source",
             };
             findings.push(both(Finding::warning(message).hint(hint), new, kept));
         }

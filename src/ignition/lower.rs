@@ -21,8 +21,10 @@ pub(super) struct Need {
 impl Need {
     /// The part as a finding against a ceiling.
     pub fn refuse(&self, ceiling: Spec) -> Finding {
-        let finding =
-            Finding::error(format!("{} needs spec {}, the target takes {ceiling}", self.why, self.spec));
+        let finding = Finding::error(format!(
+            "{} needs spec {}, but the target supports only {ceiling}",
+            self.why, self.spec
+        ));
         let finding = finding.hint("leave it out for this target, or choose a release with a newer Ignition");
         located(finding, &self.origin, &[])
     }

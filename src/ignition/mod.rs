@@ -317,7 +317,7 @@ fn unreadable(name: &str, error: &io::Error) -> Finding {
         io::ErrorKind::NotFound => {
             finding.hint("check the name, and that nothing removes the file meanwhile")
         }
-        io::ErrorKind::IsADirectory => finding.hint("name the config in it"),
+        io::ErrorKind::IsADirectory => finding.hint("name a config in that directory"),
         _ => finding,
     }
 }

@@ -122,7 +122,7 @@ fn version_hint(version: &str) -> String {
                 .into()
         }
         _ => format!(
-            "known are {} and {}",
+            "known versions: {} and {}",
             Spec::V3_0,
             Spec::ALL[1..].iter().map(|spec| spec.as_str()).collect::<Vec<_>>().join(", ")
         ),

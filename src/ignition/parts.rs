@@ -218,7 +218,7 @@ fn contents(resource: &Record, url: &str) -> Contents {
 pub fn read(name: &str, bytes: &[u8]) -> Result<Config, String> {
     let source = Source::new(name, lossy(bytes));
     let first = |findings: prebake_text::finding::Findings| {
-        findings.0.into_iter().next().map_or_else(|| "it is no config".into(), |finding| finding.message)
+        findings.0.into_iter().next().map_or_else(|| "it is not a config".into(), |finding| finding.message)
     };
     Config::parse(&source).map_err(first).map(|checked| checked.config)
 }

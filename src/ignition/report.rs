@@ -1,5 +1,6 @@
 //! Where findings about one config gather while it is decoded and checked.
 
+use prebake_text::count::counted;
 use prebake_text::finding::{Finding, Severity};
 
 use super::tree::{Origin, Step};
@@ -62,7 +63,7 @@ impl Report {
     pub fn finish(mut self) -> Vec<Finding> {
         if self.beyond > 0 {
             let severity = if self.failed { Severity::Error } else { Severity::Warning };
-            let rest = Finding::warning(format!("and {} more findings", self.beyond));
+            let rest = Finding::warning(format!("and {}", counted(self.beyond, "more finding")));
             self.findings.push(Finding { severity, ..rest });
         }
         self.findings

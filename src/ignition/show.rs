@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prebake_text::count::counted;
 use serde::Serialize;
 
 use super::closure::gunzip;
@@ -105,7 +106,9 @@ pub fn show(config: &Config) -> Shown {
     let users =
         root.record("passwd").map_or(Vec::new(), |passwd| passwd.records("users").map(user).collect());
     let devices = part("disks")
-        .map(|disk| format!("disk {}, {} partitions", text(disk, "device"), disk.list("partitions").len()))
+        .map(|disk| {
+            format!("disk {}, {}", text(disk, "device"), counted(disk.list("partitions").len(), "partition"))
+        })
         .chain(part("raid").map(|raid| format!("raid {} ({})", text(raid, "name"), text(raid, "level"))))
         .chain(part("luks").map(|luks| format!("luks {} on {}", text(luks, "name"), text(luks, "device"))))
         .chain(part("filesystems").map(|filesystem| {

@@ -74,7 +74,7 @@ pub fn parse(source: &Arc<Source>, origin: Origin) -> Result<Vec<String>, Findin
         }
     }
     if keys.is_empty() && findings.is_empty() {
-        findings.push(Finding::error(format!("{} holds no SSH key", source.name)));
+        findings.push(Finding::error(format!("{} contains no SSH key", source.name)));
     }
     Findings::settle(findings, keys).map(|(keys, _)| keys)
 }
@@ -119,15 +119,16 @@ fn check(key: &str, origin: Origin) -> Result<Line<'_>, Finding> {
         Origin::Published => is_unseen(*c) && *c != '\t' || *c == char::REPLACEMENT_CHARACTER,
     };
     if let Some(hidden) = key.chars().find(is_hidden) {
-        let text = format!("the key has the character U+{:04X}, which nobody sees", u32::from(hidden));
-        return Err(Finding::error(text).hint("have it published, or written, without"));
+        let text = format!("the key has the character U+{:04X}, which is invisible", u32::from(hidden));
+        return Err(Finding::error(text).hint("remove it, or ask the publisher to remove it"));
     }
     let line = split(key)?;
     if origin == Origin::Published && !line.options.is_empty() {
         let digest = STANDARD_NO_PAD.encode(sha2::Sha256::digest(&line.blob));
         let options: String = line.options.chars().take(40).collect();
-        let text =
-            format!("the key SHA256:{digest} comes with options (`{options}`), which only a recipe may give");
+        let text = format!(
+            "the key SHA256:{digest} has options (`{options}`), which are accepted only from a recipe"
+        );
         let hint = "if they are wanted, write the whole line under `ssh_keys:` in the recipe";
         return Err(Finding::error(text).hint(hint));
     }
@@ -155,7 +156,7 @@ fn split(key: &str) -> Result<Line<'_>, Finding> {
     let length = u32::try_from(kind.len()).unwrap_or_default().to_be_bytes();
     match blob.starts_with(&length) && named == Some(kind.as_bytes()) && blob.len() > 4 + kind.len() {
         true => Ok(Line { options, blob }),
-        false => Err(Finding::error(format!("the key does not hold what `{kind}` promises"))
+        false => Err(Finding::error(format!("the key is not of the type `{kind}` that its line names"))
             .hint("copy the whole line of the `.pub` file")),
     }
 }

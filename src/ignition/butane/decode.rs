@@ -84,7 +84,7 @@ impl Decoder<'_> {
         }
         let outer = self.within;
         if node.aliased && outer.is_none() && !self.manner.sharing {
-            self.mismatch(origin, "unknown keys are not found behind an alias");
+            self.mismatch(origin, "unknown keys inside an alias are not detected");
         }
         self.enter(node);
         if self.within.is_none() || self.manner.sharing {
@@ -185,7 +185,7 @@ impl Decoder<'_> {
     fn misfit(&mut self, node: &yaml::Node, origin: &Origin, Misfit(message): Misfit) {
         let finding = Finding::error(message).at(At::Position(node.start).place(self.text));
         let finding = match goyaml::is_quoted_number_or_flag(node) {
-            true => finding.hint("leave the quotes out: in them it is a text"),
+            true => finding.hint("leave out the quotes: quoted, it is a text"),
             false => finding,
         };
         self.report.push(match origin.path() {
@@ -232,7 +232,7 @@ impl Decoder<'_> {
     /// What to do about a key that is not known here.
     fn advice(&self, schema: &'static Schema, name: &str) -> String {
         if name == "<<" {
-            return "it works; Butane warns of it nevertheless".into();
+            return "it works, although Butane warns about it".into();
         }
         if let Some(index) = schema.yaml_field(name, Spec::V3_7Experimental) {
             return match schema.fields[index].since <= Spec::V3_4 {
@@ -247,7 +247,7 @@ impl Decoder<'_> {
             .map(|field| snake_case(field.name))
             .collect();
         match nearest(name, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`? It is ignored as it is"),
+            Some(near) => format!("did you mean `{near}`? As written, it is ignored"),
             None if self.manner.strict => format!("known keys: {}", known.join(", ")),
             None => "it is ignored; `--strict` makes this an error".into(),
         }

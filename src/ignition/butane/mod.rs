@@ -154,7 +154,7 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
     }
     let Some(semver) = Semver::parse(&version) else {
         let hint = match version.as_str() {
-            "" => "say which, such as `version: 1.1.0`",
+            "" => "give one, such as `version: 1.1.0`",
             _ => "a version has three numbers, such as `version: 1.1.0`",
         };
         return Err(fault("error parsing version; must be a valid semver".into(), place, hint));
@@ -167,8 +167,8 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
         .find(|(key, ..)| variant == "fcos" && key.scalar().is_some_and(|key| FCOS_ONLY.contains(&key)))
     {
         let place = Some(node.place(input.source));
-        let message = "what only Fedora CoreOS has is not translated".into();
-        return Err(fault(message, place, "translate it with `butane`, and serve what that makes of it"));
+        let message = "features that only Fedora CoreOS has are not translated".into();
+        return Err(fault(message, place, "translate it with `butane`, and serve the result"));
     }
     match known {
         Some((_, _, Spec::V3_7Experimental)) if !input.experimental => {

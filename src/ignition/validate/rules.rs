@@ -67,7 +67,7 @@ rules! {
     ABSENT_WITH_OTHERS: "shouldExist specified false with other options also specified",
         "keep only the number, or drop `shouldExist`";
     NUMBER_OR_LABEL: "a partition number >= 1 or a label must be specified", "";
-    PARTITION_LABEL_LONG: "partition labels may not exceed 36 characters", "bytes count, not letters";
+    PARTITION_LABEL_LONG: "partition labels may not exceed 36 characters", "the limit counts bytes, not letters";
     PARTITION_LABEL_COLON: "partition label will be truncated to text before the colon", "";
     GUID: "doesn't match the form \"01234567-89AB-CDEF-EDCB-A98765432101\"", "";
 
@@ -81,17 +81,17 @@ rules! {
         "format cannot be empty when path, label, uuid, wipeFilesystem, options, or mountOptions is specified",
         "give `format`";
     LABEL_NEEDS_FORMAT: "filesystem must specify format if label is specified", "give `format`";
-    LABEL_EXT4: "filesystem labels cannot be longer than 16 characters when using ext4", "bytes count, not letters";
-    LABEL_BTRFS: "filesystem labels cannot be longer than 256 characters when using btrfs", "bytes count, not letters";
-    LABEL_XFS: "filesystem labels cannot be longer than 12 characters when using xfs", "bytes count, not letters";
-    LABEL_SWAP: "filesystem labels cannot be longer than 15 characters when using swap", "bytes count, not letters";
-    LABEL_VFAT: "filesystem labels cannot be longer than 11 characters when using vfat", "bytes count, not letters";
+    LABEL_EXT4: "filesystem labels cannot be longer than 16 characters when using ext4", "the limit counts bytes, not letters";
+    LABEL_BTRFS: "filesystem labels cannot be longer than 256 characters when using btrfs", "the limit counts bytes, not letters";
+    LABEL_XFS: "filesystem labels cannot be longer than 12 characters when using xfs", "the limit counts bytes, not letters";
+    LABEL_SWAP: "filesystem labels cannot be longer than 15 characters when using swap", "the limit counts bytes, not letters";
+    LABEL_VFAT: "filesystem labels cannot be longer than 11 characters when using vfat", "the limit counts bytes, not letters";
     PARTITIONS_OVERWRITTEN: "filesystem overwrites partitioned device", "put it on one of the partitions";
     IMPLICIT_WIPE: "device matches disk with wipeTable enabled; filesystem will be wiped",
-        "say `wipe_filesystem: true` if that is meant";
+        "set `wipe_filesystem: true` if that is intended";
 
     LUKS_NAME: "device names cannot contain slashes", "";
-    LUKS_LABEL: "luks device labels cannot be longer than 47 characters", "bytes count, not letters";
+    LUKS_LABEL: "luks device labels cannot be longer than 47 characters", "the limit counts bytes, not letters";
     LUKS_KEY_FILE: "invalid key-file source", "";
     CEX_WITH_CLEVIS: "cannot use cex with clevis", "";
     CEX_WITH_KEY_FILE: "cannot use key file with cex", "";

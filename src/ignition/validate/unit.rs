@@ -206,7 +206,7 @@ fn invalid(visit: &mut Visit<'_>, contents: &str, message: String, at: usize) {
     let before = line.checked_sub(1).and_then(|before| contents.lines().nth(before)).unwrap_or_default();
     // coreos/bugs#2011: go-systemd takes only the last byte for a continuation.
     let hint = match before.trim_end().ends_with('\\') && !before.ends_with('\\') {
-        true => "a `\\` continues a line only as its last character: remove the blanks behind it".to_owned(),
+        true => "a `\\` continues a line only as its last character: remove the blanks after it".to_owned(),
         false => String::new(),
     };
     match visit.inner_place("contents", at) {

@@ -235,7 +235,7 @@ fn a_bad_line_inside_of_a_unit_is_shown_however_the_unit_is_written() {
     }
     let json = serde_json::json!({"ignition": {"version": "3.4.0"}, "systemd": {"units": [{"name": "a.service", "contents": unit}]}});
     let dir = with("c.ign", json.to_string());
-    says(&refused(dir.path(), &["merge", "c.ign"]), &["invalid unit content", "remove the blanks behind it"]);
+    says(&refused(dir.path(), &["merge", "c.ign"]), &["invalid unit content", "remove the blanks after it"]);
     let dir = with("u.service", unit);
     let units = "systemd:\n  units:\n    - name: a.service\n      contents_local: u.service\n";
     fs::write(dir.path().join("c.bu"), format!("{HEADER}{units}")).unwrap();
@@ -266,11 +266,11 @@ fn a_config_of_another_kind_is_called_by_its_name() {
         ("\tvariant: flatcar\nversion: 1.1.0\n", "indent with blanks"),
         (
             "variant: flatcar\nversion: 1.1.0\nstorage: {files: [{path: /a, mode: \"0644\"}]}\n",
-            "leave the quotes out",
+            "leave out the quotes",
         ),
         (
             "variant: flatcar\nversion: 1.1.0\nstorage: {files: [{path: /a, overwrite: 'true'}]}\n",
-            "leave the quotes out",
+            "leave out the quotes",
         ),
     ] {
         let dir = with("c.bu", text);
@@ -296,10 +296,10 @@ fn validate_tells_of_configs_that_are_certain_to_fail_on_the_target() {
         says(
             &told,
             &[
-                "`/opt/tool/conf` cannot be made",
+                "`/opt/tool/conf` cannot be created",
                 "c.bu:6:13",
                 "/usr is read-only",
-                "is said of what is not gzip",
+                "is set, but the contents are not gzip",
             ],
         );
     }
