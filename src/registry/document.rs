@@ -83,7 +83,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, String> {
     let probe: Probe = json(bytes)?;
     if probe.schema_version != 2 {
         return Err(format!(
-            "it has schema version {}, and only 2 is read; push the image again with a current tool",
+            "it has schema version {}, and only 2 is supported; push the image again with a current tool",
             probe.schema_version
         ));
     }
@@ -103,7 +103,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, String> {
     }
     let config = manifest.config().media_type().to_string();
     if config != MediaType::ImageConfig.as_ref() && config != DOCKER_CONFIG {
-        return Err(format!("it is no container image: its config is {config}"));
+        return Err(format!("it is not a container image: its config is {config}"));
     }
     Ok(Document::Manifest(Manifest {
         media_type: probe.media_type.unwrap_or(oci),
@@ -196,7 +196,7 @@ fn canonical(architecture: &str) -> String {
 
 fn json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, String> {
     let why = |error: serde_json::Error| match crate::base::words::page(bytes) {
-        Some(_) => "it is an HTML page, as a login or a proxy sends one".into(),
+        Some(_) => "it is an HTML page, probably from a login or a proxy".into(),
         None => printable(&error.to_string()),
     };
     serde_json::from_slice(bytes).map_err(|error| format!("it is not the JSON of a registry: {}", why(error)))
@@ -213,7 +213,7 @@ fn object(descriptor: &Descriptor) -> Result<Object, String> {
     let digest = descriptor.digest();
     match digest.algorithm().as_ref() {
         "sha256" => Ok(Object { sha256: digest.digest().parse()?, size: descriptor.size() }),
-        other => Err(format!("it names a digest of {}; only sha256 is read", printable(other))),
+        other => Err(format!("it has a digest of the type {}; only sha256 is supported", printable(other))),
     }
 }
 

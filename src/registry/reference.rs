@@ -114,7 +114,7 @@ impl FromStr for ImageRef {
         }
         // Its `\w` takes letters of any script; a registry takes none but these.
         if !text.is_ascii() {
-            return Err(bad("only ASCII letters, digits and -._/:@ may stand in it"));
+            return Err(bad("it may contain only ASCII letters, digits and -._/:@"));
         }
         let reference: Reference =
             text.parse().map_err(|why: oci_spec::distribution::ParseError| bad(&why.to_string()))?;
@@ -130,7 +130,7 @@ impl FromStr for ImageRef {
             }
             Some(("sha256", hex)) => Some(hex.parse().map_err(|why: String| bad(&why))?),
             Some((algorithm, _)) => {
-                return Err(bad(&format!("the digest is {algorithm}; only sha256 is read")));
+                return Err(bad(&format!("the digest is {algorithm}; only sha256 is supported")));
             }
         };
         let image = ImageRef {
@@ -142,7 +142,7 @@ impl FromStr for ImageRef {
         // The grammar takes any number as a port, and 256.0.0.1 as a host.
         match Url::parse(&image.manifest_url(&image.object())) {
             Ok(_) => Ok(image),
-            Err(why) => Err(bad(&format!("nobody can be asked at {}: {why}", image.registry))),
+            Err(why) => Err(bad(&format!("{} is not a usable registry address: {why}", image.registry))),
         }
     }
 }
@@ -203,10 +203,10 @@ mod tests {
             ("registry.k8s.io/pause:3.10:4", "invalid reference format"),
             ("https://registry.k8s.io/pause", "invalid reference format"),
             ("a/../b", "invalid reference format"),
-            ("pause:ü", "only ASCII"),
+            ("pause:ü", "only ASCII letters"),
             // Found by fuzzing on 2026-11-29.
-            ("host:505000/x", "nobody can be asked at host:505000: invalid port number"),
-            ("256.0.0.1:5000/x", "nobody can be asked at 256.0.0.1:5000"),
+            ("host:505000/x", "host:505000 is not a usable registry address: invalid port number"),
+            ("256.0.0.1:5000/x", "256.0.0.1:5000 is not a usable registry address"),
             ("x@sha256:abcd", "invalid"),
         ];
         for (text, why) in cases {
@@ -214,7 +214,7 @@ mod tests {
             assert!(error.contains(why), "{text}: {error}");
         }
         let sha512 = format!("x@sha512:{DIGEST}{DIGEST}");
-        assert!(sha512.parse::<ImageRef>().unwrap_err().contains("only sha256 is read"));
+        assert!(sha512.parse::<ImageRef>().unwrap_err().contains("only sha256 is supported"));
         let upper = format!("x@sha256:{}", DIGEST.to_uppercase());
         assert!(upper.parse::<ImageRef>().is_err());
     }

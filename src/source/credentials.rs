@@ -136,15 +136,15 @@ fn within(
         }
         // What a helper printed may hold a secret: it is not repeated.
         Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
-            Err(format!("{helper} failed, which {shown} names for {host}"))
+            Err(format!("{helper} failed ({shown} names it for {host})"))
         }
         Err(CredentialRetrievalError::HelperCommunicationError) => {
-            Err(format!("{} cannot be run, which {shown} names for {host}: is it installed?", named()))
+            Err(format!("{} cannot be run ({shown} names it for {host}): is it installed?", named()))
         }
         Err(CredentialRetrievalError::MalformedHelperResponse) => {
-            Err(format!("{} answers with no credentials, which {shown} names for {host}", named()))
+            Err(format!("{} returned no credentials ({shown} names it for {host})", named()))
         }
-        Err(error) => Err(format!("{shown}: the entry for {host} is of no use: {error}")),
+        Err(error) => Err(format!("{shown}: the entry for {host} is unusable: {error}")),
     }
 }
 
@@ -248,10 +248,10 @@ mod tests {
         let cases = [
             ("{\"auths\": {\n  \"h\": {\"auth\": \"czNjcjN0\"},\n}}", "c.json:3: it is not JSON"),
             ("s3cr3t", "c.json:1: it is not JSON"),
-            ("{\"auths\": {\"h\": {\"auth\": \"s3cr3t!\"}}}", "c.json: the entry for h is of no use"),
+            ("{\"auths\": {\"h\": {\"auth\": \"s3cr3t!\"}}}", "c.json: the entry for h is unusable"),
             (
                 "{\"credsStore\": \"no-such-helper\"}",
-                "docker-credential-no-such-helper cannot be run, which c.json names",
+                "docker-credential-no-such-helper cannot be run (c.json names it",
             ),
             (
                 "{\"credHelpers\": {\"h\": \"no-such-helper\"}}",

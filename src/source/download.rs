@@ -467,7 +467,7 @@ impl<T: Send + 'static> Follower<T> {
                 while at < frontier {
                     let bytes = &mut buffer[..(frontier - at).min(READ_BACK as u64) as usize];
                     let taken = file.read_exact_at(bytes, at).and_then(|()| take(&mut taker, bytes));
-                    taken.map_err(disk::Error::io("keep", "what was fetched".as_ref()))?;
+                    taken.map_err(disk::Error::io("keep", "the download".as_ref()))?;
                     at += bytes.len() as u64;
                 }
             }

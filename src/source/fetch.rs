@@ -80,7 +80,7 @@ impl Want {
         }
         match &self.check {
             Check::Pinned(sha256) if entry.sha256 != *sha256 => {
-                Some(format!("{id} is locked with sha256 {}, and {sha256} is written for it", entry.sha256))
+                Some(format!("{id} is locked with sha256 {}, but {sha256} is pinned for it", entry.sha256))
             }
             Check::Published(url) if entry.sha256_url.as_ref() != Some(url) => {
                 Some(match &entry.sha256_url {
@@ -113,7 +113,7 @@ pub enum Error {
     #[error(transparent)]
     Trust(#[from] openpgp::Error),
     /// Of the network, when the vendor's key file was asked for.
-    #[error("the vendor's key file cannot be had, and the store has no copy of it")]
+    #[error("the vendor's key file cannot be fetched, and the store has no copy of it")]
     Key(#[source] http::Error),
     /// Wrong bytes, of a mirror or behind a redirect.
     #[error("{source} (sent by {asked})")]
@@ -127,16 +127,16 @@ pub enum Error {
     #[error(transparent)]
     Unpromised(disk::Error),
     /// A file that something on the way has unpacked.
-    #[error("{source}; it came unpacked")]
+    #[error("{source}; it was decompressed on the way")]
     Unpacked {
         /// What is wrong.
         source: Box<Error>,
     },
     /// No network, and no copy of the key file.
-    #[error("there is no copy of a key file with the primary key {0}, by which signatures are judged")]
+    #[error("there is no copy of a key file with the primary key {0}, which is needed to verify signatures")]
     NoKey(Fingerprint),
     /// What is locked was believed for another pin, and the key file of this one cannot be had.
-    #[error("the recipe pins the primary key {pin}, and what is locked was signed below {locked}")]
+    #[error("the recipe pins the primary key {pin}, but the locked inputs were signed under {locked}")]
     OtherPin {
         /// The recipe's.
         pin: Fingerprint,
@@ -170,13 +170,13 @@ pub enum Error {
         found: Sha256,
     },
     /// A signature in the store that is gone meanwhile, or not what its name says.
-    #[error("{id} is damaged in the store, or gone")]
+    #[error("{id} is damaged in the store, or missing")]
     Lost {
         /// The signature's.
         id: String,
     },
     /// A published digest that is none.
-    #[error("{url} holds no SHA-256 digest for {file}")]
+    #[error("{url} has no SHA-256 digest for {file}")]
     NoDigest {
         /// Where it should be.
         url: String,
@@ -206,11 +206,11 @@ impl Advice for Error {
             Error::Trust(error) => error.hint(),
             Error::Sent { source, .. } => source.hint(),
             Error::Unpromised(disk::Error::Differs { .. }) => Some(
-                "these are not the bytes that their digest promises: what answers is damaged, or lies; try another mirror".into(),
+                "the bytes do not match the published digest: the server is damaged or lies; try another mirror".into(),
             ),
             Error::Unpromised(error) => error.hint(),
             Error::Unpacked { .. } => Some(
-                "a server or proxy unpacks .gz files on the way: turn that off (nginx `gunzip`, Apache mod_deflate's INFLATE), or use another mirror".into(),
+                "a server or proxy decompresses .gz files on the way: turn that off (nginx `gunzip`, Apache mod_deflate's INFLATE), or use another mirror".into(),
             ),
             Error::Key(error) if error.exit() == Exit::Trust => error.hint(),
             Error::Key(_) => {
@@ -226,7 +226,7 @@ impl Advice for Error {
                 "somebody edited the lock: restore it from version control, or run `prebake lock --update {id}`"
             )),
             Error::Damaged { .. } | Error::Lost { .. } => {
-                Some("run it again with --paranoid: what is damaged is set aside and fetched again".into())
+                Some("run it again with --paranoid: damaged objects are set aside and fetched again".into())
             }
             Error::NoDigest { .. } => Some("check the URL templates in sysext.yaml".into()),
         }
@@ -519,7 +519,7 @@ impl<'a> Fetcher<'a> {
                     match expectation.judge(bytes) {
                         // Not the server's fault if the disk lost what an earlier process wrote.
                         Err(error) if resumed => {
-                            let reason = format!("{error}; what an earlier run had fetched is thrown away");
+                            let reason = format!("{error}; the bytes from an earlier run are discarded");
                             self.observer.notice(Event::FetchRetry { id: &want.id, reason: &reason });
                         }
                         Err(error) => {

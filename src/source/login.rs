@@ -194,7 +194,7 @@ async fn unheard(response: Response, asked: Asked, found: &Found) -> Error {
 /// behind a reverse proxy that it does not know of (goharbor/harbor#3114), it is asked by https.
 fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
     let registry = Url::parse(&format!("{}://{}/", endpoint.scheme, endpoint.host));
-    let registry = registry.map_err(|_| "its own address is no URL".to_owned())?;
+    let registry = registry.map_err(|_| "its own address is not a URL".to_owned())?;
     let mut url = registry.join(realm).map_err(|_| "its token service has no URL".to_owned())?;
     if endpoint.scheme == "https"
         && url.scheme() == "http"
@@ -206,7 +206,7 @@ fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
         let _ = url.set_port(registry.port());
     }
     if url.scheme() != "https" && (endpoint.scheme == "https" || url.scheme() != "http") {
-        return Err(format!("its token service {} is not asked over https", Asked::from(url.as_str())));
+        return Err(format!("its token service {} does not use https", Asked::from(url.as_str())));
     }
     Ok(url)
 }
@@ -280,12 +280,12 @@ mod tests {
             (secure, "https://auth.example/t?a=b", Ok("https://auth.example/t?a=b")),
             (secure, "http://reg.example/t", Ok("https://reg.example/t")),
             (secure, "/t", Ok("https://reg.example/t")),
-            (secure, "http://auth.example/t", Err("http://auth.example/t is not asked over https")),
-            (secure, "http://reg.example:8080/t", Err("is not asked over https")),
-            (secure, "http://u:p@auth.example/t", Err("http://***@auth.example/t is not asked over https")),
+            (secure, "http://auth.example/t", Err("http://auth.example/t does not use https")),
+            (secure, "http://reg.example:8080/t", Err("does not use https")),
+            (secure, "http://u:p@auth.example/t", Err("http://***@auth.example/t does not use https")),
             (plain, "http://auth.example/t", Ok("http://auth.example/t")),
             (plain, "/t", Ok("http://reg.example:5000/t")),
-            (plain, "file:///etc/passwd", Err("is not asked over https")),
+            (plain, "file:///etc/passwd", Err("does not use https")),
             (plain, "http://:x", Err("no URL")),
         ];
         for (url, realm, expected) in cases {

@@ -98,7 +98,7 @@ fn most(url: &str) -> u64 {
 
 /// A mirror in the environment that cannot be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable} holds `{base}`, {why}")]
+#[error("{variable} is `{base}`, {why}")]
 pub struct NotAMirror {
     variable: String,
     base: String,
@@ -111,7 +111,7 @@ impl Advice for NotAMirror {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("write base URLs, parted by commas or blanks: http://mirror.example:8000/flatcar".into())
+        Some("write base URLs, separated by commas or blanks: http://mirror.example:8000/flatcar".into())
     }
 }
 
@@ -127,10 +127,10 @@ fn without_login(base: &str) -> String {
 pub fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
     let why = match Url::parse(base) {
         Ok(url) if schemes.contains(&url.scheme()) && url.query().is_some() => {
-            "which ends in a query (`?…`): paths are put behind it"
+            "which ends in a query (`?…`), but paths are appended to it"
         }
         Ok(url) if schemes.contains(&url.scheme()) && url.fragment().is_some() => {
-            "which ends in a fragment (`#…`): paths are put behind it"
+            "which ends in a fragment (`#…`), but paths are appended to it"
         }
         Ok(url) if schemes.contains(&url.scheme()) => return None,
         _ => return Some(format!("which is not an {} URL", either(schemes))),

@@ -52,7 +52,7 @@ pub enum Error {
         has: Vec<String>,
     },
     /// A document that cannot be read.
-    #[error("{image}: {url} is of no use: {why}")]
+    #[error("{image}: {url} is unusable: {why}")]
     Document {
         /// The image.
         image: ImageRef,
@@ -81,14 +81,14 @@ pub enum Error {
 
 fn missing(image: &ImageRef) -> String {
     match image.tag() {
-        Some(tag) => format!("there is no image {image}: its registry knows no tag `{tag}` of that name"),
+        Some(tag) => format!("there is no image {image}: its registry has no tag `{tag}` for it"),
         None => format!("there is no image {image}: its registry has no such digest"),
     }
 }
 
 fn platforms(has: &[String]) -> String {
     match has {
-        [] => "its index names no platform that there is".into(),
+        [] => "its index names no known platform".into(),
         has => format!("it is for {}", has.join(", ")),
     }
 }
@@ -108,7 +108,7 @@ impl Advice for Error {
                 Some("check its name under `images:`; a mirror may be incomplete (PREBAKE_MIRROR_OCI)".into())
             }
             Error::Platform { .. } => {
-                Some("take an image for this architecture, or change `release: {arch}`".into())
+                Some("use an image for this architecture, or change `release: {arch}`".into())
             }
             Error::Document { .. } => None,
             Error::Announced { .. } => Some(
@@ -223,7 +223,7 @@ impl Resolver<'_> {
                 line: None,
                 column: None,
                 hint: Some(
-                    "a node can unpack them only if its containerd has the key (ocicrypt); else pack the image without encryption",
+                    "a node can decrypt them only if its containerd has the key (ocicrypt); otherwise use an image without encryption",
                 ),
             });
         }

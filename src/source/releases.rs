@@ -21,7 +21,7 @@ pub enum Error {
         source: http::Error,
     },
     /// The release is there, and a file of it is not.
-    #[error("Flatcar {version} is there in channel {channel} for {board}, but without {file}")]
+    #[error("Flatcar {version} exists in channel {channel} for {board}, but lacks {file}")]
     Incomplete {
         /// Channel.
         channel: String,
@@ -46,8 +46,7 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::UnknownRelease { .. } => {
-                "check `release:` in the recipe; `version: latest` takes what the channel names as current"
-                    .into()
+                "check `release:` in the recipe; `version: latest` is the channel's current version".into()
             }
             Error::Incomplete { before, .. } => {
                 let earlier = match before {

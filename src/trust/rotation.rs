@@ -102,7 +102,7 @@ impl Rotation {
 
 fn must_differ(subject: &str, statement: &Statement) -> Result<(), Error> {
     match statement.old.point() == statement.new.point() {
-        true => Err(Error::Rotation { subject: subject.into(), why: "both keys are one".into() }),
+        true => Err(Error::Rotation { subject: subject.into(), why: "both keys are the same".into() }),
         false => Ok(()),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 use crate::trust::minisign::{self, KeyId, Prehash, PublicKey, Signature};
 use crate::trust::rotation::Rotation;
@@ -37,7 +38,7 @@ struct Judged;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody is trusted, or more keys must sign than there are.
-    #[error("{threshold} of {keys} trusted keys cannot be asked for")]
+    #[error("a threshold of {threshold} is impossible with {}", counted(*keys, "trusted key"))]
     Threshold {
         /// How many must sign.
         threshold: usize,
@@ -45,7 +46,7 @@ pub enum Error {
         keys: usize,
     },
     /// More than anybody needs.
-    #[error("{subject} comes with {found} {what}; at most {MOST} are looked at")]
+    #[error("{subject} has {found} {what}; at most {MOST} are examined")]
     TooMany {
         /// The message.
         subject: String,
@@ -55,7 +56,7 @@ pub enum Error {
         found: usize,
     },
     /// No signature at all.
-    #[error("{subject} is not signed; {} wanted", wanted(*threshold, keys))]
+    #[error("{subject} is not signed; {} required", wanted(*threshold, keys))]
     Unsigned {
         /// The message.
         subject: String,
@@ -65,7 +66,7 @@ pub enum Error {
         keys: Vec<KeyId>,
     },
     /// Too few trusted keys signed.
-    #[error("{subject} is signed by {}; {} wanted, {}", signed(signers, strangers), wanted(*threshold, keys), more(*missing))]
+    #[error("{subject} is signed by {}; {} required, {}", signed(signers, strangers), wanted(*threshold, keys), more(*missing))]
     TooFew {
         /// The message.
         subject: String,
@@ -81,7 +82,7 @@ pub enum Error {
         strangers: Vec<KeyId>,
     },
     /// A signature that bears the id of a trusted key does not match.
-    #[error("{subject} bears a signature that is not good")]
+    #[error("{subject} has an invalid signature")]
     Signature {
         /// The message.
         subject: String,
@@ -105,7 +106,7 @@ pub enum Error {
         source: minisign::Error,
     },
     /// A key was rotated to two others.
-    #[error("{subject} comes with two rotations of the key {old}, to {first} and to {second}")]
+    #[error("{subject} has two rotations of the key {old}, to {first} and to {second}")]
     Forked {
         /// The message.
         subject: String,
@@ -117,7 +118,7 @@ pub enum Error {
         second: KeyId,
     },
     /// Rotations that lead back to where they began.
-    #[error("{subject} comes with rotations that lead from the key {key} back to itself")]
+    #[error("{subject} has rotations that lead from the key {key} back to itself")]
     Loop {
         /// The message.
         subject: String,
@@ -166,18 +167,18 @@ impl Advice for Error {
                 "name each trusted key, and a threshold that is not above their number"
             }
             Error::TooMany { .. } | Error::Rotation { .. } => return None,
-            Error::Unsigned { .. } => "get it from who signs it, with its signatures beside it",
+            Error::Unsigned { .. } => "get it from its signer, with the signatures beside it",
             Error::TooFew { strangers, .. } if strangers.is_empty() => {
                 "have one of the other keys sign it too"
             }
             Error::TooFew { .. } => {
-                "if a trusted key was replaced, its rotation must come along; \
-                 trust another key only if you know from elsewhere whose it is"
+                "if a trusted key was replaced, its rotation must be included; \
+                 trust another key only if you know its owner from another source"
             }
             Error::Signature { .. } => "get it again, with its signatures; one of them was changed",
             Error::UnsignedRotation { .. } => "make it again with `prebake key rotate`, or do not use it",
             Error::Forked { .. } | Error::Loop { .. } => {
-                "somebody else may have the old key: ask its owner which key follows it, and trust that one by name"
+                "somebody else may have the old key: ask its owner for the successor, and trust that key explicitly"
             }
         };
         Some(hint.into())

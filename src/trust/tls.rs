@@ -26,7 +26,7 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage};
 const CERT_FILE: &str = "SSL_CERT_FILE";
 /// How a certificate is made that every client takes.
 const MAKE: &str = "`openssl req -x509 -newkey rsa:2048 -nodes -keyout KEY -out CERT -subj /CN=NAME -addext \
-    subjectAltName=DNS:NAME,IP:ADDRESS -addext basicConstraints=critical,CA:FALSE` makes a right one";
+    subjectAltName=DNS:NAME,IP:ADDRESS -addext basicConstraints=critical,CA:FALSE` makes a suitable one";
 
 /// The certificates that servers are believed by.
 pub struct Roots {
@@ -45,7 +45,7 @@ impl Roots {
             && troubles.is_empty()
         {
             let file = std::path::Path::new(&file).display();
-            troubles.push(format!("{CERT_FILE} names {file}, which holds no certificate in PEM"));
+            troubles.push(format!("{CERT_FILE} names {file}, which contains no PEM certificate"));
         }
         Roots { certificates: found.certs, troubles }
     }
@@ -58,7 +58,7 @@ impl Roots {
         let named: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let named = named.map_err(|error| error.to_string())?;
         if named.is_empty() {
-            return Err("it holds no certificate in PEM".into());
+            return Err("it contains no PEM certificate".into());
         }
         self.certificates.extend(named);
         Ok(self)
@@ -213,7 +213,7 @@ impl Distrust {
         let (why, hint) = match error {
             CertificateError::ExpiredContext { time, not_after } => (
                 format!("it was valid until {}, and this machine's clock says {}", at(not_after), at(time)),
-                "look at this machine's clock first (`date`); if that is right, the server needs a new certificate".into(),
+                "check this machine's clock first (`date`); if that is right, the server needs a new certificate".into(),
             ),
             CertificateError::NotValidYetContext { time, not_before } => (
                 format!("it is valid from {} on, and this machine's clock says {}", at(not_before), at(time)),
@@ -221,15 +221,15 @@ impl Distrust {
             ),
             CertificateError::Expired | CertificateError::NotValidYet => (
                 "this machine's clock is outside of the time that it is valid for".into(),
-                "look at this machine's clock first (`date`); if that is right, the server needs a new certificate".into(),
+                "check this machine's clock first (`date`); if that is right, the server needs a new certificate".into(),
             ),
             CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => (
-                format!("it names no host at all in subjectAltName, so not {} either", expected.to_str()),
-                format!("the common name has long been of no account; {MAKE}"),
+                format!("its subjectAltName names no host, so not {} either", expected.to_str()),
+                format!("the common name is ignored; {MAKE}"),
             ),
             CertificateError::NotValidForNameContext { expected, presented } => (
-                format!("it is for {}, and not for {}", presented.join(", "), expected.to_str()),
-                format!("ask by a name that it has, or have one with the right names in subjectAltName; {MAKE}"),
+                format!("it is for {}, not for {}", presented.join(", "), expected.to_str()),
+                format!("use one of its names, or make a certificate with the right names in subjectAltName; {MAKE}"),
             ),
             CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 match error {
@@ -243,7 +243,7 @@ impl Distrust {
                 ),
             ),
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
-                "it is an authority's certificate (CA:TRUE) and none of those that are named".into(),
+                "it is an authority's certificate (CA:TRUE), and not one of the trusted ones".into(),
                 format!("name exactly this certificate in PEM with {CERT_FILE}; or give the server one of its own: {MAKE}"),
             ),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
@@ -361,7 +361,7 @@ mod tests {
 
         let (_, stranger) = named(times);
         let why = judged(&verifier, &stranger, "mirror.lab", 2026);
-        assert!(why.contains("authority's certificate (CA:TRUE) and none of those that are named"), "{why}");
+        assert!(why.contains("authority's certificate (CA:TRUE), and not one of the trusted ones"), "{why}");
 
         let (verifier, client) = named(|params| {
             times(params);

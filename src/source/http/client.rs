@@ -117,7 +117,7 @@ impl Client {
                     return Err(Error::Redirect { url: shown, why: "redirect from https to http".into() });
                 }
                 "http" => {}
-                other => return Err(refused(format!("redirect to {other}:, which is not asked"))),
+                other => return Err(refused(format!("redirect to {other}:, which is not supported"))),
             }
             if target.origin() != origin {
                 if form.is_some() {
@@ -177,7 +177,7 @@ fn target(response: &Response) -> Option<Result<Url, String>> {
     let location = response.headers().get(LOCATION)?;
     let joined =
         std::str::from_utf8(location.as_bytes()).ok().and_then(|text| response.url().join(text).ok());
-    Some(joined.ok_or_else(|| "redirect to what is no URL".into()))
+    Some(joined.ok_or_else(|| "redirect to an invalid URL".into()))
 }
 
 /// The error of a request that got no answer.
@@ -190,13 +190,13 @@ async fn failed(asked: &Asked, url: &Url, proxy: Option<&Proxy>, source: reqwest
     let name = proxy.name();
     let what = match tunnel.as_deref() {
         Some(text) if text.contains("authorization") => {
-            format!("the proxy {name} answered 407: it wants a login")
+            format!("the proxy {name} answered 407: it requires a login")
         }
         Some(text) if text.contains("unsuccessful") => match refusal(proxy, url).await {
             Some(status) => format!("the proxy {name} answered {status}"),
             None => format!("the proxy {name} refuses to connect"),
         },
-        _ => format!("no connection by way of the proxy {name}"),
+        _ => format!("no connection through the proxy {name}"),
     };
     Error::Transport { url: asked.clone(), what, source: source.without_url() }
 }
@@ -237,11 +237,11 @@ pub fn transport(asked: &Asked, source: reqwest::Error) -> Error {
     let what = match () {
         _ if source.is_timeout() => "it did not answer in time",
         _ if tls::is_cut(&source) => {
-            "the connection broke off in the TLS handshake (is it an http: address?)"
+            "the connection broke during the TLS handshake (is it an http: address?)"
         }
-        _ if tls::is_plain(&source) => "what answers there does not speak TLS (is it an http: address?)",
+        _ if tls::is_plain(&source) => "the server does not speak TLS (is it an http: address?)",
         _ if source.is_connect() => "no connection",
-        _ if source.is_builder() => "this is not a URL that can be asked",
+        _ if source.is_builder() => "this URL cannot be requested",
         _ => "the connection broke",
     };
     Error::Transport { url: asked.clone(), what: what.into(), source: source.without_url() }

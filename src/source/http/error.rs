@@ -27,7 +27,7 @@ pub enum Error {
         why: String,
     },
     /// A variable names a proxy that cannot be asked.
-    #[error("cannot fetch {url}: {}={} names no proxy: {}", bad.variable, bad.value, bad.why)]
+    #[error("cannot fetch {url}: {}={} is not a usable proxy: {}", bad.variable, bad.value, bad.why)]
     Proxy {
         /// URL.
         url: Asked,
@@ -36,7 +36,7 @@ pub enum Error {
     },
     /// HTTPS on a system that trusts nobody, as in an empty container.
     #[error(
-        "cannot fetch {url}: this system has no CA certificates to judge the server by{}",
+        "cannot fetch {url}: this system has no CA certificates to verify the server{}",
         behind(troubles)
     )]
     NoRoots {
@@ -46,7 +46,7 @@ pub enum Error {
         troubles: String,
     },
     /// HTTPS with a server whose certificate none of the CA certificates vouches for, or that is another's or too old.
-    #[error("cannot fetch {url}: the server's certificate is not to be believed: {}", distrust.why)]
+    #[error("cannot fetch {url}: the server's certificate is not trusted: {}", distrust.why)]
     Impostor {
         /// URL.
         url: Asked,
@@ -88,7 +88,7 @@ pub enum Error {
         pause: Option<Duration>,
     },
     /// More bytes than there may be.
-    #[error("{url} is longer than the {limit} bytes it should have at most")]
+    #[error("{url} is longer than the limit of {limit} bytes")]
     TooLong {
         /// URL.
         url: Asked,
@@ -96,7 +96,7 @@ pub enum Error {
         limit: u64,
     },
     /// The body is shorter than announced.
-    #[error("{url} broke off after {found} of {expected} bytes")]
+    #[error("{url}: download aborted after {found} of {expected} bytes")]
     Truncated {
         /// URL.
         url: Asked,
@@ -118,7 +118,7 @@ pub enum Error {
         waited: Duration,
     },
     /// An answer to another range than was asked for.
-    #[error("{url}: asked for bytes {}–{}, the server answered {answer}", asked.start, asked.end.saturating_sub(1))]
+    #[error("{url}: requested bytes {}–{}, the server answered {answer}", asked.start, asked.end.saturating_sub(1))]
     Range {
         /// URL.
         url: Asked,
@@ -134,7 +134,7 @@ pub enum Error {
         url: Asked,
     },
     /// An answer without a body where there must be one.
-    #[error("{url}: the server answered with no bytes")]
+    #[error("{url}: the server sent an empty answer")]
     Empty {
         /// URL.
         url: Asked,
@@ -148,7 +148,9 @@ pub enum Error {
         title: String,
     },
     /// A content coding that nobody asked for, and that cannot be undone.
-    #[error("{url}: the answer is packed (Content-Encoding: {coding}), though it was asked for as it is")]
+    #[error(
+        "{url}: the answer is compressed (Content-Encoding: {coding}), although it was requested uncompressed"
+    )]
     Coded {
         /// URL.
         url: Asked,
@@ -156,7 +158,7 @@ pub enum Error {
         coding: String,
     },
     /// A server that answers ranges in crumbs.
-    #[error("{url}: the server answers ranges with a few bytes each")]
+    #[error("{url}: the server sends only a few bytes per range request")]
     Crumbs {
         /// URL.
         url: Asked,
@@ -207,7 +209,7 @@ pub struct By {
 fn answerer(status: u16, by: Option<&By>) -> String {
     match by {
         Some(By { name, is_own: true }) => format!("the proxy {name} answered {status}"),
-        Some(By { name, .. }) => format!("the answer by way of the proxy {name} was {status}"),
+        Some(By { name, .. }) => format!("the answer through the proxy {name} was {status}"),
         None => format!("the server answered {status}"),
     }
 }
@@ -284,10 +286,10 @@ impl Advice for Error {
             ),
             Error::Impostor { distrust, .. } => Some(distrust.hint.clone()),
             Error::Proxy { bad, .. } => {
-                Some(format!("set {} right, or name hosts that need no proxy in no_proxy", bad.variable))
+                Some(format!("correct {}, or list hosts that need no proxy in no_proxy", bad.variable))
             }
             Error::Truncated { .. } | Error::Stalled { .. } => {
-                Some("what has arrived of a large file is kept: run the same command again to go on".into())
+                Some("the received part of a large file is kept: run the same command again to resume".into())
             }
             Error::Transport { what, .. } if what.contains("the proxy") => Some(PROXY_HINT.into()),
             Error::Transport { .. } => Some(
@@ -295,20 +297,20 @@ impl Advice for Error {
             ),
             Error::Status { status: 407 | 403 | 502..=504 | 511, by: Some(_), .. } => Some(PROXY_HINT.into()),
             Error::Status { status: 407 | 511, .. } => {
-                Some("a proxy or a captive portal in between wants a login".into())
+                Some("a proxy or captive portal on the way requires a login".into())
             }
             Error::Status { status: 404, .. } => Some("the mirror may be incomplete".into()),
             Error::Status { status, url, .. } => Endpoint::parse(url.as_str()).and_then(|_| registry_hint(*status)),
             Error::Token { status, .. } => registry_hint(*status).or_else(|| Some(
-                "the registry names that service itself, in its answer to who asks without a login: its operator must set that address right; or use a mirror (PREBAKE_MIRROR_OCI)".into(),
+                "the registry itself names that service when it asks for a login: its operator must correct that address; or use a mirror (PREBAKE_MIRROR_OCI)".into(),
             )),
             Error::Login { hint, .. } => Some((*hint).into()),
             Error::Page { .. } => Some(
-                "a captive portal, a proxy's error page or a login page answers in the file's place: open the address in a browser, or name another mirror".into(),
+                "a captive portal, a proxy's error page or a login page was sent instead of the file: open the address in a browser, or name another mirror".into(),
             ),
             Error::Coded { .. } => Some("turn compression off in the server or proxy that answers, or use another mirror".into()),
-            Error::Range { .. } => Some("a proxy or mirror in between mixes ranges up; use another one".into()),
-            Error::TooLong { .. } => Some("nothing of this kind is so large: what answers is damaged or lies; use another mirror".into()),
+            Error::Range { .. } => Some("a proxy or mirror on the way mixes up ranges; use another one".into()),
+            Error::TooLong { .. } => Some("no file of this kind is so large: the server is damaged or lies; use another mirror".into()),
             _ => None,
         }
     }
@@ -316,7 +318,7 @@ impl Advice for Error {
 
 /// What a person can do about a proxy that refuses.
 const PROXY_HINT: &str = "a proxy's login goes into its variable (http://USER:PASSWORD@HOST:PORT); hosts that need no proxy \
-    go into no_proxy; for the rest, its operator must let them through";
+    go into no_proxy; for all others, the proxy's operator must allow them";
 
 /// What a person can do about a registry that refuses with this status.
 fn registry_hint(status: u16) -> Option<String> {
@@ -353,4 +355,4 @@ impl MayPass for Error {
 
 /// What a person can do about a registry that lets nobody in.
 pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
-    $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many answer so for an image that does not exist, too";
+    $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many registries also answer like this for an image that does not exist";

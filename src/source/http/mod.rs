@@ -174,7 +174,7 @@ impl<'o> Http<'o> {
                 };
                 let pause = patience.next_pause(pause);
                 match pause >= TOLD_PAUSE {
-                    true => retrying(&format!("{reason}; asked again in {} s", pause.as_secs()), pause),
+                    true => retrying(&format!("{reason}; retry in {} s", pause.as_secs()), pause),
                     false => retrying(&reason, pause),
                 }
                 tokio::time::sleep(pause).await;
@@ -452,7 +452,7 @@ impl Body<'_> {
         }
         match bytes {
             Ok(bytes) => Ok((!is_end || !bytes.is_empty()).then_some(bytes)),
-            Err(_) => Err(Error::Coded { url: self.url.clone(), coding: "gzip, and broken".into() }),
+            Err(_) => Err(Error::Coded { url: self.url.clone(), coding: "broken gzip".into() }),
         }
     }
 
@@ -509,7 +509,7 @@ pub(super) async fn whole(
         Coding::Other(coding) => return Err(Error::Coded { url: url.clone(), coding }),
         coding => Unpacker::of(&coding),
     };
-    let broken = |_| Error::Coded { url: url.clone(), coding: "gzip, and broken".into() };
+    let broken = |_| Error::Coded { url: url.clone(), coding: "broken gzip".into() };
     let (mut unpacker, mut bytes) = (unpacker, Vec::new());
     loop {
         let chunk = response.chunk().await.map_err(|source| transport(url, source))?;

@@ -130,7 +130,7 @@ fn parse(variable: &'static str, value: &str) -> Setting {
         "socks4" | "socks4a" | "socks5" | "socks5h" => {
             Err(bad("prebake speaks to HTTP proxies only, not to SOCKS"))
         }
-        _ => Err(bad("only http: and https: proxies can be asked")),
+        _ => Err(bad("only http: and https: proxies are supported")),
     }
 }
 

@@ -18,22 +18,22 @@ pub const TRUSTED: &str = "trusted comment: ";
 pub const SIGNATURE: &str = "signature";
 
 /// What is done about a file of which no more is known.
-const WAY_OUT: &str = "`prebake key show FILE` says what a file is";
+const WAY_OUT: &str = "`prebake key show FILE` shows what kind of file it is";
 
 /// How many bytes are in the lines of base64 that all begin with `Ed` or `ED`, and what they are.
 const LINES: [(usize, &str, &str); 4] = [
     (
         42,
         "public key",
-        "name the file that ends in .minisig where a signature is asked for, .key where a secret key is",
+        "for a signature give the file that ends in .minisig, for a secret key the one that ends in .key",
     ),
     (74, "signature", "name the signer's public key, the file that ends in .pub"),
     (
         104,
         "secret key of OpenBSD's signify",
-        "make a key with `prebake key generate`; public keys of signify are taken",
+        "make a key with `prebake key generate`; signify's public keys are accepted",
     ),
-    (158, "secret key", "name the public key beside it, which ends in .pub; a secret key goes nowhere"),
+    (158, "secret key", "give the public key beside it, which ends in .pub; never pass a secret key on"),
 ];
 
 /// Characters that move a terminal's cursor; a tab separates the fields of a trusted comment.
@@ -66,10 +66,10 @@ impl<'a> Reading<'a> {
             std::str::from_utf8(bytes).is_err() && bytes.first().is_some_and(|byte| tags.contains(byte))
         };
         let is_openpgp = |label: &str| first.starts_with("-----BEGIN PGP ") && first.contains(label);
-        let by_gpg = "judge it with gpg, or with `prebake key verify --key KEYFILE`; own keys are minisign's (`prebake key generate`)";
+        let by_gpg = "verify it with gpg, or with `prebake key verify --key KEYFILE`; your own keys are minisign's (`prebake key generate`)";
         let utf8 = "save it as UTF-8 without a byte order mark, or get the file again";
         let found = if bytes.starts_with(b"\xef\xbb\xbf") && self.kind == SIGNATURE {
-            ("it begins with a byte order mark, which an editor put there", utf8)
+            ("it begins with a byte order mark, which an editor added", utf8)
         } else if [&b"\xff\xfe"[..], b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
             ("it is UTF-16, as Windows' editors and shells write it", utf8)
         } else if is_openpgp("SIGNATURE") || is_binary(&[0x88, 0x89, 0x8a, 0x8b, 0xc2]) {
@@ -91,8 +91,8 @@ impl<'a> Reading<'a> {
     /// The error of a signature that no trusted comment follows.
     pub fn not_commented(self) -> Error {
         self.bad_with(
-            "its third line is no trusted comment, as in signatures of OpenBSD's signify",
-            "sign with minisign or `prebake key sign`; signify's public keys are taken, its signatures are not",
+            "its third line is not a trusted comment, as in signatures of OpenBSD's signify",
+            "sign with minisign or `prebake key sign`; signify's public keys are accepted, its signatures are not",
         )
     }
 
@@ -146,7 +146,7 @@ impl<'a> Reading<'a> {
         let mut bytes = Zeroizing::new([0; N]);
         match STANDARD.decode_slice(line, &mut *bytes) {
             Ok(length) if length == N => Ok(bytes),
-            _ => Err(self.bad("it is not proper base64")),
+            _ => Err(self.bad("it is not valid base64")),
         }
     }
 

@@ -125,7 +125,7 @@ pub enum Error {
     },
     /// More memory or time for the passphrase than minisign ever asks for.
     #[error(
-        "{subject} wants {memory} bytes of memory and {operations} operations for its passphrase, more than minisign writes"
+        "{subject} asks for {memory} bytes of memory and {operations} operations for its passphrase, more than minisign writes"
     )]
     Bomb {
         /// The key file.
@@ -158,7 +158,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The operating system gave no random numbers.
-    #[error("no random numbers can be had for a key")]
+    #[error("the system provides no random numbers for a key")]
     NoRandomness,
     /// Signed by somebody else.
     #[error("{subject} was made by {signer}, not by {key}")]
@@ -179,7 +179,7 @@ pub enum Error {
         signer: KeyId,
     },
     /// The trusted comment is not the signed one.
-    #[error("{subject} has another trusted comment than {signer} signed")]
+    #[error("the trusted comment of {subject} is not the one that {signer} signed")]
     Comment {
         /// The signature file.
         subject: String,

@@ -89,7 +89,7 @@ impl Limits {
             return Err(Error::Memory { subject: subject.into(), memory });
         }
         let reading = Reading { subject, kind: KIND };
-        let odd = || reading.bad("its limits for the passphrase are none that scrypt knows");
+        let odd = || reading.bad("its scrypt limits for the passphrase are invalid");
         let parameters = scrypt::Params::new(log_n, Self::BLOCK as u32, lanes).map_err(|_| odd())?;
         let mut pad = Zeroizing::new([0; BODY]);
         scrypt::scrypt(passphrase.as_bytes(), salt, &parameters, &mut *pad).map_err(|_| odd())?;
@@ -139,7 +139,7 @@ impl SecretKey {
                 }
                 Ok(Secret::Open(SecretKey::from_body(subject, &body)?))
             }
-            _ => Err(reading.bad("its passphrase is for another function than scrypt")),
+            _ => Err(reading.bad("its passphrase uses another function than scrypt")),
         }
     }
 
@@ -149,7 +149,7 @@ impl SecretKey {
         let pair = Zeroizing::new(take::<64>(&mut rest));
         let key = SigningKey::from_keypair_bytes(&pair).map_err(|_| Error::Damaged {
             subject: subject.into(),
-            what: "public half does not belong to its secret half",
+            what: "public half does not match its secret half",
         })?;
         Ok(SecretKey { id, key })
     }

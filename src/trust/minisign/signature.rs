@@ -58,7 +58,7 @@ impl Signature {
         match untrusted == MINISIGNS_COMMENT || untrusted == signature.untrusted_comment() {
             true => Ok(signature),
             false => {
-                let why = "its first line, which nobody signs, is neither prebake's nor minisign's own";
+                let why = "its first line, which is not signed, is neither prebake's nor minisign's own";
                 Err(Reading { subject, kind: KIND }.bad(why))
             }
         }
@@ -120,7 +120,7 @@ impl Signature {
         let (signature, length, _) = line();
         let signature = text(signature)?;
         if signature.len() == encoded_len(LENGTH) && length > signature.len() + "\r\n".len() {
-            return Err(reading.bad("its second line goes on behind the signature"));
+            return Err(reading.bad("its second line continues after the signature"));
         }
         let ((trusted, length, ends), (global, ..)) = (line(), line());
         if !trusted.starts_with(TRUSTED.as_bytes()) && reading.decode::<LENGTH>(signature).is_ok() {

@@ -301,7 +301,7 @@ fn what_is_taken_for_a_minisign_file_is_called_by_its_name() {
             "without a byte order mark",
         ),
         (utf16.clone(), "it is UTF-16", "save it as UTF-8"),
-        (signify.into_bytes(), "signify", "signify's public keys are taken"),
+        (signify.into_bytes(), "signify", "signify's public keys are accepted"),
         (PUBLIC.into(), "it is a public key", ".minisig"),
         (SECRET.into(), "it is a secret key", ".pub"),
         (b"-----BEGIN PGP SIGNATURE-----\n\nx\n".to_vec(), "it is an OpenPGP signature", "gpg"),

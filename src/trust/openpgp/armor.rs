@@ -39,7 +39,7 @@ pub fn read(bytes: &[u8]) -> Result<Form, String> {
         blocks.push((label.to_owned(), block(&mut lines)?));
     }
     match blocks.is_empty() {
-        true => Err("no OpenPGP data in it".into()),
+        true => Err("it contains no OpenPGP data".into()),
         false => Ok(Form::Armored(blocks)),
     }
 }
@@ -60,13 +60,13 @@ fn mistaken(bytes: &[u8]) -> Option<&'static str> {
     let kinds = [
         (
             marked(BEGIN),
-            "it begins with a byte order mark, which an editor put there; save it as UTF-8 without one",
+            "it begins with a byte order mark, which an editor added; save it as UTF-8 without one",
         ),
         (bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff"), "it is UTF-16; save it as UTF-8"),
-        (begins("untrusted comment:"), "it is a file of minisign's, whose keys `--trust` names"),
+        (begins("untrusted comment:"), "it is a minisign file; minisign keys are named with `--trust`"),
         (
             begins("<!") || begins("<html") || begins("<HTML"),
-            "it is a page of HTML, which a server gave in its place",
+            "it is an HTML page, which a server sent instead",
         ),
         (begins("-----BEGIN SSH SIGNATURE-----"), "it is an SSH signature"),
     ];
@@ -86,7 +86,7 @@ fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, Stri
         let colon = line.iter().position(|byte| *byte == b':');
         if !colon.is_some_and(|at| matches!(line.get(at + 1), None | Some(b' ' | b'\t'))) {
             let line = words::beginning(line);
-            return Err(format!("`{line}` is no armor header, and no empty line ends them"));
+            return Err(format!("`{line}` is not an armor header, and no empty line ends the headers"));
         }
     }
     let (mut data, mut checksum, mut padding) = (Vec::new(), None, 0);
@@ -111,7 +111,7 @@ fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, Stri
             break 'lines;
         }
     }
-    let no_base64 = |_| "it is not proper base64".to_owned();
+    let no_base64 = |_| "it is not valid base64".to_owned();
     let bytes = ENGINE.decode(&data).map_err(no_base64)?;
     if let Some(checksum) = checksum {
         let stated = ENGINE.decode(&checksum).map_err(no_base64)?;
@@ -149,7 +149,7 @@ mod tests {
             (b"<!DOCTYPE html><html></html>", "HTML"),
             (b"-----BEGIN SSH SIGNATURE-----\n", "SSH"),
             (b"", "no OpenPGP data"),
-            (b"-----BEGIN PGP SIGNATURE-----\niQIz\n", "no armor header"),
+            (b"-----BEGIN PGP SIGNATURE-----\niQIz\n", "not an armor header"),
             (b"-----BEGIN PGP SIGNATURE-----\n\niQ>z\n", "base64"),
         ] {
             let why = read(file).unwrap_err();

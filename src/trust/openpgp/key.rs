@@ -103,7 +103,7 @@ impl TrustedKey {
     /// # Errors
     /// [`Error::RolledBack`].
     pub fn must_be_whole(&self, subject: &str) -> Result<(), Error> {
-        let gone = |fingerprint: &Fingerprint| format!("the revocation of {fingerprint} is gone");
+        let gone = |fingerprint: &Fingerprint| format!("the revocation of {fingerprint} is missing");
         let lost: Vec<String> = self.certificate.withheld.iter().map(gone).collect();
         match lost.is_empty() {
             true => Ok(()),
@@ -154,13 +154,14 @@ impl TrustedKey {
         let lost = |old: &Arc<Part>| {
             let key = old.fingerprint;
             let Some(new) = self.parts().iter().find(|new| new.fingerprint == key) else {
-                return Some(format!("the key {key} is gone"));
+                return Some(format!("the key {key} is missing"));
             };
             let own = self.revoked.get(&key).copied();
             let revocation = earlier.revoked.get(&key).and_then(|from| milder(key, own, *from));
             let older = new.bound < old.bound;
-            revocation
-                .or_else(|| older.then(|| format!("what it last said of {key}, its expiry and use, is gone")))
+            revocation.or_else(|| {
+                older.then(|| format!("its latest statement about {key}, with expiry and usage, is missing"))
+            })
         };
         let lost: Vec<String> = earlier.parts().iter().filter_map(lost).collect();
         match lost.is_empty() {
@@ -173,10 +174,10 @@ impl TrustedKey {
 /// In what a key's revocation is less than it was, in words.
 fn milder(key: Fingerprint, now: Option<SystemTime>, was: SystemTime) -> Option<String> {
     match now {
-        None => Some(format!("the revocation of {key} is gone")),
+        None => Some(format!("the revocation of {key} is missing")),
         // Times are kept to the second.
         Some(now) if now > was + Duration::from_secs(1) => {
-            Some(format!("the revocation of {key} counts from {} only", clock::date(now)))
+            Some(format!("the revocation of {key} takes effect only from {}", clock::date(now)))
         }
         Some(_) => None,
     }
@@ -240,7 +241,7 @@ fn read(subject: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>, Error> {
             found.push(key.map_err(|e| bad(flaw(&e).into()))?);
         }
     }
-    if found.is_empty() { Err(bad("no key inside".into())) } else { Ok(found) }
+    if found.is_empty() { Err(bad("it contains no key".into())) } else { Ok(found) }
 }
 
 /// What key flags allow (RFC 9580 §5.2.3.29).

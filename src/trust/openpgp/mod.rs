@@ -224,7 +224,11 @@ impl Refusal {
     /// The two times that do not go together, where one is the clock's.
     fn dates(self, signed: SystemTime, now: SystemTime) -> String {
         let dates = || {
-            format!(": it is of {}, and this machine's clock says {}", clock::date(signed), clock::date(now))
+            format!(
+                ": it is dated {}, but this machine's clock says {}",
+                clock::date(signed),
+                clock::date(now)
+            )
         };
         self.by_the_clock().map_or(String::new(), |_| dates())
     }
@@ -260,7 +264,7 @@ impl Advice for Error {
                 "fetch the vendor's key file again; the pin is `trust.primary_fingerprint` in the recipe, else Flatcar's own".into()
             }
             Error::RolledBack { .. } => {
-                "it is an old copy, or somebody cut it: ask the vendor or another mirror for the key file as it is now".into()
+                "it is an old copy, or parts of it were removed: get the current key file from the vendor or another mirror".into()
             }
             Error::Malformed { .. } => "the mirror may have answered with an error page; fetch it again".into(),
             Error::Refused { refusal, now, .. } => match refusal.by_the_clock() {

@@ -402,7 +402,7 @@ fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
         };
         let (text, hint) = (error.to_string(), error.hint().unwrap());
         assert!(
-            text.contains("of 2025-06-01T00:00:00Z") && text.contains(&format!("clock says {now}")),
+            text.contains("it is dated 2025-06-01T00:00:00Z") && text.contains(&format!("clock says {now}")),
             "{text}"
         );
         assert!(hint.starts_with("set this machine's clock first") && hint.contains(now), "{hint}");

@@ -103,7 +103,7 @@ impl TrustedKey {
         match (candidates.is_empty(), refused) {
             (false, _) => Ok(Verifier { subject: subject.into(), candidates }),
             (true, Some(error)) => Err(error),
-            (true, None) => Err(bad("no signature inside".into())),
+            (true, None) => Err(bad("it contains no signature".into())),
         }
     }
 

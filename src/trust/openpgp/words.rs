@@ -14,9 +14,7 @@ pub(super) fn flaw(error: &Error) -> &'static str {
         Error::PacketIncomplete { .. } => "it ends within a packet",
         Error::PacketParsing { source } if source.is_incomplete() => "it ends within a packet",
         Error::IO { source, .. } if source.kind() == ErrorKind::UnexpectedEof => "it ends within a packet",
-        Error::Unsupported { .. } | Error::Unimplemented { .. } => {
-            "it has a version or an algorithm that is not known"
-        }
+        Error::Unsupported { .. } | Error::Unimplemented { .. } => "it has an unknown version or algorithm",
         _ => "a packet in it is damaged",
     }
 }

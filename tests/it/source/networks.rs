@@ -76,7 +76,7 @@ fn a_mirror_that_only_ever_crumbles_is_given_up() {
         Some(_) => Some(Fault::Crumb),
         None => Some(Fault::Truncate(1000)),
     });
-    world.prebake(&LOCK).fails(6, &[INITRD, "broke off after 1000"]);
+    world.prebake(&LOCK).fails(6, &[INITRD, "download aborted after 1000"]);
     let whole = asked(&world).iter().filter(|request| request.range.is_none()).count();
     assert_eq!(whole, 3, "a stream has its three attempts");
 }
@@ -98,7 +98,9 @@ fn answers_that_do_not_say_which_bytes_they_are_lead_to_one_plain_question() {
 fn a_length_that_cannot_be_is_refused_before_there_is_anything_of_it_and_the_honest_mirror_is_believed() {
     for total in [1152921504606846976, u64::MAX, 5 << 30] {
         let world = large(move |request| (request.earlier == 0).then_some(Fault::Total(total)));
-        world.prebake(&LOCK).fails(4, &[INITRD, "longer than the 4294967296 bytes", "use another mirror"]);
+        world
+            .prebake(&LOCK)
+            .fails(4, &[INITRD, "longer than the limit of 4294967296 bytes", "use another mirror"]);
         assert!(world.names("store/partial").is_empty(), "{total}");
         world.prebake(&LOCK).ok();
     }
@@ -109,7 +111,7 @@ fn bodies_without_an_end_are_cut_at_what_their_kind_may_have() {
     let endless = |request: &Request| request.path.ends_with("version.txt").then_some(Fault::Endless);
     let world =
         World::with_faults(move |request| endless(request).filter(|_| request.path.contains(VERSION)));
-    world.prebake(&LOCK).fails(4, &["version.txt", "longer than the 1048576 bytes"]);
+    world.prebake(&LOCK).fails(4, &["version.txt", "longer than the limit of 1048576 bytes"]);
     assert!(world.names("store/tmp").is_empty());
 }
 
@@ -145,7 +147,8 @@ fn codings_that_nobody_asked_for_are_undone_or_named() {
     fs::write(directory.join(INITRD), b"070701").unwrap();
     let run = world.prebake(&LOCK);
     assert!(matches!(run.code, Some(4 | 5)), "{}", run.stderr);
-    for words in ["it came unpacked", "unpacks .gz files on the way", &world.mirror.url()] {
+    for words in ["it was decompressed on the way", "decompresses .gz files on the way", &world.mirror.url()]
+    {
         assert!(run.stderr.contains(words), "no {words} in {}", run.stderr);
     }
 }
@@ -202,13 +205,13 @@ fn a_release_without_its_pxe_files_is_told_from_one_that_there_is_not() {
             fs::remove_file(directory.join(format!("{KERNEL}.sig"))).unwrap();
         }
         let words = [
-            &format!("Flatcar {VERSION} is there"),
-            "but without flatcar_production_pxe.vmlinuz",
+            &format!("Flatcar {VERSION} exists"),
+            "but lacks flatcar_production_pxe.vmlinuz",
             "pin the release before",
         ];
         let run = world.prebake(&LOCK);
         run.fails(7, &words);
-        assert!(!run.stderr.contains("without flatcar_production_pxe.vmlinuz.sig"), "{}", run.stderr);
+        assert!(!run.stderr.contains("lacks flatcar_production_pxe.vmlinuz.sig"), "{}", run.stderr);
     }
     let world = World::new();
     world.edit("recipes/small.yaml", "{channel: stable}", "{channel: stable, version: 1.2.3}");
@@ -297,13 +300,13 @@ fn what_a_proxy_answers_is_told_as_the_proxys_answer_with_its_name() {
         (
             "http",
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
-            "by way of the proxy http://***@127.0.0.1",
+            "through the proxy http://***@127.0.0.1",
             "403",
         ),
         (
             "http",
             "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
-            "by way of the proxy http://***@127.0.0.1",
+            "through the proxy http://***@127.0.0.1",
             "502",
         ),
         (
@@ -362,7 +365,7 @@ fn no_proxy_is_honoured_and_a_proxy_that_is_none_is_told_with_its_variable() {
     run(&[("http_proxy", &proxy), ("no_proxy", "127.0.0.1:1")]).fails(6, &["403"]);
     for (value, why) in [("http:/x", "not a URL"), ("socks5://u:s3cr3t@127.0.0.1:1", "SOCKS")] {
         let run = run(&[("http_proxy", value)]);
-        run.fails(6, &["http_proxy=", why, "set http_proxy right"]);
+        run.fails(6, &["http_proxy=", why, "correct http_proxy, or list hosts"]);
         assert!(!run.stderr.contains("s3cr3t"), "{}", run.stderr);
     }
 }
@@ -445,7 +448,13 @@ fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_wit
             "localhost",
             Some(&["for", "other.lab", "not for localhost"]),
         ),
-        ("nameless", &[], "-days 3", "localhost", Some(&["names no host at all", "-addext subjectAltName"])),
+        (
+            "nameless",
+            &[],
+            "-days 3",
+            "localhost",
+            Some(&["its subjectAltName names no host", "-addext subjectAltName"]),
+        ),
         (
             "late",
             &[both],
@@ -454,7 +463,7 @@ fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_wit
             Some(&[
                 "valid until 2021-01-01T00:00:00Z",
                 "this machine's clock says",
-                "hint: look at this machine's clock first",
+                "hint: check this machine's clock first",
             ]),
         ),
         (
@@ -485,7 +494,7 @@ fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_wit
         match refused {
             None => drop(run.ok()),
             Some(words) => {
-                run.fails(5, &["certificate is not to be believed"]);
+                run.fails(5, &["certificate is not trusted"]);
                 run.fails(5, words);
             }
         }
@@ -514,7 +523,7 @@ fn certificates_made_by_the_book_are_taken_and_others_are_told_what_is_wrong_wit
         5,
         &["authority's certificate (CA:TRUE)", "SSL_CERT_FILE", "basicConstraints=critical,CA:FALSE"],
     );
-    with("docker.key").fails(5, &["no CA certificates", "docker.key", "no certificate in PEM"]);
+    with("docker.key").fails(5, &["no CA certificates", "docker.key", "no PEM certificate"]);
     with("absent.pem").fails(5, &["no CA certificates", "absent.pem"]);
 }
 
@@ -526,7 +535,7 @@ fn plain_http_on_an_https_address_is_called_so() {
     let canned = Canned::start("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     command.env("SSL_CERT_FILE", world.path("ca.pem"));
     for (address, what) in
-        [(canned.address, "does not speak TLS"), (world.mirror.address(), "broke off in the TLS handshake")]
+        [(canned.address, "does not speak TLS"), (world.mirror.address(), "broke during the TLS handshake")]
     {
         command.env("PREBAKE_MIRROR_FLATCAR", format!("https://{address}"));
         Run::of(command.output().unwrap()).fails(6, &[what, "is it an http: address?"]);

@@ -171,7 +171,10 @@ fn each_kind_of_minisigns_signatures_is_judged() {
     }
     let changed = desk.read("data.bin.minisig").replace("release 7", "release 8");
     desk.write("data.bin.minisig", &changed);
-    desk.key(&trust).fails(5, &["data.bin bears a signature that is not good", "another trusted comment"]);
+    desk.key(&trust).fails(
+        5,
+        &["data.bin has an invalid signature", "the trusted comment of data.bin.minisig is not the one that"],
+    );
     fs::remove_file(desk.path("data.bin.minisig")).unwrap();
     desk.key(&trust).fails(5, &["data.bin has no signature beside it"]);
 }
@@ -188,17 +191,17 @@ fn what_is_no_file_in_a_keys_place_and_a_name_that_is_none_are_refused_at_once()
     fs::create_dir(desk.path("certificate")).unwrap();
     fs::rename(desk.path("sysext.crt"), desk.path("certificate/sysext.crt")).unwrap();
     let cases: [(&[&str], &str); 11] = [
-        (&["key", "generate", "--no-passphrase"], "site.key is there already"),
-        (&["key", "generate", "-o", "other", "--no-passphrase"], "other.pub is there already"),
-        (&["key", "generate", "-o", "linked", "--no-passphrase"], "linked.key is there already"),
+        (&["key", "generate", "--no-passphrase"], "site.key already exists"),
+        (&["key", "generate", "-o", "other", "--no-passphrase"], "other.pub already exists"),
+        (&["key", "generate", "-o", "linked", "--no-passphrase"], "linked.key already exists"),
         (&["sysext", "key", "generate", "."], "sysext.key"),
         (&["sysext", "key", "generate", "certificate"], "sysext.crt"),
-        (&["key", "generate", "-o", "/", "--no-passphrase"], "names no key"),
-        (&["key", "generate", "-o", ".", "--no-passphrase"], "names no key"),
-        (&["key", "generate", "-o", "..", "--no-passphrase"], "names no key"),
-        (&["key", "generate", "-o", "keys/", "--no-passphrase"], "names no key"),
-        (&["key", "generate", "-o", "keys/..", "--no-passphrase"], "names no key"),
-        (&["key", "generate", "-o", "keys/.", "--no-passphrase"], "names no key"),
+        (&["key", "generate", "-o", "/", "--no-passphrase"], "is not a key's path"),
+        (&["key", "generate", "-o", ".", "--no-passphrase"], "is not a key's path"),
+        (&["key", "generate", "-o", "..", "--no-passphrase"], "is not a key's path"),
+        (&["key", "generate", "-o", "keys/", "--no-passphrase"], "is not a key's path"),
+        (&["key", "generate", "-o", "keys/..", "--no-passphrase"], "is not a key's path"),
+        (&["key", "generate", "-o", "keys/.", "--no-passphrase"], "is not a key's path"),
     ];
     for (args, expected) in cases {
         // Had it waited, `timeout` says 124.
@@ -220,7 +223,7 @@ fn a_sysext_key_that_lies_alone_gets_a_certificate_with_a_word() {
     assert!(!said.stderr.contains("warning"), "{}", said.stderr);
     fs::remove_file(desk.path("keys/sysext.crt")).unwrap();
     let said = generate();
-    let expected = "warning: keys/sysext.key was there alone, as an interrupted run leaves it: its certificate was made now";
+    let expected = "warning: keys/sysext.key existed without a certificate, as an interrupted run leaves it; a new certificate was made";
     assert!(said.stderr.contains(expected), "{}", said.stderr);
     assert!(desk.path("keys/sysext.crt").is_file());
 }
@@ -232,10 +235,10 @@ fn a_secret_key_that_was_left_alone_gets_its_public_key_and_no_other_file_is_tak
     let (secret, public) = (desk.read("site.key"), desk.read("site.pub"));
     fs::remove_file(desk.path("site.pub")).unwrap();
     // It was to be sealed now, and is not.
-    desk.key(&["generate", "--passphrase-file", "site.key"]).fails(2, &["site.key is there already"]);
+    desk.key(&["generate", "--passphrase-file", "site.key"]).fails(2, &["site.key already exists"]);
     let run = desk.key(&["generate", "--no-passphrase"]).ok();
     assert!(
-        run.stderr.contains("as an interrupted run leaves it: site.pub is made from it"),
+        run.stderr.contains("was left by an interrupted run: site.pub is made from it"),
         "{}",
         run.stderr
     );
@@ -243,7 +246,7 @@ fn a_secret_key_that_was_left_alone_gets_its_public_key_and_no_other_file_is_tak
     fs::remove_file(desk.path("site.pub")).unwrap();
     for foreign in ["", "-----BEGIN PRIVATE KEY-----\n", "untrusted comment: x\nRWQ\n"] {
         fs::write(desk.path("site.key"), foreign).unwrap();
-        desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.key is there already"]);
+        desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.key already exists"]);
         assert!(!desk.path("site.pub").exists());
     }
 }
@@ -255,9 +258,9 @@ fn only_its_owner_reads_a_new_secret_key_and_it_replaces_none() {
     let mode = |name: &str| fs::metadata(desk.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("site.key"), mode("site.pub")), (0o600, 0o644));
     let (secret, public) = (desk.read("site.key"), desk.read("site.pub"));
-    desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.key is there already", "-o"]);
+    desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.key already exists", "-o"]);
     fs::remove_file(desk.path("site.key")).unwrap();
-    desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.pub is there already"]);
+    desk.key(&["generate", "--no-passphrase"]).fails(2, &["site.pub already exists"]);
     assert_eq!(desk.read("site.pub"), public);
     fs::remove_file(desk.path("site.pub")).unwrap();
     let report = desk.key(&["generate", "--no-passphrase", "--json"]).ok().stdout;
@@ -292,7 +295,7 @@ fn a_passphrase_is_typed_twice_for_a_new_key_and_once_for_an_old_one() {
     assert!(differ.stdout.contains("the two passphrases for site.key differ"), "{}", differ.stdout);
     assert!(!desk.path("site.key").exists());
     let made = desk.typed("generate -o site", "one\none\n").ok().stdout;
-    assert!(made.contains("New passphrase for site.key:") && made.contains("to trust    RW"), "{made}");
+    assert!(made.contains("New passphrase for site.key:") && made.contains("trust with  RW"), "{made}");
     let signed = desk.typed("sign data.bin --sign-key site.key", "one\n").ok().stdout;
     assert!(signed.contains("Passphrase of site.key:"), "{signed}");
     desk.minisign(&["-V", "-p", "site.pub", "-m", FILE], "").ok();
@@ -308,7 +311,7 @@ fn where_nobody_can_type_a_passphrase_the_verb_ends_with_advice() {
         let args = [&["--wait", prebake, "key"], args].concat();
         Run::of(desk.command("setsid", &args).output().unwrap())
     };
-    let advice = ["there is no terminal to ask on", "--passphrase-file", "PREBAKE_SIGN_PASSPHRASE"];
+    let advice = ["there is no terminal to ask for it on", "--passphrase-file", "PREBAKE_SIGN_PASSPHRASE"];
     without_terminal(&["generate"]).fails(2, &advice);
     desk.key_with(&["generate"], &[("PREBAKE_SIGN_PASSPHRASE", PASSPHRASE)]).ok();
     without_terminal(&["sign", FILE, "--sign-key", "site.key"]).fails(2, &advice);
@@ -335,7 +338,7 @@ fn a_key_comes_from_a_variable_as_a_name_or_as_text_and_is_never_shown() {
     assert_eq!(refused.code, Some(5));
     assert!(!refused.stderr.contains(&bad), "{}", refused.stderr);
     let unset = desk.key_with(&["sign", FILE], &[("PREBAKE_SIGN_KEY", "")]);
-    unset.fails(2, &["its name is empty", "the secret may not be set for this job"]);
+    unset.fails(2, &["its path is empty", "the secret may not be set for this job"]);
     desk.key(&["sign", FILE]).fails(2, &["no key to sign with", "--sign-key"]);
 }
 
@@ -362,9 +365,10 @@ fn as_many_keys_as_the_threshold_says_must_have_signed_and_the_missing_are_count
     desk.open_keys(&["a", "b", "c"]);
     let verify = |more: &[&str]| desk.key(&[&["verify", FILE][..], more].concat());
     desk.key(&["sign", FILE, "--sign-key", "a.key"]).ok();
-    verify(&[]).fails(2, &["nobody is trusted to sign data.bin", "--trust", "PREBAKE_TRUST"]);
+    verify(&[]).fails(2, &["no key is trusted to sign data.bin", "--trust", "PREBAKE_TRUST"]);
     verify(&["--trust", "b.pub"]).fails(5, &["not trusted", "hint:"]);
-    verify(&["--trust", "a.pub", "--threshold", "2"]).fails(2, &["2 of 1 trusted keys cannot be asked for"]);
+    verify(&["--trust", "a.pub", "--threshold", "2"])
+        .fails(2, &["a threshold of 2 is impossible with 1 trusted key"]);
     let two = ["--trust", "a.pub", "--trust", "b.pub", "--trust", "c.pub", "--threshold", "2"];
     verify(&two).fails(5, &["2 of ", "1 more is missing", "have one of the other keys sign it too"]);
     // The same key's second signature is no second vote.
@@ -418,7 +422,7 @@ fn blanks_beside_the_commas_of_a_list_of_keys_are_no_part_of_their_names() {
     for list in ["a.pub, b.pub", " a.pub ,\tb.pub\n", "a.pub,b.pub"] {
         desk.key_with(&["verify", FILE, "--threshold", "2"], &[("PREBAKE_TRUST", list)]).ok();
     }
-    desk.key_with(&["verify", FILE], &[("PREBAKE_TRUST", "a.pub, ")]).fails(2, &["its name is empty"]);
+    desk.key_with(&["verify", FILE], &[("PREBAKE_TRUST", "a.pub, ")]).fails(2, &["its path is empty"]);
 }
 
 #[test]
@@ -455,10 +459,10 @@ fn a_rotation_hands_trust_over_from_the_old_key_to_the_new_one() {
     desk.key(&["rotate", "--old", "old.key", "--new", "new.pub", "-o", "r.json"]).ok();
     desk.minisign(&["-V", "-p", "old.pub", "-m", "r.json"], "").ok();
     let shown = desk.key(&["show", "r.json"]).ok().stdout;
-    assert!(shown.starts_with("r.json: the key ") && shown.contains("follows it"), "{shown}");
+    assert!(shown.starts_with("r.json: key ") && shown.contains("as its successor"), "{shown}");
     let verify = |more: &[&str]| desk.key(&[&["verify", FILE, "--trust", "old.pub"][..], more].concat());
     desk.key(&["sign", FILE, "--sign-key", "new.key"]).ok();
-    verify(&[]).fails(5, &["not trusted", "its rotation must come along"]);
+    verify(&[]).fails(5, &["not trusted", "its rotation must be included"]);
     let judged = verify(&["--rotation", "r.json"]).ok().stdout;
     let new = desk.read("new.pub").lines().nth(1).unwrap().to_owned();
     assert!(judged.contains(&format!("to trust from now on: {new}")), "{judged}");
@@ -470,7 +474,7 @@ fn a_rotation_hands_trust_over_from_the_old_key_to_the_new_one() {
     fs::remove_file(desk.path("r.json.minisig")).unwrap();
     desk.key(&["sign", "r.json", "--sign-key", "thief.key"]).ok();
     verify(&["--rotation", "r.json"]).fails(5, &["r.json is not signed by the key that it replaces"]);
-    desk.key(&["rotate", "--old", "old.key", "--new", "old.pub"]).fails(5, &["both keys are one"]);
+    desk.key(&["rotate", "--old", "old.key", "--new", "old.pub"]).fails(5, &["both keys are the same"]);
     let made = desk.key(&["rotate", "--old", "old.key", "--new", "new.pub", "--json"]).ok().stdout;
     let made: Value = serde_json::from_str(&made).unwrap();
     assert_eq!(made["new"], new.as_str());
@@ -487,7 +491,7 @@ fn files_say_what_they_are_and_bad_ones_what_is_wrong() {
     for words in [
         "open.pub: public key 387941DE67D3058B",
         "open.key: secret key 387941DE67D3058B, not sealed",
-        "legacy.minisig: signature by 387941DE67D3058B, of the legacy kind, not judged here",
+        "legacy.minisig: signature by 387941DE67D3058B, legacy, not verified",
     ] {
         assert!(shown.contains(words), "no {words:?} in {shown}");
     }

@@ -257,7 +257,7 @@ impl Seen {
 fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificate)?).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
-    let no_chain = || Error::Unfit { path: certificate.into(), why: "it holds no certificate in PEM".into() };
+    let no_chain = || Error::Unfit { path: certificate.into(), why: "it contains no PEM certificate".into() };
     let secret = PrivateKeyDer::from_pem_slice(&read(key)?);
     let secret = secret.map_err(|_| Error::Unfit {
         path: key.into(),

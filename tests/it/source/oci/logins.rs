@@ -148,5 +148,5 @@ fn a_host_that_is_redirected_to_gets_no_login_even_if_it_asks_for_one() {
 fn a_token_service_of_another_scheme_gets_no_credentials() {
     let challenge = "Bearer realm=\"ftp://127.0.0.1/token\"".to_owned();
     let (registry, _) = pause(|builder| builder.faults(move |_| Some(Fault::Challenge(challenge.clone()))));
-    fails(&world(PAUSE), &registry, 6, &["cannot log in", "is not asked over https"]);
+    fails(&world(PAUSE), &registry, 6, &["cannot log in", "does not use https"]);
 }

@@ -356,7 +356,7 @@ fn a_truncated_blob_is_asked_for_again_and_a_network_failure_if_it_stays_so() {
     build(&world(PAUSE), &registry).ok();
     let always = |request: &Request| request.target.contains("/blobs/").then_some(Fault::Truncate(20));
     let (registry, _) = pause(|builder| builder.faults(always));
-    fails(&world(PAUSE), &registry, 6, &["broke off after", "/blobs/sha256:"]);
+    fails(&world(PAUSE), &registry, 6, &["download aborted after", "/blobs/sha256:"]);
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn a_manifest_beyond_four_mebibytes_is_not_read() {
             request.target.contains("/manifests/").then(|| Fault::Body(vec![b' '; (4 << 20) + 1]))
         })
     });
-    fails(&world(PAUSE), &registry, 4, &["longer than the 4194304 bytes"]);
+    fails(&world(PAUSE), &registry, 4, &["longer than the limit of 4194304 bytes"]);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn what_is_no_container_image_is_refused_with_the_reason() {
         &world(PAUSE),
         &registry,
         4,
-        &["it is no container image: its config is application/vnd.cncf.helm"],
+        &["it is not a container image: its config is application/vnd.cncf.helm"],
     );
     fails(&world("registry.k8s.io/login:1"), &registry, 4, &["it is not the JSON of a registry"]);
 }

@@ -167,7 +167,7 @@ fn token_services_of_every_shape_are_understood_or_named() {
                     "its token service http://127.0.0.1",
                     "answered 404",
                     "DENIED: no such service",
-                    "its operator must set that address right",
+                    "its operator must correct that address",
                 ],
             )),
         ),
@@ -317,7 +317,7 @@ fn indexes_of_every_shape_lead_to_the_manifest_for_the_architecture() {
         (
             "nothing",
             index(|_, _| Vec::new()),
-            Err((7, &["is not for linux/amd64: its index names no platform that there is"])),
+            Err((7, &["is not for linux/amd64: its index names no known platform"])),
         ),
     ];
     for (shape, registry, outcome) in cases {
@@ -393,7 +393,7 @@ fn encrypted_layers_are_taken_with_a_warning() {
 fn credential_files_and_helpers_that_are_of_no_use_stop_no_public_image_and_are_named_where_one_is_refused() {
     let private = || pushed(|builder| builder.login(Login::Basic { user: USER, password: PASSWORD }));
     let cases = [
-        ("{\"credsStore\": \"nope\"}", "docker-credential-nope cannot be run, which"),
+        ("{\"credsStore\": \"nope\"}", "docker-credential-nope cannot be run ("),
         ("{\"auths\": {\n\"x\": {},\n}}", "config.json:3: it is not JSON"),
         ("{\"auths\": {\"HOST\": {\"auth\": \"!\"}}}", "the entry for 127.0.0.1"),
     ];
