@@ -11,7 +11,7 @@ use crate::base::error::Result;
 /// For bash: prebake completions bash > /usr/share/bash-completion/completions/prebake
 #[derive(Args)]
 pub struct CompletionsArgs {
-    /// The shell that they are for
+    /// Shell to complete for
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -17,10 +17,10 @@ pub use crate::tree::bundle::policy::Taken;
 pub struct DemandArgs {
     #[command(flatten)]
     trust: TrustArgs,
-    /// Take what nobody signed, or nobody of whom anything is known: whoever brought it is believed
+    /// Accept files that are unsigned, or signed by unknown keys only: trusts whoever provided them
     #[arg(long, help_heading = "Trust")]
     allow_unsigned: bool,
-    /// Take a bundle after the day on which it expires
+    /// Accept an expired bundle
     #[arg(long, help_heading = "Trust")]
     allow_expired: bool,
 }

@@ -11,6 +11,7 @@ use indicatif::HumanBytes;
 use super::demand::DemandArgs;
 use super::pending::Pending;
 use super::project::StoreArg;
+use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::tree::bundle::policy::Taken;
 use crate::tree::diff::{
@@ -21,7 +22,7 @@ use crate::tree::open::Tree;
 /// Most lines of a section that are shown to people; `--json` has them all.
 const MOST: usize = 60;
 
-/// Show in what two trees or bundles differ
+/// Show the differences between two trees or bundles
 ///
 /// Versions of Flatcar, sysexts, their components and container images; what machines boot and their kernel arguments; lines
 /// of configs and scripts; published files and their sizes. Nothing is fetched, and files that are equal are not opened.
@@ -40,7 +41,7 @@ pub struct DiffArgs {
     demand: DemandArgs,
     #[command(flatten)]
     store: StoreArg,
-    /// Look into sysext images, too: reads all of them that changed
+    /// Compare inside sysext images, too: reads all changed ones
     #[arg(long)]
     deep: bool,
     /// Exit with 10 if they differ
@@ -126,13 +127,13 @@ pub fn picture(difference: &Difference, colours: Colours) -> String {
     section(&mut picture, colours, "Boots", boots.iter().flat_map(boot).collect());
     section(&mut picture, colours, "Machines", machines.iter().map(|change| row(change, machine)).collect());
     section(&mut picture, colours, "Lines", lines.iter().flat_map(text).collect());
-    section(&mut picture, colours, "Inside of sysexts", contents.iter().flat_map(inside).collect());
+    section(&mut picture, colours, "Inside sysexts", contents.iter().flat_map(inside).collect());
     let count = |gone: bool, new: bool| {
         let of = |change: &&Change<_>| (change.after.is_none(), change.before.is_none()) == (gone, new);
         files.iter().filter(of).count()
     };
     let heading = format!(
-        "Files: {} new, {} gone, {} changed; {} → {} in all",
+        "Files: {} added, {} removed, {} changed; {} → {} in total",
         count(false, true),
         count(true, false),
         count(false, false),
@@ -153,7 +154,7 @@ fn section(picture: &mut String, colours: Colours, heading: &str, lines: Vec<Str
         let _ = writeln!(picture, "  {}", colours.paint(line));
     }
     if lines.len() > MOST {
-        let _ = writeln!(picture, "  … and {} more lines (--json has all)", lines.len() - MOST);
+        let _ = writeln!(picture, "  … and {} (--json has all)", counted(lines.len() - MOST, "more line"));
     }
 }
 
@@ -219,11 +220,11 @@ fn boot(change: &Change<Boot>) -> Vec<String> {
 fn text(lines: &Lines) -> Vec<String> {
     let mut shown = vec![match &lines.paths[..] {
         [path] => plain(path),
-        [first, rest @ ..] => format!("{} and {} more alike", plain(first), rest.len()),
+        [first, rest @ ..] => format!("{} and {} more with the same change", plain(first), rest.len()),
         [] => String::new(),
     }];
     match &lines.diff {
-        None => shown.push("  too long to be compared line by line".into()),
+        None => shown.push("  too long to compare line by line".into()),
         // The hunk's numbers are those of the text as it is spread out, which nobody else sees.
         Some(diff) => shown.extend(diff.lines().map(|line| match line.starts_with("@@") {
             true => "  @@".into(),

@@ -23,9 +23,9 @@ use crate::tree::names::{ASSETS, Endpoint};
 use crate::tree::open::Tree;
 use crate::tree::records::normal_mac;
 
-/// Say which group and profile a machine gets, why, and what it would be sent
+/// Show which group and profile a machine gets, why, and what it would receive
 ///
-/// Asks a tree, or a server that runs; the server also knows what was seen of the machine.
+/// Asks a tree or a running server; the server also knows the machine's history.
 #[derive(Args)]
 pub struct ExplainArgs {
     /// A build, such as output/kubernetes/current; without it, a server is asked
@@ -42,7 +42,7 @@ pub struct ExplainArgs {
     /// The machine's SMBIOS UUID
     #[arg(long)]
     uuid: Option<String>,
-    /// Anything else that it says, such as arch=arm64 or serial=X
+    /// Another label of the machine, such as arch=arm64 or serial=X
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     #[command(flatten)]
@@ -53,11 +53,11 @@ pub struct ExplainArgs {
 }
 
 fn mac(text: &str) -> Result<String, String> {
-    normal_mac(text).ok_or_else(|| "that is no MAC address".to_owned())
+    normal_mac(text).ok_or_else(|| "not a MAC address".to_owned())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("say it as KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 

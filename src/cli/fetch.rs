@@ -7,6 +7,7 @@ use serde_json::json;
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use crate::bake::project::{Inputs, Limits};
+use crate::base::count::counted;
 use crate::base::error::Result;
 
 /// Bring everything that a recipe's lock names into the store, verified
@@ -54,11 +55,11 @@ impl FetchInputsArgs {
         }
         let bytes = lock.objects().map(|(_, object)| object.size).sum();
         say!(
-            "{} {} {}: {} inputs in the store, {}, {} fetched now",
+            "{} {} {}: {} in the store, {}, {} fetched now",
             project.recipe.name,
             lock.release.channel,
             lock.release.version,
-            lock.inputs.len(),
+            counted(lock.inputs.len(), "input"),
             HumanBytes(bytes),
             fetched.len()
         );

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use super::table::Table;
 use crate::bake::project::{Inputs, Limits};
+use crate::base::count::counted;
 use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
 use crate::flatcar::version::VersionWish;
@@ -20,13 +21,13 @@ use crate::trust::openpgp::Fingerprint;
 /// Write the lock of a recipe: the exact, verified inputs that builds use
 ///
 /// Every input is fetched and verified before it is locked. Inputs that are locked and still fit the recipe stay, unless
-/// --update asks for them anew. Signed inputs are judged by the recipe's pin again, and the lock remembers whom the
+/// --update asks for them anew. Signed inputs are judged by the recipe's pin again, and the lock remembers the keys that the
 /// recipe trusts. Moves are printed, old → new.
 #[derive(Args)]
 pub struct LockArgs {
     #[command(flatten)]
     project: ProjectArgs,
-    /// Take what the recipe's wishes mean today, for all inputs or for the named ones
+    /// Resolve the recipe's wishes anew, for all inputs or for the named ones
     #[arg(long)]
     update: bool,
     /// What to update: `flatcar`, a sysext's name, `github:USER`, or an input's id; all others stay as they are locked
@@ -146,7 +147,7 @@ fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
         row(name.into(), side(was), side(is));
     }
     for (user, was, is) in moved_keys(old, new) {
-        let keys = |count: usize| (String::new(), format!("{count} SSH keys"));
+        let keys = |count: usize| (String::new(), counted(count, "SSH key"));
         row(format!("github:{user}"), was.map(keys), is.map(keys));
     }
     for Move { id, old, new } in moves(old, new) {

@@ -14,6 +14,7 @@ use crate::bake::blueprint::Blueprint;
 use crate::bake::project::Project;
 use crate::bake::resolve::{self, Stock};
 use crate::bake::{compile, early};
+use crate::base::count::counted;
 use crate::base::digest::Object;
 use crate::base::error::Result;
 use crate::source::fetch::{Check, Want};
@@ -41,11 +42,11 @@ pub struct PlanArgs {
     layers: Vec<PathBuf>,
     #[command(flatten)]
     delivery: DeliveryArgs,
-    /// Fail with exit code 9 if the lock would have to move
+    /// Fail with exit code 9 if the lock would have to change
     #[arg(long)]
     locked: bool,
-    /// Exit with 10 if a build would fetch, build or publish anything, with 9 if the recipe trusts somebody else than the lock
-    /// says, with 0 if all of it is here
+    /// Exit with 10 if a build would fetch, build or publish anything, with 9 if the recipe's trust differs from the lock's,
+    /// with 0 if all of it is here
     #[arg(long)]
     exit_code: bool,
     /// List every file that the tree would hold
@@ -273,14 +274,18 @@ impl Forecast {
         let Totals { fetch_inputs, fetch_bytes, fetch_unknown, build_steps, .. } = self.totals;
         let mut doing = Vec::new();
         if !self.drift.is_empty() {
-            doing.push("the lock would move".into());
+            doing.push("the lock would change".into());
         }
         if fetch_inputs > 0 {
             let unknown = if fetch_unknown > 0 { " and what is not locked yet" } else { "" };
-            doing.push(format!("{fetch_inputs} inputs to fetch, {}{unknown}", HumanBytes(fetch_bytes)));
+            doing.push(format!(
+                "{} to fetch, {}{unknown}",
+                counted(fetch_inputs, "input"),
+                HumanBytes(fetch_bytes)
+            ));
         }
         if build_steps > 0 {
-            doing.push(format!("{build_steps} steps to build"));
+            doing.push(format!("{} to build", counted(build_steps, "step")));
         }
         if self.outputs.as_ref().is_none_or(|outputs| !outputs.published) {
             doing.push("a tree to publish".into());
@@ -289,7 +294,7 @@ impl Forecast {
     }
 
     fn for_people(&self, all_files: bool) -> String {
-        let version = self.version.as_deref().unwrap_or("latest, resolved when it is locked");
+        let version = self.version.as_deref().unwrap_or("latest, resolved when the lock is written");
         let mut text = format!("{}: Flatcar {version}\n", self.name);
         for (title, miss, lines) in [("inputs", "fetch", &self.inputs), ("steps", "build", &self.steps)] {
             if lines.is_empty() {
@@ -303,7 +308,7 @@ impl Forecast {
             }
         }
         if !self.drift.is_empty() {
-            text += "the lock would move:\n";
+            text += "the lock would change:\n";
             self.drift.iter().for_each(|line| text += &format!("  {line}\n"));
         }
         if let Some(outputs) = &self.outputs {
@@ -321,7 +326,7 @@ impl Outputs {
     fn for_people(&self, totals: &Totals, all_files: bool) -> String {
         let unknown = match totals.file_unknown {
             0 => String::new(),
-            count => format!(" and {count} whose size shows when they are built"),
+            count => format!(" and {count} whose size is known only after the build"),
         };
         let place = match (&self.path, self.published) {
             (Some(path), true) => format!(" in {}, which is published", path.display()),
@@ -329,8 +334,8 @@ impl Outputs {
             (None, _) => String::new(),
         };
         let mut text = format!(
-            "outputs:\n  {} files, {}{unknown}{place}\n",
-            totals.files,
+            "outputs:\n  {}, {}{unknown}{place}\n",
+            counted(totals.files, "file"),
             HumanBytes(totals.file_bytes)
         );
         if all_files {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::base::count::counted;
 use crate::base::event::{Event, Observer};
 
 /// Without a terminal, what runs says this often how far it is: CI systems end a job that says nothing.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the second build of everything is called among what runs.
-const REBUILD: &str = "everything again";
+const REBUILD: &str = "second build";
 
 /// An observer for people.
 pub struct Progress {
@@ -56,7 +57,7 @@ impl Shown {
     /// Brings the bar of all fetches up to date.
     fn add_up(&mut self) {
         let Some(total) = &mut self.total else { return };
-        total.bar.set_message(format!("{} of {} inputs", total.done, total.inputs));
+        total.bar.set_message(format!("{} of {}", total.done, counted(total.inputs, "input")));
         total.bar.set_position(total.bytes + self.running.values().map(|fetch| fetch.bytes).sum::<u64>());
         if total.done == total.inputs {
             total.bar.finish_and_clear();
@@ -158,7 +159,7 @@ impl Observer for Progress {
                     old.bar.finish_and_clear();
                 }
                 if have > 0 {
-                    self.line(format!("resumed  {id}: {} were here already", HumanBytes(have)));
+                    self.line(format!("resumed  {id}: {} were already here", HumanBytes(have)));
                 }
             }
             Event::FetchWaiting { id } => {
@@ -170,7 +171,7 @@ impl Observer for Progress {
                 fetch.bar.set_position(bytes);
                 shown.add_up();
             }
-            Event::FetchRetry { id, reason } => self.line(format!("again    {id}: {reason}")),
+            Event::FetchRetry { id, reason } => self.line(format!("retry    {id}: {reason}")),
             Event::FetchDone { id, size, signer } => {
                 let rate = shown.running.remove(id).map_or(String::new(), |mut fetch| {
                     fetch.bar.finish_and_clear();
@@ -189,7 +190,7 @@ impl Observer for Progress {
                 self.line(format!("key      {reason}; the copy in the store is used"));
             }
             Event::Corrupt { id, why } => {
-                self.line(format!("corrupt  {id}: {why}; set aside, it is made anew"));
+                self.line(format!("corrupt  {id}: {why}; set aside, it will be made again"));
             }
             Event::StepStarted { id } => {
                 let step = self.start(What::Build, id, None, 0);
@@ -204,7 +205,7 @@ impl Observer for Progress {
             }
             Event::RebuildStarted { steps } => {
                 shown.running.insert(REBUILD.into(), self.start(What::Build, REBUILD, None, 0));
-                self.line(format!("rebuild  {steps} steps once more, from nothing but the inputs"));
+                self.line(format!("rebuild  {} again, from the inputs only", counted(steps, "step")));
             }
             Event::StepRebuilt { id, size, took } => {
                 self.line(format!("rebuilt  {id}: {} in {}", HumanBytes(size), short(took)));
@@ -213,7 +214,7 @@ impl Observer for Progress {
                 if let Some(all) = shown.running.remove(REBUILD) {
                     all.bar.finish_and_clear();
                 }
-                self.line(format!("rebuilt  {build_id} came out the same"));
+                self.line(format!("rebuilt  {build_id}: same result"));
             }
             Event::Warning { message, hint, .. } => {
                 self.line(format!("warning  {message}"));

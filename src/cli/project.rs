@@ -58,8 +58,8 @@ pub struct PinArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Delivery")]
 pub struct DeliveryArgs {
-    /// Where the release loses a config that lies in an initrd (some alphas and betas), have machines fetch config and
-    /// sysexts by HTTP; as `config_from: auto` in the recipe
+    /// If the release loses a config in an initrd (some alphas and betas), have machines fetch config and sysexts by HTTP; as
+    /// `config_from: auto` in the recipe
     #[arg(long)]
     auto: bool,
     /// Where machines will find the root of the tree, for what must hold that URL; as `base_url:` in the recipe
@@ -84,13 +84,13 @@ impl DeliveryArgs {
 /// How inputs are fetched.
 #[derive(Args)]
 pub struct FetchArgs {
-    /// Fetch at most this many bytes a second in all: 500K, 20M, 1G
+    /// Fetch at most this many bytes per second in total: 500K, 20M, 1G
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Fetching")]
     limit_rate: Option<u64>,
-    /// Give a server up that is silent for this long
+    /// Give up a server that is silent for this long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s", help_heading = "Fetching")]
     stall_timeout: Duration,
-    /// Read and judge every byte of the store before it is used; what is corrupt is fetched or built again
+    /// Read and verify every object in the store before it is used; corrupt ones are fetched or built again
     #[arg(long)]
     paranoid: bool,
 }
@@ -117,9 +117,9 @@ fn rate(text: &str) -> Result<u64, String> {
         "G" => 30,
         other => return Err(format!("`{other}` is not a unit: K, M or G")),
     };
-    let number: u64 = digits.parse().map_err(|_| "a number is needed, such as 20M".to_owned())?;
+    let number: u64 = digits.parse().map_err(|_| "a number is required, such as 20M".to_owned())?;
     let rate = number.checked_mul(1 << unit).filter(|rate| *rate > 0);
-    rate.ok_or_else(|| "a rate is at least 1 byte a second".to_owned())
+    rate.ok_or_else(|| "a rate must be at least 1 byte per second".to_owned())
 }
 
 impl ProjectArgs {

@@ -42,7 +42,7 @@ struct ShowArgs {
     /// stable, beta, alpha, lts, or an LTS stream such as lts-2024
     #[arg(default_value = "stable")]
     channel: String,
-    /// A version, or what the channel names as current
+    /// A version; `latest` is the channel's current one
     #[arg(default_value = "latest")]
     version: VersionWish,
     /// amd64 or arm64

@@ -13,6 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::base::count::counted;
 use crate::base::error::Advice;
 
 /// Writes a line of data to standard output.
@@ -139,9 +140,8 @@ fn write_all(waiting: &Receiver<String>) {
         let Some(queue) = QUEUE.get() else { continue };
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            write_line(&format!(
-                "{dropped} lines of the log were dropped: they came faster than they could be written"
-            ));
+            let lines = counted(dropped, "log line");
+            write_line(&format!("{lines} dropped: more came than could be written"));
         }
         queue.written.fetch_add(1, Ordering::Release);
     }
@@ -170,7 +170,7 @@ fn cut(mut line: String) -> String {
     if let Some((end, _)) = line.char_indices().nth(LONGEST) {
         let more = line[end..].chars().count();
         line.truncate(end);
-        line += &format!("… ({more} characters more)");
+        line += &format!("… ({})", counted(more, "more character"));
     }
     line
 }
@@ -184,7 +184,7 @@ mod tests {
         let long = "ü".repeat(LONGEST + 7);
         let short = cut(long.clone());
         assert_eq!(short.chars().filter(|c| *c == 'ü').count(), LONGEST);
-        assert!(short.ends_with("… (7 characters more)"), "{short}");
+        assert!(short.ends_with("… (7 more characters)"), "{short}");
         assert_eq!(cut("ü".repeat(LONGEST)), "ü".repeat(LONGEST));
     }
 }

@@ -59,7 +59,7 @@ pub struct TrustArgs {
 pub struct PassphraseArgs {
     /// Read the passphrase of the secret key from the first line of this file
     ///
-    /// Without it the passphrase is what PREBAKE_SIGN_PASSPHRASE holds, else it is asked for.
+    /// Without it the passphrase is taken from PREBAKE_SIGN_PASSPHRASE, or else asked for.
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     passphrase_file: Option<PathBuf>,
 }
@@ -77,17 +77,17 @@ impl From<OsString> for KeySource {
 /// Why a key or passphrase cannot be had.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{subject} needs its passphrase, and there is no terminal to ask on")]
+    #[error("{subject} needs its passphrase, and there is no terminal to ask for it on")]
     NoTerminal { subject: String, source: io::Error },
     #[error("{subject} would be sealed with an empty passphrase, which protects nothing")]
     Empty { subject: String },
     #[error("the two passphrases for {subject} differ")]
     Differ { subject: String },
-    #[error("{} is not a text of at most {MAX_BYTES} bytes", .0.display())]
+    #[error("{} is not text of at most {MAX_BYTES} bytes", .0.display())]
     NotText(PathBuf),
     #[error("{PASSPHRASE} is not text")]
     Variable,
-    #[error("a key was named, but its name is empty")]
+    #[error("a key was given, but its path is empty")]
     Nameless,
 }
 
@@ -104,8 +104,8 @@ impl Advice for Error {
             Error::Empty { .. } => {
                 "--no-passphrase makes an open key, for machines that keep it elsewhere".into()
             }
-            Error::Differ { .. } => "run it again and type the same twice".into(),
-            Error::Nameless => "in a CI, the secret may not be set for this job".into(),
+            Error::Differ { .. } => "run it again and type the same passphrase twice".into(),
+            Error::Nameless => "in CI, the secret may not be set for this job".into(),
             Error::NotText(_) | Error::Variable => return None,
         };
         Some(hint)
@@ -151,7 +151,7 @@ impl PassphraseArgs {
             Some(passphrase) => passphrase,
             None => {
                 let passphrase = ask(subject, &format!("New passphrase for {subject}: "))?;
-                if !passphrase.is_empty() && passphrase != ask(subject, "The same again: ")? {
+                if !passphrase.is_empty() && passphrase != ask(subject, "Repeat it: ")? {
                     return Err(Error::Differ { subject: subject.into() }.into());
                 }
                 passphrase

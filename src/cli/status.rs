@@ -28,16 +28,16 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Show what every machine is doing, and what is likely wrong with those that are stuck
 ///
-/// Asks a server that runs (`prebake serve`). With --wait it returns once so many machines have reached a stage, and with 8
-/// if they have not in time, so that a script can wait for a rack.
+/// Asks a running server (`prebake serve`). With --wait it returns once this many machines have reached a stage, and with 8 if
+/// they have not in time, so that a script can wait for a rack.
 #[derive(Args)]
 pub struct StatusArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Show it anew every second, until Ctrl-C; where the output is no terminal, a line for every change
+    /// Refresh every second, until Ctrl-C; where the output is not a terminal, print a line for every change
     #[arg(long, conflicts_with_all = ["json", "wait"])]
     watch: bool,
-    /// Print JSON: what /status says
+    /// Print the JSON of /status
     #[arg(long)]
     json: bool,
     /// Wait until machines have reached this stage: dhcp, tftp, script, disk, kernel, initrd, ignition, installing,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::project::StoreArg;
 use super::table::Table;
+use crate::base::count::counted;
 use crate::base::digest::{Object, Sha256};
 use crate::base::error::{Advice, Exit, Result};
 use crate::store::gc::{Alone, Garbage};
@@ -21,7 +22,7 @@ const SHORT: usize = 12;
 
 /// Look after the store of verified inputs and built artifacts
 ///
-/// The store is a cache: everything in it can be fetched or built again. It knows who needs what from the locks and
+/// The store is a cache: everything in it can be fetched or built again. It knows the users of its objects from the locks and
 /// published trees that builds told it about.
 #[derive(Args)]
 pub struct StoreArgs {
@@ -71,7 +72,7 @@ struct VerifyArgs {
 struct GcArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// Keep whole objects that are younger than this, whoever refers to them: an interrupted build goes on from them
+    /// Keep complete objects that are younger than this, even unused ones: an interrupted build resumes from them
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1d")]
     grace: Duration,
     /// Only say what would be removed
@@ -85,7 +86,7 @@ struct GcArgs {
     json: bool,
 }
 
-/// Print where an object lies
+/// Print an object's path
 #[derive(Args)]
 struct PathArgs {
     /// An input's id in a lock, a path in a published tree, or the first digits of a SHA-256
@@ -125,10 +126,10 @@ impl Advice for Error {
         Some(match self {
             Error::InUse { .. } => "wait for it, or let --wait do so".into(),
             Error::Corrupt { .. } => {
-                "the next build fetches or builds them again; look after the disk; `prebake build --paranoid` repairs trees, too".into()
+                "the next build fetches or builds them again; check the disk; `prebake build --paranoid` repairs trees, too".into()
             }
             Error::Unknown { .. } => "`prebake store ls` lists all names".into(),
-            Error::Ambiguous { .. } => "give more digits, or the SHA-256 of the one you mean".into(),
+            Error::Ambiguous { .. } => "give more digits, or the full SHA-256".into(),
         })
     }
 }
@@ -180,7 +181,7 @@ impl LsArgs {
         say_part!("{table}");
         let total = |objects: &mut dyn Iterator<Item = &Object>| {
             let (count, bytes) = objects.fold((0, 0), |(n, bytes), object| (n + 1, bytes + object.size));
-            format!("{count} objects, {}", HumanBytes(bytes))
+            format!("{}, {}", counted(count, "object"), HumanBytes(bytes))
         };
         let mut unused = objects.iter().filter(|object| references.of(&object.sha256).is_empty());
         say!("{}; unused: {}", total(&mut objects.iter()), total(&mut unused));
@@ -202,7 +203,7 @@ impl VerifyArgs {
                 say!("corrupt {}: {}", corrupt.sha256, corrupt.why);
                 references.of(&corrupt.sha256).iter().for_each(|name| say!("  {}", shown(name)));
             }
-            say!("{} objects read, {}", report.objects, HumanBytes(report.bytes));
+            say!("{} read, {}", counted(report.objects, "object"), HumanBytes(report.bytes));
         }
         match report.corrupt.len() {
             0 => Ok(()),
@@ -247,18 +248,19 @@ impl GcArgs {
         for (object, _) in &garbage.objects {
             say!("{word} {} {:>11}", short(&object.sha256), HumanBytes(object.size).to_string());
         }
-        let (objects, leftovers) = (garbage.objects.len(), garbage.leftovers.len());
+        let objects = counted(garbage.objects.len(), "object");
+        let leftovers = counted(garbage.leftovers.len(), "leftover");
         let gone = if self.dry_run { "would be freed" } else { "freed" };
-        say!("{objects} objects and {leftovers} leftovers: {} {gone}", HumanBytes(garbage.freed()));
+        say!("{objects} and {leftovers}: {} {gone}", HumanBytes(garbage.freed()));
         let held = garbage.objects.iter().filter(|(object, freed)| *freed < object.size).count();
         if held > 0 {
-            say!("{held} of them stay on the disk as long as published trees hold them");
+            say!("hard links of published trees keep {held} of them on disk");
         }
         let young = match kept.young {
             0 => String::new(),
             young => format!(", {young} of them unused but younger than --grace"),
         };
-        say!("{} objects kept, {}{young}", kept.objects, HumanBytes(kept.bytes));
+        say!("{} kept, {}{young}", counted(kept.objects, "object"), HumanBytes(kept.bytes));
         Ok(())
     }
 }

@@ -52,7 +52,7 @@ impl Dhcp {
         let lease = options.get("lease").and_then(|node| {
             let lease = decoder.parsed::<humantime::Duration>(node)?;
             if *lease < SHORTEST_LEASE {
-                decoder.error(node, "a lease must last two minutes at least");
+                decoder.error(node, "a lease must last at least two minutes");
             }
             Some(*lease)
         });

@@ -148,7 +148,7 @@ impl Observer for EventLog {
         if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush()) {
             // Whoever wanted to know of the build is no reason to end it.
             out.writer = None;
-            tell!("events: {error}; no more of them are written, the build goes on");
+            tell!("events: {error}; no further events are written, the build continues");
         } else if matches!(event, Event::BuildDone { .. } | Event::BuildFailed { .. }) {
             out.writer = None;
         }

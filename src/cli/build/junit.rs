@@ -52,14 +52,14 @@ fn xml(happened: &Happened) -> String {
     for fetch in &happened.fetches {
         // Others were under way when one failed; which one it was, the failure of the build says.
         let verdict = match fetch.is_running() {
-            true => Verdict::Skipped("it was not complete when the build ended"),
+            true => Verdict::Skipped("it was still running when the build ended"),
             false => Verdict::Passed,
         };
         add("prebake.fetch", &fetch.id, took(fetch), &fetch.notes, verdict);
     }
     for step in &happened.steps {
         let verdict = match step.state {
-            State::Cached => Verdict::Skipped("the store had it"),
+            State::Cached => Verdict::Skipped("already in the store"),
             State::Done(_) => Verdict::Passed,
             State::Running(_) => failed(),
         };
@@ -67,7 +67,7 @@ fn xml(happened: &Happened) -> String {
     }
     if let Some(rebuild) = &happened.rebuild {
         let verdict = if rebuild.is_running() { failed() } else { Verdict::Passed };
-        add("prebake.rebuild", "a second build comes out the same", took(rebuild), &[], verdict);
+        add("prebake.rebuild", "a second build gives the same result", took(rebuild), &[], verdict);
     }
     add("prebake.build", &happened.recipe, happened.took, &happened.warnings, failed());
     let head = format!(

@@ -38,21 +38,21 @@ pub struct BuildArgs {
     /// Where trees are published
     #[arg(long, short, value_name = "DIR", default_value = "output")]
     output: PathBuf,
-    /// Keep configs with secrets in DIR/NAME instead of the tree, so that a copy of the tree has none; `serve --guard` takes
+    /// Keep configs with secrets in DIR/NAME instead of the tree, so that a copy of the tree has none; `serve --guard` reads
     /// them from there with the same flag
     #[arg(long, value_name = "DIR")]
     private: Option<PathBuf>,
     /// Merge this Butane or Ignition file on top of every profile's layers (repeatable)
     #[arg(long = "layer", value_name = "FILE")]
     layers: Vec<PathBuf>,
-    /// Fail with exit code 9 if the lock would have to move
+    /// Fail with exit code 9 if the lock would have to change
     #[arg(long)]
     locked: bool,
-    /// Use the store alone; names everything that is missing at once
+    /// Use only the store; reports all missing inputs at once
     #[arg(long)]
     offline: bool,
-    /// Build everything a second time from nothing but the inputs; if it comes out otherwise, publish nothing, say where
-    /// it differs, and exit with 4
+    /// Build everything a second time, from the inputs only; if the results differ, publish nothing, say where they differ,
+    /// and exit with 4
     #[arg(long)]
     verify_rebuild: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub struct BuildArgs {
     fetch: FetchArgs,
     #[command(flatten)]
     sign: SignArgs,
-    /// Name the builder in the signed statement of provenance, as those who judge it know it
+    /// Name the builder in the signed provenance statement, as its verifiers know it
     #[arg(long, value_name = "URI", requires = "sign_keys", value_parser = uri, help_heading = "Signing")]
     builder_id: Option<String>,
     #[command(flatten)]
@@ -75,14 +75,14 @@ struct ReportArgs {
     /// Print the result as JSON on stdout
     #[arg(long)]
     json: bool,
-    /// Write what happens as it happens, a JSON object a line (docs/formats/events.md): to a file or pipe, to stdout with
-    /// `-`, or to an open descriptor with `fd:N`
+    /// Write events as they happen, one JSON object per line (docs/formats/events.md): to a file or pipe, to stdout with `-`,
+    /// or to an open descriptor with `fd:N`
     #[arg(long, value_name = "FILE")]
     events: Option<Target>,
-    /// Append a summary in Markdown, also of a build that failed; for $GITHUB_STEP_SUMMARY
+    /// Append a Markdown summary, also for a failed build; for $GITHUB_STEP_SUMMARY
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
-    /// Write a report in JUnit's XML, also of a build that failed
+    /// Write a JUnit XML report, also for a failed build
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::count::counted;
 use crate::base::event::{Event, Observer};
 
 /// Listens, and remembers.
@@ -52,7 +53,7 @@ pub enum End {
 impl Default for End {
     /// What is said if nobody says how it ended.
     fn default() -> Self {
-        End::Failed { exit: 1, error: vec!["the build did not end".into()], hint: None }
+        End::Failed { exit: 1, error: vec!["the build did not finish".into()], hint: None }
     }
 }
 
@@ -128,15 +129,15 @@ impl Observer for Record {
             Event::FetchStarted { id, have, .. } => {
                 let fetch = task(fetches, id);
                 if have > 0 {
-                    fetch.notes.push(format!("{have} bytes were here already"));
+                    fetch.notes.push(format!("resumed: {have} bytes were already here"));
                 }
             }
             Event::FetchWaiting { id } => {
-                task(fetches, id).notes.push("waited for another prebake that fetches it".into());
+                task(fetches, id)
+                    .notes
+                    .push("waited for another prebake process that was fetching it".into());
             }
-            Event::FetchRetry { id, reason } => {
-                task(fetches, id).notes.push(format!("tried again: {reason}"))
-            }
+            Event::FetchRetry { id, reason } => task(fetches, id).notes.push(format!("retried: {reason}")),
             Event::FetchDone { id, size, signer } => {
                 let fetch = task(fetches, id);
                 fetch.end();
@@ -155,7 +156,7 @@ impl Observer for Record {
                 (step.size, step.state) = (Some(size), State::Done(took));
             }
             Event::RebuildStarted { steps } => {
-                let began = Task::new(&format!("{steps} steps"), State::Running(Instant::now()));
+                let began = Task::new(&counted(steps, "step"), State::Running(Instant::now()));
                 *rebuild = Some(began);
             }
             Event::RebuildDone { .. } => rebuild.iter_mut().for_each(Task::end),

@@ -11,6 +11,7 @@ use indicatif::HumanBytes;
 use super::Built;
 use super::record::{End, Happened, State, Task};
 use crate::bake::build::Report;
+use crate::base::count::counted;
 use crate::base::disk;
 use crate::cli::progress::short;
 use crate::source::fetch::Judged;
@@ -55,7 +56,8 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Op
     let pin = report.lock.trust.as_ref().map(|trust| trust.primary_fingerprint);
     let below = pin.map_or(String::new(), |pin| format!(" below the pinned {pin}"));
     for (signer, (count, read)) in signers(&report.judged) {
-        lines.push(format!("  verified  {count} files signed by {signer}{below}{}", unread(count, read)));
+        let files = counted(count, "file");
+        lines.push(format!("  verified  {files} signed by {signer}{below}{}", unread(count, read)));
     }
     let most = report.memory.iter().max_by_key(|(_, needed)| *needed);
     if let Some((boot, needed)) = most {
@@ -133,7 +135,7 @@ fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String;
         ["Tree".to_owned(), code(&report.published.path.display().to_string())],
         [
             "Changed".to_owned(),
-            if report.published.unchanged { "no, this tree was there already" } else { "yes" }.into(),
+            if report.published.unchanged { "no, this tree was already published" } else { "yes" }.into(),
         ],
         ["Files".to_owned(), format!("{}, {}", manifest.files.len(), HumanBytes(total))],
         [
@@ -164,7 +166,7 @@ fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String;
         ]);
     }
     if happened.rebuild.is_some() {
-        facts.push(["Rebuilt".into(), "a second build came out the same".into()]);
+        facts.push(["Rebuilt".into(), "a second build gave the same result".into()]);
     }
     facts.push(["Time".into(), short(happened.took)]);
     facts
@@ -279,7 +281,7 @@ mod tests {
             size: None,
             notes: vec![],
         };
-        fetch.notes.push("tried again: 503 | busy".into());
+        fetch.notes.push("retried: 503 | busy".into());
         let happened = Happened {
             recipe: "r.yaml".into(),
             fetches: vec![fetch],
@@ -291,7 +293,7 @@ mod tests {
             ..Happened::default()
         };
         let page = markdown(&happened, None);
-        let expected = "## prebake: `r.yaml` failed, exit 6\n\n```text\nno\n  because: cause\n```\n\n**Hint:** wait \\*now\\*\n\n### Fetched\n\n| Input | Result | Size |\n|---|---|---|\n| `in` | **not complete**; tried again: 503 \\| busy |  |\n\n";
+        let expected = "## prebake: `r.yaml` failed, exit 6\n\n```text\nno\n  because: cause\n```\n\n**Hint:** wait \\*now\\*\n\n### Fetched\n\n| Input | Result | Size |\n|---|---|---|\n| `in` | **not complete**; retried: 503 \\| busy |  |\n\n";
         assert_eq!(page, expected);
     }
 }

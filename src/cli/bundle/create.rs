@@ -32,17 +32,16 @@ pub struct CreateArgs {
     /// What sites remember it by [default: the tree's name]
     #[arg(long)]
     name: Option<String>,
-    /// Its number among the bundles of its name: raise it each time, and a site refuses to go back to an older one
+    /// Sequence number among the bundles of its name: raise it each time, so that sites refuse older ones
     #[arg(long, value_name = "N", default_value_t = 0)]
     sequence: u64,
-    /// From when on it is refused: a day in UTC, such as 2027-03-31, or a time from now, such as 30d, which counts to the end
-    /// of its day
+    /// Expiry: a day in UTC, such as 2027-03-31, or a time from now, such as 30d, which counts to the end of its day
     #[arg(long, value_name = "DATE|TIME", value_parser = expiry)]
     expires: Option<SystemTime>,
     /// Pack prebake-amd64 and prebake-arm64 of this directory, as `make dist` leaves them
     #[arg(long, value_name = "DIR")]
     with_binaries: Option<PathBuf>,
-    /// Pack this public key below keys/, be it the release signer's or a colleague's; once for each
+    /// Pack this public key below keys/, such as the release signer's or a colleague's; repeat for each
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// Carry the statement that a key follows another, as `prebake key rotate` makes it; once for each
@@ -50,7 +49,7 @@ pub struct CreateArgs {
     rotations: Vec<PathBuf>,
     #[command(flatten)]
     sign: SignArgs,
-    /// Make a bundle that nobody signs; sites take it only with --allow-unsigned
+    /// Make an unsigned bundle; sites accept it only with --allow-unsigned
     #[arg(long, help_heading = "Signing")]
     unsigned: bool,
     /// Print the result as JSON on stdout

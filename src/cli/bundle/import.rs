@@ -26,8 +26,8 @@ const INVENTORY: &str = "nodes.yaml";
 /// Publish the trees of a bundle here, as a build would
 ///
 /// The signature is judged first. Then what the store lacks is copied, and each tree appears whole, with `current` pointing at
-/// it. Interrupted at any moment, the same command goes on where it was. The store remembers whom the first import was told to
-/// believe: later bundles of the same name need no --trust, and older ones are refused.
+/// it. After an interruption, the same command resumes. The store remembers the keys that the first import was told to trust:
+/// later bundles of the same name need no --trust, and older ones are refused.
 #[derive(Args)]
 pub struct ImportArgs {
     /// The bundle
@@ -35,8 +35,8 @@ pub struct ImportArgs {
     /// Where trees are published
     #[arg(long, short, value_name = "DIR", default_value = "output")]
     output: PathBuf,
-    /// Machines of this site, which nobody knew when the bundle was made: judged against its tree and kept as
-    /// OUTPUT/NAME/nodes.yaml for `prebake serve --nodes`
+    /// Machines of this site, unknown when the bundle was made: checked against its tree and kept as OUTPUT/NAME/nodes.yaml
+    /// for `prebake serve --nodes`
     #[arg(long, value_name = "FILE")]
     nodes: Option<PathBuf>,
     #[command(flatten)]
@@ -88,7 +88,7 @@ impl ImportArgs {
             say!("{} → {}{state}", tree.manifest.name, tree.path.display());
         }
         say!(
-            "  objects   {} copied, {}; {} in the store already",
+            "  objects   {} copied, {}; {} already in the store",
             imported.copied,
             HumanBytes(copied),
             imported.shared
@@ -98,7 +98,7 @@ impl ImportArgs {
                 let signers: Vec<String> = proof.signers.iter().map(|key| key.id().to_string()).collect();
                 say!("  verified  signed by {}, number {}", signers.join(", "), bundle.index().sequence);
             }
-            None => say!("  verified  nothing but digests: no trusted key signed it"),
+            None => say!("  verified  digests only: no trusted key signed it"),
         }
         if let (Some((path, _)), [tree]) = (nodes, imported.trees.as_slice()) {
             let current = self.output.join(&tree.manifest.name).join(CURRENT);

@@ -7,12 +7,13 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::{as_json, signed_by};
+use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::cli::table::Table;
 use crate::tree::bundle::{Bundle, Demand};
 use crate::tree::manifest::{Manifest, Role};
 
-/// Show what a bundle says of itself; believes everything and verifies nothing but that it is a bundle
+/// Show a bundle's own claims; verifies only that it is a bundle
 #[derive(Args)]
 pub struct InspectArgs {
     /// The bundle
@@ -35,7 +36,7 @@ impl InspectArgs {
         let index = bundle.index();
         let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;
         tell!(
-            "warning: NOT VERIFIED: this is what the file says of itself; `prebake bundle verify --trust KEY.pub` judges it"
+            "warning: NOT VERIFIED: these are the file's own claims; verify them with `prebake bundle verify --trust KEY.pub`"
         );
         if self.json {
             let mut json = as_json(&self.file, bundle.layout().length(), index, bundle.signatures());
@@ -70,10 +71,10 @@ impl InspectArgs {
         for manifest in &manifests {
             let bytes = manifest.files.values().map(|file| file.size).sum();
             say!(
-                "\n{} {}: {} files, {}",
+                "\n{} {}: {}, {}",
                 manifest.name,
                 manifest.build_id(),
-                manifest.files.len(),
+                counted(manifest.files.len(), "file"),
                 HumanBytes(bytes)
             );
             for release in &manifest.releases {

@@ -11,6 +11,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::base::count::counted;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::tree::bundle::index::Index;
@@ -60,9 +61,9 @@ impl BundleArgs {
 enum Error {
     #[error("the bundle would not be signed")]
     Unsigned,
-    #[error("the bundle would be signed, and --unsigned says that it shall not be")]
+    #[error("the bundle would be signed, but --unsigned was given")]
     Signed,
-    #[error("a bundle of several trees needs a name of its own")]
+    #[error("a bundle of several trees needs a name")]
     Nameless,
     #[error("--nodes adds machines to one tree, and the bundle has several")]
     WhoseNodes,
@@ -70,11 +71,11 @@ enum Error {
     Name { name: String, flaw: &'static str },
     #[error("{directory} has no prebake-amd64 and no prebake-arm64")]
     NoBinaries { directory: String },
-    #[error("{path} has no name that can be a file's in the bundle")]
+    #[error("the file name of {path} cannot be used in the bundle")]
     KeyName { path: String },
     #[error("two keys are called `{name}`")]
     SameName { name: String },
-    #[error("{subject} has {count} damaged {}", if *count == 1 { "place" } else { "places" })]
+    #[error("{subject} has {}", counted(*count, "damaged place"))]
     Flaws { subject: String, count: usize },
 }
 
@@ -89,13 +90,11 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Unsigned => "give --sign-key with a key of `prebake key generate`, or say --unsigned",
-            Error::Signed => {
-                "leave one of the two away; PREBAKE_SIGN_KEY in the environment names a key, too"
-            }
+            Error::Signed => "leave out one of the two; PREBAKE_SIGN_KEY in the environment names a key, too",
             Error::Nameless => "give --name; a site remembers the bundles that it imported by their names",
             Error::WhoseNodes => "import it without, then `prebake serve OUTPUT/NAME/current --nodes FILE`",
             Error::NoBinaries { .. } => "`make dist` makes static binaries, below dist/",
-            Error::Flaws { .. } => "copy it again from where it was made",
+            Error::Flaws { .. } => "copy it again from its origin",
             Error::Name { .. } | Error::KeyName { .. } | Error::SameName { .. } => return None,
         };
         Some(hint.into())

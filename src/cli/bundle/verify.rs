@@ -7,16 +7,17 @@ use indicatif::HumanBytes;
 use serde_json::Value;
 
 use super::{Error, as_json, signed_by};
+use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::cli::demand::DemandArgs;
 use crate::cli::project::StoreArg;
 use crate::tree::bundle::Bundle;
 use crate::tree::bundle::policy::Taken;
 
-/// Judge who signed a bundle, then read every byte of it
+/// Verify a bundle's signatures, then every byte of it
 ///
-/// Names each place that is not as it was signed: headers, data, padding and the end. Exits with 5 if the signature is not to
-/// be believed and with 4 if anything else is wrong.
+/// Names each place that differs from the signed state: headers, data, padding and the end. Exits with 5 if the signature is
+/// not trusted and with 4 if anything else is wrong.
 #[derive(Args)]
 pub struct VerifyArgs {
     /// The bundle
@@ -63,16 +64,15 @@ impl VerifyArgs {
         trees.iter().try_for_each(|tree| bundle.manifest(tree).map(drop))?;
         drop(trees);
         if !self.json {
-            let trusted = if bundle.proof().is_some() { "" } else { ", which nobody here vouches for" };
+            let signatures = bundle.signatures();
+            let is_plain = bundle.proof().is_some() || signatures.is_empty();
+            let trusted = if is_plain { "" } else { ", not trusted here" };
             say!(
-                "{}: {} members, {}, every byte as it was {}{trusted}",
+                "{}: {}, {}, all bytes intact, {}{trusted}",
                 self.file.display(),
-                report.members,
+                counted(report.members, "member"),
                 HumanBytes(report.bytes),
-                match bundle.signatures().is_empty() {
-                    true => "written".into(),
-                    false => signed_by(bundle.signatures()),
-                },
+                signed_by(signatures),
             );
         }
         Ok((bundle, json))

@@ -66,7 +66,7 @@ impl Advice for Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("the directory has to exist".into())
+                Some("the directory must exist".into())
             }
             Failure::Write { path, source } if unfinished::is_full(source) => {
                 Some(unfinished::full(path.as_ref()))

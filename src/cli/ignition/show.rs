@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, FindingArgs, load, write};
+use crate::base::count::counted;
 use crate::ignition::{Transpile, show};
 
 /// Show a config: files as a tree with sizes and modes, units, users, decoded contents.
@@ -144,7 +145,6 @@ fn user_line(user: &show::User) -> String {
     let groups =
         if user.groups.is_empty() { String::new() } else { format!(" in {}", user.groups.join(", ")) };
     let password = if user.password { ", password" } else { "" };
-    let keys = user.ssh_authorized_keys.len();
-    let plural = if keys == 1 { "" } else { "s" };
-    format!("{}{groups}, {keys} SSH key{plural}{password}", user.name)
+    let keys = counted(user.ssh_authorized_keys.len(), "SSH key");
+    format!("{}{groups}, {keys}{password}", user.name)
 }

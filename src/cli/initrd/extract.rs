@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::base::count::counted;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::size::Bytes;
@@ -39,12 +40,12 @@ impl ExtractArgs {
         let limits = Limits { bytes: self.limit.0, ..Limits::default() };
         let only = if self.injected { Some(self.overlay()?) } else { None };
         let done = extract(&self.initrd, &self.directory, Options { limits, devices: self.devices, only })?;
-        say!("{}: {} members", self.directory.display(), done.written);
+        say!("{}: {}", self.directory.display(), counted(done.written, "member"));
         for path in &done.special {
-            tell!("left out: {} is a device, pipe or socket", path.escape_debug());
+            tell!("skipped: {} is a device, pipe or socket (--devices makes them)", path.escape_debug());
         }
         for path in &done.orphans {
-            tell!("dropped, as by the kernel: {} lies in no directory", path.escape_debug());
+            tell!("skipped, as by the kernel: the directory of {} does not exist", path.escape_debug());
         }
         Ok(())
     }

@@ -15,13 +15,13 @@ use crate::initrd::overlay::Overlay;
 use crate::tree::inject::{PublishedTree, Selection};
 use crate::tree::secrets;
 
-/// Put Ignition, sysexts and files behind an initrd, without unpacking it
+/// Append Ignition, sysexts and files to an initrd, without unpacking it
 ///
 /// What an earlier run injected is replaced. Flatcar finds all of it below /oem: config.ign is its Ignition config, sysexts
 /// are linked to /etc/extensions by a layer below yours, images lie in /oem/images. `remove` gives the initrd back byte for
 /// byte.
 ///
-/// With a published tree and --profile, what is given comes on top of what the profile's machines boot, and the result is
+/// With a published tree and --profile, the given files are added to what the profile's machines boot, and the result is
 /// published beside the tree, as a build of its own that `current` then leads to. The tree stays as it is.
 #[derive(Args)]
 pub(super) struct InjectArgs {
@@ -53,7 +53,7 @@ struct TreeArgs {
     /// All boots of this profile, those of nodes with layers of their own among them
     #[arg(long, value_name = "NAME", requires = "initrd")]
     profile: Option<String>,
-    /// Only the boot that this node has of its own
+    /// Only this node's own boot
     #[arg(long, value_name = "NAME", requires = "profile")]
     node: Option<String>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ struct ContentArgs {
     /// Ignition or Butane; several are merged, the last wins
     #[arg(long, value_name = "FILE")]
     ignition: Vec<PathBuf>,
-    /// Sysext image, linked under the name that it says itself
+    /// Sysext image, linked under the name in its extension-release file
     #[arg(long, value_name = "IMAGE")]
     sysext: Vec<PathBuf>,
     /// Container image archive, for a unit that imports it from /oem/images
@@ -127,9 +127,9 @@ impl InjectArgs {
             Some(base) => {
                 let done = inject(base, &overlay, epoch, &target)?;
                 done.warnings.iter().for_each(|finding| tell!("{finding}"));
-                let replaced = if done.replaced { ", in place of an earlier injection" } else { "" };
+                let replaced = if done.replaced { ", replacing an earlier injection" } else { "" };
                 say!(
-                    "{path}: {} bytes behind a base of {}{replaced}",
+                    "{path}: {} bytes after a base of {}{replaced}",
                     done.seal.overlay_length,
                     done.seal.base_length
                 );

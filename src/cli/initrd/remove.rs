@@ -7,7 +7,7 @@ use clap::Args;
 use crate::base::error::Result;
 use crate::initrd::inject::{Target, remove};
 
-/// Give back what an initrd was before the injection, byte for byte
+/// Restore an initrd as it was before the injection, byte for byte
 #[derive(Args)]
 pub(super) struct RemoveArgs {
     /// The injected initrd

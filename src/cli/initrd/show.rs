@@ -117,6 +117,6 @@ fn what(part: &Part) -> String {
         What::Base => format!("base, {compression}"),
         What::Overlay => "injected by prebake, plain".into(),
         What::Seal => "record of the injection, plain".into(),
-        What::Unread => format!("{compression}, not unpacked: --contents looks into it"),
+        What::Unread => format!("{compression}, not unpacked: --contents lists it"),
     }
 }

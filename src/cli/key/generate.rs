@@ -18,7 +18,7 @@ use crate::trust::minisign::{PublicKey, Secret, SecretKey};
 /// lost key cannot be replaced by a rotation. Where an interrupted run left NAME.key alone, NAME.pub is made from it.
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Where both files lie, without their endings
+    /// Path of both files, without their suffixes
     #[arg(short, long, value_name = "NAME", default_value = "site")]
     output: PathBuf,
     /// Do not seal the secret key: whoever reads the file can sign
@@ -33,7 +33,7 @@ pub struct GenerateArgs {
 
 /// A name that leaves no name for files.
 #[derive(Debug, thiserror::Error)]
-#[error("{:?} names no key: it ends in no file name", .0.display().to_string())]
+#[error("{:?} is not a key's path: it has no file name", .0.display().to_string())]
 struct Nameless(PathBuf);
 
 impl Advice for Nameless {
@@ -42,13 +42,13 @@ impl Advice for Nameless {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("say where the files lie, without their endings: `-o site` makes site.key and site.pub".into())
+        Some("give the files' path without their suffixes: `-o site` makes site.key and site.pub".into())
     }
 }
 
 /// There is a key already.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is there already, and what it signed would not be believed with another", .0.display())]
+#[error("{} already exists, and its signatures would not verify with another key", .0.display())]
 struct Exists(PathBuf);
 
 impl Advice for Exists {
@@ -78,10 +78,7 @@ impl GenerateArgs {
         let key = match left {
             Some(key) => {
                 let public = public.display();
-                tell!(
-                    "{} was there, as an interrupted run leaves it: {public} is made from it",
-                    secret.display()
-                );
+                tell!("{} was left by an interrupted run: {public} is made from it", secret.display());
                 write_atomic(&with_suffix(&self.output, ".pub"), key.to_file().as_bytes())?;
                 key
             }
@@ -100,7 +97,7 @@ impl GenerateArgs {
         say!("secret key  {}", secret.display());
         say!("public key  {}", public.display());
         say!("id          {}", key.id());
-        say!("to trust    {key}");
+        say!("trust with  {key}");
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use crate::base::disk;
 use crate::base::error::Result;
 use crate::trust::openpgp;
 
-/// Make keys, sign with them, and judge signatures
+/// Make keys, sign with them, and verify signatures
 ///
 /// Keys of your own are minisign's: trees and bundles are signed with them, and `minisign -V` takes the signatures. The key
 /// that signs Flatcar's releases is an OpenPGP key, known by the fingerprint of its primary.

@@ -13,10 +13,10 @@ use crate::cli::signing::{PassphraseArgs, read_public, read_secret};
 use crate::trust::minisign::SUFFIX;
 use crate::trust::rotation::Rotation;
 
-/// Have an old key say that a new one follows it
+/// Let an old key name its successor
 ///
-/// Who trusts the old key will trust the new one instead as soon as the statement comes along, in a bundle or by `key verify
-/// --rotation`. Do it while the old key is still yours alone: a stolen key can be rotated by its thief.
+/// Clients that trust the old key will trust the new one instead as soon as the statement reaches them, in a bundle or by `key
+/// verify --rotation`. Do it while the old key is still yours alone: a stolen key can be rotated by its thief.
 #[derive(Args)]
 pub struct RotateArgs {
     /// The secret key that is trusted now

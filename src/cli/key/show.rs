@@ -98,8 +98,8 @@ fn secret(subject: &str, secret: &Secret) -> Shown {
 fn signatures(subject: &str, signatures: &[Signature]) -> Shown {
     let text = |signature: &Signature| {
         let (id, comment) = (signature.key_id(), signature.trusted_comment());
-        let legacy = if signature.is_legacy() { ", of the legacy kind" } else { "" };
-        format!("{subject}: signature by {id}{legacy}, not judged here\n  {comment}\n")
+        let legacy = if signature.is_legacy() { ", legacy" } else { "" };
+        format!("{subject}: signature by {id}{legacy}, not verified\n  {comment}\n")
     };
     let row = |signature: &Signature| {
         let (id, comment) = (signature.key_id(), signature.trusted_comment());
@@ -116,7 +116,7 @@ fn rotation(subject: &str, rotation: &Rotation) -> Shown {
     let (old, new) = (rotation.old_key(), rotation.new_key());
     Shown {
         text: format!(
-            "{subject}: the key {} says that {} follows it\n  old  {old}\n  new  {new}\n",
+            "{subject}: key {} names {} as its successor\n  old  {old}\n  new  {new}\n",
             old.id(),
             new.id()
         ),

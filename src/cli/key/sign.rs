@@ -24,7 +24,7 @@ pub struct SignFilesArgs {
     /// What the signatures say beside the file's bytes [default: the file's name, and the epoch where one is set]
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
-    /// Seconds since 1970 that the signatures name as the file's time, unless --comment says something else
+    /// The file's time in the signatures, in seconds since 1970, unless --comment is given
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     epoch: Option<u64>,
     #[command(flatten)]
@@ -92,5 +92,5 @@ impl SignFilesArgs {
 /// Whether a file is there that is no signature by this key: one signer must not overwrite another.
 fn is_anothers(path: &Path, id: KeyId) -> bool {
     let Ok(bytes) = read(path) else { return path.exists() };
-    Signature::parse_commented("the signature there", &bytes).map_or(true, |there| there.key_id() != id)
+    Signature::parse_commented("the existing signature", &bytes).map_or(true, |there| there.key_id() != id)
 }

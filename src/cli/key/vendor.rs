@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::read;
 use super::show::Shown;
+use crate::base::count::counted;
 use crate::base::disk;
 use crate::base::error::{Advice, Result};
 use crate::cli::project::{PinArgs, block_on};
@@ -63,7 +64,7 @@ fn rfc3339(time: SystemTime) -> String {
 fn revoked(part: &Part) -> String {
     match part.revoked {
         None => "-".into(),
-        Some(UNIX_EPOCH) => "for all time".into(),
+        Some(UNIX_EPOCH) => "since its creation".into(),
         Some(from) => day(from),
     }
 }
@@ -90,7 +91,7 @@ pub fn show(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Shown> {
     let json = json!({"file": subject, "kind": "openpgp", "pin": pin, "certificates": rows});
     let mut text = String::new();
     for certificate in &certificates {
-        let pinned = if is_pinned(certificate) { "pinned" } else { "not the pinned primary: never believed" };
+        let pinned = if is_pinned(certificate) { "pinned" } else { "not the pinned primary: never trusted" };
         for user in &certificate.users {
             // Anybody can write a user id, terminal escapes included.
             text += &format!("{} ({pinned})\n", user.escape_debug());
@@ -146,8 +147,8 @@ impl UpdateArgs {
             let until = part.expires.map_or("without end".into(), |end| format!("until {}", day(end)));
             say!("{what:9} {} {} {until}", part.fingerprint, day(part.created));
         }
-        let state = if changes.is_empty() { "holds nothing new" } else { "stored" };
-        say!("{}: {state}, {} keys under {pin}", path.display(), key.parts().len());
+        let state = if changes.is_empty() { "nothing new" } else { "stored" };
+        say!("{}: {state}, {} under {pin}", path.display(), counted(key.parts().len(), "key"));
         Ok(())
     }
 }

@@ -19,8 +19,8 @@ use crate::trust::signers::{Proof, Trust};
 
 /// Judge a file's signatures
 ///
-/// minisign's are judged by the keys that --trust names; OpenPGP's, as of Flatcar's releases, by the pin, as builds do.
-/// Exits with 5 and the reason unless exactly these bytes were signed by who must have signed them. Needs no network.
+/// minisign's are judged by the keys that --trust names; OpenPGP's, as of Flatcar's releases, by the pin, as builds do. Exits
+/// with 5 and the reason unless exactly these bytes were signed by the required keys. Needs no network.
 #[derive(Args)]
 pub struct VerifyArgs {
     /// The file
@@ -45,15 +45,17 @@ pub struct VerifyArgs {
 enum Error {
     #[error("{0} has no signature beside it: neither {SUFFIX} nor {VENDORS}")]
     Unsigned(String),
-    #[error("nobody is trusted to sign {0}")]
+    #[error("no key is trusted to sign {0}")]
     Nobody(String),
-    #[error("{0} is an OpenPGP signature, and another that was given is minisign's")]
+    #[error("{0} is an OpenPGP signature, but another one given is minisign's")]
     Mixed(String),
-    #[error("an OpenPGP signature is judged alone; {0} were given")]
+    #[error("only one OpenPGP signature can be verified at a time; {0} were given")]
     Many(usize),
-    #[error("{0} is an OpenPGP signature, and the keys that --trust names sign otherwise")]
+    #[error("{0} is an OpenPGP signature, but the keys named by --trust are minisign's")]
     OpenPgp(String),
-    #[error("{subject} has {size} bytes, too many for a legacy signature, which is judged in memory")]
+    #[error(
+        "{subject} has {size} bytes, too many for a legacy signature, which needs the whole file in memory"
+    )]
     TooLong { subject: String, size: u64 },
 }
 

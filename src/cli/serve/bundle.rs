@@ -18,7 +18,7 @@ use crate::tree::open::{self, Tree};
 /// Which bundles are served.
 #[derive(Args)]
 pub struct BundleArgs {
-    /// Which tree of a bundle that holds several
+    /// The tree to serve, of a bundle with several
     #[arg(
         long = "tree",
         id = "tree_of_bundle",

@@ -15,7 +15,7 @@ pub struct ConfineArgs {
     /// Become this user once the sockets are bound: a name of /etc/passwd or a number, perhaps with `:GROUP`
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Do not restrict by landlock which files the process may open
+    /// Do not restrict the process's file access with landlock
     #[arg(long)]
     no_sandbox: bool,
 }

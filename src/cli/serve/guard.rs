@@ -16,10 +16,10 @@ use crate::tree::names::PRIVATE;
 #[derive(Args)]
 #[command(next_help_heading = "Secrets")]
 pub struct GuardArgs {
-    /// Give machines the private configs of the tree, each by a token that is good once, for one machine and for a while
+    /// Give machines the private configs of the tree, each with a token that is valid once, for one machine and a limited time
     #[arg(long, conflicts_with = "matchbox")]
     guard: bool,
-    /// Where they lie, if the tree was built with --private
+    /// Directory of the private configs, if the tree was built with --private
     #[arg(long, value_name = "DIR", requires = "guard")]
     private: Option<PathBuf>,
     /// How long a machine may take from its boot script to its config
@@ -29,7 +29,7 @@ pub struct GuardArgs {
     /// boot script
     #[arg(long, value_name = "URL", requires = "guard")]
     guard_url: Option<BaseUrl>,
-    /// Take a token from another address than asked for it: where DHCP gives the system another than it gave the loader
+    /// Accept a token from another address than requested it: where DHCP gives the system another than it gave the loader
     #[arg(long, requires = "guard")]
     guard_any_address: bool,
 }
@@ -50,7 +50,7 @@ impl GuardArgs {
     pub fn apply(&self, server: Server) -> Server {
         if !self.guard {
             if server.site().place.directory().is_some_and(|tree| tree.join(PRIVATE).exists()) {
-                tell!("the tree has private configs, which machines get with --guard only");
+                tell!("the tree has private configs, which machines get only with --guard");
             }
             return server;
         }

@@ -2,22 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::base::count::counted;
 use crate::cli::say::printable;
 use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
 /// What is served, in one line.
 pub fn serving(site: &Site) -> String {
-    let (profiles, groups) = (site.profiles.len(), site.groups.iter().count());
+    let profiles = counted(site.profiles.len(), "profile");
+    let groups = counted(site.groups.iter().count(), "group");
     match &site.live {
         None => {
             let (place, files) = (&site.place, site.manifest.files.len());
-            format!("serving {place}: {files} files, {profiles} profiles, {groups} groups")
+            format!("serving {place}: {}, {profiles}, {groups}", counted(files, "file"))
         }
         Some(live) => {
             let assets = live.assets.as_ref().map(|path| format!(", assets from {}", path.display()));
             let (root, assets) = (live.path().display(), assets.unwrap_or_default());
-            format!("serving {root}: {profiles} profiles, {groups} groups{assets}")
+            format!("serving {root}: {profiles}, {groups}{assets}")
         }
     }
 }
@@ -31,7 +33,7 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Cut(cut) => cut_line(cut),
         Notice::Corrupt(path) => {
             format!(
-                "CORRUPT: {} is not what the manifest says and is not sent; build the tree again",
+                "CORRUPT: {} does not match the manifest and is not sent; build the tree again",
                 path.display()
             )
         }
@@ -50,7 +52,7 @@ pub fn line(notice: &Notice<'_>) -> Option<String> {
             let lines: Vec<String> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
             format!("still serving the old build: {}", lines.join("; "))
         }
-        Notice::Certificate(Ok(())) => "there is another certificate, new connections get it".into(),
+        Notice::Certificate(Ok(())) => "new certificate loaded; new connections use it".into(),
         Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
     };
     Some(format!("{now} {}", printable(&told)))
@@ -72,14 +74,14 @@ fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file, lacks }: &Dhcp) 
 }
 
 fn tftp_line(Tftp { peer, file, sent, length, took, failed }: &Tftp) -> String {
-    let broke = failed.as_ref().map(|why| format!(" of {length}B, broke off: {why}")).unwrap_or_default();
+    let broke = failed.as_ref().map(|why| format!(" of {length}B, aborted: {why}")).unwrap_or_default();
     format!("{} TFTP {file} {sent}B{broke} {}", peer.ip(), short(*took))
 }
 
 fn request_line(record: &Record) -> String {
     let Record { peer, method, path, status, sent, length, .. } = record;
     let took = short(record.took);
-    let broke = if sent < length { format!(" of {length}B, broke off") } else { String::new() };
+    let broke = if sent < length { format!(" of {length}B, aborted") } else { String::new() };
     let mut line = format!("{} {method} {path} {status} {sent}B{broke} {took}", peer.ip());
     let matched = [("group", &record.group), ("profile", &record.profile)];
     let matched = matched.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));

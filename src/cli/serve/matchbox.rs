@@ -44,7 +44,7 @@ pub struct MatchboxArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
     assets_path: Option<OsString>,
     /// Refuse a data directory with a group, profile or config that cannot be used or does not do what was meant; a server
-    /// that runs keeps the last good ones. Matchbox skips such files, and their machines boot what the default group says
+    /// that runs keeps the last good ones. Matchbox skips such files, and their machines boot as the default group says
     #[arg(long, conflicts_with = "tree", help_heading = "Matchbox")]
     strict: bool,
     /// Sign answers with the first key of this OpenPGP secret key ring: /ipxe.sig, /grub.asc and so on; its passphrase
@@ -57,13 +57,13 @@ pub struct MatchboxArgs {
     /// Understood and not served: the gRPC API
     #[arg(long, value_name = "HOST:PORT", hide = true)]
     rpc_address: Option<String>,
-    /// Of the gRPC API
+    /// Accepted and ignored, for the gRPC API
     #[arg(long, value_name = "FILE", hide = true)]
     cert_file: Option<PathBuf>,
-    /// Of the gRPC API
+    /// Accepted and ignored, for the gRPC API
     #[arg(long, value_name = "FILE", hide = true)]
     key_file: Option<PathBuf>,
-    /// Of the gRPC API
+    /// Accepted and ignored, for the gRPC API
     #[arg(long, value_name = "FILE", hide = true)]
     ca_file: Option<PathBuf>,
 }
@@ -84,11 +84,11 @@ enum LogLevel {
 /// A command line that makes no sense.
 #[derive(Debug, thiserror::Error)]
 enum UsageError {
-    #[error("nothing to serve was named")]
+    #[error("no tree, bundle or data directory was given")]
     Nothing,
     #[error("--nodes adds machines to a tree or bundle, and none was named")]
     NoTree,
-    #[error("{name} is `{value}`, which is none of panic, fatal, error, warn, info, debug, trace")]
+    #[error("{name} is `{value}`, which is not one of panic, fatal, error, warn, info, debug, trace")]
     LogLevel { name: &'static str, value: String },
 }
 

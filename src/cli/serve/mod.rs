@@ -40,11 +40,11 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 /// Boot machines from a published tree or a Matchbox data directory, over HTTP
 ///
-/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST
-/// /report for machines that tell how far they are (GET /report lists them). A browser gets a page on / that shows every machine
-/// live; /status has the same as JSON, /metrics counters for Prometheus. When `current` is swapped to a new build, it is
-/// served from then on. One line a request goes to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second
-/// one does not.
+/// Answers as Matchbox does: /boot.ipxe, /ipxe, /grub, /ignition, /generic, /cloud, /metadata and /assets, plus POST /report
+/// for machines that report their progress (GET /report lists them). A browser gets a page on / that shows every machine live;
+/// /status has the same as JSON, /metrics counters for Prometheus. When `current` is swapped to a new build, it is served from
+/// then on. Each request is logged on one line to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second one
+/// does not.
 #[derive(Args)]
 pub struct ServeArgs {
     /// A build, such as output/kubernetes/current, or a bundle, of which nothing is unpacked
@@ -54,7 +54,7 @@ pub struct ServeArgs {
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
-    /// Remember what was seen of machines in this file, so that a restarted server knows which are installed
+    /// Keep the machines' history in this file, so that a restarted server knows which are installed
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Machines that the tree does not know, or that have another network card by now: a file with `schema: 1` and `nodes:`
@@ -101,7 +101,9 @@ impl ServeArgs {
         let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = Arc::new(self.content(notices.clone(), &mut files)?);
         if content.compares_files() {
-            tell!("the kernel cannot tell of edits here: every request looks at the times of all files");
+            tell!(
+                "the kernel cannot report changes in this directory: every request checks the times of all files"
+            );
         }
         let socket = cannot_listen(&address);
         let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
@@ -209,12 +211,15 @@ const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 
 /// DHCP and TFTP ended although nobody stopped them.
 #[derive(Debug, thiserror::Error)]
-#[error("DHCP and TFTP ended by a fault of prebake; the server ends, so that it is started anew as a whole")]
+#[error("DHCP and TFTP stopped by an error in prebake; the server exits so that all of it can be restarted")]
 struct Lost;
 
 impl Advice for Lost {
     fn hint(&self) -> Option<String> {
-        Some("systemd does that by Restart=on-failure, as the shipped unit has it; please report what the log says".into())
+        Some(
+            "systemd restarts it with Restart=on-failure, as in the shipped unit; please report the log"
+                .into(),
+        )
     }
 }
 
@@ -250,7 +255,7 @@ fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
             _ = interrupt.recv() => true,
             _ = terminate.recv() => false,
         };
-        tell!("stopping once open transfers are done; a second signal ends them");
+        tell!("stopping when open transfers have finished; a second signal stops at once");
         let _ = sender.send(interrupted);
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -42,13 +42,13 @@ pub struct NetbootArgs {
     /// Addresses for machines that no node names, such as 10.0.0.100-10.0.0.200
     #[arg(long, value_name = "FIRST-LAST", requires = "dhcp", conflicts_with = "proxy_dhcp")]
     dhcp_range: Option<AddressRange>,
-    /// How long an address is lent [default: 12h]
+    /// Lease time of an address [default: 12h]
     #[arg(long, value_name = "TIME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = lease)]
     lease_time: Option<Duration>,
-    /// The router that machines are told; none is told otherwise
+    /// The router that machines get by DHCP; none by default
     #[arg(long, value_name = "ADDRESS", requires = "dhcp", conflicts_with = "proxy_dhcp")]
     gateway: Option<Ipv4Addr>,
-    /// Name servers that machines are told; prebake itself serves no names
+    /// Name servers that machines get by DHCP; prebake itself is not a name server
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -79,7 +79,7 @@ fn lease(text: &str) -> Result<Duration, String> {
     let lease: humantime::Duration =
         text.parse().map_err(|_| format!("`{text}` is not a time such as 12h or 30m"))?;
     match *lease < SHORTEST_LEASE {
-        true => Err("a lease must last two minutes at least".into()),
+        true => Err("a lease must last at least two minutes".into()),
         // As long as the packet can say (RFC 2132, 9.2).
         false => Ok((*lease).min(Duration::from_secs(u32::MAX.into()))),
     }
@@ -138,15 +138,15 @@ impl NetbootArgs {
         let mut lines = Vec::new();
         match dhcp {
             Some(Mode::Proxy) => {
-                lines.push(format!("answering DHCP on {interface}, beside the server that gives addresses"))
+                lines.push(format!("answering DHCP on {interface} as a proxy, beside the DHCP server"))
             }
-            Some(Mode::Full) => lines.push(format!("giving addresses by DHCP on {interface}")),
+            Some(Mode::Full) => lines.push(format!("assigning addresses by DHCP on {interface}")),
             None => {}
         }
         if let Some(address) = bound.tftp_address() {
             lines.push(format!("listening on tftp://{address}"));
         } else {
-            lines.push("no --tftp: only iPXE and UEFI HTTP boot are told what to load".into());
+            lines.push("no --tftp: only iPXE and UEFI HTTP boot get a boot file".into());
         }
         // The others have no loader on any distribution, so nobody misses them.
         let missing = PLATFORMS[..3].iter().filter(|platform| bound.loaders().get(platform.loader).is_none());

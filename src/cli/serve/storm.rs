@@ -13,10 +13,10 @@ use crate::serve::site::Site;
 #[derive(Args)]
 #[command(next_help_heading = "Many machines at once")]
 pub struct StormArgs {
-    /// Send at most this much a second, shared evenly among clients: 800Mbit, 1Gbit, 20M (bytes)
+    /// Send at most this much per second, shared evenly among clients: 800Mbit, 1Gbit, 20M (bytes)
     #[arg(long, value_name = "RATE", value_parser = bandwidth)]
     bandwidth: Option<NonZeroU64>,
-    /// Let so many machines load at a time; further ones wait in iPXE, which shows their place and the time to go
+    /// Let this many machines load at a time; further ones wait in iPXE, which shows their place and the remaining time
     #[arg(long, value_name = "N")]
     max_boots: Option<NonZeroUsize>,
     /// Connections at a time; further ones wait
@@ -78,9 +78,9 @@ fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
     let digits = &text[..text.len() - unit.len()];
     let known = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name));
     let (_, bits) = known.ok_or_else(|| format!("`{unit}` is not a unit: kbit, Mbit, Gbit, K, M or G"))?;
-    let number: u64 = digits.parse().map_err(|_| "a number is needed, such as 1Gbit".to_owned())?;
+    let number: u64 = digits.parse().map_err(|_| "a number is required, such as 1Gbit".to_owned())?;
     let rate = number.checked_mul(*bits).and_then(|bits| NonZeroU64::new(bits / 8));
-    rate.ok_or_else(|| "a rate is at least 1 byte a second".to_owned())
+    rate.ok_or_else(|| "a rate must be at least 1 byte per second".to_owned())
 }
 
 #[cfg(test)]

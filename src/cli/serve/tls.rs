@@ -19,10 +19,10 @@ use crate::serve::process::service;
 #[derive(Args)]
 #[command(next_help_heading = "HTTPS")]
 pub struct TlsArgs {
-    /// Where to speak HTTPS, beside plain HTTP
+    /// Serve HTTPS at this address, beside plain HTTP
     #[arg(long, value_name = "HOST:PORT")]
     tls_address: Option<String>,
-    /// Speak HTTPS at --address, and HTTP nowhere
+    /// Serve HTTPS at --address, and no HTTP
     #[arg(
         long = "tls-only",
         alias = "web-ssl",
@@ -35,7 +35,7 @@ pub struct TlsArgs {
         value_parser = flag
     )]
     only: Option<bool>,
-    /// The certificate in PEM, those of its issuers behind it; looked at again when it is replaced
+    /// The certificate in PEM, followed by those of its issuers; reloaded when it is replaced
     #[arg(
         long,
         value_name = "FILE",
@@ -65,10 +65,10 @@ pub enum UsageError {
     #[error("HTTPS needs a certificate")]
     NoCertificate,
     /// A certificate without HTTPS.
-    #[error("there is a certificate, and HTTPS is spoken nowhere")]
+    #[error("a certificate was given, but HTTPS is not enabled")]
     Nowhere,
     /// HTTPS at two addresses.
-    #[error("--tls-only speaks HTTPS at --address, and --tls-address names another place for it")]
+    #[error("--tls-only serves HTTPS at --address, but --tls-address gives another address for it")]
     Twice,
 }
 

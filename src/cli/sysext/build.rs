@@ -46,7 +46,7 @@ pub struct SysextBuildArgs {
     /// What the images are made with, as under `packaging:` in a recipe: '{compression: gzip, level: 6}'
     #[arg(long, value_name = "YAML")]
     packaging: Option<String>,
-    /// Use the store alone; names everything that is missing at once
+    /// Use only the store; reports all missing inputs at once
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct SysextBuildArgs {
 
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) =
-        text.split_once('=').ok_or("a variable and its value are needed, such as cni=v1.7.1")?;
+        text.split_once('=').ok_or("a variable and its value are required, such as cni=v1.7.1")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -101,7 +101,7 @@ impl SysextBuildArgs {
 fn print(output: &std::path::Path, pinned: &[Pinned], made: &[Made]) {
     let fresh: Vec<&Pinned> = pinned.iter().filter(|pin| pin.fetched).collect();
     if !fresh.is_empty() {
-        tell!("without a recipe's lock these were pinned now, by the store:");
+        tell!("no recipe's lock pins these; the store has pinned them now:");
         fresh.iter().for_each(|pin| tell!("  {} {}", pin.object.sha256, pin.url));
     }
     let mut table = Table::new(["FILE", ">SIZE", "SHA256"]);

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::sysext::extension::Extension;
 
-/// Write what is in an image to a new directory
+/// Extract an image into a new directory
 ///
 /// Needs no root. Modes, times and hard links are kept; owners, setuid bits and extended attributes are not. An image that
 /// would leave the directory, or fill the disk, is refused.
@@ -24,7 +25,7 @@ impl ExtractArgs {
     pub fn run(self) -> Result<()> {
         let extension = Extension::open(&self.image)?;
         extension.extract(&self.directory)?;
-        say!("{}: {} entries", self.directory.display(), extension.entries.len());
+        say!("{}: {}", self.directory.display(), counted(extension.entries.len(), "entry"));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::{escaped, print_json};
 use crate::base::error::Result;
 use crate::sysext::inspect::{Inspected, inspect};
 
-/// Show what an image or folder holds, and what is wrong with it
+/// Show the content of an image or folder, and its defects
 ///
 /// Its file name is not judged here; `prebake sysext lint` does.
 #[derive(Args)]

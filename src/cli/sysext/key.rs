@@ -38,8 +38,8 @@ impl KeyArgs {
         let file = |name| directory.join(name).display().to_string();
         if key_was_there {
             tell!(
-                "warning: {} was there alone, as an interrupted run leaves it: its certificate was made now. If it had one before, put \
-                 that back: locks and machines know it by its fingerprint",
+                "warning: {} existed without a certificate, as an interrupted run leaves it; a new certificate was made. If the key \
+                 had one before, restore that: locks and machines know it by its fingerprint",
                 file(signing::KEY)
             );
         }

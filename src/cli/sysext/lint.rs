@@ -8,6 +8,7 @@ use serde_json::json;
 use super::print_json;
 use crate::bake::judge::boots;
 use crate::bake::project::Project;
+use crate::base::count::counted;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Severity;
 use crate::cli::project::StoreArg;
@@ -34,7 +35,7 @@ pub struct LintArgs {
     /// What the release has in /usr: its PXE image (cpio.gz), its usr.squashfs, or a folder with usr/ in it
     #[arg(long, value_name = "IMAGE")]
     base: Option<PathBuf>,
-    /// Take warnings for errors, and what was not judged
+    /// Treat warnings and unjudged parts as errors
     #[arg(long)]
     strict: bool,
     /// Print JSON
@@ -119,8 +120,8 @@ fn read_base(path: &Path) -> Result<Base> {
 fn print(verdicts: &[Verdict]) {
     for Verdict { subject, breaches, gaps } in verdicts {
         match (breaches.len(), gaps.is_empty()) {
-            (0, true) => say!("{subject}: nothing is wrong"),
-            (0, false) => say!("{subject}: nothing is wrong in what was judged"),
+            (0, true) => say!("{subject}: no findings"),
+            (0, false) => say!("{subject}: no findings in the parts that were judged"),
             (count, _) => say!("{subject}: {}", counted(count, "finding")),
         }
         for breach in breaches {
@@ -130,11 +131,6 @@ fn print(verdicts: &[Verdict]) {
             say!("not judged: {what}: {why}");
         }
     }
-}
-
-/// `1 error`, `2 errors`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn as_json(verdicts: &[Verdict]) -> Vec<serde_json::Value> {

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use crate::base::canonical::canonical_json;
 use crate::base::error::Result;
 
-/// Build, judge and look into system extensions
+/// Build, lint and inspect system extensions
 #[derive(Args)]
 pub struct SysextArgs {
     #[command(subcommand)]

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use crate::base::count::counted;
 use crate::base::error::{Advice, Exit, Result};
 use crate::tree::closure::{self, Edge, Graph, Options, Outcome};
 use crate::tree::open::Tree;
@@ -17,7 +18,7 @@ pub(super) struct ClosureArgs {
     /// What may be outside: a host, a registry, or a reference, with `*` for anything (repeatable)
     #[arg(long, value_name = "HOST|PATTERN", requires = "closure")]
     allow: Vec<String>,
-    /// Where machines will find the root of the tree, if it does not say so itself (repeatable)
+    /// URL at which machines will find the tree's root, if the tree does not say (repeatable)
     #[arg(long = "base-url", value_name = "URL", requires = "closure")]
     bases: Vec<String>,
 }
@@ -25,7 +26,7 @@ pub(super) struct ClosureArgs {
 /// Why the closure is not shown.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{place} does not close over what it refers to: {missing} missing, {unread} not read")]
+    #[error("{place} is not self-contained: {missing} missing, {unread} not read")]
     Open { place: String, missing: usize, unread: usize },
 }
 
@@ -37,8 +38,8 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         let Error::Open { .. } = self;
         Some(
-            "bring it in (`images:` of the recipe, a sysext, contents in the config), say with --base-url where machines \
-             find the tree, or allow it with --allow HOST"
+            "add it (`images:` of the recipe, a sysext, contents in the config), give the tree's URL with \
+             --base-url, or allow it with --allow HOST"
                 .into(),
         )
     }
@@ -72,15 +73,15 @@ impl ClosureArgs {
             })
             .collect();
         let verdict = match is_closed(graph) {
-            true => "nothing outside is needed but what was allowed",
-            false => "something outside is needed",
+            true => "nothing from outside is needed, except what --allow names",
+            false => "something from outside is needed",
         };
-        say!("{place}: {} references: {verdict}", graph.edges().len());
+        say!("{place}: {}: {verdict}", counted(graph.edges().len(), "reference"));
         say!("  inside   {}", counts.join(", "));
         let open = graph.edges().iter().filter(|edge| matches!(edge.outcome, Outcome::Open(_))).count();
         if open > 0 {
             let are = if open == 1 { "is" } else { "are" };
-            say!("  open     {open} {are} put together on the machine; --json lists them");
+            say!("  open     {open} {are} composed on the machine; --json lists them");
         }
         for base in &graph.bases {
             say!("  served   at {base}");

@@ -10,6 +10,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use self::closure::ClosureArgs;
+use crate::base::count;
 use crate::base::error::{Advice, Exit, Result};
 use crate::cli::bundle;
 use crate::cli::demand::DemandArgs;
@@ -21,12 +22,12 @@ use crate::tree::verify::{Flaw, Kind, Report, verify};
 use crate::tree::{names, private, provenance};
 use crate::trust::signers::{Proof, Trust};
 
-/// Read every byte of a tree or bundle and hold it against what was published
+/// Compare every byte of a tree or bundle with what was published
 ///
 /// Of a tree, names each file that is missing, changed, superfluous, or a link out of the tree, and exits with 4 if there is
-/// one. Secrets below private/ are in no manifest: of them only the permissions are judged. With `--trust` the manifest must be signed, before any
-/// file is looked at, and its statement of provenance, where it has one, signed as well and about this tree; else it exits
-/// with 5. Of a bundle it does what `bundle verify` does.
+/// one. Secrets below private/ are in no manifest: only their permissions are checked. With `--trust` the manifest must be
+/// signed, before any file is looked at, and its statement of provenance, where it has one, signed as well and about this
+/// tree; else it exits with 5. A bundle is verified as by `bundle verify`.
 ///
 /// With `--closure` it then walks from groups and loaders' scripts through profiles, configs, units, manifests, kubeadm's
 /// configuration and sysexts, and names what leads outside with the way to it. Nothing is fetched.
@@ -35,7 +36,7 @@ pub struct VerifyArgs {
     /// A build, such as output/kubernetes/current, or a bundle
     #[arg(value_name = "TREE|BUNDLE")]
     tree: PathBuf,
-    /// Where the tree's secrets lie, if it was built with --private
+    /// Directory of the tree's secrets, if it was built with --private
     #[arg(long, value_name = "DIR")]
     private: Option<PathBuf>,
     #[command(flatten)]
@@ -58,10 +59,8 @@ enum Error {
 }
 
 fn counted(place: &str, count: usize) -> String {
-    match count {
-        1 => format!("1 file of {place} is"),
-        count => format!("{count} files of {place} are"),
-    }
+    let are = if count == 1 { "is" } else { "are" };
+    format!("{} of {place} {are}", count::counted(count, "file"))
 }
 
 impl Advice for Error {
@@ -74,11 +73,11 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Flawed { open: true, .. } => Some(
-                "`chmod -R go=` what is named, or build again, which closes it; replace secrets that others could read"
+                "run `chmod -R go=` on the named paths, or build again, which closes them; replace secrets that others could read"
                     .into(),
             ),
             Error::Flawed { .. } => Some(
-                "`prebake build --paranoid` makes it again, or copy it again from where it was made".into(),
+                "`prebake build --paranoid` repairs it; or copy it again from its origin".into(),
             ),
         }
     }
@@ -116,13 +115,13 @@ impl VerifyArgs {
             false => {
                 if let Some((proof, statement)) = &proof {
                     let builder = statement.as_ref().map_or(String::new(), |statement| {
-                        format!(", who say it was built by {}", statement.builder().escape_debug())
+                        format!(", stating that it was built by {}", statement.builder().escape_debug())
                     });
                     say!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
                 }
                 print(&tree, &report);
                 if is_private {
-                    say!("not judged: {}/: its secrets are in no manifest", private.display());
+                    say!("not verified: {}/: its secrets are in no manifest", private.display());
                 }
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
@@ -183,5 +182,5 @@ fn print(tree: &Tree, Report { files, bytes, flaws }: &Report) {
     }
     let (place, build) = (tree.place(), tree.manifest().build_id());
     let verdict = if flaws.is_empty() { "all as published" } else { "not as published" };
-    say!("{place}: build {build}, {files} files, {}, {verdict}", HumanBytes(*bytes));
+    say!("{place}: build {build}, {}, {}, {verdict}", count::counted(*files, "file"), HumanBytes(*bytes));
 }

@@ -269,9 +269,9 @@ fn keys_of_github_with_options_or_hidden_characters_reach_no_lock() {
     for (published, words) in [
         (
             format!("{OTHER}\ncert-authority {OTHER}\n"),
-            &["octo.keys:2", "comes with options (`cert-authority`)"][..],
+            &["octo.keys:2", "has options (`cert-authority`)"][..],
         ),
-        (format!("command=\"id\" {OTHER}\n"), &["SHA256:", "only a recipe may give"]),
+        (format!("command=\"id\" {OTHER}\n"), &["SHA256:", "are accepted only from a recipe"]),
         (format!("environment=\"A=b\" {OTHER}\n"), &["options (`environment="]),
         (format!("{OTHER}\u{1b}[31m\n"), &["U+001B"]),
         (format!("{OTHER}\0\n"), &["U+0000"]),

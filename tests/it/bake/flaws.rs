@@ -134,7 +134,7 @@ fn a_body_that_always_breaks_off_is_a_network_failure_after_three_tries() {
     let world =
         World::with_faults(|request| request.path.ends_with(INITRD).then_some(Fault::Truncate(50_000)));
     let run = world.prebake(&["build", "recipes/small.yaml"]);
-    run.fails(6, &[INITRD, "broke off after", "of 100000 bytes", "hint:"]);
+    run.fails(6, &[INITRD, "download aborted after", "of 100000 bytes", "hint:"]);
     let tries = world.mirror.requests().iter().filter(|request| request.path.ends_with(INITRD)).count();
     assert_eq!(tries, 3);
     assert_eq!(world.current(), None);
@@ -177,7 +177,9 @@ fn a_body_longer_than_locked_is_not_read_to_its_end() {
     world.build();
     fs::remove_dir_all(world.path("store")).unwrap();
     fs::write(world.path(&release(INITRD)), vec![b'i'; 200_000]).unwrap();
-    world.prebake(&["build", "recipes/small.yaml"]).fails(4, &[INITRD, "longer than the 100000 bytes"]);
+    world
+        .prebake(&["build", "recipes/small.yaml"])
+        .fails(4, &[INITRD, "longer than the limit of 100000 bytes"]);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn an_update_without_names_moves_everything_and_shows_old_and_new() {
         run.stdout.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["INPUT", "SIZE", "OLD", "SIZE", "NEW"], "{}", run.stdout);
     assert_eq!(lines[1], ["release", "stable", VERSION, "→", "stable", NEWER]);
-    assert_eq!(lines[2], ["github:octo", "1", "SSH", "keys", "→", "2", "SSH", "keys"]);
+    assert_eq!(lines[2], ["github:octo", "1", "SSH", "key", "→", "2", "SSH", "keys"]);
     let tool = lines.iter().find(|line| line[0] == "sysext/hello/amd64/tool").unwrap();
     let digest = |text: &str| prebake::base::digest::Sha256::of(text.as_bytes()).to_string()[..12].to_owned();
     assert_eq!(tool[1..], ["6", "B", &digest("tool 1"), "→", "14", "B", &digest("tool 2, longer")]);

@@ -473,7 +473,7 @@ fn options_that_cannot_work_are_refused_where_they_stand() {
         (dnsmasq(", range: 10.0.1.1-10.0.1.9"), 19, "10.0.1.1 is not in the subnet 10.0.0.0/24"),
         (dnsmasq(", gateway: nowhere"), 19, "`nowhere` is not an IPv4 address"),
         (dnsmasq(", domain: \"a b\""), 19, "`a b` is not a domain"),
-        (dnsmasq(", lease: 5s"), 19, "a lease must last two minutes at least"),
+        (dnsmasq(", lease: 5s"), 19, "a lease must last at least two minutes"),
         (format!("  ipxe: {{}}\n  udhcpd: {{{DHCP}}}"), 19, "`udhcpd` needs the key `range`"),
     ] {
         let world = world(&outputs);

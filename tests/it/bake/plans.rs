@@ -26,7 +26,7 @@ fn a_plan_goes_from_everything_to_nothing_and_its_exit_code_with_it() {
     let first = plan(&world, &[]);
     assert_eq!((&first["outputs"], &first["pending"]), (&Value::Null, &true.into()), "nothing is locked yet");
     assert_eq!(first["totals"]["fetch_unknown"], 3);
-    exit(&world).fails(10, &["pending: the lock would move, 3 inputs to fetch", "a tree to publish"]);
+    exit(&world).fails(10, &["pending: the lock would change, 3 inputs to fetch", "a tree to publish"]);
     world.prebake(&["plan", "recipes/small.yaml", "--locked", "--exit-code"]).fails(9, &["there is no lock"]);
 
     world.prebake(&["lock", "recipes/small.yaml"]).ok();

@@ -114,7 +114,7 @@ fn every_promise_of_a_recipe_that_its_lock_keeps_is_drift_when_it_changes() {
         ),
         ("a channel", RECIPE, "channel: stable", "channel: beta", "wants channel beta"),
         ("an architecture", RECIPE, "channel: stable", "channel: stable, arch: [arm64]", "flatcar/arm64/"),
-        ("a component's digest", sysext, &digest, &other_digest, "is written for it"),
+        ("a component's digest", sysext, &digest, &other_digest, "is pinned for it"),
         (
             "where a digest is read",
             sysext,
@@ -400,7 +400,7 @@ fn a_key_file_without_a_revocation_that_the_lock_remembers_is_refused_and_the_lo
     let (key, from) = revoked.split_once(": ").unwrap();
     assert!(key.len() == 40 && from == "always", "{revoked}");
     world.write("recipes/lab.asc", &cut);
-    let lost = format!("the revocation of {key} is gone (recipes/small.lock has it)");
+    let lost = format!("the revocation of {key} is missing (recipes/small.lock has it)");
     for args in [
         &["build", "--locked", "--offline"][..],
         &["build"],

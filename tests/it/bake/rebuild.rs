@@ -24,7 +24,7 @@ fn a_rebuild_comes_out_the_same_and_says_so_everywhere() {
     let args = ["build", "recipes/small.yaml", "--verify-rebuild", "--events", "-", "--summary", "page.md"];
     let run = world.prebake(&args).ok();
     let build_id = world.current().unwrap();
-    assert!(run.stderr.contains(&format!("{build_id} came out the same")), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("{build_id}: same result")), "{}", run.stderr);
     let schema = Schema::load("events.schema.json");
     let events: Vec<serde_json::Value> =
         run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -34,7 +34,9 @@ fn a_rebuild_comes_out_the_same_and_says_so_everywhere() {
         (count("step-done"), count("rebuild-started"), count("step-rebuilt"), count("rebuild-done")),
         (4, 1, 4, 1)
     );
-    assert!(fs::read_to_string(world.path("page.md")).unwrap().contains("a second build came out the same"));
+    assert!(
+        fs::read_to_string(world.path("page.md")).unwrap().contains("a second build gave the same result")
+    );
     assert_eq!(world.names("store/tmp"), Vec::<String>::new(), "the second store is gone");
     // What the store has counts as the first build.
     world.prebake(&["build", "recipes/small.yaml", "--verify-rebuild", "--offline", "--locked"]).ok();
@@ -118,6 +120,6 @@ fn a_step_that_the_store_remembers_wrongly_is_found_by_the_command() {
     );
     assert_eq!(world.current(), before);
     let report = fs::read_to_string(world.path("junit.xml")).unwrap();
-    let case = report.lines().find(|line| line.contains("a second build comes out the same")).unwrap();
+    let case = report.lines().find(|line| line.contains("a second build gives the same result")).unwrap();
     assert!(case.contains("<failure type=\"exit 4\"") && case.contains("usr/share/hello/greeting"), "{case}");
 }

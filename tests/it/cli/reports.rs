@@ -289,7 +289,7 @@ fn the_junit_report_has_a_case_for_each_input_and_step_and_the_failure_where_it_
         ]
     );
     world.prebake(&build).ok();
-    assert_eq!(junit(&world)[0], "prebake.step sysext/hello/amd64 skipped", "the store had it");
+    assert_eq!(junit(&world)[0], "prebake.step sysext/hello/amd64 skipped", "already in the store");
 
     // Text that is no XML: a finding shows the line as it was written.
     world.edit("sysext/hello/sysext.yaml", "reload: true", "reload: \"]]>&<\u{1b}\"");

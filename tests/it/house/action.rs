@@ -180,7 +180,7 @@ fn the_action_plans_builds_and_reports_as_its_outputs_say() {
     assert_eq!(job.outputs["build.path"], format!("output/small/{build_id}"));
     let summary = fs::read_to_string(world.path("runner/summary.md")).unwrap();
     for words in
-        ["### prebake plan", "to do: 4 steps to build", &build_id, "a second build came out the same"]
+        ["### prebake plan", "to do: 4 steps to build", &build_id, "a second build gave the same result"]
     {
         assert!(summary.contains(words), "no {words:?} in:\n{summary}");
     }

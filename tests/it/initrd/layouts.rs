@@ -222,7 +222,7 @@ fn an_injection_is_base_zeros_overlay_and_record_and_comes_off_byte_for_byte() {
         assert_eq!(desk.read("again"), joined);
         let said =
             run(&["inject", "again", "-o", "again", "--force", "--file", "usr/share/oem/x=note"]).stdout;
-        assert!(said.contains("in place of an earlier injection"), "{said}");
+        assert!(said.contains("replacing an earlier injection"), "{said}");
         let members = String::from_utf8(through(
             &["cpio", "-t", "--quiet"],
             &desk.read("again")[start.len() - desk.read("overlay").len()..],
@@ -503,7 +503,7 @@ const FLAWS: [Flaw; 18] = [
         "no certificate",
         &["inject", "base", "-o", "out", "--ca", "note"],
         3,
-        &["note: it holds no certificate"],
+        &["note: it contains no PEM certificate"],
     ),
     ("invalid config", &["inject", "base", "-o", "out", "--ignition", "bad.ign"], 3, &["bad.ign:1:"]),
     (

@@ -176,7 +176,7 @@ fn machines_without_secrets_boot_as_ever_and_without_a_guard_a_tree_says_that_it
     let world = secretive();
     let mut command = world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]);
     let mut server = Server::start(&mut command);
-    server.says("machines get with --guard only");
+    server.says("machines get only with --guard");
     let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
     let script = get(&address, &format!("/ipxe?mac=52-54-00-00-00-01&uuid={UUID}"), "").text();
     assert!(!script.contains("guarded"), "{script}");
@@ -238,7 +238,7 @@ fn what_others_can_read_of_private_is_refused_told_and_put_right() {
         let said = format!("{path} is open to others (mode {mode:04o})");
         let verified = world.prebake(&["verify", "output/small/current"]);
         // Building again with --paranoid was the advice for it (note of issue 15).
-        verified.fails(4, &["open to others", "`chmod -R go=` what is named, or build again"]);
+        verified.fails(4, &["open to others", "run `chmod -R go=` on the named paths, or build again"]);
         assert!(
             verified.stdout.contains(&said) && verified.stdout.contains("chmod go= "),
             "{}",

@@ -160,7 +160,7 @@ fn a_replaced_certificate_is_taken_for_new_connections_while_a_download_goes_on(
     replace(&world, "new.key", "site.key");
     std::thread::sleep(std::time::Duration::from_millis(1100));
     assert!(trusts("new.crt") && !trusts("old.crt"));
-    server.says("there is another certificate");
+    server.says("new certificate loaded");
 
     stdout.read_to_end(&mut body).unwrap();
     assert!(download.wait().unwrap().success());
@@ -187,7 +187,7 @@ fn what_is_no_certificate_is_refused_with_the_file_and_a_way_out() {
             5,
             &["other.key", "site.crt", "made together"][..],
         ),
-        (&["--tls-cert", "site.key", "--tls-key", "site.key"], 5, &["site.key", "no certificate in PEM"]),
+        (&["--tls-cert", "site.key", "--tls-key", "site.key"], 5, &["site.key", "no PEM certificate"]),
         (&["--tls-cert", "site.crt", "--tls-key", "site.crt"], 5, &["site.crt", "no private key in PEM"]),
         (&["--tls-cert", "site.crt", "--tls-key", "locked.key"], 5, &["locked.key", "not encrypted"]),
         (&["--tls-cert", "none.crt", "--tls-key", "site.key"], 1, &["cannot read none.crt"]),
@@ -222,7 +222,7 @@ fn status_believes_a_server_whose_own_certificate_is_named_and_no_other() {
     status(&[], "site.crt").ok();
     let refused = status(&["--ca", "other.crt"], "absent");
     refused.fails(5, &["certificate is not trusted", "authority's certificate (CA:TRUE)", "--ca"]);
-    status(&["--ca", "site.key"], "absent").fails(2, &["--ca cannot be used", "no certificate in PEM"]);
+    status(&["--ca", "site.key"], "absent").fails(2, &["--ca cannot be used", "no PEM certificate"]);
     let named = url.replace("127.0.0.1", "localhost");
     let mut command = world.command(&["status", "--server", &named, "--ca", "site.crt"]);
     Run::of(command.output().unwrap()).fails(5, &["it is for", "127.0.0.1", "not for localhost"]);
@@ -327,5 +327,5 @@ fn an_authority_that_is_none_is_a_finding_at_its_line() {
         "sysexts: [hello]\ntrust_ca: [worker.ign, none.pem]",
     );
     let run = world.prebake(&["build", "recipes/small.yaml"]);
-    run.fails(3, &["recipes/small.yaml:6:", "worker.ign: it holds no certificate in PEM"]);
+    run.fails(3, &["recipes/small.yaml:6:", "worker.ign: it contains no PEM certificate"]);
 }

@@ -125,7 +125,7 @@ fn sends(server: &mut Server, how: &str, tree: &Path, paths: &[&str]) {
         awaited.retain(|path| {
             let is_it = line.contains(&format!("{how} /{path} "));
             let size = fs::metadata(tree.join(path)).unwrap().len();
-            assert!(!is_it || line.contains(&format!("{size}B ")) && !line.contains("broke off"), "{line}");
+            assert!(!is_it || line.contains(&format!("{size}B ")) && !line.contains("aborted"), "{line}");
             !is_it
         });
     }

@@ -483,9 +483,9 @@ fn every_request_leaves_one_line_with_what_the_machine_said_and_what_matched() {
 fn a_download_that_breaks_off_is_told_as_such() {
     let (mut served, download) = downloading();
     drop(download);
-    let line = served.server.says("broke off");
+    let line = served.server.says(", aborted");
     let length = large().len();
-    assert!(line.contains(" 200 ") && line.contains(&format!("of {length}B, broke off")), "{line}");
+    assert!(line.contains(" 200 ") && line.contains(&format!("of {length}B, aborted")), "{line}");
 }
 
 #[test]

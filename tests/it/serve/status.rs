@@ -393,7 +393,7 @@ fn explain_says_which_group_matches_why_others_do_not_and_what_is_sent() {
     let told = strict.prebake(&["explain", tree, "--mac", "52:54:00:00:00:11"]).ok().stdout;
     assert!(told.contains("gets nothing: no group matches"), "{told}");
     assert!(told.contains("- n1 (mac=52:54:00:00:00:01) does not"), "a slip of the finger: {told}");
-    strict.prebake(&["explain", tree, "--mac", "52:54"]).fails(2, &["that is no MAC address"]);
+    strict.prebake(&["explain", tree, "--mac", "52:54"]).fails(2, &["not a MAC address"]);
 }
 
 #[test]

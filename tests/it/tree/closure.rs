@@ -54,7 +54,7 @@ fn a_tree_of_every_output_closes_over_all_that_it_names() {
     world.edit(RECIPE, "default_profile:", &outputs);
     world.build();
     let run = verify(&world, &[]).ok();
-    assert!(run.stdout.contains("nothing outside is needed"), "{}", run.stdout);
+    assert!(run.stdout.contains("nothing from outside is needed"), "{}", run.stdout);
     assert!(run.stdout.contains(&format!("served   at {BASE}\n")), "{}", run.stdout);
     let graph = graph(&world, &[]);
     assert_eq!(graph["closed"], true);
@@ -128,7 +128,7 @@ fn what_configs_units_and_manifests_name_outside_is_told_with_the_way_to_it() {
         world.build();
         let run = verify(&world, &[]);
         assert!(run.stdout.contains(words), "{name}: no {words:?} in\n{}", run.stdout);
-        run.fails(4, &["does not close over what it refers to", "--allow HOST"]);
+        run.fails(4, &["is not self-contained: ", "--allow HOST"]);
         world.prebake(&["verify", TREE]).ok();
     }
 }

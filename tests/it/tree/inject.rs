@@ -236,7 +236,7 @@ fn what_cannot_be_injected_into_is_refused_and_nothing_is_published() {
     );
     let newer = r#"{"ignition":{"version":"3.5.0"},"storage":{"luks":[{"name":"d","device":"/dev/d","cex":{"enabled":true}}]}}"#;
     fs::write(world.path("newer.ign"), newer).unwrap();
-    let words = ["needs spec 3.5.0, the target takes 3.4.0", "newer.ign:1:"];
+    let words = ["needs spec 3.5.0, but the target supports only 3.4.0", "newer.ign:1:"];
     refused(&world, &["--profile", "worker", "--ignition", "newer.ign"], 3, &words);
     inject(&world, &["-o", "x"]).fails(2, &["is a directory", "with --profile"]);
     let args = ["initrd", "inject", "motd", "--profile", "worker", "--file", "usr/share/oem/x=motd"];

@@ -210,7 +210,7 @@ fn verify_takes_a_tree_by_its_signers_and_judges_them_before_any_file() {
     sign(&world, &["--sign-key", "one", "--builder-id", "https://ci.example/1"]);
     let said = verify(&by_one).ok().stdout;
     assert!(
-        said.contains(&format!("signed by {}, who say it was built by https://ci.example/1", one.id())),
+        said.contains(&format!("signed by {}, stating that it was built by https://ci.example/1", one.id())),
         "{said}"
     );
     verify(&["--trust", "two.pub"]).fails(5, &[&one.id().to_string(), &two.id().to_string()]);

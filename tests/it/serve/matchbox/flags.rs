@@ -74,7 +74,7 @@ fn a_command_line_that_makes_no_sense_is_refused_with_the_way_out() {
     let data = directory.path("");
     let data = data.to_str().unwrap();
     let run = |args: &[&str]| Run::of(prebake(args).output().unwrap());
-    run(&[]).fails(2, &["nothing to serve", "--matchbox DIR"]);
+    run(&[]).fails(2, &["no tree, bundle or data directory was given", "--matchbox DIR"]);
     run(&["tree", "--matchbox", data]).fails(2, &["cannot be used with"]);
     run(&["--matchbox", data, "-log-level", "critical"]).fails(2, &["critical"]);
     run(&["--address", "127.0.0.1:0", "--matchbox", "/nonexistent"])
